@@ -1,0 +1,70 @@
+"""The registry of backends: one lazy table, and the entry points `onnxbench.backends` of other packages.
+
+Standard library only. Adding a backend is one file beside this one and one line here (CONTRIBUTING).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+from ..errors import BadInput, Unavailable, one_line
+from ..spec import nearest
+
+if TYPE_CHECKING:
+    from .protocol import Backend
+
+GROUP = "onnxbench.backends"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """Where a backend's class is (`package.module:Class`), and whether it is an instrument and no target."""
+
+    target: str
+    instrument: bool = False
+
+
+BUILT_IN: Mapping[str, Entry] = {
+    "torch-cpu": Entry(target="onnxbench.backends.torch_eager:TorchCpu"),
+    "torch-cuda": Entry(target="onnxbench.backends.torch_eager:TorchCuda"),
+    "ort-cpu": Entry(target="onnxbench.backends.ort:OrtCpu"),
+    "ort-cuda": Entry(target="onnxbench.backends.ort:OrtCuda"),
+    "openvino-cpu": Entry(target="onnxbench.backends.openvino_cpu:OpenVinoCpu"),
+    "null": Entry(target="onnxbench.backends.null:Null", instrument=True),
+}
+
+
+@cache
+def entries() -> Mapping[str, Entry]:
+    """Every backend by name: the built-in ones, then those of installed packages (a scan, so not for `--help`)."""
+    from importlib.metadata import entry_points
+
+    plugins = {point.name: Entry(target=point.value) for point in entry_points(group=GROUP)}
+    return {**plugins, **BUILT_IN}
+
+
+def targets() -> tuple[str, ...]:
+    """The names that `all` means: every backend that one could deploy on."""
+    return tuple(name for name, entry in entries().items() if not entry.instrument)
+
+
+def check_name(name: str) -> str:
+    """`name` if it is a backend's; `BadInput` with the nearest one otherwise."""
+    if name not in BUILT_IN and name not in entries():
+        raise BadInput(f"{name!r} is not a backend", nearest(name, entries()))
+    return name
+
+
+def get(name: str) -> Backend:
+    """The backend called `name`. Imports its file but not its runtime; a plugin that cannot is `Unavailable`."""
+    check_name(name)
+    entry = BUILT_IN.get(name) or entries()[name]
+    module, _, attribute = entry.target.partition(":")
+    try:
+        return cast("Backend", getattr(import_module(module), attribute)())
+    except Exception as error:  # a plugin may raise anything at import
+        raise Unavailable(f"{name} cannot be imported ({type(error).__name__}: {one_line(error)})") from error

@@ -1,0 +1,107 @@
+"""An instrument, not a target: a backend that computes nothing, so that what remains is the tool itself.
+
+It makes the harness's own cost measurable, and every path of it, failures included, testable without a runtime.
+NumPy only.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..errors import RuntimeFailed
+from ..spec import PRECISIONS, Artifact, Cell
+from .protocol import Array, Backend, Probe, Session, SessionInfo
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _hang() -> None:
+    threading.Event().wait()
+
+
+def _fail() -> None:
+    raise RuntimeFailed("the null backend was asked to fail")
+
+
+def _print() -> None:
+    os.write(1, b"a stray print\n")
+
+
+FAULTS = {"die": _die, "hang": _hang, "raise": _fail, "print": _print}
+
+
+class NullSession(Session):
+    """Outputs of zeros. Each call spins `work` times; fault `WHAT@STEP[:N]` happens at the Nth `STEP`."""
+
+    def __init__(self, artifact: Artifact, cell: Cell) -> None:
+        options = dict(cell.settings.options)
+        self._artifact, self._cell = artifact, cell
+        self._work = int(options.get("work", 0))
+        self._fault = _Fault(options.get("fault", ""), cell)
+        self._fault.at("open")
+        self.info = SessionInfo(executed=cell.precision, placement=None, settings=(("work", str(self._work)),))
+
+    def bind(self, inputs: Mapping[str, Array]) -> None:
+        self._fault.at("bind")
+        missing = [spec.name for spec in self._artifact.inputs if spec.name not in inputs]
+        if missing:
+            raise RuntimeFailed(f"input {missing[0]!r} is not bound")
+
+    def start(self) -> None:
+        self._fault.at("start")
+        for _ in range(self._work):
+            pass
+
+    def wait(self) -> None:
+        pass
+
+    def fetch(self) -> dict[str, Array]:
+        self._fault.at("fetch")
+        shapes = {spec.name: [d if isinstance(d, int) else self._cell.batch for d in spec.shape] for spec in self._artifact.outputs}
+        return {spec.name: np.zeros(shapes[spec.name], spec.dtype) for spec in self._artifact.outputs}
+
+    def fork(self) -> Session:
+        return NullSession(self._artifact, self._cell)
+
+
+class _Fault:
+    """One fault at one step, in cells of one batch where the option says so: `die@start:100/8`."""
+
+    def __init__(self, text: str, cell: Cell) -> None:
+        what, _, where = text.partition("@")
+        where, _, batch = where.partition("/")
+        self._step, _, left = where.partition(":")
+        self._left = int(left or 1)
+        self._do = FAULTS.get(what) if not batch or int(batch) == cell.batch else None
+
+    def at(self, step: str) -> None:
+        if self._do is None or step != self._step:
+            return
+        self._left -= 1
+        if self._left == 0:
+            self._do()
+
+
+class Null(Backend):
+    """The instrument. Takes every model; its speed says nothing about any."""
+
+    name = "null"
+    instrument = True
+    precisions = {name: name for name in PRECISIONS}
+    options = {
+        "work": "turns of an empty loop in each call",
+        "fault": "die|hang|raise|print @ open|bind|start|fetch [:N] [/BATCH]",
+    }
+
+    def _probe(self) -> Probe:
+        return Probe(available=True, version=np.__version__, devices=("cpu",))
+
+    def _open(self, artifact: Artifact, cell: Cell) -> Session:
+        return NullSession(artifact, cell)

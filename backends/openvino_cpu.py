@@ -1,0 +1,107 @@
+"""OpenVINO on the CPU. openvino, inside functions.
+
+Arithmetic is pinned: by itself OpenVINO computes in BF16 wherever the CPU has it, whatever the file's types are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import RuntimeFailed, Unavailable, one_line
+from ..spec import Artifact, Cell
+from .protocol import Array, Backend, Probe, Session, SessionInfo, by_share
+
+TYPES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8", "f64": "fp64"}
+NOT_COMPUTE = {"Const", "Input", "Output", "Reorder", "Reshape", "Result", "Parameter"}
+READ_BACK = ("INFERENCE_NUM_THREADS", "NUM_STREAMS", "INFERENCE_PRECISION_HINT")
+
+
+class OpenVinoSession(Session):
+    """One infer request on a compiled model."""
+
+    def __init__(self, compiled: Any, artifact: Artifact, info: SessionInfo) -> None:
+        self._compiled, self._artifact, self.info = compiled, artifact, info
+        self._request = compiled.create_infer_request()
+
+    def bind(self, inputs: Mapping[str, Array]) -> None:
+        import openvino
+
+        for port in self._compiled.inputs:
+            name = next((name for name in inputs if name in port.get_names()), None)
+            if name is None:
+                raise RuntimeFailed(f"OpenVINO has an input {sorted(port.get_names())} that the file has not")
+            self._request.set_tensor(port, openvino.Tensor(inputs[name].copy()))
+
+    def start(self) -> None:
+        self._request.infer(share_outputs=True)  # by default the binding copies the outputs, which is fetch's job
+
+    def wait(self) -> None:
+        pass
+
+    def fetch(self) -> dict[str, Array]:
+        ports = zip(self._artifact.outputs, self._compiled.outputs)
+        return {spec.name: self._request.get_tensor(port).data.copy() for spec, port in ports}
+
+    def fork(self) -> Session:
+        return OpenVinoSession(self._compiled, self._artifact, self.info)
+
+
+class OpenVinoCpu(Backend):
+    """OpenVINO's CPU plugin. Files in FP16 and INT8 keep their types where it has kernels for them."""
+
+    name = "openvino-cpu"
+    precisions = {"fp32": "f32", "bf16": "bf16", "fp16": "f32", "int8": "f32"}
+    install = "pip install 'onnxbench[openvino]'"
+
+    def _probe(self) -> Probe:
+        openvino = _import_openvino()
+        return Probe(available=True, version=openvino.__version__.split("-")[0], devices=("cpu",))
+
+    def _open(self, artifact: Artifact, cell: Cell) -> Session:
+        openvino = _import_openvino()
+        core = openvino.Core()
+        if cell.precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise Unavailable("this CPU has no BF16 arithmetic")
+        model = core.read_model(artifact.path)
+        model.reshape(_shapes(model, cell))
+        compiled = core.compile_model(model, "CPU", self._settings(cell))
+        return OpenVinoSession(compiled, artifact, _info(compiled))
+
+    def _settings(self, cell: Cell) -> dict[str, Any]:
+        return {
+            "INFERENCE_PRECISION_HINT": self.precisions[cell.precision],
+            "INFERENCE_NUM_THREADS": cell.settings.threads,
+            "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,
+        }
+
+
+def _import_openvino() -> Any:
+    try:
+        import openvino
+    except ImportError as error:
+        raise Unavailable(f"openvino is not installed ({one_line(error)})", OpenVinoCpu.install) from error
+    return openvino
+
+
+def _shapes(model: Any, cell: Cell) -> dict[Any, list[int]]:
+    """Each of the model's inputs with its shape in `cell`."""
+    shapes = dict(cell.shapes)
+    names = {port: next(name for name in port.get_names() if name in shapes) for port in model.inputs}
+    return {port: list(shapes[name]) for port, name in names.items()}
+
+
+def _info(compiled: Any) -> SessionInfo:
+    """Types that the compiled graph computes in, and the settings, both as the plugin reports them."""
+    layers = [op.get_rt_info() for op in compiled.get_runtime_model().get_ordered_ops()]
+    told = [(str(_text(layer, "layerType")), _text(layer, "runtimePrecision")) for layer in layers]
+    executed = by_share(TYPES[kind] for layer, kind in told if layer not in NOT_COMPUTE and kind in TYPES)
+    every = by_share(kind for layer, kind in told if layer not in NOT_COMPUTE)
+    settings = tuple((name.lower(), str(compiled.get_property(name))) for name in READ_BACK)
+    return SessionInfo(executed=executed or every or "none", settings=settings)
+
+
+def _text(layer: Any, name: str) -> str:
+    value = layer[name] if name in layer else ""
+    return str(value.astype(str)) if hasattr(value, "astype") else str(value)

@@ -1,0 +1,155 @@
+"""ONNX Runtime, on the CPU and on CUDA: the device is data. onnxruntime, inside functions.
+
+Inputs and outputs are bound to device memory before the call (IO binding), so that a call is the call alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ..errors import RuntimeFailed, Unavailable, Unsupported, one_line
+from ..spec import Artifact, Cell, Device
+from .protocol import Array, Backend, Probe, Session, SessionInfo
+
+
+class OrtSession(Session):
+    """An InferenceSession with an IO binding of its own."""
+
+    def __init__(self, session: Any, device: Device, info: SessionInfo) -> None:
+        self._session, self._device, self.info = session, device, info
+        self._binding = session.io_binding()
+        self._names = [output.name for output in session.get_outputs()]
+
+    def bind(self, inputs: Mapping[str, Array]) -> None:
+        import onnxruntime
+
+        self._binding.clear_binding_inputs()
+        self._binding.clear_binding_outputs()
+        for name in (entry.name for entry in self._session.get_inputs()):
+            value = onnxruntime.OrtValue.ortvalue_from_numpy(inputs[name], self._device.kind, self._device.index)
+            self._binding.bind_ortvalue_input(name, value)
+        for name in self._names:
+            self._binding.bind_output(name, self._device.kind, self._device.index)
+        self._binding.synchronize_inputs()
+
+    def start(self) -> None:
+        self._session.run_with_iobinding(self._binding)
+
+    def wait(self) -> None:
+        self._binding.synchronize_outputs()
+
+    def fetch(self) -> dict[str, Array]:
+        arrays = self._binding.copy_outputs_to_cpu()
+        return dict(zip(self._names, arrays))
+
+    def fork(self) -> Session:
+        return OrtSession(self._session, self._device, self.info)
+
+
+class OrtCpu(Backend):
+    """ONNX Runtime's CPU execution provider. Files in FP16 are computed in FP32 there, so it has no fp16 arithmetic."""
+
+    name = "ort-cpu"
+    provider: ClassVar[str] = "CPUExecutionProvider"
+    precisions: ClassVar[Mapping[str, Any]] = {"fp32": {}, "fp16": {}, "int8": {}}
+    arithmetic: ClassVar[Mapping[str, str]] = {"fp16": "fp32", "int8": "int8"}
+    install = "pip install 'onnxbench[ort]'"
+
+    def _probe(self) -> Probe:
+        onnxruntime = _import_onnxruntime(self.install)
+        return Probe(available=True, version=onnxruntime.__version__, devices=("cpu",))
+
+    def _supports(self, cell: Cell, artifact: Artifact) -> str | None:
+        return None
+
+    def _open(self, artifact: Artifact, cell: Cell) -> Session:
+        onnxruntime = _import_onnxruntime(self.install)
+        device = Device.parse(cell.device)
+        session = onnxruntime.InferenceSession(
+            artifact.path, self._session_options(onnxruntime, artifact, cell), providers=self._providers(device, cell)
+        )
+        if session.get_providers()[0] != self.provider:
+            raise RuntimeFailed(f"ONNX Runtime left {self.provider} and ran on {session.get_providers()[0]}")
+        return OrtSession(session, device, self._info(session, cell))
+
+    def _providers(self, device: Device, cell: Cell) -> list[Any]:
+        return [(self.provider, dict(self.precisions[cell.precision]))]
+
+    def _session_options(self, onnxruntime: Any, artifact: Artifact, cell: Cell) -> Any:
+        """Threads as asked, sleeping when idle; open dimensions fixed, as a deployment would."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = cell.settings.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        for symbol, size in _symbols(artifact, cell).items():
+            options.add_free_dimension_override_by_name(symbol, size)
+        return options
+
+    def _info(self, session: Any, cell: Cell) -> SessionInfo:
+        options = session.get_session_options()
+        settings = (
+            ("threads", str(options.intra_op_num_threads)),
+            ("spinning_stop", options.get_session_config_entry("session.force_spinning_stop")),
+        )
+        executed = self.arithmetic.get(cell.precision, cell.precision)
+        return SessionInfo(executed=executed, placement=_placement(session, self.provider), settings=settings)
+
+
+class OrtCuda(OrtCpu):
+    """ONNX Runtime's CUDA execution provider. TF32, which it uses unless told, is a precision of its own here."""
+
+    name = "ort-cuda"
+    device_kind = "cuda"
+    provider = "CUDAExecutionProvider"
+    precisions: ClassVar[Mapping[str, Any]] = {
+        "fp32": {"use_tf32": "0"},
+        "tf32": {"use_tf32": "1"},
+        "fp16": {"use_tf32": "0"},
+        "int8": {"use_tf32": "0"},
+    }
+    arithmetic: ClassVar[Mapping[str, str]] = {}
+    install = "pip install 'onnxbench[ort-gpu]'"
+
+    def _probe(self) -> Probe:
+        onnxruntime = _import_onnxruntime(self.install)
+        if self.provider not in onnxruntime.get_available_providers():
+            raise Unavailable(f"onnxruntime {onnxruntime.__version__} is a build without CUDA")
+        devices = onnxruntime.get_ep_devices() if hasattr(onnxruntime, "get_ep_devices") else []
+        found = [device for device in devices if device.ep_name == self.provider]
+        return Probe(available=True, version=onnxruntime.__version__, devices=tuple(f"cuda:{n}" for n in range(len(found) or 1)))
+
+    def _providers(self, device: Device, cell: Cell) -> list[Any]:
+        chosen = {"device_id": str(device.index), **self.precisions[cell.precision]}
+        return [(self.provider, chosen), "CPUExecutionProvider"]
+
+
+def _import_onnxruntime(install: str) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise Unavailable(f"onnxruntime is not installed ({one_line(error)})", install) from error
+    return onnxruntime
+
+
+def _symbols(artifact: Artifact, cell: Cell) -> dict[str, int]:
+    """Each symbol's size in `cell`; `Unsupported` where the shapes give one symbol two sizes."""
+    sizes: dict[str, int] = {}
+    shapes = dict(cell.shapes)
+    for spec in artifact.inputs:
+        for dim, size in zip(spec.shape, shapes[spec.name]):
+            if isinstance(dim, str) and sizes.setdefault(dim, size) != size:
+                raise Unsupported(f"dimension {dim!r} is both {sizes[dim]} and {size}")
+    return sizes
+
+
+def _placement(session: Any, provider: str) -> str | None:
+    """`13/13 CPU`: nodes that the graph partitioner gave to `provider`; None for versions that do not tell."""
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return None
+    counts: dict[str, int] = {}
+    for part in session.get_provider_graph_assignment_info():
+        counts[part.ep_name] = counts.get(part.ep_name, 0) + len(part.get_nodes())
+    return f"{counts.get(provider, 0)}/{sum(counts.values())} {provider.removesuffix('ExecutionProvider')}"

@@ -1,0 +1,142 @@
+"""What a backend is: it answers questions and opens sessions. NumPy only; no clock, no printing, no state.
+
+`Backend` and `Session` are base classes whose public methods check and whose underscored methods do the work, so
+that a backend is one small file. Two things follow from nobody here reading a clock: the interval that is called
+latency is the same for all, and every backend can be tested without one.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import BenchError, RuntimeFailed, Unavailable, one_line
+from ..spec import Artifact, Cell, Device, Options
+
+Array = NDArray[np.generic]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Probe:
+    """Whether a backend can run here: if so its version and devices, if not the reason and how to get it."""
+
+    available: bool
+    version: str = ""
+    devices: tuple[str, ...] = ()
+    reason: str = ""
+    install: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SessionInfo:
+    """What really runs, from the runtime's own evidence.
+
+    `executed`: types of the arithmetic, the larger share first (`int8+fp32`). `placement`: nodes on the asked
+    device of all nodes (`13/13 CPU`), None where the runtime does not tell. `settings`: as read back.
+    """
+
+    executed: str
+    placement: str | None = None
+    settings: Options = ()
+
+
+class Session(abc.ABC):
+    """One in-flight slot on one compiled model; a context manager. Not to be used by two threads at once."""
+
+    info: SessionInfo
+
+    @abc.abstractmethod
+    def bind(self, inputs: Mapping[str, Array]) -> None:
+        """Put `inputs` (by ONNX name) where the device wants them, and make room for outputs of known shape."""
+
+    @abc.abstractmethod
+    def start(self) -> None:
+        """Begin one inference on what is bound. No transfer happens in here. May block until it is done."""
+
+    @abc.abstractmethod
+    def wait(self) -> None:
+        """Return when the inference that `start` began is done and its result could be used on the device."""
+
+    @abc.abstractmethod
+    def fetch(self) -> dict[str, Array]:
+        """The outputs of the last inference by ONNX name, as fresh arrays on the host."""
+
+    @abc.abstractmethod
+    def fork(self) -> Session:
+        """Another slot on the same compiled model, with nothing bound."""
+
+    def device_ns(self) -> int | None:
+        """How long the last inference took by the device's own clock; None where it has none."""
+        return None
+
+    def close(self) -> None:  # noqa: B027 (most runtimes free what they hold when nothing refers to it)
+        """Free what the session holds."""
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Backend(abc.ABC):
+    """One runtime on one kind of device. Subclasses declare the class variables and the underscored methods.
+
+    `precisions`: what each precision that it takes is called in the runtime's own terms. `options`: the names that
+    `--option` takes, with what they mean. `instrument`: it measures the tool itself, and is never a target.
+    """
+
+    name: ClassVar[str]
+    device_kind: ClassVar[str] = "cpu"
+    instrument: ClassVar[bool] = False
+    precisions: ClassVar[Mapping[str, Any]]
+    options: ClassVar[Mapping[str, str]] = {}
+    install: ClassVar[str] = ""
+
+    def probe(self) -> Probe:
+        """What can run here. Never raises."""
+        try:
+            return self._probe()
+        except Exception as error:  # whatever a broken installation raises
+            reason = f"{type(error).__name__}: {one_line(error)}" if not isinstance(error, Unavailable) else error.message
+            return Probe(available=False, reason=reason, install=self.install)
+
+    def supports(self, cell: Cell, artifact: Artifact) -> str | None:
+        """Why `cell` cannot be run, or None. Pure: nothing is imported or opened."""
+        if Device.parse(cell.device).kind != self.device_kind:
+            return f"{self.name} runs on {self.device_kind}, not on {cell.device}"
+        if cell.precision not in self.precisions:
+            return f"{self.name} has no {cell.precision} (it has {', '.join(self.precisions)})"
+        unknown = sorted(name for name, _ in cell.settings.options if name not in self.options)
+        if unknown:
+            return f"{self.name} has no option {unknown[0]} (it has {', '.join(self.options) or 'none'})"
+        return self._supports(cell, artifact)
+
+    def open(self, artifact: Artifact, cell: Cell) -> Session:
+        """A session for `cell`, compiled and ready to bind. Every foreign exception comes out as `RuntimeFailed`."""
+        try:
+            return self._open(artifact, cell)
+        except BenchError:
+            raise
+        except Exception as error:  # each runtime has exceptions of its own; here is their edge
+            raise RuntimeFailed(f"{self.name} cannot load the model: {one_line(error)}") from error
+
+    def _supports(self, cell: Cell, artifact: Artifact) -> str | None:
+        return None
+
+    @abc.abstractmethod
+    def _probe(self) -> Probe: ...
+
+    @abc.abstractmethod
+    def _open(self, artifact: Artifact, cell: Cell) -> Session: ...
+
+
+def by_share(types: Iterable[str]) -> str:
+    """`int8+fp32`: every type once, the most frequent first."""
+    return "+".join(name for name, _ in Counter(types).most_common())

@@ -1,0 +1,391 @@
+"""The command line: parse -> a value of spec -> a function of runners -> results. click; everything else is imported late.
+
+stdout carries the result and nothing else; progress, notes and errors go to stderr. Exit codes: 0 done; 2 usage or
+bad input; 130 interrupted; 3 something named got no `ok` row, or a cell failed; 1 a gate failed. The first of 2, 130, 3, 1.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from . import __version__
+from .errors import BadInput, BenchError
+from .spec import BUDGETS, PRECISIONS, Device, Sweep, TensorSpec, from_wire
+
+if TYPE_CHECKING:
+    from .results.record import Run
+    from .results.table import Table
+
+FORMATS = ("table", "markdown", "csv", "json")
+RUNS = Path("runs")
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Numbers(click.ParamType):
+    """`1,8,32`: whole numbers from 1 up."""
+
+    name = "N,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            numbers = tuple(int(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of whole numbers; give for example 1,8,32", param, ctx)
+        if min(numbers) < 1:
+            self.fail(f"{min(numbers)} is less than 1; give numbers from 1 up", param, ctx)
+        return tuple(dict.fromkeys(numbers))
+
+
+class Names(click.ParamType):
+    """`a,b`: names, each once."""
+
+    name = "NAME,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        return tuple(dict.fromkeys(part.strip() for part in str(value).split(",") if part.strip()))
+
+
+class Pair(click.ParamType):
+    """`KEY=VALUE`."""
+
+    name = "NAME=VALUE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        name, equals, right = str(value).rpartition("=") if self.last else str(value).partition("=")
+        if not equals or not name:
+            self.fail(f"{value!r} is not of the form {self.name}", param, ctx)
+        return name, right
+
+    last = False
+
+
+class Tensor(Pair):
+    """`NAME=1x3x224x224`, with an empty right side for a scalar and `:int64` for another type than float32."""
+
+    name = "NAME=1x3x224x224"
+    last = True
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        name, right = super().convert(value, param, ctx)
+        sizes, _, dtype = right.partition(":")
+        try:
+            shape = tuple(int(size) for size in sizes.split("x")) if sizes else ()
+        except ValueError:
+            self.fail(f"{right!r} is not a shape; give for example 1x3x224x224, or nothing for a scalar", param, ctx)
+        if min(shape, default=1) < 1:
+            self.fail(f"{right!r} has a dimension of less than 1", param, ctx)
+        return TensorSpec(name=name, dtype=dtype or "float32", shape=shape)
+
+
+def options(*declared: Callable[[Function], Function]) -> Callable[[Function], Function]:
+    """One decorator of several options, in the order in which help lists them."""
+
+    def decorate(function: Function) -> Function:
+        for option in reversed(declared):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+model_option = click.option("--model", help="A named model (cnn), FILE.onnx, or MODULE:FACTORY of an nn.Module.")
+dataset_option = click.option("--dataset", help="digits, idx:DIR (MNIST's files) or npz:FILE (arrays x and y).")
+shape_option = click.option(
+    "--shape", "shapes", type=Tensor(), multiple=True, help="An input's shape; an empty right side is a scalar."
+)
+format_option = click.option("--format", type=click.Choice(FORMATS), default="table", show_default=True)
+seed_option = click.option("--seed", type=int, default=0, show_default=True)
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), help="Compute threads for every CPU backend. Default: what this process may use."
+)
+timeout_option = click.option(
+    "--timeout", type=click.FloatRange(min=0, min_open=True), default=300.0, show_default=True, help="Seconds for one answer of a worker."
+)
+debug_option = click.option("--debug", is_flag=True, help="Show tracebacks, and say where the workers' logs are.")
+
+selectors = options(
+    model_option,
+    click.option("--artifacts", type=click.Path(path_type=Path), default=Path("artifacts"), show_default=True),
+    click.option("--backend", "backends", type=Names(), default=(), help="Backends, or all. Default: what can run here."),
+    click.option("--device", help="cpu, cuda or cuda:N. Default: each backend's own."),
+    click.option("--precision", "precisions", type=Names(), default=(), help=f"Of {', '.join(PRECISIONS)}. Default: the files'."),
+    click.option("--batch", "batches", type=Numbers(), default=(), help="Items a call. Default: 1,8,32, or the file's own."),
+    threads_option,
+    shape_option,
+    click.option("--input", "inputs", type=Pair(), multiple=True, metavar="NAME=FILE.npy", help="A real array for an input."),
+    dataset_option,
+    click.option("--option", "options_", type=Pair(), multiple=True, metavar="[BACKEND.]KEY=VALUE", help="A backend's own option."),
+    seed_option,
+    timeout_option,
+)
+
+
+class Bench(click.Group):
+    """Errors of this tool come out as one sentence on stderr and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BenchError as error:
+            if "--debug" in sys.argv:
+                raise
+            click.echo(f"bench: {_plain(str(error))}", err=True)
+            ctx.exit(error.exit_code)
+        except BrokenPipeError:
+            ctx.exit(0)
+
+
+def _plain(text: str) -> str:
+    from .results.render import plain
+
+    return plain(text)
+
+
+@click.group(cls=Bench, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="bench")
+def main() -> None:
+    """Where should this model run? Train or take a model, export it, and measure it on every runtime here."""
+
+
+@main.command()
+@debug_option
+def backends(debug: bool) -> None:
+    """What can run here, its version and devices; for the rest why not, and how to get it."""
+    from . import backends as registry
+    from .runners.clock import Clock
+    from .runners.survey import survey
+
+    with _logs(debug) as logs:
+        found = survey(tuple(registry.entries()), logs, Clock())
+    for item in found:
+        what = f"{item.version}  {', '.join(item.devices)}" if item.available else f"not here: {item.reason}"
+        install = f"  ({item.install})" if item.install and not item.available else ""
+        instrument = "  (an instrument, no target)" if item.instrument else ""
+        click.echo(_plain(f"{item.name:<14} {what}{install}{instrument}"))
+
+
+@main.command()
+@options(
+    click.option("--model", default="cnn", show_default=True, help="A named model."),
+    dataset_option,
+    click.option("--device", "devices", multiple=True, default=("cpu",), help="cpu or cuda[:N]; several give one table."),
+    click.option("--precision", "precisions", type=Names(), default="fp32", show_default=True, help="Of fp32, tf32, bf16, fp16."),
+    click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True),
+    click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True),
+    click.option("--lr", type=click.FloatRange(min=0, min_open=True), default=0.01, show_default=True, help="The article's is 0.001."),
+    threads_option,
+    seed_option,
+    timeout_option,
+    format_option,
+    debug_option,
+)
+def train(model: str, dataset: str | None, format: str, debug: bool, timeout: float, threads: int | None, **how: Any) -> None:
+    """Train a named model, and say what an epoch costs on each device."""
+    from .models import MODELS, kind_of
+    from .results import training as tables
+    from .runners import train as runner
+    from .runners.clock import Clock
+    from .runners.host import usable_threads
+    from .runners.progress import terminal
+
+    if kind_of(model) != "named":
+        raise BadInput(f"{model!r} is not a named model", f"there are: {', '.join(MODELS)}")
+    how["devices"] = tuple(str(Device.parse(device)) for device in how["devices"])
+    wanted = runner.Training(
+        model=model,
+        dataset=dataset or runner.default_dataset(model),
+        threads=threads or usable_threads(),
+        timeout_s=timeout,
+        **how,
+    )
+    with _logs(debug) as logs, terminal().live() as progress:
+        results = runner.train(wanted, logs, Clock(), progress)
+    _print(tables.build(results, wanted.head()), format)
+    if any(result["status"] != "ok" for result in results):
+        sys.exit(3)
+
+
+@main.command()
+@options(
+    click.option("--model", default="cnn", show_default=True, help="A named model (cnn), FILE.onnx, or MODULE:FACTORY."),
+    click.option("--precision", "precisions", type=Names(), default="fp32", show_default=True, help="fp32."),
+    dataset_option,
+    shape_option,
+    click.option("--out", type=click.Path(path_type=Path), default=Path("artifacts"), show_default=True),
+    timeout_option,
+    debug_option,
+)
+def export(
+    model: str,
+    precisions: tuple[str, ...],
+    dataset: str | None,
+    shapes: tuple[TensorSpec, ...],
+    out: Path,
+    timeout: float,
+    debug: bool,
+) -> None:
+    """Write a checked ONNX file and a manifest. A named model is trained first where it has no checkpoint yet."""
+    from .models import kind_of
+    from .runners import prepare
+    from .runners.clock import Clock
+    from .runners.progress import terminal
+
+    _check_exportable(precisions)
+    kind_of(model)
+    wanted = prepare.Wanted(model=model, dataset=dataset, folder=out, inputs=shapes)
+    with _logs(debug) as logs, terminal().live() as progress:
+        shop = prepare.Shop(logs=logs, clock=Clock(), progress=progress, timeout_s=timeout)
+        exported, cached = prepare.export(wanted, shop)
+    artifact, parity = exported.artifact, exported.made.get("parity")
+    how = "already exported, taken from the cache" if cached else "exported and checked"
+    near = f"; SQNR {parity['sqnr_db']:.0f} dB against the module on {parity['runtime']}, {parity['data']}" if parity else ""
+    size = f"{artifact.nbytes / 1e6:.1f} MB, opset {artifact.opset}"
+    click.echo(_plain(f"{artifact.path}: {artifact.model} {artifact.precision}, {size}, {how}{near}"))
+
+
+def _check_exportable(precisions: Sequence[str]) -> None:
+    from .spec import nearest
+
+    for name in precisions:
+        if name not in PRECISIONS:
+            raise BadInput(f"{name!r} is not a precision", nearest(name, PRECISIONS))
+        if PRECISIONS[name].file != "fp32":
+            raise BadInput(f"this version exports fp32 only, and {name} was asked for", "convert the file, then give it as --model FILE.onnx")
+
+
+@main.command()
+@selectors
+@options(
+    click.option("--budget", type=click.Choice(list(BUDGETS)), default="normal", show_default=True, help="How long to measure."),
+    click.option("--baseline", help="Show speed-ups against this backend."),
+    click.option("--out", type=click.Path(path_type=Path), help="The run folder. Default: a new one under runs/."),
+    click.option("--resume", is_flag=True, help="Go on with the run in --out (or the latest)."),
+    format_option,
+    debug_option,
+)
+@click.pass_context
+def infer(ctx: click.Context, baseline: str | None, out: Path | None, resume: bool, format: str, debug: bool, **asked: Any) -> None:
+    """Measure latency, throughput and parity of what artifacts/ holds (or of --model) on every runtime here."""
+    from . import backends as registry
+    from .errors import Interrupted
+    from .results import outcome, record
+    from .runners import sweep as runner
+    from .runners.clock import Clock
+    from .runners.progress import terminal
+
+    folder = out or _latest_run(resume)
+    sweep = from_wire(Sweep, runner.saved_sweep(folder)) if resume and not _selects(ctx, folder) else _sweep(asked)
+    if baseline:
+        registry.check_name(baseline)
+    interrupted = False
+    with terminal().live() as progress:
+        try:
+            runner.infer(sweep, runner.Surroundings(clock=Clock(), progress=progress, out=folder, resume=resume))
+        except Interrupted as error:
+            interrupted = True
+            progress.note(f"bench: {error}")
+        progress.note(f"run: {folder}" + (f"; workers' logs: {folder / 'logs'}" if debug else ""))
+    run = record.read(folder)
+    _print(_tabulate([run], baseline), format)
+    sys.exit(130 if interrupted else outcome.exit_code(run, sweep))
+
+
+def _sweep(asked: dict[str, Any]) -> Sweep:
+    device = str(Device.parse(asked["device"])) if asked["device"] else None
+    return Sweep(
+        model=asked["model"],
+        dataset=asked["dataset"],
+        artifacts=str(asked["artifacts"]),
+        backends=asked["backends"],
+        device=device,
+        precisions=asked["precisions"],
+        batches=asked["batches"],
+        threads=asked["threads"],
+        signature=asked["shapes"],
+        inputs=asked["inputs"],
+        options=asked["options_"],
+        budget=BUDGETS[asked["budget"]],
+        seed=asked["seed"],
+        timeout_s=asked["timeout"],
+    )
+
+
+def _selects(ctx: click.Context, folder: Path) -> bool:
+    """Whether the user said what to measure; a resumed run that is told nothing measures what it was begun with."""
+    said = {name for name in ctx.params if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
+    return bool(said - {"out", "resume", "format", "debug", "baseline"}) or not (folder / "run.json").exists()
+
+
+def _latest_run(resume: bool) -> Path:
+    from .runners.clock import Clock
+
+    if not resume:
+        return RUNS / Clock().stamp()
+    found = sorted(RUNS.glob("*/run.json"))
+    if not found:
+        raise BadInput(f"there is no run in {RUNS}/ to resume", "give its folder as --out")
+    return found[-1].parent
+
+
+@main.command()
+@click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True)
+@options(click.option("--baseline", help="Show speed-ups against this backend."), format_option, debug_option)
+def show(runs: tuple[Path, ...], baseline: str | None, format: str, debug: bool) -> None:
+    """Print runs again, in any format and against any baseline. Measures nothing."""
+    from .results import record
+
+    _print(_tabulate([record.read(run) for run in runs], baseline), format)
+
+
+@main.command()
+@click.option("--clear", is_flag=True, help="Remove everything: checkpoints too.")
+@debug_option
+def cache(clear: bool, debug: bool) -> None:
+    """What the user's cache folder holds: checkpoints and exports, which can be made again."""
+    from .exporters import cache as store
+
+    if clear:
+        store.clear()
+    click.echo(f"{store.root()}")
+    for kind, nbytes in store.sizes().items():
+        click.echo(f"{kind:<14} {nbytes / 1e6:.1f} MB")
+
+
+def _tabulate(runs: Sequence[Run], baseline: str | None) -> Table:
+    from .results import table
+
+    return table.build(runs, baseline)
+
+
+def _print(table: Table, format: str) -> None:
+    import shutil
+
+    from .results.render import render
+
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    click.echo(render(table, format, width), nl=False)
+
+
+@contextmanager
+def _logs(debug: bool) -> Iterator[Path]:
+    """A folder for workers' logs, gone at the end unless the user is debugging."""
+    import tempfile
+
+    if debug:
+        folder = tempfile.mkdtemp(prefix="onnxbench-")
+        click.echo(f"workers' logs: {folder}", err=True)
+        yield Path(folder)
+        return
+    with tempfile.TemporaryDirectory(prefix="onnxbench-") as folder:
+        yield Path(folder)

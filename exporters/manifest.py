@@ -1,0 +1,82 @@
+"""`artifacts/`: ONNX files with a manifest that says what each is. Standard library only.
+
+Paths in the manifest are relative to its folder, so the folder can be moved.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import BadInput, StorageFailed, one_line
+from ..spec import Artifact, from_wire, relocate, to_wire
+from .cache import replace_file
+
+SCHEMA = 1
+NAME = "manifest.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exported:
+    """One line of the manifest: the artifact, and how it came to be (versions, parity, origin) as JSON data."""
+
+    artifact: Artifact
+    made: Mapping[str, Any]
+
+
+def read(folder: Path) -> list[Exported]:
+    """What `folder` holds, paths made absolute; nothing if it has no manifest; `BadInput` if that is damaged."""
+    path = folder / NAME
+    if not path.is_file():
+        return []
+    try:
+        data = json.loads(path.read_text())
+        entries = data["artifacts"]
+        found = [Exported(artifact=from_wire(Artifact, entry["artifact"]), made=entry["made"]) for entry in entries]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{path} is not a manifest ({one_line(error)})", "run bench export again") from error
+    if data.get("schema", 0) > SCHEMA:
+        raise BadInput(f"{path} was written by a newer onnxbench (schema {data['schema']})", "upgrade onnxbench")
+    return [replace(item, artifact=relocate(item.artifact, str(folder.absolute()))) for item in found]
+
+
+def add(folder: Path, exported: Exported, files: list[Path]) -> Exported:
+    """Copy `files` of a cache entry into `folder`, and write the artifact (paths relative) into its manifest.
+
+    An artifact of the same model and precision is replaced. Returns it with absolute paths.
+    """
+    new = exported.artifact
+    others = [item for item in read(folder) if (item.artifact.model, item.artifact.precision) != (new.model, new.precision)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            replace_file(folder / file.name, lambda scratch, source=file: shutil.copyfile(source, scratch))  # type: ignore[misc]
+        kept = [replace(item, artifact=_relative(item.artifact, folder)) for item in others]
+        data = {"schema": SCHEMA, "artifacts": [{"artifact": to_wire(i.artifact), "made": i.made} for i in (*kept, exported)]}
+        replace_file(folder / NAME, lambda scratch: scratch.write_text(json.dumps(data, indent=1)) and None)
+    except OSError as error:
+        raise StorageFailed(f"cannot write to {folder} ({error.strerror})", "free some space or give another --out") from error
+    return replace(exported, artifact=relocate(new, str(folder.absolute())))
+
+
+def check_writable(folder: Path) -> None:
+    """`BadInput`, before any long work, if `folder` cannot be made or written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".onnxbench-write-test"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise BadInput(f"cannot write to {folder} ({error.strerror})", "give another folder") from error
+
+
+def _relative(artifact: Artifact, folder: Path) -> Artifact:
+    root = folder.absolute()
+    source = artifact.source
+    if source and source.weights:
+        source = replace(source, weights=str(Path(source.weights).relative_to(root)))
+    return replace(artifact, path=str(Path(artifact.path).relative_to(root)), source=source)

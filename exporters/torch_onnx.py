@@ -1,0 +1,106 @@
+"""PyTorch -> ONNX in FP32, with a dynamic batch, fully checked. torch, inside functions; run in a worker."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import inspect
+import io
+import warnings
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import BadInput, Unavailable, one_line
+from ..spec import Source, TensorSpec, digest, resolve
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+OPSET = 20
+SAMPLE_BATCH = 2  # torch.export treats sizes 0 and 1 as constants
+VERSIONS = ("torch", "onnx", "onnxscript")
+
+
+def versions() -> dict[str, str]:
+    """The versions that an exported file depends on."""
+    return {name: version(name) for name in VERSIONS}
+
+
+def load_module(source: Source) -> nn.Module:
+    """The module that `source` names, with its weights, in eval mode on the CPU."""
+    try:
+        from safetensors.torch import load_model
+        from torch import nn
+    except ImportError as error:
+        raise Unavailable(f"PyTorch is not installed ({one_line(error)})", "pip install 'onnxbench[torch]'") from error
+    module = resolve(source.factory)()
+    if not isinstance(module, nn.Module):
+        raise BadInput(f"{source.factory} returns {type(module).__name__}, not an nn.Module", "name a factory of one")
+    if source.weights:
+        load_model(module, source.weights)
+    return module.eval()
+
+
+def content_key(module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> str:
+    """A key that changes with the weights, the code of every class in the module, its inputs, or the exporter."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        total.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
+        total.update(tensor.detach().cpu().contiguous().flatten().view(_bytes_type()).numpy().tobytes())
+    files = {inspect.getsourcefile(type(part)) for part in module.modules()}
+    for file in sorted(filter(None, files)):
+        total.update(Path(file).read_bytes())
+    total.update(Path(__file__).read_bytes() + str(module).encode())
+    tensors = [(spec.name, spec.dtype, spec.shape) for spec in inputs]
+    return digest([total.hexdigest(), tensors, list(outputs), OPSET, versions()])
+
+
+def _bytes_type() -> torch.dtype:
+    import torch
+
+    return torch.uint8
+
+
+def sample_inputs(inputs: Sequence[TensorSpec]) -> tuple[torch.Tensor, ...]:
+    """Tensors to trace with: open dimensions are SAMPLE_BATCH, floats are normal, integers 0 or 1."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    sizes = [[dim if isinstance(dim, int) else SAMPLE_BATCH for dim in spec.shape] for spec in inputs]
+    floats = [torch.randn(size, generator=generator) for size in sizes]
+    kinds = [getattr(torch, spec.dtype) for spec in inputs]
+    return tuple(x.to(kind) if kind.is_floating_point else (x > 0).to(kind) for x, kind in zip(floats, kinds))
+
+
+def export(module: nn.Module, path: Path, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> None:
+    """Write `module` to `path` as ONNX. Dimensions of `inputs` given by name are dynamic under that name.
+
+    `outputs` names the outputs; empty leaves torch's names. `BadInput` with torch's reason if it cannot be exported.
+    """
+    import torch
+
+    dynamic = tuple({axis: dim for axis, dim in enumerate(spec.shape) if isinstance(dim, str)} for spec in inputs)
+    options: dict[str, Any] = {"dynamic_shapes": dynamic, "opset_version": OPSET, "dynamo": True, "verbose": False}
+    names = {"input_names": [spec.name for spec in inputs], "output_names": list(outputs) or None}
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(module, sample_inputs(inputs), **names, **options)
+    except Exception as error:  # the exporter raises its own kinds, and the module whatever it likes
+        cause = error.__cause__ or error
+        raise BadInput(
+            f"PyTorch cannot export this module ({one_line(cause)})", "see torch.onnx.export, or give an ONNX file"
+        ) from error
+    assert program is not None
+    size = sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
+    program.save(str(path), external_data=size > 1_900_000_000)  # protobuf's limit is 2 GB
+
+
+def save_weights(module: nn.Module, path: Path) -> None:
+    """Write the module's parameters and buffers to `path` as safetensors: data, not pickle."""
+    from safetensors.torch import save_model
+
+    save_model(module, str(path))

@@ -1,0 +1,179 @@
+"""Labelled images: where they come from, one preprocessing for all of them, and one fixed split.
+
+Names: `digits` (scikit-learn's 1797 real 8x8 digits, no download), `idx:DIR` (the files of MNIST and
+Fashion-MNIST, gzip or not), `npz:FILE` (arrays `x` and `y`). NumPy; scikit-learn only for the digits.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import BadInput, Unavailable, one_line
+from ..spec import nearest
+
+SIDE, CHANNELS = 48, 3
+SPLIT_SEED = 0
+CALIBRATION_IMAGES = 128
+TEST_SHARE = 0.2
+IDX_FILES = {"train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"), "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")}
+IDX_MAGIC = {1: 0x0801, 3: 0x0803}  # rank -> magic number of unsigned bytes, http://yann.lecun.com/exdb/mnist/
+
+Images = NDArray[np.float32]
+Labels = NDArray[np.int64]
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Images as they were stored, [N, H, W] or [N, C, H, W] with values 0..`peak`, labels int64 [N], and the split."""
+
+    name: str
+    images: NDArray[np.generic]
+    labels: Labels
+    peak: float
+    split: Mapping[str, Indices]
+
+    def batch(self, indices: Indices) -> tuple[Images, Labels]:
+        """The images at `indices` as the network wants them, float32 [n, 3, 48, 48], and their labels."""
+        return preprocess(self.images[indices], self.peak), self.labels[indices]
+
+    def record(self) -> dict[str, object]:
+        """What a checkpoint keeps of the split: sizes, and a digest of who is where."""
+        order = b"".join(self.split[part].tobytes() for part in sorted(self.split))
+        sizes = {part: len(indices) for part, indices in self.split.items()}
+        return {"dataset": self.name, "split": sizes, "split_sha256": hashlib.sha256(order).hexdigest()}
+
+
+def load(name: str) -> Dataset:
+    """The dataset that `name` names; `BadInput` says what is wrong with it, `Unavailable` what to install."""
+    kind, _, place = name.partition(":")
+    if kind not in LOADERS or bool(place) != (kind != "digits"):
+        raise BadInput(f"{name!r} is not a dataset", nearest(name, ("digits", "idx:DIR", "npz:FILE")))
+    return LOADERS[kind](name, Path(place).expanduser())
+
+
+def check(name: str) -> None:
+    """Raise what `load` would raise for a name or a place that cannot be right, without reading the data."""
+    kind, _, place = name.partition(":")
+    if kind == "idx":
+        for part in IDX_FILES.values():
+            for file in part:
+                _idx_path(Path(place).expanduser(), file)
+    elif kind == "npz" and not Path(place).expanduser().is_file():
+        raise BadInput(f"there is no file {place}", "give npz:FILE with arrays x and y")
+    elif name != "digits" and kind not in LOADERS:
+        raise BadInput(f"{name!r} is not a dataset", nearest(name, ("digits", "idx:DIR", "npz:FILE")))
+
+
+def preprocess(images: NDArray[np.generic], peak: float) -> Images:
+    """[n, H, W] or [n, 1|3, H, W] with values 0..peak -> float32 [n, 3, 48, 48] with values -1..1, bilinear.
+
+    Pixel centres are aligned (`align_corners=False` in PyTorch's terms). One channel is repeated three times.
+    """
+    scaled = images.astype(np.float32) * np.float32(2 / peak) - 1
+    planes = scaled[:, None] if scaled.ndim == 3 else scaled
+    rows, columns = _bilinear(planes.shape[2], SIDE), _bilinear(planes.shape[3], SIDE)
+    resized = np.matmul(np.matmul(rows, planes), columns.T)
+    return np.ascontiguousarray(np.broadcast_to(resized, (len(resized), CHANNELS, SIDE, SIDE)))
+
+
+def _bilinear(old: int, new: int) -> NDArray[np.float32]:
+    """The [new, old] matrix that resizes one axis by linear interpolation between pixel centres."""
+    centre = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
+    low = np.minimum(np.floor(centre).astype(int), max(old - 2, 0))
+    matrix = np.zeros((new, old), np.float32)
+    matrix[np.arange(new), low] = 1 - (centre - low)
+    matrix[np.arange(new), np.minimum(low + 1, old - 1)] += centre - low
+    return matrix
+
+
+def _split(count: int, test: Indices | None = None) -> dict[str, Indices]:
+    """Train, calibration and test indices of `count` images, disjoint, the same at every call.
+
+    `test` are the indices that the dataset's authors set apart; without them a fifth is drawn.
+    """
+    generator = np.random.default_rng(SPLIT_SEED)
+    rest = np.setdiff1d(np.arange(count), [] if test is None else test)
+    order = generator.permutation(rest).astype(np.int64)
+    if test is None:
+        cut = max(1, int(count * TEST_SHARE))
+        test, order = order[:cut], order[cut:]
+    cut = min(CALIBRATION_IMAGES, len(order) // 2)
+    return {"train": order[cut:], "calibration": order[:cut], "test": test}
+
+
+def _digits(name: str, _: Path) -> Dataset:
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise Unavailable("the digits dataset needs scikit-learn", "pip install 'onnxbench[torch]'") from error
+    images, labels = load_digits(return_X_y=True)
+    return Dataset(
+        name=name, images=images.reshape(-1, 8, 8), labels=labels.astype(np.int64), peak=16.0, split=_split(len(labels))
+    )
+
+
+def _idx(name: str, folder: Path) -> Dataset:
+    images, labels = [], []
+    for image_file, label_file in IDX_FILES.values():
+        images.append(_read_idx(_idx_path(folder, image_file), rank=3))
+        labels.append(_read_idx(_idx_path(folder, label_file), rank=1))
+        if len(images[-1]) != len(labels[-1]):
+            raise BadInput(f"{folder} has {len(images[-1])} images in {image_file} and {len(labels[-1])} labels")
+    count = sum(map(len, labels))
+    test = np.arange(len(labels[0]), count, dtype=np.int64)
+    return _checked(name, np.concatenate(images), np.concatenate(labels), _split(count, test))
+
+
+def _idx_path(folder: Path, file: str) -> Path:
+    for path in (folder / file, folder / f"{file}.gz"):
+        if path.is_file():
+            return path
+    raise BadInput(f"{folder} has no {file} (nor {file}.gz)", "give idx:DIR with the four files of MNIST or Fashion-MNIST")
+
+
+def _read_idx(path: Path, rank: int) -> NDArray[np.uint8]:
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise BadInput(f"cannot read {path} ({one_line(error)})", "fetch the file again") from error
+    header = np.frombuffer(data[: 4 + 4 * rank], ">u4") if len(data) >= 4 + 4 * rank else np.zeros(1, ">u4")
+    shape = tuple(int(size) for size in header[1:])
+    if header[0] != IDX_MAGIC[rank] or len(data) != 4 + 4 * rank + np.prod(shape, dtype=np.int64):
+        raise BadInput(f"{path} is not an IDX file of {rank} dimension(s), or is cut short", "fetch the file again")
+    return np.frombuffer(data, np.uint8, offset=4 + 4 * rank).reshape(shape)
+
+
+def _npz(name: str, path: Path) -> Dataset:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            x, y = arrays["x"], arrays["y"]
+    except KeyError as error:
+        raise BadInput(f"{path} has no array {error.args[0].split()[0]}", "give an .npz file with arrays x and y") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise BadInput(f"cannot read {path} ({one_line(error)})", "give an .npz file with arrays x and y") from error
+    return _checked(name, x, y, _split(len(y) if y.ndim else 0))
+
+
+def _checked(name: str, x: NDArray[np.generic], y: NDArray[np.generic], split: dict[str, Indices]) -> Dataset:
+    """A dataset of `x` and `y` if they can be one: images of 1 or 3 channels, an integer label 0..9 for each."""
+    if x.ndim not in (3, 4) or (x.ndim == 4 and x.shape[1] not in (1, CHANNELS)) or min(x.shape, default=0) == 0:
+        raise BadInput(f"{name} has images of shape {x.shape}", "give [N, H, W] or [N, 1 or 3, H, W]")
+    if x.dtype.kind not in "buif" or y.shape != (len(x),) or y.dtype.kind not in "iu":
+        raise BadInput(f"{name} has {x.dtype} images and {y.dtype} labels of shape {y.shape}", "give numbers, and one integer label an image")
+    if len(y) < 10 or y.min() < 0 or y.max() > 9:
+        raise BadInput(f"{name} has {len(y)} labels from {y.min()} to {y.max()}", "give at least 10 images with labels 0 to 9")
+    peak = 255.0 if x.dtype.kind in "iu" else 1.0
+    return Dataset(name=name, images=x, labels=y.astype(np.int64), peak=peak, split=split)
+
+
+LOADERS: Mapping[str, Callable[[str, Path], Dataset]] = {"digits": _digits, "idx": _idx, "npz": _npz}

@@ -1,0 +1,145 @@
+"""Anybody's ONNX file: is it whole, what goes in and out, and in which precision is it. onnx, inside functions.
+
+Run in a worker, so that a file that crashes a parser costs one worker and no memory of the parent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import BadInput, Unsupported, one_line
+from ..spec import Artifact, TensorSpec
+
+if TYPE_CHECKING:
+    import onnx
+
+CHUNK = 1 << 20
+QUANTIZED_OPS = {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"}
+
+
+def describe(path: Path, *, model: str, full_check: bool = False) -> Artifact:
+    """Read and check the file at `path`. `BadInput` says what is wrong with it, `Unsupported` what is not taken.
+
+    `full_check` adds strict shape inference, which files of other makers often fail though every runtime takes them.
+    """
+    proto = _parse(path)
+    external = _external_files(proto, path)
+    _check(path, full_check)
+    initial = {tensor.name for tensor in proto.graph.initializer}
+    heights = _table_heights(proto)
+    return Artifact(
+        model=model,
+        precision=_precision(proto),
+        path=str(path),
+        sha256=digest_files([path, *external]),
+        nbytes=sum(file.stat().st_size for file in (path, *external)),
+        opset=next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 0),
+        inputs=tuple(_tensor(value, heights) for value in proto.graph.input if value.name not in initial),
+        outputs=tuple(_tensor(value, {}) for value in proto.graph.output),
+        nodes=len(proto.graph.node),
+    )
+
+
+def file_hash(path: Path) -> str:
+    """The hash that `describe` gives the file at `path`."""
+    return digest_files([path, *external_files(path)])
+
+
+def external_files(path: Path) -> list[Path]:
+    """The files beside `path` that hold its weights."""
+    return _external_files(_parse(path), path)
+
+
+def _parse(path: Path) -> onnx.ModelProto:
+    import onnx
+
+    if not path.is_file():
+        raise BadInput(f"there is no file {path}", "give the path of an ONNX file")
+    try:
+        proto = onnx.load(str(path), load_external_data=False)
+    except Exception as error:  # protobuf's own errors have no common base
+        raise BadInput(f"{path} is not an ONNX file, or is cut short", "export or fetch it again") from error
+    if not proto.ir_version or not proto.graph.output:
+        raise BadInput(f"{path} holds no graph, so it is not an ONNX model", "export or fetch it again")
+    return proto
+
+
+def _external_files(proto: onnx.ModelProto, path: Path) -> list[Path]:
+    """The files that `proto` keeps tensors in, each once; `BadInput` if one is missing, short or elsewhere."""
+    ends: dict[str, int] = {}
+    for tensor in proto.graph.initializer:
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        if tensor.data_location == tensor.EXTERNAL:
+            end = int(entries.get("offset", 0)) + int(entries.get("length", 0))
+            ends[entries.get("location", "")] = max(end, ends.get(entries.get("location", ""), 0))
+    for location, end in ends.items():
+        file = path.parent / location
+        if not file.resolve().is_relative_to(path.parent.resolve()):
+            raise BadInput(f"{path} keeps weights outside its folder, in {location}", "move them beside it")
+        if not file.is_file() or file.stat().st_size < end:
+            what = "is cut short" if file.is_file() else "is missing"
+            raise BadInput(f"{location}, in which {path} keeps its weights, {what}", f"put the whole file into {path.parent}")
+    return [path.parent / location for location in ends]
+
+
+def _check(path: Path, full_check: bool) -> None:
+    import onnx
+
+    try:
+        onnx.checker.check_model(str(path), full_check=full_check)
+    except Exception as error:  # the checker raises its own, and C++ errors as they come
+        raise BadInput(f"{path} fails onnx.checker ({one_line(error)})", "export it again") from error
+
+
+def digest_files(paths: list[Path]) -> str:
+    """SHA-256 over the contents of `paths`, read in pieces."""
+    total = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                total.update(chunk)
+    return total.hexdigest()
+
+
+def _tensor(value: onnx.ValueInfoProto, heights: dict[str, int]) -> TensorSpec:
+    import onnx
+
+    kind = value.type.WhichOneof("value")
+    if kind != "tensor_type":
+        found = (kind or "untyped value").replace("_type", "")
+        raise Unsupported(f"{value.name!r} is a {found}, and only tensors can be measured", "export it with tensors")
+    tensor = value.type.tensor_type
+    dtype = "str" if tensor.elem_type == onnx.TensorProto.STRING else onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+    return TensorSpec(
+        name=value.name, dtype=dtype, shape=tuple(_dim(dim) for dim in tensor.shape.dim), high=heights.get(value.name)
+    )
+
+
+def _dim(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
+    if dim.HasField("dim_value") and dim.dim_value > 0:
+        return int(dim.dim_value)
+    return dim.dim_param or None
+
+
+def _table_heights(proto: onnx.ModelProto) -> dict[str, int]:
+    """For each input that indexes into a table of weights (Gather on axis 0): the smallest table's length."""
+    lengths = {tensor.name: tensor.dims[0] for tensor in proto.graph.initializer if tensor.dims}
+    heights: dict[str, int] = {}
+    for node in proto.graph.node:
+        if node.op_type == "Gather" and node.input[0] in lengths and not any(a.name == "axis" and a.i for a in node.attribute):
+            length, ids = lengths[node.input[0]], node.input[1]
+            heights[ids] = min(length, heights.get(ids, length))
+    return heights
+
+
+def _precision(proto: onnx.ModelProto) -> str:
+    """`int8` if the graph quantizes, `fp16` if most of its weights are float16, else `fp32`."""
+    import onnx
+
+    if any(node.op_type in QUANTIZED_OPS for node in proto.graph.node):
+        return "int8"
+    halves = sum(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in proto.graph.initializer)
+    floats = sum(tensor.data_type == onnx.TensorProto.FLOAT for tensor in proto.graph.initializer)
+    return "fp16" if halves > floats else "fp32"

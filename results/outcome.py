@@ -1,0 +1,29 @@
+"""What a run's rows mean for the exit code. Pure."""
+
+from __future__ import annotations
+
+from ..spec import Sweep
+from .record import CellRecord, Run
+
+DONE, NOT_AS_NAMED = 0, 3
+BROKEN = ("failed", "timeout")
+ALL = "all"
+
+
+def exit_code(run: Run, sweep: Sweep) -> int:
+    """0, or 3 if a cell failed or timed out, or if something that `sweep` named got no `ok` row."""
+    if any(record.status in BROKEN for record in run.cells):
+        return NOT_AS_NAMED
+    fine = [record for record in run.cells if record.status == "ok"]
+    return DONE if all(_has(fine, axis, name) for axis, name in _named(sweep)) else NOT_AS_NAMED
+
+
+def _named(sweep: Sweep) -> list[tuple[str, str]]:
+    """What the user named, as (axis, value)."""
+    backends = [("backend", name) for name in sweep.backends if name != ALL]
+    precisions = [("precision", name) for name in sweep.precisions]
+    return [*backends, *precisions, *([("device", sweep.device)] if sweep.device else [])]
+
+
+def _has(records: list[CellRecord], axis: str, name: str) -> bool:
+    return any(getattr(record.cell, axis) == name for record in records)

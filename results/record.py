@@ -1,0 +1,170 @@
+"""What a run folder holds, and how it is read back: run.json, the journal, the samples. NumPy only.
+
+    run.json        schema version, host, versions, settings, seed, and the cells in the order of the plan
+    journal.jsonl   one line an event of one cell, appended as it ends: opened, verified, warm, block, ended
+    samples/        one .npz for each block: `latency` and `end_to_end`, the time of every call (int64 ns)
+
+The journal only grows. A line that a kill cut short is dropped when it is read; a later event replaces an earlier
+one of its kind (and round), so a cell that failed and was measured again counts as measured.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import BadInput, one_line
+from ..spec import PRECISIONS, Cell, from_wire
+
+SCHEMA = 1
+RUN, JOURNAL, SAMPLES = "run.json", "journal.jsonl", "samples"
+AGREEMENT_FLOOR, AGREEMENT_IMAGES = 97.0, 100
+
+Data = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellRecord:
+    """Everything that was stored about one cell. `ended` says why it has no figures, where it has none."""
+
+    cell: Cell
+    folder: Path
+    opened: Data | None = None
+    parity: Data | None = None
+    warm: Data | None = None
+    ended: Data | None = None
+    blocks: Mapping[int, Data] = field(default_factory=dict)
+
+    @property
+    def status(self) -> str:
+        """ok, mismatch, or why not, derived from the outcome and the parity."""
+        if self.ended:
+            return str(self.ended["status"])
+        if not self.blocks:
+            return "failed"
+        return "mismatch" if self._far_from_reference() else "ok"
+
+    @property
+    def reason(self) -> str | None:
+        """Why the row is not ok."""
+        if self.ended:
+            return str(self.ended["reason"])
+        if not self.blocks:
+            return "not measured: the run was interrupted; --resume goes on with it"
+        if self.status == "mismatch" and self.parity:
+            floor = PRECISIONS[self.cell.precision].floor_db
+            return f"SQNR {self.parity['sqnr_db']:.1f} dB against the FP32 reference, and {self.cell.precision} needs {floor:g}"
+        return None
+
+    def _far_from_reference(self) -> bool:
+        """Under the precision's floor, unless enough real samples come out the same."""
+        if not self.parity:
+            return False
+        agrees = (self.parity.get("agreement") or 0) >= AGREEMENT_FLOOR and self.parity.get("images", 0) >= AGREEMENT_IMAGES
+        return bool(self.parity["sqnr_db"] < PRECISIONS[self.cell.precision].floor_db) and not agrees
+
+    @cached_property
+    def rounds(self) -> dict[int, NDArray[np.int64]]:
+        """Latencies in ns by round."""
+        return {number: self._samples(number, "latency") for number in sorted(self.blocks)}
+
+    @cached_property
+    def samples(self) -> NDArray[np.int64]:
+        """All latencies in ns."""
+        return np.concatenate(list(self.rounds.values()) or [np.array([], np.int64)])
+
+    @cached_property
+    def end_to_end(self) -> NDArray[np.int64]:
+        """All times from host arrays to host arrays, in ns."""
+        return np.concatenate([self._samples(number, "end_to_end") for number in self.blocks] or [np.array([], np.int64)])
+
+    def _samples(self, number: int, kind: str) -> NDArray[np.int64]:
+        with np.load(self.folder / self.blocks[number]["samples"], allow_pickle=False) as arrays:
+            found: NDArray[np.int64] = arrays[kind]
+            return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run folder, read."""
+
+    folder: Path
+    head: Data
+    cells: tuple[CellRecord, ...]
+
+    @property
+    def host(self) -> Data:
+        return dict(self.head["host"])
+
+
+def read(folder: Path) -> Run:
+    """The run in `folder`; `BadInput` if there is none, or one that this version cannot read."""
+    head = read_head(folder)
+    events = list(read_journal(folder))
+    try:
+        cells = [from_wire(Cell, cell) for cell in head["cells"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"{folder / RUN} has no list of cells ({one_line(error)})", "measure it again") from error
+    return Run(folder=folder, head=head, cells=tuple(_gather(cell, folder, events) for cell in cells))
+
+
+def read_head(folder: Path) -> dict[str, Any]:
+    """run.json; `BadInput` if it is missing, damaged or of a newer schema."""
+    try:
+        head = json.loads((folder / RUN).read_text())
+        schema = int(head["schema"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{folder} is not a run folder ({one_line(error)})", "give a folder that bench infer wrote") from error
+    if schema > SCHEMA:
+        raise BadInput(f"{folder} has schema {schema}, and this version reads up to {SCHEMA}", "upgrade onnxbench")
+    return dict(head)
+
+
+def read_journal(folder: Path) -> Iterator[dict[str, Any]]:
+    """The journal's whole lines in order; blocks whose samples did not reach the disk are left out."""
+    path = folder / JOURNAL
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue  # the line that a kill cut short
+        if event.get("event") != "block" or _readable(folder / event["samples"]):
+            yield event
+
+
+def _readable(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)  # its directory is at the end, so a file that was cut short is none
+    except OSError:
+        return False
+
+
+def _gather(cell: Cell, folder: Path, events: list[dict[str, Any]]) -> CellRecord:
+    """The record of `cell`: the last event of each kind; a new opening forgets how an earlier attempt ended."""
+    latest: dict[str, Any] = {}
+    blocks: dict[int, Data] = {}
+    key = cell.key
+    for event in (event for event in events if event["cell"] == key):
+        if event["event"] == "block":
+            blocks[event["round"]] = event
+            continue
+        latest[event["event"]] = event
+        if event["event"] == "opened":
+            latest.pop("ended", None)
+    return CellRecord(
+        cell=cell,
+        folder=folder,
+        opened=latest.get("opened"),
+        parity=latest.get("verified"),
+        warm=latest.get("warm"),
+        ended=latest.get("ended"),
+        blocks=blocks,
+    )

@@ -1,0 +1,129 @@
+"""A table as text: for people (`table`, `markdown`) and for programs (`csv`, `json`). Pure; rich, when it is used.
+
+Text from outside (model names, a runtime's messages) is shown as it is, without control characters or markup.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from .columns import Value
+from .table import Cells, Table
+
+MARK, MARKED = " *", "p50_ms"
+LATENCY_UNIT = "ms"
+DECIMALS = 3
+NUMERIC_LEFT = ("backend", "model", "host", "device", "precision", "status", "executed")
+SCALES = ((1000.0, 1e-3, "s"), (0.1, 1.0, "ms"), (0.0, 1e3, "µs"))  # at least this p50 in ms: factor, unit
+PIPE_WIDTH = 400
+
+
+def render(table: Table, format: str, width: int | None = None) -> str:
+    """`table` in one of FORMATS, ending in a newline. `width` in characters, for `table` only; None for no limit."""
+    return FORMATS[format](table, width)
+
+
+def plain(text: str) -> str:
+    """`text` without characters that a terminal would act on."""
+    return "".join(char if char.isprintable() else "�" for char in text)
+
+
+def _shown(table: Table) -> tuple[list[str], list[list[str]]]:
+    """Titles and texts of the fields for people, with one unit for all latencies."""
+    factor, latency_unit = _scale(table.rows)
+    titles, columns = [], []
+    for field in table.fields:
+        is_latency = field.unit == LATENCY_UNIT
+        unit = latency_unit if is_latency else field.unit
+        titles.append(f"{field.title} {unit}".strip())
+        values = [row[field.name] for row in table.rows]
+        columns.append(_texts(values, factor if is_latency else 1.0, field.digits))
+        if field.name == MARKED and table.best:
+            columns[-1] = [text + (MARK if n in table.best else " " * len(MARK)) for n, text in enumerate(columns[-1])]
+    return titles, [list(row) for row in zip(*columns)]
+
+
+def _scale(rows: Sequence[Cells]) -> tuple[float, str]:
+    """One unit for all latencies, chosen by the middle p50."""
+    known = sorted(float(row["p50_ms"]) for row in rows if row.get("p50_ms") is not None)
+    if not known:
+        return 1.0, LATENCY_UNIT
+    middle = known[len(known) // 2]
+    return next((factor, unit) for least, factor, unit in SCALES if middle >= least)
+
+
+def _texts(values: Sequence[Value], factor: float, digits: int) -> list[str]:
+    """One column's texts; its numbers have the same decimals, enough for `digits` significant ones in the smallest."""
+    numbers = [abs(value * factor) for value in values if isinstance(value, float) and value]
+    decimals = max(0, min(DECIMALS, digits - 1 - math.floor(math.log10(min(numbers))))) if numbers else 0
+    return [_text(value, factor, decimals) for value in values]
+
+
+def _text(value: Value, factor: float, decimals: int) -> str:
+    if isinstance(value, float):
+        return f"{value * factor:.{decimals}f}"
+    return "" if value is None else plain(str(value))
+
+
+def _legend(table: Table) -> list[str]:
+    fastest = [f"{MARK.strip()} lowest p50 of its model and batch"] if table.best else []
+    return [plain(line) for line in (*fastest, *table.remarks)]
+
+
+def _table(table: Table, width: int | None) -> str:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    titles, rows = _shown(table)
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
+    for field, title in zip(table.fields, titles):
+        grid.add_column(Text(title), justify="left" if field.name in NUMERIC_LEFT else "right", no_wrap=width is None)
+    for index, row in enumerate(rows):
+        grid.add_row(*(Text(text) for text in row), end_section=_ends_group(table.rows, index))
+    sink = io.StringIO()
+    console = Console(file=sink, width=width or PIPE_WIDTH, color_system=None)
+    for fact in table.facts:
+        console.print(Text(plain(fact)))
+    console.print(grid)
+    for line in _legend(table):
+        console.print(Text(line))
+    return "\n".join(line.rstrip() for line in sink.getvalue().splitlines()) + "\n"
+
+
+def _ends_group(rows: Sequence[Cells], index: int) -> bool:
+    following = rows[index + 1] if index + 1 < len(rows) else None
+    return following is not None and following.get("batch") != rows[index].get("batch")
+
+
+def _markdown(table: Table, _: int | None) -> str:
+    titles, rows = _shown(table)
+    sides = ["---" if field.name in NUMERIC_LEFT else "---:" for field in table.fields]
+    lines = ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in (titles, sides, *rows)]
+    facts = [f"{plain(fact)}  " for fact in table.facts]
+    return "\n".join([*facts, "", *lines, "", *(f"- {line}" for line in _legend(table))]).rstrip() + "\n"
+
+
+def _csv(table: Table, _: int | None) -> str:
+    sink = io.StringIO()
+    writer = csv.DictWriter(sink, table.names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table.rows)
+    return sink.getvalue()
+
+
+def _json(table: Table, _: int | None) -> str:
+    return json.dumps({**table.head, "rows": table.rows}, indent=1, allow_nan=False) + "\n"
+
+
+FORMATS: Mapping[str, Callable[[Table, int | None], str]] = {
+    "table": _table,
+    "markdown": _markdown,
+    "csv": _csv,
+    "json": _json,
+}

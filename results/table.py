@@ -1,0 +1,142 @@
+"""Rows and columns, ready for any format. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import BadInput
+from ..spec import nearest
+from .columns import COLUMNS, Column, Row, Value
+from .record import SCHEMA, CellRecord, Run
+
+NAMED_AT_MOST = 3
+Cells = Mapping[str, Value]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """How a column is shown to people."""
+
+    name: str
+    title: str
+    unit: str = ""
+    digits: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """All `rows` by column name, for programs; and for people: the `fields` to show, which rows to mark, and what
+    stands above (`facts`) and below (`remarks`)."""
+
+    names: tuple[str, ...]
+    rows: tuple[Cells, ...]
+    fields: tuple[Field, ...]
+    best: frozenset[int] = frozenset()
+    facts: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    head: Mapping[str, Any] = field(default_factory=dict)
+
+
+def build(runs: Sequence[Run], baseline: str | None = None) -> Table:
+    """The table of all cells of `runs`, with speed-ups against the backend `baseline`. Instruments are never marked.
+
+    `BadInput` if no run has that baseline.
+    """
+    records = [(run, record) for run in runs for record in run.cells]
+    known = {record.cell.backend for _, record in records}
+    if baseline and baseline not in known:
+        raise BadInput(f"no row is of the baseline {baseline!r}", nearest(baseline, known))
+    instruments = {name for run in runs for name in run.head.get("instruments", [])}
+    facts = [Row(record=record, base=_base(run, record, baseline), host=_host(run)) for run, record in records]
+    rows = [{column.name: column.of(row) for column in COLUMNS} for row in facts]
+    rows.sort(key=lambda row: (str(row["host"]), str(row["model"]), str(row["precision"]), int(row["batch"] or 0)))
+    return Table(
+        names=tuple(column.name for column in COLUMNS),
+        rows=tuple(rows),
+        fields=tuple(_fields(rows)),
+        best=frozenset(_fastest(rows, instruments)),
+        facts=_facts(runs, rows, baseline),
+        remarks=tuple(_remarks(rows)),
+        head={"schema": SCHEMA, "host": runs[0].host if runs else {}},
+    )
+
+
+def _host(run: Run) -> str:
+    return str(run.host.get("cpu", "unknown"))
+
+
+def _base(run: Run, record: CellRecord, baseline: str | None) -> CellRecord | None:
+    """The baseline's fp32 cell of the same run, model and batch."""
+    wanted = (record.cell.model, baseline, "fp32", record.cell.batch)
+    return next((r for r in run.cells if (r.cell.model, r.cell.backend, r.cell.precision, r.cell.batch) == wanted), None)
+
+
+def _fields(rows: Sequence[Cells]) -> list[Field]:
+    return [
+        Field(name=column.name, title=column.title or column.name, unit=column.unit, digits=column.digits)
+        for column in COLUMNS
+        if _stands(column, [row[column.name] for row in rows])
+    ]
+
+
+def _stands(column: Column, values: Sequence[Value]) -> bool:
+    """Whether `column` stands in the table for people: figures that some row has, and axes that vary."""
+    if column.varies:
+        return len(set(values)) > 1
+    return column.shown and any(value is not None for value in values)
+
+
+def _fastest(rows: Sequence[Cells], instruments: set[str]) -> list[int]:
+    """The index of the row with the lowest p50 in each group of the same host, model and batch."""
+    best: dict[tuple[Value, ...], int] = {}
+    for index, row in enumerate(rows):
+        group = (row["host"], row["model"], row["batch"])
+        if row["status"] != "ok" or row["p50_ms"] is None or row["backend"] in instruments:
+            continue
+        if group not in best or _p50(row) < _p50(rows[best[group]]):
+            best[group] = index
+    return list(best.values())
+
+
+def _p50(row: Cells) -> float:
+    return float(row["p50_ms"] or 0)
+
+
+def _facts(runs: Sequence[Run], rows: Sequence[Cells], baseline: str | None) -> tuple[str, ...]:
+    """What is the same in all rows, so that it need not be a column."""
+    same = {column: {row[column.name] for row in rows} for column in COLUMNS if column.varies}
+    once = [_fact(column, next(iter(values))) for column, values in same.items() if len(values) == 1]
+    versions = [f"{name} {version}" for run in runs for name, version in run.head.get("versions", {}).items()]
+    against = [f"speed-up against {baseline} fp32 at the same batch"] if baseline else []
+    return tuple(line for line in (" · ".join(filter(None, once)), " · ".join(dict.fromkeys(versions)), *against) if line)
+
+
+def _fact(column: Column, value: Value) -> str:
+    """`threads 2`, `file 20.4 MB`; nothing for what is as it should be."""
+    if value in (None, "ok", 0):
+        return ""
+    text = f"{value:.3g}" if isinstance(value, float) else value
+    return f"{column.title or column.name} {text} {column.unit}".strip()
+
+
+def _remarks(rows: Sequence[Cells]) -> list[str]:
+    """Reasons and notes, the same one once, with the rows that it is about."""
+    about: dict[str, list[str]] = {}
+    for row in rows:
+        reason = [f"{row['status']}: {row['reason']}"] if row["reason"] else []
+        for text in (*reason, *filter(None, str(row["notes"] or "").split("; "))):
+            about.setdefault(text, []).append(_name(row))
+    return [f"{_names(names, len(rows))}: {text}" for text, names in about.items()]
+
+
+def _names(names: Sequence[str], of: int) -> str:
+    """The rows by name where they are few."""
+    if len(names) <= NAMED_AT_MOST:
+        return ", ".join(names)
+    return "all rows" if len(names) == of else f"{len(names)} of {of} rows"
+
+
+def _name(row: Cells) -> str:
+    return f"{row['backend']} {row['precision']} b{row['batch']}"

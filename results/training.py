@@ -1,0 +1,65 @@
+"""The table of `bench train`: one row a device and precision, CPU against GPU. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from .columns import Value
+from .record import SCHEMA
+from .table import Field, Table
+
+FIELDS = (
+    Field(name="device", title="device"),
+    Field(name="precision", title="precision"),
+    Field(name="status", title="status"),
+    Field(name="first_epoch_s", title="first epoch", unit="s"),
+    Field(name="epoch_s", title="epoch", unit="s"),
+    Field(name="train_per_s", title="training images", unit="/s"),
+    Field(name="test_per_s", title="test images", unit="/s"),
+    Field(name="loss", title="test loss"),
+    Field(name="accuracy", title="accuracy", unit="%"),
+    Field(name="peak_memory_mb", title="peak memory", unit="MB"),
+    Field(name="speedup", title="speed-up", unit="x"),
+)
+
+
+def build(results: Sequence[Mapping[str, Any]], head: Mapping[str, Any]) -> Table:
+    """The table of `results` (device, precision, status, reason, and what the job answered) of one training.
+
+    Seconds an epoch are the median of all but the first, which also pays for set-up; None after a single epoch.
+    The speed-up is against the first row.
+    """
+    rows = [_row(result) for result in results]
+    for row in rows:
+        base, own = rows[0]["epoch_s"] or rows[0]["first_epoch_s"], row["epoch_s"] or row["first_epoch_s"]
+        row["speedup"] = float(base) / float(own) if base and own else None
+    remarks = [f"{row['device']} {row['precision']}: {row['status']}: {row['reason']}" for row in rows if row["reason"]]
+    facts = " · ".join(f"{name} {head[name]}" for name in ("model", "dataset", "epochs", "batch_size", "lr", "seed", "threads"))
+    return Table(
+        names=(*(field.name for field in FIELDS), "reason"),
+        rows=tuple(rows),
+        fields=FIELDS,
+        facts=(facts, "memory is the process's on cpu and the allocator's on cuda"),
+        remarks=tuple(remarks),
+        head={"schema": SCHEMA, **head},
+    )
+
+
+def _row(result: Mapping[str, Any]) -> dict[str, Value]:
+    epochs = result.get("epochs") or []
+    steady = epochs[1:] or epochs
+    return {
+        "device": result["device"],
+        "precision": result["precision"],
+        "status": result["status"],
+        "reason": result.get("reason"),
+        "first_epoch_s": epochs[0]["seconds"] if epochs else None,
+        "epoch_s": median(epoch["seconds"] for epoch in epochs[1:]) if epochs[1:] else None,
+        "train_per_s": median(epoch["train_per_s"] for epoch in steady) if epochs else None,
+        "test_per_s": median(epoch["test_per_s"] for epoch in steady) if epochs else None,
+        "loss": epochs[-1]["loss"] if epochs else None,
+        "accuracy": epochs[-1]["accuracy"] if epochs else None,
+        "peak_memory_mb": result.get("peak_memory_mb"),
+    }

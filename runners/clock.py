@@ -1,0 +1,25 @@
+"""All time comes from here and is handed to who needs it, so that tests can hand out their own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clock:
+    """`now_ns`: monotonic nanoseconds, for intervals only. `wall_s`: seconds since 1970, for records only."""
+
+    now_ns: Callable[[], int] = time.perf_counter_ns
+    wall_s: Callable[[], float] = time.time
+
+    def since_s(self, begin_ns: int) -> float:
+        """Seconds since `begin_ns`, a value of `now_ns`."""
+        return (self.now_ns() - begin_ns) / 1e9
+
+    def stamp(self) -> str:
+        """The time of day as a name that sorts, `20260131-235959-123`, in UTC."""
+        now = datetime.fromtimestamp(self.wall_s(), tz=timezone.utc)
+        return f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03}"

@@ -1,0 +1,127 @@
+"""The parent's side of a worker: start it, ask it, wait no longer than allowed, and say how it ended.
+
+A crash, a hang or an out-of-memory kill in a worker is an exception here and a row in the table.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..errors import WorkerDied, WorkerTimeout, from_wire
+from .clock import Clock
+
+BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
+READ_SIZE = 1 << 16
+GRACE_S = 5.0
+
+Event = Callable[[dict[str, Any]], None]
+
+
+class Worker:
+    """One worker process. A context manager: leaving it ends the process, however it is."""
+
+    def __init__(self, log: Path, clock: Clock, python: str = sys.executable) -> None:
+        """Start a worker of the interpreter `python`; what it prints goes to the file `log`."""
+        self.log, self._clock, self._buffer = log, clock, b""
+        request_read, self._requests = os.pipe()
+        self._answers, answer_write = os.pipe()
+        log.parent.mkdir(parents=True, exist_ok=True)
+        arguments = [python, "-u", str(BOOTSTRAP), str(request_read), str(answer_write), str(os.getpid())]
+        try:
+            with log.open("ab") as sink:
+                self._process = subprocess.Popen(
+                    arguments,
+                    stdin=subprocess.DEVNULL,
+                    stdout=sink,
+                    stderr=sink,
+                    pass_fds=(request_read, answer_write),
+                )
+        finally:
+            os.close(request_read)
+            os.close(answer_write)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def ask(self, job: str, timeout_s: float, on_event: Event | None = None, **request: Any) -> dict[str, Any]:
+        """The answer to `job`. Raises the worker's own `BenchError`, `WorkerDied` or `WorkerTimeout`."""
+        self.send(job, **request)
+        return self.receive(job, timeout_s, on_event)
+
+    def send(self, job: str, **request: Any) -> None:
+        """Ask without waiting."""
+        line = json.dumps({"job": job, **request}).encode() + b"\n"
+        try:
+            while line:
+                line = line[os.write(self._requests, line) :]
+        except BrokenPipeError:
+            raise self._death(job) from None
+
+    def receive(self, job: str, timeout_s: float, on_event: Event | None = None) -> dict[str, Any]:
+        """The answer to what was sent; an event starts the time limit anew."""
+        while True:
+            message = json.loads(self._line(job, timeout_s))
+            if "error" in message:
+                raise from_wire(message["error"])
+            if "ok" in message:
+                return dict(message["ok"])
+            if on_event:
+                on_event(message["event"])
+
+    def _line(self, job: str, timeout_s: float) -> bytes:
+        begin = self._clock.now_ns()
+        while b"\n" not in self._buffer:
+            left = timeout_s - self._clock.since_s(begin)
+            ready = select.select([self._answers], [], [], max(0.0, left))[0]
+            if not ready:
+                self.kill()
+                raise WorkerTimeout(f"no answer within {timeout_s:g} s while it was to {job}", "allow more with --timeout")
+            data = os.read(self._answers, READ_SIZE)
+            if not data:
+                raise self._death(job)
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+    def _death(self, job: str) -> WorkerDied:
+        code = self._process.wait()
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        hint = "out of memory, or killed from outside" if code == -signal.SIGKILL else f"its log is {self.log}"
+        return WorkerDied(f"the worker {how} while it was to {job}", hint)
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        """End the process now."""
+        self._process.kill()
+        self._process.wait()
+
+    def close(self) -> None:
+        """Let the process end by itself, for at most GRACE_S seconds."""
+        for descriptor in (self._requests, self._answers):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._requests = self._answers = -1
+        try:
+            self._process.wait(GRACE_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.kill()
+        self.close()

@@ -1,0 +1,74 @@
+"""The run folder as it is written: one writer, a journal that only grows, nothing lost that was once said. Standard library only.
+
+results/record says what the files are and reads them back.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ..errors import BadInput, StorageFailed
+from ..exporters.cache import replace_file
+from ..results.record import JOURNAL, RUN, SAMPLES
+
+LOCK, SCRATCH, LOGS = ".lock", "scratch", "logs"
+
+
+class Journal:
+    """The open run folder. A context manager: entering takes the folder's lock, leaving removes the scratch arrays."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.scratch, self.logs = folder / SCRATCH, folder / LOGS
+
+    def __enter__(self) -> Journal:
+        try:
+            for part in (self.folder / SAMPLES, self.scratch, self.logs):
+                part.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.folder / LOCK).open("w")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._file = (self.folder / JOURNAL).open("ab")
+        except BlockingIOError as error:
+            raise BadInput(f"another bench is writing to {self.folder}", "wait for it, or give another --out") from error
+        except OSError as error:
+            raise BadInput(f"cannot write to {self.folder} ({error.strerror})", "give another --out") from error
+        self._mend()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        self._file.close()
+        self._lock.close()
+
+    def _mend(self) -> None:
+        """End a line that a kill cut short, so that the next one stands alone."""
+        path = self.folder / JOURNAL
+        if path.stat().st_size and not path.read_bytes().endswith(b"\n"):
+            self._file.write(b"\n")
+
+    def add(self, event: str, cell: str, **content: Any) -> None:
+        """Append one event of one cell; it is on the disk when this returns."""
+        line = json.dumps({"event": event, "cell": cell, **content}) + "\n"
+        try:
+            self._file.write(line.encode())
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise StorageFailed(f"cannot write to {self.folder} ({error.strerror})", "free some space, then --resume") from error
+
+    def write_head(self, head: dict[str, Any]) -> None:
+        """Write run.json whole."""
+        try:
+            replace_file(self.folder / RUN, lambda scratch: scratch.write_text(json.dumps(head, indent=1)) and None)
+        except OSError as error:
+            raise StorageFailed(f"cannot write to {self.folder} ({error.strerror})", "free some space, then --resume") from error
+
+    def sample_file(self, cell: str, round_number: int) -> tuple[str, Path]:
+        """Where a block's samples go: as the journal names it, and as a path."""
+        name = f"{SAMPLES}/{cell}-r{round_number:03}.npz"
+        return name, self.folder / name

@@ -1,0 +1,125 @@
+"""From what the user named to artifacts that can be measured: find, check, train, export. Loads no framework.
+
+Every step that reads a model runs in a worker; this side only asks and tells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import BadInput, Unsupported
+from ..exporters import manifest
+from ..exporters.manifest import Exported
+from ..models import MODELS, kind_of
+from ..spec import Artifact, Source, Sweep, TensorSpec, from_wire, to_wire
+from . import checkpoints, host, train
+from .clock import Clock
+from .isolate import Worker
+from .progress import Progress
+
+DEFAULT_MODEL = "cnn"
+BATCH = "batch"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shop:
+    """Where preparation works: a folder for logs, a clock, somebody to tell, and the limit for each answer."""
+
+    logs: Path
+    clock: Clock
+    progress: Progress
+    timeout_s: float
+
+    def ask(self, job: str, **request: Any) -> dict[str, Any]:
+        """The answer of a fresh worker to one job."""
+        with Worker(self.logs / "prepare.log", self.clock) as worker:
+            return worker.ask(job, self.timeout_s, **request)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """What to export: a model as the user named it, its inputs as the user gave them, and where it goes."""
+
+    model: str
+    dataset: str | None
+    folder: Path
+    inputs: tuple[TensorSpec, ...] = ()
+
+
+def export(wanted: Wanted, shop: Shop) -> tuple[Exported, bool]:
+    """The artifact of `wanted` in its folder, and whether it came from the cache. Trains first where it must."""
+    manifest.check_writable(wanted.folder)
+    answer = shop.ask("export", model=_name(wanted.model), **_request(wanted, shop))
+    made = {**answer["made"], "dataset": answer["artifact"]["dataset"]}
+    found = Exported(artifact=from_wire(Artifact, answer["artifact"]), made=made)
+    cached = Path(answer["folder"])
+    files = [file for file in sorted(cached.rglob("*")) if file.is_file() and file.name != "entry.json"]
+    return manifest.add(wanted.folder, found, files), bool(answer["cached"])
+
+
+def _name(model: str) -> str:
+    return Path(model).stem if kind_of(model) == "file" else model
+
+
+def _request(wanted: Wanted, shop: Shop) -> dict[str, Any]:
+    kind = kind_of(wanted.model)
+    if kind == "file":
+        return {"source": None, "inputs": [], "more": {"file": str(Path(wanted.model).absolute())}}
+    if kind == "factory":
+        return _factory_request(wanted)
+    named = MODELS[wanted.model]
+    path = _checkpoint(wanted, shop)
+    more = {"outputs": list(named.outputs), "dataset": checkpoints.record(path)["dataset"]}
+    source = Source(factory=named.factory, weights=str(path))
+    return {"source": to_wire(source), "inputs": [to_wire(spec) for spec in named.inputs], "more": more}
+
+
+def _factory_request(wanted: Wanted) -> dict[str, Any]:
+    if not wanted.inputs:
+        raise BadInput(
+            f"{wanted.model} does not say what its inputs are", "give each one in order, as --shape NAME=1x3x224x224[:int64]"
+        )
+    inputs = [replace(spec, shape=(BATCH, *spec.shape[1:]) if spec.shape else ()) for spec in wanted.inputs]
+    source = to_wire(Source(factory=wanted.model))
+    return {"source": source, "inputs": [to_wire(spec) for spec in inputs], "more": {"outputs": [], "dataset": None}}
+
+
+def _checkpoint(wanted: Wanted, shop: Shop) -> Path:
+    """The weights of a named model; trained now, and said so, where there are none."""
+    found = checkpoints.find(wanted.model, wanted.dataset)
+    if found:
+        return found
+    dataset = wanted.dataset or MODELS[wanted.model].dataset
+    shop.progress.note(f"{wanted.model} has no checkpoint for {dataset} yet, so it is trained first")
+    training = train.Training(model=wanted.model, dataset=dataset, threads=host.usable_threads())
+    result = train.train(training, shop.logs, shop.clock, shop.progress)[0]
+    if result["status"] != "ok":
+        raise Unsupported(f"{wanted.model} cannot be trained: {result['reason']}")
+    return checkpoints.path_of(wanted.model, dataset)
+
+
+def artifacts(sweep: Sweep, shop: Shop) -> list[Artifact]:
+    """What `sweep` measures. Exports what is missing, and says so."""
+    folder = Path(sweep.artifacts)
+    if sweep.model and kind_of(sweep.model) == "file":
+        answer = shop.ask("describe", path=str(Path(sweep.model).absolute()), model=_name(sweep.model))
+        return [from_wire(Artifact, answer)]
+    held = [item.artifact for item in manifest.read(folder)]
+    if sweep.model and kind_of(sweep.model) == "factory":
+        held = []  # its code may have changed: the cache knows
+    chosen = [item for item in held if sweep.model in (None, item.model)]
+    for item in chosen:
+        _check_unchanged(item, shop)
+    if chosen and not (sweep.dataset and any(item.dataset != checkpoints.absolute(sweep.dataset) for item in chosen)):
+        return chosen
+    wanted = Wanted(model=sweep.model or DEFAULT_MODEL, dataset=sweep.dataset, folder=folder, inputs=sweep.signature)
+    shop.progress.note(f"exporting {wanted.model} to {folder}, which does not hold it yet")
+    return [export(wanted, shop)[0].artifact]
+
+
+def _check_unchanged(artifact: Artifact, shop: Shop) -> None:
+    found = from_wire(Artifact, shop.ask("describe", path=artifact.path, model=artifact.model))
+    if found.sha256 != artifact.sha256:
+        raise BadInput(f"{artifact.path} is not what was exported", "run bench export again, or measure it with --model")

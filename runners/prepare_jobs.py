@@ -1,0 +1,192 @@
+"""The worker's jobs before measuring: describe a file, export a module, draw inputs, compute the FP32 reference.
+
+onnx, and torch or onnxruntime where the job needs them, inside functions.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..backends.protocol import Array, Session
+from ..errors import BadInput
+from ..exporters import cache, torch_onnx
+from ..models import datasets, inputs as random_inputs, onnx_file
+from ..spec import PRECISIONS, Artifact, Shapes, Source, TensorSpec, digest, from_wire, to_wire
+from . import verify
+from .reference import open_reference
+from .worker import Reply, State, Tell
+
+ENTRY = "entry.json"
+KIND = "exports"
+PARITY_IMAGES = 16
+EVALUATION_IMAGES = 512
+ATTEMPTS = 2
+
+
+def describe(state: State, tell: Tell, *, path: str, model: str) -> Reply:
+    """What the ONNX file at `path` is, as an Artifact."""
+    return to_wire(onnx_file.describe(Path(path), model=model))
+
+
+def export(
+    state: State, tell: Tell, *, model: str, source: dict[str, Any] | None, inputs: list[dict[str, Any]], more: dict[str, Any]
+) -> Reply:
+    """A cache entry for `model`: of a PyTorch `source` with `inputs`, or of the file at `more["file"]`.
+
+    `more` also has `outputs` (names) and `dataset` (or None). Answers with the folder, and whether it was there.
+    """
+    if source is None:
+        return _entry(_file_key(Path(more["file"])), lambda scratch: _adopt(scratch, Path(more["file"]), model))
+    origin, specs = from_wire(Source, source), [from_wire(TensorSpec, spec) for spec in inputs]
+    outputs, dataset = more["outputs"], more["dataset"]
+    module = None if origin.weights else torch_onnx.load_module(origin)
+    key = torch_onnx.content_key(module, specs, outputs) if module else _checkpoint_key(origin, specs, outputs)
+
+    def make(scratch: Path) -> None:
+        _export(scratch, model, origin, specs, outputs, dataset)
+
+    return _entry(digest([key, model, dataset]), make)
+
+
+def _entry(key: str, make: Any) -> Reply:
+    """The entry under `key`, made if it is missing and made again if it is damaged."""
+    for _ in range(ATTEMPTS):
+        folder, cached = cache.entry(KIND, key, make)
+        try:
+            content = json.loads((folder / ENTRY).read_text())
+            whole = onnx_file.file_hash(folder / content["artifact"]["path"]) == content["artifact"]["sha256"]
+        except (OSError, ValueError, KeyError):
+            whole = False
+        if whole:
+            return {"folder": str(folder), "cached": cached, **content}
+        cache.drop(KIND, key)
+    raise BadInput(f"the cache entry {key} cannot be written whole", "check the disk, or run bench cache --clear")
+
+
+def _file_key(path: Path) -> str:
+    return digest([onnx_file.file_hash(path), path.name, onnx_file.__name__])
+
+
+def _checkpoint_key(source: Source, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> str:
+    """A key from files alone, so that a second export of a trained model imports no framework."""
+    module = source.factory.partition(":")[0]
+    found = find_spec(module)
+    if found is None or not found.origin or not source.weights:
+        raise BadInput(f"cannot find the module {module!r}", "run where it can be imported")
+    contents = [onnx_file.digest_files([Path(file)]) for file in (source.weights, found.origin, torch_onnx.__file__)]
+    tensors = [to_wire(spec) for spec in inputs]
+    return digest([contents, source.factory, tensors, list(outputs), torch_onnx.OPSET, torch_onnx.versions()])
+
+
+def _export(
+    folder: Path, model: str, origin: Source, inputs: Sequence[TensorSpec], outputs: Sequence[str], dataset: str | None
+) -> None:
+    module = torch_onnx.load_module(origin)
+    stem = re.sub(r"\W+", "-", model).strip("-")
+    path = folder / f"{stem}.fp32.onnx"
+    torch_onnx.export(module, path, inputs, outputs)
+    torch_onnx.save_weights(module, folder / f"{stem}.safetensors")
+    found = onnx_file.describe(path, model=model, full_check=True)
+    made = {"exporter": "torch.onnx (dynamo)", "versions": torch_onnx.versions(), "parity": _parity(module, found, dataset)}
+    source = Source(factory=origin.factory, weights=f"{stem}.safetensors")
+    _write_entry(folder, found, made, source, dataset)
+
+
+def _adopt(folder: Path, file: Path, model: str) -> None:
+    found = onnx_file.describe(file, model=model)
+    for part in (file, *onnx_file.external_files(file)):
+        target = folder / part.relative_to(file.parent)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(part, target)
+    _write_entry(folder, found, {"exporter": "file", "versions": {}, "parity": None}, None, None)
+
+
+def _write_entry(folder: Path, found: Artifact, made: Mapping[str, Any], source: Source | None, dataset: str | None) -> None:
+    wire = {**to_wire(found), "path": Path(found.path).name, "source": source and to_wire(source), "dataset": dataset}
+    (folder / ENTRY).write_text(json.dumps({"artifact": wire, "made": made}))
+
+
+def _parity(module: Any, artifact: Artifact, dataset: str | None) -> dict[str, Any]:
+    """The file's distance from the module on real samples (random ones where there is no dataset); `BadInput` if far."""
+    import torch
+    from torch.utils._pytree import tree_leaves
+
+    tensors = [torch.from_numpy(_images(dataset, PARITY_IMAGES))] if dataset else torch_onnx.sample_inputs(artifact.inputs)
+    with torch.no_grad():
+        results = [tensor.numpy() for tensor in tree_leaves(module(*tensors))]
+    expected = dict(zip((spec.name for spec in artifact.outputs), results))
+    session, reference = open_reference(artifact, tuple((s.name, tuple(t.shape)) for s, t in zip(artifact.inputs, tensors)))
+    with session:
+        found = verify.distance(_run(session, {s.name: t.numpy() for s, t in zip(artifact.inputs, tensors)}), expected)
+    if found["sqnr_db"] < PRECISIONS["fp32"].floor_db:
+        raise BadInput(
+            f"the exported file differs from the module (SQNR {found['sqnr_db']:.0f} dB on {reference})",
+            "check that the module computes the same on every call",
+        )
+    return {**found, "runtime": reference, "samples": len(tensors[0]), "data": dataset or "random"}
+
+
+def _run(session: Session, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    session.bind(arrays)
+    session.start()
+    session.wait()
+    return session.fetch()
+
+
+def _images(dataset: str, count: int) -> Array:
+    """The first `count` preprocessed test images, float32 [count, 3, 48, 48]; again from the first where there are fewer."""
+    data = datasets.load(dataset)
+    return data.batch(np.resize(data.split["test"], count))[0]
+
+
+def draw(
+    state: State, tell: Tell, *, artifact: dict[str, Any], shapes: list[Any], seed: int, given: dict[str, str], folder: str
+) -> Reply:
+    """Write the arrays that every backend is given into `folder`: the user's, else real images, else random values."""
+    file = from_wire(Artifact, artifact)
+    sizes: Shapes = tuple((name, tuple(shape)) for name, shape in shapes)
+    unknown = [spec for spec in file.inputs if spec.name not in given]
+    if file.dataset and not given:
+        arrays: dict[str, Array] = {file.inputs[0].name: _images(file.dataset, sizes[0][1][0])}
+    else:
+        arrays = random_inputs.draw(unknown, sizes, seed) | {n: np.load(p, allow_pickle=False) for n, p in given.items()}
+    verify.save_arrays(Path(folder), {spec.name: np.ascontiguousarray(arrays[spec.name]) for spec in file.inputs})
+    return {"data": "given" if given else file.dataset or "random"}
+
+
+def reference(
+    state: State, tell: Tell, *, artifact: dict[str, Any], jobs: list[dict[str, Any]], samples: str | None
+) -> Reply:
+    """The FP32 reference's outputs for each of `jobs` (shapes, inputs folder, output folder), and its predictions.
+
+    `samples` is the folder for labelled images, their labels and the reference's predictions; None for no labels.
+    """
+    file = from_wire(Artifact, artifact)
+    names = [spec.name for spec in file.inputs]
+    for job in jobs:
+        shapes = tuple((name, tuple(shape)) for name, shape in job["shapes"])
+        session, runtime = open_reference(file, shapes)
+        with session:
+            found = _run(session, verify.load_arrays(Path(job["inputs"]), names))
+            verify.save_arrays(Path(job["outputs"]), {spec.name: found[spec.name] for spec in file.outputs})
+    if samples and file.dataset:
+        _save_samples(file, Path(samples), session, job["batch"])
+    return {"runtime": runtime}
+
+
+def _save_samples(artifact: Artifact, folder: Path, session: Session, batch: int) -> None:
+    data = datasets.load(str(artifact.dataset))
+    images, labels = data.batch(data.split["test"][:EVALUATION_IMAGES])
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "images.npy", images)
+    np.save(folder / "labels.npy", labels)
+    np.save(folder / "reference.npy", verify.predictions(session, artifact, images, batch))
+

@@ -1,0 +1,89 @@
+"""The worker's side of the pipe: one JSON line asks for a job, one JSON line answers. NumPy and a runtime only.
+
+Answers go to a descriptor of their own; standard output and error are the log file, so nothing that native code
+prints can be taken for an answer.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ..errors import BenchError, RuntimeFailed, StorageFailed, one_line, to_wire
+from .clock import Clock
+
+if TYPE_CHECKING:
+    from .slots import Slot
+
+Reply = Mapping[str, Any]
+Tell = Callable[[Reply], None]
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+
+JOBS: Mapping[str, str] = {
+    "probe": "slots:probe",
+    "open": "slots:open_slot",
+    "verify": "slots:verify",
+    "warm": "slots:warm",
+    "block": "slots:block",
+    "close": "slots:close",
+    "describe": "prepare_jobs:describe",
+    "export": "prepare_jobs:export",
+    "draw": "prepare_jobs:draw",
+    "reference": "prepare_jobs:reference",
+    "train": "train_job:train",
+}
+
+
+@dataclass(kw_only=True)
+class State:
+    """What a worker keeps between jobs: its clock, and the open sessions by cell key."""
+
+    clock: Clock = field(default_factory=Clock)
+    slots: dict[str, Slot] = field(default_factory=dict)
+
+
+def serve(requests: int, answers: int) -> None:
+    """Answer requests until the pipe closes."""
+    state = State()
+    with os.fdopen(requests, "r") as source, os.fdopen(answers, "w") as sink:
+
+        def send(kind: str, content: Reply) -> None:
+            sink.write(json.dumps({kind: content}) + "\n")
+            sink.flush()
+
+        for line in source:
+            kind, content = answer(state, json.loads(line), lambda event: send("event", event))
+            send(kind, content)
+
+
+def answer(state: State, request: dict[str, Any], tell: Tell) -> tuple[str, Reply]:
+    """Run the job that `request` names; its events go to `tell` while it runs. Errors are answers too."""
+    try:
+        return "ok", _find(request.pop("job"))(state, tell, **request)
+    except BenchError as error:
+        return "error", to_wire(error)
+    except MemoryError:
+        return "error", to_wire(RuntimeFailed("out of memory", "try a smaller batch"))
+    except Exception as error:  # what a runtime raises while it runs: a row's reason
+        traceback.print_exc(file=sys.stderr)
+        return "error", to_wire(_named(error))
+
+
+def _named(error: Exception) -> BenchError:
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+        return StorageFailed(f"{error.strerror}: {error.filename or 'a file'}", "free some space, then --resume")
+    return RuntimeFailed(f"{type(error).__name__}: {one_line(error)}")
+
+
+def _find(job: str) -> Callable[..., Reply]:
+    module, _, function = JOBS[job].partition(":")
+    found: Callable[..., Reply] = getattr(import_module(f".{module}", __package__), function)
+    return found

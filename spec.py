@@ -1,0 +1,247 @@
+"""The values that flow through the tool: frozen, keyword-only, standard library only.
+
+    Sweep -> Artifact -> Cell -> (a backend's Session) -> records
+
+Everything here can be sent to a worker process as JSON: `to_wire` and `from_wire` are the one way to do it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from difflib import get_close_matches
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from .errors import BadInput, one_line
+
+Shape = tuple[int, ...]
+Shapes = tuple[tuple[str, Shape], ...]
+Options = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Precision:
+    """What a precision means: the file it runs, the arithmetic asked for, and the parity it must keep.
+
+    `floor_db` is the SQNR against the FP32 reference, in dB, under which a row is a `mismatch`. The values are
+    starting values of docs/measuring.md, to be changed with evidence.
+    """
+
+    name: str
+    file: str
+    arithmetic: str
+    floor_db: float
+
+
+PRECISIONS: Mapping[str, Precision] = {
+    row.name: row
+    for row in (
+        Precision(name="fp32", file="fp32", arithmetic="fp32", floor_db=80.0),
+        Precision(name="tf32", file="fp32", arithmetic="tf32", floor_db=55.0),
+        Precision(name="bf16", file="fp32", arithmetic="bf16", floor_db=35.0),
+        Precision(name="fp16", file="fp16", arithmetic="fp16", floor_db=50.0),
+        Precision(name="int8", file="int8", arithmetic="int8", floor_db=20.0),
+    )
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Device:
+    """`cpu`, or one accelerator by kind and index (`cuda:0`)."""
+
+    kind: str
+    index: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Device:
+        """`cpu`, `cuda` or `cuda:1`; `BadInput` for anything else."""
+        kind, _, index = text.partition(":")
+        if kind not in ("cpu", "cuda") or (index and not index.isdigit()) or (kind == "cpu" and index):
+            raise BadInput(f"{text!r} is not a device", "use cpu, cuda or cuda:N")
+        return cls(kind=kind, index=int(index or 0))
+
+    def __str__(self) -> str:
+        return self.kind if self.kind == "cpu" else f"{self.kind}:{self.index}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TensorSpec:
+    """One input or output of a graph. A dimension is a size, a symbol's name, or None where it has neither.
+
+    `dtype` is NumPy's name (`float32`, `int64`, `bool`, `bfloat16`); `high` bounds integer inputs that index
+    into a table (the smallest table's length), where that is known.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...]
+    high: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """Where the same model exists in PyTorch: an importable `module:factory` and its weights (safetensors)."""
+
+    factory: str
+    weights: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Artifact:
+    """One ONNX file that can be measured. `sha256` covers the file and its external data."""
+
+    model: str
+    precision: str
+    path: str
+    sha256: str
+    nbytes: int
+    opset: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    nodes: int = 0
+    source: Source | None = None
+    dataset: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What a cell asks of its runtime: compute threads for one call, and the backend's own options."""
+
+    threads: int
+    options: Options = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """One row to be: everything that makes two measurements comparable, and nothing else."""
+
+    model: str
+    sha256: str
+    backend: str
+    device: str
+    precision: str
+    batch: int
+    shapes: Shapes
+    settings: Settings
+    environment: str = ""
+
+    @property
+    def key(self) -> str:
+        """The cell's identity, 16 hexadecimal digits; equal cells of any two runs have equal keys."""
+        return digest(to_wire(self))[:16]
+
+    @property
+    def id(self) -> str:
+        """A name for people; `key` is what tells cells apart."""
+        environment = f"@{self.environment}" if self.environment else ""
+        return f"{self.model}/{self.backend}{environment}/{self.device}/{self.precision}/b{self.batch}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Budget:
+    """How long to measure: every cell is visited once in each round, for a latency and a throughput block."""
+
+    name: str
+    rounds: int
+    block_ms: float
+    warmup_ms: float
+    warmup_limit_ms: float
+
+
+BUDGETS: Mapping[str, Budget] = {
+    row.name: row
+    for row in (
+        Budget(name="quick", rounds=3, block_ms=80, warmup_ms=100, warmup_limit_ms=1000),
+        Budget(name="normal", rounds=10, block_ms=150, warmup_ms=300, warmup_limit_ms=3000),
+        Budget(name="thorough", rounds=30, block_ms=250, warmup_ms=500, warmup_limit_ms=6000),
+    )
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sweep:
+    """What the user asked to measure. None and empty mean: whatever there is.
+
+    `signature` is what `--shape` says: the shape, and for a module from elsewhere the type, of inputs by name.
+    `inputs` are paths of .npy files by input name. `timeout_s` bounds every single answer of a worker.
+    """
+
+    model: str | None = None
+    dataset: str | None = None
+    artifacts: str = "artifacts"
+    backends: tuple[str, ...] = ()
+    device: str | None = None
+    precisions: tuple[str, ...] = ()
+    batches: tuple[int, ...] = ()
+    threads: int | None = None
+    signature: tuple[TensorSpec, ...] = ()
+    inputs: tuple[tuple[str, str], ...] = ()
+    options: Options = ()
+    budget: Budget = field(default=BUDGETS["normal"])
+    seed: int = 0
+    timeout_s: float = 300.0
+
+
+Value = TypeVar("Value")
+
+
+def to_wire(value: Any) -> dict[str, Any]:
+    """A value of this module as JSON data."""
+    return asdict(value)
+
+
+def from_wire(kind: type[Value], data: Mapping[str, Any]) -> Value:
+    """The value that `to_wire` made `data` from. Unknown names are left out, so older code reads newer data."""
+    hints = get_type_hints(kind)
+    known = {item.name for item in fields(kind)} & set(data)  # type: ignore[arg-type]
+    return kind(**{name: _decode(hints[name], data[name]) for name in known})
+
+
+def _decode(kind: Any, data: Any) -> Any:
+    arguments = get_args(kind)
+    if get_origin(kind) in (Union, types.UnionType):
+        members = [item for item in arguments if is_dataclass(item)]
+        return data if data is None or not members else _decode(members[0], data)
+    if get_origin(kind) is tuple:
+        of = arguments[:1] * len(data) if arguments[-1] is Ellipsis else arguments
+        return tuple(_decode(item, value) for item, value in zip(of, data))
+    return from_wire(kind, data) if is_dataclass(kind) else data
+
+
+def digest(data: Any) -> str:
+    """SHA-256 of JSON data, the same for equal data whatever the order of its names."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+def relocate(artifact: Artifact, folder: str) -> Artifact:
+    """`artifact` with its relative paths under `folder` (a manifest's own)."""
+    source = artifact.source
+    if source and source.weights:
+        source = replace(source, weights=f"{folder}/{source.weights}")
+    return replace(artifact, path=f"{folder}/{artifact.path}", source=source)
+
+
+def resolve(reference: str) -> Callable[..., Any]:
+    """The callable that `package.module:name` names. `BadInput` says what could not be found in it."""
+    module_name, _, attribute = reference.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # a user's module may raise anything
+        raise BadInput(
+            f"cannot import {module_name!r} ({type(error).__name__}: {one_line(error)})", "run where it can be imported"
+        ) from error
+    found = getattr(module, attribute, None)
+    if not callable(found):
+        raise BadInput(f"{module_name!r} has no callable {attribute!r}", nearest(attribute, dir(module)))
+    return found  # type: ignore[no-any-return]
+
+
+def nearest(name: str, known: Any) -> str:
+    """A hint that names what `name` was probably meant to be, or else everything there is."""
+    names = sorted(known)
+    close = get_close_matches(name, names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names) or 'none'}"

@@ -19,8 +19,11 @@ from .errors import BadInput, BenchError
 from .spec import BUDGETS, PRECISIONS, Device, Sweep, TensorSpec, from_wire
 
 if TYPE_CHECKING:
+    ParamType = click.ParamType[Any]
     from .results.record import Run
     from .results.table import Table
+else:
+    ParamType = click.ParamType  # not generic before click 8.5
 
 FORMATS = ("table", "markdown", "csv", "json")
 RUNS = Path("runs")
@@ -28,7 +31,7 @@ RUNS = Path("runs")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class Numbers(click.ParamType):
+class Numbers(ParamType):
     """`1,8,32`: whole numbers from 1 up."""
 
     name = "N,..."
@@ -45,7 +48,7 @@ class Numbers(click.ParamType):
         return tuple(dict.fromkeys(numbers))
 
 
-class Names(click.ParamType):
+class Names(ParamType):
     """`a,b`: names, each once."""
 
     name = "NAME,..."
@@ -56,7 +59,7 @@ class Names(click.ParamType):
         return tuple(dict.fromkeys(part.strip() for part in str(value).split(",") if part.strip()))
 
 
-class Pair(click.ParamType):
+class Pair(ParamType):
     """`KEY=VALUE`."""
 
     name = "NAME=VALUE"
@@ -110,7 +113,11 @@ threads_option = click.option(
     "--threads", type=click.IntRange(min=1), help="Compute threads for every CPU backend. Default: what this process may use."
 )
 timeout_option = click.option(
-    "--timeout", type=click.FloatRange(min=0, min_open=True), default=300.0, show_default=True, help="Seconds for one answer of a worker."
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=300.0,
+    show_default=True,
+    help="Seconds for one answer of a worker.",
 )
 debug_option = click.option("--debug", is_flag=True, help="Show tracebacks, and say where the workers' logs are.")
 
@@ -119,13 +126,17 @@ selectors = options(
     click.option("--artifacts", type=click.Path(path_type=Path), default=Path("artifacts"), show_default=True),
     click.option("--backend", "backends", type=Names(), default=(), help="Backends, or all. Default: what can run here."),
     click.option("--device", help="cpu, cuda or cuda:N. Default: each backend's own."),
-    click.option("--precision", "precisions", type=Names(), default=(), help=f"Of {', '.join(PRECISIONS)}. Default: the files'."),
+    click.option(
+        "--precision", "precisions", type=Names(), default=(), help=f"Of {', '.join(PRECISIONS)}. Default: the files'."
+    ),
     click.option("--batch", "batches", type=Numbers(), default=(), help="Items a call. Default: 1,8,32, or the file's own."),
     threads_option,
     shape_option,
     click.option("--input", "inputs", type=Pair(), multiple=True, metavar="NAME=FILE.npy", help="A real array for an input."),
     dataset_option,
-    click.option("--option", "options_", type=Pair(), multiple=True, metavar="[BACKEND.]KEY=VALUE", help="A backend's own option."),
+    click.option(
+        "--option", "options_", type=Pair(), multiple=True, metavar="[BACKEND.]KEY=VALUE", help="A backend's own option."
+    ),
     seed_option,
     timeout_option,
 )
@@ -180,10 +191,14 @@ def backends(debug: bool) -> None:
     click.option("--model", default="cnn", show_default=True, help="A named model."),
     dataset_option,
     click.option("--device", "devices", multiple=True, default=("cpu",), help="cpu or cuda[:N]; several give one table."),
-    click.option("--precision", "precisions", type=Names(), default="fp32", show_default=True, help="Of fp32, tf32, bf16, fp16."),
+    click.option(
+        "--precision", "precisions", type=Names(), default="fp32", show_default=True, help="Of fp32, tf32, bf16, fp16."
+    ),
     click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True),
     click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True),
-    click.option("--lr", type=click.FloatRange(min=0, min_open=True), default=0.01, show_default=True, help="The article's is 0.001."),
+    click.option(
+        "--lr", type=click.FloatRange(min=0, min_open=True), default=0.01, show_default=True, help="The article's is 0.001."
+    ),
     threads_option,
     seed_option,
     timeout_option,
@@ -261,13 +276,18 @@ def _check_exportable(precisions: Sequence[str]) -> None:
         if name not in PRECISIONS:
             raise BadInput(f"{name!r} is not a precision", nearest(name, PRECISIONS))
         if PRECISIONS[name].file != "fp32":
-            raise BadInput(f"this version exports fp32 only, and {name} was asked for", "convert the file, then give it as --model FILE.onnx")
+            raise BadInput(
+                f"this version exports fp32 only, and {name} was asked for",
+                "convert the file, then give it as --model FILE.onnx",
+            )
 
 
 @main.command()
 @selectors
 @options(
-    click.option("--budget", type=click.Choice(list(BUDGETS)), default="normal", show_default=True, help="How long to measure."),
+    click.option(
+        "--budget", type=click.Choice(list(BUDGETS)), default="normal", show_default=True, help="How long to measure."
+    ),
     click.option("--baseline", help="Show speed-ups against this backend."),
     click.option("--out", type=click.Path(path_type=Path), help="The run folder. Default: a new one under runs/."),
     click.option("--resume", is_flag=True, help="Go on with the run in --out (or the latest)."),
@@ -275,7 +295,9 @@ def _check_exportable(precisions: Sequence[str]) -> None:
     debug_option,
 )
 @click.pass_context
-def infer(ctx: click.Context, baseline: str | None, out: Path | None, resume: bool, format: str, debug: bool, **asked: Any) -> None:
+def infer(
+    ctx: click.Context, /, baseline: str | None, out: Path | None, resume: bool, format: str, debug: bool, **asked: Any
+) -> None:
     """Measure latency, throughput and parity of what artifacts/ holds (or of --model) on every runtime here."""
     from . import backends as registry
     from .errors import Interrupted

@@ -209,7 +209,7 @@ def _decode(kind: Any, data: Any) -> Any:
     if get_origin(kind) is tuple:
         of = arguments[:1] * len(data) if arguments[-1] is Ellipsis else arguments
         return tuple(_decode(item, value) for item, value in zip(of, data))
-    return from_wire(kind, data) if is_dataclass(kind) else data
+    return from_wire(kind, data) if isinstance(kind, type) and is_dataclass(kind) else data
 
 
 def digest(data: Any) -> str:

@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 
@@ -64,7 +65,9 @@ class NullSession(Session):
 
     def fetch(self) -> dict[str, Array]:
         self._fault.at("fetch")
-        shapes = {spec.name: [d if isinstance(d, int) else self._cell.batch for d in spec.shape] for spec in self._artifact.outputs}
+        shapes = {
+            spec.name: [d if isinstance(d, int) else self._cell.batch for d in spec.shape] for spec in self._artifact.outputs
+        }
         return {spec.name: np.zeros(shapes[spec.name], spec.dtype) for spec in self._artifact.outputs}
 
     def fork(self) -> Session:
@@ -94,8 +97,8 @@ class Null(Backend):
 
     name = "null"
     instrument = True
-    precisions = {name: name for name in PRECISIONS}
-    options = {
+    precisions: ClassVar[Mapping[str, str]] = {name: name for name in PRECISIONS}
+    options: ClassVar[Mapping[str, str]] = {
         "work": "turns of an empty loop in each call",
         "fault": "die|hang|raise|print @ open|bind|start|fetch [:N] [/BATCH]",
     }

@@ -6,7 +6,7 @@ Arithmetic is pinned: by itself OpenVINO computes in BF16 wherever the CPU has i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from ..errors import RuntimeFailed, Unavailable, one_line
 from ..spec import Artifact, Cell
@@ -51,7 +51,7 @@ class OpenVinoCpu(Backend):
     """OpenVINO's CPU plugin. Files in FP16 and INT8 keep their types where it has kernels for them."""
 
     name = "openvino-cpu"
-    precisions = {"fp32": "f32", "bf16": "bf16", "fp16": "f32", "int8": "f32"}
+    precisions: ClassVar[Mapping[str, str]] = {"fp32": "f32", "bf16": "bf16", "fp16": "f32", "int8": "f32"}
     install = "pip install 'onnxbench[openvino]'"
 
     def _probe(self) -> Probe:
@@ -103,5 +103,5 @@ def _info(compiled: Any) -> SessionInfo:
 
 
 def _text(layer: Any, name: str) -> str:
-    value = layer[name] if name in layer else ""
+    value = layer[name] if name in layer else ""  # noqa: SIM401 (an RTMap has no get)
     return str(value.astype(str)) if hasattr(value, "astype") else str(value)

@@ -119,7 +119,9 @@ class OrtCuda(OrtCpu):
             raise Unavailable(f"onnxruntime {onnxruntime.__version__} is a build without CUDA")
         devices = onnxruntime.get_ep_devices() if hasattr(onnxruntime, "get_ep_devices") else []
         found = [device for device in devices if device.ep_name == self.provider]
-        return Probe(available=True, version=onnxruntime.__version__, devices=tuple(f"cuda:{n}" for n in range(len(found) or 1)))
+        return Probe(
+            available=True, version=onnxruntime.__version__, devices=tuple(f"cuda:{n}" for n in range(len(found) or 1))
+        )
 
     def _providers(self, device: Device, cell: Cell) -> list[Any]:
         chosen = {"device_id": str(device.index), **self.precisions[cell.precision]}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from ..errors import BadInput, RuntimeFailed, Unavailable, one_line
 from ..spec import Artifact, Cell, Device, TensorSpec, resolve
@@ -64,7 +64,7 @@ class TorchCpu(Backend):
     """PyTorch eager on the CPU."""
 
     name = "torch-cpu"
-    precisions = {"fp32": "float32", "bf16": "bfloat16"}
+    precisions: ClassVar[Mapping[str, str]] = {"fp32": "float32", "bf16": "bfloat16"}
     install = "pip install 'onnxbench[torch]'"
 
     def _probe(self) -> Probe:
@@ -97,7 +97,7 @@ class TorchCuda(TorchCpu):
 
     name = "torch-cuda"
     device_kind = "cuda"
-    precisions = {"fp32": "float32", "tf32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+    precisions: ClassVar[Mapping[str, str]] = {"fp32": "float32", "tf32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
     def _probe(self) -> Probe:
         torch = _import_torch()

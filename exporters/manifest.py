@@ -57,7 +57,7 @@ def add(folder: Path, exported: Exported, files: list[Path]) -> Exported:
             replace_file(folder / file.name, lambda scratch, source=file: shutil.copyfile(source, scratch))  # type: ignore[misc]
         kept = [replace(item, artifact=_relative(item.artifact, folder)) for item in others]
         data = {"schema": SCHEMA, "artifacts": [{"artifact": to_wire(i.artifact), "made": i.made} for i in (*kept, exported)]}
-        replace_file(folder / NAME, lambda scratch: scratch.write_text(json.dumps(data, indent=1)) and None)
+        replace_file(folder / NAME, lambda scratch: scratch.write_text(json.dumps(data, indent=1)))
     except OSError as error:
         raise StorageFailed(f"cannot write to {folder} ({error.strerror})", "free some space or give another --out") from error
     return replace(exported, artifact=relocate(new, str(folder.absolute())))

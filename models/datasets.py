@@ -24,7 +24,10 @@ SIDE, CHANNELS = 48, 3
 SPLIT_SEED = 0
 CALIBRATION_IMAGES = 128
 TEST_SHARE = 0.2
-IDX_FILES = {"train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"), "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")}
+IDX_FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
 IDX_MAGIC = {1: 0x0801, 3: 0x0803}  # rank -> magic number of unsigned bytes, http://yann.lecun.com/exdb/mnist/
 
 Images = NDArray[np.float32]
@@ -169,7 +172,10 @@ def _checked(name: str, x: NDArray[np.generic], y: NDArray[np.generic], split: d
     if x.ndim not in (3, 4) or (x.ndim == 4 and x.shape[1] not in (1, CHANNELS)) or min(x.shape, default=0) == 0:
         raise BadInput(f"{name} has images of shape {x.shape}", "give [N, H, W] or [N, 1 or 3, H, W]")
     if x.dtype.kind not in "buif" or y.shape != (len(x),) or y.dtype.kind not in "iu":
-        raise BadInput(f"{name} has {x.dtype} images and {y.dtype} labels of shape {y.shape}", "give numbers, and one integer label an image")
+        raise BadInput(
+            f"{name} has {x.dtype} images and {y.dtype} labels of shape {y.shape}",
+            "give numbers, and one integer label an image",
+        )
     if len(y) < 10 or y.min() < 0 or y.max() > 9:
         raise BadInput(f"{name} has {len(y)} labels from {y.min()} to {y.max()}", "give at least 10 images with labels 0 to 9")
     peak = 255.0 if x.dtype.kind in "iu" else 1.0

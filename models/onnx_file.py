@@ -111,7 +111,9 @@ def _tensor(value: onnx.ValueInfoProto, heights: dict[str, int]) -> TensorSpec:
         found = (kind or "untyped value").replace("_type", "")
         raise Unsupported(f"{value.name!r} is a {found}, and only tensors can be measured", "export it with tensors")
     tensor = value.type.tensor_type
-    dtype = "str" if tensor.elem_type == onnx.TensorProto.STRING else onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+    dtype = (
+        "str" if tensor.elem_type == onnx.TensorProto.STRING else onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+    )
     return TensorSpec(
         name=value.name, dtype=dtype, shape=tuple(_dim(dim) for dim in tensor.shape.dim), high=heights.get(value.name)
     )

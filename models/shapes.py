@@ -58,7 +58,7 @@ def check_given(inputs: Sequence[TensorSpec], given: Mapping[str, Shape]) -> Non
 
 def cell_shapes(inputs: Sequence[TensorSpec], batch: int, rule: BatchRule, given: Mapping[str, Shape]) -> Shapes:
     """Every input's shape at `batch` items a call; `BadInput` names the first dimension that stays open."""
-    known = _symbols_given(inputs, given) | {symbol: batch for symbol in rule.symbols}
+    known = _symbols_given(inputs, given) | dict.fromkeys(rule.symbols, batch)
     return tuple((spec.name, given.get(spec.name) or _one(spec, batch, rule, known)) for spec in inputs)
 
 
@@ -77,7 +77,9 @@ def _one(spec: TensorSpec, batch: int, rule: BatchRule, known: Mapping[str, int]
         if size is None:
             example = show(tuple("N" if isinstance(d, str) or d is None else d for d in spec.shape))
             what = f"dimension {dim!r}" if dim else f"dimension {axis}"
-            raise BadInput(f"input {spec.name!r} leaves {what} open", f"give --shape {spec.name}={example} with a number for each N")
+            raise BadInput(
+                f"input {spec.name!r} leaves {what} open", f"give --shape {spec.name}={example} with a number for each N"
+            )
         sizes.append(size)
     return tuple(sizes)
 

@@ -60,8 +60,8 @@ def _from(part: str, name: str) -> Callable[[Row], Value]:
     """A value as it was stored in one part of the record."""
 
     def value(row: Row) -> Value:
-        stored: Any = (getattr(row.record, part) or {}).get(name)
-        return stored  # type: ignore[no-any-return]
+        stored: Value = (getattr(row.record, part) or {}).get(name)
+        return stored
 
     return value
 
@@ -69,7 +69,9 @@ def _from(part: str, name: str) -> Callable[[Row], Value]:
 def _info(name: str) -> Callable[[Row], Value]:
     def value(row: Row) -> Value:
         stored: Any = (row.record.opened or {}).get("info", {}).get(name)
-        return " ".join(f"{k}={v}" for k, v in stored.items()) if isinstance(stored, dict) else stored
+        if isinstance(stored, dict):
+            return " ".join(f"{option}={setting}" for option, setting in stored.items())
+        return None if stored is None else str(stored)
 
     return value
 

@@ -49,7 +49,7 @@ def _shown(table: Table) -> tuple[list[str], list[list[str]]]:
 
 def _scale(rows: Sequence[Cells]) -> tuple[float, str]:
     """One unit for all latencies, chosen by the middle p50."""
-    known = sorted(float(row["p50_ms"]) for row in rows if row.get("p50_ms") is not None)
+    known = sorted(value for row in rows if isinstance(value := row.get("p50_ms"), float))
     if not known:
         return 1.0, LATENCY_UNIT
     middle = known[len(known) // 2]

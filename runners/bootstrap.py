@@ -26,7 +26,8 @@ def _load_package() -> None:
     spec = importlib.util.spec_from_file_location(
         "onnxbench", os.path.join(here, "__init__.py"), submodule_search_locations=[here]
     )
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["onnxbench"] = module
     spec.loader.exec_module(module)

@@ -1,4 +1,4 @@
-"""The run folder as it is written: one writer, a journal that only grows, nothing lost that was once said. Standard library only.
+"""The run folder as it is written: one writer, and a journal that only grows. Standard library only.
 
 results/record says what the files are and reads them back.
 """
@@ -59,14 +59,18 @@ class Journal:
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise StorageFailed(f"cannot write to {self.folder} ({error.strerror})", "free some space, then --resume") from error
+            raise StorageFailed(
+                f"cannot write to {self.folder} ({error.strerror})", "free some space, then --resume"
+            ) from error
 
     def write_head(self, head: dict[str, Any]) -> None:
         """Write run.json whole."""
         try:
-            replace_file(self.folder / RUN, lambda scratch: scratch.write_text(json.dumps(head, indent=1)) and None)
+            replace_file(self.folder / RUN, lambda scratch: scratch.write_text(json.dumps(head, indent=1)))
         except OSError as error:
-            raise StorageFailed(f"cannot write to {self.folder} ({error.strerror})", "free some space, then --resume") from error
+            raise StorageFailed(
+                f"cannot write to {self.folder} ({error.strerror})", "free some space, then --resume"
+            ) from error
 
     def sample_file(self, cell: str, round_number: int) -> tuple[str, Path]:
         """Where a block's samples go: as the journal names it, and as a path."""

@@ -18,7 +18,8 @@ import numpy as np
 from ..backends.protocol import Array, Session
 from ..errors import BadInput
 from ..exporters import cache, torch_onnx
-from ..models import datasets, inputs as random_inputs, onnx_file
+from ..models import datasets, onnx_file
+from ..models import inputs as random_inputs
 from ..spec import PRECISIONS, Artifact, Shapes, Source, TensorSpec, digest, from_wire, to_wire
 from . import verify
 from .reference import open_reference
@@ -162,9 +163,7 @@ def draw(
     return {"data": "given" if given else file.dataset or "random"}
 
 
-def reference(
-    state: State, tell: Tell, *, artifact: dict[str, Any], jobs: list[dict[str, Any]], samples: str | None
-) -> Reply:
+def reference(state: State, tell: Tell, *, artifact: dict[str, Any], jobs: list[dict[str, Any]], samples: str | None) -> Reply:
     """The FP32 reference's outputs for each of `jobs` (shapes, inputs folder, output folder), and its predictions.
 
     `samples` is the folder for labelled images, their labels and the reference's predictions; None for no labels.
@@ -189,4 +188,3 @@ def _save_samples(artifact: Artifact, folder: Path, session: Session, batch: int
     np.save(folder / "images.npy", images)
     np.save(folder / "labels.npy", labels)
     np.save(folder / "reference.npy", verify.predictions(session, artifact, images, batch))
-

@@ -16,7 +16,8 @@ from .. import backends
 from ..backends.protocol import Array, Session, SessionInfo
 from ..errors import Unsupported
 from ..spec import Artifact, Cell, from_wire
-from . import measure, verify as parity
+from . import measure
+from .verify import accuracy, distance, load_arrays
 from .worker import Reply, State, Tell
 
 
@@ -52,7 +53,7 @@ def open_slot(state: State, tell: Tell, *, cell: dict[str, Any], artifact: dict[
     reason = backend.supports(wanted, file)
     if reason:
         raise Unsupported(reason)
-    arrays = parity.load_arrays(Path(inputs), [spec.name for spec in file.inputs])
+    arrays = load_arrays(Path(inputs), [spec.name for spec in file.inputs])
     begin = now()
     session = backend.open(file, wanted)
     load_ns = now() - begin
@@ -71,10 +72,10 @@ def verify(state: State, tell: Tell, *, key: str, reference: str, samples: str |
     slot = state.slots[key]
     session = slot.sessions[0]
     names = [spec.name for spec in slot.artifact.outputs]
-    expected = parity.load_arrays(Path(reference), names)
-    found = {**parity.distance(session.fetch(), expected)}
+    expected = load_arrays(Path(reference), names)
+    found = {**distance(session.fetch(), expected)}
     if samples:
-        found |= parity.accuracy(session, slot.artifact, Path(samples), slot.cell.batch)
+        found |= accuracy(session, slot.artifact, Path(samples), slot.cell.batch)
         session.bind(slot.inputs)
     return found
 

@@ -153,9 +153,7 @@ def _visit(row: Planned, held: record.CellRecord) -> Visit:
 class Floor:
     """The cells of one file, open at the same time, and the workers that hold them."""
 
-    def __init__(
-        self, sweep: Sweep, visits: list[Visit], journal: Journal, shop: prepare.Shop, stop: Stop, name: str
-    ) -> None:
+    def __init__(self, sweep: Sweep, visits: list[Visit], journal: Journal, shop: prepare.Shop, stop: Stop, name: str) -> None:
         self._sweep, self._visits, self._journal, self._shop, self._stop, self._name = sweep, visits, journal, shop, stop, name
         self._workers: dict[tuple[Any, ...], Worker] = {}
         self._steps = 0

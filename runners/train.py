@@ -89,8 +89,7 @@ def _tell(progress: Progress, name: str, event: dict[str, Any]) -> None:
     epoch, epochs = event["epoch"], event["epochs"]
     if "done" in event:
         done = event["done"]
-        progress.note(
-            f"  epoch {epoch}/{epochs}: {done['seconds']:.1f} s, test loss {done['loss']:.4f}, accuracy {done['accuracy']:.2f} %"
-        )
+        result = f"test loss {done['loss']:.4f}, accuracy {done['accuracy']:.2f} %"
+        progress.note(f"  epoch {epoch}/{epochs}: {done['seconds']:.1f} s, {result}")
     else:
         progress.step(name, (epoch - 1) * event["steps"] + event["step"], epochs * event["steps"])

@@ -96,7 +96,14 @@ def train(state: State, tell: Tell, *, model: str, dataset: str, how: dict[str, 
     trainer = _trainer(torch, model, how)
     parts = {part: tuple(map(torch.from_numpy, data.batch(data.split[part]))) for part in ("train", "test")}
     epochs = [_epoch(state, tell, trainer, parts, number, how["epochs"]) for number in range(1, how["epochs"] + 1)]
-    record = {"model": model, **data.record(), **how, "epochs_done": epochs, "torch": torch.__version__, "numpy": np.__version__}
+    record = {
+        "model": model,
+        **data.record(),
+        **how,
+        "epochs_done": epochs,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
     _save(trainer.network, Path(checkpoint), record)
     return {"epochs": epochs, "peak_memory_mb": _peak_mb(torch, how["device"]), **data.record(), "torch": torch.__version__}
 

@@ -27,7 +27,7 @@ class OrtSession(Session):
         self._binding.clear_binding_inputs()
         self._binding.clear_binding_outputs()
         for name in (entry.name for entry in self._session.get_inputs()):
-            value = onnxruntime.OrtValue.ortvalue_from_numpy(inputs[name], self._device.kind, self._device.index)
+            value = onnxruntime.OrtValue.ortvalue_from_numpy(inputs[name].copy(), self._device.kind, self._device.index)
             self._binding.bind_ortvalue_input(name, value)
         for name in self._names:
             self._binding.bind_output(name, self._device.kind, self._device.index)

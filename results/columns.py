@@ -87,7 +87,7 @@ def _percentile(kind: str, which: float) -> Callable[[Row], Value]:
 def _throughput(row: Row) -> Value:
     rates = [block["throughput"] for block in row.record.blocks.values()]
     calls, took_ns = sum(rate["calls"] for rate in rates), sum(rate["took_ns"] for rate in rates)
-    return row.record.cell.batch * calls / took_ns * 1e9
+    return float(row.record.cell.batch * calls / took_ns * 1e9)
 
 
 def _speedup(row: Row) -> Value:

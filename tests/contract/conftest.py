@@ -1,0 +1,76 @@
+"""Each backend in turn, and each model as an artifact. What must be here and is not fails instead of skipping."""
+
+import os
+from dataclasses import replace
+
+import pytest
+from onnxbench import backends
+from onnxbench.spec import Cell, Settings, Source
+
+REQUIRED = tuple(filter(None, os.environ.get("BENCH_REQUIRE", "").split(",")))
+
+
+@pytest.fixture(params=list(backends.entries()))
+def any_backend(request):
+    """Every registered backend, whether it can run here or not."""
+    return backends.get(request.param)
+
+
+@pytest.fixture(params=list(backends.entries()))
+def backend(request):
+    """Every backend that can run here; one named in BENCH_REQUIRE must."""
+    return _available(request.param)
+
+
+@pytest.fixture(params=backends.targets())
+def target(request):
+    """Every backend that can run here and computes what the file says: no instruments."""
+    return _available(request.param)
+
+
+def _available(name):
+    found = backends.get(name)
+    probe = found.probe()
+    if not probe.available:
+        refuse = pytest.fail if name in REQUIRED else pytest.skip
+        refuse(f"{name} is not here: {probe.reason}")
+    return found
+
+
+@pytest.fixture(scope="session")
+def artifacts(tmp_path_factory):
+    """Specimens by name, exported once."""
+    import zoo
+    from onnxbench.exporters import torch_onnx
+    from onnxbench.models import onnx_file
+
+    folder, made = tmp_path_factory.mktemp("zoo"), {}
+    for name, specimen in zoo.SPECIMENS.items():
+        module = torch_onnx.load_module(Source(factory=f"zoo:{name}"))
+        path, weights = folder / f"{name}.onnx", folder / f"{name}.safetensors"
+        torch_onnx.export(module, path, specimen.inputs, ())
+        torch_onnx.save_weights(module, weights)
+        found = onnx_file.describe(path, model=name, full_check=True)
+        made[name] = replace(found, source=Source(factory=f"zoo:{name}", weights=str(weights)))
+    return made
+
+
+@pytest.fixture
+def cell(artifacts):
+    """A maker of cells."""
+    import zoo
+
+    def make(backend, name="two_inputs", batch=1, precision="fp32", device=None, options=()):
+        artifact = artifacts[name]
+        return Cell(
+            model=name,
+            sha256=artifact.sha256,
+            backend=backend.name,
+            device=device or ("cpu" if backend.device_kind == "cpu" else f"{backend.device_kind}:0"),
+            precision=precision,
+            batch=batch,
+            shapes=zoo.SPECIMENS[name].shapes(batch),
+            settings=Settings(threads=2, options=options),
+        )
+
+    return make

@@ -1,0 +1,197 @@
+"""What every backend promises, over batch sizes and over models of every kind of input."""
+
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import zoo
+from onnxbench import backends
+from onnxbench.backends.protocol import Probe
+from onnxbench.errors import BenchError, RuntimeFailed
+from onnxbench.models import inputs as random_inputs
+from onnxbench.runners.verify import distance
+
+PARITY_DB = 100.0  # the largest rounding noise of correct FP32 runs seen here is 133 dB
+
+
+def draw(artifact, cell, seed=0):
+    return random_inputs.draw(artifact.inputs, cell.shapes, seed)
+
+
+def expected(name, arrays):
+    """What the module itself answers, by position."""
+    import torch
+    from torch.utils._pytree import tree_leaves
+
+    module = getattr(zoo, name)().eval()
+    with torch.inference_mode():
+        return [tensor.numpy() for tensor in tree_leaves(module(*map(torch.tensor, arrays.values())))]
+
+
+def run(session, arrays):
+    session.bind(arrays)
+    session.start()
+    session.wait()
+    return session.fetch()
+
+
+def test_probe_answers_and_never_raises(any_backend):
+    probe = any_backend.probe()
+    assert isinstance(probe, Probe)
+    assert probe.version and probe.devices if probe.available else probe.reason
+
+
+def test_a_built_in_backend_is_registered_under_its_own_name(any_backend):
+    entry = backends.entries()[any_backend.name]
+    assert entry.instrument == any_backend.instrument
+
+
+def test_naming_a_backend_imports_no_runtime(any_backend):
+    code = (
+        f"import sys; from onnxbench import backends; backends.get({any_backend.name!r});"
+        "print([name for name in ('torch', 'onnxruntime', 'openvino', 'tensorrt', 'onnx') if name in sys.modules])"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
+
+
+def test_required_backends_exist():
+    required = filter(None, os.environ.get("BENCH_REQUIRE", "").split(","))
+    assert set(required) <= set(backends.entries())
+
+
+@pytest.mark.parametrize("batch", [1, 3, 8])
+@pytest.mark.parametrize("name", zoo.SPECIMENS)
+def test_outputs_are_the_modules_by_the_files_names(target, cell, artifacts, name, batch):
+    artifact, wanted = artifacts[name], cell(target, name, batch)
+    arrays = draw(artifact, wanted)
+    with target.open(artifact, wanted) as session:
+        found = run(session, arrays)
+    reference = dict(zip((spec.name for spec in artifact.outputs), expected(name, arrays)))
+    assert list(found) == list(reference)
+    assert {n: a.dtype for n, a in found.items()} == {n: a.dtype for n, a in reference.items()}
+    assert distance(found, reference)["sqnr_db"] > PARITY_DB
+
+
+def test_binding_again_changes_the_answer(target, cell, artifacts):
+    artifact, wanted = artifacts["two_inputs"], cell(target, batch=3)
+    with target.open(artifact, wanted) as session:
+        first = run(session, draw(artifact, wanted, seed=1))
+        second = run(session, draw(artifact, wanted, seed=2))
+        again = run(session, draw(artifact, wanted, seed=1))
+    name = artifact.outputs[0].name
+    assert not np.array_equal(first[name], second[name])
+    np.testing.assert_array_equal(first[name], again[name])
+
+
+def test_binding_copies_what_it_is_given(target, cell, artifacts):
+    artifact, wanted = artifacts["two_inputs"], cell(target, batch=2)
+    arrays = draw(artifact, wanted)
+    with target.open(artifact, wanted) as session:
+        session.bind(arrays)
+        session.start()
+        session.wait()
+        before = session.fetch()
+        for array in arrays.values():
+            array[...] = 0
+        session.start()
+        session.wait()
+        after = session.fetch()
+    np.testing.assert_array_equal(*(answer[artifact.outputs[0].name] for answer in (before, after)))
+
+
+def test_fetched_arrays_are_the_callers_own(target, cell, artifacts):
+    artifact, wanted = artifacts["two_inputs"], cell(target, batch=3)
+    name = artifact.outputs[0].name
+    with target.open(artifact, wanted) as session:
+        first = run(session, draw(artifact, wanted, seed=1))
+        kept = first[name].copy()
+        run(session, draw(artifact, wanted, seed=2))
+    np.testing.assert_array_equal(first[name], kept)
+    assert first[name].flags.writeable
+
+
+def test_forks_answer_each_for_its_own_inputs_at_the_same_time(target, cell, artifacts):
+    artifact, wanted = artifacts["seeded_cnn"], cell(target, "seeded_cnn", batch=2)
+    name = artifact.outputs[0].name
+    arrays = [draw(artifact, wanted, seed) for seed in range(3)]
+    with target.open(artifact, wanted) as session:
+        alone = [run(session, given)[name] for given in arrays]
+        lanes = [session, session.fork(), session.fork()]
+        for lane, given in zip(lanes, arrays):
+            lane.bind(given)
+        threads = [threading.Thread(target=_calls, args=(lane, 20)) for lane in lanes]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        together = [lane.fetch()[name] for lane in lanes]
+    for one, other in zip(alone, together):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def _calls(session, count):
+    for _ in range(count):
+        session.start()
+        session.wait()
+
+
+def test_the_session_says_what_really_runs(backend, cell, artifacts):
+    with backend.open(artifacts["seeded_cnn"], cell(backend, "seeded_cnn", batch=2)) as session:
+        assert session.info.executed == "fp32"
+        assert all(isinstance(item, str) for pair in session.info.settings for item in pair)
+        placement = session.info.placement
+    if placement is not None:
+        ours, _, total = placement.partition(" ")[0].partition("/")
+        assert ours == total
+
+
+def test_threads_are_what_was_asked_for(target, cell, artifacts):
+    one = cell(target, "seeded_cnn", batch=2)
+    one = replace(one, settings=replace(one.settings, threads=1))
+    with target.open(artifacts["seeded_cnn"], one) as session:
+        settings = dict(session.info.settings)
+    assert target.device_kind != "cpu" or "1" in (settings.get("threads"), settings.get("inference_num_threads"))
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [({"device": "cuda:0"}, "cuda"), ({"device": "cpu"}, "cpu"), ({"options": (("no_such", "1"),)}, "no_such")],
+)
+def test_what_cannot_be_is_refused_with_its_name(backend, cell, artifacts, change, word):
+    if change.get("device", "").partition(":")[0] == backend.device_kind:
+        assert backend.supports(cell(backend, **change), artifacts["two_inputs"]) is None
+    else:
+        assert word in backend.supports(cell(backend, **change), artifacts["two_inputs"])
+
+
+def test_every_declared_precision_is_supported_and_no_other(backend, cell, artifacts):
+    from onnxbench.spec import PRECISIONS
+
+    taken = {name for name in PRECISIONS if backend.supports(cell(backend, precision=name), artifacts["two_inputs"]) is None}
+    assert taken == set(backend.precisions)
+
+
+def test_a_file_that_cannot_be_loaded_is_one_error_of_ours(target, cell, artifacts, tmp_path):
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"\x08\x09 not a model")
+    artifact = replace(artifacts["two_inputs"], path=str(broken), source=None)
+    with pytest.raises(BenchError) as caught:
+        target.open(artifact, cell(target))
+    assert str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_input_is_an_error(backend, cell, artifacts):
+    with backend.open(artifacts["two_inputs"], cell(backend)) as session, pytest.raises((RuntimeFailed, KeyError)):
+        session.bind({"a": np.zeros((1, 4), np.float32)})
+
+
+def test_nothing_is_printed_on_standard_output(backend, cell, artifacts, capfd):
+    with backend.open(artifacts["two_inputs"], cell(backend)) as session:
+        run(session, draw(artifacts["two_inputs"], cell(backend)))
+    assert capfd.readouterr().out == ""

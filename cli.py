@@ -16,7 +16,7 @@ import click
 
 from . import __version__
 from .errors import BadInput, BenchError
-from .spec import BUDGETS, PRECISIONS, Device, Sweep, TensorSpec, from_wire
+from .spec import BUDGETS, PRECISIONS, Device, Sweep, TensorSpec
 
 if TYPE_CHECKING:
     ParamType = click.ParamType[Any]
@@ -307,7 +307,7 @@ def infer(
     from .runners.progress import terminal
 
     folder = out or _latest_run(resume)
-    sweep = from_wire(Sweep, runner.saved_sweep(folder)) if resume and not _selects(ctx, folder) else _sweep(asked)
+    sweep = runner.saved_sweep(folder) if resume and not _selects(ctx, folder) else _sweep(asked)
     if baseline:
         registry.check_name(baseline)
     interrupted = False
@@ -411,3 +411,7 @@ def _logs(debug: bool) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="onnxbench-") as folder:
         yield Path(folder)
+
+
+if __name__ == "__main__":
+    main()

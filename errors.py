@@ -78,7 +78,6 @@ def from_wire(data: dict[str, str]) -> BenchError:
 
 
 def one_line(error: BaseException, limit: int = 300) -> str:
-    """The first line of an exception that says something, at most `limit` characters, for a row's reason."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
+    """An exception's words on one line of at most `limit` characters, for a row's reason; its type if it has none."""
+    text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -12,7 +12,17 @@ from ..errors import RuntimeFailed, Unavailable, one_line
 from ..spec import Artifact, Cell
 from .protocol import Array, Backend, Probe, Session, SessionInfo, by_share
 
+INTEGERS = {"i64": "int64", "i32": "int32", "boolean": "bool"}
 TYPES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8", "f64": "fp64"}
+MULTIPLIES = {
+    "Convolution",
+    "Deconvolution",
+    "FullyConnected",
+    "MatMul",
+    "RNNCell",
+    "RNNSeq",
+}  # 8 bits elsewhere may be booleans
+INT8 = ("i8", "u8")
 NOT_COMPUTE = {"Const", "Input", "Output", "Reorder", "Reshape", "Result", "Parameter"}
 READ_BACK = ("INFERENCE_NUM_THREADS", "NUM_STREAMS", "INFERENCE_PRECISION_HINT")
 
@@ -96,8 +106,9 @@ def _info(compiled: Any) -> SessionInfo:
     """Types that the compiled graph computes in, and the settings, both as the plugin reports them."""
     layers = [op.get_rt_info() for op in compiled.get_runtime_model().get_ordered_ops()]
     told = [(str(_text(layer, "layerType")), _text(layer, "runtimePrecision")) for layer in layers]
-    executed = by_share(TYPES[kind] for layer, kind in told if layer not in NOT_COMPUTE and kind in TYPES)
-    every = by_share(kind for layer, kind in told if layer not in NOT_COMPUTE)
+    kinds = [(layer, kind) for layer, kind in told if layer not in NOT_COMPUTE]
+    executed = by_share(TYPES[kind] for layer, kind in kinds if kind in TYPES and (kind not in INT8 or layer in MULTIPLIES))
+    every = by_share(INTEGERS.get(kind, kind) for _, kind in kinds)
     settings = tuple((name.lower(), str(compiled.get_property(name))) for name in READ_BACK)
     return SessionInfo(executed=executed or every or "none", settings=settings)
 

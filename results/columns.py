@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..spec import PRECISIONS
 from .record import CellRecord
 from .stats import percentile, samples_needed, speed_up
 
@@ -107,8 +108,8 @@ def _notes(row: Row) -> Value:
     for which in NOTED_PERCENTILES:
         if len(record.samples) < samples_needed(which):
             notes.append(f"p{which} withheld: fewer than {samples_needed(which)} samples")
-    executed = str(_info("executed")(row))
-    if executed != record.cell.precision:
+    executed = str(_info("executed")(row) or "")
+    if set(executed.split("+")) & set(PRECISIONS) - {record.cell.precision}:
         notes.append(f"{record.cell.precision} was asked for and {executed} ran")
     if sum(block["noise"]["steal_ticks"] for block in record.blocks.values()) > STEAL_NOTE_TICKS:
         notes.append("the hypervisor took CPU time away while it ran")

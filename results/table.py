@@ -83,9 +83,8 @@ def _fields(rows: Sequence[Cells]) -> list[Field]:
 
 def _stands(column: Column, values: Sequence[Value]) -> bool:
     """Whether `column` stands in the table for people: figures that some row has, and axes that vary."""
-    if column.varies:
-        return len(set(values)) > 1
-    return column.shown and any(value is not None for value in values)
+    known = {value for value in values if value is not None}
+    return column.shown and len(known) > int(column.varies)
 
 
 def _fastest(rows: Sequence[Cells], instruments: set[str]) -> list[int]:
@@ -106,7 +105,7 @@ def _p50(row: Cells) -> float:
 
 def _facts(runs: Sequence[Run], rows: Sequence[Cells], baseline: str | None) -> tuple[str, ...]:
     """What is the same in all rows, so that it need not be a column."""
-    same = {column: {row[column.name] for row in rows} for column in COLUMNS if column.varies}
+    same = {column: {row[column.name] for row in rows} - {None} for column in COLUMNS if column.varies}
     once = [_fact(column, next(iter(values))) for column, values in same.items() if len(values) == 1]
     versions = [f"{name} {version}" for run in runs for name, version in run.head.get("versions", {}).items()]
     against = [f"speed-up against {baseline} fp32 at the same batch"] if baseline else []

@@ -70,13 +70,13 @@ def first_call(session: Session, now: Now) -> int:
     return now() - begin
 
 
-def latency(session: Session, now: Now, *, least_ns: int) -> Samples:
-    """Single calls, one in flight, until `least_ns` have passed and at least one is done. int64 [calls], ns."""
+def latency(session: Session, now: Now, *, least_ns: int, least_calls: int = 1) -> Samples:
+    """Single calls, one in flight, until `least_ns` have passed and `least_calls` are done. int64 [calls], ns."""
     samples: list[int] = []
     start, wait, append = session.start, session.wait, samples.append
     end = now() + least_ns
     before = after = 0
-    while after < end:
+    while after < end or len(samples) < least_calls:
         before = now()
         start()
         wait()
@@ -85,12 +85,12 @@ def latency(session: Session, now: Now, *, least_ns: int) -> Samples:
     return np.array(samples, np.int64)
 
 
-def end_to_end(session: Session, inputs: Mapping[str, Array], now: Now, *, least_ns: int) -> Samples:
+def end_to_end(session: Session, inputs: Mapping[str, Array], now: Now, *, least_ns: int, least_calls: int = 1) -> Samples:
     """As `latency`, with the inputs coming from and the outputs going to host arrays in every call."""
     samples: list[int] = []
     end = now() + least_ns
     after = 0
-    while after < end:
+    while after < end or len(samples) < least_calls:
         before = now()
         session.bind(inputs)
         session.start()

@@ -64,7 +64,7 @@ def _entry(key: str, make: Any) -> Reply:
         try:
             content = json.loads((folder / ENTRY).read_text())
             whole = onnx_file.file_hash(folder / content["artifact"]["path"]) == content["artifact"]["sha256"]
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, BadInput):
             whole = False
         if whole:
             return {"folder": str(folder), "cached": cached, **content}
@@ -159,7 +159,7 @@ def draw(
         arrays: dict[str, Array] = {file.inputs[0].name: _images(file.dataset, sizes[0][1][0])}
     else:
         arrays = random_inputs.draw(unknown, sizes, seed) | {n: np.load(p, allow_pickle=False) for n, p in given.items()}
-    verify.save_arrays(Path(folder), {spec.name: np.ascontiguousarray(arrays[spec.name]) for spec in file.inputs})
+    verify.save_arrays(Path(folder), {spec.name: np.asarray(arrays[spec.name], order="C") for spec in file.inputs})
     return {"data": "given" if given else file.dataset or "random"}
 
 

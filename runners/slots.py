@@ -92,7 +92,7 @@ def warm(state: State, tell: Tell, *, key: str, least_ms: float, limit_ms: float
     return {**asdict(ended), "lanes": lanes}
 
 
-def block(state: State, tell: Tell, *, key: str, block_ms: float, lanes: int, samples: str) -> Reply:
+def block(state: State, tell: Tell, *, key: str, block_ms: float, block_calls: int, lanes: int, samples: str) -> Reply:
     """One visit: an untimed re-warm, a latency block, an end-to-end block, a throughput block, and the noise about them.
 
     The .npz file `samples` gets the calls' times as `latency` and `end_to_end` (int64 ns); the rest is in the answer.
@@ -101,8 +101,8 @@ def block(state: State, tell: Tell, *, key: str, block_ms: float, lanes: int, sa
     session, least_ns = slot.sessions[0], _ns(block_ms)
     with measure.quiet():
         measure.rewarm(session, now, block_ns=least_ns)
-        latency = measure.latency(session, now, least_ns=least_ns)
-        whole = measure.end_to_end(session, slot.inputs, now, least_ns=least_ns // 4)
+        latency = measure.latency(session, now, least_ns=least_ns, least_calls=block_calls)
+        whole = measure.end_to_end(session, slot.inputs, now, least_ns=least_ns // 4, least_calls=block_calls)
         rate = measure.throughput(slot.lanes(lanes), now, least_ns=least_ns)
     after = _noise()
     np.savez(samples, latency=latency, end_to_end=whole)

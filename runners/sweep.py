@@ -7,8 +7,8 @@ one file are open at the same time; the files of a sweep come one after the othe
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from .. import __version__
 from ..errors import BadInput, BenchError, Interrupted, StorageFailed, WorkerDied, WorkerTimeout, one_line
 from ..models import kind_of
 from ..results import record
-from ..spec import Artifact, Shape, Sweep, digest, to_wire
+from ..spec import Artifact, Shape, Sweep, digest, from_wire, to_wire
 from . import host, prepare
 from .clock import Clock
 from .interrupt import Stop, interruptible
@@ -274,17 +274,12 @@ class Floor:
             self._open(visit)
             self._warm(visit)
         name, path = self._journal.sample_file(visit.key, number)
-        answer = self._ask(
-            visit, "block", key=visit.key, block_ms=self._sweep.budget.block_ms, lanes=visit.lanes, samples=str(path)
-        )
+        budget = self._sweep.budget
+        length = {"block_ms": budget.block_ms, "block_calls": budget.block_calls}
+        answer = self._ask(visit, "block", key=visit.key, lanes=visit.lanes, samples=str(path), **length)
         self._journal.add("block", visit.key, round=number, samples=name, **answer)
 
 
-def saved_sweep(folder: Path) -> Mapping[str, Any]:
-    """The sweep that the run in `folder` was begun with, as JSON data."""
-    return dict(record.read_head(folder)["sweep"])
-
-
-def with_budget(sweep: Sweep, **changes: Any) -> Sweep:
-    """`sweep` with a changed budget."""
-    return replace(sweep, budget=replace(sweep.budget, **changes))
+def saved_sweep(folder: Path) -> Sweep:
+    """The sweep that the run in `folder` was begun with."""
+    return from_wire(Sweep, record.read_head(folder)["sweep"])

@@ -1,0 +1,65 @@
+"""The tool as a user runs it: a process, a folder of its own, a cache of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+BENCH = (sys.executable, "-m", "onnxbench.cli")
+
+
+@dataclass
+class Shell:
+    """Runs `bench` in `folder` with the cache `cache`."""
+
+    folder: Path
+    cache: Path
+    environment: dict = field(default_factory=dict)
+
+    def bench(self, *arguments, timeout=240, **popen):
+        return subprocess.run(self.command(*arguments), capture_output=True, text=True, timeout=timeout, **self.popen(**popen))
+
+    def rows(self, *arguments, code=0, **more):
+        """The rows of a command that prints JSON and ends with `code`."""
+        done = self.bench(*arguments, "--format", "json", **more)
+        assert done.returncode == code, done.stderr
+        return json.loads(done.stdout)["rows"]
+
+    def command(self, *arguments):
+        return [*BENCH, *map(str, arguments)]
+
+    def popen(self, **more):
+        environment = {**os.environ, "ONNXBENCH_CACHE": str(self.cache), **self.environment}
+        return {"cwd": self.folder, "env": environment, **more}
+
+
+@pytest.fixture
+def shell(tmp_path):
+    """An empty folder and an empty cache."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    return Shell(folder, tmp_path / "cache")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A folder in which the CNN was trained for one epoch and exported; `export` holds what that printed."""
+    root = tmp_path_factory.mktemp("trained")
+    shell = Shell(root, root / "cache")
+    shell.training = shell.bench("train", "--epochs", "1", "--format", "json")
+    assert shell.training.returncode == 0, shell.training.stderr
+    shell.export = shell.bench("export")
+    assert shell.export.returncode == 0, shell.export.stderr
+    return shell
+
+
+@pytest.fixture(scope="session")
+def null_file(tmp_path_factory):
+    """A small ONNX file with a dynamic batch, for runs on the null backend."""
+    import onnxfiles
+
+    return onnxfiles.write(tmp_path_factory.mktemp("null") / "tiny.onnx", onnxfiles.dense())

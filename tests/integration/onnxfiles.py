@@ -1,0 +1,61 @@
+"""ONNX files made by hand, each with one thing that a reader may trip over."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto as Type
+from onnx import helper, numpy_helper
+
+value = helper.make_tensor_value_info
+MINI = ("--budget", "quick")
+LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
+
+
+def write(path, graph, ir=10, opset=17, **how):
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir)
+    onnx.save(model, path, **how)
+    return path
+
+
+def weights(name="w", rows=4, columns=2):
+    return numpy_helper.from_array(np.random.default_rng(0).random((rows, columns), np.float32), name)
+
+
+def dense(batch="N", x="x", y="y"):
+    node = helper.make_node("MatMul", [x, "w"], [y])
+    return helper.make_graph([node], "g", [value(x, Type.FLOAT, [batch, 4])], [value(y, Type.FLOAT, [batch, 2])], [weights()])
+
+
+def integers(kind=Type.INT64, batch="N"):
+    """Two integer inputs."""
+    ends = [value(name, kind, [batch, 4]) for name in "abc"]
+    return helper.make_graph([helper.make_node("Add", ["a", "b"], ["c"])], "g", ends[:2], ends[2:])
+
+
+def old_style():
+    """IR 3: the initializer is a graph input too."""
+    graph = dense()
+    graph.input.append(value("w", Type.FLOAT, [4, 2]))
+    return graph
+
+
+def sequence():
+    """A second open dimension, and slashes in names."""
+    node = helper.make_node("MatMul", ["in/x", "w"], ["out/y"])
+    ends = value("in/x", Type.FLOAT, ["N", "seq", 4]), value("out/y", Type.FLOAT, ["N", "seq", 2])
+    return helper.make_graph([node], "g", [ends[0]], [ends[1]], [weights()])
+
+
+def mixed():
+    """A mask of booleans, halves, and a scalar."""
+    inputs = [value("mask", Type.BOOL, ["N", 4]), value("x", Type.FLOAT16, ["N", 4]), value("other", Type.FLOAT16, [])]
+    node = helper.make_node("Where", ["mask", "x", "other"], ["y"])
+    return helper.make_graph([node], "g", inputs, [value("y", Type.FLOAT16, ["N", 4])])
+
+
+def lookup(rows=7):
+    """Ids into a table of `rows` rows: larger ids are out of range."""
+    node = helper.make_node("Gather", ["w", "ids"], ["y"])
+    ends = value("ids", Type.INT64, ["N", 3]), value("y", Type.FLOAT, ["N", 3, 2])
+    return helper.make_graph([node], "g", [ends[0]], [ends[1]], [weights(rows=rows)])

@@ -1,0 +1,89 @@
+"""Anybody's ONNX file, on the runtimes that are here."""
+
+import numpy as np
+import onnxfiles
+import pytest
+from onnxfiles import MINI
+from onnx import TensorProto as Type
+
+RUNTIMES = ("--backend", "ort-cpu,openvino-cpu")
+
+
+def measure(shell, path, *more, code=0):
+    return shell.rows("infer", "--model", path, *RUNTIMES, *MINI, *more, code=code)
+
+
+@pytest.mark.parametrize("name", ["light_bvlc_alexnet", "light_shufflenet", "light_zfnet512"])
+def test_models_of_the_onnx_package(shell, name):
+    rows = shell.rows("infer", "--model", onnxfiles.LIGHT / f"{name}.onnx", *MINI)
+    status = {row["backend"]: (row["status"], row["reason"]) for row in rows}
+    assert status == {
+        "torch-cpu": ("unsupported", "no PyTorch source"),
+        "ort-cpu": ("ok", None),
+        "openvino-cpu": ("ok", None),
+    }
+    assert {row["batch"] for row in rows} == {1}
+
+
+@pytest.mark.parametrize(
+    ("graph", "how"),
+    [
+        (onnxfiles.integers(), {}),
+        (onnxfiles.integers(Type.INT32), {}),
+        (onnxfiles.old_style(), {"ir": 3, "opset": 8}),
+        (onnxfiles.mixed(), {}),
+        (onnxfiles.lookup(), {}),
+        (onnxfiles.dense(x="in/x:0", y="out/y:0"), {}),
+        (onnxfiles.dense(), {"save_as_external_data": True, "location": "w.bin", "size_threshold": 0}),
+    ],
+    ids=["int64", "int32", "ir3", "bool-half-scalar", "lookup", "slashes", "external"],
+)
+def test_inputs_of_every_kind(shell, graph, how):
+    path = onnxfiles.write(shell.folder / "model.onnx", graph, **how)
+    rows = measure(shell, path, "--batch", "1,4")
+    assert [(row["status"], row["batch"]) for row in rows] == [("ok", 1), ("ok", 1), ("ok", 4), ("ok", 4)]
+    assert all(row["sqnr_db"] > 60 for row in rows)
+
+
+def test_an_open_dimension_is_asked_for_by_name(shell):
+    path = onnxfiles.write(shell.folder / "model.onnx", onnxfiles.sequence())
+    refused = shell.bench("infer", "--model", path, *RUNTIMES)
+    assert refused.returncode == 2
+    assert "'in/x'" in refused.stderr
+    assert "'seq'" in refused.stderr
+    rows = measure(shell, path, "--shape", "in/x=3x5x4")
+    assert {(row["status"], row["batch"]) for row in rows} == {("ok", 3)}
+
+
+def test_real_arrays_fix_the_batch_and_are_what_runs(shell):
+    path = onnxfiles.write(shell.folder / "model.onnx", onnxfiles.dense())
+    np.save(shell.folder / "x.npy", np.ones((6, 4), np.float32))
+    rows = measure(shell, path, "--input", "x=x.npy")
+    assert {(row["status"], row["batch"]) for row in rows} == {("ok", 6)}
+
+
+def test_a_fixed_batch_is_measured_as_it_is_and_contradicted_in_a_row(shell):
+    path = onnxfiles.write(shell.folder / "model.onnx", onnxfiles.dense(batch=3))
+    assert {row["batch"] for row in measure(shell, path)} == {3}
+    rows = measure(shell, path, "--batch", "3,8")
+    assert [(row["batch"], row["status"]) for row in rows] == [(3, "ok")] * 2 + [(8, "unsupported")] * 2
+    assert "fixes the batch at 3" in rows[-1]["reason"]
+
+
+def test_an_exported_file_is_adopted_whole(shell):
+    how = {"save_as_external_data": True, "location": "w.bin", "size_threshold": 0}
+    source = shell.folder / "theirs"
+    source.mkdir()
+    path = onnxfiles.write(source / "model.onnx", onnxfiles.dense(), **how)
+    done = shell.bench("export", "--model", path)
+    assert done.returncode == 0, done.stderr
+    assert (shell.folder / "artifacts/w.bin").is_file()
+    assert {row["status"] for row in shell.rows("infer", *RUNTIMES, *MINI, "--batch", "2")} == {"ok"}
+    again = shell.bench("export", "--model", path)
+    assert "taken from the cache" in again.stdout
+
+
+def test_clean_json_for_a_pipe(shell):
+    path = onnxfiles.write(shell.folder / "model.onnx", onnxfiles.dense())
+    rows = shell.rows("infer", "--model", path, "--backend", "ort-cpu", "--batch", "1", *MINI)
+    assert [row["backend"] for row in rows] == ["ort-cpu"]

@@ -1,0 +1,133 @@
+"""The registry of backends, and what the base classes do for each of them."""
+
+from types import MappingProxyType
+
+import pytest
+from onnxbench import backends
+from onnxbench.backends.protocol import Backend, Probe, by_share
+from onnxbench.errors import BadInput, RuntimeFailed, Unavailable, Unsupported
+from onnxbench.spec import Settings
+
+
+class Fake(Backend):
+    name = "fake"
+    precisions = MappingProxyType({"fp32": "float", "fp16": "half"})
+    options = MappingProxyType({"graph": "on or off"})
+    install = "pip install fake"
+
+    def __init__(self, error=None, reason=None):
+        self.error, self.reason = error, reason
+
+    def _probe(self):
+        if self.error:
+            raise self.error
+        return Probe(available=True, version="1.0", devices=("cpu",))
+
+    def _open(self, artifact, cell):
+        raise self.error
+
+    def _supports(self, cell, artifact):
+        return self.reason
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    """Installs a distribution whose entry point names a backend."""
+
+    def install(name, target):
+        folder = tmp_path / "plugin-1.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin\nVersion: 1.0\n")
+        (folder / "entry_points.txt").write_text(f"[onnxbench.backends]\n{name} = {target}\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        backends.entries.cache_clear()
+
+    yield install
+    backends.entries.cache_clear()
+
+
+@pytest.mark.parametrize("name", backends.BUILT_IN)
+def test_every_built_in_backend_is_what_its_line_says(name):
+    found = backends.get(name)
+    assert (found.name, found.instrument) == (name, backends.BUILT_IN[name].instrument)
+    assert found.device_kind == ("cuda" if name.endswith("-cuda") else "cpu")
+    assert "fp32" in found.precisions
+
+
+def test_targets_are_all_but_instruments():
+    assert "null" in backends.entries()
+    assert set(backends.entries()) - set(backends.targets()) == {"null"}
+
+
+def test_a_misspelt_backend_is_guessed():
+    with pytest.raises(BadInput, match="'nul' is not a backend; did you mean 'null'"):
+        backends.get("nul")
+
+
+def test_a_backend_of_another_package_is_found(plugin):
+    plugin("theirs", "onnxbench.backends.null:Null")
+    assert backends.check_name("theirs") == "theirs"
+    assert "theirs" in backends.targets()
+    assert backends.get("theirs").name == "null"
+
+
+def test_another_package_cannot_replace_a_built_in_backend(plugin):
+    plugin("ort-cpu", "onnxbench.backends.null:Null")
+    assert backends.entries()["ort-cpu"] == backends.BUILT_IN["ort-cpu"]
+
+
+@pytest.mark.parametrize(
+    ("target", "says"), [("no_such_module_here:X", "ModuleNotFoundError"), ("onnxbench.backends.null:X", "AttributeError")]
+)
+def test_a_backend_that_cannot_be_imported_is_unavailable(plugin, target, says):
+    plugin("theirs", target)
+    with pytest.raises(Unavailable, match=rf"theirs cannot be imported \({says}: "):
+        backends.get("theirs")
+
+
+def test_a_probe_tells_what_is_here():
+    assert Fake().probe() == Probe(available=True, version="1.0", devices=("cpu",))
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(ImportError("no fake\nmore"), "ImportError: no fake more"), (Unavailable("too old", "hint"), "too old")],
+)
+def test_a_probe_never_raises(error, reason):
+    assert Fake(error).probe() == Probe(available=False, reason=reason, install="pip install fake")
+
+
+def test_a_foreign_exception_comes_out_as_a_failed_runtime(make_cell, make_artifact):
+    error = KeyError("conv1")
+    with pytest.raises(RuntimeFailed, match="fake cannot load the model: 'conv1'") as caught:
+        Fake(error).open(make_artifact(), make_cell())
+    assert caught.value.__cause__ is error
+
+
+def test_an_error_of_ours_comes_out_as_it_is(make_cell, make_artifact):
+    with pytest.raises(Unsupported, match="no such operator"):
+        Fake(Unsupported("no such operator")).open(make_artifact(), make_cell())
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({}, None),
+        ({"settings": Settings(threads=1, options=(("graph", "off"),))}, None),
+        ({"device": "cuda:0"}, "fake runs on cpu, not on cuda:0"),
+        ({"precision": "int8"}, "fake has no int8 (it has fp32, fp16)"),
+        ({"settings": Settings(threads=1, options=(("speed", "high"),))}, "fake has no option speed (it has graph)"),
+    ],
+)
+def test_a_backend_says_why_it_cannot_run_a_cell(make_cell, make_artifact, change, reason):
+    assert Fake().supports(make_cell(**change), make_artifact()) == reason
+
+
+def test_a_backend_may_have_reasons_of_its_own(make_cell, make_artifact):
+    assert Fake(reason="no such operator").supports(make_cell(), make_artifact()) == "no such operator"
+
+
+def test_types_are_told_by_their_share():
+    assert by_share(["fp32", "int8", "int8"]) == "int8+fp32"
+    assert by_share(["fp32"]) == "fp32"
+    assert by_share([]) == ""

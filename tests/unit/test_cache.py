@@ -1,0 +1,127 @@
+from pathlib import Path
+
+import pytest
+from onnxbench.errors import StorageFailed
+from onnxbench.exporters import cache
+
+pytestmark = pytest.mark.usefixtures("cache_folder")
+
+
+def fill(text):
+    return lambda scratch: (scratch / "file").write_text(text)
+
+
+def never(scratch):
+    pytest.fail("made again")
+
+
+def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
+    assert cache.root() == tmp_path / "cache"
+    monkeypatch.delenv("ONNXBENCH_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    assert cache.root() == Path("/xdg/onnxbench")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert cache.root() == Path("/home/somebody/.cache/onnxbench")
+
+
+@pytest.mark.parametrize("name", ["ONNXBENCH_CACHE", "XDG_CACHE_HOME"])
+def test_an_empty_variable_says_nothing(monkeypatch, name):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("ONNXBENCH_CACHE")
+    monkeypatch.setenv(name, "")
+    assert cache.root() == Path("/home/somebody/.cache/onnxbench")
+
+
+def test_an_entry_is_made_once(cache_folder):
+    folder, was_there = cache.entry("onnx", "key", fill("one"))
+    assert (folder, was_there) == (cache_folder / "onnx" / "key", False)
+    assert cache.entry("onnx", "key", never) == (folder, True)
+    assert (folder / "file").read_text() == "one"
+
+
+def test_entries_of_two_kinds_or_keys_are_apart():
+    folders = [cache.entry(kind, key, fill(kind + key))[0] for kind in ("a", "b") for key in ("x", "y")]
+    assert [(folder / "file").read_text() for folder in folders] == ["ax", "ay", "bx", "by"]
+
+
+def test_an_entry_that_could_not_be_made_leaves_nothing(cache_folder):
+    def half(scratch):
+        (scratch / "file").write_text("half")
+        raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        cache.entry("onnx", "key", half)
+    assert list((cache_folder / "onnx").iterdir()) == []
+    assert cache.entry("onnx", "key", fill("whole"))[1] is False
+
+
+def test_an_entry_is_not_seen_before_it_is_whole(cache_folder):
+    def look(scratch):
+        (scratch / "file").write_text("half")
+        assert not (cache_folder / "onnx" / "key").exists()
+
+    cache.entry("onnx", "key", look)
+    assert (cache_folder / "onnx" / "key" / "file").exists()
+
+
+def test_of_two_who_make_the_same_entry_the_first_keeps_it(cache_folder):
+    def slow(scratch):
+        (scratch / "file").write_text("second")
+        cache.entry("onnx", "key", fill("first"))
+
+    folder, _ = cache.entry("onnx", "key", slow)
+    assert (folder / "file").read_text() == "first"
+    assert [path.name for path in folder.parent.iterdir()] == ["key"]
+
+
+def test_a_cache_that_cannot_be_written_is_said(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ONNXBENCH_CACHE", str(tmp_path / "file"))
+    with pytest.raises(StorageFailed, match=r"cannot write to the cache .*file .*; set ONNXBENCH_CACHE"):
+        cache.entry("onnx", "key", never)
+
+
+def test_a_dropped_entry_is_made_again():
+    cache.entry("onnx", "key", fill("bad"))
+    cache.drop("onnx", "key")
+    cache.drop("onnx", "never there")
+    folder, was_there = cache.entry("onnx", "key", fill("good"))
+    assert ((folder / "file").read_text(), was_there) == ("good", False)
+
+
+def test_a_file_is_replaced_whole(tmp_path):
+    path = tmp_path / "new" / "file"
+    cache.replace_file(path, lambda scratch: scratch.write_text("old"))
+    cache.replace_file(path, lambda scratch: scratch.write_text("new"))
+    assert path.read_text() == "new"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_that_could_not_be_written_stays_as_it_was(tmp_path):
+    def half(scratch):
+        scratch.write_text("half")
+        raise ValueError("stop")
+
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(ValueError, match="stop"):
+        cache.replace_file(path, half)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_sizes_are_told_by_kind():
+    assert cache.sizes() == {}
+    cache.entry("onnx", "a", fill("12345"))
+    cache.entry("onnx", "b", fill("123"))
+    cache.entry("engines", "a", fill("1"))
+    assert cache.sizes() == {"engines": 1, "onnx": 8}
+
+
+def test_a_cleared_cache_is_empty():
+    cache.clear()
+    cache.entry("onnx", "a", fill("x"))
+    cache.clear()
+    assert cache.sizes() == {}

@@ -1,0 +1,75 @@
+import json
+import os
+
+import pytest
+from onnxbench.runners import host
+
+CORES = len(os.sched_getaffinity(0))
+
+
+@pytest.fixture
+def cgroup(tmp_path):
+    """A control group's files, by path."""
+
+    def write(**files):
+        for name, text in files.items():
+            path = tmp_path / {"v2": "cpu.max", "quota": "cpu/cpu.cfs_quota_us", "period": "cpu/cpu.cfs_period_us"}[name]
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+        return tmp_path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("text", "quota"),
+    [("max 100000\n", None), ("200000 100000\n", 2.0), ("150000 100000\n", 1.5), ("25000 50000\n", 0.5)],
+)
+def test_a_quota_is_read_from_version_two(cgroup, text, quota):
+    assert host.cpu_quota(cgroup(v2=text)) == quota
+
+
+@pytest.mark.parametrize(("text", "quota"), [("-1\n", None), ("0\n", None), ("300000\n", 3.0), ("50000\n", 0.5)])
+def test_a_quota_is_read_from_version_one(cgroup, text, quota):
+    assert host.cpu_quota(cgroup(quota=text, period="100000\n")) == quota
+
+
+def test_version_two_goes_before_version_one(cgroup):
+    assert host.cpu_quota(cgroup(v2="200000 100000", quota="300000", period="100000")) == 2.0
+
+
+def test_a_damaged_version_two_is_read_as_version_one(cgroup):
+    assert host.cpu_quota(cgroup(v2="", quota="300000", period="100000")) == 3.0
+
+
+def test_without_control_groups_there_is_no_quota(tmp_path):
+    assert host.cpu_quota(tmp_path) is None
+
+
+def test_without_a_quota_the_affinity_mask_counts(tmp_path):
+    assert host.usable_threads(tmp_path) == CORES
+
+
+@pytest.mark.parametrize(
+    ("quota", "threads"),
+    [("10000", 1), ("100000", 1), ("199000", min(1, CORES)), ("200000", min(2, CORES)), ("100000000", CORES)],
+)
+def test_threads_are_cut_to_the_whole_cpus_of_the_quota(cgroup, quota, threads):
+    assert host.usable_threads(cgroup(v2=f"{quota} 100000")) == threads
+
+
+def test_the_affinity_mask_counts_and_not_the_cores(tmp_path):
+    mask = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(mask)})
+        assert host.usable_threads(tmp_path) == 1
+    finally:
+        os.sched_setaffinity(0, mask)
+
+
+def test_a_host_is_described_in_json():
+    found = host.describe()
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found["cpu"]
+    assert 1 <= found["usable_threads"] <= found["cores"]
+    assert found["memory_gb"] > 0

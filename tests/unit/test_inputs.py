@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+from onnxbench.errors import Unsupported
+from onnxbench.models.inputs import draw
+from onnxbench.spec import TensorSpec
+
+
+def one(dtype, shape=(1000,), seed=0, high=None):
+    return draw([TensorSpec(name="x", dtype=dtype, shape=shape, high=high)], (("x", shape),), seed)["x"]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int8", "int64", "uint8", "bool"])
+def test_arrays_have_the_type_and_shape_that_is_asked(dtype):
+    array = one(dtype, (2, 3))
+    assert (array.dtype.name, array.shape) == (dtype, (2, 3))
+
+
+def test_a_scalar_is_an_array_without_axes():
+    assert one("float32", ()).shape == ()
+    assert one("int64", ()).shape == ()
+
+
+def test_floats_are_standard_normal():
+    array = one("float32", (10_000,))
+    assert float(array.mean()) == pytest.approx(0, abs=0.05)
+    assert float(array.std()) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize(("high", "values"), [(None, range(10)), (3, range(3)), (1, range(1))])
+def test_integers_stay_in_their_table(high, values):
+    assert sorted(set(one("int64", high=high).tolist())) == list(values)
+
+
+def test_booleans_are_fair():
+    assert 400 < int(one("bool").sum()) < 600
+
+
+def test_a_seed_gives_the_same_arrays():
+    assert (one("float32", seed=5) == one("float32", seed=5)).all()
+    assert (one("float32", seed=5) != one("float32", seed=6)).any()
+
+
+def test_the_arrays_of_a_seed_never_change():
+    assert one("float64", (2,), seed=7) == pytest.approx([0.00123015, 0.29874554], abs=1e-8)
+
+
+def test_each_input_gets_values_of_its_own():
+    specs = [TensorSpec(name=name, dtype="float32", shape=("batch",)) for name in ("a", "b")]
+    arrays = draw(specs, (("b", (2,)), ("a", (2,))), 0)
+    assert list(arrays) == ["a", "b"]
+    assert (arrays["a"] != arrays["b"]).all()
+    assert np.isfinite(arrays["a"]).all()
+
+
+@pytest.mark.parametrize("dtype", ["no_such_type", "str", "complex64"])
+def test_what_cannot_be_drawn_is_unsupported(dtype):
+    with pytest.raises(Unsupported, match=f"input 'x' is of type {dtype}"):
+        one(dtype)

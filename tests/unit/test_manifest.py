@@ -1,0 +1,130 @@
+import json
+from dataclasses import replace
+
+import pytest
+from onnxbench.errors import BadInput, StorageFailed
+from onnxbench.exporters.manifest import Exported, add, check_writable, read
+from onnxbench.spec import Source
+
+
+@pytest.fixture
+def export(make_artifact, tmp_path):
+    """An artifact as the cache holds it (paths relative), and its files."""
+
+    def make(content="weights", source=None, **changes):
+        exported = Exported(artifact=make_artifact(source=source, **changes), made={"torch": "2.6", "parity_db": 120.5})
+        folder = tmp_path / "entry"
+        folder.mkdir(exist_ok=True)
+        names = [exported.artifact.path, *([source.weights] if source and source.weights else [])]
+        for name in names:
+            (folder / name).write_text(content)
+        return exported, [folder / name for name in names]
+
+    return make
+
+
+def test_a_folder_without_a_manifest_holds_nothing(tmp_path):
+    assert read(tmp_path) == []
+    assert read(tmp_path / "none") == []
+
+
+def test_what_was_added_is_read_with_absolute_paths(export, tmp_path):
+    exported, files = export(source=Source(factory="a:b", weights="cnn.safetensors"))
+    added = add(tmp_path / "out", exported, files)
+    assert added.artifact.path == f"{tmp_path}/out/cnn-fp32.onnx"
+    assert added.artifact.source == Source(factory="a:b", weights=f"{tmp_path}/out/cnn.safetensors")
+    assert added.made == {"torch": "2.6", "parity_db": 120.5}
+    assert read(tmp_path / "out") == [added]
+    assert (tmp_path / "out" / "cnn-fp32.onnx").read_text() == "weights"
+    assert (tmp_path / "out" / "cnn.safetensors").read_text() == "weights"
+
+
+def test_a_relative_folder_is_read_with_absolute_paths(export, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    add(tmp_path.relative_to(tmp_path) / "out", *export())
+    (found,) = read(tmp_path.relative_to(tmp_path) / "out")
+    assert found.artifact.path == f"{tmp_path}/out/cnn-fp32.onnx"
+
+
+def test_another_precision_is_added(export, tmp_path):
+    first = add(tmp_path / "out", *export(source=Source(factory="a:b", weights="w")))
+    second = add(tmp_path / "out", *export(path="cnn-int8.onnx", precision="int8"))
+    assert read(tmp_path / "out") == [first, second]
+
+
+def test_another_model_is_added(export, tmp_path):
+    first = add(tmp_path / "out", *export())
+    second = add(tmp_path / "out", *export(path="other.onnx", model="other"))
+    assert read(tmp_path / "out") == [first, second]
+
+
+def test_the_same_model_and_precision_are_replaced(export, tmp_path):
+    add(tmp_path / "out", *export())
+    again = add(tmp_path / "out", *export(content="better", sha256="cd" * 32))
+    assert read(tmp_path / "out") == [again]
+    assert (tmp_path / "out" / "cnn-fp32.onnx").read_text() == "better"
+
+
+def test_a_folder_can_be_moved(export, tmp_path):
+    add(tmp_path / "out", *export(source=Source(factory="a:b", weights="w")))
+    add(tmp_path / "out", *export(path="cnn-int8.onnx", precision="int8"))
+    (tmp_path / "out").rename(tmp_path / "there")
+    assert [item.artifact.path for item in read(tmp_path / "there")] == [
+        f"{tmp_path}/there/cnn-fp32.onnx",
+        f"{tmp_path}/there/cnn-int8.onnx",
+    ]
+    assert read(tmp_path / "there")[0].artifact.source == Source(factory="a:b", weights=f"{tmp_path}/there/w")
+
+
+def test_nothing_but_the_files_and_the_manifest_is_left(export, tmp_path):
+    add(tmp_path / "out", *export())
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["cnn-fp32.onnx", "manifest.json"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "{}",
+        '{"artifacts": 5}',
+        '{"artifacts": [{}]}',
+        '{"artifacts": [{"artifact": {}, "made": {}}]}',
+        "\xff",
+    ],
+)
+def test_a_damaged_manifest_is_refused(tmp_path, text):
+    (tmp_path / "manifest.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(BadInput, match=r"manifest\.json is not a manifest .*; run bench export again"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("rest", [{"artifacts": []}, {"files": []}], ids=["as now", "otherwise"])
+def test_a_newer_manifest_is_refused_as_such(tmp_path, rest):
+    (tmp_path / "manifest.json").write_text(json.dumps({"schema": 2, **rest}))
+    with pytest.raises(BadInput, match=r"written by a newer onnxbench \(schema 2\); upgrade onnxbench"):
+        read(tmp_path)
+
+
+def test_names_of_a_newer_entry_are_left_out(export, tmp_path):
+    added = add(tmp_path / "out", *export())
+    path = tmp_path / "out" / "manifest.json"
+    data = json.loads(path.read_text())
+    data["artifacts"][0]["artifact"]["colour"] = "blue"
+    path.write_text(json.dumps(data))
+    assert read(tmp_path / "out") == [replace(added)]
+
+
+def test_a_folder_that_cannot_be_made_is_no_place_to_write(export, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match=r"cannot write to .*file/out .*; give another folder"):
+        check_writable(tmp_path / "file" / "out")
+    with pytest.raises(StorageFailed, match=r"cannot write to .*file/out"):
+        add(tmp_path / "file" / "out", *export())
+
+
+def test_a_folder_that_can_be_written_is_made_and_left_empty(tmp_path):
+    check_writable(tmp_path / "new" / "folder")
+    assert list((tmp_path / "new" / "folder").iterdir()) == []

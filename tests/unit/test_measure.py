@@ -1,0 +1,232 @@
+import gc
+import threading
+from itertools import chain, repeat
+
+import numpy as np
+import pytest
+from onnxbench.backends.protocol import Session, SessionInfo
+from onnxbench.errors import RuntimeFailed
+from onnxbench.runners.measure import (
+    Rate,
+    WarmUp,
+    best_lanes,
+    end_to_end,
+    first_call,
+    latency,
+    quiet,
+    rewarm,
+    throughput,
+    warm_up,
+)
+
+
+class FakeClock(threading.local):
+    """Time that passes only when somebody lets it; each thread has its own, all beginning at 1000 ns."""
+
+    def __init__(self):
+        self.ns = 1000
+
+    def now_ns(self):
+        return self.ns
+
+
+class FakeSession(Session):
+    """A call takes the next of `calls_ns`: all but 1 ns of it in `start`, the last in `wait`."""
+
+    info = SessionInfo(executed="fp32")
+
+    def __init__(self, clock, calls_ns, *, transfer_ns=0):
+        self.clock, self.transfer_ns, self.done = clock, transfer_ns, 0
+        self.bound = []
+        self._calls_ns = iter(repeat(calls_ns) if isinstance(calls_ns, int) else chain(calls_ns, repeat(calls_ns[-1])))
+
+    def bind(self, inputs):
+        self.clock.ns += self.transfer_ns
+        self.bound.append(inputs)
+
+    def start(self):
+        self.clock.ns += next(self._calls_ns) - 1
+
+    def wait(self):
+        self.clock.ns += 1
+        self.done += 1
+
+    def fetch(self):
+        self.clock.ns += self.transfer_ns
+        return {"logits": np.zeros((1, 10))}
+
+    def fork(self):
+        raise NotImplementedError
+
+
+@pytest.fixture
+def clock():
+    return FakeClock()
+
+
+def test_the_first_call_is_timed(clock):
+    session = FakeSession(clock, [500, 10])
+    assert first_call(session, clock.now_ns) == 500
+    assert session.done == 1
+
+
+def test_latency_is_a_call_without_transfers(clock):
+    session = FakeSession(clock, 25, transfer_ns=1000)
+    samples = latency(session, clock.now_ns, least_ns=100)
+    assert samples.tolist() == [25, 25, 25, 25]
+    assert (samples.dtype, session.bound) == (np.int64, [])
+
+
+def test_latency_is_measured_until_the_time_has_passed(clock):
+    assert latency(FakeSession(clock, [30, 50, 40]), clock.now_ns, least_ns=100).tolist() == [30, 50, 40]
+
+
+@pytest.mark.parametrize("least_ns", [0, 1, 499])
+def test_at_least_one_call_is_timed(clock, least_ns):
+    assert latency(FakeSession(clock, 500), clock.now_ns, least_ns=least_ns).tolist() == [500]
+
+
+def test_as_many_calls_are_timed_as_are_asked_for(clock):
+    assert len(latency(FakeSession(clock, 500), clock.now_ns, least_ns=600, least_calls=4)) == 4
+    assert len(latency(FakeSession(clock, 500), clock.now_ns, least_ns=3000, least_calls=4)) == 6
+    assert len(end_to_end(FakeSession(clock, 500), {}, clock.now_ns, least_ns=600, least_calls=4)) == 4
+
+
+def test_what_passes_between_calls_is_in_no_sample(clock):
+    """Each look at this clock takes 7 ns, of which the first of a pair is over before the call begins."""
+
+    def slow_now():
+        clock.ns += 7
+        return clock.ns
+
+    assert latency(FakeSession(clock, 100), slow_now, least_ns=300).tolist() == [107, 107, 107]
+
+
+def test_end_to_end_adds_the_transfers_both_ways(clock):
+    session, inputs = FakeSession(clock, 25, transfer_ns=100), {"input": np.zeros(3)}
+    samples = end_to_end(session, inputs, clock.now_ns, least_ns=400)
+    assert samples.tolist() == [225, 225]
+    assert [bound is inputs for bound in session.bound] == [True, True]
+
+
+def test_a_stationary_series_is_warm_after_the_least_time(clock):
+    found = warm_up(FakeSession(clock, 10), clock.now_ns, least_ns=500, limit_ns=5000)
+    assert found == WarmUp(calls=50, took_ns=500, stationary=True)
+
+
+def test_warm_up_goes_on_while_calls_get_faster(clock):
+    session = FakeSession(clock, [400, 300, 200, 150, 100])
+    found = warm_up(session, clock.now_ns, least_ns=500, limit_ns=5000)
+    assert found == WarmUp(calls=9, took_ns=400 + 300 + 200 + 150 + 5 * 100, stationary=True)
+
+
+def test_warm_up_gives_up_at_its_limit(clock):
+    session = FakeSession(clock, [100, 200] * 50)
+    found = warm_up(session, clock.now_ns, least_ns=500, limit_ns=1000)
+    assert found == WarmUp(calls=7, took_ns=1000, stationary=False)
+
+
+@pytest.mark.parametrize(("slow_ns", "stationary"), [(105, True), (106, False)])
+def test_stationary_is_within_five_per_cent(clock, slow_ns, stationary):
+    session = FakeSession(clock, [100, slow_ns] * 50)
+    assert warm_up(session, clock.now_ns, least_ns=500, limit_ns=2000).stationary is stationary
+
+
+def test_one_slow_call_in_a_window_does_not_make_it_unstationary(clock):
+    session = FakeSession(clock, [10, 10, 10, 60] * 50)
+    assert warm_up(session, clock.now_ns, least_ns=450, limit_ns=450).stationary
+
+
+def test_a_call_longer_than_a_window_is_a_window(clock):
+    found = warm_up(FakeSession(clock, 1000), clock.now_ns, least_ns=500, limit_ns=50_000)
+    assert found == WarmUp(calls=5, took_ns=5000, stationary=True)
+
+
+def test_a_visit_begins_with_a_tenth_of_a_block(clock):
+    session = FakeSession(clock, 10)
+    rewarm(session, clock.now_ns, block_ns=1000)
+    assert session.done == 10
+
+
+def test_throughput_of_one_lane_is_calls_over_their_time(clock):
+    rate = throughput([FakeSession(clock, 30)], clock.now_ns, least_ns=100)
+    assert rate == Rate(calls=4, took_ns=120, lanes=1)
+    assert rate.calls_per_s == pytest.approx(4 / 120e-9)
+
+
+def test_lanes_add_up(clock):
+    sessions = [FakeSession(clock, 10), FakeSession(clock, 20)]
+    assert throughput(sessions, clock.now_ns, least_ns=100) == Rate(calls=15, took_ns=100, lanes=2)
+    assert [session.done for session in sessions] == [10, 5]
+
+
+def test_a_lane_that_ended_earlier_counts_at_its_own_rate(clock):
+    """10 calls in 100 ns are 12 in the 120 ns that the other lane takes for 4."""
+    sessions = [FakeSession(clock, 10), FakeSession(clock, 30)]
+    assert throughput(sessions, clock.now_ns, least_ns=100) == Rate(calls=16, took_ns=120, lanes=2)
+
+
+def test_the_rate_of_few_calls_is_not_rounded(clock):
+    """One call in 1000 ns beside one in 400 ns are 3.5 calls in 1000 ns."""
+    rate = throughput([FakeSession(clock, 1000), FakeSession(clock, 400)], clock.now_ns, least_ns=300)
+    assert rate.calls_per_s == pytest.approx(1e9 / 1000 + 1e9 / 400)
+
+
+def test_what_goes_wrong_in_a_lane_goes_wrong_for_all(clock):
+    class Broken(FakeSession):
+        def start(self):
+            raise RuntimeFailed("out of memory")
+
+    with pytest.raises(RuntimeFailed, match="out of memory"):
+        throughput([FakeSession(clock, 10), Broken(clock, 10)], clock.now_ns, least_ns=100)
+
+
+@pytest.mark.parametrize(
+    ("call_ns", "best", "tried"),
+    [
+        ({1: 100, 2: 100, 4: 100}, 4, [1, 2, 4]),
+        ({1: 100, 2: 100, 4: 200}, 2, [1, 2, 4]),
+        ({1: 100, 2: 200, 4: 100}, 1, [1, 2]),
+        ({1: 100, 2: 300, 4: 100}, 1, [1, 2]),
+        ({1: 1000, 2: 1960, 4: 1000}, 1, [1, 2]),  # 2.04 % more
+        ({1: 1000, 2: 1920, 4: 9999}, 2, [1, 2, 4]),  # 4.2 % more
+    ],
+)
+def test_lanes_are_added_while_they_gain_three_per_cent(clock, call_ns, best, tried):
+    asked = []
+
+    def fork(lanes):
+        asked.append(lanes)
+        return [FakeSession(clock, call_ns[lanes]) for _ in range(lanes)]
+
+    assert best_lanes(fork, clock.now_ns, least_ns=10_000) == best
+    assert asked == tried
+
+
+def test_a_new_lane_is_warmed_before_it_is_measured(clock):
+    made = []
+
+    def fork(lanes):
+        made.extend(FakeSession(clock, 100) for _ in range(lanes - len(made)))
+        return made[:lanes]
+
+    best_lanes(fork, clock.now_ns, least_ns=1000)
+    assert [session.done for session in made] == [1 + 10 + 10 + 10, 1 + 10 + 10, 10, 1 + 10]
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_no_garbage_is_collected_while_it_is_quiet(enabled):
+    before = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        with quiet():
+            assert not gc.isenabled()
+        assert gc.isenabled() is enabled
+    finally:
+        (gc.enable if before else gc.disable)()
+
+
+def test_garbage_is_collected_again_after_an_error():
+    with pytest.raises(ValueError, match="x"), quiet():
+        raise ValueError("x")
+    assert gc.isenabled()

@@ -1,0 +1,226 @@
+from dataclasses import replace
+
+import pytest
+from onnxbench.errors import BadInput
+from onnxbench.runners.plan import Found, chosen_backends, chosen_precisions, found_from, plan
+from onnxbench.spec import Settings, Sweep, TensorSpec
+
+ORT = Found(name="ort-cpu", available=True, device_kind="cpu", version="1.20", options={"graph": "on or off"})
+TORCH = Found(name="torch-cpu", available=True, device_kind="cpu", options={"compile": "yes or no", "graph": "on or off"})
+CUDA = Found(name="ort-cuda", available=False, device_kind="cuda", reason="no CUDA here", install="pip install it")
+GPU = replace(CUDA, available=True, reason="")
+
+
+def planned(sweep, artifacts, found=(ORT,), given=None, threads=2):
+    return plan(sweep, artifacts, found, given or {}, threads)
+
+
+def axes(rows):
+    return [(row.cell.backend, row.cell.precision, row.cell.batch) for row in rows]
+
+
+def test_backends_are_those_that_were_named_each_once():
+    assert chosen_backends(Sweep(backends=("null", "ort-cpu", "null"))) == ("null", "ort-cpu")
+
+
+def test_all_backends_are_all_but_instruments():
+    everything = chosen_backends(Sweep())
+    assert {"torch-cpu", "torch-cuda", "ort-cpu", "ort-cuda", "openvino-cpu"} <= set(everything)
+    assert "null" not in everything
+    assert chosen_backends(Sweep(backends=("all",))) == everything
+    assert chosen_backends(Sweep(backends=("null", "all", "ort-cpu"))) == ("null", *everything)
+
+
+def test_a_backend_that_there_is_not_is_refused():
+    with pytest.raises(BadInput, match="'ort-cup' is not a backend; did you mean 'ort-cpu'"):
+        chosen_backends(Sweep(backends=("ort-cup",)))
+
+
+def test_a_precision_that_there_is_not_is_refused():
+    assert chosen_precisions(Sweep(precisions=("int8", "fp32"))) == ("int8", "fp32")
+    with pytest.raises(BadInput, match="'fp33' is not a precision; did you mean 'fp32'"):
+        chosen_precisions(Sweep(precisions=("fp33",)))
+
+
+def test_every_file_meets_every_backend_at_every_batch(make_artifact):
+    rows = planned(Sweep(), [make_artifact(), make_artifact(precision="int8", sha256="cd" * 32)], (ORT, TORCH))
+    assert axes(rows) == [
+        (backend, precision, batch)
+        for precision in ("fp32", "int8")
+        for backend in ("ort-cpu", "torch-cpu")
+        for batch in (1, 8, 32)
+    ]
+    assert all(row.refused is None for row in rows)
+
+
+def test_a_cell_says_everything_that_it_depends_on(make_artifact, make_cell):
+    (row,) = planned(Sweep(batches=(8,)), [make_artifact()], threads=3)
+    assert row.cell == make_cell(batch=8, shapes=(("input", (8, 3, 48, 48)),), settings=Settings(threads=3))
+    assert row.artifact == make_artifact()
+
+
+def test_the_user_has_the_last_word_about_threads(make_artifact):
+    (row,) = planned(Sweep(batches=(1,), threads=7), [make_artifact()], threads=3)
+    assert row.cell.settings.threads == 7
+
+
+def test_several_precisions_can_run_one_file(make_artifact):
+    full, half = make_artifact(), make_artifact(precision="fp16", sha256="cd" * 32)
+    rows = planned(Sweep(precisions=("fp32", "tf32", "bf16", "fp16"), batches=(1,)), [full, half])
+    assert [(row.cell.precision, row.artifact.precision, row.refused) for row in rows] == [
+        ("fp32", "fp32", None),
+        ("tf32", "fp32", None),
+        ("bf16", "fp32", None),
+        ("fp16", "fp16", None),
+    ]
+
+
+def test_a_precision_without_its_file_is_a_row_that_says_so(make_artifact):
+    (row,) = planned(Sweep(precisions=("int8",), batches=(1,)), [make_artifact()])
+    assert row.refused == ("unsupported", "int8 runs a file in int8, and there is only one in fp32")
+
+
+def test_each_model_has_files_of_its_own(make_artifact):
+    files = [make_artifact(), make_artifact(model="other", precision="int8")]
+    rows = planned(Sweep(batches=(1,)), files)
+    assert [(row.cell.model, row.cell.precision, row.refused) for row in rows] == [
+        ("cnn", "fp32", None),
+        ("other", "int8", None),
+    ]
+
+
+def test_a_backend_that_is_not_here_is_a_row_only_where_it_was_named(make_artifact):
+    assert [row.cell.backend for row in planned(Sweep(batches=(1,)), [make_artifact()], (ORT, CUDA))] == ["ort-cpu"]
+    rows = planned(Sweep(batches=(1,), backends=("ort-cpu", "ort-cuda")), [make_artifact()], (ORT, CUDA))
+    assert [(row.cell.backend, row.refused) for row in rows] == [
+        ("ort-cpu", None),
+        ("ort-cuda", ("unavailable", "no CUDA here; pip install it")),
+    ]
+
+
+def test_a_reason_without_a_way_to_install_stands_alone(make_artifact):
+    (row,) = planned(Sweep(batches=(1,), backends=("ort-cuda",)), [make_artifact()], (replace(CUDA, install=""),))
+    assert row.refused == ("unavailable", "no CUDA here")
+
+
+def test_a_backend_runs_on_its_own_device_unless_the_user_says(make_artifact):
+    rows = planned(Sweep(batches=(1,)), [make_artifact()], (ORT, GPU))
+    assert [row.cell.device for row in rows] == ["cpu", "cuda:0"]
+    rows = planned(Sweep(batches=(1,), device="cuda:1"), [make_artifact()], (ORT, GPU))
+    assert [(row.cell.backend, row.cell.device) for row in rows] == [("ort-cuda", "cuda:1")]
+
+
+def test_a_named_backend_gets_the_device_that_was_asked_for_even_if_it_is_not_its_own(make_artifact):
+    (row,) = planned(Sweep(batches=(1,), device="cuda:0", backends=("ort-cpu",)), [make_artifact()])
+    assert row.cell.device == "cuda:0"
+
+
+@pytest.mark.parametrize(
+    ("sweep", "found", "says"),
+    [
+        (Sweep(), (CUDA,), "no runtime is installed here; run bench backends"),
+        (Sweep(), (), "no runtime is installed here"),
+        (Sweep(device="cuda:0"), (ORT, CUDA), "no backend for cuda:0 is installed here"),
+    ],
+)
+def test_a_machine_where_nothing_can_run_is_said(make_artifact, sweep, found, says):
+    with pytest.raises(BadInput, match=says):
+        planned(sweep, [make_artifact()], found)
+
+
+@pytest.fixture
+def fixed(make_artifact):
+    return make_artifact(inputs=(TensorSpec(name="input", dtype="float32", shape=(4, 3)),))
+
+
+def test_a_file_with_a_fixed_batch_is_measured_at_it(fixed):
+    (row,) = planned(Sweep(), [fixed])
+    assert (row.cell.batch, row.cell.shapes, row.refused) == (4, (("input", (4, 3)),), None)
+
+
+def test_other_batches_than_the_file_has_are_refused(fixed):
+    rows = planned(Sweep(batches=(1, 4)), [fixed])
+    assert [(row.cell.batch, row.refused) for row in rows] == [
+        (1, ("unsupported", "the file fixes the batch at 4; export it with a dynamic batch")),
+        (4, None),
+    ]
+
+
+def test_other_batches_than_the_given_shape_has_are_refused(make_artifact):
+    rows = planned(Sweep(batches=(1, 2)), [make_artifact()], given={"input": (2, 3, 48, 48)})
+    assert [(row.cell.batch, row.refused) for row in rows] == [
+        (1, ("unsupported", "the given shape fixes the batch at 2")),
+        (2, None),
+    ]
+
+
+def test_a_given_shape_of_another_input_does_not_fix_the_batch(make_artifact):
+    inputs = (TensorSpec(name="x", dtype="float32", shape=(4, 3)), TensorSpec(name="y", dtype="float32", shape=(5, None)))
+    (row,) = planned(Sweep(batches=(1,)), [make_artifact(inputs=inputs)], given={"y": (5, 7)})
+    assert row.refused == ("unsupported", "the file fixes the batch at 4; export it with a dynamic batch")
+
+
+def test_without_batches_a_given_shape_is_measured(make_artifact):
+    (row,) = planned(Sweep(), [make_artifact()], given={"input": (2, 3, 48, 48)})
+    assert (row.cell.batch, row.cell.shapes) == (2, (("input", (2, 3, 48, 48)),))
+
+
+def test_a_given_shape_that_does_not_fit_ends_it(make_artifact):
+    with pytest.raises(BadInput, match="input 'input' is batchx3x48x48 in the file and 1x3x32x32 was given"):
+        planned(Sweep(), [make_artifact()], given={"input": (1, 3, 32, 32)})
+
+
+def options_of(sweep_options, make_artifact, found=(ORT, TORCH)):
+    rows = planned(Sweep(batches=(1,), options=sweep_options), [make_artifact()], found)
+    return {row.cell.backend: row.cell.settings.options for row in rows}
+
+
+def test_an_option_goes_to_every_backend_that_knows_it(make_artifact):
+    assert options_of((("graph", "off"), ("compile", "no")), make_artifact) == {
+        "ort-cpu": (("graph", "off"),),
+        "torch-cpu": (("compile", "no"), ("graph", "off")),
+    }
+
+
+def test_an_option_with_a_backends_name_goes_to_it_alone(make_artifact):
+    assert options_of((("torch-cpu.graph", "off"),), make_artifact) == {"ort-cpu": (), "torch-cpu": (("graph", "off"),)}
+
+
+def test_the_last_of_two_options_holds(make_artifact):
+    assert options_of((("graph", "off"), ("ort-cpu.graph", "on")), make_artifact) == {
+        "ort-cpu": (("graph", "on"),),
+        "torch-cpu": (("graph", "off"),),
+    }
+
+
+def test_the_order_of_options_makes_no_other_cell(make_artifact):
+    there, back = (("graph", "off"), ("compile", "no")), (("compile", "no"), ("graph", "off"))
+    assert options_of(there, make_artifact) == options_of(back, make_artifact)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("grahp", "no backend of this run has an option 'grahp'; did you mean 'graph'"),
+        ("ort-cpu.compile", "no backend of this run has an option 'compile'; there are: graph"),
+        ("torch.graph", "--option torch.graph names no backend of this run; did you mean 'torch-cpu'"),
+        (".graph", "--option .graph names no backend"),
+    ],
+)
+def test_an_option_that_nobody_knows_is_refused(make_artifact, name, says):
+    with pytest.raises(BadInput, match=says):
+        options_of(((name, "off"),), make_artifact)
+
+
+def test_a_probes_answer_is_understood():
+    answer = {
+        "available": True,
+        "version": "1.20",
+        "devices": ["cpu"],
+        "reason": "",
+        "install": "",
+        "device_kind": "cpu",
+        "instrument": False,
+        "options": {"graph": "on or off"},
+    }
+    assert found_from("ort-cpu", answer) == replace(ORT, devices=("cpu",))

@@ -1,0 +1,210 @@
+import csv
+import io
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnxbench.results.render import FORMATS, plain, render
+from onnxbench.results.table import Field, Table
+
+FIELDS = (
+    Field(name="backend", title="backend"),
+    Field(name="batch", title="batch"),
+    Field(name="p50_ms", title="p50", unit="ms"),
+    Field(name="speedup", title="speed-up", unit="x"),
+)
+NAMES = tuple(field.name for field in FIELDS)
+EVIL = "\x1b[31mred\x1b[0m [bold]loud[/bold] :smile: a|b"
+
+
+def make(*rows, **rest):
+    return Table(**{"names": NAMES, "rows": tuple(dict(zip(NAMES, row)) for row in rows), "fields": FIELDS, **rest})
+
+
+def lines(text):
+    """The words of each line that has some."""
+    return [line.split() for line in text.splitlines() if line.strip(" ─")]
+
+
+def grid(markdown):
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in markdown.splitlines() if line.startswith("|")]
+
+
+def test_the_formats_are_those_of_the_command_line():
+    assert list(FORMATS) == ["table", "markdown", "csv", "json"]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_table_ends_in_one_newline(format):
+    text = render(make(("ort-cpu", 1, 0.5, 2.0), facts=("host x",), remarks=("row: why",)), format)
+    assert text.endswith("\n")
+    assert not text.endswith("\n\n")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_an_empty_table_can_be_shown(format):
+    assert render(make(), format).endswith("\n")
+    assert render(make(fields=()), format).endswith("\n")
+
+
+def test_a_table_for_people():
+    text = render(
+        make(("torch-cpu", 1, 1.0, 1.0), ("ort-cpu", 1, 0.5, 2.0), facts=("host x",), remarks=("all rows: why",)), "table"
+    )
+    assert lines(text) == [
+        ["host", "x"],
+        ["backend", "batch", "p50", "ms", "speed-up", "x"],
+        ["torch-cpu", "1", "1.000", "1.00"],
+        ["ort-cpu", "1", "0.500", "2.00"],
+        ["all", "rows:", "why"],
+    ]
+
+
+def test_a_table_in_markdown():
+    text = render(
+        make(("ort-cpu", 1, 0.5, None), best=frozenset({0}), facts=("host x",), remarks=("all rows: why",)), "markdown"
+    )
+    assert text.splitlines() == [
+        "host x  ",
+        "",
+        "| backend | batch | p50 ms | speed-up x |",
+        "| --- | ---: | ---: | ---: |",
+        "| ort-cpu | 1 | 0.500 * |  |",
+        "",
+        "- * lowest p50 of its model and batch",
+        "- all rows: why",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "title", "texts"),
+    [
+        ((0.5, 2.0), "p50 ms", ["0.500", "2.000"]),
+        ((0.1, 0.1), "p50 ms", ["0.100", "0.100"]),
+        ((0.099, 0.0123), "p50 µs", ["99.0", "12.3"]),
+        ((12.34, 567.8), "p50 ms", ["12.3", "567.8"]),
+        ((999.0, 999.0), "p50 ms", ["999", "999"]),
+        ((1000.0, 2345.0), "p50 s", ["1.00", "2.35"]),
+        ((None, 0.05), "p50 µs", ["", "50.0"]),
+        ((None, None), "p50 ms", ["", ""]),
+    ],
+)
+def test_all_latencies_have_the_unit_that_suits_the_middle_one(values, title, texts):
+    head, _, *rows = grid(render(make(*(("x", 1, value, None) for value in values)), "markdown"))
+    assert head[2] == title
+    assert [row[2] for row in rows] == texts
+
+
+def test_every_column_of_milliseconds_has_the_same_unit():
+    fields = (*FIELDS, Field(name="first_ms", title="first", unit="ms"))
+    rows = ({"backend": "x", "batch": 1, "p50_ms": 0.05, "speedup": None, "first_ms": 3.0},)
+    head, _, row = grid(render(make(fields=fields, rows=rows), "markdown"))
+    assert (head[-1], row[-1]) == ("first µs", "3000")
+
+
+def test_the_numbers_of_a_column_have_the_same_decimals():
+    *_, slow, fast = grid(render(make(("x", 1, 1.0, 0.123456), ("x", 1, 1.0, 45.678)), "markdown"))
+    assert (slow[3], fast[3]) == ("0.123", "45.678")
+
+
+def test_marked_rows_are_marked_and_the_mark_is_explained():
+    text = render(make(("torch-cpu", 1, 1.0, 1.0), ("ort-cpu", 1, 0.5, 2.0), best=frozenset({1})), "table")
+    assert lines(text)[1:] == [
+        ["torch-cpu", "1", "1.000", "1.00"],
+        ["ort-cpu", "1", "0.500", "*", "2.00"],
+        ["*", "lowest", "p50", "of", "its", "model", "and", "batch"],
+    ]
+
+
+def test_without_a_mark_nothing_is_explained():
+    assert "lowest" not in render(make(("ort-cpu", 1, 0.5, 2.0)), "table")
+
+
+def test_a_gap_stands_between_batches():
+    text = render(make(("a", 1, 1.0, None), ("b", 1, 1.0, None), ("a", 8, 1.0, None)), "table")
+    assert [line.split() for line in text.splitlines()[3:7]] == [["a", "1", "1.00"], ["b", "1", "1.00"], [], ["a", "8", "1.00"]]
+
+
+@pytest.mark.parametrize("format", ["table", "markdown"])
+@pytest.mark.parametrize("part", ["rows", "facts", "remarks"])
+def test_text_from_outside_does_nothing(format, part, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    parts = {"rows": ({"backend": EVIL, "batch": 1, "p50_ms": 1.0, "speedup": None},)} if part == "rows" else {part: (EVIL,)}
+    text = render(make(**{"rows": (), **parts}), format)
+    assert "\x1b" not in text
+    assert "�[31mred�[0m [bold]loud[/bold] :smile: a" in text
+
+
+def test_a_name_cannot_make_a_column_of_markdown():
+    *_, row = render(make(("a|b", 1, 1.0, None)), "markdown").splitlines()
+    assert row == "| a\\|b | 1 | 1.00 |  |"
+
+
+def test_a_name_cannot_make_a_line():
+    text = render(make(("a\nb\r\tc\u2028d\u202e", 1, 1.0, None)), "markdown")
+    assert "| a�b��c�d� | 1 | 1.00 |  |" in text.splitlines()
+
+
+@given(text=st.text())
+def test_plain_text_is_as_long_as_it_was_and_printable(text):
+    assert len(plain(text)) == len(text)
+    assert plain(text).isprintable()
+
+
+def test_printable_text_is_left_alone():
+    assert plain("größer µs [x] | 日本") == "größer µs [x] | 日本"
+
+
+def test_a_table_is_as_wide_as_it_is_asked_to_be():
+    text = render(make(("a long name " * 5, 1, 1.0, 1.0), facts=("word " * 50,), remarks=("word " * 50,)), "table", 40)
+    assert max(map(len, text.splitlines())) <= 40
+
+
+@pytest.mark.parametrize("width", [None, 100, 80, 60])
+def test_a_figure_is_never_cut(width):
+    """As many columns as a usual run has."""
+    names = [f"figure{number}_ms" for number in range(9)]
+    fields = (*FIELDS, *(Field(name=name, title=name, unit="ms") for name in names))
+    row = {"backend": "openvino-cpu", "batch": 32, "p50_ms": 11.234, "speedup": 2.345, **dict.fromkeys(names, 11.234)}
+    assert not re.search(r"[0-9.]…", render(make(fields=fields, rows=(row,)), "table", width))
+
+
+@pytest.mark.parametrize("length", [100, 300, 500])
+def test_without_a_width_nothing_is_cut(length):
+    assert "x" * length in render(make(("x" * length, 1, 1.0, 1.0)), "table")
+
+
+def test_csv_has_all_columns_and_nothing_else():
+    names = (*NAMES, "reason")
+    text = render(
+        Table(names=names, rows=({"backend": "a", "batch": 1, "p50_ms": 0.5, "speedup": None, "reason": None},), fields=()),
+        "csv",
+    )
+    assert text == "backend,batch,p50_ms,speedup,reason\na,1,0.5,,\n"
+
+
+@given(name=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
+def test_csv_gives_back_any_name(name):
+    rows = list(csv.reader(io.StringIO(render(make((name, 1, 0.1, None)), "csv"), newline="")))
+    assert rows == [list(NAMES), [name, "1", "0.1", ""]]
+
+
+@given(
+    name=st.text(st.characters(exclude_categories=["Cs"])),
+    p50=st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False)),
+)
+def test_json_gives_back_any_row(name, p50):
+    text = render(make((name, 1, p50, None), head={"schema": 1, "host": {"cpu": name}}), "json")
+    assert json.loads(text) == {
+        "schema": 1,
+        "host": {"cpu": name},
+        "rows": [{"backend": name, "batch": 1, "p50_ms": p50, "speedup": None}],
+    }
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_json_never_holds_what_json_has_not(value):
+    with pytest.raises(ValueError, match="JSON compliant"):
+        render(make(("x", 1, value, None)), "json")

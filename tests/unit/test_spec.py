@@ -1,0 +1,223 @@
+import json
+from dataclasses import FrozenInstanceError
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnxbench.errors import BadInput
+from onnxbench.spec import (
+    BUDGETS,
+    PRECISIONS,
+    Artifact,
+    Budget,
+    Cell,
+    Device,
+    Settings,
+    Source,
+    Sweep,
+    TensorSpec,
+    digest,
+    from_wire,
+    nearest,
+    relocate,
+    resolve,
+    to_wire,
+)
+
+sizes = st.integers(0, 10**6)
+names = st.text(max_size=8)
+options = st.lists(st.tuples(names, names), max_size=3).map(tuple)
+settings = st.builds(Settings, threads=sizes, options=options)
+tensors = st.builds(
+    TensorSpec,
+    name=names,
+    dtype=names,
+    shape=st.lists(st.one_of(sizes, names, st.none()), max_size=4).map(tuple),
+    high=st.one_of(st.none(), sizes),
+)
+sources = st.builds(Source, factory=names, weights=st.one_of(st.none(), names))
+shapes = st.lists(st.tuples(names, st.lists(sizes, max_size=4).map(tuple)), max_size=3).map(tuple)
+cells = st.builds(
+    Cell,
+    model=names,
+    sha256=names,
+    backend=names,
+    device=names,
+    precision=names,
+    batch=sizes,
+    shapes=shapes,
+    settings=settings,
+    environment=names,
+)
+artifacts = st.builds(
+    Artifact,
+    model=names,
+    precision=names,
+    path=names,
+    sha256=names,
+    nbytes=sizes,
+    opset=sizes,
+    inputs=st.lists(tensors, max_size=2).map(tuple),
+    outputs=st.lists(tensors, max_size=2).map(tuple),
+    nodes=sizes,
+    source=st.one_of(st.none(), sources),
+    dataset=st.one_of(st.none(), names),
+)
+sweeps = st.builds(
+    Sweep,
+    model=st.one_of(st.none(), names),
+    backends=st.lists(names, max_size=2).map(tuple),
+    batches=st.lists(sizes, max_size=2).map(tuple),
+    threads=st.one_of(st.none(), sizes),
+    signature=st.lists(tensors, max_size=2).map(tuple),
+    inputs=options,
+    options=options,
+    budget=st.sampled_from(list(BUDGETS.values())),
+    seed=sizes,
+)
+
+
+@given(value=st.one_of(cells, artifacts, sweeps))
+def test_a_value_comes_back_from_json_as_it_was(value):
+    back = from_wire(type(value), json.loads(json.dumps(to_wire(value))))
+    assert back == value
+    assert hash(back) == hash(value)
+
+
+def test_names_of_newer_data_are_left_out(make_cell):
+    data = {**to_wire(make_cell()), "colour": "blue", "settings": {"threads": 2, "mood": 1}}
+    assert from_wire(Cell, data) == make_cell()
+
+
+def test_what_older_data_lacks_takes_its_default():
+    assert from_wire(Settings, {"threads": 4}) == Settings(threads=4, options=())
+
+
+def test_missing_data_without_a_default_is_an_error():
+    with pytest.raises(TypeError, match="threads"):
+        from_wire(Settings, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "device"),
+    [
+        ("cpu", Device(kind="cpu")),
+        ("cuda", Device(kind="cuda", index=0)),
+        ("cuda:0", Device(kind="cuda", index=0)),
+        ("cuda:12", Device(kind="cuda", index=12)),
+    ],
+)
+def test_a_device_is_read(text, device):
+    assert Device.parse(text) == device
+
+
+@pytest.mark.parametrize("text", ["", "gpu", "cpu:0", "CUDA", "cuda:x", "cuda:-1", "cuda:1.5", "cuda:0:1", "cuda:", "cuda:²"])
+def test_anything_else_is_not_a_device(text):
+    with pytest.raises(BadInput, match="is not a device; use cpu, cuda or cuda:N"):
+        Device.parse(text)
+
+
+def test_a_device_is_shown_with_its_index():
+    assert [str(Device.parse(text)) for text in ("cpu", "cuda", "cuda:3")] == ["cpu", "cuda:0", "cuda:3"]
+
+
+def test_each_precision_runs_a_file_in_some_arithmetic():
+    table = {name: (row.file, row.arithmetic, row.floor_db) for name, row in PRECISIONS.items()}
+    assert table == {
+        "fp32": ("fp32", "fp32", 80),
+        "tf32": ("fp32", "tf32", 55),
+        "bf16": ("fp32", "bf16", 35),
+        "fp16": ("fp16", "fp16", 50),
+        "int8": ("int8", "int8", 20),
+    }
+
+
+def test_equal_cells_have_equal_keys(make_cell):
+    assert make_cell().key == make_cell().key == from_wire(Cell, json.loads(json.dumps(to_wire(make_cell())))).key
+    assert len(make_cell().key) == 16
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "other"},
+        {"sha256": "cd" * 32},
+        {"backend": "torch-cpu"},
+        {"device": "cuda:0"},
+        {"precision": "fp16"},
+        {"batch": 8},
+        {"shapes": (("input", (1, 3, 64, 64)),)},
+        {"settings": Settings(threads=4)},
+        {"settings": Settings(threads=2, options=(("graph", "off"),))},
+        {"environment": "new"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_whatever_sets_a_cell_apart_is_in_its_key(make_cell, change):
+    assert make_cell(**change).key != make_cell().key
+
+
+def test_a_cell_is_named_for_people(make_cell):
+    assert make_cell(batch=8).id == "cnn/ort-cpu/cpu/fp32/b8"
+    assert make_cell(environment="new").id == "cnn/ort-cpu@new/cpu/fp32/b1"
+
+
+def test_values_are_frozen(make_cell):
+    with pytest.raises(FrozenInstanceError):
+        make_cell().batch = 2
+
+
+def test_a_digest_does_not_depend_on_the_order_of_names():
+    assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1})
+    assert digest([1, 2]) != digest([2, 1])
+
+
+def test_budgets_grow():
+    assert [BUDGETS[name].rounds for name in ("quick", "normal", "thorough")] == [3, 10, 30]
+    assert Sweep().budget == BUDGETS["normal"]
+    assert all(isinstance(budget, Budget) and budget.warmup_ms < budget.warmup_limit_ms for budget in BUDGETS.values())
+
+
+def test_an_artifact_is_put_under_a_folder_with_its_weights(make_artifact):
+    moved = relocate(make_artifact(path="m.onnx", source=Source(factory="a:b", weights="w.safetensors")), "/there")
+    assert (moved.path, moved.source) == ("/there/m.onnx", Source(factory="a:b", weights="/there/w.safetensors"))
+
+
+def test_a_source_without_weights_stays_without(make_artifact):
+    assert relocate(make_artifact(source=Source(factory="a:b")), "/there").source == Source(factory="a:b")
+    assert relocate(make_artifact(source=None), "/there").source is None
+
+
+def test_a_callable_is_found_by_its_name():
+    assert resolve("json:dumps") is json.dumps
+
+
+@pytest.mark.parametrize(
+    ("reference", "says"),
+    [
+        ("no_such_module_here:f", "cannot import 'no_such_module_here' .ModuleNotFoundError"),
+        ("json:dumpss", "'json' has no callable 'dumpss'; did you mean 'dumps'"),
+        ("json:__name__", "no callable '__name__'"),
+        ("json", "no callable ''"),
+        ("", "cannot import ''"),
+    ],
+)
+def test_what_cannot_be_found_is_said(reference, says):
+    with pytest.raises(BadInput, match=says):
+        resolve(reference)
+
+
+def test_a_module_that_raises_is_bad_input(tmp_path, monkeypatch):
+    (tmp_path / "onnxbench_test_raises.py").write_text("raise RuntimeError('sorry\\nmore')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(BadInput, match=r"\(RuntimeError: sorry more\)"):
+        resolve("onnxbench_test_raises:f")
+
+
+def test_the_nearest_name_is_meant():
+    assert nearest("fp31", ["fp16", "fp32", "int8"]) == "did you mean 'fp32'?"
+
+
+def test_without_a_near_name_all_are_told():
+    assert nearest("zzz", {"b": 1, "a": 2}) == "there are: a, b"
+    assert nearest("zzz", []) == "there are: none"

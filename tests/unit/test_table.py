@@ -1,0 +1,323 @@
+import math
+
+import pytest
+from onnxbench.errors import BadInput
+from onnxbench.results import table
+from onnxbench.results.record import read
+from onnxbench.spec import Settings
+
+CONTRACT = [
+    *("host", "model", "backend", "device", "precision", "batch", "status", "reason"),
+    *("executed", "placement", "settings"),
+    *("p50_ms", "p50_ci_low_ms", "p50_ci_high_ms", "p90_ms", "p99_ms", "samples"),
+    *("e2e_p50_ms", "device_p50_ms"),
+    *("throughput_per_s", "lanes", "throughput_threads", "threads"),
+    *("speedup", "speedup_ci_low", "speedup_ci_high"),
+    *("build_s", "load_s", "first_ms"),
+    *("top1", "top1_drop", "agreement", "sqnr_db", "max_abs_err", "rel_err"),
+    *("peak_rss_mb", "device_mem_mb", "artifact_mb", "energy_mj"),
+    *("slo_rate_per_s",),
+    *("grade", "notes"),
+]
+MS = 10**6
+
+
+def build(*folders, baseline=None):
+    return table.build([read(folder.path) for folder in folders], baseline)
+
+
+def titles(built):
+    return [field.title for field in built.fields]
+
+
+@pytest.fixture
+def two(run_folder, make_cell):
+    """A run of torch-cpu at 4 ms and ort-cpu at 2 ms, and its two cells."""
+    slow, fast = make_cell(backend="torch-cpu", batch=8), make_cell(backend="ort-cpu", batch=8)
+    folder = run_folder(slow, fast)
+    folder.measured(slow, 4 * MS, rounds=2)
+    folder.measured(fast, 2 * MS, rounds=2)
+    return folder, slow, fast
+
+
+def test_every_column_of_the_contract_is_there_in_its_order(two):
+    built = build(two[0])
+    assert list(built.names) == CONTRACT
+    assert all(list(row) == CONTRACT for row in built.rows)
+
+
+def test_a_measured_row_has_its_figures(two):
+    row = dict(build(two[0]).rows[0])
+    assert {name: value for name, value in row.items() if value is not None} == {
+        "host": "Test CPU",
+        "model": "cnn",
+        "backend": "torch-cpu",
+        "device": "cpu",
+        "precision": "fp32",
+        "batch": 8,
+        "status": "ok",
+        "executed": "fp32",
+        "placement": "12/12 CPU",
+        "settings": "threads=2 arena=on",
+        "p50_ms": 4.0,
+        "p90_ms": 4.0,
+        "p99_ms": 4.0,
+        "samples": 800,
+        "e2e_p50_ms": 8.0,
+        "throughput_per_s": 800.0,  # 8 items x 200 calls in 2 s
+        "lanes": 1,
+        "throughput_threads": 2,
+        "threads": 2,
+        "load_s": 0.25,
+        "first_ms": 4.5,
+        "artifact_mb": 20.4,
+    }
+
+
+def test_throughput_is_items_over_the_time_of_all_blocks(run_folder, make_cell):
+    cell = make_cell(batch=4)
+    folder = run_folder(cell)
+    folder.opened(cell)
+    folder.block(cell, 0, [1], calls=100, took_ns=10**9)
+    folder.block(cell, 1, [1], calls=500, took_ns=2 * 10**9)
+    assert build(folder).rows[0]["throughput_per_s"] == pytest.approx(4 * 600 / 3)
+
+
+@pytest.mark.parametrize("status", ["failed", "timeout", "unsupported", "unavailable"])
+def test_a_row_without_figures_keeps_its_axes_and_its_reason(run_folder, make_cell, status):
+    cell = make_cell(batch=8)
+    folder = run_folder(cell)
+    folder.measured(cell, 4 * MS)
+    folder.add("ended", cell, status=status, reason="because")
+    row = build(folder).rows[0]
+    assert {name: value for name, value in row.items() if value is not None} == {
+        "host": "Test CPU",
+        "model": "cnn",
+        "backend": "ort-cpu",
+        "device": "cpu",
+        "precision": "fp32",
+        "batch": 8,
+        "status": status,
+        "reason": "because",
+        "threads": 2,
+    }
+
+
+def test_a_mismatch_keeps_its_figures_and_says_why(run_folder, make_cell):
+    cell = make_cell()
+    folder = run_folder(cell)
+    folder.measured(cell, 4 * MS)
+    folder.add(
+        "verified", cell, sqnr_db=1.5, max_abs_err=0.5, rel_err=0.1, top1=90.0, top1_drop=8.5, agreement=91.0, images=360
+    )
+    row = build(folder).rows[0]
+    assert (row["status"], row["p50_ms"]) == ("mismatch", 4.0)
+    parity = {"sqnr_db": 1.5, "max_abs_err": 0.5, "rel_err": 0.1, "top1": 90.0, "top1_drop": 8.5, "agreement": 91.0}
+    assert {name: row[name] for name in parity} == parity
+    assert row["reason"].startswith("SQNR 1.5 dB")
+
+
+def test_speed_ups_are_against_the_baseline(two):
+    rows = build(two[0], baseline="torch-cpu").rows
+    assert {row["backend"]: row["speedup"] for row in rows} == {"torch-cpu": 1.0, "ort-cpu": pytest.approx(2.0)}
+
+
+def test_without_a_baseline_there_is_no_speed_up(two):
+    assert [row["speedup"] for row in build(two[0]).rows] == [None, None]
+
+
+def test_the_baseline_is_its_fp32_row_of_the_same_batch_and_model(run_folder, make_cell):
+    cells = {
+        1: make_cell(),
+        2: make_cell(precision="int8"),
+        3: make_cell(precision="int8", batch=8),
+        4: make_cell(batch=8),
+        5: make_cell(model="other"),
+    }
+    folder = run_folder(*cells.values())
+    for ms, cell in cells.items():
+        folder.measured(cell, ms * MS)
+    rows = build(folder, baseline="ort-cpu").rows
+    found = {row["p50_ms"]: row["speedup"] for row in rows}
+    assert found == pytest.approx({1.0: 1.0, 2.0: 1 / 2, 3.0: 4 / 3, 4.0: 1.0, 5.0: 1.0})
+
+
+def test_a_speed_up_is_over_the_rounds_that_both_measured(run_folder, make_cell):
+    base, new = make_cell(backend="torch-cpu"), make_cell()
+    folder = run_folder(base, new)
+    for cell, blocks in ((base, {0: 100, 1: 800, 3: 5}), (new, {0: 50, 1: 100, 2: 7})):
+        folder.opened(cell)
+        for number, latency in blocks.items():
+            folder.block(cell, number, [latency])
+    by_name = {row["backend"]: row["speedup"] for row in build(folder, baseline="torch-cpu").rows}
+    assert by_name["ort-cpu"] == pytest.approx(math.sqrt(2 * 8))
+
+
+def test_a_speed_up_needs_a_baseline_with_figures(two):
+    folder, slow, _ = two
+    folder.add("ended", slow, status="failed", reason="crashed")
+    assert [row["speedup"] for row in build(folder, baseline="torch-cpu").rows] == [None, None]
+
+
+def test_a_baseline_that_no_row_has_is_refused(two):
+    with pytest.raises(BadInput, match="no row is of the baseline 'torch'; did you mean 'torch-cpu'"):
+        build(two[0], baseline="torch")
+
+
+def test_rows_are_sorted_by_model_precision_and_batch_and_keep_the_plan_within(run_folder, make_cell):
+    cells = [
+        make_cell(model=model, precision=precision, batch=batch, backend=backend)
+        for model in ("b", "a")
+        for precision in ("int8", "fp32")
+        for batch in (32, 8)
+        for backend in ("torch-cpu", "ort-cpu")
+    ]
+    rows = build(run_folder(*cells)).rows
+    assert [(row["model"], row["precision"], row["batch"]) for row in rows[::2]] == [
+        (model, precision, batch) for model in "ab" for precision in ("fp32", "int8") for batch in (8, 32)
+    ]
+    assert [row["backend"] for row in rows] == ["torch-cpu", "ort-cpu"] * 8
+
+
+def test_the_fastest_row_of_each_model_and_batch_is_marked(run_folder, make_cell):
+    cells = {
+        4: make_cell(batch=1),
+        3: make_cell(batch=1, precision="int8"),
+        6: make_cell(batch=8),
+        7: make_cell(batch=8, precision="int8"),
+        9: make_cell(model="other"),
+    }
+    folder = run_folder(*cells.values())
+    for ms, cell in cells.items():
+        folder.measured(cell, ms * MS)
+    built = build(folder)
+    assert sorted(built.rows[index]["p50_ms"] for index in built.best) == [3.0, 6.0, 9.0]
+
+
+def test_an_instrument_is_never_marked(run_folder, make_cell):
+    null, real = make_cell(backend="null"), make_cell()
+    folder = run_folder(null, real)
+    folder.measured(null, 10)
+    folder.measured(real, MS)
+    built = build(folder)
+    assert [built.rows[index]["backend"] for index in built.best] == ["ort-cpu"]
+
+
+def test_a_mismatch_is_never_marked(two):
+    folder, _, fast = two
+    folder.add("verified", fast, sqnr_db=0.0)
+    built = build(folder)
+    assert [built.rows[index]["backend"] for index in built.best] == ["torch-cpu"]
+
+
+def test_a_row_without_a_p50_is_never_marked(run_folder, make_cell):
+    cell = make_cell()
+    folder = run_folder(cell)
+    folder.opened(cell)
+    folder.block(cell, 0, [10] * 5)
+    assert build(folder).best == frozenset()
+
+
+def test_axes_that_vary_stand_in_the_table(run_folder, make_cell):
+    cells = [make_cell(), make_cell(precision="int8", settings=Settings(threads=4))]
+    folder = run_folder(*cells)
+    for cell in cells:
+        folder.measured(cell, MS)
+    built = build(folder)
+    assert titles(built)[:5] == ["backend", "precision", "batch", "executed", "p50"]
+    assert "threads" in titles(built)
+    assert not {"host", "model", "device", "status", "lanes"} & set(titles(built))
+
+
+def test_what_is_the_same_in_all_rows_is_said_once(two):
+    built = build(two[0], baseline="torch-cpu")
+    assert built.facts == (
+        "host Test CPU · model cnn · device cpu · precision fp32 · executed fp32 · lanes 1 · threads 2 · file 20.4 MB",
+        "ort-cpu 1.20",
+        "speed-up against torch-cpu fp32 at the same batch",
+    )
+
+
+def test_a_row_without_figures_makes_no_column_of_what_the_others_share(run_folder, make_cell):
+    fine, bad = make_cell(), make_cell(batch=8)
+    folder = run_folder(fine, bad)
+    folder.measured(fine, MS)
+    folder.add("ended", bad, status="failed", reason="crashed")
+    built = build(folder)
+    assert titles(built)[:4] == ["backend", "batch", "status", "p50"]
+    assert "executed fp32 · lanes 1 · threads 2 · file 20.4 MB" in built.facts[0]
+
+
+def test_a_status_that_is_not_ok_everywhere_is_said(run_folder, make_cell):
+    folder = run_folder(make_cell())
+    assert "status failed" in build(folder).facts[0]
+
+
+def test_columns_that_no_row_has_are_left_out(two):
+    assert titles(build(two[0])) == ["backend", "batch", "p50", "p90", "p99", "e2e p50", "throughput", "load", "first"]
+
+
+def test_two_hosts_stand_in_the_table(run_folder, make_cell):
+    built = build(run_folder(make_cell()), run_folder(make_cell(), name="other", host={"cpu": "Another"}))
+    assert [row["host"] for row in built.rows] == ["Another", "Test CPU"]
+    assert titles(built)[0] == "host"
+
+
+def test_a_percentile_that_is_withheld_has_a_note(run_folder, make_cell):
+    cell = make_cell()
+    folder = run_folder(cell)
+    folder.opened(cell)
+    folder.warm(cell)
+    folder.block(cell, 0, [MS] * 36)
+    row = build(folder).rows[0]
+    assert (row["p50_ms"], row["p90_ms"], row["p99_ms"], row["e2e_p50_ms"]) == (1.0, 1.0, None, None)
+    assert row["notes"] == "p99 withheld: fewer than 368 samples"
+
+
+def test_what_makes_a_row_doubtful_is_noted(run_folder, make_cell):
+    cell = make_cell(precision="int8")
+    folder = run_folder(cell)
+    folder.opened(cell, executed="fp32+int8")
+    folder.warm(cell, stationary=False)
+    folder.block(cell, 0, [MS] * 400, steal_ticks=3)
+    folder.block(cell, 1, [MS] * 400, steal_ticks=3)
+    assert build(folder).rows[0]["notes"].split("; ") == [
+        "latency was still changing when the warm-up ended",
+        "int8 was asked for and fp32+int8 ran",
+        "the hypervisor took CPU time away while it ran",
+    ]
+
+
+def test_an_undoubtful_row_has_no_notes(two):
+    assert build(two[0]).rows[0]["notes"] is None
+
+
+def test_reasons_stand_below_the_table(run_folder, make_cell):
+    cells = [make_cell(batch=batch) for batch in (1, 8)]
+    folder = run_folder(*cells)
+    folder.measured(cells[0], MS)
+    folder.add("ended", cells[1], status="failed", reason="out of memory; try less")
+    assert build(folder).remarks == ("ort-cpu fp32 b8: failed: out of memory; try less",)
+
+
+@pytest.mark.parametrize(
+    ("failing", "of", "who"),
+    [(2, 8, "ort-cpu fp32 b1, ort-cpu fp32 b2"), (4, 8, "4 of 8 rows"), (8, 8, "all rows")],
+)
+def test_a_reason_that_rows_share_is_said_once(run_folder, make_cell, failing, of, who):
+    cells = [make_cell(batch=batch) for batch in range(1, of + 1)]
+    folder = run_folder(*cells)
+    for number, cell in enumerate(cells):
+        folder.measured(cell, MS)
+        if number < failing:
+            folder.add("ended", cell, status="failed", reason="crashed")
+    assert build(folder).remarks == (f"{who}: failed: crashed",)
+
+
+def test_the_head_has_the_schema_and_the_host(two):
+    assert build(two[0]).head == {"schema": 1, "host": {"cpu": "Test CPU"}}
+
+
+def test_no_runs_make_an_empty_table():
+    built = table.build([])
+    assert (built.rows, built.fields, built.facts, built.remarks) == ((), (), (), ())

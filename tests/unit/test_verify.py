@@ -1,0 +1,168 @@
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from onnxbench.backends.protocol import Session, SessionInfo
+from onnxbench.errors import RuntimeFailed
+from onnxbench.runners.verify import accuracy, distance, load_arrays, predictions, save_arrays
+
+finite = arrays.arrays(np.float32, (3, 4), elements=st.floats(-100, 100, width=32))
+
+
+def out(*values, dtype=np.float32):
+    return {"logits": np.array(values, dtype)}
+
+
+def test_the_distance_of_hand_computed_outputs():
+    """Signal 3^2 + 4^2 = 25, noise 0.5^2 = 0.25, so 10 log10(100) = 20 dB."""
+    assert distance(out(3.0, 4.5), out(3.0, 4.0)) == {
+        "sqnr_db": pytest.approx(20.0),
+        "max_abs_err": 0.5,
+        "rel_err": 0.125,
+        "agreement": None,
+    }
+
+
+def test_all_outputs_count_together():
+    found = {"a": np.array([3.0]), "b": np.array([[4.5]])}
+    expected = {"a": np.array([3.0]), "b": np.array([[4.0]])}
+    assert distance(found, expected)["sqnr_db"] == pytest.approx(20.0)
+
+
+def test_what_is_not_expected_is_not_compared():
+    assert distance({**out(1.0), "more": np.array([7.0])}, out(1.0))["max_abs_err"] == 0.0
+
+
+@given(array=finite)
+def test_equal_outputs_are_exact(array):
+    found = distance({"y": array}, {"y": array.copy()})
+    assert (found["sqnr_db"], found["max_abs_err"], found["agreement"]) == (200.0, 0.0, 100.0)
+
+
+@given(found=finite, expected=finite)
+def test_a_distance_is_data_that_json_has(found, expected):
+    figures = distance({"y": found}, {"y": expected})
+    assert -200 <= figures["sqnr_db"] <= 200
+    assert json.loads(json.dumps(figures, allow_nan=False)) == figures
+
+
+def test_zeros_are_as_far_as_the_signal():
+    assert distance(out(0.0, 0.0), out(3.0, 4.0))["sqnr_db"] == pytest.approx(0.0)
+
+
+def test_noise_without_a_signal_is_as_far_as_can_be():
+    assert distance(out(1.0), out(0.0)) == {"sqnr_db": -200.0, "max_abs_err": 1.0, "rel_err": None, "agreement": None}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_the_same_values_that_are_not_finite_are_equal(value):
+    assert distance(out(1.0, value), out(1.0, value))["sqnr_db"] == 200.0
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [(math.nan, 1.0), (1.0, math.nan), (math.inf, 1.0), (1.0, -math.inf), (math.inf, -math.inf), (math.nan, math.inf)],
+)
+def test_other_values_that_are_not_finite_are_as_far_as_can_be(found, expected):
+    figures = distance(out(2.0, found), out(2.0, expected))
+    assert figures == {"sqnr_db": -200.0, "max_abs_err": None, "rel_err": None, "agreement": None}
+
+
+def test_integers_and_booleans_are_compared():
+    assert distance(out(1, 5, dtype=np.int64), out(1, 3, dtype=np.int64))["max_abs_err"] == 2.0
+    assert distance(out(0, dtype=np.uint8), out(255, dtype=np.uint8))["max_abs_err"] == 255.0
+    assert distance(out(True, False, dtype=bool), out(True, False, dtype=bool))["sqnr_db"] == 200.0
+
+
+def test_items_that_answer_the_same_agree():
+    expected = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    found = np.array([[0.1, 0.9], [0.4, 0.6], [0.3, 0.7], [9.0, 0.0]])
+    assert distance({"y": found}, {"y": expected})["agreement"] == 75.0
+
+
+@pytest.mark.parametrize("array", [np.ones((4, 1)), np.ones(4), np.ones((1, 2, 3)), np.ones((4, 3), np.int64)])
+def test_agreement_is_for_classes_only(array):
+    assert distance({"y": array}, {"y": array})["agreement"] is None
+
+
+def test_agreement_is_about_the_first_output():
+    classes, image = np.eye(3), np.ones((1, 3, 2, 2))
+    assert distance({"i": image, "c": classes}, {"c": classes, "i": image})["agreement"] == 100.0
+    assert distance({"i": image, "c": classes}, {"i": image, "c": classes})["agreement"] is None
+
+
+def test_another_shape_fails():
+    with pytest.raises(RuntimeFailed, match=r"output 'logits' has shape \(2,\) and the reference \(1,\)"):
+        distance(out(1.0, 2.0), out(1.0))
+
+
+def test_a_missing_output_fails():
+    with pytest.raises(RuntimeFailed, match="output 'logits' has shape None"):
+        distance({"other": np.ones(1)}, out(1.0))
+
+
+@pytest.mark.parametrize("array", [np.array(["a"]), np.array([1j])])
+def test_what_is_no_number_cannot_be_compared(array):
+    with pytest.raises(RuntimeFailed, match="cannot be compared"):
+        distance({"y": array}, {"y": array})
+
+
+def test_arrays_are_kept_by_their_order_whatever_their_names(tmp_path):
+    arrays = {"a/b": np.arange(3), "../c": np.ones((2, 2), np.float16), "0": np.array(7)}
+    save_arrays(tmp_path / "new" / "folder", arrays)
+    found = load_arrays(tmp_path / "new" / "folder", arrays)
+    assert list(found) == list(arrays)
+    assert all((found[name] == arrays[name]).all() and found[name].dtype == arrays[name].dtype for name in arrays)
+
+
+class Echo(Session):
+    """Its outputs are its inputs."""
+
+    info = SessionInfo(executed="fp32")
+
+    def __init__(self):
+        self.batches = []
+
+    def bind(self, inputs):
+        self.batches.append(inputs["input"].copy())
+
+    def start(self):
+        self.answer = self.batches[-1]
+
+    def wait(self):
+        pass
+
+    def fetch(self):
+        return {"logits": self.answer}
+
+    def fork(self):
+        raise NotImplementedError
+
+
+def test_the_last_batch_is_filled_up_and_its_filling_is_left_out(make_artifact):
+    session, images = Echo(), np.eye(10, dtype=np.float32)[[3, 1, 4, 1, 5]]
+    assert predictions(session, make_artifact(), images, 3).tolist() == [3, 1, 4, 1, 5]
+    assert [batch.argmax(1).tolist() for batch in session.batches] == [[3, 1, 4], [1, 5, 1]]
+
+
+@pytest.mark.parametrize("batch", [1, 5, 8])
+def test_predictions_do_not_depend_on_the_batch(make_artifact, batch):
+    images = np.eye(10, dtype=np.float32)[[3, 1, 4, 1, 5]]
+    assert predictions(Echo(), make_artifact(), images, batch).tolist() == [3, 1, 4, 1, 5]
+
+
+def test_accuracy_is_against_labels_and_against_the_reference(make_artifact, tmp_path):
+    """The session is right about 3 of 5 images, the reference about 4, and they answer the same for 4."""
+    np.save(tmp_path / "images.npy", np.eye(10, dtype=np.float32)[[0, 1, 2, 7, 8]])
+    np.save(tmp_path / "labels.npy", np.array([0, 1, 2, 3, 4]))
+    np.save(tmp_path / "reference.npy", np.array([0, 1, 2, 3, 8]))
+    assert accuracy(Echo(), make_artifact(), tmp_path, 2) == {
+        "top1": pytest.approx(60),
+        "top1_drop": pytest.approx(20),
+        "agreement": pytest.approx(80),
+        "images": 5,
+    }

@@ -7,139 +7,34 @@ bad input; 130 interrupted; 3 something named got no `ok` row, or a cell failed;
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import __version__
 from .errors import BadInput, BenchError
+from .options import (
+    Names,
+    dataset_option,
+    debug_option,
+    format_option,
+    group,
+    seed_option,
+    selectors,
+    shape_option,
+    threads_option,
+    timeout_option,
+)
 from .spec import BUDGETS, PRECISIONS, Device, Sweep, TensorSpec
 
 if TYPE_CHECKING:
-    ParamType = click.ParamType[Any]
     from .results.record import Run
     from .results.table import Table
-else:
-    ParamType = click.ParamType  # not generic before click 8.5
 
-FORMATS = ("table", "markdown", "csv", "json")
 RUNS = Path("runs")
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-class Numbers(ParamType):
-    """`1,8,32`: whole numbers from 1 up."""
-
-    name = "N,..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            numbers = tuple(int(part) for part in str(value).split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not a list of whole numbers; give for example 1,8,32", param, ctx)
-        if min(numbers) < 1:
-            self.fail(f"{min(numbers)} is less than 1; give numbers from 1 up", param, ctx)
-        return tuple(dict.fromkeys(numbers))
-
-
-class Names(ParamType):
-    """`a,b`: names, each once."""
-
-    name = "NAME,..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        if isinstance(value, tuple):
-            return value
-        return tuple(dict.fromkeys(part.strip() for part in str(value).split(",") if part.strip()))
-
-
-class Pair(ParamType):
-    """`KEY=VALUE`."""
-
-    name = "NAME=VALUE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        name, equals, right = str(value).rpartition("=") if self.last else str(value).partition("=")
-        if not equals or not name:
-            self.fail(f"{value!r} is not of the form {self.name}", param, ctx)
-        return name, right
-
-    last = False
-
-
-class Tensor(Pair):
-    """`NAME=1x3x224x224`, with an empty right side for a scalar and `:int64` for another type than float32."""
-
-    name = "NAME=1x3x224x224"
-    last = True
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        name, right = super().convert(value, param, ctx)
-        sizes, _, dtype = right.partition(":")
-        try:
-            shape = tuple(int(size) for size in sizes.split("x")) if sizes else ()
-        except ValueError:
-            self.fail(f"{right!r} is not a shape; give for example 1x3x224x224, or nothing for a scalar", param, ctx)
-        if min(shape, default=1) < 1:
-            self.fail(f"{right!r} has a dimension of less than 1", param, ctx)
-        return TensorSpec(name=name, dtype=dtype or "float32", shape=shape)
-
-
-def options(*declared: Callable[[Function], Function]) -> Callable[[Function], Function]:
-    """One decorator of several options, in the order in which help lists them."""
-
-    def decorate(function: Function) -> Function:
-        for option in reversed(declared):
-            function = option(function)
-        return function
-
-    return decorate
-
-
-model_option = click.option("--model", help="A named model (cnn), FILE.onnx, or MODULE:FACTORY of an nn.Module.")
-dataset_option = click.option("--dataset", help="digits, idx:DIR (MNIST's files) or npz:FILE (arrays x and y).")
-shape_option = click.option(
-    "--shape", "shapes", type=Tensor(), multiple=True, help="An input's shape; an empty right side is a scalar."
-)
-format_option = click.option("--format", type=click.Choice(FORMATS), default="table", show_default=True)
-seed_option = click.option("--seed", type=int, default=0, show_default=True)
-threads_option = click.option(
-    "--threads", type=click.IntRange(min=1), help="Compute threads for every CPU backend. Default: what this process may use."
-)
-timeout_option = click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=300.0,
-    show_default=True,
-    help="Seconds for one answer of a worker.",
-)
-debug_option = click.option("--debug", is_flag=True, help="Show tracebacks, and say where the workers' logs are.")
-
-selectors = options(
-    model_option,
-    click.option("--artifacts", type=click.Path(path_type=Path), default=Path("artifacts"), show_default=True),
-    click.option("--backend", "backends", type=Names(), default=(), help="Backends, or all. Default: what can run here."),
-    click.option("--device", help="cpu, cuda or cuda:N. Default: each backend's own."),
-    click.option(
-        "--precision", "precisions", type=Names(), default=(), help=f"Of {', '.join(PRECISIONS)}. Default: the files'."
-    ),
-    click.option("--batch", "batches", type=Numbers(), default=(), help="Items a call. Default: 1,8,32, or the file's own."),
-    threads_option,
-    shape_option,
-    click.option("--input", "inputs", type=Pair(), multiple=True, metavar="NAME=FILE.npy", help="A real array for an input."),
-    dataset_option,
-    click.option(
-        "--option", "options_", type=Pair(), multiple=True, metavar="[BACKEND.]KEY=VALUE", help="A backend's own option."
-    ),
-    seed_option,
-    timeout_option,
-)
 
 
 class Bench(click.Group):
@@ -153,6 +48,9 @@ class Bench(click.Group):
                 raise
             click.echo(f"bench: {_plain(str(error))}", err=True)
             ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("bench: interrupted", err=True)
+            ctx.exit(130)
         except BrokenPipeError:
             ctx.exit(0)
 
@@ -187,7 +85,7 @@ def backends(debug: bool) -> None:
 
 
 @main.command()
-@options(
+@group(
     click.option("--model", default="cnn", show_default=True, help="A named model."),
     dataset_option,
     click.option("--device", "devices", multiple=True, default=("cpu",), help="cpu or cuda[:N]; several give one table."),
@@ -205,7 +103,7 @@ def backends(debug: bool) -> None:
     format_option,
     debug_option,
 )
-def train(model: str, dataset: str | None, format: str, debug: bool, timeout: float, threads: int | None, **how: Any) -> None:
+def train(model: str, dataset: str | None, format: str, debug: bool, timeout_s: float, threads: int | None, **how: Any) -> None:
     """Train a named model, and say what an epoch costs on each device."""
     from .models import MODELS, kind_of
     from .results import training as tables
@@ -221,7 +119,7 @@ def train(model: str, dataset: str | None, format: str, debug: bool, timeout: fl
         model=model,
         dataset=dataset or runner.default_dataset(model),
         threads=threads or usable_threads(),
-        timeout_s=timeout,
+        timeout_s=timeout_s,
         **how,
     )
     with _logs(debug) as logs, terminal().live() as progress:
@@ -232,7 +130,7 @@ def train(model: str, dataset: str | None, format: str, debug: bool, timeout: fl
 
 
 @main.command()
-@options(
+@group(
     click.option("--model", default="cnn", show_default=True, help="A named model (cnn), FILE.onnx, or MODULE:FACTORY."),
     click.option("--precision", "precisions", type=Names(), default="fp32", show_default=True, help="fp32."),
     dataset_option,
@@ -245,9 +143,9 @@ def export(
     model: str,
     precisions: tuple[str, ...],
     dataset: str | None,
-    shapes: tuple[TensorSpec, ...],
+    signature: tuple[TensorSpec, ...],
     out: Path,
-    timeout: float,
+    timeout_s: float,
     debug: bool,
 ) -> None:
     """Write a checked ONNX file and a manifest. A named model is trained first where it has no checkpoint yet."""
@@ -258,9 +156,9 @@ def export(
 
     _check_exportable(precisions)
     kind_of(model)
-    wanted = prepare.Wanted(model=model, dataset=dataset, folder=out, inputs=shapes)
+    wanted = prepare.Wanted(model=model, dataset=dataset, folder=out, inputs=signature)
     with _logs(debug) as logs, terminal().live() as progress:
-        shop = prepare.Shop(logs=logs, clock=Clock(), progress=progress, timeout_s=timeout)
+        shop = prepare.Shop(logs=logs, clock=Clock(), progress=progress, timeout_s=timeout_s)
         exported, cached = prepare.export(wanted, shop)
     artifact, parity = exported.artifact, exported.made.get("parity")
     how = "already exported, taken from the cache" if cached else "exported and checked"
@@ -284,7 +182,7 @@ def _check_exportable(precisions: Sequence[str]) -> None:
 
 @main.command()
 @selectors
-@options(
+@group(
     click.option(
         "--budget", type=click.Choice(list(BUDGETS)), default="normal", show_default=True, help="How long to measure."
     ),
@@ -325,22 +223,7 @@ def infer(
 
 def _sweep(asked: dict[str, Any]) -> Sweep:
     device = str(Device.parse(asked["device"])) if asked["device"] else None
-    return Sweep(
-        model=asked["model"],
-        dataset=asked["dataset"],
-        artifacts=str(asked["artifacts"]),
-        backends=asked["backends"],
-        device=device,
-        precisions=asked["precisions"],
-        batches=asked["batches"],
-        threads=asked["threads"],
-        signature=asked["shapes"],
-        inputs=asked["inputs"],
-        options=asked["options_"],
-        budget=BUDGETS[asked["budget"]],
-        seed=asked["seed"],
-        timeout_s=asked["timeout"],
-    )
+    return Sweep(**{**asked, "artifacts": str(asked["artifacts"]), "device": device, "budget": BUDGETS[asked["budget"]]})
 
 
 def _selects(ctx: click.Context, folder: Path) -> bool:
@@ -362,7 +245,7 @@ def _latest_run(resume: bool) -> Path:
 
 @main.command()
 @click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True)
-@options(click.option("--baseline", help="Show speed-ups against this backend."), format_option, debug_option)
+@group(click.option("--baseline", help="Show speed-ups against this backend."), format_option, debug_option)
 def show(runs: tuple[Path, ...], baseline: str | None, format: str, debug: bool) -> None:
     """Print runs again, in any format and against any baseline. Measures nothing."""
     from .results import record

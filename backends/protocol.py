@@ -35,7 +35,7 @@ class Probe:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SessionInfo:
-    """What really runs, from the runtime's own evidence.
+    """What really runs, from the runtime's own evidence where it gives any.
 
     `executed`: types of the arithmetic, the larger share first (`int8+fp32`). `placement`: nodes on the asked
     device of all nodes (`13/13 CPU`), None where the runtime does not tell. `settings`: as read back.

@@ -19,11 +19,10 @@ NAMES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "f
 class TorchSession(Session):
     """A module on a device. Inputs are passed by position, in the file's order; outputs are matched likewise."""
 
-    def __init__(self, module: Any, artifact: Artifact, cell: Cell, info: SessionInfo) -> None:
+    def __init__(self, module: Any, dtype: Any, artifact: Artifact, cell: Cell, info: SessionInfo) -> None:
         import torch
 
-        self._torch, self._module, self._artifact, self._cell = torch, module, artifact, cell
-        self._dtype = getattr(torch, TorchCpu.precisions[cell.precision])
+        self._torch, self._module, self._dtype, self._artifact, self._cell = torch, module, dtype, artifact, cell
         self._on_gpu = Device.parse(cell.device).kind == "cuda"
         self._stream = torch.cuda.Stream(cell.device) if self._on_gpu else None
         self._inputs: Sequence[Any] = ()
@@ -57,7 +56,7 @@ class TorchSession(Session):
         return {spec.name: tensor.to("cpu", getattr(self._torch, spec.dtype), copy=True).numpy() for spec, tensor in pairs}
 
     def fork(self) -> Session:
-        return TorchSession(self._module, self._artifact, self._cell, self.info)
+        return TorchSession(self._module, self._dtype, self._artifact, self._cell, self.info)
 
 
 class TorchCpu(Backend):
@@ -78,8 +77,9 @@ class TorchCpu(Backend):
         torch = _import_torch()
         _set_threads(torch, cell.settings.threads)
         self._pin(torch, cell)
-        module = _load(artifact).to(cell.device, getattr(torch, self.precisions[cell.precision]))
-        return TorchSession(module, artifact, cell, self._info(torch, module, cell))
+        dtype = getattr(torch, self.precisions[cell.precision])
+        module = _load(artifact).to(cell.device, dtype)
+        return TorchSession(module, dtype, artifact, cell, self._info(torch, module, cell))
 
     def _pin(self, torch: Any, cell: Cell) -> None:
         """Set the process-wide flags that this device's arithmetic depends on."""
@@ -113,7 +113,7 @@ class TorchCuda(TorchCpu):
     def _info(self, torch: Any, module: Any, cell: Cell) -> SessionInfo:
         base = super()._info(torch, module, cell)
         tf32 = torch.backends.cudnn.allow_tf32 and torch.backends.cuda.matmul.allow_tf32
-        return SessionInfo(executed="tf32" if tf32 else base.executed, settings=(("tf32", str(tf32).lower()),))
+        return SessionInfo(executed="tf32" if tf32 else base.executed, settings=(*base.settings, ("tf32", str(tf32).lower())))
 
 
 def _import_torch() -> Any:

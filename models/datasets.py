@@ -21,6 +21,9 @@ from ..errors import BadInput, Unavailable, one_line
 from ..spec import nearest
 
 SIDE, CHANNELS = 48, 3
+# The mean of digits (0.305) and of Fashion-MNIST (0.286), and about half their standard deviation: with half of it the
+# article's loop reaches 98 % on the digits in ten epochs with each of three seeds, with all of it 97 % (benchmarks/accuracy).
+MEAN, SPREAD = 0.3, 0.2
 SPLIT_SEED = 0
 CALIBRATION_IMAGES = 128
 TEST_SHARE = 0.2
@@ -78,11 +81,12 @@ def check(name: str) -> None:
 
 
 def preprocess(images: NDArray[np.generic], peak: float) -> Images:
-    """[n, H, W] or [n, 1|3, H, W] with values 0..peak -> float32 [n, 3, 48, 48] with values -1..1, bilinear.
+    """[n, H, W] or [n, 1|3, H, W] with values 0..peak -> float32 [n, 3, 48, 48], bilinear.
 
-    Pixel centres are aligned (`align_corners=False` in PyTorch's terms). One channel is repeated three times.
+    Values are x / peak, less MEAN, over SPREAD. Pixel centres are aligned (`align_corners=False` in PyTorch's terms).
+    One channel is repeated three times.
     """
-    scaled = images.astype(np.float32) * np.float32(2 / peak) - 1
+    scaled = (images.astype(np.float32) / np.float32(peak) - np.float32(MEAN)) / np.float32(SPREAD)
     planes = scaled[:, None] if scaled.ndim == 3 else scaled
     rows, columns = _bilinear(planes.shape[2], SIDE), _bilinear(planes.shape[3], SIDE)
     resized = np.matmul(np.matmul(rows, planes), columns.T)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import BadInput
-from ..spec import nearest
+from ..spec import Cell, nearest
 from .columns import COLUMNS, Column, Row, Value
 from .record import SCHEMA, CellRecord, Run
 
@@ -68,9 +68,13 @@ def _host(run: Run) -> str:
 
 
 def _base(run: Run, record: CellRecord, baseline: str | None) -> CellRecord | None:
-    """The baseline's fp32 cell of the same run, model and batch."""
-    wanted = (record.cell.model, baseline, "fp32", record.cell.batch)
-    return next((r for r in run.cells if (r.cell.model, r.cell.backend, r.cell.precision, r.cell.batch) == wanted), None)
+    """The baseline's fp32 cell of the same run, model, batch and threads."""
+    wanted = (baseline, "fp32", record.cell.model, record.cell.batch, record.cell.settings.threads)
+    return next((other for other in run.cells if _comparable(other.cell) == wanted), None)
+
+
+def _comparable(cell: Cell) -> tuple[Value, ...]:
+    return cell.backend, cell.precision, cell.model, cell.batch, cell.settings.threads
 
 
 def _fields(rows: Sequence[Cells]) -> list[Field]:

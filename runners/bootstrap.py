@@ -1,7 +1,8 @@
 """What a worker process runs first. Standard library only, for any Python from 3.10 on.
 
 It loads the package from the folder that this file is in, so a worker can live in an environment in which the
-package is not installed. Its arguments are two file descriptors: requests come in on one, answers go out on the other.
+package is not installed. Its arguments are two file descriptors (requests come in on one, answers go out on the other)
+and the parent's process id.
 """
 
 import ctypes

@@ -63,7 +63,7 @@ def plan(
     Backends that the user did not name are left out where they cannot run. `BadInput` for shapes or options that fit
     nothing.
     """
-    usable = [item for item in found if item.available or sweep.backends]
+    usable = [item for item in found if _is_wanted(item, sweep)]
     if sweep.device and not sweep.backends:
         usable = [item for item in usable if item.device_kind == sweep.device.partition(":")[0]]
     if not usable:
@@ -76,6 +76,11 @@ def plan(
         for backend in usable
         for planned in _cells(sweep, artifact, precision, given, backend, _settings(sweep, threads, options[backend.name]))
     ]
+
+
+def _is_wanted(item: Found, sweep: Sweep) -> bool:
+    """Named; or a target that can run here, or that `all` asks about."""
+    return item.name in sweep.backends or (not item.instrument and (item.available or bool(sweep.backends)))
 
 
 def _files(sweep: Sweep, artifacts: Sequence[Artifact]) -> list[tuple[Artifact, str]]:
@@ -117,7 +122,8 @@ def _cells(
 
 
 def _device(sweep: Sweep, backend: Found) -> str:
-    return sweep.device or {"cpu": "cpu"}.get(backend.device_kind, f"{backend.device_kind}:0")
+    known = {"cpu": "cpu", "": "unknown"}
+    return sweep.device or known.get(backend.device_kind, f"{backend.device_kind}:0")
 
 
 def _refusal(artifact: Artifact, precision: str, backend: Found) -> tuple[str, str] | None:

@@ -176,8 +176,8 @@ def reference(state: State, tell: Tell, *, artifact: dict[str, Any], jobs: list[
         with session:
             found = _run(session, verify.load_arrays(Path(job["inputs"]), names))
             verify.save_arrays(Path(job["outputs"]), {spec.name: found[spec.name] for spec in file.outputs})
-    if samples and file.dataset:
-        _save_samples(file, Path(samples), session, job["batch"])
+            if samples and file.dataset and job is jobs[-1]:
+                _save_samples(file, Path(samples), session, job["batch"])
     return {"runtime": runtime}
 
 

@@ -54,6 +54,7 @@ def open_slot(state: State, tell: Tell, *, cell: dict[str, Any], artifact: dict[
     if reason:
         raise Unsupported(reason)
     arrays = load_arrays(Path(inputs), [spec.name for spec in file.inputs])
+    backend.probe()  # imports the runtime, which is not loading the model
     begin = now()
     session = backend.open(file, wanted)
     load_ns = now() - begin
@@ -80,12 +81,12 @@ def verify(state: State, tell: Tell, *, key: str, reference: str, samples: str |
     return found
 
 
-def warm(state: State, tell: Tell, *, key: str, least_ms: float, limit_ms: float) -> Reply:
-    """Warm up, then find the number of lanes with the best throughput."""
+def warm(state: State, tell: Tell, *, key: str, least_ms: float, limit_ms: float, lanes: int | None) -> Reply:
+    """Warm up, then find the number of lanes with the best throughput where `lanes` does not say it."""
     slot, now = state.slots[key], state.clock.now_ns
     with measure.quiet():
         ended = measure.warm_up(slot.sessions[0], now, least_ns=_ns(least_ms), limit_ns=_ns(limit_ms))
-        lanes = measure.best_lanes(slot.lanes, now, least_ns=_ns(least_ms / 3))
+        lanes = lanes or measure.best_lanes(slot.lanes, now, least_ns=_ns(least_ms / 3))
     for spare in slot.sessions[lanes:]:
         spare.close()
     del slot.sessions[lanes:]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +51,14 @@ def infer(sweep: Sweep, around: Surroundings) -> None:
     chosen_precisions(sweep)
     given = _given(sweep)
     _check_out(around)
-    with Journal(around.out) as journal, interruptible() as stop:
+    with Journal(around.out) as journal:
         shop = prepare.Shop(logs=journal.logs, clock=around.clock, progress=around.progress, timeout_s=sweep.timeout_s)
         found = survey(names, journal.logs, around.clock)
         _tell_absent(found, sweep, around.progress)
         rows = plan(sweep, prepare.artifacts(sweep, shop), found, given, host.usable_threads())
         journal.write_head(_head(sweep, rows, found, around))
-        _measure(sweep, rows, journal, shop, stop)
+        with interruptible() as stop:
+            _measure(sweep, rows, journal, shop, stop)
 
 
 def _given(sweep: Sweep) -> dict[str, Shape]:
@@ -118,7 +118,7 @@ class Visit:
     samples: str | None = None
     done: set[int] = field(default_factory=set)
     verified: bool = False
-    lanes: int = 1
+    lanes: int | None = None
     worker: Worker | None = None
     out: bool = False
 
@@ -142,26 +142,28 @@ def _measure(sweep: Sweep, rows: Sequence[Planned], journal: Journal, shop: prep
     visits = [_visit(row, held[row.cell.key]) for row in rows if not row.refused]
     rounds = set(range(sweep.budget.rounds))
     left = [visit for visit in visits if not rounds <= visit.done]
-    for number, (_, group) in enumerate(groupby(left, key=lambda visit: visit.planned.cell.sha256)):
-        Floor(sweep, list(group), journal, shop, stop, f"file {number + 1}").run()
+    for file in dict.fromkeys(visit.planned.cell.sha256 for visit in left):
+        Floor(sweep, [visit for visit in left if visit.planned.cell.sha256 == file], journal, shop, stop).run()
 
 
 def _visit(row: Planned, held: record.CellRecord) -> Visit:
-    return Visit(planned=row, done=set() if held.ended else set(held.blocks), verified=held.parity is not None)
+    """What is left to do of `row`; a cell that failed begins anew."""
+    lanes = held.warm["lanes"] if held.warm else None
+    return Visit(planned=row, done=set() if held.ended else set(held.blocks), verified=held.parity is not None, lanes=lanes)
 
 
 class Floor:
     """The cells of one file, open at the same time, and the workers that hold them."""
 
-    def __init__(self, sweep: Sweep, visits: list[Visit], journal: Journal, shop: prepare.Shop, stop: Stop, name: str) -> None:
-        self._sweep, self._visits, self._journal, self._shop, self._stop, self._name = sweep, visits, journal, shop, stop, name
+    def __init__(self, sweep: Sweep, visits: list[Visit], journal: Journal, shop: prepare.Shop, stop: Stop) -> None:
+        self._sweep, self._visits, self._journal, self._shop, self._stop = sweep, visits, journal, shop, stop
         self._workers: dict[tuple[Any, ...], Worker] = {}
         self._steps = 0
 
     def run(self) -> None:
         """Draw the inputs, open every cell, and visit them all in rounds."""
         try:
-            self._draw()
+            self._draw_or_end()
             for visit in self._visits:
                 self._attempt(visit, self._open)
                 self._attempt(visit, self._warm)
@@ -177,6 +179,16 @@ class Floor:
         order = sorted((visit for visit in self._visits), key=lambda visit: visit.key)
         random.Random(f"{self._sweep.seed}/{number}").shuffle(order)
         return [visit for visit in order if number not in visit.done]
+
+    def _draw_or_end(self) -> None:
+        """Without inputs no cell of this file can be measured, which is every row's reason."""
+        try:
+            self._draw()
+        except (StorageFailed, BadInput):
+            raise
+        except BenchError as error:
+            for visit in self._visits:
+                self._end(visit, error)
 
     def _draw(self) -> None:
         """Inputs for every set of shapes, and what the FP32 reference answers to them; once, for all backends."""
@@ -265,7 +277,8 @@ class Floor:
 
     def _warm(self, visit: Visit) -> None:
         budget = self._sweep.budget
-        answer = self._ask(visit, "warm", key=visit.key, least_ms=budget.warmup_ms, limit_ms=budget.warmup_limit_ms)
+        how = {"least_ms": budget.warmup_ms, "limit_ms": budget.warmup_limit_ms, "lanes": visit.lanes}
+        answer = self._ask(visit, "warm", key=visit.key, **how)
         visit.lanes = answer["lanes"]
         self._journal.add("warm", visit.key, **answer)
 

@@ -3,8 +3,8 @@
 import numpy as np
 import onnxfiles
 import pytest
-from onnxfiles import MINI
 from onnx import TensorProto as Type
+from onnxfiles import MINI
 
 RUNTIMES = ("--backend", "ort-cpu,openvino-cpu")
 

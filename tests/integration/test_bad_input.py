@@ -134,7 +134,7 @@ def test_an_artifact_that_was_changed_is_not_measured_as_what_it_was(shell, tiny
     (held,) = (shell.folder / "artifacts").glob("*.onnx")
     onnxfiles.write(held, onnxfiles.dense(batch="M"))
     assert "not what was exported" in refuse(shell, "infer", "--backend", "null")
-    os.unlink(held)
+    held.unlink()
     assert "there is no file" in refuse(shell, "infer", "--backend", "null")
 
 

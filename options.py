@@ -1,0 +1,131 @@
+"""What the command line takes: the types of its values, and the options that several commands share. click and spec only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from .spec import PRECISIONS, TensorSpec
+
+if TYPE_CHECKING:
+    ParamType = click.ParamType[Any]
+else:
+    ParamType = click.ParamType  # not generic before click 8.5
+
+FORMATS = ("table", "markdown", "csv", "json")
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Numbers(ParamType):
+    """`1,8,32`: whole numbers from 1 up."""
+
+    name = "N,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            numbers = tuple(int(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of whole numbers; give for example 1,8,32", param, ctx)
+        if min(numbers) < 1:
+            self.fail(f"{min(numbers)} is less than 1; give numbers from 1 up", param, ctx)
+        return tuple(dict.fromkeys(numbers))
+
+
+class Names(ParamType):
+    """`a,b`: names, each once."""
+
+    name = "NAME,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        return tuple(dict.fromkeys(part.strip() for part in str(value).split(",") if part.strip()))
+
+
+class Pair(ParamType):
+    """`KEY=VALUE`."""
+
+    name = "NAME=VALUE"
+    last = False
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        name, equals, right = str(value).rpartition("=") if self.last else str(value).partition("=")
+        if not equals or not name:
+            self.fail(f"{value!r} is not of the form {self.name}", param, ctx)
+        return name, right
+
+
+class Tensor(Pair):
+    """`NAME=1x3x224x224`, with an empty right side for a scalar and `:int64` for another type than float32."""
+
+    name = "NAME=1x3x224x224"
+    last = True
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        name, right = super().convert(value, param, ctx)
+        sizes, _, dtype = right.partition(":")
+        try:
+            shape = tuple(int(size) for size in sizes.split("x")) if sizes else ()
+        except ValueError:
+            self.fail(f"{right!r} is not a shape; give for example 1x3x224x224, or nothing for a scalar", param, ctx)
+        if min(shape, default=1) < 1:
+            self.fail(f"{right!r} has a dimension of less than 1", param, ctx)
+        return TensorSpec(name=name, dtype=dtype or "float32", shape=shape)
+
+
+def group(*declared: Callable[[Function], Function]) -> Callable[[Function], Function]:
+    """One decorator of several options, in the order in which help lists them."""
+
+    def decorate(function: Function) -> Function:
+        for option in reversed(declared):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+model_option = click.option("--model", help="A named model (cnn), FILE.onnx, or MODULE:FACTORY of an nn.Module.")
+dataset_option = click.option("--dataset", help="digits, idx:DIR (MNIST's files) or npz:FILE (arrays x and y).")
+shape_option = click.option(
+    "--shape", "signature", type=Tensor(), multiple=True, help="An input's shape; an empty right side is a scalar."
+)
+format_option = click.option("--format", type=click.Choice(FORMATS), default="table", show_default=True)
+seed_option = click.option("--seed", type=int, default=0, show_default=True)
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), help="Compute threads for every CPU backend. Default: what this process may use."
+)
+timeout_option = click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=300.0,
+    show_default=True,
+    help="Seconds for one answer of a worker.",
+)
+debug_option = click.option("--debug", is_flag=True, help="Show tracebacks, and say where the workers' logs are.")
+
+selectors = group(
+    model_option,
+    click.option("--artifacts", type=click.Path(path_type=Path), default=Path("artifacts"), show_default=True),
+    click.option("--backend", "backends", type=Names(), default=(), help="Backends, or all. Default: what can run here."),
+    click.option("--device", help="cpu, cuda or cuda:N. Default: each backend's own."),
+    click.option(
+        "--precision", "precisions", type=Names(), default=(), help=f"Of {', '.join(PRECISIONS)}. Default: the files'."
+    ),
+    click.option("--batch", "batches", type=Numbers(), default=(), help="Items a call. Default: 1,8,32, or the file's own."),
+    threads_option,
+    shape_option,
+    click.option("--input", "inputs", type=Pair(), multiple=True, metavar="NAME=FILE.npy", help="A real array for an input."),
+    dataset_option,
+    click.option(
+        "--option", "options", type=Pair(), multiple=True, metavar="[BACKEND.]KEY=VALUE", help="A backend's own option."
+    ),
+    seed_option,
+    timeout_option,
+)

@@ -1,0 +1,111 @@
+"""The rules of the house that a machine can check; import-linter and ruff check the rest."""
+
+import ast
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("backends", "exporters", "models", "results", "runners")
+ROOT_FILES = {"__init__.py", "cli.py", "errors.py", "options.py", "spec.py"}
+SOURCES = sorted(path for folder in (ROOT, *(ROOT / name for name in PACKAGES)) for path in folder.glob("*.py"))
+FILE_CAP, FUNCTION_CAP, MEDIAN_CAP = 400, 50, 10
+HEAVY = ("numpy", "onnx", "rich", "psutil", "torch", "onnxruntime", "openvino", "sklearn", "importlib.metadata")
+
+
+def functions(path):
+    tree = ast.parse(path.read_text(), feature_version=(3, 10))
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def length(node):
+    return node.end_lineno - node.lineno + 1
+
+
+def test_the_root_holds_the_architecture_and_nothing_else():
+    assert {path.name for path in ROOT.glob("*.py")} == ROOT_FILES
+    assert {path.parent.name for path in ROOT.glob("*/__init__.py")} == set(PACKAGES)
+
+
+def test_every_package_is_shipped():
+    listed = re.search(r"^packages = \[(.*)\]$", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[1]
+    assert re.findall(r'"onnxbench\.?(\w*)"', listed) == ["", *PACKAGES]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_files_and_functions_are_short_and_clean_on_python_3_10(path):
+    assert len(path.read_text().splitlines()) <= FILE_CAP
+    assert [node.name for node in functions(path) if length(node) > FUNCTION_CAP] == []
+
+
+def test_the_median_function_is_short():
+    lengths = [length(node) for path in SOURCES for node in functions(path)]
+    assert statistics.median(lengths) < MEDIAN_CAP
+
+
+def test_public_functions_and_classes_have_docstrings():
+    bare = []
+    for path in SOURCES:
+        for node in ast.parse(path.read_text()).body:
+            public = isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+            if public and not ast.get_docstring(node):
+                bare.append(f"{path.name}:{node.name}")
+    assert bare == []
+
+
+def test_modules_say_why_they_exist():
+    assert [path.name for path in SOURCES if not ast.get_docstring(ast.parse(path.read_text()))] == []
+
+
+def loaded(code):
+    """Which heavy modules are loaded after `code` ran in a fresh interpreter."""
+    code = f"{code}\nimport sys\nprint([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return ast.literal_eval(done.stderr.splitlines()[-1])
+
+
+def test_help_loads_the_standard_library_and_click_alone():
+    assert loaded("from onnxbench.cli import main\nmain(['--help'], standalone_mode=False)") == []
+    assert loaded("from onnxbench.cli import main\nmain(['infer', '--help'], standalone_mode=False)") == []
+
+
+def test_the_parents_modules_load_no_framework():
+    code = "from onnxbench.runners import sweep, prepare, train\nfrom onnxbench.results import table, render"
+    assert set(loaded(code)) <= {"numpy", "rich", "psutil", "importlib.metadata"}
+
+
+def test_worker_modules_need_numpy_alone():
+    assert set(loaded("from onnxbench.runners import bootstrap, worker, slots")) <= {"numpy"}
+
+
+def test_nobody_names_a_backend_outside_its_file():
+    names = re.compile(r"""["'](torch-cpu|torch-cuda|ort-cpu|ort-cuda|openvino-cpu|tensorrt)["']""")
+    allowed = {"backends/__init__.py", "runners/reference.py"}  # the registry; and what the reference is
+    found = {str(path.relative_to(ROOT)) for path in SOURCES if names.search(path.read_text())}
+    own = {name for name in found if name.startswith("backends/")}
+    assert found - own - allowed == set()
+
+
+def test_links_between_documents_lead_somewhere():
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    links = [(doc, link) for doc in documents for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", doc.read_text())]
+    assert links
+    assert [f"{doc.name}: {link}" for doc, link in links if not (doc.parent / link).exists()] == []
+
+
+def test_the_readme_names_every_command():
+    from onnxbench.cli import main
+
+    text = (ROOT / "README.md").read_text()
+    assert [name for name in main.commands if f"bench {name}" not in text] == []
+
+
+def test_measuring_explains_every_column():
+    from onnxbench.results.columns import COLUMNS
+
+    text = (ROOT / "docs/measuring.md").read_text()
+    assert [column.name for column in COLUMNS if f"`{column.name}`" not in text] == []

@@ -1,0 +1,106 @@
+"""The package as others get it: from a wheel, without a runtime, and on an older Python."""
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnxfiles
+import pytest
+from onnxbench.runners.clock import Clock
+from onnxbench.runners.isolate import Worker
+from onnxbench.spec import Artifact, Cell, Settings, TensorSpec, to_wire
+
+ROOT = Path(__file__).resolve().parents[2]
+PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+REQUIRED = os.environ.get("BENCH_REQUIRE", "").split(",")
+
+
+def run(*command, **more):
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=280, **more)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def lean(tmp_path_factory):
+    """The Python of an environment that holds the wheel and its own requirements alone."""
+    root = tmp_path_factory.mktemp("lean")
+    ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "artifacts", "runs", "__pycache__")
+    shutil.copytree(ROOT, root / "source", ignore=ignored)
+    run(sys.executable, "-m", "build", "--wheel", "--outdir", root / "dist", root / "source")
+    (wheel,) = (root / "dist").glob("*.whl")
+    venv.create(root / "venv", with_pip=True)
+    python = root / "venv/bin/python"
+    run(python, *PIP, "-c", ROOT / "constraints.txt", wheel)
+    return python
+
+
+def test_the_wheel_works_elsewhere_and_names_what_is_missing(lean, tmp_path):
+    bench = lean.with_name("bench")
+    assert "Usage: bench" in run(bench, "--help", cwd=tmp_path)
+    text = run(bench, "backends", cwd=tmp_path)
+    for extra in ("torch", "ort", "ort-gpu", "openvino"):
+        assert f"pip install 'onnxbench[{extra}]'" in text
+
+
+def test_the_wheel_measures_without_a_runtime(lean, tmp_path):
+    bench, environment = lean.with_name("bench"), {**os.environ, "ONNXBENCH_CACHE": str(tmp_path / "cache")}
+    path = onnxfiles.write(tmp_path / "tiny.onnx", onnxfiles.dense())
+    how = ("--model", path, "--budget", "quick", "--batch", "1", "--format", "csv")
+    out = run(bench, "infer", "--backend", "null", *how, cwd=tmp_path, env=environment)
+    assert ",ok," in out
+    done = subprocess.run([bench, "infer", "--backend", "ort-cpu", *how], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 3
+    assert "pip install 'onnxbench[ort]'" in done.stdout
+
+
+def test_nothing_installed_at_all_is_said_in_one_sentence(lean, tmp_path):
+    path = onnxfiles.write(tmp_path / "tiny.onnx", onnxfiles.dense())
+    done = subprocess.run([lean.with_name("bench"), "infer", "--model", path], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "bench backends" in done.stderr.splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def old_python(tmp_path_factory):
+    """Python 3.10 with NumPy alone, as on a Jetson."""
+    by_pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob("versions/3.10.*/bin/python3.10")
+    candidates = [shutil.which("python3.10"), *by_pyenv]
+    working = [path for path in filter(None, candidates) if not subprocess.run([path, "-V"], capture_output=True).returncode]
+    if not working:
+        refuse = pytest.fail if "python3.10" in REQUIRED else pytest.skip
+        refuse("there is no Python 3.10 here")
+    folder = tmp_path_factory.mktemp("old")
+    run(working[0], "-m", "venv", folder)
+    run(folder / "bin/python", *PIP, "numpy")
+    return folder / "bin/python"
+
+
+def test_a_worker_runs_on_python_3_10_with_numpy_alone(old_python, tmp_path):
+    spec = TensorSpec(name="x", dtype="float32", shape=("N", 4))
+    ends = {"inputs": (spec,), "outputs": (replace(spec, name="y"),)}
+    artifact = Artifact(model="tiny", precision="fp32", path="none", sha256="0", nbytes=0, opset=17, **ends)
+    cell = Cell(
+        model="tiny",
+        sha256="0",
+        backend="null",
+        device="cpu",
+        precision="fp32",
+        batch=2,
+        shapes=(("x", (2, 4)),),
+        settings=Settings(threads=1),
+    )
+    np.save(tmp_path / "0.npy", np.zeros((2, 4), np.float32))
+    with Worker(tmp_path / "log", Clock(), str(old_python)) as worker:
+        assert worker.ask("probe", 60, backend="null")["available"]
+        worker.ask("open", 60, cell=to_wire(cell), artifact=to_wire(artifact), inputs=str(tmp_path))
+        worker.ask("warm", 60, key=cell.key, least_ms=20, limit_ms=100, lanes=None)
+        path = tmp_path / "block.npz"
+        answer = worker.ask("block", 60, key=cell.key, block_ms=20, block_calls=1, lanes=1, samples=str(path))
+    with np.load(path) as arrays:
+        assert len(arrays["latency"]) == answer["calls"] > 100

@@ -51,6 +51,11 @@ def write_npz(tmp_path):
     return write
 
 
+def seen(share):
+    """What the network sees of a pixel with `share` of the peak: less 0.3, over 0.2."""
+    return 5 * share - 1.5
+
+
 def digits(count=20):
     return np.arange(count) % 10
 
@@ -230,7 +235,7 @@ def test_a_batch_is_preprocessed_images_with_their_labels(write_npz):
     x[3] = 255
     images, labels = load(write_npz(x=x, y=digits())).batch(np.array([3, 14]))
     assert (images.shape, images.dtype) == ((2, 3, 48, 48), np.float32)
-    assert (images[0].min(), images[1].max(), labels.tolist()) == (1.0, -1.0, [3, 4])
+    assert (images[0].min(), images[1].max(), labels.tolist()) == (pytest.approx(3.5), pytest.approx(-1.5), [3, 4])
 
 
 @pytest.mark.parametrize("ask", [load, datasets.check])
@@ -249,34 +254,34 @@ def test_a_misspelt_dataset_is_guessed():
 def test_enlarging_interpolates_between_pixel_centres():
     """Two pixels over 48: the centres lie at (i + 0.5) / 24 - 0.5, so 0 and 1 meet in the middle and end flat."""
     row = preprocess(np.array([[[0.0, 1.0]]]), peak=1.0)[0, 0, 0]
-    assert row[[0, 11]].tolist() == [-1, -1]
-    assert row[[12, 23, 24, 35]] == pytest.approx([-23 / 24, -1 / 24, 1 / 24, 23 / 24], abs=1e-6)
-    assert row[[36, 47]].tolist() == [1, 1]
+    assert row[[0, 11]] == pytest.approx([-1.5, -1.5])
+    assert row[[12, 23, 24, 35]] == pytest.approx([seen(n / 48) for n in (1, 23, 25, 47)], abs=1e-5)
+    assert row[[36, 47]] == pytest.approx([3.5, 3.5])
 
 
 def test_both_axes_are_interpolated():
     """At pixel 23 of 48 each of two pixels an axis weighs 25/48 and 23/48."""
     image = preprocess(np.array([[[0.0, 0.0], [0.0, 1.0]]]), peak=1.0)[0, 0]
-    assert image[23, 23] == pytest.approx(2 * (23 / 48) ** 2 - 1, abs=1e-6)
-    assert image[47, 23] == pytest.approx(2 * 23 / 48 - 1, abs=1e-6)
+    assert image[23, 23] == pytest.approx(seen((23 / 48) ** 2), abs=1e-5)
+    assert image[47, 23] == pytest.approx(seen(23 / 48), abs=1e-5)
 
 
 def test_halving_takes_the_mean_of_two_pixels():
     pixels = np.zeros((1, 96, 96), np.uint8)
     pixels[0, :, 1], pixels[0, :, 2] = 255, 51
     row = preprocess(pixels, peak=255.0)[0, 0, 5]
-    assert row[:3] == pytest.approx([0.0, -0.8, -1.0], abs=1e-6)
+    assert row[:3] == pytest.approx([1.0, -1.0, -1.5], abs=1e-5)
 
 
 def test_an_image_of_the_right_size_is_only_scaled():
     image = np.arange(48 * 48, dtype=np.float64).reshape(1, 48, 48) % 17
-    assert preprocess(image, peak=16.0)[0, 1] == pytest.approx(image[0] / 8 - 1, abs=1e-6)
+    assert np.allclose(preprocess(image, peak=16.0)[0, 1], seen(image[0] / 16), atol=1e-5)
 
 
 def test_three_channels_stay_three():
     image = np.zeros((1, 3, 2, 2), np.uint8)
     image[0, 1] = 255
-    assert preprocess(image, peak=255.0)[0, :, 7, 9].tolist() == [-1, 1, -1]
+    assert preprocess(image, peak=255.0)[0, :, 7, 9] == pytest.approx([-1.5, 3.5, -1.5])
 
 
 def test_one_channel_is_repeated():
@@ -292,4 +297,4 @@ def test_one_channel_is_repeated():
 def test_an_even_image_stays_even_at_any_size(height, width, value):
     found = preprocess(np.full((1, height, width), value, np.uint8), peak=255.0)
     assert found.shape == (1, 3, 48, 48)
-    assert found == pytest.approx(np.full((1, 3, 48, 48), value / 127.5 - 1), abs=1e-5)
+    assert np.allclose(found, seen(value / 255), atol=1e-4)

@@ -66,7 +66,7 @@ def test_the_user_has_the_last_word_about_threads(make_artifact):
 
 def test_several_precisions_can_run_one_file(make_artifact):
     full, half = make_artifact(), make_artifact(precision="fp16", sha256="cd" * 32)
-    rows = planned(Sweep(precisions=("fp32", "tf32", "bf16", "fp16"), batches=(1,)), [full, half])
+    rows = planned(Sweep(precisions=("fp32", "tf32", "bf16", "fp16"), batches=(1,)), [half, full])
     assert [(row.cell.precision, row.artifact.precision, row.refused) for row in rows] == [
         ("fp32", "fp32", None),
         ("tf32", "fp32", None),
@@ -96,6 +96,13 @@ def test_a_backend_that_is_not_here_is_a_row_only_where_it_was_named(make_artifa
         ("ort-cpu", None),
         ("ort-cuda", ("unavailable", "no CUDA here; pip install it")),
     ]
+
+
+def test_an_instrument_is_measured_only_where_it_was_named(make_artifact):
+    null = Found(name="null", available=True, device_kind="cpu", instrument=True)
+    for named, measured in [(("all",), ["ort-cpu"]), ((), ["ort-cpu"]), (("all", "null"), ["ort-cpu", "null"])]:
+        rows = planned(Sweep(batches=(1,), backends=named), [make_artifact()], (ORT, null))
+        assert [row.cell.backend for row in rows] == measured
 
 
 def test_a_reason_without_a_way_to_install_stands_alone(make_artifact):

@@ -142,6 +142,15 @@ def test_the_baseline_is_its_fp32_row_of_the_same_batch_and_model(run_folder, ma
     assert found == pytest.approx({1.0: 1.0, 2.0: 1 / 2, 3.0: 4 / 3, 4.0: 1.0, 5.0: 1.0})
 
 
+def test_a_baseline_with_other_threads_is_none(run_folder, make_cell):
+    base, new = make_cell(backend="torch-cpu", settings=Settings(threads=1)), make_cell(settings=Settings(threads=4))
+    folder = run_folder(base, new)
+    folder.measured(base, 4 * MS)
+    folder.measured(new, 2 * MS)
+    by_name = {row["backend"]: row["speedup"] for row in build(folder, baseline="torch-cpu").rows}
+    assert by_name == {"torch-cpu": 1.0, "ort-cpu": None}
+
+
 def test_a_speed_up_is_over_the_rounds_that_both_measured(run_folder, make_cell):
     base, new = make_cell(backend="torch-cpu"), make_cell()
     folder = run_folder(base, new)
@@ -302,7 +311,7 @@ def test_reasons_stand_below_the_table(run_folder, make_cell):
 
 @pytest.mark.parametrize(
     ("failing", "of", "who"),
-    [(2, 8, "ort-cpu fp32 b1, ort-cpu fp32 b2"), (4, 8, "4 of 8 rows"), (8, 8, "all rows")],
+    [(3, 8, "ort-cpu fp32 b1, ort-cpu fp32 b2, ort-cpu fp32 b3"), (4, 8, "4 of 8 rows"), (8, 8, "all rows")],
 )
 def test_a_reason_that_rows_share_is_said_once(run_folder, make_cell, failing, of, who):
     cells = [make_cell(batch=batch) for batch in range(1, of + 1)]

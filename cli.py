@@ -274,12 +274,9 @@ def _tabulate(runs: Sequence[Run], baseline: str | None) -> Table:
 
 
 def _print(table: Table, format: str) -> None:
-    import shutil
-
     from .results.render import render
 
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    click.echo(render(table, format, width), nl=False)
+    click.echo(render(table, format), nl=False)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import re
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
@@ -59,10 +60,10 @@ class Device:
     @classmethod
     def parse(cls, text: str) -> Device:
         """`cpu`, `cuda` or `cuda:1`; `BadInput` for anything else."""
-        kind, _, index = text.partition(":")
-        if kind not in ("cpu", "cuda") or (index and not index.isdigit()) or (kind == "cpu" and index):
+        found = re.fullmatch(r"cpu|(?:cuda)(?::([0-9]+))?", text)
+        if not found:
             raise BadInput(f"{text!r} is not a device", "use cpu, cuda or cuda:N")
-        return cls(kind=kind, index=int(index or 0))
+        return cls(kind=text.partition(":")[0], index=int(found[1] or 0))
 
     def __str__(self) -> str:
         return self.kind if self.kind == "cpu" else f"{self.kind}:{self.index}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -61,23 +60,26 @@ class Dataset:
 
 def load(name: str) -> Dataset:
     """The dataset that `name` names; `BadInput` says what is wrong with it, `Unavailable` what to install."""
-    kind, _, place = name.partition(":")
-    if kind not in LOADERS or bool(place) != (kind != "digits"):
-        raise BadInput(f"{name!r} is not a dataset", nearest(name, ("digits", "idx:DIR", "npz:FILE")))
-    return LOADERS[kind](name, Path(place).expanduser())
+    kind, place = _parsed(name)
+    return LOADERS[kind](name, place)
 
 
 def check(name: str) -> None:
     """Raise what `load` would raise for a name or a place that cannot be right, without reading the data."""
-    kind, _, place = name.partition(":")
+    kind, place = _parsed(name)
     if kind == "idx":
         for part in IDX_FILES.values():
             for file in part:
-                _idx_path(Path(place).expanduser(), file)
-    elif kind == "npz" and not Path(place).expanduser().is_file():
+                _idx_path(place, file)
+    elif kind == "npz" and not place.is_file():
         raise BadInput(f"there is no file {place}", "give npz:FILE with arrays x and y")
-    elif name != "digits" and kind not in LOADERS:
+
+
+def _parsed(name: str) -> tuple[str, Path]:
+    kind, _, place = name.partition(":")
+    if kind not in LOADERS or bool(place) != (kind != "digits") or name.endswith(":"):
         raise BadInput(f"{name!r} is not a dataset", nearest(name, ("digits", "idx:DIR", "npz:FILE")))
+    return kind, Path(place).expanduser()
 
 
 def preprocess(images: NDArray[np.generic], peak: float) -> Images:
@@ -136,6 +138,8 @@ def _idx(name: str, folder: Path) -> Dataset:
         labels.append(_read_idx(_idx_path(folder, label_file), rank=1))
         if len(images[-1]) != len(labels[-1]):
             raise BadInput(f"{folder} has {len(images[-1])} images in {image_file} and {len(labels[-1])} labels")
+    if images[0].shape[1:] != images[1].shape[1:]:
+        raise BadInput(f"{folder} has training images of {images[0].shape[1:]} and test images of {images[1].shape[1:]}")
     count = sum(map(len, labels))
     test = np.arange(len(labels[0]), count, dtype=np.int64)
     return _checked(name, np.concatenate(images), np.concatenate(labels), _split(count, test))
@@ -163,10 +167,10 @@ def _read_idx(path: Path, rank: int) -> NDArray[np.uint8]:
 def _npz(name: str, path: Path) -> Dataset:
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            x, y = arrays["x"], arrays["y"]
+            x, y = np.asarray(arrays["x"]), np.asarray(arrays["y"])
     except KeyError as error:
         raise BadInput(f"{path} has no array {error.args[0].split()[0]}", "give an .npz file with arrays x and y") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # a damaged file makes NumPy's reader raise nearly anything
         raise BadInput(f"cannot read {path} ({one_line(error)})", "give an .npz file with arrays x and y") from error
     return _checked(name, x, y, _split(len(y) if y.ndim else 0))
 
@@ -182,6 +186,12 @@ def _checked(name: str, x: NDArray[np.generic], y: NDArray[np.generic], split: d
         )
     if len(y) < 10 or y.min() < 0 or y.max() > 9:
         raise BadInput(f"{name} has {len(y)} labels from {y.min()} to {y.max()}", "give at least 10 images with labels 0 to 9")
+    if x.dtype.kind == "f" and not (x.min() >= 0 and x.max() <= 1):
+        raise BadInput(
+            f"{name} has fractions from {x.min()} to {x.max()}", "give fractions from 0 to 1, or integers from 0 to 255"
+        )
+    if not all(len(indices) for indices in split.values()):
+        raise BadInput(f"{name} has no images in a part of its split", "give more images")
     peak = 255.0 if x.dtype.kind in "iu" else 1.0
     return Dataset(name=name, images=x, labels=y.astype(np.int64), peak=peak, split=split)
 

@@ -14,11 +14,12 @@ BATCH_NAME = re.compile(r"^(n|b|bs|.*batch.*)$", re.IGNORECASE)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchRule:
-    """How a model takes its batch: `symbols` and `axes` (input, axis) that follow it, or the size it is fixed at."""
+    """How a model takes its batch: `symbols` and `axes` (input, axis) that follow it; or its size, and who fixed it."""
 
     symbols: frozenset[str] = frozenset()
     axes: frozenset[tuple[str, int]] = frozenset()
     fixed: int | None = None
+    by_user: bool = False
 
 
 def batch_rule(inputs: Sequence[TensorSpec], given: Mapping[str, Shape]) -> BatchRule:
@@ -30,11 +31,14 @@ def batch_rule(inputs: Sequence[TensorSpec], given: Mapping[str, Shape]) -> Batc
     """
     named = {dim for spec in inputs for dim in spec.shape if isinstance(dim, str) and BATCH_NAME.match(dim)}
     symbols = named or {spec.shape[0] for spec in inputs if spec.shape and isinstance(spec.shape[0], str)}
-    open_axes = {(spec.name, axis) for spec in inputs for axis, dim in enumerate(spec.shape) if _is_batch(dim, axis, symbols)}
+    places = [(spec.name, axis, dim) for spec in inputs for axis, dim in enumerate(spec.shape)]
+    open_axes = {(name, axis) for name, axis, dim in places if _is_batch(dim, axis, symbols)}
     for spec in inputs:
         for axis in range(len(spec.shape)):
             if (spec.name, axis) in open_axes and spec.name in given:
-                return BatchRule(symbols=frozenset(symbols), axes=frozenset(open_axes), fixed=given[spec.name][axis])
+                return BatchRule(
+                    symbols=frozenset(symbols), axes=frozenset(open_axes), fixed=given[spec.name][axis], by_user=True
+                )
     if open_axes:
         return BatchRule(symbols=frozenset(symbols), axes=frozenset(open_axes))
     sizes = [given.get(spec.name, spec.shape) for spec in inputs]
@@ -54,18 +58,22 @@ def check_given(inputs: Sequence[TensorSpec], given: Mapping[str, Shape]) -> Non
         want = known[name].shape
         if len(shape) != len(want) or any(isinstance(dim, int) and dim != size for dim, size in zip(want, shape)):
             raise BadInput(f"input {name!r} is {show(want)} in the file and {show(shape)} was given", "give a shape that fits")
+    agreed: dict[str, int] = {}
+    for dim, size in _pairs(inputs, given):
+        if agreed.setdefault(dim, size) != size:
+            raise BadInput(f"the given shapes make dimension {dim!r} both {agreed[dim]} and {size}", "give shapes that agree")
 
 
 def cell_shapes(inputs: Sequence[TensorSpec], batch: int, rule: BatchRule, given: Mapping[str, Shape]) -> Shapes:
     """Every input's shape at `batch` items a call; `BadInput` names the first dimension that stays open."""
-    known = _symbols_given(inputs, given) | dict.fromkeys(rule.symbols, batch)
+    known = dict(_pairs(inputs, given)) | dict.fromkeys(rule.symbols, batch)
     return tuple((spec.name, given.get(spec.name) or _one(spec, batch, rule, known)) for spec in inputs)
 
 
-def _symbols_given(inputs: Sequence[TensorSpec], given: Mapping[str, Shape]) -> dict[str, int]:
-    """The symbols that the given shapes settle, for the other inputs that share them."""
+def _pairs(inputs: Sequence[TensorSpec], given: Mapping[str, Shape]) -> list[tuple[str, int]]:
+    """The symbols that the given shapes settle, for the other inputs that share them, with their sizes."""
     pairs = [pair for spec in inputs if spec.name in given for pair in zip(spec.shape, given[spec.name])]
-    return {dim: size for dim, size in pairs if isinstance(dim, str)}
+    return [(dim, size) for dim, size in pairs if isinstance(dim, str)]
 
 
 def _one(spec: TensorSpec, batch: int, rule: BatchRule, known: Mapping[str, int]) -> Shape:

@@ -1,6 +1,7 @@
 """A table as text: for people (`table`, `markdown`) and for programs (`csv`, `json`). Pure; rich, when it is used.
 
-Text from outside (model names, a runtime's messages) is shown as it is, without control characters or markup.
+Text from outside (model names, a runtime's messages) is shown as it is, without control characters or markup; JSON
+keeps every character, escaped.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 from .columns import Value
@@ -19,12 +21,13 @@ LATENCY_UNIT = "ms"
 DECIMALS = 3
 NUMERIC_LEFT = ("backend", "model", "host", "device", "precision", "status", "executed")
 SCALES = ((1000.0, 1e-3, "s"), (0.1, 1.0, "ms"), (0.0, 1e3, "µs"))  # at least this p50 in ms: factor, unit
-PIPE_WIDTH = 400
+UNLIMITED = 1_000_000  # columns: a figure is never cut, on however narrow a terminal
+MARKDOWN = re.compile(r"([\\|<*`\[\]])")
 
 
-def render(table: Table, format: str, width: int | None = None) -> str:
-    """`table` in one of FORMATS, ending in a newline. `width` in characters, for `table` only; None for no limit."""
-    return FORMATS[format](table, width)
+def render(table: Table, format: str) -> str:
+    """`table` in one of FORMATS, ending in a newline."""
+    return FORMATS[format](table)
 
 
 def plain(text: str) -> str:
@@ -74,7 +77,7 @@ def _legend(table: Table) -> list[str]:
     return [plain(line) for line in (*fastest, *table.remarks)]
 
 
-def _table(table: Table, width: int | None) -> str:
+def _table(table: Table) -> str:
     from rich import box
     from rich.console import Console
     from rich.table import Table as Grid
@@ -83,11 +86,11 @@ def _table(table: Table, width: int | None) -> str:
     titles, rows = _shown(table)
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
     for field, title in zip(table.fields, titles):
-        grid.add_column(Text(title), justify="left" if field.name in NUMERIC_LEFT else "right", no_wrap=width is None)
+        grid.add_column(Text(title), justify="left" if field.name in NUMERIC_LEFT else "right", no_wrap=True)
     for index, row in enumerate(rows):
         grid.add_row(*(Text(text) for text in row), end_section=_ends_group(table.rows, index))
     sink = io.StringIO()
-    console = Console(file=sink, width=width or PIPE_WIDTH, color_system=None)
+    console = Console(file=sink, width=UNLIMITED, color_system=None)
     for fact in table.facts:
         console.print(Text(plain(fact)))
     console.print(grid)
@@ -101,27 +104,32 @@ def _ends_group(rows: Sequence[Cells], index: int) -> bool:
     return following is not None and following.get("batch") != rows[index].get("batch")
 
 
-def _markdown(table: Table, _: int | None) -> str:
+def _markdown(table: Table) -> str:
     titles, rows = _shown(table)
     sides = ["---" if field.name in NUMERIC_LEFT else "---:" for field in table.fields]
-    lines = ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in (titles, sides, *rows)]
-    facts = [f"{plain(fact)}  " for fact in table.facts]
-    return "\n".join([*facts, "", *lines, "", *(f"- {line}" for line in _legend(table))]).rstrip() + "\n"
+    lines = ["| " + " | ".join(row) + " |" for row in (titles, sides, *(map(_escaped, row) for row in rows))]
+    facts = [f"{_escaped(plain(fact))}  " for fact in table.facts]
+    return "\n".join([*facts, "", *lines, "", *(f"- {_escaped(line)}" for line in _legend(table))]).rstrip() + "\n"
 
 
-def _csv(table: Table, _: int | None) -> str:
+def _escaped(text: str) -> str:
+    """`text` with what Markdown or HTML would act on made plain."""
+    return MARKDOWN.sub(r"\\\1", text)
+
+
+def _csv(table: Table) -> str:
     sink = io.StringIO()
     writer = csv.DictWriter(sink, table.names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(table.rows)
+    writer.writerows({name: plain(v) if isinstance(v, str) else v for name, v in row.items()} for row in table.rows)
     return sink.getvalue()
 
 
-def _json(table: Table, _: int | None) -> str:
+def _json(table: Table) -> str:
     return json.dumps({**table.head, "rows": table.rows}, indent=1, allow_nan=False) + "\n"
 
 
-FORMATS: Mapping[str, Callable[[Table, int | None], str]] = {
+FORMATS: Mapping[str, Callable[[Table], str]] = {
     "table": _table,
     "markdown": _markdown,
     "csv": _csv,

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import BadInput
 from ..spec import Cell, nearest
-from .columns import COLUMNS, Column, Row, Value
+from .columns import COLUMNS, FIGURES, Column, Row, Value
 from .record import SCHEMA, CellRecord, Run
 
 NAMED_AT_MOST = 3
@@ -81,14 +81,18 @@ def _fields(rows: Sequence[Cells]) -> list[Field]:
     return [
         Field(name=column.name, title=column.title or column.name, unit=column.unit, digits=column.digits)
         for column in COLUMNS
-        if _stands(column, [row[column.name] for row in rows])
+        if _stands(column, _distinct(column, rows))
     ]
 
 
-def _stands(column: Column, values: Sequence[Value]) -> bool:
+def _distinct(column: Column, rows: Sequence[Cells]) -> set[Value]:
+    """A column's different values, in the rows that can have one."""
+    return {row[column.name] for row in rows if not column.measured or row["status"] in FIGURES}
+
+
+def _stands(column: Column, values: set[Value]) -> bool:
     """Whether `column` stands in the table for people: figures that some row has, and axes that vary."""
-    known = {value for value in values if value is not None}
-    return column.shown and len(known) > int(column.varies)
+    return column.shown and (len(values) > 1 if column.varies else bool(values - {None}))
 
 
 def _fastest(rows: Sequence[Cells], instruments: set[str]) -> list[int]:
@@ -109,7 +113,7 @@ def _p50(row: Cells) -> float:
 
 def _facts(runs: Sequence[Run], rows: Sequence[Cells], baseline: str | None) -> tuple[str, ...]:
     """What is the same in all rows, so that it need not be a column."""
-    same = {column: {row[column.name] for row in rows} - {None} for column in COLUMNS if column.varies}
+    same = {column: _distinct(column, rows) for column in COLUMNS if column.varies}
     once = [_fact(column, next(iter(values))) for column, values in same.items() if len(values) == 1]
     versions = [f"{name} {version}" for run in runs for name, version in run.head.get("versions", {}).items()]
     against = [f"speed-up against {baseline} fp32 at the same batch"] if baseline else []

@@ -22,8 +22,9 @@ def absolute(dataset: str) -> str:
 
 def path_of(model: str, dataset: str) -> Path:
     """The checkpoint of `model` trained on `dataset`."""
-    name = re.sub(r"\W+", "-", dataset)[-40:].strip("-")
-    return cache.root() / "checkpoints" / model / f"{name}-{digest(absolute(dataset))[:8]}.safetensors"
+    whole = absolute(dataset)
+    name = re.sub(r"\W+", "-", whole)[-40:].strip("-")
+    return cache.root() / "checkpoints" / model / f"{name}-{digest(whole)[:8]}.safetensors"
 
 
 def find(model: str, dataset: str | None) -> Path | None:
@@ -42,5 +43,5 @@ def record(path: Path) -> dict[str, Any]:
             length = int.from_bytes(file.read(LENGTH_BYTES), "little")
             header = json.loads(file.read(min(length, path.stat().st_size)))
         return dict(json.loads(header["__metadata__"]["onnxbench"]))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{path} is not a checkpoint of this tool", "train again with bench train") from error

@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-CGROUP = Path("/sys/fs/cgroup")
+CGROUP, OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def usable_threads(cgroup: Path = CGROUP) -> int:
@@ -20,17 +20,30 @@ def usable_threads(cgroup: Path = CGROUP) -> int:
     return max(1, min(cores, math.floor(quota) if quota else cores))
 
 
-def cpu_quota(cgroup: Path = CGROUP) -> float | None:
-    """CPUs that the control group allows, v2 (`cpu.max`) or v1 (`cpu.cfs_quota_us`); None for no limit."""
+def cpu_quota(cgroup: Path = CGROUP, own: Path = OWN_GROUP) -> float | None:
+    """CPUs that the control groups of this process allow, the tightest of them; None for no limit.
+
+    v2 has `cpu.max` in the own group and those above it; v1 has `cpu.cfs_quota_us` in the mounted one.
+    """
+    texts = [_read(folder / "cpu.max") for folder in _groups(cgroup, own)]
+    v1 = f"{_read(cgroup / 'cpu/cpu.cfs_quota_us')} {_read(cgroup / 'cpu/cpu.cfs_period_us')}"
+    pairs = [text.split() for text in (*texts, v1)]
+    numbers = [(int(pair[0]), int(pair[1])) for pair in pairs if len(pair) == 2 and all(part.isdecimal() for part in pair)]
+    return min((quota / period for quota, period in numbers if quota and period), default=None)
+
+
+def _groups(cgroup: Path, own: Path) -> list[Path]:
+    """The process's v2 group and the ones above it, down from the mount point."""
+    line = next((line for line in _read(own).splitlines() if line.startswith("0::/")), "0::/")
+    path = Path(line.removeprefix("0::/"))
+    return [cgroup / part for part in (path, *path.parents)]
+
+
+def _read(path: Path) -> str:
     try:
-        quota, period = (cgroup / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            quota = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text().strip()
-            period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return None
-    return None if quota == "max" or int(quota) <= 0 else int(quota) / int(period)
+        return path.read_text().strip()
+    except OSError:
+        return ""
 
 
 def describe() -> dict[str, Any]:
@@ -49,10 +62,7 @@ def describe() -> dict[str, Any]:
 
 
 def _cpuinfo(field: str) -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return ""
+    lines = _read(Path("/proc/cpuinfo")).splitlines()
     return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == field), "")
 
 

@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import shutil
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +26,39 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.scratch, self.logs = folder / SCRATCH, folder / LOGS
+        self._open = ExitStack()
 
     def __enter__(self) -> Journal:
-        try:
-            for part in (self.folder / SAMPLES, self.scratch, self.logs):
-                part.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.folder / LOCK).open("w")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._file = (self.folder / JOURNAL).open("ab")
-        except BlockingIOError as error:
-            raise BadInput(f"another bench is writing to {self.folder}", "wait for it, or give another --out") from error
-        except OSError as error:
-            raise BadInput(f"cannot write to {self.folder} ({error.strerror})", "give another --out") from error
-        self._mend()
+        with ExitStack() as opening:
+            try:
+                for part in (self.folder / SAMPLES, self.scratch, self.logs):
+                    part.mkdir(parents=True, exist_ok=True)
+                lock = opening.enter_context((self.folder / LOCK).open("w"))
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._file = opening.enter_context((self.folder / JOURNAL).open("ab"))
+            except BlockingIOError as error:
+                hint = "wait for it, or give another --out"
+                raise BadInput(f"another bench is writing to {self.folder}", hint) from error
+            except OSError as error:
+                raise BadInput(f"cannot write to {self.folder} ({error.strerror})", "give another --out") from error
+            self._mend()
+            self._open = opening.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self.scratch, ignore_errors=True)
-        self._file.close()
-        self._lock.close()
+        if not (self.folder / RUN).exists() and not self._file.tell():
+            self._vanish()
+        self._open.close()
+
+    def _vanish(self) -> None:
+        """A run that was refused before it began leaves no folder behind."""
+        for part in (self.folder / SAMPLES, self.logs):
+            shutil.rmtree(part, ignore_errors=True)
+        for name in (LOCK, JOURNAL):
+            (self.folder / name).unlink(missing_ok=True)
+        with suppress(OSError):
+            self.folder.rmdir()
 
     def _mend(self) -> None:
         """End a line that a kill cut short, so that the next one stands alone."""

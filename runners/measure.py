@@ -39,9 +39,12 @@ class WarmUp:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rate:
-    """`calls` inferences completed in `took_ns` nanoseconds with `lanes` in flight."""
+    """`calls` inferences completed in `took_ns` nanoseconds with `lanes` in flight.
 
-    calls: int
+    With several lanes `calls` may have a fraction: a lane that ended before the last is counted on at its own rate.
+    """
+
+    calls: float
     took_ns: int
     lanes: int
 
@@ -161,7 +164,7 @@ def _parallel(sessions: Sequence[Session], now: Now, least_ns: int) -> Rate:
         raise errors[0]
     longest = max(took for _, took in results)
     calls = sum(calls * longest / took for calls, took in results)
-    return Rate(calls=round(calls), took_ns=longest, lanes=len(sessions))
+    return Rate(calls=calls, took_ns=longest, lanes=len(sessions))
 
 
 def best_lanes(fork: Callable[[int], Sequence[Session]], now: Now, *, least_ns: int) -> int:

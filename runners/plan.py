@@ -105,7 +105,7 @@ def _cells(
     rule = batch_rule(artifact.inputs, given)
     planned = []
     for batch in sweep.batches or ((rule.fixed,) if rule.fixed else DEFAULT_BATCHES):
-        refused = _refusal(artifact, precision, backend) or _batch_refusal(batch, rule, bool(given))
+        refused = _refusal(artifact, precision, backend) or _batch_refusal(batch, rule)
         shapes: Shapes = () if rule.fixed not in (None, batch) else cell_shapes(artifact.inputs, batch, rule, given)
         cell = Cell(
             model=artifact.model,
@@ -136,11 +136,11 @@ def _refusal(artifact: Artifact, precision: str, backend: Found) -> tuple[str, s
     return None
 
 
-def _batch_refusal(batch: int, rule: BatchRule, by_user: bool) -> tuple[str, str] | None:
+def _batch_refusal(batch: int, rule: BatchRule) -> tuple[str, str] | None:
     if rule.fixed in (None, batch):
         return None
-    who = "the given shape" if by_user else "the file"
-    hint = "" if by_user else "; export it with a dynamic batch"
+    who = "the given shape" if rule.by_user else "the file"
+    hint = "" if rule.by_user else "; export it with a dynamic batch"
     return "unsupported", f"{who} fixes the batch at {rule.fixed}{hint}"
 
 

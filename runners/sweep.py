@@ -295,4 +295,7 @@ class Floor:
 
 def saved_sweep(folder: Path) -> Sweep:
     """The sweep that the run in `folder` was begun with."""
-    return from_wire(Sweep, record.read_head(folder)["sweep"])
+    try:
+        return from_wire(Sweep, record.read_head(folder)["sweep"])
+    except (KeyError, TypeError) as error:
+        raise BadInput(f"{folder} does not say what it measured ({one_line(error)})", "say it again beside --resume") from error

@@ -73,3 +73,13 @@ def test_a_host_is_described_in_json():
     assert found["cpu"]
     assert 1 <= found["usable_threads"] <= found["cores"]
     assert found["memory_gb"] > 0
+
+
+def test_the_tightest_group_above_a_process_counts(tmp_path):
+    inner = tmp_path / "cgroup/user.slice/mine"
+    inner.mkdir(parents=True)
+    (inner / "cpu.max").write_text("max 100000")
+    (inner.parent / "cpu.max").write_text("150000 100000")
+    own = tmp_path / "own"
+    own.write_text("0::/user.slice/mine\n")
+    assert host.cpu_quota(tmp_path / "cgroup", own) == 1.5

@@ -82,11 +82,18 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
         Journal(tmp_path / "file" / "run").__enter__()
 
 
+def test_a_run_that_was_refused_before_it_began_leaves_no_folder(tmp_path):
+    with Journal(tmp_path / "run") as journal:
+        (journal.logs / "probe.log").touch()
+    assert not (tmp_path / "run").exists()
+
+
 def test_scratch_is_removed_and_the_rest_stays(tmp_path):
     with Journal(tmp_path) as journal:
         (journal.scratch / "x").write_text("")
         (journal.logs / "x.log").write_text("")
         (tmp_path / "samples" / "x.npz").write_text("")
+        journal.write_head({"schema": 1})
     assert not (tmp_path / "scratch").exists()
     assert (tmp_path / "logs" / "x.log").exists()
     assert (tmp_path / "samples" / "x.npz").exists()

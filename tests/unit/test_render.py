@@ -1,7 +1,6 @@
 import csv
 import io
 import json
-import re
 
 import pytest
 from hypothesis import given
@@ -71,9 +70,9 @@ def test_a_table_in_markdown():
         "",
         "| backend | batch | p50 ms | speed-up x |",
         "| --- | ---: | ---: | ---: |",
-        "| ort-cpu | 1 | 0.500 * |  |",
+        "| ort-cpu | 1 | 0.500 \\* |  |",
         "",
-        "- * lowest p50 of its model and batch",
+        "- \\* lowest p50 of its model and batch",
         "- all rows: why",
     ]
 
@@ -134,7 +133,8 @@ def test_text_from_outside_does_nothing(format, part, monkeypatch):
     parts = {"rows": ({"backend": EVIL, "batch": 1, "p50_ms": 1.0, "speedup": None},)} if part == "rows" else {part: (EVIL,)}
     text = render(make(**{"rows": (), **parts}), format)
     assert "\x1b" not in text
-    assert "�[31mred�[0m [bold]loud[/bold] :smile: a" in text
+    assert "�[31mred�[0m [bold]loud[/bold] :smile: a" in text.replace("\\", "")
+    assert format == "table" or "\\[bold\\]" in text
 
 
 def test_a_name_cannot_make_a_column_of_markdown():
@@ -157,18 +157,12 @@ def test_printable_text_is_left_alone():
     assert plain("größer µs [x] | 日本") == "größer µs [x] | 日本"
 
 
-def test_a_table_is_as_wide_as_it_is_asked_to_be():
-    text = render(make(("a long name " * 5, 1, 1.0, 1.0), facts=("word " * 50,), remarks=("word " * 50,)), "table", 40)
-    assert max(map(len, text.splitlines())) <= 40
-
-
-@pytest.mark.parametrize("width", [None, 100, 80, 60])
-def test_a_figure_is_never_cut(width):
-    """As many columns as a usual run has."""
-    names = [f"figure{number}_ms" for number in range(9)]
+def test_a_figure_is_never_cut():
+    """As many columns as a usual run has, and more than a terminal is wide."""
+    names = [f"figure{number}_ms" for number in range(30)]
     fields = (*FIELDS, *(Field(name=name, title=name, unit="ms") for name in names))
     row = {"backend": "openvino-cpu", "batch": 32, "p50_ms": 11.234, "speedup": 2.345, **dict.fromkeys(names, 11.234)}
-    assert not re.search(r"[0-9.]…", render(make(fields=fields, rows=(row,)), "table", width))
+    assert "…" not in render(make(fields=fields, rows=(row,)), "table")
 
 
 @pytest.mark.parametrize("length", [100, 300, 500])
@@ -186,9 +180,9 @@ def test_csv_has_all_columns_and_nothing_else():
 
 
 @given(name=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
-def test_csv_gives_back_any_name(name):
+def test_csv_gives_back_any_printable_name(name):
     rows = list(csv.reader(io.StringIO(render(make((name, 1, 0.1, None)), "csv"), newline="")))
-    assert rows == [list(NAMES), [name, "1", "0.1", ""]]
+    assert rows == [list(NAMES), [plain(name), "1", "0.1", ""]]
 
 
 @given(

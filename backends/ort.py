@@ -77,12 +77,11 @@ class OrtCpu(Backend):
         return [(self.provider, dict(self.precisions[cell.precision]))]
 
     def _session_options(self, onnxruntime: Any, artifact: Artifact, cell: Cell) -> Any:
-        """Threads as asked, sleeping when idle; open dimensions fixed, as a deployment would."""
+        """Threads as asked; open dimensions fixed, as a deployment would."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = cell.settings.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        options.add_session_config_entry("session.force_spinning_stop", "1")
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         for symbol, size in _symbols(artifact, cell).items():
             options.add_free_dimension_override_by_name(symbol, size)
@@ -90,10 +89,7 @@ class OrtCpu(Backend):
 
     def _info(self, session: Any, cell: Cell) -> SessionInfo:
         options = session.get_session_options()
-        settings = (
-            ("threads", str(options.intra_op_num_threads)),
-            ("spinning_stop", options.get_session_config_entry("session.force_spinning_stop")),
-        )
+        settings = (("threads", str(options.intra_op_num_threads)),)
         executed = self.arithmetic.get(cell.precision, cell.precision)
         return SessionInfo(executed=executed, placement=_placement(session, self.provider), settings=settings)
 

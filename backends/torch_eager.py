@@ -88,7 +88,11 @@ class TorchCpu(Backend):
         weights = list(module.parameters()) + list(module.buffers())
         floats = {str(weight.dtype).removeprefix("torch.") for weight in weights if weight.is_floating_point()}
         executed = "+".join(sorted(NAMES.get(name, name) for name in floats)) or cell.precision
-        settings = (("threads", str(torch.get_num_threads())), ("interop_threads", str(torch.get_num_interop_threads())))
+        settings = (
+            ("threads", str(torch.get_num_threads())),
+            ("interop_threads", str(torch.get_num_interop_threads())),
+            ("omp_wait_policy", os.environ.get("OMP_WAIT_POLICY", "default")),
+        )
         return SessionInfo(executed=executed, settings=settings)
 
 
@@ -117,8 +121,6 @@ class TorchCuda(TorchCpu):
 
 
 def _import_torch() -> Any:
-    """torch, told before its first use to let idle threads sleep: other cells run while these wait."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         import torch
     except ImportError as error:

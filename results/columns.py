@@ -111,6 +111,8 @@ def _notes(row: Row) -> Value:
     executed = str(_info("executed")(row) or "")
     if set(executed.split("+")) & set(PRECISIONS) - {record.cell.precision}:
         notes.append(f"{record.cell.precision} was asked for and {executed} ran")
+    if not all(block.get("settled", True) for block in record.blocks.values()):
+        notes.append("its threads were still busy while others were measured")
     if sum(block["noise"]["steal_ticks"] for block in record.blocks.values()) > STEAL_NOTE_TICKS:
         notes.append("the hypervisor took CPU time away while it ran")
     return "; ".join(notes) or None

@@ -10,10 +10,15 @@ from datetime import datetime, timezone
 
 @dataclass(frozen=True, kw_only=True)
 class Clock:
-    """`now_ns`: monotonic nanoseconds, for intervals only. `wall_s`: seconds since 1970, for records only."""
+    """`now_ns`: monotonic nanoseconds, for intervals only. `wall_s`: seconds since 1970, for records only.
+
+    `cpu_ns`: nanoseconds of CPU time that all threads of this process have used. `sleep_s`: do nothing for so long.
+    """
 
     now_ns: Callable[[], int] = time.perf_counter_ns
     wall_s: Callable[[], float] = time.time
+    cpu_ns: Callable[[], int] = time.process_time_ns
+    sleep_s: Callable[[float], None] = time.sleep
 
     def since_s(self, begin_ns: int) -> float:
         """Seconds since `begin_ns`, a value of `now_ns`."""

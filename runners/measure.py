@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.protocol import Array, Session
+from .clock import Clock
 
 Now = Callable[[], int]
 Samples = NDArray[np.int64]
@@ -26,6 +27,7 @@ REWARM_SHARE = 0.1
 LANES = (1, 2, 4)
 LANE_GAIN = 1.03
 SEARCH_PASSES = 2
+SETTLE_STEP_S, SETTLE_LIMIT_S, IDLE_SHARE = 0.01, 1.0, 0.05
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,6 +126,20 @@ def warm_up(session: Session, now: Now, *, least_ns: int, limit_ns: int) -> Warm
 def rewarm(session: Session, now: Now, *, block_ns: int) -> None:
     """Untimed calls at the beginning of a visit: caches and clocks have cooled while others were measured."""
     latency(session, now, least_ns=int(block_ns * REWARM_SHARE))
+
+
+def settle(clock: Clock) -> bool:
+    """Sleep until this process computes no more, so that the next cell has the machine; False if SETTLE_LIMIT_S passed.
+
+    Runtimes let idle threads spin after a call (ONNX Runtime for about 50 ms), as they do in a deployment; they are
+    waited for rather than told to wait in another way, which would cost them latency (docs/adr/0007).
+    """
+    begin, idle = clock.now_ns(), False
+    while not idle and clock.since_s(begin) < SETTLE_LIMIT_S:
+        used = clock.cpu_ns()
+        clock.sleep_s(SETTLE_STEP_S)
+        idle = clock.cpu_ns() - used < IDLE_SHARE * SETTLE_STEP_S * 1e9
+    return idle
 
 
 def throughput(sessions: Sequence[Session], now: Now, *, least_ns: int) -> Rate:

@@ -90,11 +90,11 @@ def warm(state: State, tell: Tell, *, key: str, least_ms: float, limit_ms: float
     for spare in slot.sessions[lanes:]:
         spare.close()
     del slot.sessions[lanes:]
-    return {**asdict(ended), "lanes": lanes}
+    return {**asdict(ended), "lanes": lanes, "settled": measure.settle(state.clock)}
 
 
 def block(state: State, tell: Tell, *, key: str, block_ms: float, block_calls: int, lanes: int, samples: str) -> Reply:
-    """One visit: an untimed re-warm, a latency block, an end-to-end block, a throughput block, and the noise about them.
+    """One visit: an untimed re-warm, a latency block, an end-to-end block, a throughput block, the noise about them.
 
     The .npz file `samples` gets the calls' times as `latency` and `end_to_end` (int64 ns); the rest is in the answer.
     """
@@ -111,6 +111,7 @@ def block(state: State, tell: Tell, *, key: str, block_ms: float, block_calls: i
         "calls": len(latency),
         "throughput": asdict(rate),
         "noise": {name: after[name] - before[name] for name in after},
+        "settled": measure.settle(state.clock),
     }
 
 

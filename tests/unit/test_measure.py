@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from onnxbench.backends.protocol import Session, SessionInfo
 from onnxbench.errors import RuntimeFailed
+from onnxbench.runners.clock import Clock
 from onnxbench.runners.measure import (
     Rate,
     WarmUp,
@@ -15,6 +16,7 @@ from onnxbench.runners.measure import (
     latency,
     quiet,
     rewarm,
+    settle,
     throughput,
     warm_up,
 )
@@ -238,3 +240,26 @@ def test_garbage_is_collected_again_after_an_error():
     with pytest.raises(ValueError, match="x"), quiet():
         raise ValueError("x")
     assert gc.isenabled()
+
+
+class Process:
+    """A process that uses all of a CPU until `busy_until_ns`, and whose time passes only in sleep."""
+
+    def __init__(self, busy_until_ns):
+        self.now, self.busy_until = 0, busy_until_ns
+        self.clock = Clock(now_ns=lambda: self.now, cpu_ns=lambda: min(self.now, self.busy_until), sleep_s=self.sleep)
+
+    def sleep(self, seconds):
+        self.now += int(seconds * 1e9)
+
+
+def test_a_worker_settles_when_its_threads_are_idle():
+    process = Process(busy_until_ns=45_000_000)
+    assert settle(process.clock)
+    assert process.now == 60_000_000
+
+
+def test_a_worker_that_never_rests_is_told_apart_after_a_second():
+    process = Process(busy_until_ns=10**12)
+    assert not settle(process.clock)
+    assert process.now == 1_000_000_000

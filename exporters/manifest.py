@@ -43,8 +43,8 @@ def read(folder: Path) -> list[Exported]:
     return [replace(item, artifact=relocate(item.artifact, str(folder.absolute()))) for item in found]
 
 
-def add(folder: Path, exported: Exported, files: list[Path]) -> Exported:
-    """Copy `files` of a cache entry into `folder`, and write the artifact (paths relative) into its manifest.
+def add(folder: Path, exported: Exported, entry: Path, files: list[Path]) -> Exported:
+    """Copy `files` of the cache entry `entry` into `folder`, and write the artifact (paths relative) into its manifest.
 
     An artifact of the same model and precision is replaced. Returns it with absolute paths.
     """
@@ -53,7 +53,7 @@ def add(folder: Path, exported: Exported, files: list[Path]) -> Exported:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file in files:
-            replace_file(folder / file.name, lambda scratch, source=file: shutil.copyfile(source, scratch))  # type: ignore[misc]
+            replace_file(folder / file.relative_to(entry), lambda scratch, source=file: shutil.copyfile(source, scratch))  # type: ignore[misc]
         kept = [replace(item, artifact=_relative(item.artifact, folder)) for item in others]
         data = {"schema": SCHEMA, "artifacts": [{"artifact": to_wire(i.artifact), "made": i.made} for i in (*kept, exported)]}
         replace_file(folder / NAME, lambda scratch: scratch.write_text(json.dumps(data, indent=1)))

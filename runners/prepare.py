@@ -56,7 +56,7 @@ def export(wanted: Wanted, shop: Shop) -> tuple[Exported, bool]:
     found = Exported(artifact=from_wire(Artifact, answer["artifact"]), made=made)
     cached = Path(answer["folder"])
     files = [file for file in sorted(cached.rglob("*")) if file.is_file() and file.name != "entry.json"]
-    return manifest.add(wanted.folder, found, files), bool(answer["cached"])
+    return manifest.add(wanted.folder, found, cached, files), bool(answer["cached"])
 
 
 def _name(model: str) -> str:
@@ -115,7 +115,7 @@ def artifacts(sweep: Sweep, shop: Shop) -> list[Artifact]:
     if chosen and not (sweep.dataset and any(item.dataset != checkpoints.absolute(sweep.dataset) for item in chosen)):
         return chosen
     wanted = Wanted(model=sweep.model or DEFAULT_MODEL, dataset=sweep.dataset, folder=folder, inputs=sweep.signature)
-    shop.progress.note(f"exporting {wanted.model} to {folder}, which does not hold it yet")
+    shop.progress.note(f"exporting {wanted.model} to {folder}")
     return [export(wanted, shop)[0].artifact]
 
 

@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -102,16 +103,20 @@ def _export(
 
 
 def _adopt(folder: Path, file: Path, model: str) -> None:
-    found = onnx_file.describe(file, model=model)
-    for part in (file, *onnx_file.external_files(file)):
-        target = folder / part.relative_to(file.parent)
+    """Copy `file`, and the files that hold its weights, which get a folder of their own beside those of other models."""
+    found, weights = onnx_file.describe(file, model=model), onnx_file.external_files(file)
+    place = folder / file.stem if weights else folder
+    for part in (file, *weights):
+        target = place / part.relative_to(file.parent)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(part, target)
+    found = replace(found, path=str(place / file.name))
     _write_entry(folder, found, {"exporter": "file", "versions": {}, "parity": None}, None, None)
 
 
 def _write_entry(folder: Path, found: Artifact, made: Mapping[str, Any], source: Source | None, dataset: str | None) -> None:
-    wire = {**to_wire(found), "path": Path(found.path).name, "source": source and to_wire(source), "dataset": dataset}
+    path = str(Path(found.path).relative_to(folder))
+    wire = {**to_wire(found), "path": path, "source": source and to_wire(source), "dataset": dataset}
     (folder / ENTRY).write_text(json.dumps({"artifact": wire, "made": made}))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -169,14 +170,14 @@ class Floor:
                 self._attempt(visit, self._warm)
             for number in range(self._sweep.budget.rounds):
                 for visit in self._order(number):
-                    self._attempt(visit, lambda visit, number=number: self._block(visit, number))  # type: ignore[misc]
+                    self._attempt(visit, partial(self._block, number=number))
         finally:
             for worker in self._workers.values():
                 worker.close()
 
     def _order(self, number: int) -> list[Visit]:
         """The cells that this round still needs, in an order that depends on the seed and the round alone."""
-        order = sorted((visit for visit in self._visits), key=lambda visit: visit.key)
+        order = sorted(self._visits, key=lambda visit: visit.key)
         random.Random(f"{self._sweep.seed}/{number}").shuffle(order)
         return [visit for visit in order if number not in visit.done]
 
@@ -282,7 +283,7 @@ class Floor:
         visit.lanes = answer["lanes"]
         self._journal.add("warm", visit.key, **answer)
 
-    def _block(self, visit: Visit, number: int) -> None:
+    def _block(self, visit: Visit, *, number: int) -> None:
         if visit.worker is None:
             self._open(visit)
             self._warm(visit)

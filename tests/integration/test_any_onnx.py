@@ -77,7 +77,7 @@ def test_an_exported_file_is_adopted_whole(shell):
     path = onnxfiles.write(source / "model.onnx", onnxfiles.dense(), **how)
     done = shell.bench("export", "--model", path)
     assert done.returncode == 0, done.stderr
-    assert (shell.folder / "artifacts/w.bin").is_file()
+    assert (shell.folder / "artifacts/model/w.bin").is_file()
     assert {row["status"] for row in shell.rows("infer", *RUNTIMES, *MINI, "--batch", "2")} == {"ok"}
     again = shell.bench("export", "--model", path)
     assert "taken from the cache" in again.stdout

@@ -9,7 +9,7 @@ from onnxbench.spec import Source
 
 @pytest.fixture
 def export(make_artifact, tmp_path):
-    """An artifact as the cache holds it (paths relative), and its files."""
+    """An artifact as the cache holds it (paths relative), its entry, and the files in that."""
 
     def make(content="weights", source=None, **changes):
         exported = Exported(artifact=make_artifact(source=source, **changes), made={"torch": "2.6", "parity_db": 120.5})
@@ -18,7 +18,7 @@ def export(make_artifact, tmp_path):
         names = [exported.artifact.path, *([source.weights] if source and source.weights else [])]
         for name in names:
             (folder / name).write_text(content)
-        return exported, [folder / name for name in names]
+        return exported, folder, [folder / name for name in names]
 
     return make
 
@@ -29,8 +29,8 @@ def test_a_folder_without_a_manifest_holds_nothing(tmp_path):
 
 
 def test_what_was_added_is_read_with_absolute_paths(export, tmp_path):
-    exported, files = export(source=Source(factory="a:b", weights="cnn.safetensors"))
-    added = add(tmp_path / "out", exported, files)
+    exported, entry, files = export(source=Source(factory="a:b", weights="cnn.safetensors"))
+    added = add(tmp_path / "out", exported, entry, files)
     assert added.artifact.path == f"{tmp_path}/out/cnn-fp32.onnx"
     assert added.artifact.source == Source(factory="a:b", weights=f"{tmp_path}/out/cnn.safetensors")
     assert added.made == {"torch": "2.6", "parity_db": 120.5}
@@ -128,3 +128,11 @@ def test_a_folder_that_cannot_be_made_is_no_place_to_write(export, tmp_path):
 def test_a_folder_that_can_be_written_is_made_and_left_empty(tmp_path):
     check_writable(tmp_path / "new" / "folder")
     assert list((tmp_path / "new" / "folder").iterdir()) == []
+
+
+def test_files_in_folders_stay_in_them(export, tmp_path):
+    exported, entry, _ = export()
+    (entry / "model").mkdir()
+    (entry / "model/w.bin").write_text("data")
+    add(tmp_path / "out", exported, entry, [entry / "model/w.bin"])
+    assert (tmp_path / "out/model/w.bin").read_text() == "data"

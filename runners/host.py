@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,16 @@ def _read(path: Path) -> str:
         return path.read_text().strip()
     except OSError:
         return ""
+
+
+def peak_rss_mb() -> float:
+    """The most memory that this process had resident, in MB.
+
+    From VmHWM, which begins anew with the program; `ru_maxrss` would go on from the process that started it.
+    """
+    lines = _read(Path("/proc/self/status")).splitlines()
+    kib = next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
+    return (kib if kib is not None else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * 1024 / 1e6
 
 
 def describe() -> dict[str, Any]:

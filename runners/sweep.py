@@ -26,7 +26,7 @@ from .interrupt import Stop, interruptible
 from .isolate import Worker
 from .journal import Journal
 from .plan import Found, Planned, chosen_backends, chosen_precisions, plan
-from .progress import Progress
+from .progress import Progress, Silent
 from .survey import survey
 
 OPENING_STEPS = 2  # of the progress bar, beside one for each round
@@ -34,12 +34,12 @@ OPENING_STEPS = 2  # of the progress bar, beside one for each round
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """What a sweep needs of its caller: time, somebody to tell, and where the run goes."""
+    """What a sweep needs of its caller: where the run goes, and if it may go on there; time, and somebody to tell."""
 
-    clock: Clock
-    progress: Progress
     out: Path
     resume: bool = False
+    clock: Clock = field(default_factory=Clock)
+    progress: Progress = field(default_factory=Silent)
 
 
 def infer(sweep: Sweep, around: Surroundings) -> None:

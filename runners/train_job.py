@@ -6,7 +6,6 @@ SGD with momentum 0.9 and cross-entropy on shuffled batches; after each epoch, l
 from __future__ import annotations
 
 import json
-import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from ..errors import Unavailable, Unsupported, one_line
 from ..exporters.cache import replace_file
 from ..models import MODELS, datasets
 from ..spec import Device, resolve
+from .host import peak_rss_mb
 from .worker import Reply, State, Tell
 
 if TYPE_CHECKING:
@@ -175,4 +175,4 @@ def _peak_mb(torch: Any, device: str) -> float:
     """Peak memory in MB: of the device's allocator on CUDA, else resident memory of this process."""
     if Device.parse(device).kind == "cuda":
         return float(torch.cuda.max_memory_allocated(device)) / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    return peak_rss_mb()

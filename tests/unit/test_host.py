@@ -83,3 +83,10 @@ def test_the_tightest_group_above_a_process_counts(tmp_path):
     own = tmp_path / "own"
     own.write_text("0::/user.slice/mine\n")
     assert host.cpu_quota(tmp_path / "cgroup", own) == 1.5
+
+
+def test_peak_memory_is_this_processs_own():
+    before = host.peak_rss_mb()
+    block = bytearray(os.urandom(1)) * 50_000_000
+    assert host.peak_rss_mb() >= before
+    assert host.peak_rss_mb() > len(block) / 1e6

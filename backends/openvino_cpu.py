@@ -5,7 +5,7 @@ Arithmetic is pinned: by itself OpenVINO computes in BF16 wherever the CPU has i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 from ..errors import RuntimeFailed, Unavailable, one_line
@@ -38,10 +38,7 @@ class OpenVinoSession(Session):
         import openvino
 
         for port in self._compiled.inputs:
-            name = next((name for name in inputs if name in port.get_names()), None)
-            if name is None:
-                raise RuntimeFailed(f"OpenVINO has an input {sorted(port.get_names())} that the file has not")
-            self._request.set_tensor(port, openvino.Tensor(inputs[name].copy()))
+            self._request.set_tensor(port, openvino.Tensor(inputs[_name(port, inputs)].copy()))
 
     def start(self) -> None:
         self._request.infer(share_outputs=True)  # by default the binding copies the outputs, which is fetch's job
@@ -98,8 +95,15 @@ def _import_openvino() -> Any:
 def _shapes(model: Any, cell: Cell) -> dict[Any, list[int]]:
     """Each of the model's inputs with its shape in `cell`."""
     shapes = dict(cell.shapes)
-    names = {port: next(name for name in port.get_names() if name in shapes) for port in model.inputs}
-    return {port: list(shapes[name]) for port, name in names.items()}
+    return {port: list(shapes[_name(port, shapes)]) for port in model.inputs}
+
+
+def _name(port: Any, known: Collection[str]) -> str:
+    """Which of the file's inputs `port` is; a port may have several names."""
+    found: str | None = next((name for name in port.get_names() if name in known), None)
+    if found is None:
+        raise RuntimeFailed(f"OpenVINO made an input {sorted(port.get_names())} that the file does not have")
+    return found
 
 
 def _info(compiled: Any) -> SessionInfo:

@@ -24,11 +24,12 @@ STEAL_NOTE_TICKS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What a column's figure is computed from: a cell's record, and its baseline's."""
+    """What a column's figure is computed from: a cell's record, its baseline's, and how many rounds were planned."""
 
     record: CellRecord
     base: CellRecord | None
     host: str
+    rounds: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,6 +104,8 @@ def _speedup(row: Row) -> Value:
 def _notes(row: Row) -> Value:
     """What a reader should know before trusting the row."""
     record, notes = row.record, []
+    if row.rounds and len(record.blocks) < row.rounds:
+        notes.append(f"measured in {len(record.blocks)} of {row.rounds} rounds")
     if record.warm and not record.warm["stationary"]:
         notes.append("latency was still changing when the warm-up ended")
     for which in NOTED_PERCENTILES:

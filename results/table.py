@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import BadInput
-from ..spec import Cell, nearest
+from ..spec import PRECISIONS, Cell, nearest
 from .columns import COLUMNS, FIGURES, Column, Row, Value
 from .record import SCHEMA, CellRecord, Run
 
@@ -49,9 +49,11 @@ def build(runs: Sequence[Run], baseline: str | None = None) -> Table:
     if baseline and baseline not in known:
         raise BadInput(f"no row is of the baseline {baseline!r}", nearest(baseline, known))
     instruments = {name for run in runs for name in run.head.get("instruments", [])}
-    facts = [Row(record=record, base=_base(run, record, baseline), host=_host(run)) for run, record in records]
+    facts = [
+        Row(record=record, base=_base(run, record, baseline), host=_host(run), rounds=_rounds(run)) for run, record in records
+    ]
     rows = [{column.name: column.of(row) for column in COLUMNS} for row in facts]
-    rows.sort(key=lambda row: (str(row["host"]), str(row["model"]), str(row["precision"]), int(row["batch"] or 0)))
+    rows.sort(key=_order)
     return Table(
         names=tuple(column.name for column in COLUMNS),
         rows=tuple(rows),
@@ -63,8 +65,18 @@ def build(runs: Sequence[Run], baseline: str | None = None) -> Table:
     )
 
 
+def _order(row: Cells) -> tuple[str, str, int, int]:
+    return str(row["host"]), str(row["model"]), list(PRECISIONS).index(str(row["precision"])), int(row["batch"] or 0)
+
+
 def _host(run: Run) -> str:
     return str(run.host.get("cpu", "unknown"))
+
+
+def _rounds(run: Run) -> int | None:
+    """How many rounds the run was to have."""
+    planned = run.head.get("sweep", {}).get("budget", {}).get("rounds")
+    return None if planned is None else int(planned)
 
 
 def _base(run: Run, record: CellRecord, baseline: str | None) -> CellRecord | None:

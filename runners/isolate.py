@@ -43,6 +43,7 @@ class Worker:
                     stdout=sink,
                     stderr=sink,
                     pass_fds=(request_read, answer_write),
+                    start_new_session=True,  # Ctrl-C in a terminal is for the parent alone
                 )
         finally:
             os.close(request_read)

@@ -44,6 +44,7 @@ class Terminal:
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            auto_refresh=False,  # a thread that redraws would compute while others are measured
             disable=not console.is_terminal,
         )
         self._task = self._bar.add_task("", what="", total=None)
@@ -52,7 +53,7 @@ class Terminal:
         self._console.print(Text(plain(text)), soft_wrap=True)
 
     def step(self, what: str, done: float, total: float) -> None:
-        self._bar.update(self._task, what=plain(what), completed=done, total=total)
+        self._bar.update(self._task, what=plain(what), completed=done, total=total, refresh=True)
 
     @contextmanager
     def live(self) -> Iterator[Terminal]:

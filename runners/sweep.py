@@ -54,6 +54,7 @@ def infer(sweep: Sweep, around: Surroundings) -> None:
     _check_out(around)
     with Journal(around.out) as journal:
         shop = prepare.Shop(logs=journal.logs, clock=around.clock, progress=around.progress, timeout_s=sweep.timeout_s)
+        around.progress.step("asking the backends what can run here", 0, 1)
         found = survey(names, journal.logs, around.clock)
         _tell_absent(found, sweep, around.progress)
         rows = plan(sweep, prepare.artifacts(sweep, shop), found, given, host.usable_threads())

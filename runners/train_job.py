@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MOMENTUM = 0.9
 EVALUATION_BATCH = 256
+EVENTS_AN_EPOCH = 20  # telling takes time that is measured
 AMP = {"bf16": "bfloat16", "fp16": "float16"}
 PRECISIONS_OF = {"cpu": ("fp32", "bf16", "fp16"), "cuda": ("fp32", "tf32", "bf16", "fp16")}
 
@@ -84,7 +85,7 @@ class Trainer:
 
 
 def train(state: State, tell: Tell, *, model: str, dataset: str, how: dict[str, Any], checkpoint: str) -> Reply:
-    """Train `model` on `dataset` and write its checkpoint. Tells of every step and epoch.
+    """Train `model` on `dataset` and write its checkpoint. Tells how far it is.
 
     `how`: device, precision, epochs, batch_size, lr, seed, threads. Answers with the epochs (seconds, images a
     second, loss, accuracy), the peak memory and the record of the split.
@@ -114,7 +115,8 @@ def _epoch(state: State, tell: Tell, trainer: Trainer, parts: dict[str, Any], nu
     trainer.finish()
     begin = clock.now_ns()
     for step in trainer.steps(*parts["train"]):
-        tell({"epoch": number, "epochs": of, "step": step, "steps": steps})
+        if step % max(1, steps // EVENTS_AN_EPOCH) == 0:
+            tell({"epoch": number, "epochs": of, "step": step, "steps": steps})
     trainer.finish()
     seconds = clock.since_s(begin)
     begin = clock.now_ns()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
@@ -59,7 +60,12 @@ def _row(result: Mapping[str, Any]) -> dict[str, Value]:
         "epoch_s": median(epoch["seconds"] for epoch in epochs[1:]) if epochs[1:] else None,
         "train_per_s": median(epoch["train_per_s"] for epoch in steady) if epochs else None,
         "test_per_s": median(epoch["test_per_s"] for epoch in steady) if epochs else None,
-        "loss": epochs[-1]["loss"] if epochs else None,
+        "loss": _finite(epochs[-1]["loss"]) if epochs else None,
         "accuracy": epochs[-1]["accuracy"] if epochs else None,
         "peak_memory_mb": result.get("peak_memory_mb"),
     }
+
+
+def _finite(value: float) -> float | None:
+    """None for a loss that diverged: JSON has no name for it."""
+    return value if math.isfinite(value) else None

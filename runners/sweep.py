@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import __version__
 from ..errors import BadInput, BenchError, Interrupted, StorageFailed, WorkerDied, WorkerTimeout, one_line
@@ -57,7 +58,9 @@ def infer(sweep: Sweep, around: Surroundings) -> None:
         around.progress.step("asking the backends what can run here", 0, 1)
         found = survey(names, journal.logs, around.clock)
         _tell_absent(found, sweep, around.progress)
-        rows = plan(sweep, prepare.artifacts(sweep, shop), found, given, host.usable_threads())
+        artifacts = prepare.artifacts(sweep, shop)
+        _check_types(sweep, artifacts)
+        rows = plan(sweep, artifacts, found, given, host.usable_threads())
         journal.write_head(_head(sweep, rows, found, around))
         with interruptible() as stop:
             _measure(sweep, rows, journal, shop, stop)
@@ -66,17 +69,32 @@ def infer(sweep: Sweep, around: Surroundings) -> None:
 def _given(sweep: Sweep) -> dict[str, Shape]:
     """Shapes that the user fixed: by `--shape` (which for a module only describes it), and by arrays."""
     by_shape = {} if sweep.model and kind_of(sweep.model) == "factory" else {s.name: s.shape for s in sweep.signature}
-    return {name: tuple(int(d or 0) for d in shape) for name, shape in by_shape.items()} | {
-        name: _array_shape(Path(path)) for name, path in sweep.inputs
-    }
+    fixed = {name: tuple(int(dim or 0) for dim in shape) for name, shape in by_shape.items()}
+    return fixed | {name: tuple(array.shape) for name, array in _arrays(sweep).items()}
 
 
-def _array_shape(path: Path) -> Shape:
+def _arrays(sweep: Sweep) -> dict[str, NDArray[Any]]:
+    """The user's arrays by input name, mapped and not read."""
+    return {name: _array(Path(path)) for name, path in sweep.inputs}
+
+
+def _array(path: Path) -> NDArray[Any]:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-        return tuple(int(size) for size in array.shape)
-    except (OSError, ValueError, EOFError, AttributeError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise BadInput(f"cannot read {path} as an array ({one_line(error)})", "give an .npy file of numbers") from error
+    if not isinstance(array, np.ndarray):
+        raise BadInput(f"{path} holds several arrays", "give an .npy file")
+    return array
+
+
+def _check_types(sweep: Sweep, artifacts: Sequence[Artifact]) -> None:
+    """`BadInput` if an array of the user's is of another type than its input."""
+    arrays = _arrays(sweep)
+    for spec in (spec for artifact in artifacts for spec in artifact.inputs if spec.name in arrays):
+        if arrays[spec.name].dtype.name != spec.dtype:
+            found = f"input {spec.name!r} is {spec.dtype} in the file and the given array is {arrays[spec.name].dtype}"
+            raise BadInput(found, "convert the array")
 
 
 def _check_out(around: Surroundings) -> None:
@@ -172,6 +190,10 @@ class Floor:
             for number in range(self._sweep.budget.rounds):
                 for visit in self._order(number):
                     self._attempt(visit, partial(self._block, number=number))
+        except BaseException:
+            for worker in self._workers.values():
+                worker.kill()
+            raise
         finally:
             for worker in self._workers.values():
                 worker.close()

@@ -102,6 +102,11 @@ def test_shapes_and_inputs_that_do_not_fit(shell, tiny):
     assert "x.npy" in refuse(shell, "infer", "--model", tiny, "--input", "x=x.npy", "--backend", "null")
 
 
+def test_an_array_of_another_type(shell, tiny):
+    np.save(shell.folder / "x.npy", np.ones((2, 4)))
+    assert "is float32 in the file" in refuse(shell, "infer", "--model", tiny, "--input", "x=x.npy", "--backend", "null")
+
+
 def test_unknown_options_are_named_with_the_nearest(shell, tiny):
     last = refuse(shell, "infer", "--model", tiny, "--backend", "null", "--option", "wrok=1")
     assert "'wrok'" in last

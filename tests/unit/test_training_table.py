@@ -98,3 +98,8 @@ def test_as_json_it_has_the_columns_in_order():
         *("device", "precision", "status", "first_epoch_s", "epoch_s", "train_per_s", "test_per_s"),
         *("loss", "accuracy", "peak_memory_mb", "speedup", "reason"),
     }
+
+
+def test_a_loss_that_diverged_is_none():
+    (row,) = build([ran("cpu", epoch(2.0, loss=float("nan")))], HEAD).rows
+    assert row["loss"] is None

@@ -12,6 +12,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -73,13 +74,14 @@ def answer(state: State, request: dict[str, Any], tell: Tell) -> tuple[str, Repl
     except MemoryError:
         return "error", to_wire(RuntimeFailed("out of memory", "try a smaller batch"))
     except Exception as error:  # what a runtime raises while it runs: a row's reason
-        traceback.print_exc(file=sys.stderr)
+        with suppress(OSError):  # the log may be on a disk that is full
+            traceback.print_exc(file=sys.stderr)
         return "error", to_wire(_named(error))
 
 
 def _named(error: Exception) -> BenchError:
     if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-        return StorageFailed(f"{error.strerror}: {error.filename or 'a file'}", "free some space, then --resume")
+        return StorageFailed(f"cannot write {error.filename or 'samples'} ({error.strerror})", "free some space, then --resume")
     return RuntimeFailed(f"{type(error).__name__}: {one_line(error)}")
 
 

@@ -158,8 +158,8 @@ def export(
     kind_of(model)
     wanted = prepare.Wanted(model=model, dataset=dataset, folder=out, inputs=signature)
     with _logs(debug) as logs, terminal().live() as progress:
-        shop = prepare.Shop(logs=logs, clock=Clock(), progress=progress, timeout_s=timeout_s)
-        exported, cached = prepare.export(wanted, shop)
+        context = prepare.Context(logs=logs, clock=Clock(), progress=progress, timeout_s=timeout_s)
+        exported, cached = prepare.export(wanted, context)
     artifact, parity = exported.artifact, exported.made.get("parity")
     how = "already exported, taken from the cache" if cached else "exported and checked"
     near = f"; SQNR {parity['sqnr_db']:.0f} dB against the module on {parity['runtime']}, {parity['data']}" if parity else ""

@@ -63,9 +63,7 @@ def plan(
     Backends that the user did not name are left out where they cannot run. `BadInput` for shapes or options that fit
     nothing.
     """
-    usable = [item for item in found if _is_wanted(item, sweep)]
-    if sweep.device and not sweep.backends:
-        usable = [item for item in usable if item.device_kind == sweep.device.partition(":")[0]]
+    usable = _usable(sweep, found)
     if not usable:
         what = f"no backend for {sweep.device}" if sweep.device else "no runtime"
         raise BadInput(f"{what} is installed here", "run bench backends to see what there is and how to get it")
@@ -78,9 +76,17 @@ def plan(
     ]
 
 
-def _is_wanted(item: Found, sweep: Sweep) -> bool:
-    """Named; or a target that can run here, or that `all` asks about."""
-    return item.name in sweep.backends or (not item.instrument and (item.available or bool(sweep.backends)))
+def _usable(sweep: Sweep, found: Sequence[Found]) -> list[Found]:
+    """The backends that rows are for: what the user named; else the targets that can run here, on the device named.
+
+    Where nothing can run on that device, the targets that could are named with why not.
+    """
+    if sweep.backends:
+        return [item for item in found if item.name in sweep.backends or not item.instrument]
+    kind = sweep.device.partition(":")[0] if sweep.device else None
+    targets = [item for item in found if not item.instrument and kind in (None, item.device_kind)]
+    available = [item for item in targets if item.available]
+    return available if available or not kind else targets
 
 
 def _files(sweep: Sweep, artifacts: Sequence[Artifact]) -> list[tuple[Artifact, str]]:

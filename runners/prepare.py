@@ -24,7 +24,7 @@ BATCH = "batch"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shop:
+class Context:
     """Where preparation works: a folder for logs, a clock, somebody to tell, and the limit for each answer."""
 
     logs: Path
@@ -48,10 +48,10 @@ class Wanted:
     inputs: tuple[TensorSpec, ...] = ()
 
 
-def export(wanted: Wanted, shop: Shop) -> tuple[Exported, bool]:
+def export(wanted: Wanted, context: Context) -> tuple[Exported, bool]:
     """The artifact of `wanted` in its folder, and whether it came from the cache. Trains first where it must."""
     manifest.check_writable(wanted.folder)
-    answer = shop.ask("export", model=_name(wanted.model), **_request(wanted, shop))
+    answer = context.ask("export", model=_name(wanted.model), **_request(wanted, context))
     made = {**answer["made"], "dataset": answer["artifact"]["dataset"]}
     found = Exported(artifact=from_wire(Artifact, answer["artifact"]), made=made)
     cached = Path(answer["folder"])
@@ -63,14 +63,14 @@ def _name(model: str) -> str:
     return Path(model).stem if kind_of(model) == "file" else model
 
 
-def _request(wanted: Wanted, shop: Shop) -> dict[str, Any]:
+def _request(wanted: Wanted, context: Context) -> dict[str, Any]:
     kind = kind_of(wanted.model)
     if kind == "file":
         return {"source": None, "inputs": [], "more": {"file": str(Path(wanted.model).absolute())}}
     if kind == "factory":
         return _factory_request(wanted)
     named = MODELS[wanted.model]
-    path = _checkpoint(wanted, shop)
+    path = _checkpoint(wanted, context)
     more = {"outputs": list(named.outputs), "dataset": checkpoints.record(path)["dataset"]}
     source = Source(factory=named.factory, weights=str(path))
     return {"source": to_wire(source), "inputs": [to_wire(spec) for spec in named.inputs], "more": more}
@@ -86,40 +86,40 @@ def _factory_request(wanted: Wanted) -> dict[str, Any]:
     return {"source": source, "inputs": [to_wire(spec) for spec in inputs], "more": {"outputs": [], "dataset": None}}
 
 
-def _checkpoint(wanted: Wanted, shop: Shop) -> Path:
+def _checkpoint(wanted: Wanted, context: Context) -> Path:
     """The weights of a named model; trained now, and said so, where there are none."""
     found = checkpoints.find(wanted.model, wanted.dataset)
     if found:
         return found
     dataset = wanted.dataset or MODELS[wanted.model].dataset
-    shop.progress.note(f"{wanted.model} has no checkpoint for {dataset} yet, so it is trained first")
+    context.progress.note(f"{wanted.model} has no checkpoint for {dataset} yet, so it is trained first")
     training = train.Training(model=wanted.model, dataset=dataset, threads=host.usable_threads())
-    result = train.train(training, shop.logs, shop.clock, shop.progress)[0]
+    result = train.train(training, context.logs, context.clock, context.progress)[0]
     if result["status"] != "ok":
         raise Unsupported(f"{wanted.model} cannot be trained: {result['reason']}")
     return checkpoints.path_of(wanted.model, dataset)
 
 
-def artifacts(sweep: Sweep, shop: Shop) -> list[Artifact]:
+def artifacts(sweep: Sweep, context: Context) -> list[Artifact]:
     """What `sweep` measures. Exports what is missing, and says so."""
     folder = Path(sweep.artifacts)
     if sweep.model and kind_of(sweep.model) == "file":
-        answer = shop.ask("describe", path=str(Path(sweep.model).absolute()), model=_name(sweep.model))
+        answer = context.ask("describe", path=str(Path(sweep.model).absolute()), model=_name(sweep.model))
         return [from_wire(Artifact, answer)]
     held = [item.artifact for item in manifest.read(folder)]
     if sweep.model and kind_of(sweep.model) == "factory":
         held = []  # its code may have changed: the cache knows
     chosen = [item for item in held if sweep.model in (None, item.model)]
     for item in chosen:
-        _check_unchanged(item, shop)
+        _check_unchanged(item, context)
     if chosen and not (sweep.dataset and any(item.dataset != checkpoints.absolute(sweep.dataset) for item in chosen)):
         return chosen
     wanted = Wanted(model=sweep.model or DEFAULT_MODEL, dataset=sweep.dataset, folder=folder, inputs=sweep.signature)
-    shop.progress.note(f"exporting {wanted.model} to {folder}")
-    return [export(wanted, shop)[0].artifact]
+    context.progress.note(f"exporting {wanted.model} to {folder}")
+    return [export(wanted, context)[0].artifact]
 
 
-def _check_unchanged(artifact: Artifact, shop: Shop) -> None:
-    found = from_wire(Artifact, shop.ask("describe", path=artifact.path, model=artifact.model))
+def _check_unchanged(artifact: Artifact, context: Context) -> None:
+    found = from_wire(Artifact, context.ask("describe", path=artifact.path, model=artifact.model))
     if found.sha256 != artifact.sha256:
         raise BadInput(f"{artifact.path} is not what was exported", "run bench export again, or measure it with --model")

@@ -54,16 +54,16 @@ def infer(sweep: Sweep, around: Surroundings) -> None:
     given = _given(sweep)
     _check_out(around)
     with Journal(around.out) as journal:
-        shop = prepare.Shop(logs=journal.logs, clock=around.clock, progress=around.progress, timeout_s=sweep.timeout_s)
+        context = prepare.Context(logs=journal.logs, clock=around.clock, progress=around.progress, timeout_s=sweep.timeout_s)
         around.progress.step("asking the backends what can run here", 0, 1)
         found = survey(names, journal.logs, around.clock)
         _tell_absent(found, sweep, around.progress)
-        artifacts = prepare.artifacts(sweep, shop)
+        artifacts = prepare.artifacts(sweep, context)
         _check_types(sweep, artifacts)
         rows = plan(sweep, artifacts, found, given, host.usable_threads())
         journal.write_head(_head(sweep, rows, found, around))
         with interruptible() as stop:
-            _measure(sweep, rows, journal, shop, stop)
+            _measure(sweep, rows, journal, context, stop)
 
 
 def _given(sweep: Sweep) -> dict[str, Shape]:
@@ -153,7 +153,7 @@ class Visit:
         return (cell.backend, cell.environment, cell.device, cell.sha256, cell.precision, cell.settings)
 
 
-def _measure(sweep: Sweep, rows: Sequence[Planned], journal: Journal, shop: prepare.Shop, stop: Stop) -> None:
+def _measure(sweep: Sweep, rows: Sequence[Planned], journal: Journal, context: prepare.Context, stop: Stop) -> None:
     """Every row's blocks that the journal does not hold yet, file by file."""
     held = {item.cell.key: item for item in record.read(journal.folder).cells}
     for row in rows:
@@ -163,7 +163,7 @@ def _measure(sweep: Sweep, rows: Sequence[Planned], journal: Journal, shop: prep
     rounds = set(range(sweep.budget.rounds))
     left = [visit for visit in visits if not rounds <= visit.done]
     for file in dict.fromkeys(visit.planned.cell.sha256 for visit in left):
-        Floor(sweep, [visit for visit in left if visit.planned.cell.sha256 == file], journal, shop, stop).run()
+        CellGroup(sweep, [visit for visit in left if visit.planned.cell.sha256 == file], journal, context, stop).run()
 
 
 def _visit(row: Planned, held: record.CellRecord) -> Visit:
@@ -172,11 +172,11 @@ def _visit(row: Planned, held: record.CellRecord) -> Visit:
     return Visit(planned=row, done=set() if held.ended else set(held.blocks), verified=held.parity is not None, lanes=lanes)
 
 
-class Floor:
+class CellGroup:
     """The cells of one file, open at the same time, and the workers that hold them."""
 
-    def __init__(self, sweep: Sweep, visits: list[Visit], journal: Journal, shop: prepare.Shop, stop: Stop) -> None:
-        self._sweep, self._visits, self._journal, self._shop, self._stop = sweep, visits, journal, shop, stop
+    def __init__(self, sweep: Sweep, visits: list[Visit], journal: Journal, context: prepare.Context, stop: Stop) -> None:
+        self._sweep, self._visits, self._journal, self._context, self._stop = sweep, visits, journal, context, stop
         self._workers: dict[tuple[Any, ...], Worker] = {}
         self._steps = 0
 
@@ -217,11 +217,11 @@ class Floor:
     def _draw(self) -> None:
         """Inputs for every set of shapes, and what the FP32 reference answers to them; once, for all backends."""
         artifact = self._visits[0].planned.artifact
-        self._shop.progress.step("drawing inputs", 0, self._total())
+        self._context.progress.step("drawing inputs", 0, self._total())
         folder = self._journal.scratch / artifact.sha256[:16]
         jobs = {visit.planned.cell.shapes: visit.planned.cell.batch for visit in self._visits}
         places = {shapes: folder / digest(shapes)[:16] for shapes in jobs}
-        with Worker(self._shop.logs / "prepare.log", self._shop.clock) as worker:
+        with Worker(self._context.logs / "prepare.log", self._context.clock) as worker:
             for shapes, place in places.items():
                 worker.ask("draw", self._sweep.timeout_s, **self._drawing(artifact, shapes, place))
             asked = [
@@ -245,7 +245,7 @@ class Floor:
         except StorageFailed:
             raise
         except BenchError as error:
-            self._shop.progress.note(f"no parity for {artifact.model}: its FP32 reference cannot be computed ({error})")
+            self._context.progress.note(f"no parity for {artifact.model}: its FP32 reference cannot be computed ({error})")
             return False
         return True
 
@@ -256,7 +256,7 @@ class Floor:
         self._steps += 1
         if visit.out:
             return
-        self._shop.progress.step(visit.planned.cell.id, self._steps, self._total())
+        self._context.progress.step(visit.planned.cell.id, self._steps, self._total())
         try:
             step(visit)
         except StorageFailed:
@@ -286,7 +286,7 @@ class Floor:
         if worker is None:
             cell = visit.planned.cell
             log = self._journal.logs / f"{cell.backend}-{cell.precision}.log"
-            worker = self._workers[visit.crew] = Worker(log, self._shop.clock)
+            worker = self._workers[visit.crew] = Worker(log, self._context.clock)
         return worker.ask(job, self._sweep.timeout_s, **request)
 
     def _open(self, visit: Visit) -> None:

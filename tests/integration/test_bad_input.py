@@ -151,7 +151,8 @@ def test_a_dataset_folder_without_its_files(shell):
 def test_cuda_that_is_not_here_says_why(shell, tiny):
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         pytest.skip("this machine may have a GPU")
-    done = shell.bench("infer", "--model", tiny, "--backend", "ort-cuda", *MINI)
-    assert done.returncode == 3
-    assert "unavailable: onnxruntime" in done.stdout
-    assert "pip install" in done.stdout
+    for named in (("--backend", "ort-cuda"), ("--device", "cuda")):
+        done = shell.bench("infer", "--model", tiny, *named, *MINI)
+        assert done.returncode == 3
+        assert "unavailable: onnxruntime" in done.stdout
+        assert "pip install" in done.stdout

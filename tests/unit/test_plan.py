@@ -127,12 +127,17 @@ def test_a_named_backend_gets_the_device_that_was_asked_for_even_if_it_is_not_it
     [
         (Sweep(), (CUDA,), "no runtime is installed here; run bench backends"),
         (Sweep(), (), "no runtime is installed here"),
-        (Sweep(device="cuda:0"), (ORT, CUDA), "no backend for cuda:0 is installed here"),
+        (Sweep(device="cuda:0"), (ORT,), "no backend for cuda:0 is installed here"),
     ],
 )
 def test_a_machine_where_nothing_can_run_is_said(make_artifact, sweep, found, says):
     with pytest.raises(BadInput, match=says):
         planned(sweep, [make_artifact()], found)
+
+
+def test_a_device_that_is_not_here_is_rows_that_say_why(make_artifact):
+    (row,) = planned(Sweep(device="cuda:0", batches=(1,)), [make_artifact()], (ORT, CUDA))
+    assert (row.cell.backend, row.refused) == ("ort-cuda", ("unavailable", "no CUDA here; pip install it"))
 
 
 @pytest.fixture

@@ -193,11 +193,8 @@ def _check_exportable(precisions: Sequence[str]) -> None:
     debug_option,
 )
 @click.pass_context
-def infer(
-    ctx: click.Context, /, baseline: str | None, out: Path | None, resume: bool, format: str, debug: bool, **asked: Any
-) -> None:
+def infer(ctx: click.Context, /, out: Path | None, resume: bool, format: str, debug: bool, **asked: Any) -> None:
     """Measure latency, throughput and parity of what artifacts/ holds (or of --model) on every runtime here."""
-    from . import backends as registry
     from .errors import Interrupted
     from .results import outcome, record
     from .runners import sweep as runner
@@ -206,8 +203,7 @@ def infer(
 
     folder = out or _latest_run(resume)
     sweep = runner.saved_sweep(folder) if resume and not _selects(ctx, folder) else _sweep(asked)
-    if baseline:
-        registry.check_name(baseline)
+    baseline = asked["baseline"] or sweep.baseline
     interrupted = False
     with terminal().live() as progress:
         try:

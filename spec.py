@@ -171,8 +171,9 @@ BUDGETS: Mapping[str, Budget] = {
 class Sweep:
     """What the user asked to measure. None and empty mean: whatever there is.
 
-    `signature` is what `--shape` says: the shape, and for a module from elsewhere the type, of inputs by name.
-    `inputs` are paths of .npy files by input name. `timeout_s` bounds every single answer of a worker.
+    `signature` is what `--shape` says: the shape, and for a module from elsewhere the type, of inputs by name. `inputs`
+    are paths of .npy files by input name. `baseline` is the backend that speed-ups are against. `timeout_s` bounds every
+    single answer of a worker.
     """
 
     model: str | None = None
@@ -187,6 +188,7 @@ class Sweep:
     inputs: tuple[tuple[str, str], ...] = ()
     options: Options = ()
     budget: Budget = field(default=BUDGETS["normal"])
+    baseline: str | None = None
     seed: int = 0
     timeout_s: float = 300.0
 

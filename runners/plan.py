@@ -67,6 +67,9 @@ def plan(
     if not usable:
         what = f"no backend for {sweep.device}" if sweep.device else "no runtime"
         raise BadInput(f"{what} is installed here", "run bench backends to see what there is and how to get it")
+    if sweep.baseline and sweep.baseline not in {item.name for item in usable}:
+        hint = nearest(sweep.baseline, {item.name for item in usable})
+        raise BadInput(f"the baseline {sweep.baseline!r} is not among the backends of this run", hint)
     options = {item.name: _options(sweep.options, item, usable) for item in usable}
     return [
         planned

@@ -5,6 +5,7 @@ Every step that reads a model runs in a worker; this side only asks and tells.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -51,9 +52,8 @@ class Wanted:
 def export(wanted: Wanted, context: Context) -> tuple[Exported, bool]:
     """The artifact of `wanted` in its folder, and whether it came from the cache. Trains first where it must."""
     manifest.check_writable(wanted.folder)
-    answer = context.ask("export", model=_name(wanted.model), **_request(wanted, context))
-    made = {**answer["made"], "dataset": answer["artifact"]["dataset"]}
-    found = Exported(artifact=from_wire(Artifact, answer["artifact"]), made=made)
+    answer = _ENTRIES[kind_of(wanted.model)](wanted, context)
+    found = Exported(artifact=from_wire(Artifact, answer["artifact"]), made=answer["made"])
     cached = Path(answer["folder"])
     files = [file for file in sorted(cached.rglob("*")) if file.is_file() and file.name != "entry.json"]
     return manifest.add(wanted.folder, found, cached, files), bool(answer["cached"])
@@ -63,27 +63,36 @@ def _name(model: str) -> str:
     return Path(model).stem if kind_of(model) == "file" else model
 
 
-def _request(wanted: Wanted, context: Context) -> dict[str, Any]:
-    kind = kind_of(wanted.model)
-    if kind == "file":
-        return {"source": None, "inputs": [], "more": {"file": str(Path(wanted.model).absolute())}}
-    if kind == "factory":
-        return _factory_request(wanted)
-    named = MODELS[wanted.model]
-    path = _checkpoint(wanted, context)
-    more = {"outputs": list(named.outputs), "dataset": checkpoints.record(path)["dataset"]}
-    source = Source(factory=named.factory, weights=str(path))
-    return {"source": to_wire(source), "inputs": [to_wire(spec) for spec in named.inputs], "more": more}
+def _file_entry(wanted: Wanted, context: Context) -> dict[str, Any]:
+    return context.ask("adopt", model=_name(wanted.model), file=str(Path(wanted.model).absolute()))
 
 
-def _factory_request(wanted: Wanted) -> dict[str, Any]:
+def _factory_entry(wanted: Wanted, context: Context) -> dict[str, Any]:
     if not wanted.inputs:
-        raise BadInput(
-            f"{wanted.model} does not say what its inputs are", "give each one in order, as --shape NAME=1x3x224x224[:int64]"
-        )
+        hint = "give each one in order, as --shape NAME=1x3x224x224[:int64]"
+        raise BadInput(f"{wanted.model} does not say what its inputs are", hint)
     inputs = [replace(spec, shape=(BATCH, *spec.shape[1:]) if spec.shape else ()) for spec in wanted.inputs]
     source = to_wire(Source(factory=wanted.model))
-    return {"source": source, "inputs": [to_wire(spec) for spec in inputs], "more": {"outputs": [], "dataset": None}}
+    return context.ask("export", recipe={"model": wanted.model, "source": source, "inputs": [to_wire(spec) for spec in inputs]})
+
+
+def _named_entry(wanted: Wanted, context: Context) -> dict[str, Any]:
+    named, path = MODELS[wanted.model], _checkpoint(wanted, context)
+    recipe = {
+        "model": named.name,
+        "source": to_wire(Source(factory=named.factory, weights=str(path))),
+        "inputs": [to_wire(spec) for spec in named.inputs],
+        "outputs": named.outputs,
+        "dataset": checkpoints.record(path)["dataset"],
+    }
+    return context.ask("export", recipe=recipe)
+
+
+_ENTRIES: Mapping[str, Callable[[Wanted, Context], dict[str, Any]]] = {
+    "file": _file_entry,
+    "factory": _factory_entry,
+    "named": _named_entry,
+}
 
 
 def _checkpoint(wanted: Wanted, context: Context) -> Path:

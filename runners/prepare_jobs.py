@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -38,24 +38,33 @@ def describe(state: State, tell: Tell, *, path: str, model: str) -> Reply:
     return to_wire(onnx_file.describe(Path(path), model=model))
 
 
-def export(
-    state: State, tell: Tell, *, model: str, source: dict[str, Any] | None, inputs: list[dict[str, Any]], more: dict[str, Any]
-) -> Reply:
-    """A cache entry for `model`: of a PyTorch `source` with `inputs`, or of the file at `more["file"]`.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """How a module becomes an artifact: the model's name, its factory, its inputs, its outputs' names, its dataset."""
 
-    `more` also has `outputs` (names) and `dataset` (or None). Answers with the folder, and whether it was there.
-    """
-    if source is None:
-        return _entry(_file_key(Path(more["file"])), lambda scratch: _adopt(scratch, Path(more["file"]), model))
-    origin, specs = from_wire(Source, source), [from_wire(TensorSpec, spec) for spec in inputs]
-    outputs, dataset = more["outputs"], more["dataset"]
-    module = None if origin.weights else torch_onnx.load_module(origin)
-    key = torch_onnx.content_key(module, specs, outputs) if module else _checkpoint_key(origin, specs, outputs)
+    model: str
+    source: Source
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[str, ...] = ()
+    dataset: str | None = None
+
+
+def adopt(state: State, tell: Tell, *, model: str, file: str) -> Reply:
+    """A cache entry for the ONNX file `file`. Answers with the folder, and whether it was there."""
+    path = Path(file)
+    return _entry(digest([onnx_file.file_hash(path), path.name]), lambda scratch: _adopt(scratch, path, model))
+
+
+def export(state: State, tell: Tell, *, recipe: dict[str, Any]) -> Reply:
+    """A cache entry for a module. Answers with the folder, and whether it was there."""
+    wanted = from_wire(Recipe, recipe)
+    module = None if wanted.source.weights else torch_onnx.load_module(wanted.source)
+    key = torch_onnx.content_key(module, wanted.inputs, wanted.outputs) if module else _checkpoint_key(wanted)
 
     def make(scratch: Path) -> None:
-        _export(scratch, model, origin, specs, outputs, dataset)
+        _export(scratch, module or torch_onnx.load_module(wanted.source), wanted)
 
-    return _entry(digest([key, model, dataset]), make)
+    return _entry(digest([key, wanted.model, wanted.dataset]), make)
 
 
 def _entry(key: str, make: Any) -> Reply:
@@ -73,33 +82,27 @@ def _entry(key: str, make: Any) -> Reply:
     raise BadInput(f"the cache entry {key} cannot be written whole", "check the disk, or run bench cache --clear")
 
 
-def _file_key(path: Path) -> str:
-    return digest([onnx_file.file_hash(path), path.name, onnx_file.__name__])
-
-
-def _checkpoint_key(source: Source, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> str:
+def _checkpoint_key(recipe: Recipe) -> str:
     """A key from files alone, so that a second export of a trained model imports no framework."""
-    module = source.factory.partition(":")[0]
-    found = find_spec(module)
-    if found is None or not found.origin or not source.weights:
-        raise BadInput(f"cannot find the module {module!r}", "run where it can be imported")
-    contents = [onnx_file.digest_files([Path(file)]) for file in (source.weights, found.origin, torch_onnx.__file__)]
-    tensors = [to_wire(spec) for spec in inputs]
-    return digest([contents, source.factory, tensors, list(outputs), torch_onnx.OPSET, torch_onnx.versions()])
+    name = recipe.source.factory.partition(":")[0]
+    found = find_spec(name)
+    if found is None or not found.origin or not recipe.source.weights:
+        raise BadInput(f"cannot find the module {name!r}", "run where it can be imported")
+    contents = [onnx_file.digest_files([Path(file)]) for file in (recipe.source.weights, found.origin, torch_onnx.__file__)]
+    wire = {**to_wire(recipe), "source": recipe.source.factory}
+    return digest([contents, wire, torch_onnx.OPSET, torch_onnx.versions()])
 
 
-def _export(
-    folder: Path, model: str, origin: Source, inputs: Sequence[TensorSpec], outputs: Sequence[str], dataset: str | None
-) -> None:
-    module = torch_onnx.load_module(origin)
-    stem = re.sub(r"\W+", "-", model).strip("-")
+def _export(folder: Path, module: Any, recipe: Recipe) -> None:
+    stem = re.sub(r"\W+", "-", recipe.model).strip("-")
     path = folder / f"{stem}.fp32.onnx"
-    torch_onnx.export(module, path, inputs, outputs)
+    torch_onnx.export(module, path, recipe.inputs, recipe.outputs)
     torch_onnx.save_weights(module, folder / f"{stem}.safetensors")
-    found = onnx_file.describe(path, model=model, full_check=True)
-    made = {"exporter": "torch.onnx (dynamo)", "versions": torch_onnx.versions(), "parity": _parity(module, found, dataset)}
-    source = Source(factory=origin.factory, weights=f"{stem}.safetensors")
-    _write_entry(folder, found, made, source, dataset)
+    found = onnx_file.describe(path, model=recipe.model, full_check=True)
+    parity = _parity(module, found, recipe.dataset)
+    made = {"exporter": "torch.onnx (dynamo)", "versions": torch_onnx.versions(), "parity": parity}
+    source = Source(factory=recipe.source.factory, weights=f"{stem}.safetensors")
+    _write_entry(folder, found, made, source, recipe.dataset)
 
 
 def _adopt(folder: Path, file: Path, model: str) -> None:

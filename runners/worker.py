@@ -37,6 +37,7 @@ JOBS: Mapping[str, str] = {
     "close": "slots:close",
     "describe": "prepare_jobs:describe",
     "export": "prepare_jobs:export",
+    "adopt": "prepare_jobs:adopt",
     "draw": "prepare_jobs:draw",
     "reference": "prepare_jobs:reference",
     "train": "train_job:train",

@@ -71,6 +71,7 @@ def test_external_data_outside_the_folder(shell):
         (["infer", "--backend", "ort-cpo"], ["'ort-cpo' is not a backend", "'ort-cpu'"]),
         (["infer", "--precision", "fp31"], ["'fp31' is not a precision", "'fp32'"]),
         (["infer", "--device", "gpu"], ["'gpu' is not a device"]),
+        (["infer", "--model", "collections:OrderedDict", "--shape", "x=1x2"], ["not an nn.Module"]),
         (["infer", "--batch", "0"], ["0 is less than 1"]),
         (["infer", "--batch", "1,x"], ["whole numbers"]),
         (["infer", "--threads", "0"], ["0 is not in the range"]),
@@ -100,6 +101,10 @@ def test_shapes_and_inputs_that_do_not_fit(shell, tiny):
     assert "1x5 was given" in refuse(shell, "infer", "--model", tiny, "--shape", "x=1x5", "--backend", "null")
     np.save(shell.folder / "x.npy", np.array([{}], object), allow_pickle=True)
     assert "x.npy" in refuse(shell, "infer", "--model", tiny, "--input", "x=x.npy", "--backend", "null")
+
+
+def test_a_baseline_that_is_not_measured(shell, tiny):
+    assert "'ort-cpu' is not among" in refuse(shell, "infer", "--model", tiny, "--backend", "null", "--baseline", "ort-cpu")
 
 
 def test_an_array_of_another_type(shell, tiny):

@@ -70,7 +70,7 @@ def main() -> None:
 @main.command()
 @debug_option
 def backends(debug: bool) -> None:
-    """What can run here, its version and devices; for the rest why not, and how to get it."""
+    """What can run here; for the rest why not, and how to get it."""
     from . import backends as registry
     from .runners.clock import Clock
     from .runners.survey import survey
@@ -104,7 +104,7 @@ def backends(debug: bool) -> None:
     debug_option,
 )
 def train(model: str, dataset: str | None, format: str, debug: bool, timeout_s: float, threads: int | None, **how: Any) -> None:
-    """Train a named model, and say what an epoch costs on each device."""
+    """Train a named model; CPU against GPU in one table."""
     from .models import MODELS, kind_of
     from .results import training as tables
     from .runners import train as runner
@@ -148,7 +148,10 @@ def export(
     timeout_s: float,
     debug: bool,
 ) -> None:
-    """Write a checked ONNX file and a manifest. A named model is trained first where it has no checkpoint yet."""
+    """Write a checked ONNX file and a manifest.
+
+    A named model is trained first where it has no checkpoint yet.
+    """
     from .models import kind_of
     from .runners import prepare
     from .runners.clock import Clock
@@ -194,7 +197,10 @@ def _check_exportable(precisions: Sequence[str]) -> None:
 )
 @click.pass_context
 def infer(ctx: click.Context, /, out: Path | None, resume: bool, format: str, debug: bool, **asked: Any) -> None:
-    """Measure latency, throughput and parity of what artifacts/ holds (or of --model) on every runtime here."""
+    """Measure a model on every runtime here.
+
+    Latency, throughput, parity and accuracy of what artifacts/ holds, or of --model; trained and exported where it must be.
+    """
     from .errors import Interrupted
     from .results import outcome, record
     from .runners import sweep as runner
@@ -243,7 +249,7 @@ def _latest_run(resume: bool) -> Path:
 @click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True)
 @group(click.option("--baseline", help="Show speed-ups against this backend."), format_option, debug_option)
 def show(runs: tuple[Path, ...], baseline: str | None, format: str, debug: bool) -> None:
-    """Print runs again, in any format and against any baseline. Measures nothing."""
+    """Print runs again, in any format, measuring nothing."""
     from .results import record
 
     _print(_tabulate([record.read(run) for run in runs], baseline), format)
@@ -253,7 +259,7 @@ def show(runs: tuple[Path, ...], baseline: str | None, format: str, debug: bool)
 @click.option("--clear", is_flag=True, help="Remove everything: checkpoints too.")
 @debug_option
 def cache(clear: bool, debug: bool) -> None:
-    """What the user's cache folder holds: checkpoints and exports, which can be made again."""
+    """What the user's cache holds: checkpoints and exports."""
     from .exporters import cache as store
 
     if clear:

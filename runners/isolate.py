@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from .clock import Clock
 BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
 READ_SIZE = 1 << 16
 GRACE_S = 5.0
+LAST_BYTES, LAST_WORDS = 4096, 200
 
 Event = Callable[[dict[str, Any]], None]
 
@@ -96,12 +98,18 @@ class Worker:
     def _death(self, job: str) -> WorkerDied:
         code = self._process.wait()
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        hint = "out of memory, or killed from outside" if code == -signal.SIGKILL else f"its log is {self.log}"
+        words = self._last_words()
+        told = f"its last words were: {words}" if words else "it said nothing"
+        hint = "out of memory, or killed from outside" if code == -signal.SIGKILL else told
         return WorkerDied(f"the worker {how} while it was to {job}", hint)
 
-    @property
-    def alive(self) -> bool:
-        return self._process.poll() is None
+    def _last_words(self) -> str:
+        """The last line of the log that says something."""
+        with suppress(OSError), self.log.open("rb") as file:
+            file.seek(max(0, self.log.stat().st_size - LAST_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+            return next((line.strip() for line in reversed(lines) if line.strip()), "")[:LAST_WORDS]
+        return ""
 
     def kill(self) -> None:
         """End the process now."""

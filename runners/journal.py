@@ -45,9 +45,9 @@ class Journal:
             self._open = opening.pop_all()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         shutil.rmtree(self.scratch, ignore_errors=True)
-        if not (self.folder / RUN).exists() and not self._file.tell():
+        if kind and issubclass(kind, BadInput) and not (self.folder / RUN).exists():
             self._vanish()
         self._open.close()
 

@@ -83,8 +83,9 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
 
 
 def test_a_run_that_was_refused_before_it_began_leaves_no_folder(tmp_path):
-    with Journal(tmp_path / "run") as journal:
-        (journal.logs / "probe.log").touch()
+    journal = Journal(tmp_path / "run").__enter__()
+    (journal.logs / "probe.log").touch()
+    journal.__exit__(BadInput, None, None)
     assert not (tmp_path / "run").exists()
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from ..errors import StorageFailed
 
+ENTRY = "entry.json"  # what an export's entry says of itself; the files beside it are the export
+
 
 def root() -> Path:
     """`$ONNXBENCH_CACHE`, else `onnxbench` in the user's cache folder (XDG)."""

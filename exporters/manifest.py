@@ -9,6 +9,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def add(folder: Path, exported: Exported, entry: Path, files: list[Path]) -> Exp
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file in files:
-            replace_file(folder / file.relative_to(entry), lambda scratch, source=file: shutil.copyfile(source, scratch))  # type: ignore[misc]
+            replace_file(folder / file.relative_to(entry), partial(shutil.copyfile, file))
         kept = [replace(item, artifact=_relative(item.artifact, folder)) for item in others]
         data = {"schema": SCHEMA, "artifacts": [{"artifact": to_wire(i.artifact), "made": i.made} for i in (*kept, exported)]}
         replace_file(folder / NAME, lambda scratch: scratch.write_text(json.dumps(data, indent=1)))

@@ -46,22 +46,18 @@ def load_module(source: Source) -> nn.Module:
 
 def content_key(module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> str:
     """A key that changes with the weights, the code of every class in the module, its inputs, or the exporter."""
+    import torch
+
     total = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         total.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
-        total.update(tensor.detach().cpu().contiguous().flatten().view(_bytes_type()).numpy().tobytes())
+        total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     files = {inspect.getsourcefile(type(part)) for part in module.modules()}
     for file in sorted(filter(None, files)):
         total.update(Path(file).read_bytes())
     total.update(Path(__file__).read_bytes() + str(module).encode())
     tensors = [(spec.name, spec.dtype, spec.shape) for spec in inputs]
     return digest([total.hexdigest(), tensors, list(outputs), OPSET, versions()])
-
-
-def _bytes_type() -> torch.dtype:
-    import torch
-
-    return torch.uint8
 
 
 def sample_inputs(inputs: Sequence[TensorSpec]) -> tuple[torch.Tensor, ...]:

@@ -19,7 +19,7 @@ from .table import Cells, Table
 MARK, MARKED = " *", "p50_ms"
 LATENCY_UNIT = "ms"
 DECIMALS = 3
-NUMERIC_LEFT = ("backend", "model", "host", "device", "precision", "status", "executed")
+LEFT_ALIGNED = ("backend", "model", "host", "device", "precision", "status", "executed")
 SCALES = ((1000.0, 1e-3, "s"), (0.1, 1.0, "ms"), (0.0, 1e3, "µs"))  # at least this p50 in ms: factor, unit
 UNLIMITED = 1_000_000  # columns: a figure is never cut, on however narrow a terminal
 MARKDOWN = re.compile(r"([\\|<*`\[\]])")
@@ -86,7 +86,7 @@ def _table(table: Table) -> str:
     titles, rows = _shown(table)
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
     for field, title in zip(table.fields, titles):
-        grid.add_column(Text(title), justify="left" if field.name in NUMERIC_LEFT else "right", no_wrap=True)
+        grid.add_column(Text(title), justify="left" if field.name in LEFT_ALIGNED else "right", no_wrap=True)
     for index, row in enumerate(rows):
         grid.add_row(*(Text(text) for text in row), end_section=_ends_group(table.rows, index))
     sink = io.StringIO()
@@ -106,7 +106,7 @@ def _ends_group(rows: Sequence[Cells], index: int) -> bool:
 
 def _markdown(table: Table) -> str:
     titles, rows = _shown(table)
-    sides = ["---" if field.name in NUMERIC_LEFT else "---:" for field in table.fields]
+    sides = ["---" if field.name in LEFT_ALIGNED else "---:" for field in table.fields]
     lines = ["| " + " | ".join(row) + " |" for row in (titles, sides, *(map(_escaped, row) for row in rows))]
     facts = [f"{_escaped(plain(fact))}  " for fact in table.facts]
     return "\n".join([*facts, "", *lines, "", *(f"- {_escaped(line)}" for line in _legend(table))]).rstrip() + "\n"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadInput, Unsupported
-from ..exporters import manifest
+from ..exporters import cache, manifest
 from ..exporters.manifest import Exported
 from ..models import MODELS, kind_of
 from ..spec import Artifact, Source, Sweep, TensorSpec, from_wire, to_wire
@@ -55,7 +55,7 @@ def export(wanted: Wanted, context: Context) -> tuple[Exported, bool]:
     answer = _ENTRIES[kind_of(wanted.model)](wanted, context)
     found = Exported(artifact=from_wire(Artifact, answer["artifact"]), made=answer["made"])
     cached = Path(answer["folder"])
-    files = [file for file in sorted(cached.rglob("*")) if file.is_file() and file.name != "entry.json"]
+    files = [file for file in sorted(cached.rglob("*")) if file.is_file() and file.name != cache.ENTRY]
     return manifest.add(wanted.folder, found, cached, files), bool(answer["cached"])
 
 

@@ -26,7 +26,6 @@ from . import verify
 from .reference import open_reference
 from .worker import Reply, State, Tell
 
-ENTRY = "entry.json"
 KIND = "exports"
 PARITY_IMAGES = 16
 EVALUATION_IMAGES = 512
@@ -72,7 +71,7 @@ def _entry(key: str, make: Any) -> Reply:
     for _ in range(ATTEMPTS):
         folder, cached = cache.entry(KIND, key, make)
         try:
-            content = json.loads((folder / ENTRY).read_text())
+            content = json.loads((folder / cache.ENTRY).read_text())
             whole = onnx_file.file_hash(folder / content["artifact"]["path"]) == content["artifact"]["sha256"]
         except (OSError, ValueError, KeyError, BadInput):
             whole = False
@@ -120,7 +119,7 @@ def _adopt(folder: Path, file: Path, model: str) -> None:
 def _write_entry(folder: Path, found: Artifact, made: Mapping[str, Any], source: Source | None, dataset: str | None) -> None:
     path = str(Path(found.path).relative_to(folder))
     wire = {**to_wire(found), "path": path, "source": source and to_wire(source), "dataset": dataset}
-    (folder / ENTRY).write_text(json.dumps({"artifact": wire, "made": made}))
+    (folder / cache.ENTRY).write_text(json.dumps({"artifact": wire, "made": made}))
 
 
 def _parity(module: Any, artifact: Artifact, dataset: str | None) -> dict[str, Any]:

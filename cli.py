@@ -28,7 +28,7 @@ from .options import (
     threads_option,
     timeout_option,
 )
-from .spec import BUDGETS, PRECISIONS, Device, Sweep, TensorSpec
+from .spec import BUDGETS, METRICS, PRECISIONS, Device, Sweep, TensorSpec
 
 if TYPE_CHECKING:
     from .results.record import Run
@@ -76,8 +76,9 @@ def backends(debug: bool) -> None:
     from .runners.survey import survey
 
     with _logs(debug) as logs:
-        found = survey(tuple(registry.entries()), logs, Clock())
-    for item in found:
+        surveyed = survey(tuple(registry.entries()), logs, Clock())
+        surveyed.dismiss()
+    for item in surveyed.found:
         what = f"{item.version}  {', '.join(item.devices)}" if item.available else f"not here: {item.reason}"
         install = f"  ({item.install})" if item.install and not item.available else ""
         instrument = "  (an instrument, no target)" if item.instrument else ""
@@ -189,14 +190,17 @@ def _check_exportable(precisions: Sequence[str]) -> None:
     click.option(
         "--budget", type=click.Choice(list(BUDGETS)), default="normal", show_default=True, help="How long to measure."
     ),
-    click.option("--baseline", help="Show speed-ups against this backend."),
+    click.option("--baseline", help="Show speed-ups against this backend, and measure until they are known."),
+    click.option("--metric", type=click.Choice(METRICS), default="p50", show_default=True, help="What must be known well."),
+    click.option("--cold", is_flag=True, help="Time fresh processes too, from their start to the first answer."),
+    click.option("--dry-run", is_flag=True, help="Print what would be measured and how long it takes, and do nothing."),
     click.option("--out", type=click.Path(path_type=Path), help="The run folder. Default: a new one under runs/."),
     click.option("--resume", is_flag=True, help="Go on with the run in --out (or the latest)."),
     format_option,
     debug_option,
 )
 @click.pass_context
-def infer(ctx: click.Context, /, out: Path | None, resume: bool, format: str, debug: bool, **asked: Any) -> None:
+def infer(ctx: click.Context, /, out: Path | None, resume: bool, format: str, debug: bool, dry_run: bool, **asked: Any) -> None:
     """Measure a model on every runtime here.
 
     Latency, throughput, parity and accuracy of what artifacts/ holds, or of --model; trained and exported where it must be.
@@ -207,6 +211,8 @@ def infer(ctx: click.Context, /, out: Path | None, resume: bool, format: str, de
     from .runners.clock import Clock
     from .runners.progress import terminal
 
+    if dry_run:
+        return _preview(_sweep(asked), format, debug)
     folder = out or _latest_run(resume)
     sweep = runner.saved_sweep(folder) if resume and not _selects(ctx, folder) else _sweep(asked)
     baseline = asked["baseline"] or sweep.baseline
@@ -221,6 +227,20 @@ def infer(ctx: click.Context, /, out: Path | None, resume: bool, format: str, de
     run = record.read(folder)
     _print(_tabulate([run], baseline), format)
     sys.exit(130 if interrupted else outcome.exit_code(run, sweep))
+
+
+def _preview(sweep: Sweep, format: str, debug: bool) -> None:
+    from .results import preview as tables
+    from .runners import preview as runner
+    from .runners.clock import Clock
+    from .runners.progress import terminal
+
+    with _logs(debug) as logs, terminal().live() as progress:
+        found = runner.preview(sweep, logs, Clock(), progress)
+    cells = sum(not row.refused for row in found.rows)
+    time = f"{cells} cells at {sweep.budget.name}: about {found.least_s:.0f} to {found.most_s:.0f} s"
+    facts = (f"{time}, more where one call takes longer than {sweep.budget.block_ms:g} ms", found.first)
+    _print(tables.build([(row.cell, row.refused) for row in found.rows], facts), format)
 
 
 def _sweep(asked: dict[str, Any]) -> Sweep:

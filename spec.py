@@ -143,28 +143,98 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Budget:
-    """How long to measure: every cell is visited once in each round, for a latency and a throughput block.
+class Concurrency:
+    """How calls run in parallel: `lanes` in flight at the same time, on a model compiled for `streams` of them at once
+    (1 where the runtime has no such notion), each computed by `threads` threads.
+    """
 
-    A latency block has `block_calls` calls at least, so that slow models have enough for their p50.
+    lanes: int = 1
+    streams: int = 1
+    threads: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Budget:
+    """How long to measure: every cell is visited once in each round.
+
+    `looks`: after how many rounds a cell's interval is looked at; it is narrow enough when its half-width is at most
+    `half_width` (a share), and the last look ends the cell as it is. `repeats`: visits that may be made again
+    because something disturbed them, as a share of the rounds. `cell_s`: how long a cell may take on average; after
+    that a cell ends as soon as it has had the rounds of the first look. A latency block lasts `block_ms` and has `block_calls`
+    calls at least, so that slow models have enough for their p50. `passes`: how often each way of calling in parallel is
+    tried before the best is chosen. `images`: how many labelled images accuracy rests on at most. `memory`: whether a
+    fresh process for each cell tells its memory; `cold_starts`: how many such processes `--cold` times.
     """
 
     name: str
-    rounds: int
+    looks: tuple[int, ...]
+    half_width: float
     block_ms: float
     block_calls: int
     warmup_ms: float
     warmup_limit_ms: float
+    images: int
+    memory: bool
+    cold_starts: int
+    cell_s: float
+    passes: int
+    repeats: float = 0.5
+
+    @property
+    def rounds(self) -> int:
+        """The most rounds that a cell takes."""
+        return self.looks[-1]
 
 
 BUDGETS: Mapping[str, Budget] = {
     row.name: row
     for row in (
-        Budget(name="quick", rounds=3, block_ms=80, block_calls=2, warmup_ms=100, warmup_limit_ms=1000),
-        Budget(name="normal", rounds=10, block_ms=150, block_calls=1, warmup_ms=300, warmup_limit_ms=3000),
-        Budget(name="thorough", rounds=30, block_ms=250, block_calls=1, warmup_ms=500, warmup_limit_ms=6000),
+        Budget(
+            name="quick",
+            looks=(3,),
+            half_width=0.05,
+            block_ms=60,
+            block_calls=2,
+            warmup_ms=100,
+            warmup_limit_ms=1000,
+            images=128,
+            memory=False,
+            cold_starts=3,
+            cell_s=2,
+            passes=1,
+        ),
+        Budget(
+            name="normal",
+            looks=(10, 14, 20),
+            half_width=0.02,
+            block_ms=100,
+            block_calls=1,
+            warmup_ms=200,
+            warmup_limit_ms=2000,
+            images=512,
+            memory=True,
+            cold_starts=5,
+            cell_s=4.5,
+            passes=2,
+        ),
+        Budget(
+            name="thorough",
+            looks=(20, 30, 45, 60),
+            half_width=0.015,
+            block_ms=150,
+            block_calls=1,
+            warmup_ms=500,
+            warmup_limit_ms=6000,
+            images=512,
+            memory=True,
+            cold_starts=10,
+            cell_s=45,
+            passes=3,
+        ),
     )
 }
+
+METRICS = ("p50", "p90", "p99", "e2e_p50", "throughput")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,8 +242,9 @@ class Sweep:
     """What the user asked to measure. None and empty mean: whatever there is.
 
     `signature` is what `--shape` says: the shape, and for a module from elsewhere the type, of inputs by name. `inputs`
-    are paths of .npy files by input name. `baseline` is the backend that speed-ups are against. `timeout_s` bounds every
-    single answer of a worker.
+    are paths of .npy files by input name. `baseline` is the backend that speed-ups are against, `metric` (of METRICS) what
+    the stop rule looks at where there is none. `cold` asks for cold starts. `timeout_s` bounds every single answer of
+    a worker.
     """
 
     model: str | None = None
@@ -189,6 +260,8 @@ class Sweep:
     options: Options = ()
     budget: Budget = field(default=BUDGETS["normal"])
     baseline: str | None = None
+    metric: str = "p50"
+    cold: bool = False
     seed: int = 0
     timeout_s: float = 300.0
 

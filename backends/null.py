@@ -15,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..errors import RuntimeFailed
-from ..spec import PRECISIONS, Artifact, Cell
+from ..spec import PRECISIONS, Artifact, Cell, Concurrency
 from .protocol import Array, Backend, Probe, Session, SessionInfo
 
 
@@ -106,5 +106,5 @@ class Null(Backend):
     def _probe(self) -> Probe:
         return Probe(available=True, version=np.__version__, devices=("cpu",))
 
-    def _open(self, artifact: Artifact, cell: Cell) -> Session:
+    def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:
         return NullSession(artifact, cell)

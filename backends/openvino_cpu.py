@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 from ..errors import RuntimeFailed, Unavailable, one_line
-from ..spec import Artifact, Cell
+from ..spec import Artifact, Cell, Concurrency
 from .protocol import Array, Backend, Probe, Session, SessionInfo, by_share
 
 INTEGERS = {"i64": "int64", "i32": "int32", "boolean": "bool"}
@@ -51,7 +51,19 @@ class OpenVinoSession(Session):
         return {spec.name: self._request.get_tensor(port).data.copy() for spec, port in ports}
 
     def fork(self) -> Session:
-        return OpenVinoSession(self._compiled, self._artifact, self.info)
+        return OpenVinoLane(self._compiled, self._artifact, self.info)
+
+
+class OpenVinoLane(OpenVinoSession):
+    """An infer request among others in flight: `start` hands it to a stream and returns."""
+
+    asynchronous = True
+
+    def start(self) -> None:
+        self._request.start_async()
+
+    def wait(self) -> None:
+        self._request.wait()
 
 
 class OpenVinoCpu(Backend):
@@ -65,23 +77,37 @@ class OpenVinoCpu(Backend):
         openvino = _import_openvino()
         return Probe(available=True, version=openvino.__version__.split("-")[0], devices=("cpu",))
 
-    def _open(self, artifact: Artifact, cell: Cell) -> Session:
+    def concurrencies(self, threads: int) -> tuple[Concurrency, ...]:
+        """Streams share the threads; with two requests for each stream the next one waits there already."""
+        streams = [count for count in range(1, threads + 1) if threads % count == 0]
+        pairs = [(lanes * count, count) for count in streams for lanes in (1, 2)]
+        return tuple(Concurrency(lanes=lanes, streams=count, threads=threads // count) for lanes, count in pairs)
+
+    def deploy(self, concurrency: Concurrency) -> str:
+        options = _parallel(concurrency)
+        told = " ".join(f"{name}={options[name]}" for name in ("NUM_STREAMS", "INFERENCE_NUM_THREADS"))
+        return f"{told} · {concurrency.lanes} infer requests"
+
+    def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:
         openvino = _import_openvino()
         core = openvino.Core()
         if cell.precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise Unavailable("this CPU has no BF16 arithmetic")
         model = core.read_model(artifact.path)
         model.reshape(_shapes(model, cell))
-        compiled = core.compile_model(model, "CPU", self._settings(cell))
+        compiled = core.compile_model(model, "CPU", {**self._arithmetic(cell), **_parallel(concurrency)})
         return OpenVinoSession(compiled, artifact, _info(compiled))
 
-    def _settings(self, cell: Cell) -> dict[str, Any]:
-        return {
-            "INFERENCE_PRECISION_HINT": self.precisions[cell.precision],
-            "INFERENCE_NUM_THREADS": cell.settings.threads,
-            "NUM_STREAMS": 1,
-            "ENABLE_CPU_PINNING": False,
-        }
+    def _arithmetic(self, cell: Cell) -> dict[str, Any]:
+        return {"INFERENCE_PRECISION_HINT": self.precisions[cell.precision]}
+
+
+def _parallel(concurrency: Concurrency) -> dict[str, Any]:
+    return {
+        "NUM_STREAMS": concurrency.streams,
+        "INFERENCE_NUM_THREADS": concurrency.streams * concurrency.threads,
+        "ENABLE_CPU_PINNING": False,
+    }
 
 
 def _import_openvino() -> Any:

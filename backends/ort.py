@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ..errors import RuntimeFailed, Unavailable, Unsupported, one_line
-from ..spec import Artifact, Cell, Device
+from ..spec import Artifact, Cell, Concurrency, Device
 from .protocol import Array, Backend, Probe, Session, SessionInfo
 
 
@@ -20,15 +20,18 @@ class OrtSession(Session):
         self._session, self._device, self.info = session, device, info
         self._binding = session.io_binding()
         self._names = [output.name for output in session.get_outputs()]
+        self._values: list[Any] = []
 
     def bind(self, inputs: Mapping[str, Array]) -> None:
         import onnxruntime
 
         self._binding.clear_binding_inputs()
         self._binding.clear_binding_outputs()
+        self._values.clear()  # they share the arrays' memory, and older bindings do not keep them alive
         for name in (entry.name for entry in self._session.get_inputs()):
             value = onnxruntime.OrtValue.ortvalue_from_numpy(inputs[name].copy(), self._device.kind, self._device.index)
             self._binding.bind_ortvalue_input(name, value)
+            self._values.append(value)
         for name in self._names:
             self._binding.bind_output(name, self._device.kind, self._device.index)
         self._binding.synchronize_inputs()
@@ -63,11 +66,14 @@ class OrtCpu(Backend):
     def _supports(self, cell: Cell, artifact: Artifact) -> str | None:
         return None
 
-    def _open(self, artifact: Artifact, cell: Cell) -> Session:
+    def deploy(self, concurrency: Concurrency) -> str:
+        return f"intra_op_num_threads={concurrency.threads} · {concurrency.lanes} threads calling run on one session"
+
+    def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:
         onnxruntime = _import_onnxruntime(self.install)
         device = Device.parse(cell.device)
         session = onnxruntime.InferenceSession(
-            artifact.path, self._session_options(onnxruntime, artifact, cell), providers=self._providers(device, cell)
+            artifact.path, _session_options(onnxruntime, artifact, cell, concurrency), providers=self._providers(device, cell)
         )
         if session.get_providers()[0] != self.provider:
             raise RuntimeFailed(f"ONNX Runtime left {self.provider} and ran on {session.get_providers()[0]}")
@@ -75,17 +81,6 @@ class OrtCpu(Backend):
 
     def _providers(self, device: Device, cell: Cell) -> list[Any]:
         return [(self.provider, dict(self.precisions[cell.precision]))]
-
-    def _session_options(self, onnxruntime: Any, artifact: Artifact, cell: Cell) -> Any:
-        """Threads as asked; open dimensions fixed, as a deployment would."""
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = cell.settings.threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-        for symbol, size in _symbols(artifact, cell).items():
-            options.add_free_dimension_override_by_name(symbol, size)
-        return options
 
     def _info(self, session: Any, cell: Cell) -> SessionInfo:
         options = session.get_session_options()
@@ -130,6 +125,18 @@ def _import_onnxruntime(install: str) -> Any:
     except ImportError as error:
         raise Unavailable(f"onnxruntime is not installed ({one_line(error)})", install) from error
     return onnxruntime
+
+
+def _session_options(onnxruntime: Any, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Any:
+    """Threads as asked; open dimensions fixed, as a deployment would."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = concurrency.threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    for symbol, size in _symbols(artifact, cell).items():
+        options.add_free_dimension_override_by_name(symbol, size)
+    return options
 
 
 def _symbols(artifact: Artifact, cell: Cell) -> dict[str, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,9 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BenchError, RuntimeFailed, Unavailable, one_line
-from ..spec import Artifact, Cell, Device, Options
+from ..spec import Artifact, Cell, Concurrency, Device, Options
 
 Array = NDArray[np.generic]
+
+DEVICE_LANES = (1, 2, 4)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,9 +49,16 @@ class SessionInfo:
 
 
 class Session(abc.ABC):
-    """One in-flight slot on one compiled model; a context manager. Not to be used by two threads at once."""
+    """One in-flight slot on one compiled model; a context manager. Not to be used by two threads at once.
+
+    `asynchronous`: `start` returns while the device computes, so that one thread can keep many lanes busy.
+    """
 
     info: SessionInfo
+    asynchronous: ClassVar[bool] = False
+
+    def enter(self) -> None:  # noqa: B027 (most runtimes keep their threads in the session)
+        """Called by a thread that is about to make calls: set what belongs to a thread and not to a session."""
 
     @abc.abstractmethod
     def bind(self, inputs: Mapping[str, Array]) -> None:
@@ -118,10 +127,25 @@ class Backend(abc.ABC):
             return f"{self.name} has no option {unknown[0]} (it has {', '.join(self.options) or 'none'})"
         return self._supports(cell, artifact)
 
-    def open(self, artifact: Artifact, cell: Cell) -> Session:
-        """A session for `cell`, compiled and ready to bind. Every foreign exception comes out as `RuntimeFailed`."""
+    def concurrencies(self, threads: int) -> tuple[Concurrency, ...]:
+        """What is worth trying for throughput on `threads` compute threads, the latency session's own way first.
+
+        On a CPU: whole calls side by side instead of one call on all threads, up to one for each thread, and two calls
+        that share all. On another device the host's threads do not compute, and lanes alone are tried.
+        """
+        if self.device_kind != "cpu":
+            return tuple(Concurrency(lanes=lanes, threads=threads) for lanes in DEVICE_LANES)
+        lanes = (*_powers_of_two(threads), threads)
+        sideways = (Concurrency(lanes=count, threads=max(1, threads // count)) for count in lanes)
+        return tuple(dict.fromkeys((*sideways, Concurrency(lanes=2, threads=threads))))
+
+    def open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency | None = None) -> Session:
+        """A session for `cell`, compiled and ready to bind, for one call in flight or for `concurrency`.
+
+        Every foreign exception comes out as `RuntimeFailed`.
+        """
         try:
-            return self._open(artifact, cell)
+            return self._open(artifact, cell, concurrency or Concurrency(threads=cell.settings.threads))
         except BenchError:
             raise
         except Exception as error:  # each runtime has exceptions of its own; here is their edge
@@ -134,7 +158,16 @@ class Backend(abc.ABC):
     def _probe(self) -> Probe: ...
 
     @abc.abstractmethod
-    def _open(self, artifact: Artifact, cell: Cell) -> Session: ...
+    def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session: ...
+
+    def deploy(self, concurrency: Concurrency) -> str:
+        """`concurrency` in the runtime's own terms, to paste into a deployment."""
+        return f"{concurrency.lanes} calls in parallel, {concurrency.threads} threads each"
+
+
+def _powers_of_two(most: int) -> Iterator[int]:
+    """1, 2, 4, ... up to `most`."""
+    return (1 << exponent for exponent in range(most.bit_length()))
 
 
 def by_share(types: Iterable[str]) -> str:

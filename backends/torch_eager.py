@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from ..errors import BadInput, RuntimeFailed, Unavailable, one_line
-from ..spec import Artifact, Cell, Device, TensorSpec, resolve
+from ..spec import Artifact, Cell, Concurrency, Device, TensorSpec, resolve
 from .protocol import Array, Backend, Probe, Session, SessionInfo
 
 NAMES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
@@ -19,15 +19,21 @@ NAMES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "f
 class TorchSession(Session):
     """A module on a device. Inputs are passed by position, in the file's order; outputs are matched likewise."""
 
-    def __init__(self, module: Any, dtype: Any, artifact: Artifact, cell: Cell, info: SessionInfo) -> None:
+    def __init__(self, module: Any, dtype: Any, artifact: Artifact, cell: Cell, threads: int, info: SessionInfo) -> None:
         import torch
 
         self._torch, self._module, self._dtype, self._artifact, self._cell = torch, module, dtype, artifact, cell
+        self._threads = threads
         self._on_gpu = Device.parse(cell.device).kind == "cuda"
         self._stream = torch.cuda.Stream(cell.device) if self._on_gpu else None
         self._inputs: Sequence[Any] = ()
         self._result: Any = None
         self.info = info
+
+    def enter(self) -> None:
+        """Threads belong to the process, and to each thread that calls: sessions for other numbers may have been here."""
+        if self._torch.get_num_threads() != self._threads:
+            self._torch.set_num_threads(self._threads)
 
     def bind(self, inputs: Mapping[str, Array]) -> None:
         self._inputs = [self._tensor(spec, inputs[spec.name]) for spec in self._artifact.inputs]
@@ -56,7 +62,7 @@ class TorchSession(Session):
         return {spec.name: tensor.to("cpu", getattr(self._torch, spec.dtype), copy=True).numpy() for spec, tensor in pairs}
 
     def fork(self) -> Session:
-        return TorchSession(self._module, self._dtype, self._artifact, self._cell, self.info)
+        return TorchSession(self._module, self._dtype, self._artifact, self._cell, self._threads, self.info)
 
 
 class TorchCpu(Backend):
@@ -73,16 +79,20 @@ class TorchCpu(Backend):
     def _supports(self, cell: Cell, artifact: Artifact) -> str | None:
         return None if artifact.source else "no PyTorch source"
 
-    def _open(self, artifact: Artifact, cell: Cell) -> Session:
+    def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:
         torch = _import_torch()
-        _set_threads(torch, cell.settings.threads)
+        _set_threads(torch, concurrency.threads)
         self._pin(torch, cell)
         dtype = getattr(torch, self.precisions[cell.precision])
         module = _load(artifact).to(cell.device, dtype)
-        return TorchSession(module, dtype, artifact, cell, self._info(torch, module, cell))
+        return TorchSession(module, dtype, artifact, cell, concurrency.threads, self._info(torch, module, cell))
+
+    def deploy(self, concurrency: Concurrency) -> str:
+        return f"torch.set_num_threads({concurrency.threads}) · {concurrency.lanes} threads calling the module"
 
     def _pin(self, torch: Any, cell: Cell) -> None:
         """Set the process-wide flags that this device's arithmetic depends on."""
+        torch.set_float32_matmul_precision("highest")  # "medium" would multiply in BF16
 
     def _info(self, torch: Any, module: Any, cell: Cell) -> SessionInfo:
         weights = list(module.parameters()) + list(module.buffers())
@@ -92,6 +102,7 @@ class TorchCpu(Backend):
             ("threads", str(torch.get_num_threads())),
             ("interop_threads", str(torch.get_num_interop_threads())),
             ("omp_wait_policy", os.environ.get("OMP_WAIT_POLICY", "default")),
+            ("float32_matmul_precision", torch.get_float32_matmul_precision()),
         )
         return SessionInfo(executed=executed, settings=settings)
 

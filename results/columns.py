@@ -6,30 +6,55 @@ Names only grow: people script against them. A value that does not apply is None
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+from statistics import median
 from typing import Any
 
-import numpy as np
-
-from ..spec import PRECISIONS
+from . import series
+from .grade import grade
 from .record import CellRecord
-from .stats import percentile, samples_needed, speed_up
+from .stats import Interval, log_interval, percentile, samples_needed, typical
 
 Value = str | int | float | None
 
 FIGURES = ("ok", "mismatch")
 NOTED_PERCENTILES = (50, 90, 99)
-STEAL_NOTE_TICKS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What a column's figure is computed from: a cell's record, its baseline's, and how many rounds were planned."""
+    """What a column's figure is computed from: a cell's record, its baseline's, and what the run's sweep asked for.
+
+    `verdict` is about the speed-up, and depends on how many there are in the table.
+    """
 
     record: CellRecord
     base: CellRecord | None
     host: str
-    rounds: int | None = None
+    asked: dict[str, Any] = field(default_factory=dict)
+    verdict: str | None = None
+
+    @cached_property
+    def speedup(self) -> Interval | None:
+        """Paired by round; None without a baseline, for the baseline itself, and for too few rounds."""
+        return log_interval(self.ratios) if self.base is not self.record else None
+
+    @cached_property
+    def ratios(self) -> list[float]:
+        """The speed-up in each round that both measured."""
+        if self.base is None or not (self.base.measured and self.record.measured):
+            return []
+        return series.ratios(self.base, self.record)
+
+    @cached_property
+    def p50(self) -> Interval | None:
+        return series.interval(self.record, "p50")
+
+    @cached_property
+    def trust(self) -> tuple[str, list[str]]:
+        """The grade and its reasons."""
+        return grade(self.record, self.base, self.asked)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,45 +105,70 @@ def _info(name: str) -> Callable[[Row], Value]:
 
 def _percentile(kind: str, which: float) -> Callable[[Row], Value]:
     def value(row: Row) -> Value:
-        found = percentile(getattr(row.record, kind), which)
+        found = percentile(series.samples(row.record, kind), which)
         return None if found is None else found / 1e6
 
     return value
 
 
+def _p50_bound(end: str) -> Callable[[Row], Value]:
+    """One end of p50's interval: as far from p50, as a ratio, as that of the rounds' values is from their mean."""
+
+    def value(row: Row) -> Value:
+        p50 = _percentile("latency", 50)(row)
+        return None if row.p50 is None or not isinstance(p50, float) else p50 * getattr(row.p50, end) / row.p50.middle
+
+    return value
+
+
+def _speedup_bound(end: str) -> Callable[[Row], Value]:
+    return lambda row: None if row.speedup is None else float(getattr(row.speedup, end))
+
+
 def _throughput(row: Row) -> Value:
-    rates = [block["throughput"] for block in row.record.blocks.values()]
+    rates = [row.record.blocks[number]["throughput"] for number in series.values(row.record, "throughput")]
     calls, took_ns = sum(rate["calls"] for rate in rates), sum(rate["took_ns"] for rate in rates)
     return float(row.record.cell.batch * calls / took_ns * 1e9)
 
 
-def _speedup(row: Row) -> Value:
-    """Over the rounds that both measured."""
-    if row.base is None or row.base.status not in FIGURES:
-        return None
-    both = sorted(set(row.base.rounds) & set(row.record.rounds))
-    base, new = ([float(np.median(record.rounds[number])) for number in both] for record in (row.base, row.record))
-    return speed_up(base, new)
+def _throughput_threads(row: Row) -> Value:
+    chosen = (row.record.warm or {}).get("concurrency")
+    return int(chosen["threads"]) if chosen else row.record.cell.settings.threads
+
+
+def _settings(row: Row) -> Value:
+    """What the runtime was set to for latency, and what to set it to for the throughput that was found."""
+    deploy = (row.record.warm or {}).get("deploy")
+    return " | for throughput: ".join(str(part) for part in (_info("settings")(row), deploy) if part) or None
+
+
+def _cold(name: str) -> Callable[[Row], Value]:
+    """The median over the cell's fresh processes; memory is known without `--cold` too."""
+
+    def value(row: Row) -> Value:
+        known = [event[name] for event in row.record.cold if event.get(name) is not None]
+        return float(median(known)) if known else None
+
+    return value
+
+
+def _stopped(row: Row) -> Value:
+    return (row.record.stopped or {}).get("why")
 
 
 def _notes(row: Row) -> Value:
-    """What a reader should know before trusting the row."""
-    record, notes = row.record, []
-    if row.rounds and len(record.blocks) < row.rounds:
-        notes.append(f"measured in {len(record.blocks)} of {row.rounds} rounds")
+    """What a reader should know before trusting the row: why it has not the best grade, and what is withheld."""
+    record, notes = row.record, list(row.trust[1])
+    if not record.stopped and "looks" in row.asked.get("budget", {}):
+        notes.append("its rounds were not all measured: --resume goes on with it")
     if record.warm and not record.warm["stationary"]:
         notes.append("latency was still changing when the warm-up ended")
     for which in NOTED_PERCENTILES:
-        if len(record.samples) < samples_needed(which):
+        if len(series.samples(record, "latency")) < samples_needed(which):
             notes.append(f"p{which} withheld: fewer than {samples_needed(which)} samples")
-    executed = str(_info("executed")(row) or "")
-    if set(executed.split("+")) & set(PRECISIONS) - {record.cell.precision}:
-        notes.append(f"{record.cell.precision} was asked for and {executed} ran")
     if not all(block.get("settled", True) for block in record.blocks.values()):
         notes.append("its threads were still busy while others were measured")
-    if sum(block["noise"]["steal_ticks"] for block in record.blocks.values()) > STEAL_NOTE_TICKS:
-        notes.append("the hypervisor took CPU time away while it ran")
-    return "; ".join(notes) or None
+    return "; ".join(dict.fromkeys(notes)) or None
 
 
 def _nothing(_: Row) -> Value:
@@ -141,22 +191,26 @@ COLUMNS: tuple[Column, ...] = (
     Column(name="reason", value=lambda row: row.record.reason, measured=False, shown=False),
     Column(name="executed", value=_info("executed"), varies=True),
     Column(name="placement", value=_info("placement"), shown=False),
-    Column(name="settings", value=_info("settings"), shown=False),
-    Column(name="p50_ms", value=_percentile("samples", 50), unit="ms", title="p50"),
-    _unfilled("p50_ci_low_ms", "ms"),
-    _unfilled("p50_ci_high_ms", "ms"),
-    Column(name="p90_ms", value=_percentile("samples", 90), unit="ms", title="p90"),
-    Column(name="p99_ms", value=_percentile("samples", 99), unit="ms", title="p99"),
-    Column(name="samples", value=lambda row: len(row.record.samples), shown=False),
+    Column(name="settings", value=_settings, shown=False),
+    Column(name="p50_ms", value=_percentile("latency", 50), unit="ms", title="p50"),
+    Column(name="p50_ci_low_ms", value=_p50_bound("low"), unit="ms", title="from"),
+    Column(name="p50_ci_high_ms", value=_p50_bound("high"), unit="ms", title="to"),
+    Column(name="p90_ms", value=_percentile("latency", 90), unit="ms", title="p90"),
+    Column(name="p99_ms", value=_percentile("latency", 99), unit="ms", title="p99"),
+    Column(name="samples", value=lambda row: len(series.samples(row.record, "latency")), shown=False),
+    Column(name="rounds", value=lambda row: len(series.values(row.record, "throughput")), shown=False),
+    Column(name="disturbed", value=lambda row: len(series.disturbed(row.record)), shown=False),
+    Column(name="stopped", value=_stopped, shown=False),
     Column(name="e2e_p50_ms", value=_percentile("end_to_end", 50), unit="ms", title="e2e p50"),
     _unfilled("device_p50_ms", "ms"),
     Column(name="throughput_per_s", value=_throughput, unit="/s", title="throughput"),
     Column(name="lanes", value=_from("warm", "lanes"), varies=True),
-    Column(name="throughput_threads", value=lambda row: row.record.cell.settings.threads, shown=False),
+    Column(name="throughput_threads", value=_throughput_threads, title="threads a lane", varies=True),
     Column(name="threads", value=lambda row: row.record.cell.settings.threads, measured=False, varies=True),
-    Column(name="speedup", value=_speedup, unit="x", title="speed-up"),
-    _unfilled("speedup_ci_low", "x"),
-    _unfilled("speedup_ci_high", "x"),
+    Column(name="speedup", value=lambda row: typical(row.ratios), unit="x", title="speed-up"),
+    Column(name="speedup_ci_low", value=_speedup_bound("low"), unit="x", title="from"),
+    Column(name="speedup_ci_high", value=_speedup_bound("high"), unit="x", title="to"),
+    Column(name="verdict", value=lambda row: row.verdict),
     Column(name="build_s", value=_from("opened", "build_s"), unit="s", title="build"),
     Column(name="load_s", value=_from("opened", "load_s"), unit="s", title="load"),
     Column(name="first_ms", value=_from("opened", "first_ms"), unit="ms", title="first"),
@@ -166,11 +220,16 @@ COLUMNS: tuple[Column, ...] = (
     Column(name="sqnr_db", value=_from("parity", "sqnr_db"), unit="dB", title="SQNR"),
     Column(name="max_abs_err", value=_from("parity", "max_abs_err"), shown=False),
     Column(name="rel_err", value=_from("parity", "rel_err"), shown=False),
-    _unfilled("peak_rss_mb", "MB"),
+    Column(name="cold_s", value=_cold("cold_s"), unit="s", title="cold start"),
+    Column(name="cold_process_s", value=_cold("process_s"), unit="s", title="process"),
+    Column(name="cold_import_s", value=_cold("import_s"), unit="s", title="import"),
+    Column(name="cold_load_s", value=_cold("load_s"), unit="s", title="cold load"),
+    Column(name="cold_first_ms", value=_cold("first_ms"), unit="ms", title="cold first"),
+    Column(name="peak_rss_mb", value=_cold("peak_rss_mb"), unit="MB", title="memory"),
     _unfilled("device_mem_mb", "MB"),
     Column(name="artifact_mb", value=_from("opened", "artifact_mb"), unit="MB", title="file", varies=True),
     _unfilled("energy_mj", "mJ"),
     _unfilled("slo_rate_per_s", "/s"),
-    _unfilled("grade"),
+    Column(name="grade", value=lambda row: row.trust[0]),
     Column(name="notes", value=_notes, shown=False),
 )

@@ -1,7 +1,7 @@
 """What a run folder holds, and how it is read back: run.json, the journal, the samples. NumPy only.
 
     run.json        schema version, host, versions, settings, seed, and the cells in the order of the plan
-    journal.jsonl   one line an event of one cell, appended as it ends: opened, verified, warm, block, ended
+    journal.jsonl   one line an event of one cell, appended as it ends: cold, opened, verified, warm, block, stopped, ended
     samples/        one .npz for each block: `latency` and `end_to_end`, the time of every call (int64 ns)
 
 The journal only grows. A line that a kill cut short is dropped when it is read; a later event replaces an earlier
@@ -24,9 +24,11 @@ from numpy.typing import NDArray
 from ..errors import BadInput, one_line
 from ..spec import PRECISIONS, Cell, from_wire
 
-SCHEMA = 1
+SCHEMA = 2
 RUN, JOURNAL, SAMPLES = "run.json", "journal.jsonl", "samples"
 AGREEMENT_FLOOR, AGREEMENT_IMAGES = 97.0, 100
+
+BEGINNINGS = ("cold", "opened")
 
 Data = Mapping[str, Any]
 
@@ -40,8 +42,15 @@ class CellRecord:
     opened: Data | None = None
     parity: Data | None = None
     warm: Data | None = None
+    stopped: Data | None = None
     ended: Data | None = None
+    cold: tuple[Data, ...] = ()
     blocks: Mapping[int, Data] = field(default_factory=dict)
+
+    @property
+    def measured(self) -> bool:
+        """Whether it has figures: another cell may be compared with it."""
+        return bool(self.blocks) and not self.ended
 
     @property
     def status(self) -> str:
@@ -71,25 +80,18 @@ class CellRecord:
         agrees = (self.parity.get("agreement") or 0) >= AGREEMENT_FLOOR and self.parity.get("images", 0) >= AGREEMENT_IMAGES
         return bool(self.parity["sqnr_db"] < PRECISIONS[self.cell.precision].floor_db) and not agrees
 
-    @cached_property
-    def rounds(self) -> dict[int, NDArray[np.int64]]:
-        """Latencies in ns by round."""
-        return {number: self._samples(number, "latency") for number in sorted(self.blocks)}
+    def calls(self, number: int, kind: str) -> NDArray[np.int64]:
+        """The times of a round's calls in ns. `kind`: latency or end_to_end."""
+        return self._samples[number][kind]
 
     @cached_property
-    def samples(self) -> NDArray[np.int64]:
-        """All latencies in ns."""
-        return np.concatenate(list(self.rounds.values()) or [np.array([], np.int64)])
+    def _samples(self) -> dict[int, dict[str, NDArray[np.int64]]]:
+        return {number: _load(self.folder / self.blocks[number]["samples"]) for number in sorted(self.blocks)}
 
-    @cached_property
-    def end_to_end(self) -> NDArray[np.int64]:
-        """All times from host arrays to host arrays, in ns."""
-        return np.concatenate([self._samples(number, "end_to_end") for number in self.blocks] or [np.array([], np.int64)])
 
-    def _samples(self, number: int, kind: str) -> NDArray[np.int64]:
-        with np.load(self.folder / self.blocks[number]["samples"], allow_pickle=False) as arrays:
-            found: NDArray[np.int64] = arrays[kind]
-            return found
+def _load(path: Path) -> dict[str, NDArray[np.int64]]:
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +105,22 @@ class Run:
     @property
     def host(self) -> Data:
         return dict(self.head["host"])
+
+    @property
+    def sweep(self) -> dict[str, Any]:
+        """What was asked for, as JSON data."""
+        return dict(self.head.get("sweep", {}))
+
+    def base_of(self, record: CellRecord, baseline: str | None) -> CellRecord | None:
+        """The baseline's fp32 cell of the same model, batch and threads."""
+        wanted = (baseline, "fp32", *_comparable(record.cell))
+        return next(
+            (item for item in self.cells if (item.cell.backend, item.cell.precision, *_comparable(item.cell)) == wanted), None
+        )
+
+
+def _comparable(cell: Cell) -> tuple[str, int, int]:
+    return cell.model, cell.batch, cell.settings.threads
 
 
 def read(folder: Path) -> Run:
@@ -148,23 +166,30 @@ def _readable(path: Path) -> bool:
 
 
 def _gather(cell: Cell, folder: Path, events: list[dict[str, Any]]) -> CellRecord:
-    """The record of `cell`: the last event of each kind; a new opening forgets how an earlier attempt ended."""
+    """The record of `cell`: the last event of each kind; a cell that ended without figures begins anew."""
     latest: dict[str, Any] = {}
     blocks: dict[int, Data] = {}
+    cold: list[Data] = []
     key = cell.key
     for event in (event for event in events if event["cell"] == key):
+        if "ended" in latest and event["event"] in BEGINNINGS:
+            latest, blocks, cold = {}, {}, []
         if event["event"] == "block":
             blocks[event["round"]] = event
             continue
-        latest[event["event"]] = event
-        if event["event"] == "opened":
-            latest.pop("ended", None)
+        if event["event"] == "cold":
+            cold.append(event)
+            continue
+        known = latest.get(event["event"], {}) if event["event"] == "warm" else {}
+        latest[event["event"]] = {**known, **event}  # what a search found is not told again when a cell is opened again
     return CellRecord(
         cell=cell,
         folder=folder,
         opened=latest.get("opened"),
         parity=latest.get("verified"),
         warm=latest.get("warm"),
+        stopped=latest.get("stopped"),
         ended=latest.get("ended"),
+        cold=tuple(cold),
         blocks=blocks,
     )

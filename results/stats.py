@@ -1,14 +1,44 @@
-"""The statistics of a row, as pure functions of samples. NumPy only."""
+"""The statistics of a row, as pure functions of numbers. NumPy, and SciPy for Student's t.
+
+The unit of an interval is the round: single calls are correlated with their neighbours, rounds hardly are.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtr, stdtrit
 
 CONFIDENCE = 0.95
+ALPHA = 0.04
+"""What 1 - CONFIDENCE becomes in an interval of few rounds that ends its own measurement when it is narrow: by chance the
+narrow ones are narrow too early. So it covers 93.5 to 96.5 %, by how noisy the rounds are (benchmarks/calibration.py)."""
+
+TRIM = 0.2
+LEAST_ROUNDS = 10
+DRIFT_P, DRIFT_SHARE = 0.01, 0.05
+
+Key = TypeVar("Key")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Interval:
+    """A positive figure with its interval. `p` is the probability of being so far from 1 by chance (two-sided)."""
+
+    middle: float
+    low: float
+    high: float
+    p: float
+
+    @property
+    def half_width(self) -> float:
+        """Half of the interval as a share of the figure: 0.02 for plus and minus 2 %."""
+        return math.sqrt(self.high / self.low) - 1
 
 
 def samples_needed(percentile: float) -> int:
@@ -25,14 +55,71 @@ def percentile(samples: NDArray[np.int64], which: float) -> float | None:
     """The nearest-rank percentile (a value that was measured); None where `samples` are too few to carry it."""
     if len(samples) < samples_needed(which):
         return None
+    return nearest_rank(samples, which)
+
+
+def nearest_rank(samples: NDArray[np.int64], which: float) -> float:
+    """The nearest-rank percentile of however few samples; at least one."""
     return float(np.percentile(samples, which, method="inverted_cdf"))
 
 
-def speed_up(base: Sequence[float], new: Sequence[float]) -> float | None:
-    """How many times faster `new` is than `base`, from medians paired by round: the geometric mean of their ratios.
+def typical(values: Sequence[float]) -> float | None:
+    """The mean on the log scale of positive values, one a round, without the lowest and highest TRIM; None for none."""
+    return math.exp(_trimmed(np.log(np.asarray(values, np.float64)))[0]) if values else None
 
-    Above 1 is faster. None for no pairs.
+
+def log_interval(values: Sequence[float]) -> Interval | None:
+    """`typical` of one positive value a round, with its interval; None for fewer than LEAST_ROUNDS values.
+
+    Student's t on a trimmed mean (Yuen, The two-sample trimmed t for unequal population variances, Biometrika 61 (1974)).
+    A machine's speed jumps now and then, and a jump between the two blocks of a ratio would widen the interval of a plain
+    mean several times (docs/adr/0009). For ratios paired by round it is the interval of a speed-up.
     """
-    if not base or len(base) != len(new):
+    if len(values) < LEAST_ROUNDS:
         return None
-    return math.exp(sum(math.log(b / n) for b, n in zip(base, new)) / len(base))
+    mean, error, freedom = _trimmed(np.log(np.asarray(values, np.float64)))
+    half = float(stdtrit(freedom, 1 - ALPHA / 2)) * error
+    distance = abs(mean) / error if error else (math.inf if mean else 0.0)
+    p = min(1.0, 2 * float(stdtr(freedom, -distance)) * (1 - CONFIDENCE) / ALPHA)
+    return Interval(middle=math.exp(mean), low=math.exp(mean - half), high=math.exp(mean + half), p=p)
+
+
+def _trimmed(values: NDArray[np.float64]) -> tuple[float, float, int]:
+    """The trimmed mean, its standard error from the winsorized variance, and its degrees of freedom."""
+    count, cut = len(values), int(TRIM * len(values))
+    ranked, left = np.sort(values), count - 2 * cut
+    mean = float(ranked[cut : count - cut].mean())
+    if left < 2:
+        return mean, math.inf, 1
+    winsorized = np.clip(ranked, ranked[cut], ranked[count - cut - 1])
+    return mean, float(winsorized.std(ddof=1)) * math.sqrt((count - 1) / (left * (left - 1))), left - 1
+
+
+def holm(p_values: Mapping[Key, float]) -> set[Key]:
+    """Which of several comparisons show a difference, with about 1 - CONFIDENCE probability of any false one at most.
+
+    Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6 (1979).
+    """
+    shown: set[Key] = set()
+    for index, (key, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
+        if p > (1 - CONFIDENCE) / (len(p_values) - index):
+            break
+        shown.add(key)
+    return shown
+
+
+def drift(values: Sequence[float]) -> float:
+    """By what share one positive value a round went up (or down) from the first round to the last.
+
+    0 where a straight line on the log scale is no significant trend (p above DRIFT_P) or explains less than DRIFT_SHARE.
+    """
+    if len(values) < LEAST_ROUNDS:
+        return 0.0
+    logs = np.log(np.asarray(values, np.float64))
+    rounds = np.arange(len(logs)) - (len(logs) - 1) / 2
+    slope = float(rounds @ logs) / float(rounds @ rounds)
+    left = logs - logs.mean() - slope * rounds
+    error = math.sqrt(float(left @ left) / (len(logs) - 2) / float(rounds @ rounds))
+    p = 2 * float(stdtr(len(logs) - 2, -abs(slope) / error)) if error else float(slope == 0)
+    change = slope * (len(logs) - 1)
+    return math.expm1(change) if p < DRIFT_P and abs(change) > math.log1p(DRIFT_SHARE) else 0.0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import BadInput
-from ..spec import PRECISIONS, Cell, nearest
+from ..spec import PRECISIONS, nearest
 from .columns import COLUMNS, FIGURES, Column, Row, Value
-from .record import SCHEMA, CellRecord, Run
+from .record import SCHEMA, Run
+from .stats import Interval, holm
 
 NAMED_AT_MOST = 3
 Cells = Mapping[str, Value]
@@ -49,11 +50,11 @@ def build(runs: Sequence[Run], baseline: str | None = None) -> Table:
     if baseline and baseline not in known:
         raise BadInput(f"no row is of the baseline {baseline!r}", nearest(baseline, known))
     instruments = {name for run in runs for name in run.head.get("instruments", [])}
-    facts = [
-        Row(record=record, base=_base(run, record, baseline), host=_host(run), rounds=_rounds(run)) for run, record in records
-    ]
+    facts = _judged(
+        [Row(record=record, base=run.base_of(record, baseline), host=_host(run), asked=run.sweep) for run, record in records]
+    )
     rows = [{column.name: column.of(row) for column in COLUMNS} for row in facts]
-    rows.sort(key=_order)
+    rows.sort(key=order)
     return Table(
         names=tuple(column.name for column in COLUMNS),
         rows=tuple(rows),
@@ -65,28 +66,27 @@ def build(runs: Sequence[Run], baseline: str | None = None) -> Table:
     )
 
 
-def _order(row: Cells) -> tuple[str, str, int, int]:
-    return str(row["host"]), str(row["model"]), list(PRECISIONS).index(str(row["precision"])), int(row["batch"] or 0)
+def order(row: Cells) -> tuple[str, str, int, int]:
+    """Where a row stands: what is compared stands together."""
+    return str(row.get("host")), str(row["model"]), list(PRECISIONS).index(str(row["precision"])), int(row["batch"] or 0)
 
 
 def _host(run: Run) -> str:
     return str(run.host.get("cpu", "unknown"))
 
 
-def _rounds(run: Run) -> int | None:
-    """How many rounds the run was to have."""
-    planned = run.head.get("sweep", {}).get("budget", {}).get("rounds")
-    return None if planned is None else int(planned)
+def _judged(rows: Sequence[Row]) -> list[Row]:
+    """`rows` with a verdict where there is a speed-up; so many verdicts at once are corrected, or some would be wrong."""
+    known = {index: row.speedup for index, row in enumerate(rows) if row.speedup}
+    shown = holm({index: interval.p for index, interval in known.items()})
+    verdicts = {index: _verdict(interval, index in shown) for index, interval in known.items()}
+    return [replace(row, verdict=verdicts.get(index)) for index, row in enumerate(rows)]
 
 
-def _base(run: Run, record: CellRecord, baseline: str | None) -> CellRecord | None:
-    """The baseline's fp32 cell of the same run, model, batch and threads."""
-    wanted = (baseline, "fp32", record.cell.model, record.cell.batch, record.cell.settings.threads)
-    return next((other for other in run.cells if _comparable(other.cell) == wanted), None)
-
-
-def _comparable(cell: Cell) -> tuple[Value, ...]:
-    return cell.backend, cell.precision, cell.model, cell.batch, cell.settings.threads
+def _verdict(interval: Interval, shown: bool) -> str:
+    if not shown:
+        return "no difference shown"
+    return "faster" if interval.middle > 1 else "slower"
 
 
 def _fields(rows: Sequence[Cells]) -> list[Field]:

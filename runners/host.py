@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import os
 import platform
-import resource
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from .procfs import read
 
 CGROUP, OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
@@ -26,8 +27,8 @@ def cpu_quota(cgroup: Path = CGROUP, own: Path = OWN_GROUP) -> float | None:
 
     v2 has `cpu.max` in the own group and those above it; v1 has `cpu.cfs_quota_us` in the mounted one.
     """
-    texts = [_read(folder / "cpu.max") for folder in _groups(cgroup, own)]
-    v1 = f"{_read(cgroup / 'cpu/cpu.cfs_quota_us')} {_read(cgroup / 'cpu/cpu.cfs_period_us')}"
+    texts = [read(folder / "cpu.max") for folder in _groups(cgroup, own)]
+    v1 = f"{read(cgroup / 'cpu/cpu.cfs_quota_us')} {read(cgroup / 'cpu/cpu.cfs_period_us')}"
     pairs = [text.split() for text in (*texts, v1)]
     numbers = [(int(pair[0]), int(pair[1])) for pair in pairs if len(pair) == 2 and all(part.isdecimal() for part in pair)]
     return min((quota / period for quota, period in numbers if quota and period), default=None)
@@ -35,26 +36,34 @@ def cpu_quota(cgroup: Path = CGROUP, own: Path = OWN_GROUP) -> float | None:
 
 def _groups(cgroup: Path, own: Path) -> list[Path]:
     """The process's v2 group and the ones above it, down from the mount point."""
-    line = next((line for line in _read(own).splitlines() if line.startswith("0::/")), "0::/")
+    line = next((line for line in read(own).splitlines() if line.startswith("0::/")), "0::/")
     path = Path(line.removeprefix("0::/"))
     return [cgroup / part for part in (path, *path.parents)]
 
 
-def _read(path: Path) -> str:
+def memory_free_mb(cgroup: Path = CGROUP, own: Path = OWN_GROUP) -> float:
+    """Memory that this process and its children could still take: the machine's, cut to what the control groups leave."""
+    limits = [(folder, "memory.max", "memory.current", "inactive_file") for folder in _groups(cgroup, own)]
+    limits.append((cgroup / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"))
+    left = [room for folder, most, used, cache in limits if (room := _room(folder, most, used, cache)) is not None]
+    return float(min([psutil.virtual_memory().available, *left]) / 1e6)
+
+
+def _room(folder: Path, most: str, used: str, cache: str) -> int | None:
+    """Bytes that one control group leaves, counting files in the cache that it would give up; None for no limit."""
+    limit, current = read(folder / most), read(folder / used)
+    if not (limit.isdecimal() and current.isdecimal()):
+        return None
+    lines = [line.split() for line in read(folder / "memory.stat").splitlines()]
+    return int(limit) - int(current) + next((int(line[1]) for line in lines if line[0] == cache), 0)
+
+
+def rss_mb(pid: int) -> float:
+    """What the process `pid` has resident now, in MB; 0 for one that is gone."""
     try:
-        return path.read_text().strip()
-    except OSError:
-        return ""
-
-
-def peak_rss_mb() -> float:
-    """The most memory that this process had resident, in MB.
-
-    From VmHWM, which begins anew with the program; `ru_maxrss` would go on from the process that started it.
-    """
-    lines = _read(Path("/proc/self/status")).splitlines()
-    kib = next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
-    return (kib if kib is not None else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * 1024 / 1e6
+        return float(psutil.Process(pid).memory_info().rss / 1e6)
+    except psutil.Error:
+        return 0.0
 
 
 def describe() -> dict[str, Any]:
@@ -73,7 +82,7 @@ def describe() -> dict[str, Any]:
 
 
 def _cpuinfo(field: str) -> str:
-    lines = _read(Path("/proc/cpuinfo")).splitlines()
+    lines = read(Path("/proc/cpuinfo")).splitlines()
     return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == field), "")
 
 

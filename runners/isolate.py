@@ -116,6 +116,11 @@ class Worker:
         self._process.kill()
         self._process.wait()
 
+    def dismiss(self) -> None:
+        """End a process that holds nothing worth waiting for."""
+        self.kill()
+        self.close()
+
     def close(self) -> None:
         """Let the process end by itself, for at most GRACE_S seconds."""
         for descriptor in (self._requests, self._answers):

@@ -1,14 +1,13 @@
-"""The measuring loops: warm-up, latency, end to end, throughput. NumPy only; every session looks the same to them.
+"""The measuring loops for one call in flight: warm-up, latency, end to end. NumPy only; every session looks the same.
 
-MEASURING, in one place: latency is `start(); wait()` on inputs that are bound already; end to end adds `bind` before
-and `fetch` after; throughput is calls completed over an uninterrupted block with `lanes` calls in flight.
+Latency is `start(); wait()` on inputs that are bound already; end to end adds `bind` before and `fetch` after.
+Several calls in flight are in lanes.py.
 """
 
 from __future__ import annotations
 
 import gc
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -24,9 +23,6 @@ Samples = NDArray[np.int64]
 STATIONARY = 0.05
 WINDOWS = 5
 REWARM_SHARE = 0.1
-LANES = (1, 2, 4)
-LANE_GAIN = 1.03
-SEARCH_PASSES = 2
 SETTLE_STEP_S, SETTLE_LIMIT_S, IDLE_SHARE = 0.01, 1.0, 0.05
 
 
@@ -39,27 +35,16 @@ class WarmUp:
     stationary: bool
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Rate:
-    """`calls` inferences completed in `took_ns` nanoseconds with `lanes` in flight.
-
-    With several lanes `calls` may have a fraction: a lane that ended before the last is counted on at its own rate.
-    """
-
-    calls: float
-    took_ns: int
-    lanes: int
-
-    @property
-    def calls_per_s(self) -> float:
-        return self.calls / self.took_ns * 1e9
-
-
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No garbage collection inside: its pauses are the harness's and not the runtime's."""
+    """No garbage collection inside: its pauses are the harness's and not the runtime's.
+
+    What survives the collection before is not looked at again, or each visit would begin with a walk through all that a
+    framework keeps.
+    """
     enabled = gc.isenabled()
     gc.collect()
+    gc.freeze()
     gc.disable()
     try:
         yield
@@ -70,6 +55,7 @@ def quiet() -> Iterator[None]:
 
 def first_call(session: Session, now: Now) -> int:
     """Nanoseconds of one call, the first."""
+    session.enter()
     begin = now()
     session.start()
     session.wait()
@@ -78,6 +64,7 @@ def first_call(session: Session, now: Now) -> int:
 
 def latency(session: Session, now: Now, *, least_ns: int, least_calls: int = 1) -> Samples:
     """Single calls, one in flight, until `least_ns` have passed and `least_calls` are done. int64 [calls], ns."""
+    session.enter()
     samples: list[int] = []
     start, wait, append = session.start, session.wait, samples.append
     end = now() + least_ns
@@ -93,6 +80,7 @@ def latency(session: Session, now: Now, *, least_ns: int, least_calls: int = 1) 
 
 def end_to_end(session: Session, inputs: Mapping[str, Array], now: Now, *, least_ns: int, least_calls: int = 1) -> Samples:
     """As `latency`, with the inputs coming from and the outputs going to host arrays in every call."""
+    session.enter()
     samples: list[int] = []
     end = now() + least_ns
     after = 0
@@ -140,59 +128,3 @@ def settle(clock: Clock) -> bool:
         clock.sleep_s(SETTLE_STEP_S)
         idle = clock.cpu_ns() - used < IDLE_SHARE * SETTLE_STEP_S * 1e9
     return idle
-
-
-def throughput(sessions: Sequence[Session], now: Now, *, least_ns: int) -> Rate:
-    """Keep one call in flight on each session for `least_ns`. Each lane has a thread of its own beyond one."""
-    if len(sessions) == 1:
-        begin = now()
-        calls = len(latency(sessions[0], now, least_ns=least_ns))
-        return Rate(calls=calls, took_ns=now() - begin, lanes=1)
-    return _parallel(sessions, now, least_ns)
-
-
-def _parallel(sessions: Sequence[Session], now: Now, least_ns: int) -> Rate:
-    """Lanes begin together; each ends with the call that crosses the end, so the rate is a sum of lanes' rates.
-
-    What is counted is calls over the time from the common begin to the last lane's end, scaled for lanes that ended
-    earlier: a sum over lanes of calls by its own time, times the block's time.
-    """
-    gate = threading.Barrier(len(sessions) + 1)
-    results: list[tuple[int, int]] = []
-    errors: list[BaseException] = []
-
-    def lane(session: Session) -> None:
-        gate.wait()
-        try:
-            begin = now()
-            calls = len(latency(session, now, least_ns=least_ns))
-            results.append((calls, now() - begin))
-        except BaseException as error:  # raised again by the caller's thread
-            errors.append(error)
-
-    threads = [threading.Thread(target=lane, args=(session,), daemon=True) for session in sessions]
-    for thread in threads:
-        thread.start()
-    gate.wait()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
-    longest = max(took for _, took in results)
-    calls = sum(calls * longest / took for calls, took in results)
-    return Rate(calls=calls, took_ns=longest, lanes=len(sessions))
-
-
-def best_lanes(fork: Callable[[int], Sequence[Session]], now: Now, *, least_ns: int) -> int:
-    """The fewest lanes, of LANES, whose rate is within LANE_GAIN of the highest.
-
-    `fork(n)` gives n sessions with inputs bound. Each number is tried for one block in each of SEARCH_PASSES passes, and
-    its best rate counts: what disturbs a block only ever makes it slower.
-    """
-    rates = dict.fromkeys(LANES, 0.0)
-    for _ in range(SEARCH_PASSES):
-        for lanes in LANES:
-            sessions = fork(lanes)
-            rewarm(sessions[-1], now, block_ns=least_ns)
-            rates[lanes] = max(rates[lanes], throughput(sessions, now, least_ns=least_ns).calls_per_s)
-    return next(lanes for lanes, rate in rates.items() if rate * LANE_GAIN >= max(rates.values()))

@@ -71,7 +71,7 @@ def _factory_entry(wanted: Wanted, context: Context) -> dict[str, Any]:
     if not wanted.inputs:
         hint = "give each one in order, as --shape NAME=1x3x224x224[:int64]"
         raise BadInput(f"{wanted.model} does not say what its inputs are", hint)
-    inputs = [replace(spec, shape=(BATCH, *spec.shape[1:]) if spec.shape else ()) for spec in wanted.inputs]
+    inputs = [replace(spec, shape=_batched(spec.shape)) for spec in wanted.inputs]
     source = to_wire(Source(factory=wanted.model))
     return context.ask("export", recipe={"model": wanted.model, "source": source, "inputs": [to_wire(spec) for spec in inputs]})
 
@@ -111,21 +111,46 @@ def _checkpoint(wanted: Wanted, context: Context) -> Path:
 
 def artifacts(sweep: Sweep, context: Context) -> list[Artifact]:
     """What `sweep` measures. Exports what is missing, and says so."""
-    folder = Path(sweep.artifacts)
+    found = held(sweep, context)
+    if found:
+        return found
+    wanted = Wanted(model=_model(sweep), dataset=sweep.dataset, folder=Path(sweep.artifacts), inputs=sweep.signature)
+    context.progress.note(f"exporting {wanted.model} to {wanted.folder}")
+    return [export(wanted, context)[0].artifact]
+
+
+def held(sweep: Sweep, context: Context) -> list[Artifact]:
+    """What `sweep` measures and is there already; nothing where it must be exported first."""
     if sweep.model and kind_of(sweep.model) == "file":
         answer = context.ask("describe", path=str(Path(sweep.model).absolute()), model=_name(sweep.model))
         return [from_wire(Artifact, answer)]
-    held = [item.artifact for item in manifest.read(folder)]
     if sweep.model and kind_of(sweep.model) == "factory":
-        held = []  # its code may have changed: the cache knows
-    chosen = [item for item in held if sweep.model in (None, item.model)]
+        return []  # its code may have changed: the cache knows
+    chosen = [item.artifact for item in manifest.read(Path(sweep.artifacts)) if sweep.model in (None, item.artifact.model)]
     for item in chosen:
         _check_unchanged(item, context)
-    if chosen and not (sweep.dataset and any(item.dataset != checkpoints.absolute(sweep.dataset) for item in chosen)):
-        return chosen
-    wanted = Wanted(model=sweep.model or DEFAULT_MODEL, dataset=sweep.dataset, folder=folder, inputs=sweep.signature)
-    context.progress.note(f"exporting {wanted.model} to {folder}")
-    return [export(wanted, context)[0].artifact]
+    other = sweep.dataset and any(item.dataset != checkpoints.absolute(sweep.dataset) for item in chosen)
+    return [] if other else chosen
+
+
+def expected(sweep: Sweep) -> tuple[list[Artifact], str]:
+    """As far as it is known, what would be exported for `sweep`, and a sentence that says what is done before measuring."""
+    model = _model(sweep)
+    named = MODELS.get(model)
+    inputs = named.inputs if named else tuple(replace(item, shape=_batched(item.shape)) for item in sweep.signature)
+    train = f"{model} would be trained, then exported first" if named and not checkpoints.find(model, sweep.dataset) else ""
+    source = Source(factory=named.factory if named else model)
+    known: dict[str, Any] = {"path": "", "sha256": "", "nbytes": 0, "opset": 0, "outputs": ()}
+    file = Artifact(model=model, precision="fp32", inputs=inputs, source=source, **known)
+    return [file], train or f"{model} would be exported first"
+
+
+def _model(sweep: Sweep) -> str:
+    return sweep.model or DEFAULT_MODEL
+
+
+def _batched(shape: tuple[int | str | None, ...]) -> tuple[int | str | None, ...]:
+    return (BATCH, *shape[1:]) if shape else ()
 
 
 def _check_unchanged(artifact: Artifact, context: Context) -> None:

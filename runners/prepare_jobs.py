@@ -28,7 +28,6 @@ from .worker import Reply, State, Tell
 
 KIND = "exports"
 PARITY_IMAGES = 16
-EVALUATION_IMAGES = 512
 ATTEMPTS = 2
 
 
@@ -170,10 +169,12 @@ def draw(
     return {"data": "given" if given else file.dataset or "random"}
 
 
-def reference(state: State, tell: Tell, *, artifact: dict[str, Any], jobs: list[dict[str, Any]], samples: str | None) -> Reply:
+def reference(
+    state: State, tell: Tell, *, artifact: dict[str, Any], jobs: list[dict[str, Any]], samples: str, images: int
+) -> Reply:
     """The FP32 reference's outputs for each of `jobs` (shapes, inputs folder, output folder), and its predictions.
 
-    `samples` is the folder for labelled images, their labels and the reference's predictions; None for no labels.
+    Where there are labels, the folder `samples` gets at most `images` images, their labels and the reference's predictions.
     """
     file = from_wire(Artifact, artifact)
     names = [spec.name for spec in file.inputs]
@@ -183,14 +184,15 @@ def reference(state: State, tell: Tell, *, artifact: dict[str, Any], jobs: list[
         with session:
             found = _run(session, verify.load_arrays(Path(job["inputs"]), names))
             verify.save_arrays(Path(job["outputs"]), {spec.name: found[spec.name] for spec in file.outputs})
-            if samples and file.dataset and job is jobs[-1]:
-                _save_samples(file, Path(samples), session, job["batch"])
+            if file.dataset and job is jobs[-1]:
+                _save_samples(file, Path(samples), images, (session, job["batch"]))
     return {"runtime": runtime}
 
 
-def _save_samples(artifact: Artifact, folder: Path, session: Session, batch: int) -> None:
+def _save_samples(artifact: Artifact, folder: Path, most: int, reference: tuple[Session, int]) -> None:
     data = datasets.load(str(artifact.dataset))
-    images, labels = data.batch(data.split["test"][:EVALUATION_IMAGES])
+    images, labels = data.batch(data.split["test"][:most])
+    session, batch = reference
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "images.npy", images)
     np.save(folder / "labels.npy", labels)

@@ -2,41 +2,72 @@
 
 from __future__ import annotations
 
-import os
-import resource
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import backends
-from ..backends.protocol import Array, Session, SessionInfo
+from ..backends.protocol import Array, Backend, Session, SessionInfo
 from ..errors import Unsupported
-from ..spec import Artifact, Cell, from_wire
-from . import measure
+from ..spec import Artifact, Cell, Concurrency, from_wire
+from . import lanes, measure, procfs
 from .verify import accuracy, distance, load_arrays
 from .worker import Reply, State, Tell
+
+SEARCH_SHARE = 0.1  # of the warm-up, for each way of calling in parallel at first
+MEMORY_CALLS = 3  # allocators grow after the first call too
 
 
 @dataclass(kw_only=True)
 class Slot:
-    """An open cell: its sessions (one a lane), and the inputs that are bound."""
+    """An open cell, the inputs that are bound, and its sessions.
+
+    `session` has one call in flight. `compiled` holds a session for each way that the model was compiled, by streams and
+    threads, and `forked` the lanes of each concurrency, which share one of them.
+    """
 
     artifact: Artifact
     cell: Cell
+    backend: Backend
     inputs: Mapping[str, Array]
-    sessions: list[Session]
+    session: Session
+    compiled: dict[tuple[int, int], Session] = field(default_factory=dict)
+    forked: dict[Concurrency, list[Session]] = field(default_factory=dict)
 
-    def lanes(self, count: int) -> Sequence[Session]:
-        """`count` sessions with inputs bound, forked as they are needed."""
-        while len(self.sessions) < count:
-            session = self.sessions[0].fork()
-            session.bind(self.inputs)
-            self.sessions.append(session)
-        return self.sessions[:count]
+    def lanes(self, concurrency: Concurrency) -> Sequence[Session]:
+        """A session for each lane, with inputs bound. What was opened for other ways stays open until `keep`."""
+        way = (concurrency.streams, concurrency.threads)
+        if way not in self.compiled:
+            self.compiled[way] = self._bound(self.backend.open(self.artifact, self.cell, concurrency))
+        if concurrency.lanes == 1:
+            return [self.compiled[way]]
+        forks = self.forked.setdefault(concurrency, [])
+        while len(forks) < concurrency.lanes:
+            forks.append(self._bound(self.compiled[way].fork()))
+        return forks
+
+    def _bound(self, session: Session) -> Session:
+        session.bind(self.inputs)
+        return session
+
+    def keep(self, chosen: Concurrency) -> None:
+        """Close everything but the latency session and the lanes of `chosen`."""
+        for concurrency in [item for item in self.forked if item != chosen]:
+            for session in self.forked.pop(concurrency):
+                session.close()
+        for way in [way for way in self.compiled if way != (chosen.streams, chosen.threads)]:
+            spare = self.compiled.pop(way)
+            if spare is not self.session:
+                spare.close()
+
+    def close(self) -> None:
+        forks = [session for sessions in self.forked.values() for session in sessions]
+        for session in {id(item): item for item in (*forks, *self.compiled.values(), self.session)}.values():
+            session.close()
 
 
 def probe(state: State, tell: Tell, *, backend: str) -> Reply:
@@ -60,7 +91,9 @@ def open_slot(state: State, tell: Tell, *, cell: dict[str, Any], artifact: dict[
     load_ns = now() - begin
     session.bind(arrays)
     first_ns = measure.first_call(session, now)
-    state.slots[wanted.key] = Slot(artifact=file, cell=wanted, inputs=arrays, sessions=[session])
+    slot = Slot(artifact=file, cell=wanted, backend=backend, inputs=arrays, session=session)
+    slot.compiled[1, wanted.settings.threads] = session
+    state.slots[wanted.key] = slot
     return {"load_s": load_ns / 1e9, "first_ms": first_ns / 1e6, "info": _info(session.info), "instrument": backend.instrument}
 
 
@@ -71,71 +104,107 @@ def _info(info: SessionInfo) -> dict[str, Any]:
 def verify(state: State, tell: Tell, *, key: str, reference: str, samples: str | None) -> Reply:
     """Parity of the open cell's outputs with those in `reference`; labelled accuracy on `samples` where there are any."""
     slot = state.slots[key]
-    session = slot.sessions[0]
     names = [spec.name for spec in slot.artifact.outputs]
     expected = load_arrays(Path(reference), names)
-    found = {**distance(session.fetch(), expected)}
+    slot.session.enter()
+    found = {**distance(slot.session.fetch(), expected)}
     if samples:
-        found |= accuracy(session, slot.artifact, Path(samples), slot.cell.batch)
-        session.bind(slot.inputs)
+        found |= accuracy(slot.session, slot.artifact, Path(samples), slot.cell.batch)
+        slot.session.bind(slot.inputs)
     return found
 
 
-def warm(state: State, tell: Tell, *, key: str, least_ms: float, limit_ms: float, lanes: int | None) -> Reply:
-    """Warm up, then find the number of lanes with the best throughput where `lanes` does not say it."""
+def warm(
+    state: State, tell: Tell, *, key: str, least_ms: float, limit_ms: float, passes: int, concurrency: dict[str, Any] | None
+) -> Reply:
+    """Warm up, then find the concurrency with the best throughput, in `passes`, where `concurrency` does not say it.
+
+    `tried` are the candidates with their items a second; `deploy` says the best in the runtime's own terms.
+    """
     slot, now = state.slots[key], state.clock.now_ns
     with measure.quiet():
-        ended = measure.warm_up(slot.sessions[0], now, least_ns=_ns(least_ms), limit_ns=_ns(limit_ms))
-        lanes = lanes or measure.best_lanes(slot.lanes, now, least_ns=_ns(least_ms / 3))
-    for spare in slot.sessions[lanes:]:
-        spare.close()
-    del slot.sessions[lanes:]
-    return {**asdict(ended), "lanes": lanes, "settled": measure.settle(state.clock)}
-
-
-def block(state: State, tell: Tell, *, key: str, block_ms: float, block_calls: int, lanes: int, samples: str) -> Reply:
-    """One visit: an untimed re-warm, a latency block, an end-to-end block, a throughput block, the noise about them.
-
-    The .npz file `samples` gets the calls' times as `latency` and `end_to_end` (int64 ns); the rest is in the answer.
-    """
-    slot, now, before = state.slots[key], state.clock.now_ns, _noise()
-    session, least_ns = slot.sessions[0], _ns(block_ms)
-    with measure.quiet():
-        measure.rewarm(session, now, block_ns=least_ns)
-        latency = measure.latency(session, now, least_ns=least_ns, least_calls=block_calls)
-        whole = measure.end_to_end(session, slot.inputs, now, least_ns=least_ns // 4, least_calls=block_calls)
-        rate = measure.throughput(slot.lanes(lanes), now, least_ns=least_ns)
-    after = _noise()
-    np.savez(samples, latency=latency, end_to_end=whole)
+        ended = measure.warm_up(slot.session, now, least_ns=_ns(least_ms), limit_ns=_ns(limit_ms))
+        rates = (
+            {from_wire(Concurrency, concurrency): 0.0}
+            if concurrency
+            else _search(slot, state, _ns(least_ms * SEARCH_SHARE), passes)
+        )
+        chosen = list(rates)[-1]
+        slot.keep(chosen)
+        slot.lanes(chosen)
     return {
-        "calls": len(latency),
-        "throughput": asdict(rate),
-        "noise": {name: after[name] - before[name] for name in after},
+        **asdict(ended),
+        "lanes": chosen.lanes,
+        "concurrency": asdict(chosen),
+        "deploy": slot.backend.deploy(chosen),
         "settled": measure.settle(state.clock),
+        **(
+            {}
+            if concurrency
+            else {"tried": [{**asdict(way), "items_per_s": rate * slot.cell.batch} for way, rate in rates.items()]}
+        ),
     }
+
+
+def _search(slot: Slot, state: State, length_ns: int, passes: int) -> dict[Concurrency, float]:
+    candidates = slot.backend.concurrencies(slot.cell.settings.threads)
+    trial = lanes.Trial(length_ns=length_ns, passes=passes, rest=partial(measure.settle, state.clock))
+    return lanes.search(candidates, slot.lanes, state.clock.now_ns, trial=trial)
+
+
+def latency(state: State, tell: Tell, *, key: str, block_ms: float, calls: int, samples: str) -> Reply:
+    """One visit for latency: an untimed re-warm, a block of single calls, a block of end-to-end calls; noise over both.
+
+    Each block has `calls` calls at least. The .npz file `samples` gets their times as `latency` and `end_to_end` (int64 ns).
+    """
+    slot, now, least_ns = state.slots[key], state.clock.now_ns, _ns(block_ms)
+    with measure.quiet():
+        measure.rewarm(slot.session, now, block_ns=least_ns)
+        before = state.counters(state.clock)
+        single = measure.latency(slot.session, now, least_ns=least_ns, least_calls=calls)
+        whole = measure.end_to_end(slot.session, slot.inputs, now, least_ns=least_ns // 4, least_calls=calls)
+        after = state.counters(state.clock)
+    np.savez(samples, latency=single, end_to_end=whole)
+    return {"calls": len(single), "noise": procfs.growth(before, after), "settled": measure.settle(state.clock)}
+
+
+def throughput(state: State, tell: Tell, *, key: str, block_ms: float, concurrency: dict[str, Any]) -> Reply:
+    """One visit for throughput: a block with all lanes of `concurrency` in flight, and the noise over it."""
+    slot, now = state.slots[key], state.clock.now_ns
+    sessions = slot.lanes(from_wire(Concurrency, concurrency))
+    with measure.quiet():
+        lanes.throughput(sessions, now, least_ns=int(_ns(block_ms) * measure.REWARM_SHARE))
+        before = state.counters(state.clock)
+        rate = lanes.throughput(sessions, now, least_ns=_ns(block_ms))
+        after = state.counters(state.clock)
+    found = {"rate": asdict(rate), "noise": procfs.growth(before, after)}
+    return {**found, "settled": measure.settle(state.clock)}
 
 
 def close(state: State, tell: Tell, *, key: str) -> Reply:
     """Free an open cell."""
     slot = state.slots.pop(key, None)
-    for session in slot.sessions if slot else ():
-        session.close()
+    if slot:
+        slot.close()
     return {}
 
 
-def _noise() -> dict[str, int]:
-    """Counters whose growth over a block says that something disturbed it: steal time (ticks), switches, faults."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return {"steal_ticks": _steal_ticks(), "involuntary_switches": usage.ru_nivcsw, "major_faults": usage.ru_majflt}
+def cold(state: State, tell: Tell, *, cell: dict[str, Any], artifact: dict[str, Any], inputs: str) -> Reply:
+    """In a process that has done nothing yet: import, load, first answer, each timed; and the memory that it took.
 
-
-def _steal_ticks() -> int:
-    """Time that a hypervisor gave to others, all CPUs together, in ticks; 0 where the system does not tell."""
-    if sys.platform != "linux" or not os.path.exists("/proc/stat"):
-        return 0
-    with open("/proc/stat") as lines:
-        fields = lines.readline().split()
-    return int(fields[8]) if len(fields) > 8 else 0
+    `up_ns` and `answered_ns` are on the monotonic clock, which is the same for all processes of a machine.
+    """
+    wanted, now = from_wire(Cell, cell), state.clock.now_ns
+    up_ns = now()
+    backends.get(wanted.backend).probe()
+    imported_ns = now()
+    opened = open_slot(state, tell, cell=cell, artifact=artifact, inputs=inputs)
+    answered_ns = now()
+    slot = state.slots[wanted.key]
+    measure.latency(slot.session, now, least_ns=0, least_calls=MEMORY_CALLS)
+    slot.session.fetch()
+    times = {"up_ns": up_ns, "import_s": (imported_ns - up_ns) / 1e9, "answered_ns": answered_ns}
+    return {**times, "load_s": opened["load_s"], "first_ms": opened["first_ms"], "peak_rss_mb": procfs.peak_rss_mb()}
 
 
 def _ns(ms: float) -> int:

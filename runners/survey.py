@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import BenchError
@@ -14,13 +15,33 @@ from .plan import Found, found_from
 PROBE_TIMEOUT_S = 120.0
 
 
-def survey(names: Sequence[str], logs: Path, clock: Clock) -> list[Found]:
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What the backends said, and the workers of those that can run here: their runtime is imported already."""
+
+    found: Sequence[Found]
+    workers: dict[str, Worker]
+
+    def dismiss(self) -> None:
+        """End the workers."""
+        for worker in self.workers.values():
+            worker.dismiss()
+
+
+def survey(names: Sequence[str], logs: Path, clock: Clock) -> Survey:
     """What each of `names` says of itself, all asked at the same time. A probe that dies is an unavailable backend."""
     with ExitStack() as stack:
-        workers = {name: stack.enter_context(Worker(logs / f"probe-{name}.log", clock)) for name in names}
-        for name, worker in workers.items():
-            worker.send("probe", backend=name)
-        return [_answer(name, worker) for name, worker in workers.items()]
+        workers: dict[str, Worker] = {}
+        for name in names:
+            workers[name] = Worker(logs / f"{name}.log", clock)
+            stack.callback(workers[name].dismiss)
+            workers[name].send("probe", backend=name)
+        found = [_answer(name, worker) for name, worker in workers.items()]
+        stack.pop_all()
+    usable = {item.name for item in found if item.available}
+    for name in workers.keys() - usable:
+        workers.pop(name).dismiss()
+    return Survey(found=found, workers=workers)
 
 
 def _answer(name: str, worker: Worker) -> Found:

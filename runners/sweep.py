@@ -1,15 +1,14 @@
-"""`bench infer`: plan -> workers -> warm-up -> rounds of blocks -> journal. Loads no framework.
+"""`bench infer`: plan -> inputs -> fresh processes -> groups of cells in rounds -> journal. Loads no framework.
 
-Cells are visited in rounds, in a seeded random order in each, so that whatever drifts falls on all alike. The cells of
-one file are open at the same time; the files of a sweep come one after the other, which bounds the memory.
+Cells are visited in rounds, in a seeded random order in each, so that whatever drifts falls on all alike. As many are
+open at the same time as fit into memory; those that others are compared with are in every group.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +16,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import __version__
-from ..errors import BadInput, BenchError, Interrupted, StorageFailed, WorkerDied, WorkerTimeout, one_line
+from ..errors import BadInput, one_line
 from ..models import kind_of
 from ..results import record
 from ..spec import Artifact, Shape, Sweep, digest, from_wire, to_wire
-from . import host, prepare
+from . import cold, host, prepare, rounds
 from .clock import Clock
-from .interrupt import Stop, interruptible
+from .drawing import draw
+from .group import OPENING_STEPS, Group, hire
+from .interrupt import interruptible
 from .isolate import Worker
 from .journal import Journal
 from .plan import Found, Planned, chosen_backends, chosen_precisions, plan
 from .progress import Progress, Silent
 from .survey import survey
+from .visits import Desk, visit
 
-OPENING_STEPS = 2  # of the progress bar, beside one for each round
+MEMORY_SHARE = 0.5  # of what is free, for workers that are open at the same time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,22 +53,24 @@ def infer(sweep: Sweep, around: Surroundings) -> None:
     """
     names = chosen_backends(sweep)
     chosen_precisions(sweep)
-    given = _given(sweep)
+    given = given_shapes(sweep)
     _check_out(around)
-    with Journal(around.out) as journal:
+    with Journal(around.out) as journal, ExitStack() as stack:
         context = prepare.Context(logs=journal.logs, clock=around.clock, progress=around.progress, timeout_s=sweep.timeout_s)
         around.progress.step("asking the backends what can run here", 0, 1)
-        found = survey(names, journal.logs, around.clock)
-        _tell_absent(found, sweep, around.progress)
+        surveyed = survey(names, journal.logs, around.clock)
+        stack.callback(surveyed.dismiss)
+        found = surveyed.found
+        tell_absent(found, sweep, around.progress)
         artifacts = prepare.artifacts(sweep, context)
         _check_types(sweep, artifacts)
         rows = plan(sweep, artifacts, found, given, host.usable_threads())
         journal.write_head(_head(sweep, rows, found, around))
         with interruptible() as stop:
-            _measure(sweep, rows, journal, context, stop)
+            _measure(sweep, rows, surveyed.workers, Desk(sweep=sweep, journal=journal, context=context, stop=stop))
 
 
-def _given(sweep: Sweep) -> dict[str, Shape]:
+def given_shapes(sweep: Sweep) -> dict[str, Shape]:
     """Shapes that the user fixed: by `--shape` (which for a module only describes it), and by arrays."""
     by_shape = {} if sweep.model and kind_of(sweep.model) == "factory" else {s.name: s.shape for s in sweep.signature}
     fixed = {name: tuple(int(dim or 0) for dim in shape) for name, shape in by_shape.items()}
@@ -105,7 +109,8 @@ def _check_out(around: Surroundings) -> None:
         record.read_head(around.out)
 
 
-def _tell_absent(found: Sequence[Found], sweep: Sweep, progress: Progress) -> None:
+def tell_absent(found: Sequence[Found], sweep: Sweep, progress: Progress) -> None:
+    """Say which targets are left out because they cannot run here."""
     absent = [item for item in found if not item.available and not item.instrument]
     if absent and not sweep.backends:
         progress.note("not measured, because not here: " + "; ".join(f"{item.name} ({item.reason})" for item in absent))
@@ -128,193 +133,21 @@ def _head(sweep: Sweep, rows: Sequence[Planned], found: Sequence[Found], around:
     }
 
 
-@dataclass(kw_only=True, eq=False)
-class Visit:
-    """A cell while it is being measured: the arrays it is given, the rounds it has, and whether it is still in."""
-
-    planned: Planned
-    inputs: str = ""
-    reference: str | None = None
-    samples: str | None = None
-    done: set[int] = field(default_factory=set)
-    verified: bool = False
-    lanes: int | None = None
-    worker: Worker | None = None
-    out: bool = False
-
-    @property
-    def key(self) -> str:
-        return self.planned.cell.key
-
-    @property
-    def crew(self) -> tuple[Any, ...]:
-        """Cells that may share a process: the same backend, file and process-wide settings."""
-        cell = self.planned.cell
-        return (cell.backend, cell.environment, cell.device, cell.sha256, cell.precision, cell.settings)
-
-
-def _measure(sweep: Sweep, rows: Sequence[Planned], journal: Journal, context: prepare.Context, stop: Stop) -> None:
-    """Every row's blocks that the journal does not hold yet, file by file."""
-    held = {item.cell.key: item for item in record.read(journal.folder).cells}
+def _measure(sweep: Sweep, rows: Sequence[Planned], spare: dict[str, Worker], desk: Desk) -> None:
+    """Every row's blocks that the journal does not hold yet."""
+    held = {item.cell.key: item for item in record.read(desk.journal.folder).cells}
     for row in rows:
         if row.refused:
-            journal.add("ended", row.cell.key, status=row.refused[0], reason=row.refused[1])
-    visits = [_visit(row, held[row.cell.key]) for row in rows if not row.refused]
-    rounds = set(range(sweep.budget.rounds))
-    left = [visit for visit in visits if not rounds <= visit.done]
-    for file in dict.fromkeys(visit.planned.cell.sha256 for visit in left):
-        CellGroup(sweep, [visit for visit in left if visit.planned.cell.sha256 == file], journal, context, stop).run()
-
-
-def _visit(row: Planned, held: record.CellRecord) -> Visit:
-    """What is left to do of `row`; a cell that failed begins anew."""
-    lanes = held.warm["lanes"] if held.warm else None
-    return Visit(planned=row, done=set() if held.ended else set(held.blocks), verified=held.parity is not None, lanes=lanes)
-
-
-class CellGroup:
-    """The cells of one file, open at the same time, and the workers that hold them."""
-
-    def __init__(self, sweep: Sweep, visits: list[Visit], journal: Journal, context: prepare.Context, stop: Stop) -> None:
-        self._sweep, self._visits, self._journal, self._context, self._stop = sweep, visits, journal, context, stop
-        self._workers: dict[tuple[Any, ...], Worker] = {}
-        self._steps = 0
-
-    def run(self) -> None:
-        """Draw the inputs, open every cell, and visit them all in rounds."""
-        try:
-            self._draw_or_end()
-            for visit in self._visits:
-                self._attempt(visit, self._open)
-                self._attempt(visit, self._warm)
-            for number in range(self._sweep.budget.rounds):
-                for visit in self._order(number):
-                    self._attempt(visit, partial(self._block, number=number))
-        except BaseException:
-            for worker in self._workers.values():
-                worker.kill()
-            raise
-        finally:
-            for worker in self._workers.values():
-                worker.close()
-
-    def _order(self, number: int) -> list[Visit]:
-        """The cells that this round still needs, in an order that depends on the seed and the round alone."""
-        order = sorted(self._visits, key=lambda visit: visit.key)
-        random.Random(f"{self._sweep.seed}/{number}").shuffle(order)
-        return [visit for visit in order if number not in visit.done]
-
-    def _draw_or_end(self) -> None:
-        """Without inputs no cell of this file can be measured, which is every row's reason."""
-        try:
-            self._draw()
-        except (StorageFailed, BadInput):
-            raise
-        except BenchError as error:
-            for visit in self._visits:
-                self._end(visit, error)
-
-    def _draw(self) -> None:
-        """Inputs for every set of shapes, and what the FP32 reference answers to them; once, for all backends."""
-        artifact = self._visits[0].planned.artifact
-        self._context.progress.step("drawing inputs", 0, self._total())
-        folder = self._journal.scratch / artifact.sha256[:16]
-        jobs = {visit.planned.cell.shapes: visit.planned.cell.batch for visit in self._visits}
-        places = {shapes: folder / digest(shapes)[:16] for shapes in jobs}
-        with Worker(self._context.logs / "prepare.log", self._context.clock) as worker:
-            for shapes, place in places.items():
-                worker.ask("draw", self._sweep.timeout_s, **self._drawing(artifact, shapes, place))
-            asked = [
-                {"shapes": shapes, "batch": batch, "inputs": str(places[shapes]), "outputs": str(places[shapes] / "reference")}
-                for shapes, batch in jobs.items()
-            ]
-            known = self._refer(worker, artifact, asked, folder / "samples")
-        for visit in self._visits:
-            place = places[visit.planned.cell.shapes]
-            visit.inputs, visit.reference = str(place), str(place / "reference") if known else None
-            visit.samples = str(folder / "samples") if known and artifact.dataset else None
-
-    def _drawing(self, artifact: Artifact, shapes: Any, place: Path) -> dict[str, Any]:
-        given = {name: str(Path(path).absolute()) for name, path in self._sweep.inputs}
-        return {"artifact": to_wire(artifact), "shapes": shapes, "seed": self._sweep.seed, "given": given, "folder": str(place)}
-
-    def _refer(self, worker: Worker, artifact: Artifact, jobs: list[dict[str, Any]], samples: Path) -> bool:
-        """Whether the FP32 reference could be computed; a model that it cannot run has no parity, which is said."""
-        try:
-            worker.ask("reference", self._sweep.timeout_s, artifact=to_wire(artifact), jobs=jobs, samples=str(samples))
-        except StorageFailed:
-            raise
-        except BenchError as error:
-            self._context.progress.note(f"no parity for {artifact.model}: its FP32 reference cannot be computed ({error})")
-            return False
-        return True
-
-    def _attempt(self, visit: Visit, step: Callable[[Visit], None]) -> None:
-        """Do one step of one cell. What goes wrong ends this cell, and says why in its row; the others go on."""
-        if self._stop.asked:
-            raise Interrupted("stopped by Ctrl-C", f"go on with bench infer --out {self._journal.folder} --resume")
-        self._steps += 1
-        if visit.out:
-            return
-        self._context.progress.step(visit.planned.cell.id, self._steps, self._total())
-        try:
-            step(visit)
-        except StorageFailed:
-            raise
-        except (WorkerDied, WorkerTimeout) as error:
-            self._lose(visit)
-            self._end(visit, error)
-        except BenchError as error:
-            self._end(visit, error)
-
-    def _total(self) -> int:
-        return len(self._visits) * (self._sweep.budget.rounds + OPENING_STEPS)
-
-    def _end(self, visit: Visit, error: BenchError) -> None:
-        visit.out = True
-        self._journal.add("ended", visit.key, status=error.status, reason=str(error))
-
-    def _lose(self, visit: Visit) -> None:
-        """Forget a worker that is gone; the cells that it held beside this one are opened again when they are next visited."""
-        self._workers.pop(visit.crew).close()
-        for other in self._visits:
-            if other.crew == visit.crew:
-                other.worker = None
-
-    def _ask(self, visit: Visit, job: str, **request: Any) -> dict[str, Any]:
-        worker = self._workers.get(visit.crew)
-        if worker is None:
-            cell = visit.planned.cell
-            log = self._journal.logs / f"{cell.backend}-{cell.precision}.log"
-            worker = self._workers[visit.crew] = Worker(log, self._context.clock)
-        return worker.ask(job, self._sweep.timeout_s, **request)
-
-    def _open(self, visit: Visit) -> None:
-        planned = visit.planned
-        answer = self._ask(visit, "open", cell=to_wire(planned.cell), artifact=to_wire(planned.artifact), inputs=visit.inputs)
-        visit.worker = self._workers[visit.crew]
-        self._journal.add("opened", visit.key, artifact_mb=planned.artifact.nbytes / 1e6, **answer)
-        if visit.reference and not visit.verified and not answer["instrument"]:
-            found = self._ask(visit, "verify", key=visit.key, reference=visit.reference, samples=visit.samples)
-            self._journal.add("verified", visit.key, **found)
-            visit.verified = True
-
-    def _warm(self, visit: Visit) -> None:
-        budget = self._sweep.budget
-        how = {"least_ms": budget.warmup_ms, "limit_ms": budget.warmup_limit_ms, "lanes": visit.lanes}
-        answer = self._ask(visit, "warm", key=visit.key, **how)
-        visit.lanes = answer["lanes"]
-        self._journal.add("warm", visit.key, **answer)
-
-    def _block(self, visit: Visit, *, number: int) -> None:
-        if visit.worker is None:
-            self._open(visit)
-            self._warm(visit)
-        name, path = self._journal.sample_file(visit.key, number)
-        budget = self._sweep.budget
-        length = {"block_ms": budget.block_ms, "block_calls": budget.block_calls}
-        answer = self._ask(visit, "block", key=visit.key, lanes=visit.lanes, samples=str(path), **length)
-        self._journal.add("block", visit.key, round=number, samples=name, **answer)
+            desk.journal.add("ended", row.cell.key, status=row.refused[0], reason=row.refused[1])
+    visits = [visit(row, held[row.cell.key], sweep) for row in rows if not row.refused]
+    left = [item for item in visits if item.live]
+    desk.total = len(left) * (sweep.budget.rounds + OPENING_STEPS)
+    fresh = [item for item in visits if item.cold < cold.starts(sweep)]
+    draw(desk, [item for item in visits if item in fresh or item in rounds.wanted(visits, sweep)])
+    cold.measure(desk, fresh)
+    memory_mb, hired = host.memory_free_mb() * MEMORY_SHARE, hire(desk.journal, desk.context.clock, spare)
+    while wanted := rounds.wanted(visits, sweep):
+        Group(desk, wanted, hired, memory_mb).run(rounds.next_round(visits))
 
 
 def saved_sweep(folder: Path) -> Sweep:

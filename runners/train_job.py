@@ -15,7 +15,7 @@ from ..errors import Unavailable, Unsupported, one_line
 from ..exporters.cache import replace_file
 from ..models import MODELS, datasets
 from ..spec import Device, resolve
-from .host import peak_rss_mb
+from .procfs import peak_rss_mb
 from .worker import Reply, State, Tell
 
 if TYPE_CHECKING:

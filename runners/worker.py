@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BenchError, RuntimeFailed, StorageFailed, one_line, to_wire
 from .clock import Clock
+from .procfs import ReadCounters, counters
 
 if TYPE_CHECKING:
     from .slots import Slot
@@ -33,8 +34,10 @@ JOBS: Mapping[str, str] = {
     "open": "slots:open_slot",
     "verify": "slots:verify",
     "warm": "slots:warm",
-    "block": "slots:block",
+    "latency": "slots:latency",
+    "throughput": "slots:throughput",
     "close": "slots:close",
+    "cold": "slots:cold",
     "describe": "prepare_jobs:describe",
     "export": "prepare_jobs:export",
     "adopt": "prepare_jobs:adopt",
@@ -46,9 +49,10 @@ JOBS: Mapping[str, str] = {
 
 @dataclass(kw_only=True)
 class State:
-    """What a worker keeps between jobs: its clock, and the open sessions by cell key."""
+    """What a worker keeps between jobs: its clock, who counts disturbances, and the open sessions by cell key."""
 
     clock: Clock = field(default_factory=Clock)
+    counters: ReadCounters = counters
     slots: dict[str, Slot] = field(default_factory=dict)
 
 

@@ -99,8 +99,12 @@ def test_a_worker_runs_on_python_3_10_with_numpy_alone(old_python, tmp_path):
     with Worker(tmp_path / "log", Clock(), str(old_python)) as worker:
         assert worker.ask("probe", 60, backend="null")["available"]
         worker.ask("open", 60, cell=to_wire(cell), artifact=to_wire(artifact), inputs=str(tmp_path))
-        worker.ask("warm", 60, key=cell.key, least_ms=20, limit_ms=100, lanes=None)
+        worker.ask("warm", 60, key=cell.key, least_ms=20, limit_ms=100, concurrency=None, passes=1)
         path = tmp_path / "block.npz"
-        answer = worker.ask("block", 60, key=cell.key, block_ms=20, block_calls=1, lanes=1, samples=str(path))
+        answer = worker.ask("latency", 60, key=cell.key, block_ms=20, calls=1, samples=str(path))
+        both = worker.ask("throughput", 60, key=cell.key, block_ms=20, concurrency={"lanes": 2, "streams": 1, "threads": 1})
+        assert both["rate"]["calls"] > 100
+        fresh = worker.ask("cold", 60, cell=to_wire(cell), artifact=to_wire(artifact), inputs=str(tmp_path))
+        assert fresh["peak_rss_mb"] > 5
     with np.load(path) as arrays:
         assert len(arrays["latency"]) == answer["calls"] > 100

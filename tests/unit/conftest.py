@@ -1,12 +1,15 @@
-"""What several unit tests build by hand: cells, artifacts, and run folders as the journal writes them."""
+"""What several unit tests build by hand: cells, artifacts, run folders as the journal writes them, and records in memory."""
 
 import json
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import settings
-from onnxbench.spec import Artifact, Cell, Settings, TensorSpec, to_wire
+from onnxbench.results.record import CellRecord
+from onnxbench.spec import Artifact, Cell, Settings, Sweep, TensorSpec, to_wire
 
 # The same examples in every run, and no failure because the machine is busy.
 settings.register_profile("unit", derandomize=True, deadline=None)
@@ -33,12 +36,22 @@ ARTIFACT = Artifact(
     outputs=(TensorSpec(name="logits", dtype="float32", shape=("batch", 10)),),
 )
 HEAD = {
-    "schema": 1,
+    "schema": 2,
     "host": {"cpu": "Test CPU"},
     "versions": {"ort-cpu": "1.20"},
     "instruments": ["null"],
-    "sweep": {"budget": {"name": "quick"}},
+    "sweep": to_wire(Sweep()),
 }
+QUIET = {
+    **{"wall_ns": 10**9, "cpus": 2, "steal_ns": 0, "others_ns": 0, "run_delay_ns": 0, "major_faults": 0},
+    **{"involuntary_switches": 0, "mhz": 2400},
+}
+STOLEN = {"latency": {"steal_ns": 10**9}}
+
+
+def parts(noise=None):
+    """What was counted over both parts of a visit: nothing, but for what `noise` says of a part."""
+    return {part: {**QUIET, **(noise or {}).get(part, {})} for part in ("latency", "throughput")}
 
 
 class RunFolder:
@@ -53,25 +66,79 @@ class RunFolder:
         with (self.path / "journal.jsonl").open("a") as file:
             file.write(json.dumps({"event": event, "cell": cell.key, **content}) + "\n")
 
-    def opened(self, cell, executed=None, **content):
-        info = {"executed": executed or cell.precision, "placement": "12/12 CPU", "settings": {"threads": "2", "arena": "on"}}
+    def cold(self, cell, **content):
+        self.add("cold", cell, **content)
+
+    def opened(self, cell, executed=None, placement="12/12 CPU", **content):
+        info = {
+            "executed": executed or cell.precision,
+            "placement": placement,
+            "settings": {"threads": "2", "arena": "on"},
+        }
         self.add("opened", cell, **{"info": info, "load_s": 0.25, "first_ms": 4.5, "artifact_mb": 20.4, **content})
 
-    def warm(self, cell, stationary=True, lanes=1):
-        self.add("warm", cell, calls=100, took_ns=10**9, stationary=stationary, lanes=lanes)
+    def warm(self, cell, stationary=True, lanes=1, streams=1, threads=2, **content):
+        chosen = {"lanes": lanes, "streams": streams, "threads": threads}
+        found = {"lanes": lanes, "concurrency": chosen, "deploy": "", "tried": [], "settled": True, **content}
+        self.add("warm", cell, calls=100, took_ns=10**9, stationary=stationary, **found)
 
-    def block(self, cell, number, latency, end_to_end=(), calls=100, took_ns=10**9, steal_ticks=0):
+    def block(self, cell, number, latency, end_to_end=(), *, calls=100, took_ns=10**9, noise=None, settled=True):
+        """A round's block. `noise`: by part, what was counted over it."""
         name = f"samples/{cell.key}-{number}.npz"
         np.savez(self.path / name, latency=np.array(latency, np.int64), end_to_end=np.array(end_to_end, np.int64))
-        rate, noise = {"calls": calls, "took_ns": took_ns, "lanes": 1}, {"steal_ticks": steal_ticks}
-        self.add("block", cell, round=number, samples=name, calls=len(latency), throughput=rate, noise=noise)
+        rate = {"calls": calls, "took_ns": took_ns, "lanes": 1}
+        content = {"samples": name, "calls": len(latency), "throughput": rate, "noise": parts(noise), "settled": settled}
+        self.add("block", cell, round=number, **content)
 
-    def measured(self, cell, latency, rounds=1, **content):
-        """A cell with everything but parity: `rounds` blocks of 400 calls that all took `latency` ns."""
+    def stopped(self, cell, why="interval", of="p50", half_width=0.01):
+        self.add("stopped", cell, why=why, of=of, half_width=half_width)
+
+    def series(self, cell, latencies, disturbed=(), **content):
+        """A cell with everything but parity, at its end: a block of 40 calls for each of `latencies`, which take so many ns."""
         self.opened(cell, **content)
         self.warm(cell)
-        for number in range(rounds):
-            self.block(cell, number, [latency] * 400, [latency * 2] * 400)
+        for number, latency in enumerate(latencies):
+            noise = STOLEN if number in disturbed else None
+            self.block(cell, number, [latency] * 40, [latency * 2] * 40, noise=noise)
+        self.stopped(cell)
+
+    def measured(self, cell, latency, rounds=10, **content):
+        """A cell with everything but parity, at its end: `rounds` blocks of 40 calls that all took `latency` ns."""
+        self.series(cell, [latency] * rounds, **content)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held(CellRecord):
+    """A record that was never in a folder: its samples are in `times`, by round."""
+
+    times: Mapping[int, Mapping[str, np.ndarray]]
+
+    def calls(self, number, kind):
+        return self.times[number][kind]
+
+
+def hold(p50s, disturbed=(), cell=CELL, **parts_of_record):
+    """The record of `cell` with one call of so many ns in each round: `p50s` by round, or of the rounds from 0 on."""
+    by_round = dict(p50s) if isinstance(p50s, Mapping) else dict(enumerate(p50s))
+    times = {number: {"latency": np.array([p50]), "end_to_end": np.array([2 * p50])} for number, p50 in by_round.items()}
+    rate = {"calls": 100, "took_ns": 10**9, "lanes": 1}
+    blocks = {
+        number: {"throughput": rate, "noise": parts(STOLEN if number in disturbed else None), "settled": True}
+        for number in by_round
+    }
+    return Held(cell=cell, folder=Path(), blocks=blocks, times=times, **parts_of_record)
+
+
+@pytest.fixture(scope="session")
+def counts():
+    """The counts of one part of a visit of 1 s on two CPUs, all 0 but for what is given."""
+    return lambda **changes: {**QUIET, **changes}
+
+
+@pytest.fixture(scope="session")
+def make_record():
+    """A record in memory, from its p50 in each round (`hold`)."""
+    return hold
 
 
 @pytest.fixture

@@ -3,10 +3,13 @@
 from types import MappingProxyType
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from onnxbench import backends
+from onnxbench.backends.null import Null
 from onnxbench.backends.protocol import Backend, Probe, by_share
 from onnxbench.errors import BadInput, RuntimeFailed, Unavailable, Unsupported
-from onnxbench.spec import Settings
+from onnxbench.spec import Concurrency, Settings
 
 
 class Fake(Backend):
@@ -23,8 +26,10 @@ class Fake(Backend):
             raise self.error
         return Probe(available=True, version="1.0", devices=("cpu",))
 
-    def _open(self, artifact, cell):
-        raise self.error
+    def _open(self, artifact, cell, concurrency):
+        if self.error:
+            raise self.error
+        return concurrency
 
     def _supports(self, cell, artifact):
         return self.reason
@@ -107,6 +112,62 @@ def test_a_foreign_exception_comes_out_as_a_failed_runtime(make_cell, make_artif
 def test_an_error_of_ours_comes_out_as_it_is(make_cell, make_artifact):
     with pytest.raises(Unsupported, match="no such operator"):
         Fake(Unsupported("no such operator")).open(make_artifact(), make_cell())
+
+
+def test_a_session_is_opened_for_one_call_on_all_threads_unless_it_is_said(make_cell, make_artifact):
+    cell, way = make_cell(settings=Settings(threads=6)), Concurrency(lanes=3, streams=3, threads=2)
+    assert Fake().open(make_artifact(), cell) == Concurrency(lanes=1, streams=1, threads=6)
+    assert Fake().open(make_artifact(), cell, way) == way
+
+
+class Gpu(Fake):
+    device_kind = "cuda"
+
+
+def ways(backend, threads):
+    return [(way.lanes, way.threads) for way in backend.concurrencies(threads)]
+
+
+@pytest.mark.parametrize(
+    ("threads", "tried"),
+    [
+        (1, [(1, 1), (2, 1)]),
+        (2, [(1, 2), (2, 1), (2, 2)]),
+        (4, [(1, 4), (2, 2), (4, 1), (2, 4)]),
+        (6, [(1, 6), (2, 3), (4, 1), (6, 1), (2, 6)]),
+    ],
+)
+def test_on_a_cpu_calls_share_the_threads_or_two_have_them_all(threads, tried):
+    assert ways(Fake(), threads) == tried
+
+
+@given(threads=st.integers(1, 256))
+def test_every_way_is_tried_once_and_the_latency_sessions_own_first(threads):
+    for backend in (Fake(), Gpu()):
+        tried = backend.concurrencies(threads)
+        assert tried[0] == Concurrency(lanes=1, streams=1, threads=threads)
+        assert len(set(tried)) == len(tried)
+
+
+@given(threads=st.integers(1, 256))
+def test_on_a_cpu_no_more_threads_are_asked_for_than_two_calls_on_all(threads):
+    tried = Fake().concurrencies(threads)
+    assert all(way.lanes * way.threads <= threads for way in tried[:-1])
+    assert tried[-1] == Concurrency(lanes=2, threads=threads)
+    assert {1, threads} <= {way.threads for way in tried}
+
+
+def test_on_another_device_lanes_alone_are_tried():
+    assert ways(Gpu(), 8) == [(1, 8), (2, 8), (4, 8)]
+
+
+def test_a_concurrency_can_be_told_to_people():
+    assert Fake().deploy(Concurrency(lanes=4, threads=2)).startswith("4 calls in parallel, 2 threads")
+
+
+def test_a_session_need_not_know_of_threads_nor_return_before_it_is_done(make_cell, make_artifact):
+    session = Null().open(make_artifact(), make_cell())
+    assert (session.enter(), session.asynchronous) == (None, False)
 
 
 @pytest.mark.parametrize(

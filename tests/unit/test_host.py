@@ -1,6 +1,9 @@
 import json
 import os
+import subprocess
+import sys
 
+import psutil
 import pytest
 from onnxbench.runners import host
 
@@ -85,8 +88,53 @@ def test_the_tightest_group_above_a_process_counts(tmp_path):
     assert host.cpu_quota(tmp_path / "cgroup", own) == 1.5
 
 
-def test_peak_memory_is_this_processs_own():
-    before = host.peak_rss_mb()
+@pytest.fixture
+def limited(tmp_path):
+    """Memory that the groups allow and have used (version two by group, or version one's), and the own group's file."""
+
+    def write(groups=(), v1=None):
+        for group, (most, used) in dict(groups).items():
+            (tmp_path / group).mkdir(parents=True, exist_ok=True)
+            (tmp_path / group / "memory.max").write_text(f"{most}\n")
+            (tmp_path / group / "memory.current").write_text(f"{used}\n")
+        if v1:
+            (tmp_path / "memory").mkdir()
+            (tmp_path / "memory/memory.limit_in_bytes").write_text(f"{v1[0]}\n")
+            (tmp_path / "memory/memory.usage_in_bytes").write_text(f"{v1[1]}\n")
+        (tmp_path / "own").write_text("0::/slice/mine\n")
+        return tmp_path, tmp_path / "own"
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("groups", "free_mb"),
+    [
+        ({"slice/mine": (30_000_000, 10_000_000)}, 20),
+        ({"slice/mine": ("max", 10_000_000), "slice": (30_000_000, 25_000_000)}, 5),
+        ({"slice/mine": (30_000_000, 10_000_000), "slice": (30_000_000, 25_000_000)}, 5),
+        ({"slice/mine": (30_000_000, 30_000_000)}, 0),
+    ],
+)
+def test_free_memory_is_what_the_tightest_group_leaves(limited, groups, free_mb):
+    assert host.memory_free_mb(*limited(groups)) == free_mb
+
+
+def test_free_memory_is_cut_by_version_one_too(limited):
+    assert host.memory_free_mb(*limited(v1=(9_000_000, 2_000_000))) == 7
+
+
+@pytest.mark.parametrize("groups", [{}, {"slice/mine": ("max", 5)}, {"slice/mine": (1 << 62, 5)}, {"slice/mine": ("", "")}])
+def test_without_a_limit_the_machines_free_memory_counts(limited, groups):
+    assert 0 < host.memory_free_mb(*limited(groups)) <= psutil.virtual_memory().total / 1e6
+
+
+def test_a_process_that_is_there_has_memory():
     block = bytearray(os.urandom(1)) * 50_000_000
-    assert host.peak_rss_mb() >= before
-    assert host.peak_rss_mb() > len(block) / 1e6
+    assert len(block) / 1e6 < host.rss_mb(os.getpid()) < psutil.virtual_memory().total / 1e6
+
+
+def test_a_process_that_is_gone_has_none():
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    assert host.rss_mb(gone.pid) == 0

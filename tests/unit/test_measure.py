@@ -1,29 +1,15 @@
 import gc
-import threading
 from itertools import chain, repeat
 
 import numpy as np
 import pytest
 from onnxbench.backends.protocol import Session, SessionInfo
-from onnxbench.errors import RuntimeFailed
 from onnxbench.runners.clock import Clock
-from onnxbench.runners.measure import (
-    Rate,
-    WarmUp,
-    best_lanes,
-    end_to_end,
-    first_call,
-    latency,
-    quiet,
-    rewarm,
-    settle,
-    throughput,
-    warm_up,
-)
+from onnxbench.runners.measure import WarmUp, end_to_end, first_call, latency, quiet, rewarm, settle, warm_up
 
 
-class FakeClock(threading.local):
-    """Time that passes only when somebody lets it; each thread has its own, all beginning at 1000 ns."""
+class FakeClock:
+    """Time that passes only when somebody lets it."""
 
     def __init__(self):
         self.ns = 1000
@@ -39,8 +25,11 @@ class FakeSession(Session):
 
     def __init__(self, clock, calls_ns, *, transfer_ns=0):
         self.clock, self.transfer_ns, self.done = clock, transfer_ns, 0
-        self.bound = []
+        self.bound, self.entered = [], []
         self._calls_ns = iter(repeat(calls_ns) if isinstance(calls_ns, int) else chain(calls_ns, repeat(calls_ns[-1])))
+
+    def enter(self):
+        self.entered.append((self.done, len(self.bound), self.clock.ns))
 
     def bind(self, inputs):
         self.clock.ns += self.transfer_ns
@@ -144,84 +133,42 @@ def test_a_call_longer_than_a_window_is_a_window(clock):
     assert found == WarmUp(calls=5, took_ns=5000, stationary=True)
 
 
+@pytest.mark.parametrize(
+    "loop",
+    [
+        first_call,
+        lambda session, now: latency(session, now, least_ns=100),
+        lambda session, now: end_to_end(session, {}, now, least_ns=100),
+        lambda session, now: rewarm(session, now, block_ns=1000),
+    ],
+    ids=["first call", "latency", "end to end", "rewarm"],
+)
+def test_a_loop_enters_the_session_once_before_its_first_call(clock, loop):
+    session = FakeSession(clock, 30, transfer_ns=10)
+    loop(session, clock.now_ns)
+    assert session.entered == [(0, 0, 1000)]
+
+
+def test_a_warm_up_enters_before_it_calls(clock):
+    session = FakeSession(clock, 30)
+    warm_up(session, clock.now_ns, least_ns=500, limit_ns=5000)
+    assert session.entered[0] == (0, 0, 1000)
+
+
+def test_entering_is_in_no_sample(clock):
+    class Slow(FakeSession):
+        def enter(self):
+            self.clock.ns += 10_000
+
+    assert latency(Slow(clock, 25), clock.now_ns, least_ns=50).tolist() == [25, 25]
+    assert end_to_end(Slow(clock, 25), {}, clock.now_ns, least_ns=50).tolist() == [25, 25]
+    assert first_call(Slow(clock, 25), clock.now_ns) == 25
+
+
 def test_a_visit_begins_with_a_tenth_of_a_block(clock):
     session = FakeSession(clock, 10)
     rewarm(session, clock.now_ns, block_ns=1000)
     assert session.done == 10
-
-
-def test_throughput_of_one_lane_is_calls_over_their_time(clock):
-    rate = throughput([FakeSession(clock, 30)], clock.now_ns, least_ns=100)
-    assert rate == Rate(calls=4, took_ns=120, lanes=1)
-    assert rate.calls_per_s == pytest.approx(4 / 120e-9)
-
-
-def test_lanes_add_up(clock):
-    sessions = [FakeSession(clock, 10), FakeSession(clock, 20)]
-    assert throughput(sessions, clock.now_ns, least_ns=100) == Rate(calls=15, took_ns=100, lanes=2)
-    assert [session.done for session in sessions] == [10, 5]
-
-
-def test_a_lane_that_ended_earlier_counts_at_its_own_rate(clock):
-    """10 calls in 100 ns are 12 in the 120 ns that the other lane takes for 4."""
-    sessions = [FakeSession(clock, 10), FakeSession(clock, 30)]
-    assert throughput(sessions, clock.now_ns, least_ns=100) == Rate(calls=16, took_ns=120, lanes=2)
-
-
-def test_the_rate_of_few_calls_is_not_rounded(clock):
-    """One call in 1000 ns beside one in 400 ns are 3.5 calls in 1000 ns."""
-    rate = throughput([FakeSession(clock, 1000), FakeSession(clock, 400)], clock.now_ns, least_ns=300)
-    assert rate.calls_per_s == pytest.approx(1e9 / 1000 + 1e9 / 400)
-
-
-def test_what_goes_wrong_in_a_lane_goes_wrong_for_all(clock):
-    class Broken(FakeSession):
-        def start(self):
-            raise RuntimeFailed("out of memory")
-
-    with pytest.raises(RuntimeFailed, match="out of memory"):
-        throughput([FakeSession(clock, 10), Broken(clock, 10)], clock.now_ns, least_ns=100)
-
-
-@pytest.mark.parametrize(
-    ("call_ns", "best"),
-    [
-        ({1: 1000, 2: 1000, 4: 1000}, 4),
-        ({1: 1000, 2: 1000, 4: 2000}, 2),
-        ({1: 1000, 2: 2000, 4: 1000}, 4),
-        ({1: 1000, 2: 3000, 4: 4000}, 1),
-        ({1: 1000, 2: 1960, 4: 4000}, 1),  # two lanes gain 2.04 %
-        ({1: 1000, 2: 1920, 4: 4000}, 2),  # 4.2 %
-        ({1: 1000, 2: 1000, 4: 1960}, 2),  # four gain 2.04 % on two
-    ],
-)
-def test_the_fewest_lanes_within_three_per_cent_of_the_best_are_taken(clock, call_ns, best):
-    def fork(lanes):
-        return [FakeSession(clock, call_ns[lanes]) for _ in range(lanes)]
-
-    assert best_lanes(fork, clock.now_ns, least_ns=10_000) == best
-
-
-def test_a_disturbed_block_does_not_decide_about_lanes(clock):
-    call_ns = {1: iter([100, 100]), 2: iter([900, 100]), 4: iter([400, 900])}
-
-    def fork(lanes):
-        took = next(call_ns[lanes])
-        return [FakeSession(clock, took) for _ in range(lanes)]
-
-    assert best_lanes(fork, clock.now_ns, least_ns=10_000) == 2
-
-
-def test_a_new_lane_is_warmed_before_it_is_measured(clock):
-    made = []
-
-    def fork(lanes):
-        made.extend(FakeSession(clock, 100) for _ in range(lanes - len(made)))
-        return made[:lanes]
-
-    best_lanes(fork, clock.now_ns, least_ns=1000)
-    once = [1 + 10 + 10 + 10, 1 + 10 + 10, 10, 1 + 10]
-    assert [session.done for session in made] == [2 * done for done in once]
 
 
 @pytest.mark.parametrize("enabled", [True, False])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from onnxbench.backends.null import Null
 from onnxbench.errors import RuntimeFailed
-from onnxbench.spec import PRECISIONS, Settings, TensorSpec
+from onnxbench.spec import PRECISIONS, Concurrency, Settings, TensorSpec
 
 
 @pytest.fixture
@@ -71,6 +71,13 @@ def test_a_slot_can_be_forked(opened):
     other.bind(inputs(2))
     assert other is not session
     assert other.fetch()["logits"].shape == (2, 10)
+
+
+def test_it_can_be_opened_for_several_calls_at_once(make_cell, make_artifact):
+    session = Null().open(make_artifact(), make_cell(), Concurrency(lanes=2, threads=1))
+    lanes = [session.fork(), session.fork()]
+    assert not session.asynchronous
+    assert len({id(lane) for lane in (session, *lanes)}) == 3
 
 
 def test_it_has_no_clock_of_its_own(opened):

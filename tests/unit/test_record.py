@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from onnxbench.errors import BadInput
 from onnxbench.results.record import read, read_head, read_journal
+from onnxbench.spec import Settings
 
 
 @pytest.fixture
@@ -16,40 +17,69 @@ def only(folder):
     return record
 
 
-def test_a_measured_cell_is_ok_with_its_samples_by_round(run_folder, cell):
+def calls(record, kind="latency"):
+    """The times of all calls by round."""
+    return {number: record.calls(number, kind).tolist() for number in record.blocks}
+
+
+def test_a_measured_cell_is_ok_with_the_times_of_its_calls_by_round(run_folder, cell):
     folder = run_folder(cell)
     folder.opened(cell)
-    folder.warm(cell, lanes=2)
+    folder.warm(cell, lanes=2, threads=1)
     folder.block(cell, 1, [30, 40], [70])
     folder.block(cell, 0, [10, 20], [50, 60])
     record = only(folder)
     assert (record.status, record.reason, record.cell) == ("ok", None, cell)
-    assert {number: samples.tolist() for number, samples in record.rounds.items()} == {0: [10, 20], 1: [30, 40]}
-    assert record.samples.tolist() == [10, 20, 30, 40]
-    assert sorted(record.end_to_end.tolist()) == [50, 60, 70]
-    assert record.samples.dtype == np.int64
-    assert (record.opened["load_s"], record.warm["lanes"], record.parity) == (0.25, 2, None)
+    assert calls(record) == {0: [10, 20], 1: [30, 40]}
+    assert calls(record, "end_to_end") == {0: [50, 60], 1: [70]}
+    assert record.calls(0, "latency").dtype == np.int64
+    assert (record.opened["load_s"], record.parity, record.stopped, record.cold) == (0.25, None, None, ())
+    assert (record.warm["lanes"], record.warm["concurrency"]) == (2, {"lanes": 2, "streams": 1, "threads": 1})
+
+
+def test_a_block_keeps_what_was_counted_over_each_part(run_folder, cell):
+    folder = run_folder(cell)
+    folder.block(cell, 0, [10], noise={"throughput": {"major_faults": 3}}, settled=False)
+    block = only(folder).blocks[0]
+    assert (block["noise"]["latency"]["major_faults"], block["noise"]["throughput"]["major_faults"]) == (0, 3)
+    assert block["settled"] is False
 
 
 def test_cells_keep_the_order_of_the_plan_and_their_own_events(run_folder, make_cell):
     cells = [make_cell(batch=batch) for batch in (8, 1, 32)]
     folder = run_folder(*cells)
     for cell in reversed(cells):
-        folder.measured(cell, cell.batch * 100)
-    assert [(record.cell.batch, int(record.samples[0])) for record in read(folder.path).cells] == [
-        (8, 800),
-        (1, 100),
-        (32, 3200),
-    ]
+        folder.cold(cell, peak_rss_mb=cell.batch)
+        folder.measured(cell, cell.batch * 100, rounds=1)
+    assert [
+        (record.cell.batch, set(record.calls(0, "latency").tolist()), record.cold[0]["peak_rss_mb"])
+        for record in read(folder.path).cells
+    ] == [(8, {800}, 8), (1, {100}, 1), (32, {3200}, 32)]
+
+
+def test_every_fresh_process_is_kept(run_folder, cell):
+    folder = run_folder(cell)
+    for memory in (300, 100, 200):
+        folder.cold(cell, peak_rss_mb=memory)
+    folder.opened(cell)
+    assert [event["peak_rss_mb"] for event in only(folder).cold] == [300, 100, 200]
+
+
+def test_what_stopped_a_cell_last_is_kept(run_folder, cell):
+    folder = run_folder(cell)
+    folder.measured(cell, 100, rounds=1)
+    folder.stopped(cell, why="budget", half_width=0.3)
+    assert (only(folder).stopped["why"], only(folder).stopped["half_width"]) == ("budget", 0.3)
 
 
 def test_a_cell_without_blocks_was_interrupted(run_folder, cell):
     folder = run_folder(cell)
+    folder.cold(cell, peak_rss_mb=100)
     folder.opened(cell)
     folder.warm(cell)
     record = only(folder)
     assert (record.status, record.reason) == ("failed", "not measured: the run was interrupted; --resume goes on with it")
-    assert (record.samples.tolist(), record.end_to_end.tolist(), record.rounds) == ([], [], {})
+    assert record.blocks == {}
 
 
 def test_a_run_without_a_journal_is_read(run_folder, cell):
@@ -58,14 +88,15 @@ def test_a_run_without_a_journal_is_read(run_folder, cell):
 
 def test_an_interrupted_cell_keeps_the_blocks_that_it_has(run_folder, cell):
     folder = run_folder(cell)
-    folder.measured(cell, 100, rounds=2)
-    assert (only(folder).status, list(only(folder).rounds)) == ("ok", [0, 1])
+    folder.opened(cell)
+    folder.block(cell, 0, [10])
+    assert (only(folder).status, list(only(folder).blocks), only(folder).stopped) == ("ok", [0], None)
 
 
 @pytest.mark.parametrize("status", ["failed", "timeout", "unsupported", "unavailable"])
 def test_a_cell_that_ended_says_why(run_folder, cell, status):
     folder = run_folder(cell)
-    folder.measured(cell, 100)
+    folder.measured(cell, 100, rounds=1)
     folder.add("ended", cell, status=status, reason="because")
     assert (only(folder).status, only(folder).reason) == (status, "because")
 
@@ -91,17 +122,18 @@ def test_a_cell_that_failed_twice_says_why_the_second_time(run_folder, cell):
 
 def test_a_round_that_was_measured_again_replaces_the_first(run_folder, cell):
     folder = run_folder(cell)
-    folder.measured(cell, 100)
+    folder.measured(cell, 100, rounds=1)
     folder.block(cell, 0, [55])
-    assert only(folder).samples.tolist() == [55]
+    assert calls(only(folder))[0] == [55]
 
 
 def test_a_cut_line_is_dropped(run_folder, cell):
     folder = run_folder(cell)
-    folder.measured(cell, 100, rounds=2)
+    folder.block(cell, 0, [10])
+    folder.block(cell, 1, [20])
     journal = folder.path / "journal.jsonl"
     journal.write_bytes(journal.read_bytes()[:-5])
-    assert list(only(folder).rounds) == [0]
+    assert list(only(folder).blocks) == [0]
 
 
 def test_a_cut_line_in_the_middle_loses_no_other(run_folder, cell):
@@ -117,7 +149,7 @@ def test_a_block_whose_samples_are_missing_is_left_out(run_folder, cell):
     folder = run_folder(cell)
     folder.measured(cell, 100, rounds=2)
     (folder.path / f"samples/{cell.key}-0.npz").unlink()
-    assert list(only(folder).rounds) == [1]
+    assert list(only(folder).blocks) == [1]
 
 
 @pytest.mark.parametrize("keep", [0, 100, -1])
@@ -126,7 +158,7 @@ def test_a_block_whose_samples_were_cut_short_is_left_out(run_folder, cell, keep
     folder.measured(cell, 100, rounds=2)
     path = folder.path / f"samples/{cell.key}-1.npz"
     path.write_bytes(path.read_bytes()[:keep])
-    assert list(only(folder).rounds) == [0]
+    assert list(only(folder).blocks) == [0]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +183,7 @@ def test_a_block_whose_samples_were_cut_short_is_left_out(run_folder, cell, keep
 def test_a_mismatch_is_far_from_the_reference_and_answers_otherwise(run_folder, make_cell, precision, parity, status):
     cell = make_cell(precision=precision)
     folder = run_folder(cell)
-    folder.measured(cell, 100)
+    folder.measured(cell, 100, rounds=1)
     folder.add("verified", cell, **parity)
     assert only(folder).status == status
 
@@ -159,21 +191,54 @@ def test_a_mismatch_is_far_from_the_reference_and_answers_otherwise(run_folder, 
 def test_a_mismatch_says_how_far_and_what_is_needed(run_folder, make_cell):
     cell = make_cell(precision="fp16")
     folder = run_folder(cell)
-    folder.measured(cell, 100)
+    folder.measured(cell, 100, rounds=1)
     folder.add("verified", cell, sqnr_db=12.345)
     assert only(folder).reason == "SQNR 12.3 dB against the FP32 reference, and fp16 needs 50"
 
 
 def test_a_cell_that_ended_is_no_mismatch(run_folder, cell):
     folder = run_folder(cell)
-    folder.measured(cell, 100)
+    folder.measured(cell, 100, rounds=1)
     folder.add("verified", cell, sqnr_db=0.0)
     folder.add("ended", cell, status="failed", reason="crashed")
     assert (only(folder).status, only(folder).reason) == ("failed", "crashed")
 
 
-def test_a_run_tells_its_host(run_folder, cell):
-    assert read(run_folder(cell).path).host == {"cpu": "Test CPU"}
+def test_a_run_tells_its_host_and_what_was_asked_for(run_folder, cell):
+    run = read(run_folder(cell, sweep={"metric": "p99"}).path)
+    assert (run.host, run.sweep) == ({"cpu": "Test CPU"}, {"metric": "p99"})
+
+
+def test_the_base_of_a_cell_is_the_baselines_fp32_of_the_same_model_batch_and_threads(run_folder, make_cell):
+    base = make_cell(backend="torch-cpu")
+    others = [
+        make_cell(backend="torch-cpu", precision="int8"),
+        make_cell(backend="torch-cpu", batch=8),
+        make_cell(backend="torch-cpu", model="other"),
+        make_cell(backend="torch-cpu", settings=Settings(threads=1)),
+        make_cell(precision="int8"),
+    ]
+    run = read(run_folder(*others, base).path)
+    found = [run.base_of(record, "torch-cpu") for record in run.cells]
+    assert [record and record.cell for record in found] == [base, others[1], others[2], others[3], base, base]
+    assert found[-1] is run.cells[-1]
+
+
+def test_without_a_baseline_no_cell_has_a_base(run_folder, cell):
+    run = read(run_folder(cell).path)
+    assert run.base_of(run.cells[0], None) is None
+    assert run.base_of(run.cells[0], "torch-cpu") is None
+
+
+def test_a_run_of_the_first_schema_is_read(run_folder, cell):
+    folder = run_folder(cell, schema=1, sweep={"budget": {"name": "quick"}})
+    folder.measured(cell, 100, rounds=3)
+    journal = folder.path / "journal.jsonl"
+    old = [json.loads(line) for line in journal.read_text().splitlines()]
+    old = [{**event, "noise": {"steal_ticks": 2}} if event["event"] == "block" else event for event in old]
+    journal.write_text("".join(json.dumps(event) + "\n" for event in old if event["event"] != "stopped"))
+    record = only(folder)
+    assert (record.status, list(record.blocks), record.stopped) == ("ok", [0, 1, 2], None)
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
@@ -189,8 +254,8 @@ def test_a_damaged_head_is_refused(tmp_path, text):
 
 
 def test_a_newer_schema_is_refused(run_folder):
-    with pytest.raises(BadInput, match="has schema 2, and this version reads up to 1; upgrade onnxbench"):
-        read(run_folder(schema=2).path)
+    with pytest.raises(BadInput, match="has schema 3, and this version reads up to 2; upgrade onnxbench"):
+        read(run_folder(schema=3).path)
 
 
 @pytest.mark.parametrize("cells", [None, 5, [5], [{}], ["cell"], [{"model": "cnn", "settings": 1}]])

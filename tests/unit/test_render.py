@@ -103,6 +103,13 @@ def test_every_column_of_milliseconds_has_the_same_unit():
     assert (head[-1], row[-1]) == ("first µs", "3000")
 
 
+def test_columns_with_the_same_title_keep_their_own_figures():
+    ends = tuple(Field(name=name, title="to", unit=unit) for name, unit in (("p50_ci_high_ms", "ms"), ("speedup_ci_high", "x")))
+    rows = ({"p50_ci_high_ms": 5.25, "speedup_ci_high": 2.75},)
+    head, _, row = grid(render(make(fields=ends, rows=rows), "markdown"))
+    assert (head, row) == (["to ms", "to x"], ["5.25", "2.75"])
+
+
 def test_the_numbers_of_a_column_have_the_same_decimals():
     *_, slow, fast = grid(render(make(("x", 1, 1.0, 0.123456), ("x", 1, 1.0, 45.678)), "markdown"))
     assert (slow[3], fast[3]) == ("0.123", "45.678")

@@ -1,5 +1,6 @@
 import json
 from dataclasses import FrozenInstanceError
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -7,10 +8,12 @@ from hypothesis import strategies as st
 from onnxbench.errors import BadInput
 from onnxbench.spec import (
     BUDGETS,
+    METRICS,
     PRECISIONS,
     Artifact,
     Budget,
     Cell,
+    Concurrency,
     Device,
     Settings,
     Source,
@@ -73,11 +76,15 @@ sweeps = st.builds(
     inputs=options,
     options=options,
     budget=st.sampled_from(list(BUDGETS.values())),
+    baseline=st.one_of(st.none(), names),
+    metric=st.sampled_from(METRICS),
+    cold=st.booleans(),
     seed=sizes,
 )
+concurrencies = st.builds(Concurrency, lanes=sizes, streams=sizes, threads=sizes)
 
 
-@given(value=st.one_of(cells, artifacts, sweeps))
+@given(value=st.one_of(cells, artifacts, sweeps, concurrencies))
 def test_a_value_comes_back_from_json_as_it_was(value):
     back = from_wire(type(value), json.loads(json.dumps(to_wire(value))))
     assert back == value
@@ -173,9 +180,38 @@ def test_a_digest_does_not_depend_on_the_order_of_names():
 
 
 def test_budgets_grow():
-    assert [BUDGETS[name].rounds for name in ("quick", "normal", "thorough")] == [3, 10, 30]
-    assert Sweep().budget == BUDGETS["normal"]
-    assert all(isinstance(budget, Budget) and budget.warmup_ms < budget.warmup_limit_ms for budget in BUDGETS.values())
+    ordered = [BUDGETS[name] for name in ("quick", "normal", "thorough")]
+    assert Sweep().budget == ordered[1]
+    for smaller, larger in pairwise(ordered):
+        assert smaller.looks[0] < larger.looks[0]
+        assert smaller.rounds < larger.rounds
+        assert smaller.half_width > larger.half_width
+        assert smaller.cell_s < larger.cell_s
+        assert smaller.images <= larger.images
+
+
+@pytest.mark.parametrize("budget", BUDGETS.values(), ids=lambda budget: budget.name)
+def test_a_budget_looks_in_order_and_its_last_look_is_its_last_round(budget):
+    assert list(budget.looks) == sorted(set(budget.looks))
+    assert budget.rounds == budget.looks[-1]
+    assert budget.warmup_ms < budget.warmup_limit_ms
+    assert 0 < budget.repeats < 1
+
+
+def test_a_budget_comes_back_from_json_as_it_was():
+    for budget in BUDGETS.values():
+        assert from_wire(Budget, json.loads(json.dumps(to_wire(budget)))) == budget
+
+
+def test_one_call_in_flight_is_the_concurrency_of_who_says_nothing():
+    assert Concurrency() == Concurrency(lanes=1, streams=1, threads=1)
+
+
+def test_metrics_are_those_that_a_series_can_be_made_of():
+    from onnxbench.results.series import METRICS as SERIES
+
+    assert set(METRICS) == set(SERIES)
+    assert Sweep().metric in METRICS
 
 
 def test_an_artifact_is_put_under_a_folder_with_its_weights(make_artifact):

@@ -1,5 +1,7 @@
 import math
+from collections import Counter
 
+import numpy as np
 import pytest
 from onnxbench.errors import BadInput
 from onnxbench.results import table
@@ -9,12 +11,14 @@ from onnxbench.spec import Settings
 CONTRACT = [
     *("host", "model", "backend", "device", "precision", "batch", "status", "reason"),
     *("executed", "placement", "settings"),
-    *("p50_ms", "p50_ci_low_ms", "p50_ci_high_ms", "p90_ms", "p99_ms", "samples"),
+    *("p50_ms", "p50_ci_low_ms", "p50_ci_high_ms", "p90_ms", "p99_ms"),
+    *("samples", "rounds", "disturbed", "stopped"),
     *("e2e_p50_ms", "device_p50_ms"),
     *("throughput_per_s", "lanes", "throughput_threads", "threads"),
-    *("speedup", "speedup_ci_low", "speedup_ci_high"),
+    *("speedup", "speedup_ci_low", "speedup_ci_high", "verdict"),
     *("build_s", "load_s", "first_ms"),
     *("top1", "top1_drop", "agreement", "sqnr_db", "max_abs_err", "rel_err"),
+    *("cold_s", "cold_process_s", "cold_import_s", "cold_load_s", "cold_first_ms"),
     *("peak_rss_mb", "device_mem_mb", "artifact_mb", "energy_mj"),
     *("slo_rate_per_s",),
     *("grade", "notes"),
@@ -30,13 +34,19 @@ def titles(built):
     return [field.title for field in built.fields]
 
 
+def by_backend(built, *names):
+    """The values of `names` in the row of each backend; the value alone for one name."""
+    found = {row["backend"]: tuple(row[name] for name in names) for row in built.rows}
+    return {backend: values[0] if len(names) == 1 else values for backend, values in found.items()}
+
+
 @pytest.fixture
 def two(run_folder, make_cell):
     """A run of torch-cpu at 4 ms and ort-cpu at 2 ms, and its two cells."""
     slow, fast = make_cell(backend="torch-cpu", batch=8), make_cell(backend="ort-cpu", batch=8)
     folder = run_folder(slow, fast)
-    folder.measured(slow, 4 * MS, rounds=2)
-    folder.measured(fast, 2 * MS, rounds=2)
+    folder.measured(slow, 4 * MS)
+    folder.measured(fast, 2 * MS)
     return folder, slow, fast
 
 
@@ -60,18 +70,59 @@ def test_a_measured_row_has_its_figures(two):
         "placement": "12/12 CPU",
         "settings": "threads=2 arena=on",
         "p50_ms": 4.0,
+        "p50_ci_low_ms": pytest.approx(4.0),
+        "p50_ci_high_ms": pytest.approx(4.0),
         "p90_ms": 4.0,
         "p99_ms": 4.0,
-        "samples": 800,
+        "samples": 400,
+        "rounds": 10,
+        "disturbed": 0,
+        "stopped": "interval",
         "e2e_p50_ms": 8.0,
-        "throughput_per_s": 800.0,  # 8 items x 200 calls in 2 s
+        "throughput_per_s": 800.0,  # 8 items x 1000 calls in 10 s
         "lanes": 1,
         "throughput_threads": 2,
         "threads": 2,
         "load_s": 0.25,
         "first_ms": 4.5,
         "artifact_mb": 20.4,
+        "grade": "A",
     }
+
+
+def test_what_fresh_processes_took_is_their_median(run_folder, make_cell):
+    cell = make_cell()
+    folder = run_folder(cell)
+    for factor in (3, 1, 2):
+        times = {"cold_s": 1.0, "process_s": 0.5, "import_s": 0.25, "load_s": 0.125, "first_ms": 8.0}
+        folder.cold(cell, **{name: value * factor for name, value in times.items()}, peak_rss_mb=100.0 * factor)
+    folder.measured(cell, MS)
+    row = build(folder).rows[0]
+    names = ("cold_s", "cold_process_s", "cold_import_s", "cold_load_s", "cold_first_ms", "peak_rss_mb")
+    assert [row[name] for name in names] == [2.0, 1.0, 0.5, 0.25, 16.0, 200.0]
+    assert (row["load_s"], row["first_ms"]) == (0.25, 4.5)
+
+
+def test_memory_is_known_without_cold_starts(run_folder, make_cell):
+    cell = make_cell()
+    folder = run_folder(cell)
+    folder.cold(cell, peak_rss_mb=123.5)
+    folder.measured(cell, MS)
+    built = build(folder)
+    assert (built.rows[0]["peak_rss_mb"], built.rows[0]["cold_s"]) == (123.5, None)
+    assert "memory" in titles(built)
+    assert "cold start" not in titles(built)
+
+
+def test_the_concurrency_that_was_found_is_said_and_how_to_deploy_it(run_folder, make_cell):
+    cell = make_cell()
+    folder = run_folder(cell)
+    folder.opened(cell)
+    folder.warm(cell, lanes=4, streams=4, threads=1, deploy="num_streams=4")
+    folder.block(cell, 0, [MS] * 40)
+    row = build(folder).rows[0]
+    assert (row["lanes"], row["throughput_threads"], row["threads"]) == (4, 1, 2)
+    assert row["settings"] == "threads=2 arena=on | for throughput: num_streams=4"
 
 
 def test_throughput_is_items_over_the_time_of_all_blocks(run_folder, make_cell):
@@ -118,8 +169,10 @@ def test_a_mismatch_keeps_its_figures_and_says_why(run_folder, make_cell):
 
 
 def test_speed_ups_are_against_the_baseline(two):
-    rows = build(two[0], baseline="torch-cpu").rows
-    assert {row["backend"]: row["speedup"] for row in rows} == {"torch-cpu": 1.0, "ort-cpu": pytest.approx(2.0)}
+    rows = build(two[0], baseline="torch-cpu")
+    names = ("speedup", "speedup_ci_low", "speedup_ci_high", "verdict")
+    twice = pytest.approx(2.0)
+    assert by_backend(rows, *names) == {"torch-cpu": (1.0, None, None, None), "ort-cpu": (twice, twice, twice, "faster")}
 
 
 def test_without_a_baseline_there_is_no_speed_up(two):
@@ -147,8 +200,7 @@ def test_a_baseline_with_other_threads_is_none(run_folder, make_cell):
     folder = run_folder(base, new)
     folder.measured(base, 4 * MS)
     folder.measured(new, 2 * MS)
-    by_name = {row["backend"]: row["speedup"] for row in build(folder, baseline="torch-cpu").rows}
-    assert by_name == {"torch-cpu": 1.0, "ort-cpu": None}
+    assert by_backend(build(folder, baseline="torch-cpu"), "speedup") == {"torch-cpu": 1.0, "ort-cpu": None}
 
 
 def test_a_speed_up_is_over_the_rounds_that_both_measured(run_folder, make_cell):
@@ -158,14 +210,52 @@ def test_a_speed_up_is_over_the_rounds_that_both_measured(run_folder, make_cell)
         folder.opened(cell)
         for number, latency in blocks.items():
             folder.block(cell, number, [latency])
-    by_name = {row["backend"]: row["speedup"] for row in build(folder, baseline="torch-cpu").rows}
-    assert by_name["ort-cpu"] == pytest.approx(math.sqrt(2 * 8))
+    assert by_backend(build(folder, baseline="torch-cpu"), "speedup")["ort-cpu"] == pytest.approx(math.sqrt(2 * 8))
 
 
 def test_a_speed_up_needs_a_baseline_with_figures(two):
     folder, slow, _ = two
     folder.add("ended", slow, status="failed", reason="crashed")
-    assert [row["speedup"] for row in build(folder, baseline="torch-cpu").rows] == [None, None]
+    assert by_backend(build(folder, baseline="torch-cpu"), "speedup", "verdict") == {
+        "torch-cpu": (None, None),
+        "ort-cpu": (None, None),
+    }
+
+
+def noisy(seed, ns):
+    """20 rounds of about `ns`, with 1 % noise."""
+    return (ns * np.exp(np.random.default_rng(seed).normal(0, 0.01, 20))).astype(int)
+
+
+@pytest.mark.parametrize(("ns", "verdict"), [(MS, "no difference shown"), (MS * 10 // 11, "faster"), (MS * 11 // 10, "slower")])
+def test_a_verdict_says_whether_the_speed_up_differs_from_1(run_folder, make_cell, ns, verdict):
+    base, new = make_cell(backend="torch-cpu"), make_cell()
+    folder = run_folder(base, new)
+    folder.series(base, noisy(0, MS))
+    folder.series(new, noisy(1, ns))
+    assert by_backend(build(folder, baseline="torch-cpu"), "verdict") == {"torch-cpu": None, "ort-cpu": verdict}
+
+
+def test_of_27_equal_cells_none_is_called_faster_and_the_one_that_is_faster_is(run_folder, make_cell):
+    base, fast, *equal = (make_cell(backend=f"b{number}") for number in range(29))
+    folder = run_folder(base, fast, *equal)
+    for seed, cell in enumerate((base, fast, *equal)):
+        folder.series(cell, noisy(seed, MS // 1.1 if cell == fast else MS))
+    verdicts = by_backend(build(folder, baseline="b0"), "verdict")
+    assert (verdicts.pop("b0"), verdicts.pop("b1")) == (None, "faster")
+    assert Counter(verdicts.values()) == {"no difference shown": 27}
+
+
+def test_a_difference_is_shown_alone_and_not_among_many(run_folder, make_cell):
+    """Its p is 0.013: under 5 %, and over 5 % / 20."""
+    base, near, *equal = (make_cell(backend=f"b{number}") for number in range(21))
+    series = [10_000 + offset for offset in (-40, -30, -20, -10, 0, 10, 20, 30, 40, 50)]
+    folder, alone = run_folder(base, near, *equal), run_folder(base, near, name="alone")
+    for held, cells in ((folder, (base, near, *equal)), (alone, (base, near))):
+        for cell in cells:
+            held.series(cell, [ns - 53 for ns in series] if cell == near else [10_000] * 10 if cell == base else series)
+    assert by_backend(build(alone, baseline="b0"), "verdict")["b1"] == "faster"
+    assert by_backend(build(folder, baseline="b0"), "verdict")["b1"] == "no difference shown"
 
 
 def test_a_baseline_that_no_row_has_is_refused(two):
@@ -241,7 +331,8 @@ def test_axes_that_vary_stand_in_the_table(run_folder, make_cell):
 def test_what_is_the_same_in_all_rows_is_said_once(two):
     built = build(two[0], baseline="torch-cpu")
     assert built.facts == (
-        "host Test CPU · model cnn · device cpu · precision fp32 · executed fp32 · lanes 1 · threads 2 · file 20.4 MB",
+        "host Test CPU · model cnn · device cpu · precision fp32 · executed fp32 · lanes 1 · threads a lane 2 · threads 2 · "
+        "file 20.4 MB",
         "ort-cpu 1.20",
         "speed-up against torch-cpu fp32 at the same batch",
     )
@@ -254,7 +345,7 @@ def test_a_row_without_figures_makes_no_column_of_what_the_others_share(run_fold
     folder.add("ended", bad, status="failed", reason="crashed")
     built = build(folder)
     assert titles(built)[:4] == ["backend", "batch", "status", "p50"]
-    assert "executed fp32 · lanes 1 · threads 2 · file 20.4 MB" in built.facts[0]
+    assert "executed fp32 · lanes 1 · threads a lane 2 · threads 2 · file 20.4 MB" in built.facts[0]
 
 
 def test_a_status_that_is_not_ok_everywhere_is_said(run_folder, make_cell):
@@ -263,42 +354,19 @@ def test_a_status_that_is_not_ok_everywhere_is_said(run_folder, make_cell):
 
 
 def test_columns_that_no_row_has_are_left_out(two):
-    assert titles(build(two[0])) == ["backend", "batch", "p50", "p90", "p99", "e2e p50", "throughput", "load", "first"]
+    latency = ["p50", "from", "to", "p90", "p99", "e2e p50"]
+    assert titles(build(two[0])) == ["backend", "batch", *latency, "throughput", "load", "first", "grade"]
+
+
+def test_beside_a_baseline_the_speed_up_its_interval_and_the_verdict_stand_together(two):
+    found = titles(build(two[0], baseline="torch-cpu"))
+    assert found[found.index("speed-up") :][:4] == ["speed-up", "from", "to", "verdict"]
 
 
 def test_two_hosts_stand_in_the_table(run_folder, make_cell):
     built = build(run_folder(make_cell()), run_folder(make_cell(), name="other", host={"cpu": "Another"}))
     assert [row["host"] for row in built.rows] == ["Another", "Test CPU"]
     assert titles(built)[0] == "host"
-
-
-def test_a_percentile_that_is_withheld_has_a_note(run_folder, make_cell):
-    cell = make_cell()
-    folder = run_folder(cell)
-    folder.opened(cell)
-    folder.warm(cell)
-    folder.block(cell, 0, [MS] * 36)
-    row = build(folder).rows[0]
-    assert (row["p50_ms"], row["p90_ms"], row["p99_ms"], row["e2e_p50_ms"]) == (1.0, 1.0, None, None)
-    assert row["notes"] == "p99 withheld: fewer than 368 samples"
-
-
-def test_what_makes_a_row_doubtful_is_noted(run_folder, make_cell):
-    cell = make_cell(precision="int8")
-    folder = run_folder(cell)
-    folder.opened(cell, executed="fp32+int8")
-    folder.warm(cell, stationary=False)
-    folder.block(cell, 0, [MS] * 400, steal_ticks=3)
-    folder.block(cell, 1, [MS] * 400, steal_ticks=3)
-    assert build(folder).rows[0]["notes"].split("; ") == [
-        "latency was still changing when the warm-up ended",
-        "int8 was asked for and fp32+int8 ran",
-        "the hypervisor took CPU time away while it ran",
-    ]
-
-
-def test_an_undoubtful_row_has_no_notes(two):
-    assert build(two[0]).rows[0]["notes"] is None
 
 
 def test_reasons_stand_below_the_table(run_folder, make_cell):
@@ -324,7 +392,7 @@ def test_a_reason_that_rows_share_is_said_once(run_folder, make_cell, failing, o
 
 
 def test_the_head_has_the_schema_and_the_host(two):
-    assert build(two[0]).head == {"schema": 1, "host": {"cpu": "Test CPU"}}
+    assert build(two[0]).head == {"schema": 2, "host": {"cpu": "Test CPU"}}
 
 
 def test_no_runs_make_an_empty_table():

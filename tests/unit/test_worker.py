@@ -1,10 +1,25 @@
+"""The worker's side of the pipe, its jobs for cells with a clock that ticks and a fake runtime, and who is hired."""
+
 import errno
 import io
+import json
 import os
+from dataclasses import asdict
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from onnxbench.backends.protocol import Session, SessionInfo
 from onnxbench.errors import RuntimeFailed
+from onnxbench.runners import group
+from onnxbench.runners.clock import Clock
+from onnxbench.runners.journal import Journal
+from onnxbench.runners.plan import Planned
+from onnxbench.runners.slots import Slot
+from onnxbench.runners.verify import save_arrays
+from onnxbench.runners.visits import Visit
 from onnxbench.runners.worker import State, answer
+from onnxbench.spec import Concurrency, Settings, to_wire
 
 
 class Raises(dict):
@@ -62,3 +77,270 @@ def test_a_job_that_there_is_not_is_an_answer_too():
 
 def test_a_request_with_too_much_in_it_is_an_answer_too():
     assert ask(ValueError(), more=1)[0] == "error"
+
+
+ONE, TWO, FOUR = Concurrency(lanes=1, threads=2), Concurrency(lanes=2, threads=1), Concurrency(lanes=4, streams=2, threads=1)
+INPUTS = {"input": np.zeros((1, 3, 48, 48), np.float32)}
+
+
+class Ticking:
+    """Each look at this clock takes 100 ns; the process is idle as soon as it sleeps."""
+
+    def __init__(self):
+        self.ns = 1000
+        self.clock = Clock(now_ns=self.look, cpu_ns=lambda: 0, sleep_s=lambda _: None)
+
+    def look(self):
+        self.ns += 100
+        return self.ns
+
+
+class Lane(Session):
+    """A call takes `call_ns`; who did what with it is in `log`."""
+
+    info = SessionInfo(executed="fp32")
+    asynchronous = True
+
+    def __init__(self, runtime, call_ns):
+        self.runtime, self.call_ns, self.log = runtime, call_ns, []
+        runtime.sessions.append(self)
+
+    def enter(self):
+        self.log.append("enter")
+
+    def bind(self, inputs):
+        self.log.append("bind")
+        self.inputs = inputs
+
+    def start(self):
+        assert self.inputs
+        self.runtime.calls += 1
+
+    def wait(self):
+        self.runtime.time.ns += self.call_ns
+
+    def fetch(self):
+        return {"logits": np.arange(10, dtype=np.float32)[None]}
+
+    def fork(self):
+        return Lane(self.runtime, self.call_ns)
+
+    def close(self):
+        self.log.append("close")
+
+
+class Runtime:
+    """A backend with three ways of running, of which some are fast."""
+
+    def __init__(self, time, call_ns):
+        self.time, self.call_ns, self.sessions, self.opened, self.calls = time, call_ns, [], [], 0
+
+    def concurrencies(self, threads):
+        return tuple(self.call_ns)
+
+    def open(self, artifact, cell, concurrency):
+        self.opened.append(concurrency)
+        return Lane(self, self.call_ns[concurrency])
+
+    def deploy(self, concurrency):
+        return f"{concurrency.lanes} at once"
+
+
+@pytest.fixture
+def worker(make_cell, make_artifact):
+    """A worker with one open cell of batch 8, whose runtime takes `call_ns` for a call in each way."""
+
+    def make(call_ns=None):
+        time = Ticking()
+        runtime = Runtime(time, call_ns or {ONE: 1000, TWO: 500, FOUR: 2000})
+        session = Lane(runtime, 1000)
+        session.bind(INPUTS)
+        slot = Slot(artifact=make_artifact(), cell=make_cell(batch=8), backend=runtime, inputs=INPUTS, session=session)
+        slot.compiled[1, 2] = session
+        state = State(clock=time.clock, counters=lambda _: {"calls": runtime.calls, "mhz": 2100}, slots={"a": slot})
+        return SimpleNamespace(state=state, slot=slot, runtime=runtime, time=time)
+
+    return make
+
+
+def done(state, job, **request):
+    kind, content = answer(state, json.loads(json.dumps({"job": job, **request})), lambda _: None)
+    assert kind == "ok", content
+    return json.loads(json.dumps(content))
+
+
+def warmed(found, concurrency=None):
+    how = {"least_ms": 0.1, "limit_ms": 1, "passes": 2, "concurrency": concurrency and asdict(concurrency)}
+    return done(found.state, "warm", key="a", **how)
+
+
+def closed(sessions):
+    return [session.log.count("close") for session in sessions]
+
+
+def test_a_backend_is_asked_what_it_is():
+    found = done(State(), "probe", backend="null")
+    assert (found["available"], found["instrument"], found["device_kind"]) == (True, True, "cpu")
+    assert set(found["options"]) == {"work", "fault"}
+
+
+@pytest.fixture
+def given(make_cell, make_artifact, tmp_path):
+    """What opens a cell of the null backend."""
+    save_arrays(tmp_path / "inputs", INPUTS)
+
+    def make(**changes):
+        cell = make_cell(**{"backend": "null", **changes})
+        return cell, {"cell": to_wire(cell), "artifact": to_wire(make_artifact()), "inputs": str(tmp_path / "inputs")}
+
+    return make
+
+
+def test_a_cell_is_opened_with_its_load_and_first_call_timed_apart(given):
+    state, (cell, request) = State(clock=Ticking().clock), given()
+    found = done(state, "open", **request)
+    assert found == {
+        "load_s": pytest.approx(1e-7),
+        "first_ms": pytest.approx(1e-4),
+        "info": {"executed": "fp32", "placement": None, "settings": {"work": "0"}},
+        "instrument": True,
+    }
+    assert state.slots[cell.key].compiled == {(1, 2): state.slots[cell.key].session}
+
+
+def test_a_cell_that_the_backend_does_not_take_is_not_opened(given):
+    state, (_, request) = State(), given(settings=Settings(threads=1, options=(("speed", "high"),)))
+    kind, error = answer(state, {"job": "open", **request}, lambda _: None)
+    assert (kind, error["type"], state.slots) == ("error", "Unsupported", {})
+
+
+def test_a_cold_start_tells_its_parts_on_one_clock(given):
+    time = Ticking()
+    found = done(State(clock=time.clock), "cold", **given()[1])
+    assert 1000 < found["up_ns"] < found["answered_ns"] < time.ns
+    assert found["import_s"] + found["load_s"] + found["first_ms"] / 1e3 < (found["answered_ns"] - found["up_ns"]) / 1e9
+    assert found["peak_rss_mb"] > 1
+
+
+def test_a_model_is_compiled_once_for_each_way_and_lanes_share_it(worker):
+    found = worker()
+    lanes = [found.slot.lanes(way) for way in (ONE, TWO, FOUR, TWO, Concurrency(lanes=2, threads=2))]
+    assert found.runtime.opened == [TWO, FOUR]
+    assert [len(of_way) for of_way in lanes] == [1, 2, 4, 2, 2]
+    assert lanes[0] == [found.slot.session]
+    assert lanes[1] is lanes[3]
+    assert found.slot.session not in lanes[4]
+    assert all(session.inputs is INPUTS for session in found.runtime.sessions)
+
+
+@pytest.mark.parametrize("chosen", [ONE, TWO, FOUR])
+def test_only_the_latency_session_and_the_chosen_lanes_stay_open(worker, chosen):
+    found = worker()
+    for way in (ONE, TWO, FOUR):
+        found.slot.lanes(way)
+    found.slot.keep(chosen)
+    kept = {found.slot.session, *found.slot.lanes(chosen), *found.slot.compiled.values()}
+    assert closed(kept) == [0] * len(kept)
+    assert closed(set(found.runtime.sessions) - kept) == [1] * (9 - len(kept))
+
+
+def test_a_closed_cell_has_closed_every_session_once(worker):
+    found = worker()
+    for way in (ONE, TWO, FOUR):
+        found.slot.lanes(way)
+    assert done(found.state, "close", key="a") == {}
+    assert closed(found.runtime.sessions) == [1] * 9
+    assert found.state.slots == {}
+
+
+def test_a_warm_up_finds_the_concurrency_and_tells_what_it_tried(worker):
+    found = worker()
+    told = warmed(found)
+    assert (told["lanes"], told["concurrency"], told["deploy"]) == (2, asdict(TWO), "2 at once")
+    assert (told["stationary"], told["settled"]) == (True, True)
+    assert [(way["lanes"], way["streams"], way["threads"]) for way in told["tried"]] == [(1, 1, 2), (4, 2, 1), (2, 1, 1)]
+    rates = [way["items_per_s"] for way in told["tried"]]
+    assert rates == pytest.approx([8 * 1e9 / 1100, 8 * 1e9 / 2025, 8 * 1e9 / 550], rel=0.01)
+    assert sum(closed(found.runtime.sessions)) == 5  # of FOUR: what was compiled, and its lanes
+
+
+def test_a_way_that_cannot_run_has_no_rate(worker):
+    found = worker()
+    found.runtime.open = lambda *_: (_ for _ in ()).throw(RuntimeFailed("no streams"))
+    assert [way["items_per_s"] > 0 for way in warmed(found)["tried"]].count(True) == 1
+
+
+def test_a_concurrency_that_is_known_is_not_searched_for(worker):
+    found = worker()
+    told = warmed(found, FOUR)
+    assert (told["concurrency"], found.runtime.opened) == (asdict(FOUR), [FOUR])
+    assert "tried" not in told
+    assert len(found.slot.forked[FOUR]) == 4
+
+
+def test_a_latency_visit_writes_the_time_of_every_call(worker, tmp_path):
+    found = worker()
+    told = done(found.state, "latency", key="a", block_ms=0.01, calls=4, samples=str(tmp_path / "a.npz"))
+    with np.load(tmp_path / "a.npz") as arrays:
+        single, whole = arrays["latency"], arrays["end_to_end"]
+    assert set(single) == set(whole) == {1100}
+    assert (told["calls"], told["settled"]) == (len(single), True)
+    assert (len(single) * 1200 >= 10_000, len(whole)) == (True, 4)
+
+
+def test_what_disturbs_is_counted_over_the_blocks_and_not_before(worker, tmp_path):
+    found = worker()
+    told = done(found.state, "latency", key="a", block_ms=0.01, calls=4, samples=str(tmp_path / "a.npz"))
+    assert told["noise"] == {"calls": told["calls"] + 4, "mhz": 2100}
+    assert found.runtime.calls > told["noise"]["calls"]
+    told = done(found.state, "throughput", key="a", block_ms=0.01, concurrency=asdict(TWO))
+    assert told["noise"] == {"calls": told["rate"]["calls"] + 2, "mhz": 2100}
+
+
+def test_a_throughput_visit_keeps_all_lanes_busy(worker):
+    found = worker()
+    told = done(found.state, "throughput", key="a", block_ms=0.01, concurrency=asdict(FOUR))
+    assert told["rate"]["lanes"] == 4
+    assert told["rate"]["calls"] / told["rate"]["took_ns"] == pytest.approx(4 / 8100)
+    assert told["settled"]
+
+
+def test_a_session_is_entered_before_its_answer_is_compared(worker, tmp_path):
+    found = worker()
+    save_arrays(tmp_path, {"logits": np.arange(10, dtype=np.float32)[None]})
+    found.slot.session.log.clear()
+    told = done(found.state, "verify", key="a", reference=str(tmp_path), samples=None)
+    assert (told["max_abs_err"], found.slot.session.log) == (0, ["enter"])
+
+
+def test_after_a_look_at_samples_the_inputs_are_bound_again(worker, tmp_path):
+    found = worker()
+    save_arrays(tmp_path, {"logits": np.arange(10, dtype=np.float32)[None]})
+    for name, array in {"images": np.ones((3, 3, 48, 48), np.float32), "labels": [9, 9, 0], "reference": [9, 9, 9]}.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    found.slot.session.fetch = lambda: {"logits": np.arange(10, dtype=np.float32)[None].repeat(8, 0)}
+    save_arrays(tmp_path, found.slot.session.fetch())
+    told = done(found.state, "verify", key="a", reference=str(tmp_path), samples=str(tmp_path))
+    assert (told["top1"], told["agreement"], told["images"]) == (pytest.approx(200 / 3), 100, 3)
+    assert found.slot.session.inputs is INPUTS
+
+
+@pytest.fixture
+def hired(tmp_path, monkeypatch):
+    """Who works for a cell; in place of a new worker, its log's name."""
+    monkeypatch.setattr(group, "Worker", lambda log, clock: log.name)
+
+    def by(spare, cell, artifact):
+        return group.hire(Journal(tmp_path), Clock(), spare)(Visit(planned=Planned(cell=cell, artifact=artifact)))
+
+    return by
+
+
+def test_a_crew_is_given_the_worker_that_its_backend_was_probed_in_once(hired, make_cell, make_artifact):
+    spare = {"ort-cpu": "probed", "null": "another"}
+    assert [hired(spare, make_cell(), make_artifact()) for _ in range(2)] == ["probed", "ort-cpu-fp32.log"]
+    assert spare == {"null": "another"}
+
+
+def test_a_worker_of_another_environment_is_never_a_probed_one(hired, make_cell, make_artifact):
+    assert hired({"ort-cpu": "probed"}, make_cell(environment="new"), make_artifact()) == "ort-cpu-fp32.log"

@@ -1,0 +1,153 @@
+"""Is a difference shown where there is none, and found where there is one? The tool calibrated like an instrument.
+
+    python benchmarks/calibration.py [COMPARISONS]        2,000 simulated ones, a few minutes
+    python benchmarks/calibration.py real FILE.onnx [RUNS]        20 with the real ort-cpu, about half an hour
+
+Simulated: a cell is compared with itself, and with a cell that is 3 % slower, by the code that measures (groups, rounds,
+journal, stop rule, statistics, verdicts) on a clock that is simulated (simulated.py says what its noise is). Real: each run
+measures ort-cpu, ort-cpu again in a process of its own, and ort-cpu with every call made 3 % longer.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import simulated
+from onnxbench import backends
+from onnxbench.results import record, table
+from onnxbench.runners.group import Group
+from onnxbench.runners.interrupt import Stop
+from onnxbench.runners.journal import Journal
+from onnxbench.runners.plan import Planned
+from onnxbench.runners.prepare import Context
+from onnxbench.runners.progress import Silent
+from onnxbench.runners.verify import save_arrays
+from onnxbench.runners.visits import Desk, Visit
+from onnxbench.spec import BUDGETS, Artifact, Cell, Settings, Sweep, TensorSpec, to_wire
+
+SLOWER = 0.03
+BASE, SAME, SLOW = "simulated", "simulated-again", "simulated-slower"
+HERE = Path(__file__).parent
+SHARED_MEMORY = Path("/dev/shm")
+SPEC = TensorSpec(name="x", dtype="float32", shape=("batch", 4))
+FILE = Artifact(
+    model="m", precision="fp32", path="m.onnx", sha256="0" * 64, nbytes=0, opset=20, inputs=(SPEC,), outputs=(SPEC,)
+)
+
+backends.BUILT_IN |= {  # type: ignore[operator]
+    name: backends.Entry(target="simulated:Simulated", instrument=True) for name in (BASE, SAME, SLOW)
+}
+
+
+def cell(name: str, slower: float) -> Cell:
+    options = (("slower", str(slower)),) if slower else ()
+    shapes, settings = (("x", (1, 4)),), Settings(threads=1, options=options)
+    return Cell(
+        model="m", sha256=FILE.sha256, backend=name, device="cpu", precision="fp32", batch=1, shapes=shapes, settings=settings
+    )
+
+
+def simulate(seed: int, name: str, slower: float, budget: str) -> dict[str, Any]:
+    """The row of one cell that was compared with BASE on a machine of its own."""
+    simulated.SimulatedSession.machine = machine = simulated.Machine(seed, simulated.Noise())
+    sweep = Sweep(baseline=BASE, budget=BUDGETS[budget], seed=seed)
+    with tempfile.TemporaryDirectory(dir=SHARED_MEMORY if SHARED_MEMORY.exists() else None) as place:
+        with Journal(Path(place)) as journal:
+            measure(journal, machine, sweep, [cell(BASE, 0), cell(name, slower)])
+        rows = table.build([record.read(Path(place))], BASE).rows
+    return next(dict(row) for row in rows if row["backend"] == name)
+
+
+def measure(journal: Journal, machine: simulated.Machine, sweep: Sweep, cells: list[Cell]) -> None:
+    save_arrays(journal.scratch, {"x": np.zeros((1, 4), np.float32)})
+    head = {"schema": record.SCHEMA, "host": {}, "sweep": to_wire(sweep), "cells": [to_wire(item) for item in cells]}
+    journal.write_head(head)
+    context = Context(logs=journal.logs, clock=machine.clock, progress=Silent(), timeout_s=1)
+    desk = Desk(sweep=sweep, journal=journal, context=context, stop=Stop())
+    visits = [Visit(planned=Planned(cell=item, artifact=FILE), inputs=str(journal.scratch)) for item in cells]
+    Group(desk, visits, lambda _: simulated.InProcess(machine), math.inf).run(0)
+
+
+def report(rows: list[dict[str, Any]], truth: float) -> str:
+    verdicts = Counter(str(row["verdict"]) for row in rows)
+    told = ", ".join(f"{what} {count / len(rows):.2%}" for what, count in verdicts.most_common())
+    covered = sum(row["speedup_ci_low"] <= truth <= row["speedup_ci_high"] for row in rows) / len(rows)
+    stopped = Counter(row["stopped"] for row in rows)
+    middle = float(np.median([row["rounds"] for row in rows]))
+    ended = ", ".join(f"{why} {count / len(rows):.0%}" for why, count in stopped.most_common())
+    return f"{told}; the interval covers the truth in {covered:.1%}; rounds {middle:g} in the middle; ended by {ended}"
+
+
+def batch(job: tuple[range, str, float, str]) -> list[dict[str, Any]]:
+    seeds, name, slower, budget = job
+    return [simulate(seed, name, slower, budget) for seed in seeds]
+
+
+def simulations(count: int) -> None:
+    for budget in ("normal", "thorough"):
+        for name, slower in ((SAME, 0.0), (SLOW, SLOWER)):
+            jobs = [(range(first, min(first + 50, count)), name, slower, budget) for first in range(0, count, 50)]
+            with ProcessPoolExecutor() as pool:
+                rows = list(itertools.chain.from_iterable(pool.map(batch, jobs)))
+            truth = 1 / (1 + slower)
+            print(f"{budget}, {len(rows)} comparisons, {slower:.0%} slower: {report(rows, truth)}", flush=True)
+
+
+def plugins(folder: Path) -> dict[str, str]:
+    """An environment in which `ort-again` and `ort-slower` are installed."""
+    info = folder / "slowed-0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: slowed\nVersion: 0\n")
+    (info / "entry_points.txt").write_text(
+        "[onnxbench.backends]\nort-again = slowed_ort:Again\nort-slower = slowed_ort:Slower\n"
+    )
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(HERE)])}
+
+
+def real(file: str, runs: int, folder: Path) -> Iterator[list[dict[str, Any]]]:
+    environment = plugins(folder)
+    command = [sys.executable, "-m", "onnxbench.cli", "infer", "--model", file, "--backend", "ort-cpu,ort-again,ort-slower"]
+    command += ["--baseline", "ort-cpu", "--batch", "1", "--budget", "thorough", "--format", "json"]
+    for seed in range(runs):
+        done = subprocess.run(
+            [*command, "--seed", str(seed), "--out", str(folder / str(seed))], env=environment, capture_output=True, text=True
+        )
+        yield json.loads(done.stdout)["rows"]
+
+
+def real_runs(file: str, runs: int) -> None:
+    found: dict[str, list[dict[str, Any]]] = {"ort-again": [], "ort-slower": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for rows in real(file, runs, Path(folder)):
+            for row in rows[1:]:
+                found[row["backend"]].append(row)
+                print(
+                    f"{row['backend']}: {row['speedup']:.3f} [{row['speedup_ci_low']:.3f}, {row['speedup_ci_high']:.3f}]"
+                    f" {row['verdict']}, {row['rounds']} rounds, grade {row['grade']}",
+                    flush=True,
+                )
+    for name, truth in (("ort-again", 1.0), ("ort-slower", 1 / (1 + SLOWER))):
+        print(f"{name}, {runs} runs: {report(found[name], truth)}")
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["real"]:
+        real_runs(sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 20)
+    else:
+        simulations(int(sys.argv[1]) if len(sys.argv) > 1 else 2000)
+
+
+if __name__ == "__main__":
+    main()

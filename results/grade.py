@@ -1,0 +1,59 @@
+"""How far a row can be trusted, A to C, and why. Pure.
+
+A: the interval is within the budget's half-width, no disturbed block is left, there is no drift, and what was asked for ran
+where it was asked for. B: one of these is missed. C: more are, or the rounds are too few for an interval.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from ..spec import PRECISIONS
+from .noise import disturbances
+from .record import CellRecord
+from .series import asked_interval, disturbed, values
+from .stats import LEAST_ROUNDS, drift
+
+
+def grade(record: CellRecord, base: CellRecord | None, asked: dict[str, Any]) -> tuple[str, list[str]]:
+    """The grade and its reasons. `asked`: the run's sweep, for its metric and its budget's half-width."""
+    name, interval = asked_interval(record, base, asked.get("metric", "p50"))
+    missed = [*_wide(name, interval, asked), *_dirty(record), *_drift(record), *_other(record)]
+    if interval is None:
+        return "C", [f"no interval of {name}: fewer than {LEAST_ROUNDS} rounds", *missed]
+    return "ABC"[min(len(missed), 2)], missed
+
+
+def _wide(name: str, interval: Any, asked: dict[str, Any]) -> Sequence[str]:
+    target = asked.get("budget", {}).get("half_width")
+    if interval is None or target is None or interval.half_width <= target:
+        return []
+    return [f"the interval of {name} is wider than ±{target:.1%}"]
+
+
+def _dirty(record: CellRecord) -> Sequence[str]:
+    """What disturbed blocks most often that stayed so."""
+    dirty = disturbed(record)
+    if not dirty:
+        return []
+    causes = Counter(cause for number in dirty for cause in disturbances(record.blocks[number]))
+    return [f"blocks disturbed: {causes.most_common(1)[0][0]}"]
+
+
+def _drift(record: CellRecord) -> Sequence[str]:
+    change = drift(list(values(record, "p50").values()))
+    return [f"p50 {'rose' if change > 0 else 'fell'} by more than 5 % from the first round to the last"] if change else []
+
+
+def _other(record: CellRecord) -> Sequence[str]:
+    """Arithmetic or placement that was not asked for."""
+    info = (record.opened or {}).get("info", {})
+    executed = str(info.get("executed") or "")
+    precision = record.cell.precision
+    other = set(executed.split("+")) & set(PRECISIONS) - {PRECISIONS[precision].arithmetic}
+    found = [f"{precision} was asked for and {executed} ran"] if other else []
+    placed = re.match(r"(\d+)/(\d+) ", str(info.get("placement") or ""))
+    return [*found, f"{placed[1]} of {placed[2]} nodes ran on the device"] if placed and placed[1] != placed[2] else found

@@ -1,0 +1,76 @@
+"""When a block counts as disturbed: thresholds for what was counted while it was measured. Pure.
+
+A worker counts over each part of a visit (`latency`: latency and end to end; `throughput`), on the CPUs that it may use:
+
+    wall_ns cpus       how long it took, and on how many CPUs
+    steal_ns           CPU time that a hypervisor gave to others
+    others_ns          CPU time that other processes used
+    run_delay_ns       time that the worker's own threads were ready to run and waited for a CPU
+    major_faults       pages that had to come from a disk
+    involuntary_switches, mhz (where readable) are kept beside them and decide nothing
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Counts = Mapping[str, Any]
+
+TICK_NS = 10_000_000  # what the kernel counts CPU time in; shares of short blocks are no finer
+LEAST_TICKS = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Threshold:
+    """A part of a visit is disturbed when `share` of its counts is above `most`; `what` says it to people."""
+
+    share: Callable[[Counts], float]
+    most: float
+    what: str
+
+
+def _of_all_cpus(name: str) -> Callable[[Counts], float]:
+    """A counter's share of all CPUs' time; 0 for so few ticks that they may be rounding."""
+
+    def share(counts: Counts) -> float:
+        spent = counts.get(name, 0)
+        return float(spent / (counts["wall_ns"] * counts["cpus"])) if spent > LEAST_TICKS * TICK_NS else 0.0
+
+    return share
+
+
+def _waiting(counts: Counts) -> float:
+    return float(counts.get("run_delay_ns", 0) / (counts["wall_ns"] * counts["cpus"]))
+
+
+def _faults(counts: Counts) -> float:
+    return float(counts.get("major_faults", 0))
+
+
+STEAL = Threshold(share=_of_all_cpus("steal_ns"), most=0.02, what="the hypervisor took CPU time away")
+OTHERS = Threshold(share=_of_all_cpus("others_ns"), most=0.10, what="other processes computed")
+WAITING = Threshold(share=_waiting, most=0.02, what="its threads waited for a CPU")
+FAULTS = Threshold(share=_faults, most=0.0, what="pages were read from the disk")
+
+THRESHOLDS: Mapping[str, tuple[Threshold, ...]] = {
+    "latency": (STEAL, OTHERS, WAITING, FAULTS),
+    "throughput": (STEAL, OTHERS, FAULTS),  # more lanes than CPUs wait for each other by design
+}
+
+
+def disturbances(block: Mapping[str, Any]) -> tuple[str, ...]:
+    """What disturbed a block, as the journal has it; nothing for a clean one (and one that was not counted)."""
+    noise = block.get("noise", {})
+    found = [what for part in THRESHOLDS if isinstance(noise.get(part), Mapping) for what in _above(part, noise[part])]
+    return tuple(dict.fromkeys(found))
+
+
+def disturbed(part: str, counts: Counts) -> bool:
+    """Whether something disturbed one part of a visit."""
+    return bool(_above(part, counts))
+
+
+def _above(part: str, counts: Counts) -> list[str]:
+    return [item.what for item in THRESHOLDS[part] if counts.get("wall_ns") and item.share(counts) > item.most]

@@ -1,0 +1,38 @@
+"""The table of `bench infer --dry-run`: one row a cell that would be measured, or would not and why. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..spec import Cell
+from .record import SCHEMA
+from .table import Cells, Field, Table, order
+
+FIELDS = tuple(
+    Field(name=name, title=name) for name in ("model", "backend", "device", "precision", "batch", "threads", "status", "reason")
+)
+
+
+def build(rows: Sequence[tuple[Cell, tuple[str, str] | None]], facts: Sequence[str]) -> Table:
+    """The table of `rows`: cells, with status and reason where they are refused."""
+    return Table(
+        names=tuple(field.name for field in FIELDS),
+        rows=tuple(sorted((_row(cell, refused) for cell, refused in rows), key=order)),
+        fields=FIELDS,
+        facts=tuple(filter(None, facts)),
+        head={"schema": SCHEMA, "plan": [fact for fact in facts if fact]},
+    )
+
+
+def _row(cell: Cell, refused: tuple[str, str] | None) -> Cells:
+    status, reason = refused or ("planned", None)
+    return {
+        "model": cell.model,
+        "backend": cell.backend,
+        "device": cell.device,
+        "precision": cell.precision,
+        "batch": cell.batch,
+        "threads": cell.settings.threads,
+        "status": status,
+        "reason": reason,
+    }

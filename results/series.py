@@ -1,0 +1,79 @@
+"""One value a round: what intervals, speed-ups, the stop rule and drift are computed from. Pure.
+
+Rounds whose blocks were disturbed do not count, as long as enough others are left for an interval; where they are not,
+all count. The row's grade and its column `disturbed` tell of them either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .noise import disturbances
+from .record import CellRecord
+from .stats import LEAST_ROUNDS, Interval, log_interval, nearest_rank
+
+Values = dict[int, float]
+
+
+def disturbed(record: CellRecord) -> set[int]:
+    """The rounds of `record` that something disturbed."""
+    return {number for number, block in record.blocks.items() if disturbances(block)}
+
+
+def counted(rounds: Collection[int], *dirty: Collection[int]) -> list[int]:
+    """Those of `rounds`, in order, that are in none of `dirty`; all of them where too few would be left."""
+    clean = sorted(set(rounds).difference(*dirty))
+    return clean if len(clean) >= LEAST_ROUNDS else sorted(rounds)
+
+
+def samples(record: CellRecord, kind: str) -> NDArray[np.int64]:
+    """The times of all calls of the rounds that count, in ns. `kind`: latency or end_to_end."""
+    parts = [record.calls(number, kind) for number in counted(record.blocks, disturbed(record))]
+    return np.concatenate(parts or [np.array([], np.int64)])
+
+
+def _percentile(kind: str, which: float) -> Callable[[CellRecord, int], float]:
+    return lambda record, number: max(1.0, nearest_rank(record.calls(number, kind), which))  # no ratio of a clock's single step
+
+
+def _rate(record: CellRecord, number: int) -> float:
+    """Items a second."""
+    rate = record.blocks[number]["throughput"]
+    return float(record.cell.batch * rate["calls"] / rate["took_ns"] * 1e9)
+
+
+METRICS: Mapping[str, Callable[[CellRecord, int], float]] = {
+    "p50": _percentile("latency", 50),
+    "p90": _percentile("latency", 90),
+    "p99": _percentile("latency", 99),
+    "e2e_p50": _percentile("end_to_end", 50),
+    "throughput": _rate,
+}
+
+
+def values(record: CellRecord, metric: str) -> Values:
+    """`metric` of each round that counts; times in ns, throughput in items a second."""
+    of = METRICS[metric]
+    return {number: of(record, number) for number in counted(record.blocks, disturbed(record))}
+
+
+def interval(record: CellRecord, metric: str) -> Interval | None:
+    """The interval of `metric` with the round as the unit; None for too few rounds."""
+    return log_interval(list(values(record, metric).values()))
+
+
+def ratios(base: CellRecord, new: CellRecord) -> list[float]:
+    """How many times faster `new` was than `base`, by p50, in each round that both measured."""
+    both = counted(set(base.blocks) & set(new.blocks), disturbed(base), disturbed(new))
+    p50 = METRICS["p50"]
+    return [p50(base, number) / p50(new, number) for number in both]
+
+
+def asked_interval(record: CellRecord, base: CellRecord | None, metric: str) -> tuple[str, Interval | None]:
+    """What the stop rule and the grade look at, and its name: the speed-up where there is another cell to compare with."""
+    if base is None or base is record or not base.measured:
+        return metric, interval(record, metric)
+    return "speedup", log_interval(ratios(base, record))

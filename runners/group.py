@@ -1,0 +1,206 @@
+"""Cells that are open at the same time, in workers that stay loaded, and the rounds in which they are visited."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from functools import partial
+from typing import Any, Protocol
+
+from ..errors import BenchError
+from ..results.noise import disturbed
+from ..results.stats import samples_needed
+from ..spec import Concurrency, Sweep, from_wire, to_wire
+from . import host, rounds
+from .clock import Clock
+from .isolate import Worker
+from .journal import Journal
+from .visits import Desk, Visit
+
+OPENING_STEPS = 2  # of the progress bar, beside one for each round
+TRIES = 2  # a disturbed visit is made again so often in its round
+PERCENTILES: Mapping[str, float] = {"p50": 50, "p90": 90, "p99": 99}
+
+
+class Asked(Protocol):
+    """A worker, as far as a group needs one."""
+
+    def ask(self, job: str, timeout_s: float, **request: Any) -> dict[str, Any]: ...
+
+    def dismiss(self) -> None: ...
+
+    @property
+    def pid(self) -> int: ...
+
+
+Hire = Callable[[Visit], Asked]
+
+
+def hire(journal: Journal, clock: Clock, spare: dict[str, Worker]) -> Hire:
+    """Who works for a crew: a worker that its backend was probed in, as long as there is one, or a new one."""
+
+    def hired(visit: Visit) -> Asked:
+        cell = visit.planned.cell
+        probed = None if cell.environment else spare.pop(cell.backend, None)
+        return probed or Worker(journal.logs / f"{cell.backend}-{cell.precision}.log", clock)
+
+    return hired
+
+
+class Group:
+    """Opens as many of `visits` as fit into `memory_mb`, those that others are compared with first, and measures them.
+
+    What did not fit is left as it is, for another group.
+    """
+
+    def __init__(self, desk: Desk, visits: Sequence[Visit], hired: Hire, memory_mb: float) -> None:
+        self._desk, self._hire, self._memory_mb = desk, hired, memory_mb
+        self._waiting = sorted(visits, key=lambda visit: visit.live and not self._is_base(visit, visits))
+        self._visits: list[Visit] = []
+        self._workers: dict[tuple[Any, ...], Asked] = {}
+        self._open_keys: set[str] = set()
+
+    def run(self, number: int) -> None:
+        """Open, warm up, and visit in rounds from `number` on until every cell has had enough."""
+        try:
+            self._open_what_fits()
+            begin = self._desk.context.clock.now_ns()
+            limit_s = self._desk.sweep.budget.cell_s * len(self._visits)
+            while visits := rounds.wanted(self._visits, self._desk.sweep):
+                self._round(rounds.order(visits, self._desk.sweep.seed, number), number)
+                self._look(visits, self._desk.context.clock.since_s(begin) > limit_s)
+                number += 1
+        finally:
+            for worker in self._workers.values():
+                worker.dismiss()
+
+    def _is_base(self, visit: Visit, visits: Sequence[Visit]) -> bool:
+        return any(rounds.is_base(visit, of, self._desk.sweep) for of in visits)
+
+    def _open_what_fits(self) -> None:
+        """Crew by crew, until another one as large as the largest would not fit; one more than the bases' in any case."""
+        largest = 0.0
+        for crew in dict.fromkeys(visit.crew for visit in self._waiting):
+            used = sum(host.rss_mb(worker.pid) for worker in self._workers.values())
+            full = used + largest > self._memory_mb
+            if full and any(visit.live and not self._is_base(visit, self._waiting) for visit in self._visits):
+                return
+            members = [visit for visit in self._waiting if visit.crew == crew]
+            for visit in members:
+                self._desk.check_stop()
+                self._attempt_all([visit], self._open)
+                self._attempt_all([visit], self._warm)
+            self._visits += members
+            largest = max(largest, host.rss_mb(self._workers[crew].pid) if crew in self._workers else 0.0)
+
+    def _round(self, sets: Sequence[Sequence[Visit]], number: int) -> None:
+        """Visit every set: its cells' latency one after the other, then their throughput."""
+        for visits in sets:
+            self._desk.check_stop()
+            self._undisturbed(visits, partial(self._latency, number=number), together=True)
+            self._undisturbed(visits, self._throughput, together=False)
+            for visit in (visit for visit in visits if not visit.out):
+                self._add(visit, number)
+
+    def _undisturbed(self, visits: Sequence[Visit], part: Callable[[Visit], None], *, together: bool) -> None:
+        """Do one part of each visit, and again what was disturbed, as often as TRIES and the budget allow.
+
+        `together`: what is compared by ratios in a round is measured again as a whole.
+        """
+        self._attempt_all(visits, part)
+        for _ in range(TRIES):
+            again = [visit for visit in visits if visit.dirty and not visit.out]
+            if together and again:
+                again = [visit for visit in visits if not visit.out]
+            allowed = [visit for visit in again if rounds.repeats_left(visit, self._desk.sweep)]
+            if not allowed or (together and len(allowed) < len(again)):
+                return
+            for visit in allowed:
+                visit.repeats += 1
+            self._attempt_all(allowed, part)
+
+    def _attempt_all(self, visits: Sequence[Visit], step: Callable[[Visit], None]) -> None:
+        """Do one step of each. A cell that it ends is closed, so that it takes no more memory."""
+        for visit in visits:
+            self._desk.attempt(visit, step, self._lose)
+            if visit.out and visit.key in self._open_keys:
+                self._open_keys.discard(visit.key)
+                with suppress(BenchError):
+                    self._ask(visit, "close", key=visit.key)
+
+    def _look(self, visits: Sequence[Visit], late: bool) -> None:
+        """See who has had enough."""
+        ends = rounds.ends(self._desk.journal.folder, visits, self._desk.sweep, late)
+        for visit in (visit for visit in visits if visit.key in ends):
+            visit.finished = True
+            self._desk.journal.add("stopped", visit.key, **rounds.wire(ends[visit.key]))
+
+    def _lose(self, visit: Visit) -> None:
+        """Forget a worker that is gone; the cells that it held beside this one are opened again when they are next visited."""
+        worker = self._workers.pop(visit.crew, None)
+        if worker:
+            worker.dismiss()
+        self._open_keys -= {other.key for other in self._waiting if other.crew == visit.crew}
+
+    def _ask(self, visit: Visit, job: str, **request: Any) -> dict[str, Any]:
+        if visit.crew not in self._workers:
+            self._workers[visit.crew] = self._hire(visit)
+        return self._workers[visit.crew].ask(job, self._desk.sweep.timeout_s, **request)
+
+    def _open(self, visit: Visit) -> None:
+        planned, journal = visit.planned, self._desk.journal
+        answer = self._ask(visit, "open", cell=to_wire(planned.cell), artifact=to_wire(planned.artifact), inputs=visit.inputs)
+        self._open_keys.add(visit.key)
+        journal.add("opened", visit.key, artifact_mb=planned.artifact.nbytes / 1e6, **answer)
+        if visit.reference and not visit.verified and not answer["instrument"]:
+            found = self._ask(visit, "verify", key=visit.key, reference=visit.reference, samples=visit.samples)
+            journal.add("verified", visit.key, **found)
+            visit.verified = True
+
+    def _warm(self, visit: Visit) -> None:
+        budget, chosen = self._desk.sweep.budget, visit.concurrency
+        length = {"least_ms": budget.warmup_ms, "limit_ms": budget.warmup_limit_ms, "passes": budget.passes}
+        answer = self._ask(visit, "warm", key=visit.key, concurrency=chosen and asdict(chosen), **length)
+        visit.concurrency = from_wire(Concurrency, answer["concurrency"])
+        self._desk.journal.add("warm", visit.key, **answer)
+
+    def _latency(self, visit: Visit, *, number: int) -> None:
+        """The latency part of a visit."""
+        if visit.key not in self._open_keys:
+            self._open(visit)
+            self._warm(visit)
+        name, path = self._desk.journal.sample_file(visit.key, number)
+        answer = self._ask(visit, "latency", key=visit.key, samples=str(path), **length(self._desk.sweep))
+        visit.block = {"samples": name, "calls": answer["calls"], "latency": answer}
+        visit.dirty = disturbed("latency", answer["noise"])
+
+    def _throughput(self, visit: Visit) -> None:
+        """The throughput part of a visit."""
+        how = {"block_ms": self._desk.sweep.budget.block_ms, "concurrency": asdict(visit.concurrency or Concurrency())}
+        answer = self._ask(visit, "throughput", key=visit.key, **how)
+        visit.block["throughput"] = answer
+        visit.dirty = disturbed("throughput", answer["noise"])
+
+    def _add(self, visit: Visit, number: int) -> None:
+        """Both parts are done, and become a block of the journal."""
+        parts = {name: visit.block[name] for name in ("latency", "throughput")}
+        self._desk.journal.add(
+            "block",
+            visit.key,
+            round=number,
+            samples=visit.block["samples"],
+            calls=visit.block["calls"],
+            throughput=parts["throughput"]["rate"],
+            noise={name: part["noise"] for name, part in parts.items()},
+            settled=all(part["settled"] for part in parts.values()),
+        )
+        visit.rounds, visit.last_round = visit.rounds + 1, number
+
+
+def length(sweep: Sweep) -> dict[str, Any]:
+    """How long a block is; for a percentile it has enough calls that all rounds together carry it."""
+    needed = samples_needed(PERCENTILES[sweep.metric]) if sweep.metric in PERCENTILES else 1
+    calls = max(sweep.budget.block_calls, math.ceil(needed / sweep.budget.looks[0]))
+    return {"block_ms": sweep.budget.block_ms, "calls": calls}

@@ -1,0 +1,69 @@
+"""`bench infer --dry-run`: the cells that would be measured and about how long it takes, with nothing trained or measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..spec import Budget, Sweep
+from . import cold, host, prepare
+from .clock import Clock
+from .plan import Planned, chosen_backends, chosen_precisions, plan
+from .progress import Progress
+from .survey import survey
+from .sweep import given_shapes, tell_absent
+
+START_S, FILE_S, CREW_S = 4.0, 2.0, 0.5
+OPEN_S, FRESH_PROCESS_S, VISIT_S = 0.7, 1.5, 0.15
+WARM_UPS = 4.0
+BLOCKS = 2.5
+"""What was seen with the CNN on two cores beside the budget's own lengths: asking the backends, drawing a file's inputs,
+starting a worker, opening and verifying a cell, a fresh process, what a visit takes beside its blocks; a warm-up with its
+search in the budget's warm-up times; and a visit's parts in blocks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """The rows of a sweep, how many seconds it takes at least and at most where no call is longer than a block, and what
+    would be made first."""
+
+    rows: Sequence[Planned]
+    least_s: float
+    most_s: float
+    first: str = ""
+
+
+def preview(sweep: Sweep, logs: Path, clock: Clock, progress: Progress) -> Preview:
+    """What `sweep` would do. Raises what it would raise before it measures."""
+    names = chosen_backends(sweep)
+    chosen_precisions(sweep)
+    given = given_shapes(sweep)
+    surveyed = survey(names, logs, clock)
+    surveyed.dismiss()
+    tell_absent(surveyed.found, sweep, progress)
+    context = prepare.Context(logs=logs, clock=clock, progress=progress, timeout_s=sweep.timeout_s)
+    artifacts, first = prepare.held(sweep, context), ""
+    if not artifacts:
+        artifacts, first = prepare.expected(sweep)
+    rows = plan(sweep, artifacts, surveyed.found, given, host.usable_threads())
+    least_s, most_s = seconds([row for row in rows if not row.refused], sweep)
+    return Preview(rows=rows, least_s=least_s, most_s=most_s, first=first)
+
+
+def seconds(rows: Sequence[Planned], sweep: Sweep) -> tuple[float, float]:
+    """The least time that measuring `rows` takes, every interval narrow at the first look, and the most."""
+    budget, cells = sweep.budget, len(rows)
+    files, crews = len({row.cell.sha256 for row in rows}), len({(row.cell.backend, row.cell.precision) for row in rows})
+    warm_s = WARM_UPS * budget.warmup_ms / 1e3
+    fixed_s = START_S + FILE_S * files + CREW_S * crews + cells * (OPEN_S + warm_s + _fresh_s(sweep))
+    least, most = (cells * count * _visit_s(budget) for count in (budget.looks[0], budget.looks[-1]))
+    return fixed_s + least, fixed_s + max(least, min(most, cells * budget.cell_s))
+
+
+def _visit_s(budget: Budget) -> float:
+    return BLOCKS * budget.block_ms / 1e3 + VISIT_S
+
+
+def _fresh_s(sweep: Sweep) -> float:
+    return cold.starts(sweep) * FRESH_PROCESS_S / (1 if sweep.cold else cold.SIDE_BY_SIDE)

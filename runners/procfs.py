@@ -1,0 +1,95 @@
+"""What Linux tells of this process and its CPUs: memory, and the counters that say what disturbed a measurement.
+
+Standard library only: workers in other environments use it. Elsewhere than on Linux the counters stay 0.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from .clock import Clock
+
+Counters = Mapping[str, Any]
+ReadCounters = Callable[[Clock], Counters]
+
+PROC, CPUS = Path("/proc"), Path("/sys/devices/system/cpu")
+BUSY, STEAL = (0, 1, 2, 5, 6), 7  # fields of /proc/stat: user, nice, system, irq, softirq; steal (proc(5))
+LEVELS = ("cpus", "mhz")
+
+
+def read(path: Path) -> str:
+    """The file's text without white space at its ends; empty where it cannot be read."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+def peak_rss_mb() -> float:
+    """The most memory that this process had resident, in MB.
+
+    From VmHWM, which begins anew with the program; `ru_maxrss` would go on from the process that started it.
+    """
+    lines = read(PROC / "self/status").splitlines()
+    kib = next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
+    return (kib if kib is not None else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * 1024 / 1e6
+
+
+def counters(clock: Clock) -> dict[str, Any]:
+    """Counters that grow while something disturbs this process, and levels (LEVELS) as they are now. Times in ns.
+
+    `others_ns` is the CPU time of all other processes on the CPUs that this one may use.
+    """
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    cpus = _own_cpus()
+    busy_ns, steal_ns = _cpu_times(cpus)
+    return {
+        "wall_ns": clock.now_ns(),
+        "cpus": len(cpus),
+        "steal_ns": steal_ns,
+        "others_ns": busy_ns - clock.cpu_ns(),
+        "run_delay_ns": _run_delay_ns(),
+        "involuntary_switches": usage.ru_nivcsw,
+        "major_faults": usage.ru_majflt,
+        "mhz": _mhz(cpus),
+    }
+
+
+def growth(before: Counters, after: Counters) -> dict[str, Any]:
+    """What happened between two looks: differences, never negative, and the levels of the second."""
+    return {name: after[name] if name in LEVELS else max(0, after[name] - before[name]) for name in after}
+
+
+def _own_cpus() -> list[int]:
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
+def _cpu_times(cpus: list[int]) -> tuple[int, int]:
+    """What `cpus` have spent so far on any process, and what a hypervisor took from them; in ns."""
+    tick_ns = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+    wanted = {f"cpu{cpu}" for cpu in cpus}
+    rows = [line.split() for line in read(PROC / "stat").splitlines()]
+    times = [[int(field) for field in row[1:]] for row in rows if row and row[0] in wanted]
+    busy = sum(fields[index] for fields in times for index in BUSY)
+    return busy * tick_ns, sum(fields[STEAL] for fields in times if len(fields) > STEAL) * tick_ns
+
+
+def _run_delay_ns() -> int:
+    """How long the threads of this process that are alive were ready to run and waited for a CPU."""
+    total = 0
+    with suppress(OSError):
+        for thread in (PROC / "self/task").iterdir():
+            fields = read(thread / "schedstat").split()
+            total += int(fields[1]) if len(fields) > 1 else 0
+    return total
+
+
+def _mhz(cpus: list[int]) -> int | None:
+    """The slowest of `cpus` as the kernel sees its clock; None where it does not say."""
+    texts = [read(CPUS / f"cpu{cpu}/cpufreq/scaling_cur_freq") for cpu in cpus]
+    return min((int(text) // 1000 for text in texts if text.isdecimal()), default=None)

@@ -1,0 +1,118 @@
+"""A cell while it is being measured, and what is done when a step of it goes wrong: its row says why, the others go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from ..errors import BenchError, Interrupted, StorageFailed, WorkerDied, WorkerTimeout
+from ..results.record import CellRecord
+from ..spec import Budget, Concurrency, Sweep, from_wire
+from .interrupt import Stop
+from .journal import Journal
+from .plan import Planned
+from .prepare import Context
+
+
+@dataclass(kw_only=True, eq=False)
+class Visit:
+    """A cell, the arrays it is given (folders), and how far it is.
+
+    `finished` and `out` both end it: with figures, or with a reason why there are none. `block`: what is known of its
+    current round. `dirty`: what was measured last was disturbed.
+    """
+
+    planned: Planned
+    inputs: str = ""
+    reference: str | None = None
+    samples: str | None = None
+    verified: bool = False
+    concurrency: Concurrency | None = None
+    cold: int = 0
+    rounds: int = 0
+    last_round: int = -1
+    repeats: int = 0
+    block: dict[str, Any] = field(default_factory=dict)
+    dirty: bool = False
+    finished: bool = False
+    out: bool = False
+
+    @cached_property
+    def key(self) -> str:
+        return self.planned.cell.key
+
+    @property
+    def live(self) -> bool:
+        return not self.finished and not self.out
+
+    @property
+    def crew(self) -> tuple[Any, ...]:
+        """Cells that may share a process: the same backend, file and process-wide settings."""
+        cell = self.planned.cell
+        return (cell.backend, cell.environment, cell.device, cell.sha256, cell.precision, cell.settings)
+
+
+def visit(planned: Planned, held: CellRecord, sweep: Sweep) -> Visit:
+    """What is left to do of `planned`, of which `held` is known; a cell that failed begins anew."""
+    if held.ended:
+        return Visit(planned=planned)
+    chosen = (held.warm or {}).get("concurrency")
+    return Visit(
+        planned=planned,
+        verified=held.parity is not None,
+        concurrency=from_wire(Concurrency, chosen) if chosen else None,
+        cold=sum("cold_s" in event or not sweep.cold for event in held.cold),
+        rounds=len(held.blocks),
+        last_round=max(held.blocks, default=-1),
+        finished=_finished(held, sweep.budget),
+    )
+
+
+def _finished(held: CellRecord, budget: Budget) -> bool:
+    """Whether what ended the cell before ends it in this budget too: all of its rounds, or an interval as narrow."""
+    if not held.stopped:
+        return False
+    width = held.stopped["half_width"]
+    return len(held.blocks) >= budget.rounds or (width is not None and width <= budget.half_width)
+
+
+@dataclass(kw_only=True)
+class Desk:
+    """What every step needs: the sweep, its journal, where workers' logs go, and whether the user asked to stop."""
+
+    sweep: Sweep
+    journal: Journal
+    context: Context
+    stop: Stop
+    done: int = 0
+    total: int = 0
+
+    def attempt(self, visit: Visit, step: Callable[[Visit], None], lost: Callable[[Visit], None] | None = None) -> None:
+        """Do one step of one cell. What goes wrong ends this cell; `lost` is told where its worker is gone too."""
+        self.done += 1
+        if visit.out:
+            return
+        self.context.progress.step(visit.planned.cell.id, min(self.done, self.total), self.total)
+        try:
+            step(visit)
+        except StorageFailed:
+            raise
+        except BenchError as error:
+            if lost and isinstance(error, (WorkerDied, WorkerTimeout)):
+                lost(visit)
+            self.end(visit, error)
+
+    def check_stop(self) -> None:
+        """Raise `Interrupted` if the user asked to stop."""
+        if self.stop.asked:
+            raise Interrupted("stopped by Ctrl-C", f"go on with bench infer --out {self.journal.folder} --resume")
+
+    def end(self, visit: Visit, error: BenchError) -> None:
+        """The row of `visit` has a reason instead of figures, unless it was complete and stood by for others."""
+        visit.out = True
+        if visit.finished:
+            self.context.progress.note(f"{visit.planned.cell.id}: {error}; it was complete and is not compared with any more")
+            return
+        self.journal.add("ended", visit.key, status=error.status, reason=str(error))

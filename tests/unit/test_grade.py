@@ -1,0 +1,171 @@
+import numpy as np
+import pytest
+from onnxbench.results import table
+from onnxbench.results.grade import grade
+from onnxbench.results.record import read
+
+ASKED = {"metric": "p50", "budget": {"half_width": 0.02}}
+CALM = [1000 + number % 3 for number in range(20)]
+WILD = [1000, 1200] * 10
+RISING = np.geomspace(10_000, 10_600, 20).astype(int).tolist()
+WIDE = "the interval of p50 is wider than ±2.0%"
+STOLEN = "blocks disturbed: the hypervisor took CPU time away"
+ROSE = "p50 rose by more than 5 % from the first round to the last"
+
+
+def info(**found):
+    return {"info": {"executed": "fp32", "placement": "12/12 CPU", **found}}
+
+
+def test_a_row_is_an_a_where_nothing_is_missed(make_record):
+    assert grade(make_record(CALM, opened=info()), None, ASKED) == ("A", [])
+
+
+@pytest.mark.parametrize(
+    ("series", "reason"),
+    [
+        ({"p50s": WILD}, WIDE),
+        ({"p50s": CALM[:11], "disturbed": {2, 3}}, STOLEN),
+        ({"p50s": RISING}, ROSE),
+        ({"p50s": RISING[::-1]}, "p50 fell by more than 5 % from the first round to the last"),
+        ({"p50s": CALM, "opened": info(executed="tf32")}, "fp32 was asked for and tf32 ran"),
+        ({"p50s": CALM, "opened": info(executed="fp32+int8")}, "fp32 was asked for and fp32+int8 ran"),
+        ({"p50s": CALM, "opened": info(placement="10/12 CUDA")}, "10 of 12 nodes ran on the device"),
+    ],
+)
+def test_a_row_is_a_b_where_one_thing_is_missed(make_record, series, reason):
+    assert grade(make_record(**series), None, ASKED) == ("B", [reason])
+
+
+@pytest.mark.parametrize(
+    ("series", "reasons"),
+    [
+        ({"p50s": WILD, "disturbed": range(20)}, [WIDE, STOLEN]),
+        ({"p50s": RISING, "opened": info(executed="tf32")}, [ROSE, "fp32 was asked for and tf32 ran"]),
+        (
+            {"p50s": CALM, "opened": info(executed="tf32", placement="10/12 CUDA")},
+            ["fp32 was asked for and tf32 ran", "10 of 12 nodes ran on the device"],
+        ),
+        (
+            {
+                "p50s": np.geomspace(1000, 2000, 20).astype(int),
+                "disturbed": {1, *range(3, 20)},
+                "opened": info(executed="tf32"),
+            },
+            [WIDE, STOLEN, ROSE, "fp32 was asked for and tf32 ran"],
+        ),
+    ],
+)
+def test_a_row_is_a_c_where_more_is_missed(make_record, series, reasons):
+    assert grade(make_record(**series), None, ASKED) == ("C", reasons)
+
+
+def test_a_row_of_too_few_rounds_is_a_c_whatever_else(make_record):
+    assert grade(make_record(CALM[:9]), None, ASKED) == ("C", ["no interval of p50: fewer than 10 rounds"])
+    assert grade(make_record(CALM[:9], disturbed={0}), None, ASKED) == (
+        "C",
+        ["no interval of p50: fewer than 10 rounds", STOLEN],
+    )
+
+
+@pytest.mark.parametrize(("half_width", "letter"), [(0.02, "B"), (0.1, "A"), (None, "A")])
+def test_how_narrow_an_interval_must_be_is_the_budgets_half_width(make_record, half_width, letter):
+    assert grade(make_record([1000, 1060] * 10), None, {"budget": {"half_width": half_width}})[0] == letter
+
+
+def test_a_run_that_does_not_say_what_was_asked_asks_for_p50_of_any_width(make_record):
+    assert grade(make_record(WILD), None, {}) == ("A", [])
+    assert grade(make_record(WILD[:9]), None, {}) == ("C", ["no interval of p50: fewer than 10 rounds"])
+
+
+def test_the_interval_is_of_the_metric_that_was_asked_for(make_record):
+    found = grade(make_record(WILD), None, {**ASKED, "metric": "e2e_p50"})
+    assert found == ("B", ["the interval of e2e_p50 is wider than ±2.0%"])
+    assert grade(make_record(WILD), None, {**ASKED, "metric": "throughput"}) == ("A", [])
+
+
+def test_beside_a_baseline_the_interval_is_of_the_speed_up(make_record):
+    """Both are as wild, and their ratio is calm."""
+    base, new = make_record([3 * p50 for p50 in WILD]), make_record(WILD)
+    assert grade(new, base, ASKED) == ("A", [])
+    assert grade(new, make_record(WILD[1:] + WILD[:1]), ASKED) == ("B", ["the interval of speedup is wider than ±2.0%"])
+    assert grade(new, make_record(WILD[:9]), ASKED) == ("C", ["no interval of speedup: fewer than 10 rounds"])
+
+
+def test_the_baseline_itself_has_the_interval_of_its_metric(make_record):
+    base = make_record(WILD)
+    assert grade(base, base, ASKED) == ("B", [WIDE])
+
+
+@pytest.mark.parametrize(
+    ("precision", "executed"), [("fp32", "fp32"), ("int8", "int8"), ("tf32", "tf32"), ("fp32", "float64"), ("bf16", None)]
+)
+def test_arithmetic_that_was_asked_for_or_has_no_name_here_misses_nothing(make_record, make_cell, precision, executed):
+    record = make_record(CALM, cell=make_cell(precision=precision), opened=info(executed=executed))
+    assert grade(record, None, ASKED) == ("A", [])
+
+
+@pytest.mark.parametrize("placement", [None, "", "1/1 CPU"])
+def test_a_placement_that_is_whole_or_unknown_misses_nothing(make_record, placement):
+    assert grade(make_record(CALM, opened=info(placement=placement)), None, ASKED) == ("A", [])
+
+
+def test_of_what_disturbed_the_blocks_the_most_frequent_is_said(make_record):
+    record = make_record(CALM[:11], disturbed={0})
+    for number in (3, 5):
+        record.blocks[number]["noise"]["throughput"]["major_faults"] = 1
+    assert grade(record, None, ASKED) == ("B", ["blocks disturbed: pages were read from the disk"])
+
+
+def test_a_grade_of_a_record_that_was_never_opened_is_of_its_rounds_alone(make_record):
+    assert grade(make_record(CALM, opened=None), None, ASKED) == ("A", [])
+
+
+def row_of(folder):
+    (row,) = table.build([read(folder.path)]).rows
+    return row
+
+
+def test_what_makes_a_row_doubtful_is_noted_with_the_reasons_of_its_grade_first(run_folder, make_cell):
+    cell = make_cell(precision="int8")
+    folder = run_folder(cell)
+    folder.opened(cell, executed="fp32+int8")
+    folder.warm(cell, stationary=False)
+    for number in range(10):
+        folder.block(cell, number, [1000] * 40, noise={"latency": {"major_faults": 1}}, settled=number != 3)
+    row = row_of(folder)
+    assert (row["grade"], row["stopped"]) == ("C", None)
+    assert row["notes"].split("; ") == [
+        "blocks disturbed: pages were read from the disk",
+        "int8 was asked for and fp32+int8 ran",
+        "its rounds were not all measured: --resume goes on with it",
+        "latency was still changing when the warm-up ended",
+        "its threads were still busy while others were measured",
+    ]
+
+
+def test_a_percentile_that_is_withheld_has_a_note(run_folder, make_cell):
+    cell = make_cell()
+    folder = run_folder(cell)
+    folder.opened(cell)
+    folder.warm(cell)
+    folder.block(cell, 0, [10**6] * 36)
+    folder.stopped(cell)
+    row = row_of(folder)
+    assert (row["p50_ms"], row["p90_ms"], row["p99_ms"], row["e2e_p50_ms"]) == (1.0, 1.0, None, None)
+    assert row["notes"] == "no interval of p50: fewer than 10 rounds; p99 withheld: fewer than 368 samples"
+
+
+@pytest.mark.parametrize(("half_width", "letter"), [(0.1, "A"), (0.001, "B")])
+def test_a_rows_interval_must_be_as_narrow_as_its_own_run_asked_for(run_folder, make_cell, half_width, letter):
+    cell = make_cell()
+    folder = run_folder(cell, sweep={"metric": "p50", "budget": {"half_width": half_width}})
+    folder.series(cell, [1000, 1010] * 10)
+    assert row_of(folder)["grade"] == letter
+
+
+def test_a_row_with_the_best_grade_has_no_notes(run_folder, make_cell):
+    cell = make_cell()
+    folder = run_folder(cell)
+    folder.measured(cell, 1000)
+    assert (row_of(folder)["grade"], row_of(folder)["notes"]) == ("A", None)

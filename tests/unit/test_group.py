@@ -1,0 +1,398 @@
+"""Groups as they are in a run, but with workers in this process, the null backend, and a clock that ticks when it is read."""
+
+import json
+import math
+import os
+import tempfile
+import threading
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnxbench.errors import Interrupted, RuntimeFailed, StorageFailed, WorkerDied, WorkerTimeout, from_wire
+from onnxbench.results import record, series
+from onnxbench.results.stats import samples_needed
+from onnxbench.runners import host, rounds
+from onnxbench.runners.clock import Clock
+from onnxbench.runners.group import TRIES, Group
+from onnxbench.runners.interrupt import Stop
+from onnxbench.runners.journal import Journal
+from onnxbench.runners.plan import Planned
+from onnxbench.runners.prepare import Context
+from onnxbench.runners.progress import Silent
+from onnxbench.runners.verify import save_arrays
+from onnxbench.runners.visits import Desk, Visit, visit
+from onnxbench.runners.worker import State, answer
+from onnxbench.spec import BUDGETS, Artifact, Cell, Concurrency, Settings, Sweep, TensorSpec, to_wire
+
+TINY_MS = 0.001
+BUDGET = replace(
+    BUDGETS["normal"], looks=(10, 12), block_ms=TINY_MS, warmup_ms=TINY_MS, warmup_limit_ms=10 * TINY_MS, cell_s=1e9
+)
+SHORT = replace(BUDGET, looks=(3,))
+FILE = {"model": "cnn", "sha256": "ab" * 32}
+INPUT = TensorSpec(name="input", dtype="float32", shape=("batch", 2))
+OUTPUT = TensorSpec(name="logits", dtype="float32", shape=("batch", 10))
+ARTIFACT = Artifact(**FILE, precision="fp32", path="cnn.onnx", nbytes=2_000_000, opset=18, inputs=(INPUT,), outputs=(OUTPUT,))
+
+
+def visit_of(name, **state):
+    """A cell of the null backend, called by precision and batch (`fp32/1`). One that knows its concurrency needs no search."""
+    precision, batch = name.split("/")
+    what = {**FILE, "backend": "null", "device": "cpu", "shapes": (), "settings": Settings(threads=1)}
+    planned = Planned(cell=Cell(precision=precision, batch=int(batch), **what), artifact=ARTIFACT)
+    return Visit(planned=planned, **{"concurrency": Concurrency(lanes=1, threads=1), **state})
+
+
+def name_of(cell):
+    return f"{cell.precision}/{cell.batch}"
+
+
+class Works:
+    """Hires workers. `plot(job, name, nth)` may say of a request: `tick` (ns that a look at the clock takes from then on),
+    `disturbed`, that the user asks to `stop` meanwhile, or what is `raised` instead of an answer."""
+
+    def __init__(self, plot=lambda job, name, nth: {}):
+        self.ns, self.tick, self.faults, self.disturbed = 0, 100, 0, False
+        self.clock = Clock(now_ns=self.look, cpu_ns=lambda: 0, sleep_s=lambda _: None)
+        self.asked, self.hired, self.names, self.most_alive = [], [], {}, 0
+        self.stop, self._plot, self._lock = Stop(), plot, threading.Lock()
+
+    def look(self):
+        with self._lock:
+            self.ns += self.tick
+            return self.ns
+
+    def counters(self, clock):
+        self.faults += self.disturbed
+        return {"wall_ns": clock.now_ns(), "cpus": 1, "major_faults": self.faults}
+
+    def hire(self, visit):
+        self.hired.append(InProcess(self))
+        self.most_alive = max(self.most_alive, sum(worker.alive for worker in self.hired))
+        return self.hired[-1]
+
+    def begin(self, job, request):
+        cell = request.get("cell")
+        name = self.names[request["key"]] if cell is None else f"{cell['precision']}/{cell['batch']}"
+        found = self._plot(job, name, self.asked.count((job, name)))
+        self.asked.append((job, name))
+        self.tick, self.disturbed = found.get("tick", 100), found.get("disturbed", False)
+        self.stop.asked |= found.get("stop", False)
+        if "raised" in found:
+            raise found["raised"]
+
+
+class InProcess:
+    """A worker without a process. Everything goes through JSON, as over a pipe. The null backend passes for a target."""
+
+    pid = os.getpid()
+
+    def __init__(self, works):
+        self.works, self.alive = works, True
+        self.state = State(clock=works.clock, counters=works.counters)
+
+    def ask(self, job, timeout_s, **request):
+        self.works.begin(job, request)
+        kind, content = answer(self.state, json.loads(json.dumps({"job": job, **request})), lambda _: None)
+        if kind == "error":
+            raise from_wire(content)
+        return {**json.loads(json.dumps(content)), **({"instrument": False} if job == "open" else {})}
+
+    def dismiss(self):
+        self.alive = False
+
+
+class Measured:
+    """What a run of groups came to: who was asked what, and what the journal holds."""
+
+    def __init__(self, works, folder):
+        self.works, self.folder = works, folder
+        self.events = list(record.read_journal(folder))
+        self.cells = {name_of(item.cell): item for item in record.read(folder).cells}
+
+    def asked(self, *jobs):
+        return [(job, name) for job, name in self.works.asked if job in jobs]
+
+    def names(self, job):
+        return [name for _, name in self.asked(job)]
+
+    def rounds(self, name):
+        return sorted(self.cells[name].blocks)
+
+    def why(self, name):
+        return (self.cells[name].stopped or {}).get("why")
+
+
+def measure(folder, visits, works, memory_mb=math.inf, **sweep):
+    """As runners/sweep does it: groups until nobody is wanted."""
+    asked = Sweep(**{"budget": SHORT, **sweep})
+    with Journal(folder) as journal:
+        journal.write_head({"schema": record.SCHEMA, "cells": [to_wire(visit.planned.cell) for visit in visits]})
+        save_arrays(journal.scratch, {"input": np.zeros((1, 2), np.float32)})
+        save_arrays(journal.scratch / "reference", {"logits": np.zeros((1, 10), np.float32)})
+        context = Context(logs=journal.logs, clock=works.clock, progress=Silent(), timeout_s=1)
+        desk = Desk(sweep=asked, journal=journal, context=context, stop=works.stop)
+        for visit in visits:
+            visit.inputs, works.names[visit.key] = str(journal.scratch), name_of(visit.planned.cell)
+            visit.reference = visit.reference and str(journal.scratch / "reference")
+        while wanted := rounds.wanted(visits, asked):
+            Group(desk, wanted, works.hire, memory_mb).run(rounds.next_round(visits))
+    assert not any(worker.alive for worker in works.hired)
+    return Measured(works, folder)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Measures cells by name, as `plot` says."""
+
+    def measured(*names, plot=lambda job, name, nth: {}, folder="run", **how):
+        visits = [name if isinstance(name, Visit) else visit_of(name) for name in names]
+        return measure(tmp_path / folder, visits, Works(plot), **how)
+
+    return measured
+
+
+SIX = ("fp32/1", "bf16/1", "int8/1", "fp32/8", "bf16/8", "int8/8")
+
+
+def noisy(*names):
+    """Blocks of these cells take 100 and 200 ns in turn, those of others 100."""
+    return lambda job, name, nth: {"tick": 100 * (1 + nth % 2)} if name in names and job == "latency" else {}
+
+
+def only(*request, **what):
+    """A plot in which this happens to one request: (job, name, how many such there were before)."""
+    return lambda *asked: what if asked == request else {}
+
+
+def test_every_cell_is_visited_once_in_a_round(run):
+    found = run(*SIX)
+    assert all(found.rounds(name) == [0, 1, 2] for name in SIX)
+    for part in ("latency", "throughput"):
+        names = found.names(part)
+        assert [sorted(names[first : first + 6]) for first in (0, 6, 12)] == [sorted(SIX)] * 3
+
+
+def test_the_cells_of_one_set_follow_each_other_latency_first(run):
+    asked = run(*SIX).asked("latency", "throughput")
+    for first in range(0, 36, 6):
+        parts, names = zip(*asked[first : first + 6])
+        assert parts == ("latency",) * 3 + ("throughput",) * 3
+        assert names[:3] == names[3:]
+        assert len({name.split("/")[1] for name in names}) == 1
+
+
+def test_the_order_depends_on_the_seed(run):
+    first, again, other = (run(*SIX, folder=str(n), seed=seed).asked("latency") for n, seed in enumerate((0, 0, 1)))
+    assert first == again
+    assert first != other
+    assert len({tuple(first[number : number + 6]) for number in (0, 6, 12)}) == 3
+
+
+def test_a_block_of_the_journal_holds_both_parts(run):
+    found = run("fp32/1")
+    block = found.cells["fp32/1"].blocks[0]
+    assert found.cells["fp32/1"].calls(0, "latency").tolist() == [100] * block["calls"]
+    assert (block["throughput"]["lanes"], block["settled"]) == (1, True)
+    assert {part: noise["major_faults"] for part, noise in block["noise"].items()} == {"latency": 0, "throughput": 0}
+    assert [event["event"] for event in found.events] == ["opened", "warm", *["block"] * 3, "stopped"]
+
+
+def test_a_quiet_series_ends_at_the_first_look_and_a_noisy_one_at_the_last(run):
+    found = run("fp32/1", "bf16/1", plot=noisy("bf16/1"), budget=BUDGET)
+    assert (found.rounds("fp32/1"), found.why("fp32/1")) == (list(range(10)), "interval")
+    assert (found.rounds("bf16/1"), found.why("bf16/1")) == (list(range(12)), "budget")
+    assert found.cells["bf16/1"].stopped["half_width"] > BUDGET.half_width > found.cells["fp32/1"].stopped["half_width"] == 0
+
+
+def test_time_that_is_used_up_ends_cells_at_the_first_look_that_is_due(run):
+    found = run("fp32/1", "bf16/1", plot=noisy("bf16/1"), budget=replace(BUDGET, cell_s=0))
+    assert {name: (len(found.rounds(name)), found.why(name)) for name in found.cells} == {
+        "fp32/1": (10, "interval"),
+        "bf16/1": (10, "budget"),
+    }
+
+
+def test_a_cells_time_is_its_share_of_the_groups(run):
+    """A visit takes more than 2 µs here, so a microsecond for each of ten rounds is not enough, and a second is."""
+    late = run("fp32/1", plot=noisy("fp32/1"), budget=replace(BUDGET, cell_s=10e-6), folder="late")
+    early = run("fp32/1", plot=noisy("fp32/1"), budget=replace(BUDGET, cell_s=1), folder="early")
+    assert [len(found.rounds("fp32/1")) for found in (late, early)] == [10, 12]
+
+
+@settings(max_examples=10)
+@given(
+    ticks=st.lists(st.sampled_from([100, 101, 300]), min_size=12, max_size=12), looks=st.sampled_from([(1,), (3, 5), (10, 12)])
+)
+def test_every_cell_ends_once_and_at_a_look(ticks, looks):
+    works = Works(lambda job, name, nth: {"tick": ticks[nth]} if (job, name) == ("latency", "fp32/1") else {})
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure(Path(folder), [visit_of("fp32/1"), visit_of("bf16/1")], works, budget=replace(BUDGET, looks=looks))
+    ends = [event for event in found.events if event["event"] == "stopped"]
+    assert sorted(event["cell"] for event in ends) == sorted(works.names)
+    for name, cell in found.cells.items():
+        assert len(cell.blocks) in looks, name
+        assert cell.stopped["why"] == "interval" or len(cell.blocks) == looks[-1]
+
+
+def test_a_baseline_stays_as_long_as_anything_that_is_compared_with_it(run):
+    found = run("fp32/1", "bf16/1", plot=noisy("bf16/1"), budget=BUDGET, baseline="null")
+    assert found.rounds("fp32/1") == found.rounds("bf16/1") == list(range(12))
+    assert [(event["of"], event["why"]) for event in found.events if event["event"] == "stopped"] == [
+        ("p50", "interval"),
+        ("speedup", "budget"),
+    ]
+
+
+def test_a_baseline_of_another_batch_does_not_stay(run):
+    found = run("fp32/1", "fp32/8", "bf16/8", plot=noisy("bf16/8"), budget=BUDGET, baseline="null")
+    assert [len(found.rounds(name)) for name in ("fp32/1", "fp32/8", "bf16/8")] == [10, 12, 12]
+
+
+def test_what_fits_into_memory_is_open_at_the_same_time(run):
+    each_mb = host.rss_mb(InProcess.pid)
+    names = ("fp32/1", "bf16/1", "int8/1", "fp16/1")
+    most = {count: run(*names, memory_mb=each_mb * (count + 0.5), folder=str(count)).works.most_alive for count in (1, 2, 3, 9)}
+    assert most == {1: 1, 2: 2, 3: 3, 9: 4}
+
+
+def test_without_any_memory_to_spare_crews_are_measured_one_after_the_other(run):
+    found = run(*SIX, memory_mb=0)
+    order = [name.split("/")[0] for name in found.names("latency")]
+    assert [order[first] for first in (0, 6, 12)] == list(dict.fromkeys(order))
+    assert {name: len(found.rounds(name)) for name in SIX} == dict.fromkeys(SIX, 3)
+
+
+def test_each_group_has_the_baseline_again_and_rounds_of_its_own(run):
+    found = run("bf16/1", "int8/1", "fp32/1", memory_mb=0, baseline="null")
+    base, others = set(found.rounds("fp32/1")), [set(found.rounds(name)) for name in ("bf16/1", "int8/1")]
+    assert [len(numbers) for numbers in others] == [3, 3]
+    assert set.union(*others) <= base
+    assert not set.intersection(*others)
+    assert found.works.most_alive == 2
+
+
+def disturb(job, name, count):
+    """The first `count` requests of this kind to this cell are disturbed."""
+    return lambda of_job, of_name, nth: {"disturbed": (of_job, of_name) == (job, name) and nth < count}
+
+
+def test_a_disturbed_latency_block_has_its_whole_set_measured_again(run):
+    found = run(*SIX, plot=disturb("latency", "bf16/1", 1), budget=replace(SHORT, looks=(2,)))
+    times = Counter(found.names("latency"))
+    assert times == {name: 2 + name.endswith("/1") for name in SIX}
+    assert Counter(found.names("throughput")) == dict.fromkeys(SIX, 2)
+    assert all(
+        block["noise"]["latency"]["major_faults"] == 0 for cell in found.cells.values() for block in cell.blocks.values()
+    )
+
+
+def test_a_disturbed_throughput_block_is_measured_again_alone(run):
+    found = run(*SIX, plot=disturb("throughput", "bf16/1", 1), budget=replace(SHORT, looks=(2,)))
+    assert Counter(found.names("throughput")) == {name: 2 + (name == "bf16/1") for name in SIX}
+    assert Counter(found.names("latency")) == dict.fromkeys(SIX, 2)
+
+
+@pytest.mark.parametrize("part", ["latency", "throughput"])
+def test_what_stays_disturbed_is_kept_as_it_is(run, part):
+    found = run("fp32/1", plot=disturb(part, "fp32/1", 99), budget=replace(SHORT, looks=(1,), repeats=9))
+    assert found.names(part) == ["fp32/1"] * (1 + TRIES)
+    assert found.cells["fp32/1"].blocks[0]["noise"][part]["major_faults"] == 1
+
+
+@settings(max_examples=15)
+@given(
+    dirty=st.sets(st.tuples(st.sampled_from(["latency", "throughput"]), st.sampled_from(SIX[:3]), st.integers(0, 9))),
+    data=st.data(),
+)
+def test_repeats_stay_within_the_tries_and_the_budget(dirty, data):
+    budget = replace(SHORT, repeats=data.draw(st.sampled_from([0.34, 1, 5])))
+    works = Works(lambda *request: {"disturbed": request in dirty})
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure(Path(folder), [visit_of(name) for name in SIX[:3]], works, budget=budget)
+    for name in SIX[:3]:
+        extra = [found.names(part).count(name) - 3 for part in ("latency", "throughput")]
+        assert all(0 <= more <= 3 * TRIES for more in extra)
+        assert sum(extra) <= math.ceil(budget.repeats * 3)
+        assert found.rounds(name) == [0, 1, 2]
+    assert len({found.names("latency").count(name) for name in SIX[:3]}) == 1
+
+
+@pytest.mark.parametrize(("error", "status"), [(WorkerDied("killed"), "failed"), (WorkerTimeout("no answer"), "timeout")])
+@pytest.mark.parametrize("job", ["latency", "throughput"])
+def test_a_worker_that_is_gone_ends_its_cell_and_the_others_of_its_crew_go_on(run, job, error, status):
+    found = run("fp32/1", "fp32/8", "bf16/1", plot=only(job, "fp32/8", 1, raised=error))
+    assert (found.cells["fp32/8"].status, found.cells["fp32/8"].reason) == (status, str(error))
+    assert found.rounds("fp32/1") == found.rounds("bf16/1") == [0, 1, 2]
+    assert len(found.works.hired) == 3
+    assert Counter(found.names("open")) == {"fp32/1": 2, "fp32/8": 1, "bf16/1": 1}
+
+
+@pytest.mark.parametrize("job", ["open", "warm"])
+def test_a_worker_that_dies_at_the_opening_ends_that_cell_alone(run, job):
+    found = run("fp32/1", "fp32/8", "fp32/32", plot=only(job, "fp32/8", 0, raised=WorkerDied("killed")))
+    assert {name: (cell.status, len(cell.blocks)) for name, cell in found.cells.items()} == {
+        "fp32/1": ("ok", 3),
+        "fp32/8": ("failed", 0),
+        "fp32/32": ("ok", 3),
+    }
+
+
+def test_a_cell_that_fails_leaves_its_worker_to_the_others(run):
+    found = run("fp32/1", "fp32/8", plot=only("latency", "fp32/8", 1, raised=RuntimeFailed("out of memory")))
+    assert (found.cells["fp32/8"].reason, found.rounds("fp32/1")) == ("out of memory", [0, 1, 2])
+    assert (len(found.works.hired), Counter(found.names("open"))) == (1, {"fp32/1": 1, "fp32/8": 1})
+
+
+def test_a_cell_that_is_opened_again_does_not_search_nor_verify_again(run):
+    first = visit_of("fp32/1", concurrency=None, reference="yes")
+    found = run(first, "fp32/8", plot=only("latency", "fp32/8", 1, raised=WorkerDied("killed")))
+    of_first = [event for event in found.events if event["cell"] == first.key]
+    warm = [event for event in of_first if event["event"] == "warm"]
+    assert ["tried" in event for event in warm] == [True, False]
+    assert warm[0]["concurrency"] == warm[1]["concurrency"]
+    assert Counter(event["event"] for event in of_first) == {"opened": 2, "verified": 1, "warm": 2, "block": 3, "stopped": 1}
+
+
+def test_a_resumed_run_keeps_the_concurrency_and_goes_on_after_its_rounds(run, tmp_path):
+    with pytest.raises(Interrupted):
+        run(visit_of("fp32/1", concurrency=None), plot=only("latency", "fp32/1", 1, stop=True))
+    (held,) = record.read(tmp_path / "run").cells
+    found = run(visit(visit_of("fp32/1").planned, held, Sweep(budget=SHORT)))
+    chosen, rates = held.warm["concurrency"], [block["throughput"] for block in found.cells["fp32/1"].blocks.values()]
+    assert held.warm["tried"]
+    assert (found.cells["fp32/1"].warm["concurrency"], found.cells["fp32/1"].warm["tried"]) == (chosen, held.warm["tried"])
+    assert [rate["lanes"] for rate in rates] == [chosen["lanes"]] * 3
+    assert (len(found.names("latency")), found.rounds("fp32/1")) == (1, [0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("error", "seen"), [(StorageFailed("no room"), StorageFailed), (ZeroDivisionError(), ZeroDivisionError)]
+)
+def test_what_is_no_cells_fault_ends_the_run_and_every_worker(tmp_path, error, seen):
+    works = Works(only("latency", "bf16/1", 1, raised=error))
+    with pytest.raises(seen):
+        measure(tmp_path, [visit_of("fp32/1"), visit_of("bf16/1")], works)
+    assert [worker.alive for worker in works.hired] == [False, False]
+
+
+def test_a_run_that_the_user_stops_keeps_the_rounds_that_were_done(run, tmp_path):
+    with pytest.raises(Interrupted, match="stopped by Ctrl-C"):
+        run("fp32/1", "bf16/1", plot=lambda job, _, nth: {"stop": (job, nth) == ("latency", 1)})
+    assert [len(cell.blocks) for cell in record.read(tmp_path / "run").cells] == [2, 2]
+
+
+def test_a_finished_baseline_is_visited_again_beside_what_is_compared_with_it(run):
+    found = run(visit_of("fp32/1", finished=True, rounds=3, last_round=2), "bf16/1", baseline="null")
+    assert found.rounds("fp32/1") == found.rounds("bf16/1") == [3, 4, 5]
+    assert found.why("fp32/1") is None
+
+
+def test_all_rounds_together_carry_the_p99_that_was_asked_for(run):
+    found = run("fp32/1", metric="p99", budget=replace(BUDGET, looks=(10,)))
+    assert len(series.samples(found.cells["fp32/1"], "latency")) >= samples_needed(99)

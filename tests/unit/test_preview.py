@@ -1,0 +1,82 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnxbench.runners.plan import Planned
+from onnxbench.runners.preview import seconds
+from onnxbench.spec import BUDGETS, Cell, Settings, Sweep
+
+NORMAL = BUDGETS["normal"]
+
+
+def row(backend="ort-cpu", batch=1, precision="fp32", sha256="ab"):
+    cell = Cell(
+        model="cnn",
+        sha256=sha256,
+        backend=backend,
+        device="cpu",
+        precision=precision,
+        batch=batch,
+        shapes=(),
+        settings=Settings(threads=2),
+    )
+    return Planned(cell=cell, artifact=None)
+
+
+rows = st.lists(
+    st.builds(row, backend=st.sampled_from("abc"), batch=st.integers(1, 4), sha256=st.sampled_from("xy")),
+    min_size=1,
+    max_size=9,
+)
+budgets = st.sampled_from(list(BUDGETS.values()))
+
+
+@given(rows=rows, budget=budgets, cold=st.booleans())
+def test_the_most_is_not_less_than_the_least(rows, budget, cold):
+    least_s, most_s = seconds(rows, Sweep(budget=budget, cold=cold))
+    assert 0 < least_s <= most_s
+
+
+@given(rows=rows, budget=budgets, cold=st.booleans())
+def test_one_more_cell_takes_longer(rows, budget, cold):
+    sweep = Sweep(budget=budget, cold=cold)
+    before, after = seconds(rows, sweep), seconds([*rows, rows[0]], sweep)
+    assert after[0] > before[0]
+    assert after[1] > before[1]
+
+
+def test_the_least_is_the_first_look_and_the_most_the_last():
+    """14 rounds of 0.4 s are 5.6 s, and 20 are 8 s."""
+    budget = replace(NORMAL, looks=(14, 20), cell_s=100)
+    least_s, most_s = seconds([row()], Sweep(budget=budget))
+    assert most_s - least_s == pytest.approx(6 * (2.5 * 0.1 + 0.15))
+
+
+def test_a_cells_time_bounds_what_its_rounds_take():
+    free = seconds([row()], Sweep(budget=replace(NORMAL, looks=(10, 20), cell_s=100)))
+    bound = seconds([row()], Sweep(budget=replace(NORMAL, looks=(10, 20), cell_s=6)))
+    assert bound[0] == free[0]
+    assert bound[1] == pytest.approx(free[1] - 2)
+
+
+def test_the_first_look_is_reached_however_little_time_a_cell_may_take():
+    least_s, most_s = seconds([row()], Sweep(budget=replace(NORMAL, cell_s=0.1)))
+    assert least_s == most_s
+
+
+def test_a_file_and_a_worker_cost_time_once():
+    same = seconds([row(), row(batch=8)], Sweep())[0]
+    assert seconds([row(), row("torch-cpu")], Sweep())[0] - same == pytest.approx(0.5)
+    assert seconds([row(), row(precision="tf32")], Sweep())[0] - same == pytest.approx(0.5)
+    assert seconds([row(), row(batch=8, sha256="cd")], Sweep())[0] - same == pytest.approx(2)
+
+
+@pytest.mark.parametrize(
+    ("memory", "cold", "processes"), [(False, False, 0), (True, False, 0.5), (False, True, 5), (True, True, 5)]
+)
+def test_fresh_processes_are_counted_where_there_are_some(memory, cold, processes):
+    """For memory alone two run side by side."""
+    none = seconds([row()], Sweep(budget=replace(NORMAL, memory=False)))[0]
+    some = seconds([row()], Sweep(budget=replace(NORMAL, memory=memory, cold_starts=5), cold=cold))[0]
+    assert some - none == pytest.approx(1.5 * processes)

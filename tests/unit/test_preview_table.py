@@ -1,0 +1,62 @@
+import json
+
+import pytest
+from onnxbench.results.preview import build
+from onnxbench.results.render import FORMATS, render
+
+FACTS = ("2 cells at quick: about 9 to 12 s", "")
+
+
+def test_a_cell_that_would_be_measured_is_planned(make_cell):
+    assert build([(make_cell(batch=8), None)], FACTS).rows == (
+        {
+            "model": "cnn",
+            "backend": "ort-cpu",
+            "device": "cpu",
+            "precision": "fp32",
+            "batch": 8,
+            "threads": 2,
+            "status": "planned",
+            "reason": None,
+        },
+    )
+
+
+def test_a_cell_that_is_refused_says_why(make_cell):
+    row = build([(make_cell(precision="int8"), ("unsupported", "it has no int8"))], FACTS).rows[0]
+    assert (row["precision"], row["status"], row["reason"]) == ("int8", "unsupported", "it has no int8")
+
+
+def test_rows_stand_as_they_do_in_the_measured_table(make_cell):
+    cells = [
+        make_cell(model=model, precision=precision, batch=batch, backend=backend)
+        for model in ("b", "a")
+        for precision in ("int8", "fp32")
+        for batch in (32, 8)
+        for backend in ("torch-cpu", "ort-cpu")
+    ]
+    rows = build([(cell, None) for cell in cells], FACTS).rows
+    assert [(row["model"], row["precision"], row["batch"]) for row in rows[::2]] == [
+        (model, precision, batch) for model in "ab" for precision in ("fp32", "int8") for batch in (8, 32)
+    ]
+    assert [row["backend"] for row in rows] == ["torch-cpu", "ort-cpu"] * 8
+
+
+def test_all_columns_stand_in_the_table_and_no_row_is_marked(make_cell):
+    built = build([(make_cell(), None)], FACTS)
+    assert tuple(field.name for field in built.fields) == built.names == tuple(built.rows[0])
+    assert (built.best, built.remarks) == (frozenset(), ())
+
+
+def test_facts_that_say_nothing_are_left_out(make_cell):
+    built = build([(make_cell(), None)], FACTS)
+    assert built.facts == FACTS[:1]
+    assert built.head == {"schema": 2, "plan": [FACTS[0]]}
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_preview_has_every_format(make_cell, format, count):
+    text = render(build([(make_cell(), None)] * count, FACTS), format)
+    assert text.count("planned") == count
+    assert format != "json" or len(json.loads(text)["rows"]) == count

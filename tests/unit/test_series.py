@@ -1,0 +1,185 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnxbench.results import series, table
+from onnxbench.results.record import read
+from onnxbench.results.stats import log_interval
+
+MS = 10**6
+times = st.lists(st.integers(1_000, 10**8), min_size=10, max_size=20)
+pairs = st.lists(st.tuples(*[st.integers(1_000, 10**8)] * 2), min_size=10, max_size=20)
+
+
+def row_of(folder, baseline=None):
+    """The table's first row."""
+    return table.build([read(folder.path)], baseline).rows[0]
+
+
+@pytest.fixture
+def mixed(run_folder, make_cell):
+    """The record of a cell of batch 8 with two rounds of a hundred calls, the second one twice as slow and told first."""
+    cell = make_cell(batch=8)
+    folder = run_folder(cell)
+    for number, factor in ((1, 2), (0, 1)):
+        latency = np.arange(100, 0, -1) * factor
+        folder.block(cell, number, latency, latency * 10, calls=300 // factor, took_ns=2 * 10**9)
+    (record,) = read(folder.path).cells
+    return record
+
+
+@pytest.mark.parametrize(
+    ("metric", "values"),
+    [
+        ("p50", {0: 50, 1: 100}),
+        ("p90", {0: 90, 1: 180}),
+        ("p99", {0: 99, 1: 198}),
+        ("e2e_p50", {0: 500, 1: 1000}),
+        ("throughput", {0: 8 * 300 / 2, 1: 8 * 150 / 2}),
+    ],
+)
+def test_a_metric_has_one_value_a_round(mixed, metric, values):
+    assert series.values(mixed, metric) == values
+    assert list(series.values(mixed, metric)) == [0, 1]
+
+
+def test_the_samples_are_the_calls_of_all_rounds_in_their_order(mixed):
+    assert series.samples(mixed, "latency").tolist() == [*range(100, 0, -1), *range(200, 0, -2)]
+    assert series.samples(mixed, "end_to_end").tolist() == [*range(1000, 0, -10), *range(2000, 0, -20)]
+    assert series.samples(mixed, "latency").dtype == np.int64
+
+
+def test_without_rounds_there_are_no_samples_no_values_and_no_interval(make_record):
+    record = make_record([])
+    assert series.samples(record, "latency").tolist() == []
+    assert series.values(record, "p50") == {}
+    assert series.interval(record, "p50") is None
+
+
+def test_disturbed_rounds_are_left_out_where_ten_clean_ones_stay(make_record):
+    record = make_record([100] * 10 + [900, 900], disturbed={10, 11})
+    assert series.disturbed(record) == {10, 11}
+    assert series.values(record, "p50") == dict.fromkeys(range(10), 100.0)
+    assert list(series.values(record, "throughput")) == list(range(10))
+    assert series.samples(record, "latency").tolist() == [100] * 10
+    assert series.samples(record, "end_to_end").tolist() == [200] * 10
+
+
+def test_all_rounds_count_where_fewer_than_ten_clean_ones_would_be_left(make_record):
+    record = make_record([100] * 9 + [900, 900], disturbed={9, 10})
+    assert series.disturbed(record) == {9, 10}
+    assert list(series.values(record, "p50").values()) == [100] * 9 + [900] * 2
+    assert len(series.samples(record, "latency")) == 11
+
+
+@given(dirty=st.lists(st.booleans(), max_size=25))
+def test_rounds_count_that_are_clean_or_all_of_them(dirty):
+    disturbed = {number for number, is_dirty in enumerate(dirty) if is_dirty}
+    clean = [number for number, is_dirty in enumerate(dirty) if not is_dirty]
+    assert series.counted(range(len(dirty)), disturbed) == (clean if len(clean) >= 10 else list(range(len(dirty))))
+
+
+def test_rounds_that_count_are_in_order_whatever_disturbed_them():
+    assert series.counted({11, 3, 5, *range(20, 29)}, {3}, {29}) == [5, 11, *range(20, 29)]
+    assert series.counted({11, 3, 5}, {3}, {5}) == [3, 5, 11]
+
+
+def test_a_ratio_is_how_many_times_faster_the_new_one_is(make_record):
+    assert series.ratios(make_record([400, 900]), make_record([100, 1800])) == [4.0, 0.5]
+
+
+def test_ratios_are_paired_by_the_number_of_the_round(make_record):
+    base, new = make_record({0: 100, 1: 800, 3: 5}), make_record({2: 7, 1: 100, 0: 50})
+    assert series.ratios(base, new) == [2.0, 8.0]
+    assert series.ratios(base, make_record({7: 1})) == []
+
+
+def test_a_round_that_was_disturbed_in_either_cell_has_no_ratio(make_record):
+    base, new = make_record([200] * 10 + [900, 200], disturbed={10}), make_record([100] * 11 + [900], disturbed={11})
+    assert series.ratios(base, new) == [2.0] * 10
+
+
+def test_all_ratios_count_where_fewer_than_ten_clean_pairs_would_be_left(make_record):
+    base, new = make_record([200] * 10 + [800], disturbed={10}), make_record([100] * 11, disturbed={0})
+    assert series.ratios(base, new) == [2.0] * 10 + [8.0]
+
+
+@given(pairs=pairs)
+def test_swapping_base_and_new_inverts_the_speed_up_and_its_interval(make_record, pairs):
+    base, new = (make_record(p50s) for p50s in zip(*pairs))
+    there, back = log_interval(series.ratios(base, new)), log_interval(series.ratios(new, base))
+    assert (back.low, back.middle, back.high) == pytest.approx((1 / there.high, 1 / there.middle, 1 / there.low))
+    assert back.p == pytest.approx(there.p, abs=1e-9)
+
+
+@given(pairs=pairs, drift=st.integers(2, 9))
+def test_pairs_cancel_what_drifts_in_both(make_record, pairs, drift):
+    calm = [make_record(p50s) for p50s in zip(*pairs)]
+    drifting = [make_record([p50 * (1 + number * drift) for number, p50 in enumerate(p50s)]) for p50s in zip(*pairs)]
+    assert series.ratios(*drifting) == pytest.approx(series.ratios(*calm))
+
+
+@given(p50s=times)
+def test_nothing_is_no_faster_than_itself(make_record, p50s):
+    found = log_interval(series.ratios(make_record(p50s), make_record(p50s)))
+    assert (found.low, found.middle, found.high, found.p) == (1, 1, 1, 1)
+
+
+@given(p50s=times)
+def test_the_interval_of_a_metric_is_that_of_its_rounds(make_record, p50s):
+    assert series.interval(make_record(p50s), "p50") == log_interval(p50s)
+    assert series.interval(make_record(p50s[:9]), "p50") is None
+
+
+def test_asked_for_is_the_metric_where_there_is_nothing_to_compare_with(make_record):
+    record = make_record(range(100, 120))
+    for base in (None, record, make_record([])):
+        assert series.asked_interval(record, base, "e2e_p50") == ("e2e_p50", log_interval(range(200, 240, 2)))
+
+
+def test_asked_for_is_the_speed_up_where_there_is_a_baseline(make_record):
+    base, new = make_record(range(300, 320)), make_record(range(100, 120))
+    expected = log_interval([(300 + number) / (100 + number) for number in range(20)])
+    assert series.asked_interval(new, base, "p50") == ("speedup", expected)
+    assert series.asked_interval(new, make_record(range(300, 309)), "p50") == ("speedup", None)
+
+
+def test_a_rows_interval_of_p50_is_as_far_from_it_as_that_of_the_rounds_from_their_typical_value(run_folder, make_cell):
+    cell = make_cell()
+    folder = run_folder(cell)
+    p50s = [MS * (100 + number * number % 7) for number in range(12)]
+    folder.series(cell, p50s)
+    row, interval = row_of(folder), log_interval(p50s)
+    assert row["p50_ms"] == sorted(p50s)[5] / MS
+    bounds = (row["p50_ms"] * interval.low / interval.middle, row["p50_ms"] * interval.high / interval.middle)
+    assert (row["p50_ci_low_ms"], row["p50_ci_high_ms"]) == pytest.approx(bounds)
+    assert row["p50_ci_low_ms"] < row["p50_ms"] < row["p50_ci_high_ms"]
+
+
+def test_a_row_of_fewer_than_ten_rounds_has_figures_without_intervals_and_verdict(run_folder, make_cell):
+    new, base = make_cell(), make_cell(backend="torch-cpu")
+    folder = run_folder(new, base)
+    folder.measured(base, 4 * MS, rounds=9)
+    folder.measured(new, 2 * MS, rounds=9)
+    row = row_of(folder, baseline="torch-cpu")
+    assert (row["p50_ms"], row["speedup"], row["rounds"]) == (2.0, pytest.approx(2.0), 9)
+    missing = ("p50_ci_low_ms", "p50_ci_high_ms", "speedup_ci_low", "speedup_ci_high", "verdict")
+    assert [row[name] for name in missing] == [None] * 5
+
+
+@pytest.mark.parametrize(("clean", "rounds", "p50"), [(10, 10, 1.0), (9, 19, 3.0)])
+def test_a_row_counts_what_was_disturbed_and_leaves_it_out_where_it_can(run_folder, make_cell, clean, rounds, p50):
+    cell = make_cell()
+    folder = run_folder(cell)
+    folder.series(cell, [MS] * clean + [3 * MS] * 10, disturbed=range(clean, clean + 10))
+    row = row_of(folder)
+    assert (row["disturbed"], row["rounds"], row["samples"], row["p50_ms"]) == (10, rounds, rounds * 40, p50)
+
+
+def test_throughput_is_over_the_rounds_that_count(run_folder, make_cell):
+    cell = make_cell()
+    folder = run_folder(cell)
+    for number in range(11):
+        noise = {"throughput": {"major_faults": 1}} if number == 4 else None
+        folder.block(cell, number, [MS], calls=7 if number == 4 else 100, noise=noise)
+    assert row_of(folder)["throughput_per_s"] == 100.0

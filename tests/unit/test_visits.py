@@ -1,0 +1,193 @@
+from dataclasses import asdict
+from types import SimpleNamespace
+
+import pytest
+from onnxbench.errors import Interrupted, RuntimeFailed, StorageFailed, Unsupported, WorkerDied, WorkerTimeout
+from onnxbench.results.record import CellRecord, read_journal
+from onnxbench.runners.interrupt import Stop
+from onnxbench.runners.journal import Journal
+from onnxbench.runners.plan import Planned
+from onnxbench.runners.visits import Desk, Visit, visit
+from onnxbench.spec import BUDGETS, Concurrency, Settings, Sweep
+
+QUICK, NORMAL = BUDGETS["quick"], BUDGETS["normal"]
+
+
+@pytest.fixture
+def held(make_cell, tmp_path):
+    return lambda **known: CellRecord(cell=make_cell(), folder=tmp_path, **known)
+
+
+@pytest.fixture
+def planned(make_cell, make_artifact):
+    return lambda **changes: Planned(cell=make_cell(**changes), artifact=make_artifact())
+
+
+def blocks(count, first=0):
+    return {number: {"round": number} for number in range(first, first + count)}
+
+
+def stopped(half_width):
+    return {"why": "?", "of": "p50", "half_width": half_width}
+
+
+def state(found):
+    return found.rounds, found.last_round, found.cold, found.verified, found.concurrency, found.finished, found.out
+
+
+def test_a_cell_that_was_never_measured_begins_at_nothing(planned, held):
+    assert state(visit(planned(), held(), Sweep())) == (0, -1, 0, False, None, False, False)
+
+
+def test_a_resumed_cell_keeps_what_is_known_of_it(planned, held):
+    way = Concurrency(lanes=4, streams=2, threads=1)
+    known = held(warm={"concurrency": asdict(way)}, parity={"sqnr_db": 90}, cold=({}, {}), blocks=blocks(3, first=5))
+    assert state(visit(planned(), known, Sweep())) == (3, 7, 2, True, way, False, False)
+
+
+def test_a_process_that_was_started_for_its_memory_alone_was_no_cold_start(planned, held):
+    known = held(cold=({"peak_rss_mb": 90}, {"peak_rss_mb": 90, "cold_s": 2}))
+    assert [visit(planned(), known, Sweep(cold=cold)).cold for cold in (False, True)] == [2, 1]
+
+
+def test_a_warm_up_that_told_no_concurrency_is_as_none(planned, held):
+    assert visit(planned(), held(warm={"lanes": 2}), Sweep()).concurrency is None
+
+
+def test_a_cell_that_failed_begins_anew(planned, held):
+    known = held(ended={"status": "failed", "reason": "x"}, parity={"sqnr_db": 90}, blocks=blocks(3), stopped=stopped(0.01))
+    assert state(visit(planned(), known, Sweep())) == state(visit(planned(), held(), Sweep()))
+
+
+@pytest.mark.parametrize(
+    ("count", "width", "budget", "finished"),
+    [
+        (10, 0.019, NORMAL, True),
+        (10, 0.020, NORMAL, True),
+        (10, 0.021, NORMAL, False),  # time was used up; there may be some now
+        (20, 0.5, NORMAL, True),
+        (20, 0.5, QUICK, True),
+        (20, None, NORMAL, True),
+        (5, None, QUICK, True),
+        (5, None, NORMAL, False),
+        (10, 0.019, BUDGETS["thorough"], False),
+        (10, 0.015, BUDGETS["thorough"], True),
+    ],
+)
+def test_what_ended_a_cell_ends_it_again_if_this_budget_would(planned, held, count, width, budget, finished):
+    assert visit(planned(), held(blocks=blocks(count), stopped=stopped(width)), Sweep(budget=budget)).finished is finished
+
+
+def test_a_cell_that_nothing_ended_goes_on_however_many_rounds_it_has(planned, held):
+    assert not visit(planned(), held(blocks=blocks(20)), Sweep(budget=QUICK)).finished
+
+
+@pytest.mark.parametrize(("finished", "out", "live"), [(False, False, True), (True, False, False), (False, True, False)])
+def test_a_cell_is_live_until_it_has_had_enough_or_has_a_reason(planned, finished, out, live):
+    assert Visit(planned=planned(), finished=finished, out=out).live is live
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"batch": 8, "shapes": (("input", (8, 3, 48, 48)),)}, True),
+        ({"backend": "torch-cpu"}, False),
+        ({"environment": "new"}, False),
+        ({"device": "cuda:0"}, False),
+        ({"sha256": "cd" * 32}, False),
+        ({"precision": "fp16"}, False),
+        ({"settings": Settings(threads=2, options=(("graph", "off"),))}, False),
+    ],
+    ids=lambda change: next(iter(change)) if isinstance(change, dict) else "",
+)
+def test_cells_that_differ_in_their_batch_alone_share_a_process(planned, change, same):
+    assert (Visit(planned=planned()).crew == Visit(planned=planned(**change)).crew) is same
+
+
+class Told:
+    def __init__(self):
+        self.steps = []
+
+    def step(self, what, done, total):
+        self.steps.append((what, done, total))
+
+
+@pytest.fixture
+def desk(tmp_path):
+    with Journal(tmp_path / "run") as journal:
+        yield Desk(sweep=Sweep(), journal=journal, context=SimpleNamespace(progress=Told()), stop=Stop(), total=3)
+
+
+def fail(error):
+    def step(_):
+        raise error
+
+    return step
+
+
+def events(desk):
+    return list(read_journal(desk.journal.folder))
+
+
+def test_a_step_is_done_and_told(desk, planned):
+    one, done = Visit(planned=planned()), []
+    desk.attempt(one, done.append)
+    assert (done, events(desk)) == ([one], [])
+    assert desk.context.progress.steps == [("cnn/ort-cpu/cpu/fp32/b1", 1, 3)]
+
+
+def test_progress_never_goes_beyond_its_end(desk, planned):
+    for _ in range(5):
+        desk.attempt(Visit(planned=planned()), lambda _: None)
+    assert [done for _, done, _ in desk.context.progress.steps] == [1, 2, 3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (RuntimeFailed("it broke", "mend it"), "failed", "it broke; mend it"),
+        (Unsupported("no kernel"), "unsupported", "no kernel"),
+        (WorkerTimeout("no answer"), "timeout", "no answer"),
+        (WorkerDied("killed"), "failed", "killed"),
+    ],
+)
+def test_what_goes_wrong_in_a_step_is_the_cells_reason(desk, planned, error, status, reason):
+    one = Visit(planned=planned())
+    desk.attempt(one, fail(error))
+    assert one.out
+    assert events(desk) == [{"event": "ended", "cell": one.key, "status": status, "reason": reason}]
+
+
+def test_nothing_is_done_for_a_cell_that_has_a_reason(desk, planned):
+    one = Visit(planned=planned(), out=True)
+    desk.attempt(one, fail(RuntimeFailed("it broke")))
+    assert (events(desk), desk.context.progress.steps, desk.done) == ([], [], 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [(WorkerDied("x"), True), (WorkerTimeout("x"), True), (RuntimeFailed("x"), False), (None, False)]
+)
+def test_only_a_worker_that_is_gone_is_told_as_lost(desk, planned, error, told):
+    one, lost = Visit(planned=planned()), []
+    desk.attempt(one, fail(error) if error else lambda _: None, lost.append)
+    assert lost == [one] * told
+
+
+def test_a_full_disk_is_nobodys_row(desk, planned):
+    one = Visit(planned=planned())
+    with pytest.raises(StorageFailed, match="no room"):
+        desk.attempt(one, fail(StorageFailed("no room")))
+    assert (one.out, events(desk)) == (False, [])
+
+
+def test_an_error_of_the_tool_itself_is_not_taken_for_a_cells(desk, planned):
+    with pytest.raises(ZeroDivisionError):
+        desk.attempt(Visit(planned=planned()), fail(ZeroDivisionError()))
+
+
+def test_the_user_is_obeyed_where_nothing_is_lost_by_it(desk, planned):
+    desk.check_stop()
+    desk.stop.asked = True
+    with pytest.raises(Interrupted, match=r"stopped by Ctrl-C; go on with bench infer --out .*run --resume"):
+        desk.check_stop()
+    assert events(desk) == []

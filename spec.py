@@ -201,7 +201,7 @@ BUDGETS: Mapping[str, Budget] = {
             memory=False,
             cold_starts=3,
             cell_s=2,
-            passes=1,
+            passes=2,
         ),
         Budget(
             name="normal",
@@ -214,8 +214,8 @@ BUDGETS: Mapping[str, Budget] = {
             images=512,
             memory=True,
             cold_starts=5,
-            cell_s=4.5,
-            passes=2,
+            cell_s=4,
+            passes=5,
         ),
         Budget(
             name="thorough",
@@ -229,7 +229,7 @@ BUDGETS: Mapping[str, Budget] = {
             memory=True,
             cold_starts=10,
             cell_s=45,
-            passes=3,
+            passes=7,
         ),
     )
 }

@@ -42,7 +42,7 @@ def harnessed(work: int) -> tuple[float, float]:
     """The same through the null backend and the measuring loops."""
     with Null().open(FILE, _cell(work)) as session:
         samples = measure.latency(session, time.perf_counter_ns, least_ns=BLOCK_NS)
-        rate = lanes.throughput([session], time.perf_counter_ns, least_ns=BLOCK_NS)
+        rate = lanes.throughput([session], time.perf_counter_ns, lanes.Length(least_ns=BLOCK_NS))
     return float(np.median(samples)), rate.calls_per_s
 
 

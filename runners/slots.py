@@ -18,7 +18,8 @@ from . import lanes, measure, procfs
 from .verify import accuracy, distance, load_arrays
 from .worker import Reply, State, Tell
 
-SEARCH_SHARE = 0.1  # of the warm-up, for each way of calling in parallel at first
+LEAD_SHARE = 0.1  # of a throughput block, not counted at its beginning
+SEARCH_SHARE = 0.2  # of the warm-up, for each way of calling in parallel at first
 MEMORY_CALLS = 3  # allocators grow after the first call too
 
 
@@ -148,7 +149,8 @@ def warm(
 
 def _search(slot: Slot, state: State, length_ns: int, passes: int) -> dict[Concurrency, float]:
     candidates = slot.backend.concurrencies(slot.cell.settings.threads)
-    trial = lanes.Trial(length_ns=length_ns, passes=passes, rest=partial(measure.settle, state.clock))
+    length = lanes.Length(least_ns=length_ns, lead_ns=length_ns // 2)
+    trial = lanes.Trial(length=length, passes=passes, rest=partial(measure.settle, state.clock))
     return lanes.search(candidates, slot.lanes, state.clock.now_ns, trial=trial)
 
 
@@ -169,13 +171,13 @@ def latency(state: State, tell: Tell, *, key: str, block_ms: float, calls: int, 
 
 
 def throughput(state: State, tell: Tell, *, key: str, block_ms: float, concurrency: dict[str, Any]) -> Reply:
-    """One visit for throughput: a block with all lanes of `concurrency` in flight, and the noise over it."""
+    """One visit for throughput: a block with all lanes of `concurrency` in flight, after a lead-in, and the noise over both."""
     slot, now = state.slots[key], state.clock.now_ns
     sessions = slot.lanes(from_wire(Concurrency, concurrency))
+    length = lanes.Length(least_ns=_ns(block_ms), lead_ns=int(_ns(block_ms) * LEAD_SHARE))
     with measure.quiet():
-        lanes.throughput(sessions, now, least_ns=int(_ns(block_ms) * measure.REWARM_SHARE))
         before = state.counters(state.clock)
-        rate = lanes.throughput(sessions, now, least_ns=_ns(block_ms))
+        rate = lanes.throughput(sessions, now, length)
         after = state.counters(state.clock)
     found = {"rate": asdict(rate), "noise": procfs.growth(before, after)}
     return {**found, "settled": measure.settle(state.clock)}

@@ -238,7 +238,8 @@ def _preview(sweep: Sweep, format: str, debug: bool) -> None:
     with _logs(debug) as logs, terminal().live() as progress:
         found = runner.preview(sweep, logs, Clock(), progress)
     cells = sum(not row.refused for row in found.rows)
-    time = f"{cells} cells at {sweep.budget.name}: about {found.least_s:.0f} to {found.most_s:.0f} s"
+    span = dict.fromkeys(f"{seconds:.0f}" for seconds in (found.least_s, found.most_s))
+    time = f"{cells} cells at {sweep.budget.name}: about {' to '.join(span)} s"
     facts = (f"{time}, more where one call takes longer than {sweep.budget.block_ms:g} ms", found.first)
     _print(tables.build([(row.cell, row.refused) for row in found.rows], facts), format)
 

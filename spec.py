@@ -214,7 +214,7 @@ BUDGETS: Mapping[str, Budget] = {
             images=512,
             memory=True,
             cold_starts=5,
-            cell_s=4,
+            cell_s=4.5,
             passes=5,
         ),
         Budget(

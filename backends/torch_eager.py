@@ -122,6 +122,9 @@ class TorchCuda(TorchCpu):
         devices = tuple(f"cuda:{index} {torch.cuda.get_device_name(index)}" for index in range(torch.cuda.device_count()))
         return Probe(available=True, version=torch.__version__, devices=devices)
 
+    def deploy(self, concurrency: Concurrency) -> str:
+        return f"{concurrency.lanes} threads calling the module, each on a CUDA stream"
+
     def _pin(self, torch: Any, cell: Cell) -> None:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = cell.precision == "tf32"
 

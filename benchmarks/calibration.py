@@ -1,7 +1,7 @@
 """Is a difference shown where there is none, and found where there is one? The tool calibrated like an instrument.
 
     python benchmarks/calibration.py [COMPARISONS]        2,000 simulated ones, a few minutes
-    python benchmarks/calibration.py real FILE.onnx [RUNS]        20 with the real ort-cpu, about half an hour
+    python benchmarks/calibration.py real FILE.onnx [RUNS [SEED]]        20 with the real ort-cpu, about half an hour
 
 Simulated: a cell is compared with itself, and with a cell that is 3 % slower, by the code that measures (groups, rounds,
 journal, stop rule, statistics, verdicts) on a clock that is simulated (simulated.py says what its noise is). Real: each run
@@ -116,21 +116,21 @@ def plugins(folder: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(HERE)])}
 
 
-def real(file: str, runs: int, folder: Path) -> Iterator[list[dict[str, Any]]]:
+def real(file: str, seeds: range, folder: Path) -> Iterator[list[dict[str, Any]]]:
     environment = plugins(folder)
     command = [sys.executable, "-m", "onnxbench.cli", "infer", "--model", file, "--backend", "ort-cpu,ort-again,ort-slower"]
-    command += ["--baseline", "ort-cpu", "--batch", "1", "--budget", "thorough", "--format", "json"]
-    for seed in range(runs):
+    command += ["--baseline", "ort-cpu", "--batch", "1", "--threads", "2", "--budget", "thorough", "--format", "json"]
+    for seed in seeds:
         done = subprocess.run(
             [*command, "--seed", str(seed), "--out", str(folder / str(seed))], env=environment, capture_output=True, text=True
         )
         yield json.loads(done.stdout)["rows"]
 
 
-def real_runs(file: str, runs: int) -> None:
+def real_runs(file: str, seeds: range) -> None:
     found: dict[str, list[dict[str, Any]]] = {"ort-again": [], "ort-slower": []}
     with tempfile.TemporaryDirectory() as folder:
-        for rows in real(file, runs, Path(folder)):
+        for rows in real(file, seeds, Path(folder)):
             for row in rows[1:]:
                 found[row["backend"]].append(row)
                 print(
@@ -139,12 +139,14 @@ def real_runs(file: str, runs: int) -> None:
                     flush=True,
                 )
     for name, truth in (("ort-again", 1.0), ("ort-slower", 1 / (1 + SLOWER))):
-        print(f"{name}, {runs} runs: {report(found[name], truth)}")
+        print(f"{name}, {len(seeds)} runs: {report(found[name], truth)}")
 
 
 def main() -> None:
     if sys.argv[1:2] == ["real"]:
-        real_runs(sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 20)
+        runs = int(sys.argv[3]) if len(sys.argv) > 3 else 20
+        first = int(sys.argv[4]) if len(sys.argv) > 4 else 0
+        real_runs(sys.argv[2], range(first, first + runs))
     else:
         simulations(int(sys.argv[1]) if len(sys.argv) > 1 else 2000)
 

@@ -170,8 +170,9 @@ def loadgen_test(lg: Any, call: Callable[[], object], seconds: float, expected_n
     def issue(samples: Any) -> None:
         nonlocal calls
         calls += 1
+        answers = [lg.QuerySampleResponse(sample.id, 0, 0) for sample in samples]
         call()
-        lg.QuerySamplesComplete([lg.QuerySampleResponse(sample.id, 0, 0) for sample in samples])
+        lg.QuerySamplesComplete(answers)
 
     system, library = lg.ConstructSUT(issue, lambda: None), lg.ConstructQSL(1, 1, lambda _: None, lambda _: None)
     try:

@@ -136,12 +136,6 @@ def _throughput_threads(row: Row) -> Value:
     return int(chosen["threads"]) if chosen else row.record.cell.settings.threads
 
 
-def _settings(row: Row) -> Value:
-    """What the runtime was set to for latency, and what to set it to for the throughput that was found."""
-    deploy = (row.record.warm or {}).get("deploy")
-    return " | for throughput: ".join(str(part) for part in (_info("settings")(row), deploy) if part) or None
-
-
 def _cold(name: str) -> Callable[[Row], Value]:
     """The median over the cell's fresh processes; memory is known without `--cold` too."""
 
@@ -191,7 +185,7 @@ COLUMNS: tuple[Column, ...] = (
     Column(name="reason", value=lambda row: row.record.reason, measured=False, shown=False),
     Column(name="executed", value=_info("executed"), varies=True),
     Column(name="placement", value=_info("placement"), shown=False),
-    Column(name="settings", value=_settings, shown=False),
+    Column(name="settings", value=_info("settings"), shown=False),
     Column(name="p50_ms", value=_percentile("latency", 50), unit="ms", title="p50"),
     Column(name="p50_ci_low_ms", value=_p50_bound("low"), unit="ms", title="from"),
     Column(name="p50_ci_high_ms", value=_p50_bound("high"), unit="ms", title="to"),
@@ -206,6 +200,7 @@ COLUMNS: tuple[Column, ...] = (
     Column(name="throughput_per_s", value=_throughput, unit="/s", title="throughput"),
     Column(name="lanes", value=_from("warm", "lanes"), varies=True),
     Column(name="throughput_threads", value=_throughput_threads, title="threads a lane", varies=True),
+    Column(name="throughput_settings", value=lambda row: (row.record.warm or {}).get("deploy") or None, shown=False),
     Column(name="threads", value=lambda row: row.record.cell.settings.threads, measured=False, varies=True),
     Column(name="speedup", value=lambda row: typical(row.ratios), unit="x", title="speed-up"),
     Column(name="speedup_ci_low", value=_speedup_bound("low"), unit="x", title="from"),

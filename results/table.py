@@ -61,7 +61,7 @@ def build(runs: Sequence[Run], baseline: str | None = None) -> Table:
         fields=tuple(_fields(rows)),
         best=frozenset(_fastest(rows, instruments)),
         facts=_facts(runs, rows, baseline),
-        remarks=tuple(_remarks(rows)),
+        remarks=(*_remarks(rows), *_deployments(rows)),
         head={"schema": SCHEMA, "host": runs[0].host if runs else {}},
     )
 
@@ -148,6 +148,16 @@ def _remarks(rows: Sequence[Cells]) -> list[str]:
         for text in (*reason, *filter(None, str(row["notes"] or "").split("; "))):
             about.setdefault(text, []).append(_name(row))
     return [f"{_names(names, len(rows))}: {text}" for text, names in about.items()]
+
+
+def _deployments(rows: Sequence[Cells]) -> list[str]:
+    """What to set for the throughput that was found; rows that differ in their batch alone in one line."""
+    about: dict[tuple[str, str], list[str]] = {}
+    for row in (row for row in rows if row["throughput_settings"]):
+        about.setdefault((f"{row['backend']} {row['precision']}", str(row["throughput_settings"])), []).append(
+            str(row["batch"])
+        )
+    return [f"{who} b{','.join(batches)}: throughput with {settings}" for (who, settings), batches in about.items()]
 
 
 def _names(names: Sequence[str], of: int) -> str:

@@ -16,7 +16,7 @@ from .sweep import given_shapes, tell_absent
 
 START_S, FILE_S, CREW_S = 4.0, 2.0, 0.5
 OPEN_S, FRESH_PROCESS_S, VISIT_S = 0.7, 1.5, 0.15
-WARM_UPS = 4.0
+WARM_UPS = 8.0
 BLOCKS = 2.5
 """What was seen with the CNN on two cores beside the budget's own lengths: asking the backends, drawing a file's inputs,
 starting a worker, opening and verifying a cell, a fresh process, what a visit takes beside its blocks; a warm-up with its

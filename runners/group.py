@@ -19,7 +19,7 @@ from .isolate import Worker
 from .journal import Journal
 from .visits import Desk, Visit
 
-OPENING_STEPS = 2  # of the progress bar, beside one for each round
+OPENING_STEPS, ROUND_STEPS = 2, 2  # of the progress bar, for each cell
 TRIES = 2  # a disturbed visit is made again so often in its round
 PERCENTILES: Mapping[str, float] = {"p50": 50, "p90": 90, "p99": 99}
 

@@ -23,7 +23,7 @@ from ..spec import Artifact, Shape, Sweep, digest, from_wire, to_wire
 from . import cold, host, prepare, rounds
 from .clock import Clock
 from .drawing import draw
-from .group import OPENING_STEPS, Group, hire
+from .group import OPENING_STEPS, ROUND_STEPS, Group, hire
 from .interrupt import interruptible
 from .isolate import Worker
 from .journal import Journal
@@ -141,7 +141,7 @@ def _measure(sweep: Sweep, rows: Sequence[Planned], spare: dict[str, Worker], de
             desk.journal.add("ended", row.cell.key, status=row.refused[0], reason=row.refused[1])
     visits = [visit(row, held[row.cell.key], sweep) for row in rows if not row.refused]
     left = [item for item in visits if item.live]
-    desk.total = len(left) * (sweep.budget.rounds + OPENING_STEPS)
+    desk.total = len(left) * (ROUND_STEPS * sweep.budget.looks[0] + OPENING_STEPS)
     fresh = [item for item in visits if item.cold < cold.starts(sweep)]
     draw(desk, [item for item in visits if item in fresh or item in rounds.wanted(visits, sweep)])
     cold.measure(desk, fresh)

@@ -113,7 +113,8 @@ def plugins(folder: Path) -> dict[str, str]:
     (info / "entry_points.txt").write_text(
         "[onnxbench.backends]\nort-again = slowed_ort:Again\nort-slower = slowed_ort:Slower\n"
     )
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(HERE)])}
+    known = os.environ.get("PYTHONPATH", "")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(HERE), *filter(None, [known])])}
 
 
 def real(file: str, seeds: range, folder: Path) -> Iterator[list[dict[str, Any]]]:

@@ -65,11 +65,14 @@ def test_bf16_is_a_precision_of_its_own(trained):
 
 
 def test_a_dry_run_prints_the_plan_and_does_nothing(shell, null_file):
-    done = shell.bench("infer", "--model", null_file, "--backend", "null,ort-cuda", "--dry-run", "--format", "json")
+    done = shell.bench("infer", "--model", null_file, "--backend", "null,torch-cpu", "--dry-run", "--format", "json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert {(row["backend"], row["status"]) for row in told["rows"]} == {("null", "planned"), ("ort-cuda", "unavailable")}
-    assert "3 cells at normal: about" in told["plan"][0]
+    assert {(row["backend"], row["status"], row["reason"]) for row in told["rows"]} == {
+        ("null", "planned", None),
+        ("torch-cpu", "planned", None),
+    }
+    assert "6 cells at normal: about" in told["plan"][0]
     assert list(shell.folder.iterdir()) == []
 
 

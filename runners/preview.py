@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from ..spec import Budget, Sweep
+from ..spec import Budget, Sweep, to_wire
 from . import cold, host, prepare
 from .clock import Clock
+from .isolate import Worker
 from .plan import Planned, chosen_backends, chosen_precisions, plan
 from .progress import Progress
 from .survey import survey
@@ -39,16 +42,27 @@ def preview(sweep: Sweep, logs: Path, clock: Clock, progress: Progress) -> Previ
     names = chosen_backends(sweep)
     chosen_precisions(sweep)
     given = given_shapes(sweep)
-    surveyed = survey(names, logs, clock)
-    surveyed.dismiss()
-    tell_absent(surveyed.found, sweep, progress)
     context = prepare.Context(logs=logs, clock=clock, progress=progress, timeout_s=sweep.timeout_s)
-    artifacts, first = prepare.held(sweep, context), ""
-    if not artifacts:
-        artifacts, first = prepare.expected(sweep)
-    rows = plan(sweep, artifacts, surveyed.found, given, host.usable_threads())
+    with ExitStack() as stack:
+        surveyed = survey(names, logs, clock)
+        stack.callback(surveyed.dismiss)
+        tell_absent(surveyed.found, sweep, progress)
+        artifacts, first = prepare.held(sweep, context), ""
+        if not artifacts:
+            artifacts, first = prepare.expected(sweep)
+        planned = plan(sweep, artifacts, surveyed.found, given, host.usable_threads())
+        rows = [_judged(row, surveyed.workers, sweep.timeout_s) for row in planned]
     least_s, most_s = seconds([row for row in rows if not row.refused], sweep)
     return Preview(rows=rows, least_s=least_s, most_s=most_s, first=first)
+
+
+def _judged(row: Planned, workers: Mapping[str, Worker], timeout_s: float) -> Planned:
+    """`row`, refused if its backend says that it cannot run it."""
+    if row.refused:
+        return row
+    request: dict[str, Any] = {"cell": to_wire(row.cell), "artifact": to_wire(row.artifact)}
+    reason = workers[row.cell.backend].ask("supports", timeout_s, **request)["reason"]
+    return replace(row, refused=("unsupported", reason)) if reason else row
 
 
 def seconds(rows: Sequence[Planned], sweep: Sweep) -> tuple[float, float]:

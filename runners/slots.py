@@ -78,6 +78,12 @@ def probe(state: State, tell: Tell, *, backend: str) -> Reply:
     return {**asdict(found.probe()), **what}
 
 
+def supports(state: State, tell: Tell, *, cell: dict[str, Any], artifact: dict[str, Any]) -> Reply:
+    """Why the cell's backend cannot run it, or None; nothing is opened."""
+    wanted = from_wire(Cell, cell)
+    return {"reason": backends.get(wanted.backend).supports(wanted, from_wire(Artifact, artifact))}
+
+
 def open_slot(state: State, tell: Tell, *, cell: dict[str, Any], artifact: dict[str, Any], inputs: str) -> Reply:
     """Open a session, bind the arrays in the folder `inputs`, and make the first call; each is timed apart."""
     wanted, file, now = from_wire(Cell, cell), from_wire(Artifact, artifact), state.clock.now_ns

@@ -31,6 +31,7 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 JOBS: Mapping[str, str] = {
     "probe": "slots:probe",
+    "supports": "slots:supports",
     "open": "slots:open_slot",
     "verify": "slots:verify",
     "warm": "slots:warm",

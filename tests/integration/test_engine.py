@@ -70,9 +70,9 @@ def test_a_dry_run_prints_the_plan_and_does_nothing(shell, null_file):
     told = json.loads(done.stdout)
     assert {(row["backend"], row["status"], row["reason"]) for row in told["rows"]} == {
         ("null", "planned", None),
-        ("torch-cpu", "planned", None),
+        ("torch-cpu", "unsupported", "no PyTorch source"),
     }
-    assert "6 cells at normal: about" in told["plan"][0]
+    assert "3 cells at normal: about" in told["plan"][0]
     assert list(shell.folder.iterdir()) == []
 
 

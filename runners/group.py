@@ -135,7 +135,7 @@ class Group:
         ends = rounds.ends(self._desk.journal.folder, visits, self._desk.sweep, late)
         for visit in (visit for visit in visits if visit.key in ends):
             visit.finished = True
-            self._desk.journal.add("stopped", visit.key, **rounds.wire(ends[visit.key]))
+            self._desk.journal.add("stopped", visit.key, budget=self._desk.sweep.budget.name, **rounds.wire(ends[visit.key]))
 
     def _lose(self, visit: Visit) -> None:
         """Forget a worker that is gone; the cells that it held beside this one are opened again when they are next visited."""

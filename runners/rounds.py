@@ -1,4 +1,4 @@
-"""The schedule of a measurement: who is visited in a round and in what order, and when a cell has had enough. Pure."""
+"""The schedule of a measurement: who is visited in a round and in what order, and when a cell has had enough."""
 
 from __future__ import annotations
 

@@ -71,9 +71,12 @@ def visit(planned: Planned, held: CellRecord, sweep: Sweep) -> Visit:
 
 
 def _finished(held: CellRecord, budget: Budget) -> bool:
-    """Whether what ended the cell before ends it in this budget too: all of its rounds, or an interval as narrow."""
+    """Whether what ended the cell before ends it in this budget too: the same one (its time may have been used up before
+    all of its rounds), as many rounds, or an interval as narrow."""
     if not held.stopped:
         return False
+    if held.stopped.get("budget") == budget.name:
+        return True
     width = held.stopped["half_width"]
     return len(held.blocks) >= budget.rounds or (width is not None and width <= budget.half_width)
 

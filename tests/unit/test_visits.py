@@ -78,6 +78,12 @@ def test_what_ended_a_cell_ends_it_again_if_this_budget_would(planned, held, cou
     assert visit(planned(), held(blocks=blocks(count), stopped=stopped(width)), Sweep(budget=budget)).finished is finished
 
 
+def test_a_cell_whose_time_was_used_up_is_not_measured_on_in_the_same_budget(planned, held):
+    known = held(blocks=blocks(10), stopped={**stopped(0.5), "budget": "normal"})
+    assert visit(planned(), known, Sweep(budget=BUDGETS["normal"])).finished
+    assert not visit(planned(), known, Sweep(budget=BUDGETS["thorough"])).finished
+
+
 def test_a_cell_that_nothing_ended_goes_on_however_many_rounds_it_has(planned, held):
     assert not visit(planned(), held(blocks=blocks(20)), Sweep(budget=QUICK)).finished
 

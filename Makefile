@@ -15,7 +15,7 @@ test: $(VENV)/.test .typing/onnxbench
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	BENCH_REQUIRE=$${BENCH_REQUIRE-torch-cpu,ort-cpu,openvino-cpu,null} $(BIN)/pytest
+	BENCH_REQUIRE=$${BENCH_REQUIRE-torch-cpu,ort-cpu,openvino-cpu,null,tensorrt-rtx} $(BIN)/pytest
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .

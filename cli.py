@@ -7,7 +7,7 @@ bad input; 130 interrupted; 3 something named got no `ok` row, or a cell failed;
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,22 +17,29 @@ import click
 from . import __version__
 from .errors import BadInput, BenchError
 from .options import (
+    INT8_HELP,
+    METHODS,
+    SCHEMES,
     Names,
+    Pair,
+    Pairs,
     dataset_option,
     debug_option,
     format_option,
     group,
+    images_option,
     seed_option,
     selectors,
     shape_option,
     threads_option,
     timeout_option,
 )
-from .spec import BUDGETS, METRICS, PRECISIONS, Device, Sweep, TensorSpec
+from .spec import BUDGETS, METRICS, Conversion, Device, Sweep
 
 if TYPE_CHECKING:
     from .results.record import Run
     from .results.table import Table
+    from .runners.sweep import Surroundings
 
 RUNS = Path("runs")
 
@@ -133,23 +140,20 @@ def train(model: str, dataset: str | None, format: str, debug: bool, timeout_s: 
 @main.command()
 @group(
     click.option("--model", default="cnn", show_default=True, help="A named model (cnn), FILE.onnx, or MODULE:FACTORY."),
-    click.option("--precision", "precisions", type=Names(), default="fp32", show_default=True, help="fp32."),
+    click.option("--precision", "precisions", type=Names(), default=(), help="Of fp32, fp16, int8. Default: all that can be."),
+    click.option("--int8", "scheme", type=click.Choice(SCHEMES), default="portable", show_default=True, help=INT8_HELP),
     dataset_option,
+    click.option("--calibration", help="An .npz file of arrays by input name. Default: the dataset's calibration images."),
+    click.option("--calibration-method", "method", type=click.Choice(METHODS), default="minmax", show_default=True),
+    click.option("--exclude", type=Names(), default=(), help="Nodes that stay in float in INT8."),
     shape_option,
-    click.option("--out", type=click.Path(path_type=Path), default=Path("artifacts"), show_default=True),
+    seed_option,
+    click.option("--out", "folder", type=click.Path(path_type=Path), default=Path("artifacts"), show_default=True),
     timeout_option,
     debug_option,
 )
-def export(
-    model: str,
-    precisions: tuple[str, ...],
-    dataset: str | None,
-    signature: tuple[TensorSpec, ...],
-    out: Path,
-    timeout_s: float,
-    debug: bool,
-) -> None:
-    """Write a checked ONNX file and a manifest.
+def export(scheme: str, method: str, exclude: tuple[str, ...], timeout_s: float, debug: bool, **what: Any) -> None:
+    """Write checked ONNX files in FP32, FP16 and INT8, and a manifest.
 
     A named model is trained first where it has no checkpoint yet.
     """
@@ -158,30 +162,15 @@ def export(
     from .runners.clock import Clock
     from .runners.progress import terminal
 
-    _check_exportable(precisions)
-    kind_of(model)
-    wanted = prepare.Wanted(model=model, dataset=dataset, folder=out, inputs=signature)
+    prepare.files_of(what["precisions"])
+    kind_of(what["model"])
+    how = Conversion(origin="", scheme=scheme, method=method, exclude=exclude)
+    wanted = prepare.Wanted(how=how, inputs=what.pop("signature"), **what)
     with _logs(debug) as logs, terminal().live() as progress:
         context = prepare.Context(logs=logs, clock=Clock(), progress=progress, timeout_s=timeout_s)
-        exported, cached = prepare.export(wanted, context)
-    artifact, parity = exported.artifact, exported.made.get("parity")
-    how = "already exported, taken from the cache" if cached else "exported and checked"
-    near = f"; SQNR {parity['sqnr_db']:.0f} dB against the module on {parity['runtime']}, {parity['data']}" if parity else ""
-    size = f"{artifact.nbytes / 1e6:.1f} MB, opset {artifact.opset}"
-    click.echo(_plain(f"{artifact.path}: {artifact.model} {artifact.precision}, {size}, {how}{near}"))
-
-
-def _check_exportable(precisions: Sequence[str]) -> None:
-    from .spec import nearest
-
-    for name in precisions:
-        if name not in PRECISIONS:
-            raise BadInput(f"{name!r} is not a precision", nearest(name, PRECISIONS))
-        if PRECISIONS[name].file != "fp32":
-            raise BadInput(
-                f"this version exports fp32 only, and {name} was asked for",
-                "convert the file, then give it as --model FILE.onnx",
-            )
+        made = prepare.export(wanted, context)
+    for item in made:
+        click.echo(_plain(item.told()))
 
 
 @main.command()
@@ -196,6 +185,7 @@ def _check_exportable(precisions: Sequence[str]) -> None:
     ),
     click.option("--baseline", help="Show speed-ups against this backend, and measure until they are known."),
     click.option("--metric", type=click.Choice(METRICS), default="p50", show_default=True, help="What must be known well."),
+    images_option,
     click.option("--cold", is_flag=True, help="Time fresh processes too, from their start to the first answer."),
     click.option("--dry-run", is_flag=True, help="Print what would be measured and how long it takes, and do nothing."),
     click.option("--out", type=click.Path(path_type=Path), help="The run folder. Default: a new one under runs/."),
@@ -209,7 +199,6 @@ def infer(ctx: click.Context, /, out: Path | None, resume: bool, format: str, de
 
     Latency, throughput, parity and accuracy of what artifacts/ holds, or of --model; trained and exported where it must be.
     """
-    from .errors import Interrupted
     from .results import outcome, record
     from .runners import sweep as runner
     from .runners.clock import Clock
@@ -220,17 +209,60 @@ def infer(ctx: click.Context, /, out: Path | None, resume: bool, format: str, de
     folder = out or _latest_run(resume)
     sweep = runner.saved_sweep(folder) if resume and not _selects(ctx, folder) else _sweep(asked)
     baseline = asked["baseline"] or sweep.baseline
-    interrupted = False
     with terminal().live() as progress:
-        try:
-            runner.infer(sweep, runner.Surroundings(clock=Clock(), progress=progress, out=folder, resume=resume))
-        except Interrupted as error:
-            interrupted = True
-            progress.note(f"bench: {error}")
-        progress.note(f"run: {folder}" + (f"; workers' logs: {folder / 'logs'}" if debug else ""))
+        around = runner.Surroundings(clock=Clock(), progress=progress, out=folder, resume=resume)
+        interrupted = _run(lambda: runner.infer(sweep, around), around, debug)
     run = record.read(folder)
     _print(_tabulate([run], baseline), format)
     sys.exit(130 if interrupted else outcome.exit_code(run, sweep))
+
+
+@main.command()
+@selectors
+@group(
+    click.option("--max", "most", type=Pair(), multiple=True, metavar="METRIC=LIMIT", help="Fail above it: top1_drop=0.5."),
+    click.option("--min", "least", type=Pair(), multiple=True, metavar="METRIC=LIMIT", help="Fail below it: sqnr=30."),
+    click.option("--explain", is_flag=True, help="Say why INT8 is as fast as it is, and which nodes cost the accuracy."),
+    images_option,
+    click.option("--out", type=click.Path(path_type=Path), help="The run folder. Default: a new one under runs/."),
+    format_option,
+    debug_option,
+)
+def check(most: Pairs, least: Pairs, out: Path | None, explain: bool, format: str, debug: bool, **asked: Any) -> None:
+    """Compare answers with FP32's, and with labels.
+
+    Parity and labelled accuracy of every precision on every runtime here; no time is measured. Exits with 1 if a row is a
+    mismatch, or a limit is broken.
+    """
+    from .results import conditions, outcome, record
+    from .runners import check as runner
+    from .runners.clock import Clock
+    from .runners.progress import terminal
+    from .runners.sweep import Surroundings
+
+    limits = [*conditions.parse(most, most=True), *conditions.parse(least, most=False)]
+    sweep, folder = _sweep({**asked, "budget": "thorough"}), out or RUNS / f"{Clock().stamp()}-{record.CHECK}"
+    with terminal().live() as progress:
+        around = Surroundings(clock=Clock(), progress=progress, out=folder)
+        interrupted = _run(lambda: runner.check(sweep, around, limits, explain), around, debug)
+    run = record.read(folder)
+    table = conditions.judged(_tabulate([run], None), limits)
+    _print(table, format)
+    sys.exit(130 if interrupted else outcome.check_exit_code(run, sweep, table.head["broken"]))
+
+
+def _run(work: Callable[[], None], around: Surroundings, debug: bool) -> bool:
+    """Do `work` into a run folder and say where that is; whether the user stopped it, which leaves what there is."""
+    from .errors import Interrupted
+
+    interrupted = False
+    try:
+        work()
+    except Interrupted as error:
+        interrupted = True
+        around.progress.note(f"bench: {error}")
+    around.progress.note(f"run: {around.out}" + (f"; workers' logs: {around.out / 'logs'}" if debug else ""))
+    return interrupted
 
 
 def _preview(sweep: Sweep, format: str, debug: bool) -> None:
@@ -260,11 +292,12 @@ def _selects(ctx: click.Context, folder: Path) -> bool:
 
 
 def _latest_run(resume: bool) -> Path:
+    from .results import record
     from .runners.clock import Clock
 
     if not resume:
         return RUNS / Clock().stamp()
-    found = sorted(RUNS.glob("*/run.json"))
+    found = [path for path in sorted(RUNS.glob("*/run.json")) if not record.is_check(path.parent)]
     if not found:
         raise BadInput(f"there is no run in {RUNS}/ to resume", "give its folder as --out")
     return found[-1].parent

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 else:
     ParamType = click.ParamType  # not generic before click 8.5
 
+INT8_HELP = "portable: one file for every runtime. ort, openvino: what that runtime likes best."
+SCHEMES = ("portable", "ort", "openvino")
+METHODS = ("minmax", "entropy", "percentile")
 FORMATS = ("table", "markdown", "csv", "json")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -46,6 +49,9 @@ class Names(ParamType):
         if isinstance(value, tuple):
             return value
         return tuple(dict.fromkeys(part.strip() for part in str(value).split(",") if part.strip()))
+
+
+Pairs = tuple[tuple[str, str], ...]
 
 
 class Pair(ParamType):
@@ -91,7 +97,9 @@ def group(*declared: Callable[[Function], Function]) -> Callable[[Function], Fun
 
 
 model_option = click.option("--model", help="A named model (cnn), FILE.onnx, or MODULE:FACTORY of an nn.Module.")
-dataset_option = click.option("--dataset", help="digits, idx:DIR (MNIST's files) or npz:FILE (arrays x and y).")
+dataset_option = click.option(
+    "--dataset", help="digits, idx:DIR (MNIST's files), npz:FILE (images x, labels y), tensors:FILE (x as the model takes it)."
+)
 shape_option = click.option(
     "--shape", "signature", type=Tensor(), multiple=True, help="An input's shape; an empty right side is a scalar."
 )
@@ -107,6 +115,11 @@ timeout_option = click.option(
     default=300.0,
     show_default=True,
     help="Seconds for one answer of a worker.",
+)
+images_option = click.option(
+    "--images",
+    type=click.IntRange(min=1),
+    help="Labelled images that accuracy rests on at most. Default: the budget's (128, 2000, 10000); for check all.",
 )
 debug_option = click.option("--debug", is_flag=True, help="Show tracebacks, and say where the workers' logs are.")
 

@@ -91,9 +91,37 @@ class Source:
     weights: str | None = None
 
 
+RANDOM = "random"  # what inputs are that nobody gave
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Conversion:
+    """How a file was made from an FP32 one, whose sha256 is `origin`.
+
+    The rest is about INT8: `scheme` and `method` are names of exporters/int8, `exclude` are nodes that were left in float,
+    and `data` is what it was calibrated on (a dataset, an .npz file, or RANDOM), `samples` items of it.
+    """
+
+    origin: str
+    scheme: str = ""
+    method: str = ""
+    exclude: tuple[str, ...] = ()
+    data: str = ""
+    samples: int = 0
+
+    def __str__(self) -> str:
+        calibrated = f"{self.scheme}, {self.method} over {self.samples} of {self.data}" if self.scheme else ""
+        return f"{calibrated}, without {','.join(self.exclude)}" if self.exclude else calibrated
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Artifact:
-    """One ONNX file that can be measured. `sha256` covers the file and its external data."""
+    """One ONNX file that can be measured. `sha256` covers the file and its external data.
+
+    `quantized` and `float_layers` count the nodes that multiply by weights or activations (Conv, Gemm, MatMul and their
+    kin), in 8 bits and otherwise. `obstacle`: why runtimes that want symmetric INT8 (TensorRT) refuse the file; None
+    where they do not.
+    """
 
     model: str
     precision: str
@@ -106,6 +134,10 @@ class Artifact:
     nodes: int = 0
     source: Source | None = None
     dataset: str | None = None
+    conversion: Conversion | None = None
+    quantized_layers: int = 0
+    float_layers: int = 0
+    obstacle: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -211,7 +243,7 @@ BUDGETS: Mapping[str, Budget] = {
             block_calls=1,
             warmup_ms=200,
             warmup_limit_ms=2000,
-            images=512,
+            images=2000,
             memory=True,
             cold_starts=5,
             cell_s=4.5,
@@ -225,7 +257,7 @@ BUDGETS: Mapping[str, Budget] = {
             block_calls=1,
             warmup_ms=500,
             warmup_limit_ms=6000,
-            images=512,
+            images=10_000,
             memory=True,
             cold_starts=10,
             cell_s=45,
@@ -244,7 +276,7 @@ class Sweep:
     `signature` is what `--shape` says: the shape, and for a module from elsewhere the type, of inputs by name. `inputs`
     are paths of .npy files by input name. `baseline` is the backend that speed-ups are against, `metric` (of METRICS) what
     the stop rule looks at where there is none. `cold` asks for cold starts. `timeout_s` bounds every single answer of
-    a worker.
+    a worker. `images`: how many labelled images accuracy rests on at most, instead of the budget's number.
     """
 
     model: str | None = None
@@ -262,6 +294,7 @@ class Sweep:
     baseline: str | None = None
     metric: str = "p50"
     cold: bool = False
+    images: int | None = None
     seed: int = 0
     timeout_s: float = 300.0
 

@@ -5,14 +5,16 @@ Arithmetic is pinned: by itself OpenVINO computes in BF16 wherever the CPU has i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from statistics import median
 from typing import Any, ClassVar
 
 from ..errors import RuntimeFailed, Unavailable, one_line
 from ..spec import Artifact, Cell, Concurrency
-from .protocol import Array, Backend, Probe, Session, SessionInfo, by_share
+from .protocol import Array, Backend, Kernel, Probe, Session, SessionInfo, by_share
 
 INTEGERS = {"i64": "int64", "i32": "int32", "boolean": "bool"}
+RUNS, UNCOUNTED = 10, 2  # the first calls pay for memory and threads
 TYPES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8", "f64": "fp64"}
 MULTIPLIES = {
     "Convolution",
@@ -21,17 +23,19 @@ MULTIPLIES = {
     "MatMul",
     "RNNCell",
     "RNNSeq",
-}  # 8 bits elsewhere may be booleans
+}
 INT8 = ("i8", "u8")
-NOT_COMPUTE = {"Const", "Input", "Output", "Reorder", "Reshape", "Result", "Parameter"}
+PLACES = {"Const", "Input", "Output", "Result", "Parameter"}
+NOT_COMPUTE = PLACES | {"Reorder", "Reshape", "FakeQuantize", "Transpose", "Convert"}
 READ_BACK = ("INFERENCE_NUM_THREADS", "NUM_STREAMS", "INFERENCE_PRECISION_HINT")
 
 
 class OpenVinoSession(Session):
     """One infer request on a compiled model."""
 
-    def __init__(self, compiled: Any, artifact: Artifact, info: SessionInfo) -> None:
-        self._compiled, self._artifact, self.info = compiled, artifact, info
+    def __init__(self, compiled: Any, artifact: Artifact, info: SessionInfo, recompile: Callable[[], Any]) -> None:
+        """`recompile` compiles the same model again, to count the time of each layer."""
+        self._compiled, self._artifact, self.info, self._recompile = compiled, artifact, info, recompile
         self._request = compiled.create_infer_request()
 
     def bind(self, inputs: Mapping[str, Array]) -> None:
@@ -51,7 +55,23 @@ class OpenVinoSession(Session):
         return {spec.name: self._request.get_tensor(port).data.copy() for spec, port in ports}
 
     def fork(self) -> Session:
-        return OpenVinoLane(self._compiled, self._artifact, self.info)
+        return OpenVinoLane(self._compiled, self._artifact, self.info, self._recompile)
+
+    def kernels(self, timed: bool = False) -> tuple[Kernel, ...]:
+        return _kernels(self._compiled, self._times() if timed else {})
+
+    def _times(self) -> dict[str, int]:
+        """How many ns each layer took, the median over calls."""
+        compiled = self._recompile()
+        request = compiled.create_infer_request()
+        for own, other in zip(self._compiled.inputs, compiled.inputs):
+            request.set_tensor(other, self._request.get_tensor(own))
+        times: dict[str, list[float]] = {}
+        for _ in range(RUNS):
+            request.infer()
+            for layer in request.profiling_info:
+                times.setdefault(layer.node_name, []).append(layer.real_time.total_seconds() * 1e9)
+        return {name: int(median(took[UNCOUNTED:])) for name, took in times.items()}
 
 
 class OpenVinoLane(OpenVinoSession):
@@ -71,6 +91,7 @@ class OpenVinoCpu(Backend):
 
     name = "openvino-cpu"
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "f32", "bf16": "bf16", "fp16": "f32", "int8": "f32"}
+    on_request = ("fp16",)
     install = "pip install 'onnxbench[openvino]'"
 
     def _probe(self) -> Probe:
@@ -95,8 +116,13 @@ class OpenVinoCpu(Backend):
             raise Unavailable("this CPU has no BF16 arithmetic")
         model = core.read_model(artifact.path)
         model.reshape(_shapes(model, cell))
-        compiled = core.compile_model(model, "CPU", {**self._arithmetic(cell), **_parallel(concurrency)})
-        return OpenVinoSession(compiled, artifact, _info(compiled))
+        how = {**self._arithmetic(cell), **_parallel(concurrency)}
+        compiled = core.compile_model(model, "CPU", how)
+
+        def recompile() -> Any:
+            return core.compile_model(model, "CPU", {**how, "PERF_COUNT": True})
+
+        return OpenVinoSession(compiled, artifact, _info(compiled), recompile)
 
     def _arithmetic(self, cell: Cell) -> dict[str, Any]:
         return {"INFERENCE_PRECISION_HINT": self.precisions[cell.precision]}
@@ -134,13 +160,32 @@ def _name(port: Any, known: Collection[str]) -> str:
 
 def _info(compiled: Any) -> SessionInfo:
     """Types that the compiled graph computes in, and the settings, both as the plugin reports them."""
-    layers = [op.get_rt_info() for op in compiled.get_runtime_model().get_ordered_ops()]
-    told = [(str(_text(layer, "layerType")), _text(layer, "runtimePrecision")) for layer in layers]
-    kinds = [(layer, kind) for layer, kind in told if layer not in NOT_COMPUTE]
-    executed = by_share(TYPES[kind] for layer, kind in kinds if kind in TYPES and (kind not in INT8 or layer in MULTIPLIES))
-    every = by_share(INTEGERS.get(kind, kind) for _, kind in kinds)
+    executed = by_share(kernel.type for kernel in _kernels(compiled) if kernel.type)
+    every = by_share(INTEGERS.get(kind, kind) for _, layer, kind in _layers(compiled) if layer not in NOT_COMPUTE)
     settings = tuple((name.lower(), str(compiled.get_property(name))) for name in READ_BACK)
     return SessionInfo(executed=executed or every or "none", settings=settings)
+
+
+def _layers(compiled: Any) -> list[tuple[str, str, str]]:
+    """Name, kind and type of each layer of the compiled graph."""
+    told = [(op.get_friendly_name(), op.get_rt_info()) for op in compiled.get_runtime_model().get_ordered_ops()]
+    return [(name, str(_text(layer, "layerType")), str(_text(layer, "runtimePrecision"))) for name, layer in told]
+
+
+def _kernels(compiled: Any, times_ns: Mapping[str, int] | None = None) -> tuple[Kernel, ...]:
+    """Every layer of the compiled graph. Where none multiplies in 8 bits, 8 bits are booleans."""
+    layers = [(name, layer, kind) for name, layer, kind in _layers(compiled) if layer not in PLACES]
+    booleans = INT8 if not any(kind in INT8 and layer in MULTIPLIES for _, layer, kind in layers) else ()
+    return tuple(
+        Kernel(
+            node=name,
+            operator=layer,
+            type="" if layer in NOT_COMPUTE or kind in booleans else TYPES.get(kind, ""),
+            layer=layer in MULTIPLIES,
+            ns=(times_ns or {}).get(name),
+        )
+        for name, layer, kind in layers
+    )
 
 
 def _text(layer: Any, name: str) -> str:

@@ -5,19 +5,24 @@ Inputs and outputs are bound to device memory before the call (IO binding), so t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 from ..errors import RuntimeFailed, Unavailable, Unsupported, one_line
 from ..spec import Artifact, Cell, Concurrency, Device
-from .protocol import Array, Backend, Probe, Session, SessionInfo
+from . import ort_profile
+from .protocol import Array, Backend, Kernel, Probe, Session, SessionInfo
 
 
 class OrtSession(Session):
     """An InferenceSession with an IO binding of its own."""
 
-    def __init__(self, session: Any, device: Device, info: SessionInfo) -> None:
-        self._session, self._device, self.info = session, device, info
+    def __init__(self, session: Any, device: Device, info: SessionInfo, reopen: Callable[[Path], Any]) -> None:
+        """`reopen` loads the same model again, as a session that writes its profile into a folder."""
+        self._session, self._device, self.info, self._reopen = session, device, info, reopen
         self._binding = session.io_binding()
         self._names = [output.name for output in session.get_outputs()]
         self._values: list[Any] = []
@@ -47,7 +52,18 @@ class OrtSession(Session):
         return dict(zip(self._names, arrays))
 
     def fork(self) -> Session:
-        return OrtSession(self._session, self._device, self.info)
+        return OrtSession(self._session, self._device, self.info, self._reopen)
+
+    def kernels(self, timed: bool = False) -> tuple[Kernel, ...]:
+        names = (entry.name for entry in self._session.get_inputs())
+        feed = {name: value.numpy() for name, value in zip(names, self._values)}
+        with tempfile.TemporaryDirectory() as folder:
+            session = self._reopen(Path(folder))
+            for _ in range(ort_profile.RUNS if timed else 1):
+                session.run(None, feed)
+            found = ort_profile.read(Path(session.end_profiling()))
+        tf32 = self.info.executed == "tf32"  # in the profile it is float, as its values are
+        return tuple(replace(kernel, type="tf32") if tf32 and kernel.type == "fp32" else kernel for kernel in found)
 
 
 class OrtCpu(Backend):
@@ -56,7 +72,8 @@ class OrtCpu(Backend):
     name = "ort-cpu"
     provider: ClassVar[str] = "CPUExecutionProvider"
     precisions: ClassVar[Mapping[str, Any]] = {"fp32": {}, "fp16": {}, "int8": {}}
-    arithmetic: ClassVar[Mapping[str, str]] = {"fp16": "fp32", "int8": "int8"}
+    on_request: ClassVar[tuple[str, ...]] = ("fp16",)
+    arithmetic: ClassVar[Mapping[str, str]] = {"fp16": "fp32"}
     install = "pip install 'onnxbench[ort]'"
 
     def _probe(self) -> Probe:
@@ -72,12 +89,17 @@ class OrtCpu(Backend):
     def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:
         onnxruntime = _import_onnxruntime(self.install)
         device = Device.parse(cell.device)
-        session = onnxruntime.InferenceSession(
-            artifact.path, _session_options(onnxruntime, artifact, cell, concurrency), providers=self._providers(device, cell)
-        )
+
+        def load(profile: Path | None) -> Any:
+            options = _session_options(onnxruntime, artifact, cell, concurrency)
+            if profile:
+                options.enable_profiling, options.profile_file_prefix = True, str(profile / "profile")
+            return onnxruntime.InferenceSession(artifact.path, options, providers=self._providers(device, cell))
+
+        session = load(None)
         if session.get_providers()[0] != self.provider:
             raise RuntimeFailed(f"ONNX Runtime left {self.provider} and ran on {session.get_providers()[0]}")
-        return OrtSession(session, device, self._info(session, cell))
+        return OrtSession(session, device, self._info(session, cell), load)
 
     def _providers(self, device: Device, cell: Cell) -> list[Any]:
         return [(self.provider, dict(self.precisions[cell.precision]))]
@@ -101,7 +123,8 @@ class OrtCuda(OrtCpu):
         "fp16": {"use_tf32": "0"},
         "int8": {"use_tf32": "0"},
     }
-    arithmetic: ClassVar[Mapping[str, str]] = {}
+    on_request: ClassVar[tuple[str, ...]] = ("int8",)  # it undoes Q/DQ pairs before every layer
+    arithmetic: ClassVar[Mapping[str, str]] = {"int8": "fp32"}
     install = "pip install 'onnxbench[ort-gpu]'"
 
     def _probe(self) -> Probe:

@@ -48,6 +48,21 @@ class SessionInfo:
     settings: Options = ()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kernel:
+    """One step of what a runtime really does: `node` as it calls it, its operator, and the type that it computes in.
+
+    `type` is `fp32`, `int8` and so on, and empty for what moves or converts data and computes nothing. `layer`: it multiplies
+    by weights or activations. `ns`: how long it took, where the runtime tells.
+    """
+
+    node: str
+    operator: str
+    type: str
+    layer: bool = False
+    ns: int | None = None
+
+
 class Session(abc.ABC):
     """One in-flight slot on one compiled model; a context manager. Not to be used by two threads at once.
 
@@ -80,6 +95,13 @@ class Session(abc.ABC):
     def fork(self) -> Session:
         """Another slot on the same compiled model, with nothing bound."""
 
+    def kernels(self, timed: bool = False) -> tuple[Kernel, ...]:
+        """What the runtime does in one call on what is bound, in its own words; empty where it does not tell.
+
+        May load the model another time, and run it; `timed` asks for times too.
+        """
+        return ()
+
     def device_ns(self) -> int | None:
         """How long the last inference took by the device's own clock; None where it has none."""
         return None
@@ -98,7 +120,8 @@ class Backend(abc.ABC):
     """One runtime on one kind of device. Subclasses declare the class variables and the underscored methods.
 
     `precisions`: what each precision that it takes is called in the runtime's own terms. `options`: the names that
-    `--option` takes, with what they mean. `instrument`: it measures the tool itself, and is never a target.
+    `--option` takes, with what they mean. `instrument`: it measures the tool itself, and is never a target. `on_request`:
+    precisions that it takes but does not compute in, measured beside FP32 only when they are named.
     """
 
     name: ClassVar[str]
@@ -106,6 +129,7 @@ class Backend(abc.ABC):
     instrument: ClassVar[bool] = False
     precisions: ClassVar[Mapping[str, Any]]
     options: ClassVar[Mapping[str, str]] = {}
+    on_request: ClassVar[tuple[str, ...]] = ()
     install: ClassVar[str] = ""
 
     def probe(self) -> Probe:

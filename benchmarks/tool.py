@@ -24,7 +24,7 @@ TIMEOUT_S = 120.0
 
 
 class OpenCell:
-    """`backend` on the FP32 file `file` at `batch`; a context manager. Times are nanoseconds, rates items a second."""
+    """`backend` on the ONNX file `file` at `batch`; a context manager. Times are nanoseconds, rates items a second."""
 
     def __init__(self, backend: str, file: str, batch: int) -> None:
         self.name, self._batch = backend, batch
@@ -38,7 +38,7 @@ class OpenCell:
             sha256=artifact.sha256,
             backend=backend,
             device="cpu",
-            precision="fp32",
+            precision=artifact.precision,
             batch=batch,
             shapes=shapes,
             settings=Settings(threads=usable_threads()),

@@ -47,10 +47,10 @@ def read(folder: Path) -> list[Exported]:
 def add(folder: Path, exported: Exported, entry: Path, files: list[Path]) -> Exported:
     """Copy `files` of the cache entry `entry` into `folder`, and write the artifact (paths relative) into its manifest.
 
-    An artifact of the same model and precision is replaced. Returns it with absolute paths.
+    An artifact of the same model and precision is replaced, and so is what was made from it. Returns it with absolute paths.
     """
     new = exported.artifact
-    others = [item for item in read(folder) if (item.artifact.model, item.artifact.precision) != (new.model, new.precision)]
+    others = [item for item in read(folder) if not _outdated(item.artifact, new)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file in files:
@@ -61,6 +61,12 @@ def add(folder: Path, exported: Exported, entry: Path, files: list[Path]) -> Exp
     except OSError as error:
         raise StorageFailed(f"cannot write to {folder} ({error.strerror})", "free some space or give another --out") from error
     return replace(exported, artifact=relocate(new, str(folder.absolute())))
+
+
+def _outdated(old: Artifact, new: Artifact) -> bool:
+    """Whether `new` takes the place of `old`, or of the file that `old` was made from."""
+    made_from_another = old.conversion is not None and new.precision == "fp32" and old.conversion.origin != new.sha256
+    return old.model == new.model and (old.precision == new.precision or made_from_another)
 
 
 def check_writable(folder: Path) -> None:

@@ -1,7 +1,8 @@
 """Labelled images: where they come from, one preprocessing for all of them, and one fixed split.
 
 Names: `digits` (scikit-learn's 1797 real 8x8 digits, no download), `idx:DIR` (the files of MNIST and
-Fashion-MNIST, gzip or not), `npz:FILE` (arrays `x` and `y`). NumPy; scikit-learn only for the digits.
+Fashion-MNIST, gzip or not), `npz:FILE` (images `x` and labels `y`), and for models that want something else than
+3x48x48 `tensors:FILE` (an .npz file too, whose `x` is what the model takes). NumPy; scikit-learn only for the digits.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadInput, Unavailable, one_line
-from ..spec import nearest
+from ..spec import TensorSpec, nearest
 
 SIDE, CHANNELS = 48, 3
 # The mean of digits (0.305) and of Fashion-MNIST (0.286), and about half their standard deviation: with half of it the
@@ -39,23 +40,55 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """Images as they were stored, [N, H, W] or [N, C, H, W] with values 0..`peak`, labels int64 [N], and the split."""
+    """Images as they were stored, [N, H, W] or [N, C, H, W] with values 0..`peak`, labels int64 [N], and the split.
+
+    With no `peak` they are given to the model as they are, whatever they are.
+    """
 
     name: str
     images: NDArray[np.generic]
     labels: Labels
-    peak: float
+    peak: float | None
     split: Mapping[str, Indices]
 
-    def batch(self, indices: Indices) -> tuple[Images, Labels]:
-        """The images at `indices` as the network wants them, float32 [n, 3, 48, 48], and their labels."""
-        return preprocess(self.images[indices], self.peak), self.labels[indices]
+    def batch(self, indices: Indices) -> tuple[NDArray[np.generic], Labels]:
+        """The images at `indices` as the model takes them, mostly float32 [n, 3, 48, 48], and their labels."""
+        images = self.images[indices]
+        return images if self.peak is None else preprocess(images, self.peak), self.labels[indices]
+
+    def check_fits(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
+        """`BadInput` unless a model with these inputs and outputs classifies such images with such labels."""
+        sample = self.batch(np.arange(1))[0]
+        if len(inputs) != 1 or not _takes(inputs[0], sample):
+            wants = " and ".join(f"{spec.name!r} {spec.dtype} {list(spec.shape)}" for spec in inputs)
+            found = (
+                f"{self.name} gives {sample.dtype} of shape {list(sample.shape[1:])} for each item, and the model takes {wants}"
+            )
+            raise BadInput(found, "give tensors:FILE, an .npz file whose x is what the model takes, and y its labels")
+        classes = outputs[0].shape[1] if len(outputs[0].shape) == 2 else None
+        if len(outputs[0].shape) != 2:
+            raise BadInput(
+                f"the output {outputs[0].name!r} is {list(outputs[0].shape)}, so labels cannot be compared with it",
+                "leave --dataset out, or give a model whose first output is [batch, classes]",
+            )
+        if isinstance(classes, int) and self.labels.max() >= classes:
+            raise BadInput(
+                f"{self.name} has labels up to {self.labels.max()}, and the model has {classes} classes",
+                "give labels from 0 to one less than the classes",
+            )
 
     def record(self) -> dict[str, object]:
         """What a checkpoint keeps of the split: sizes, and a digest of who is where."""
         order = b"".join(self.split[part].tobytes() for part in sorted(self.split))
         sizes = {part: len(indices) for part, indices in self.split.items()}
         return {"dataset": self.name, "split": sizes, "split_sha256": hashlib.sha256(order).hexdigest()}
+
+
+def _takes(spec: TensorSpec, sample: NDArray[np.generic]) -> bool:
+    """Whether an input takes batches of items like `sample`."""
+    sizes = zip(spec.shape[1:], sample.shape[1:])
+    fits = all(not isinstance(dim, int) or dim == size for dim, size in sizes)
+    return spec.dtype == sample.dtype.name and len(spec.shape) == sample.ndim and fits
 
 
 def load(name: str) -> Dataset:
@@ -71,14 +104,14 @@ def check(name: str) -> None:
         for part in IDX_FILES.values():
             for file in part:
                 _idx_path(place, file)
-    elif kind == "npz" and not place.is_file():
-        raise BadInput(f"there is no file {place}", "give npz:FILE with arrays x and y")
+    elif kind in ("npz", "tensors") and not place.is_file():
+        raise BadInput(f"there is no file {place}", f"give {kind}:FILE with arrays x and y")
 
 
 def _parsed(name: str) -> tuple[str, Path]:
     kind, _, place = name.partition(":")
     if kind not in LOADERS or bool(place) != (kind != "digits") or name.endswith(":"):
-        raise BadInput(f"{name!r} is not a dataset", nearest(name, ("digits", "idx:DIR", "npz:FILE")))
+        raise BadInput(f"{name!r} is not a dataset", nearest(name, ("digits", "idx:DIR", "npz:FILE", "tensors:FILE")))
     return kind, Path(place).expanduser()
 
 
@@ -165,6 +198,22 @@ def _read_idx(path: Path, rank: int) -> NDArray[np.uint8]:
 
 
 def _npz(name: str, path: Path) -> Dataset:
+    x, y = _read_npz(path)
+    return _checked(name, x, y, _split(len(y) if y.ndim else 0))
+
+
+def _tensors(name: str, path: Path) -> Dataset:
+    x, y = _read_npz(path)
+    if not x.ndim or y.shape != (len(x),) or y.dtype.kind not in "iu" or len(y) < 10 or y.min() < 0:
+        raise BadInput(
+            f"{path} has x of shape {x.shape} and {y.dtype} labels y of shape {y.shape}",
+            "give at least 10 items, and for each one integer label from 0 up",
+        )
+    return Dataset(name=name, images=x, labels=y.astype(np.int64), peak=None, split=_split(len(y)))
+
+
+def _read_npz(path: Path) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+    """The arrays `x` and `y` of the .npz file at `path`."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             x, y = np.asarray(arrays["x"]), np.asarray(arrays["y"])
@@ -172,7 +221,7 @@ def _npz(name: str, path: Path) -> Dataset:
         raise BadInput(f"{path} has no array {error.args[0].split()[0]}", "give an .npz file with arrays x and y") from error
     except Exception as error:  # a damaged file makes NumPy's reader raise nearly anything
         raise BadInput(f"cannot read {path} ({one_line(error)})", "give an .npz file with arrays x and y") from error
-    return _checked(name, x, y, _split(len(y) if y.ndim else 0))
+    return x, y
 
 
 def _checked(name: str, x: NDArray[np.generic], y: NDArray[np.generic], split: dict[str, Indices]) -> Dataset:
@@ -196,4 +245,4 @@ def _checked(name: str, x: NDArray[np.generic], y: NDArray[np.generic], split: d
     return Dataset(name=name, images=x, labels=y.astype(np.int64), peak=peak, split=split)
 
 
-LOADERS: Mapping[str, Callable[[str, Path], Dataset]] = {"digits": _digits, "idx": _idx, "npz": _npz}
+LOADERS: Mapping[str, Callable[[str, Path], Dataset]] = {"digits": _digits, "idx": _idx, "npz": _npz, "tensors": _tensors}

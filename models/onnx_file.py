@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from ..errors import BadInput, Unsupported, one_line
 from ..spec import Artifact, TensorSpec
+from . import quantized
 
 if TYPE_CHECKING:
     import onnx
 
 CHUNK = 1 << 20
-QUANTIZED_OPS = {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"}
 
 
 def describe(path: Path, *, model: str, full_check: bool = False) -> Artifact:
@@ -28,10 +28,11 @@ def describe(path: Path, *, model: str, full_check: bool = False) -> Artifact:
     external = _external_files(proto, path)
     _check(path, full_check)
     initial = {tensor.name for tensor in proto.graph.initializer}
-    heights = _table_heights(proto)
+    heights, precision = _table_heights(proto), _precision(proto)
+    in_8_bits, in_float = quantized.layers(proto.graph)
     return Artifact(
         model=model,
-        precision=_precision(proto),
+        precision=precision,
         path=str(path),
         sha256=digest_files([path, *external]),
         nbytes=sum(file.stat().st_size for file in (path, *external)),
@@ -39,12 +40,20 @@ def describe(path: Path, *, model: str, full_check: bool = False) -> Artifact:
         inputs=tuple(_tensor(value, heights) for value in proto.graph.input if value.name not in initial),
         outputs=tuple(_tensor(value, {}) for value in proto.graph.output),
         nodes=len(proto.graph.node),
+        quantized_layers=in_8_bits,
+        float_layers=in_float,
+        obstacle=quantized.obstacle(proto.graph, path.parent) if precision == "int8" else None,
     )
 
 
 def file_hash(path: Path) -> str:
     """The hash that `describe` gives the file at `path`."""
     return digest_files([path, *external_files(path)])
+
+
+def graph_of(path: Path) -> onnx.GraphProto:
+    """The graph in the file at `path`, without weights that are in other files."""
+    return _parse(path).graph
 
 
 def external_files(path: Path) -> list[Path]:
@@ -130,6 +139,8 @@ def _table_heights(proto: onnx.ModelProto) -> dict[str, int]:
     lengths = {tensor.name: tensor.dims[0] for tensor in proto.graph.initializer if tensor.dims}
     heights: dict[str, int] = {}
     for node in proto.graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in lengths:
+            lengths[node.output[0]] = lengths[node.input[0]]
         if node.op_type == "Gather" and node.input[0] in lengths and not any(a.name == "axis" and a.i for a in node.attribute):
             length, ids = lengths[node.input[0]], node.input[1]
             heights[ids] = min(length, heights.get(ids, length))
@@ -140,7 +151,7 @@ def _precision(proto: onnx.ModelProto) -> str:
     """`int8` if the graph quantizes, `fp16` if most of its weights are float16, else `fp32`."""
     import onnx
 
-    if any(node.op_type in QUANTIZED_OPS for node in proto.graph.node):
+    if any(node.op_type in quantized.QUANTIZING for node in proto.graph.node):
         return "int8"
     halves = sum(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in proto.graph.initializer)
     floats = sum(tensor.data_type == onnx.TensorProto.FLOAT for tensor in proto.graph.initializer)

@@ -12,13 +12,15 @@ from statistics import median
 from typing import Any
 
 from . import series
+from .executed import executed, placement, unlike
 from .grade import grade
 from .record import CellRecord
-from .stats import Interval, log_interval, percentile, samples_needed, typical
+from .stats import Interval, drop_interval, log_interval, mcnemar, percentile, samples_needed, typical
 
 Value = str | int | float | None
 
 FIGURES = ("ok", "mismatch")
+SCIENTIFIC = 0  # digits of a column whose figures are shown as 1.2e-03
 NOTED_PERCENTILES = (50, 90, 99)
 
 
@@ -59,28 +61,39 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
-    """`measured` columns are None unless the row's status has figures.
+    """`measured` columns are None unless the row's status has figures, `timed` ones unless calls were timed.
 
     In the table for people stand columns that are `shown`, or that `vary` and do so; what is the same in all rows is
-    said once above it.
+    said once above it, if it is a `fact`. `digits`: significant ones, in the smallest figure of the column; or as many
+    `decimals`. `number`: its values can be compared with a limit.
     """
 
     name: str
     value: Callable[[Row], Value]
     unit: str = ""
     digits: int = 3
+    decimals: int | None = None
     title: str = ""
     measured: bool = True
+    timed: bool = False
     shown: bool = True
     varies: bool = False
+    fact: bool = True
+    number: bool = True
 
     def of(self, row: Row) -> Value:
         """This column's value in `row`."""
-        return None if self.measured and row.record.status not in FIGURES else self.value(row)
+        if self.measured and row.record.status not in FIGURES:
+            return None
+        return None if self.timed and not row.record.blocks else self.value(row)
+
+
+def _timed(name: str, value: Callable[[Row], Value], **how: Any) -> Column:
+    return Column(name=name, value=value, timed=True, **how)
 
 
 def _axis(name: str, value: Callable[[Row], Value]) -> Column:
-    return Column(name=name, value=value, measured=False, varies=True)
+    return Column(name=name, value=value, measured=False, varies=True, number=False)
 
 
 def _from(part: str, name: str) -> Callable[[Row], Value]:
@@ -136,6 +149,20 @@ def _throughput_threads(row: Row) -> Value:
     return int(chosen["threads"]) if chosen else row.record.cell.settings.threads
 
 
+def _drop_bound(end: int) -> Callable[[Row], Value]:
+    def value(row: Row) -> Value:
+        found = row.record.parity or {}
+        return drop_interval(found["lost"], found["gained"], found["images"])[end] if "lost" in found else None
+
+    return value
+
+
+def _change(row: Row) -> Value:
+    """The probability that so uneven a change came by chance."""
+    found = row.record.parity or {}
+    return mcnemar(found["lost"], found["gained"]) if "lost" in found else None
+
+
 def _cold(name: str) -> Callable[[Row], Value]:
     """The median over the cell's fresh processes; memory is known without `--cold` too."""
 
@@ -146,13 +173,21 @@ def _cold(name: str) -> Callable[[Row], Value]:
     return value
 
 
+def _deployed(row: Row) -> Value:
+    return (row.record.warm or {}).get("deploy") or None
+
+
 def _stopped(row: Row) -> Value:
     return (row.record.stopped or {}).get("why")
 
 
 def _notes(row: Row) -> Value:
     """What a reader should know before trusting the row: why it has not the best grade, and what is withheld."""
-    record, notes = row.record, list(row.trust[1])
+    record, notes = row.record, list(row.trust[1] if row.record.blocks else unlike(row.record))
+    if (record.opened or {}).get("random_calibration"):
+        notes.append("calibrated on random inputs, so what it costs in accuracy is not that of real ones")
+    if record.check:
+        return "; ".join(notes) or None
     if not record.stopped and "looks" in row.asked.get("budget", {}):
         notes.append("its rounds were not all measured: --resume goes on with it")
     if record.warm and not record.warm["stationary"]:
@@ -177,44 +212,49 @@ def _unfilled(name: str, unit: str = "") -> Column:
 COLUMNS: tuple[Column, ...] = (
     _axis("host", lambda row: row.host),
     _axis("model", lambda row: row.record.cell.model),
-    Column(name="backend", value=lambda row: row.record.cell.backend, measured=False),
+    Column(name="backend", number=False, value=lambda row: row.record.cell.backend, measured=False),
     _axis("device", lambda row: row.record.cell.device),
     _axis("precision", lambda row: row.record.cell.precision),
     Column(name="batch", value=lambda row: row.record.cell.batch, measured=False),
     _axis("status", lambda row: row.record.status),
-    Column(name="reason", value=lambda row: row.record.reason, measured=False, shown=False),
-    Column(name="executed", value=_info("executed"), varies=True),
-    Column(name="placement", value=_info("placement"), shown=False),
-    Column(name="settings", value=_info("settings"), shown=False),
-    Column(name="p50_ms", value=_percentile("latency", 50), unit="ms", title="p50"),
-    Column(name="p50_ci_low_ms", value=_p50_bound("low"), unit="ms", title="from"),
-    Column(name="p50_ci_high_ms", value=_p50_bound("high"), unit="ms", title="to"),
-    Column(name="p90_ms", value=_percentile("latency", 90), unit="ms", title="p90"),
-    Column(name="p99_ms", value=_percentile("latency", 99), unit="ms", title="p99"),
-    Column(name="samples", value=lambda row: len(series.samples(row.record, "latency")), shown=False),
-    Column(name="rounds", value=lambda row: len(series.values(row.record, "throughput")), shown=False),
-    Column(name="disturbed", value=lambda row: len(series.disturbed(row.record)), shown=False),
-    Column(name="stopped", value=_stopped, shown=False),
-    Column(name="e2e_p50_ms", value=_percentile("end_to_end", 50), unit="ms", title="e2e p50"),
+    Column(name="reason", number=False, value=lambda row: row.record.reason, measured=False, shown=False),
+    Column(name="executed", number=False, value=lambda row: executed(row.record), varies=True),
+    Column(name="placement", number=False, value=lambda row: placement(row.record), shown=False),
+    Column(name="settings", number=False, value=_info("settings"), shown=False),
+    Column(name="conversion", number=False, value=_from("opened", "conversion"), shown=False),
+    _timed("p50_ms", _percentile("latency", 50), unit="ms", title="p50"),
+    _timed("p50_ci_low_ms", _p50_bound("low"), unit="ms", title="from"),
+    _timed("p50_ci_high_ms", _p50_bound("high"), unit="ms", title="to"),
+    _timed("p90_ms", _percentile("latency", 90), unit="ms", title="p90"),
+    _timed("p99_ms", _percentile("latency", 99), unit="ms", title="p99"),
+    _timed("samples", lambda row: len(series.samples(row.record, "latency")), shown=False),
+    _timed("rounds", lambda row: len(series.values(row.record, "throughput")), shown=False),
+    _timed("disturbed", lambda row: len(series.disturbed(row.record)), shown=False),
+    _timed("stopped", _stopped, shown=False, number=False),
+    _timed("e2e_p50_ms", _percentile("end_to_end", 50), unit="ms", title="e2e p50"),
     _unfilled("device_p50_ms", "ms"),
-    Column(name="throughput_per_s", value=_throughput, unit="/s", title="throughput"),
-    Column(name="lanes", value=_from("warm", "lanes"), varies=True),
-    Column(name="throughput_threads", value=_throughput_threads, title="threads a lane", varies=True),
-    Column(name="throughput_settings", value=lambda row: (row.record.warm or {}).get("deploy") or None, shown=False),
+    _timed("throughput_per_s", _throughput, unit="/s", title="throughput"),
+    _timed("lanes", _from("warm", "lanes"), varies=True),
+    _timed("throughput_threads", _throughput_threads, title="threads a lane", varies=True),
+    _timed("throughput_settings", _deployed, shown=False, number=False),
     Column(name="threads", value=lambda row: row.record.cell.settings.threads, measured=False, varies=True),
-    Column(name="speedup", value=lambda row: typical(row.ratios), unit="x", title="speed-up"),
-    Column(name="speedup_ci_low", value=_speedup_bound("low"), unit="x", title="from"),
-    Column(name="speedup_ci_high", value=_speedup_bound("high"), unit="x", title="to"),
-    Column(name="verdict", value=lambda row: row.verdict),
+    _timed("speedup", lambda row: typical(row.ratios), unit="x", title="speed-up"),
+    _timed("speedup_ci_low", _speedup_bound("low"), unit="x", title="from"),
+    _timed("speedup_ci_high", _speedup_bound("high"), unit="x", title="to"),
+    _timed("verdict", lambda row: row.verdict, number=False),
     Column(name="build_s", value=_from("opened", "build_s"), unit="s", title="build"),
     Column(name="load_s", value=_from("opened", "load_s"), unit="s", title="load"),
     Column(name="first_ms", value=_from("opened", "first_ms"), unit="ms", title="first"),
-    Column(name="top1", value=_from("parity", "top1"), unit="%", varies=True),
-    Column(name="top1_drop", value=_from("parity", "top1_drop"), unit="points", title="drop", varies=True),
-    Column(name="agreement", value=_from("parity", "agreement"), unit="%", shown=False),
+    Column(name="top1", value=_from("parity", "top1"), unit="%", decimals=2, varies=True),
+    Column(name="top1_drop", value=_from("parity", "top1_drop"), unit="points", title="drop", decimals=2, varies=True),
+    Column(name="top1_drop_ci_low", value=_drop_bound(0), unit="points", title="from", decimals=2, varies=True, fact=False),
+    Column(name="top1_drop_ci_high", value=_drop_bound(1), unit="points", title="to", decimals=2, varies=True, fact=False),
+    Column(name="top1_change_p", value=_change, shown=False),
+    Column(name="images", value=_from("parity", "images"), varies=True),
+    Column(name="agreement", value=_from("parity", "agreement"), unit="%", decimals=2, shown=False),
     Column(name="sqnr_db", value=_from("parity", "sqnr_db"), unit="dB", title="SQNR"),
-    Column(name="max_abs_err", value=_from("parity", "max_abs_err"), shown=False),
-    Column(name="rel_err", value=_from("parity", "rel_err"), shown=False),
+    Column(name="max_abs_err", value=_from("parity", "max_abs_err"), digits=SCIENTIFIC, title="max abs error", shown=False),
+    Column(name="rel_err", value=_from("parity", "rel_err"), digits=SCIENTIFIC, title="rel error", shown=False),
     Column(name="cold_s", value=_cold("cold_s"), unit="s", title="cold start"),
     Column(name="cold_process_s", value=_cold("process_s"), unit="s", title="process"),
     Column(name="cold_import_s", value=_cold("import_s"), unit="s", title="import"),
@@ -225,6 +265,6 @@ COLUMNS: tuple[Column, ...] = (
     Column(name="artifact_mb", value=_from("opened", "artifact_mb"), unit="MB", title="file", varies=True),
     _unfilled("energy_mj", "mJ"),
     _unfilled("slo_rate_per_s", "/s"),
-    Column(name="grade", value=lambda row: row.trust[0]),
-    Column(name="notes", value=_notes, shown=False),
+    _timed("grade", lambda row: row.trust[0], number=False),
+    Column(name="notes", number=False, value=_notes, shown=False),
 )

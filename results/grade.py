@@ -6,12 +6,11 @@ where it was asked for. B: one of these is missed. C: more are, or the rounds ar
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from ..spec import PRECISIONS
+from .executed import unlike
 from .noise import disturbances
 from .record import CellRecord
 from .series import asked_interval, disturbed, values
@@ -21,7 +20,7 @@ from .stats import LEAST_ROUNDS, drift
 def grade(record: CellRecord, base: CellRecord | None, asked: dict[str, Any]) -> tuple[str, list[str]]:
     """The grade and its reasons. `asked`: the run's sweep, for its metric and its budget's half-width."""
     name, interval = asked_interval(record, base, asked.get("metric", "p50"))
-    missed = [*_wide(name, interval, asked), *_dirty(record), *_drift(record), *_other(record)]
+    missed = [*_wide(name, interval, asked), *_dirty(record), *_drift(record), *unlike(record)]
     if interval is None:
         return "C", [f"no interval of {name}: fewer than {LEAST_ROUNDS} rounds", *missed]
     return "ABC"[min(len(missed), 2)], missed
@@ -46,14 +45,3 @@ def _dirty(record: CellRecord) -> Sequence[str]:
 def _drift(record: CellRecord) -> Sequence[str]:
     change = drift(list(values(record, "p50").values()))
     return [f"p50 {'rose' if change > 0 else 'fell'} by more than 5 % from the first round to the last"] if change else []
-
-
-def _other(record: CellRecord) -> Sequence[str]:
-    """Arithmetic or placement that was not asked for."""
-    info = (record.opened or {}).get("info", {})
-    executed = str(info.get("executed") or "")
-    precision = record.cell.precision
-    other = set(executed.split("+")) & set(PRECISIONS) - {PRECISIONS[precision].arithmetic}
-    found = [f"{precision} was asked for and {executed} ran"] if other else []
-    placed = re.match(r"(\d+)/(\d+) ", str(info.get("placement") or ""))
-    return [*found, f"{placed[1]} of {placed[2]} nodes ran on the device"] if placed and placed[1] != placed[2] else found

@@ -1,7 +1,8 @@
 """What a run folder holds, and how it is read back: run.json, the journal, the samples. NumPy only.
 
     run.json        schema version, host, versions, settings, seed, and the cells in the order of the plan
-    journal.jsonl   one line an event of one cell, appended as it ends: cold, opened, verified, warm, block, stopped, ended
+    journal.jsonl   one line an event of one cell, appended as it ends: cold, opened, inspected,
+                    verified, warm, block, stopped, ended; a check has the first four, and explained
     samples/        one .npz for each block: `latency` and `end_to_end`, the time of every call (int64 ns)
 
 The journal only grows. A line that a kill cut short is dropped when it is read; a later event replaces an earlier
@@ -13,7 +14,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ SCHEMA = 2
 RUN, JOURNAL, SAMPLES = "run.json", "journal.jsonl", "samples"
 AGREEMENT_FLOOR, AGREEMENT_IMAGES = 97.0, 100
 
+CHECK = "check"  # the kind of a run that measures no time
 BEGINNINGS = ("cold", "opened")
 
 Data = Mapping[str, Any]
@@ -35,12 +37,16 @@ Data = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class CellRecord:
-    """Everything that was stored about one cell. `ended` says why it has no figures, where it has none."""
+    """Everything that was stored about one cell. `ended` says why it has no figures, where it has none; `check`: its run
+    compares answers and measures no time."""
 
     cell: Cell
     folder: Path
+    check: bool = False
     opened: Data | None = None
+    inspected: Data | None = None
     parity: Data | None = None
+    explained: Data | None = None
     warm: Data | None = None
     stopped: Data | None = None
     ended: Data | None = None
@@ -57,7 +63,7 @@ class CellRecord:
         """ok, mismatch, or why not, derived from the outcome and the parity."""
         if self.ended:
             return str(self.ended["status"])
-        if not self.blocks:
+        if not self._complete:
             return "failed"
         return "mismatch" if self._far_from_reference() else "ok"
 
@@ -66,12 +72,18 @@ class CellRecord:
         """Why the row is not ok."""
         if self.ended:
             return str(self.ended["reason"])
-        if not self.blocks:
-            return "not measured: the run was interrupted; --resume goes on with it"
+        if not self._complete:
+            return "not measured: the run was interrupted" + ("" if self.check else "; --resume goes on with it")
         if self.status == "mismatch" and self.parity:
             floor = PRECISIONS[self.cell.precision].floor_db
             return f"SQNR {self.parity['sqnr_db']:.1f} dB against the FP32 reference, and {self.cell.precision} needs {floor:g}"
         return None
+
+    @property
+    def _complete(self) -> bool:
+        """Whether anything was found out."""
+        instrument = bool((self.opened or {}).get("instrument"))
+        return bool(self.blocks) or (self.check and (self.inspected is not None or instrument))
 
     def _far_from_reference(self) -> bool:
         """Under the precision's floor, unless enough real samples come out the same."""
@@ -107,6 +119,11 @@ class Run:
         return dict(self.head["host"])
 
     @property
+    def is_check(self) -> bool:
+        """Whether it compares answers and measures no time."""
+        return self.head.get("kind") == CHECK
+
+    @property
     def sweep(self) -> dict[str, Any]:
         """What was asked for, as JSON data."""
         return dict(self.head.get("sweep", {}))
@@ -131,7 +148,8 @@ def read(folder: Path) -> Run:
         cells = [from_wire(Cell, cell) for cell in head["cells"]]
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{folder / RUN} has no list of cells ({one_line(error)})", "measure it again") from error
-    return Run(folder=folder, head=head, cells=tuple(_gather(cell, folder, events) for cell in cells))
+    records = [replace(_gather(cell, folder, events), check=head.get("kind") == CHECK) for cell in cells]
+    return Run(folder=folder, head=head, cells=tuple(records))
 
 
 def read_head(folder: Path) -> dict[str, Any]:
@@ -144,6 +162,11 @@ def read_head(folder: Path) -> dict[str, Any]:
     if schema > SCHEMA:
         raise BadInput(f"{folder} has schema {schema}, and this version reads up to {SCHEMA}", "upgrade onnxbench")
     return dict(head)
+
+
+def is_check(folder: Path) -> bool:
+    """Whether the run in `folder` measures no time."""
+    return read_head(folder).get("kind") == CHECK
 
 
 def read_journal(folder: Path) -> Iterator[dict[str, Any]]:
@@ -186,7 +209,9 @@ def _gather(cell: Cell, folder: Path, events: list[dict[str, Any]]) -> CellRecor
         cell=cell,
         folder=folder,
         opened=latest.get("opened"),
+        inspected=latest.get("inspected"),
         parity=latest.get("verified"),
+        explained=latest.get("explained"),
         warm=latest.get("warm"),
         stopped=latest.get("stopped"),
         ended=latest.get("ended"),

@@ -13,13 +13,13 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from .columns import Value
-from .table import Cells, Table
+from .columns import SCIENTIFIC, Value
+from .table import Cells, Field, Table
 
 MARK, MARKED = " *", "p50_ms"
 LATENCY_UNIT = "ms"
 DECIMALS = 3
-LEFT_ALIGNED = ("backend", "model", "host", "device", "precision", "status", "executed")
+LEFT_ALIGNED = ("backend", "model", "host", "device", "precision", "status", "executed", "placement")
 SCALES = ((1000.0, 1e-3, "s"), (0.1, 1.0, "ms"), (0.0, 1e3, "µs"))  # at least this p50 in ms: factor, unit
 UNLIMITED = 1_000_000  # columns: a figure is never cut, on however narrow a terminal
 MARKDOWN = re.compile(r"([\\|<*`\[\]])")
@@ -44,7 +44,7 @@ def _shown(table: Table) -> tuple[list[str], list[list[str]]]:
         unit = latency_unit if is_latency else field.unit
         titles.append(f"{field.title} {unit}".strip())
         values = [row[field.name] for row in table.rows]
-        columns.append(_texts(values, factor if is_latency else 1.0, field.digits))
+        columns.append(_texts(values, factor if is_latency else 1.0, field))
         if field.name == MARKED and table.best:
             columns[-1] = [text + (MARK if n in table.best else " " * len(MARK)) for n, text in enumerate(columns[-1])]
     return titles, [list(row) for row in zip(*columns)]
@@ -59,16 +59,20 @@ def _scale(rows: Sequence[Cells]) -> tuple[float, str]:
     return next((factor, unit) for least, factor, unit in SCALES if middle >= least)
 
 
-def _texts(values: Sequence[Value], factor: float, digits: int) -> list[str]:
-    """One column's texts; its numbers have the same decimals, enough for `digits` significant ones in the smallest."""
+def _texts(values: Sequence[Value], factor: float, field: Field) -> list[str]:
+    """One column's texts; its numbers have the same decimals, enough for the field's significant ones in the smallest."""
     numbers = [abs(value * factor) for value in values if isinstance(value, float) and value]
-    decimals = max(0, min(DECIMALS, digits - 1 - math.floor(math.log10(min(numbers))))) if numbers else 0
+    if field.digits == SCIENTIFIC:
+        return [f"{value:.1e}" if isinstance(value, float) else _text(value, 1.0, 0) for value in values]
+    least = max(0, min(DECIMALS, field.digits - 1 - math.floor(math.log10(min(numbers))))) if numbers else 0
+    decimals = least if field.decimals is None else field.decimals
     return [_text(value, factor, decimals) for value in values]
 
 
 def _text(value: Value, factor: float, decimals: int) -> str:
     if isinstance(value, float):
-        return f"{value * factor:.{decimals}f}"
+        text = f"{value * factor:.{decimals}f}"
+        return text if float(text) else text.removeprefix("-")
     return "" if value is None else plain(str(value))
 
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
+from scipy.special import bdtr, betaincinv, stdtr, stdtrit
 
 CONFIDENCE = 0.95
 ALPHA = 0.04
@@ -93,6 +93,40 @@ def _trimmed(values: NDArray[np.float64]) -> tuple[float, float, int]:
         return mean, math.inf, 1
     winsorized = np.clip(ranked, ranked[cut], ranked[count - cut - 1])
     return mean, float(winsorized.std(ddof=1)) * math.sqrt((count - 1) / (left * (left - 1))), left - 1
+
+
+def drop_interval(lost: int, gained: int, images: int) -> tuple[float, float]:
+    """The exact interval of a drop in accuracy, in percentage points, from the discordant pairs on the same images.
+
+    `lost` were right before and `gained` are right now. Each is binomial; the ends are those of both Clopper-Pearson
+    intervals, with a quarter of 1 - CONFIDENCE in each of the four tails, so it covers at least CONFIDENCE whatever the true
+    rates are (docs/adr/0011; given the number of discordant pairs alone it would be a point where there are none).
+    """
+    tail = (1 - CONFIDENCE) / 4
+    (lost_low, lost_high), (gained_low, gained_high) = (_clopper_pearson(count, images, tail) for count in (lost, gained))
+    return 100 * (lost_low - gained_high) + 0.0, 100 * (lost_high - gained_low) + 0.0
+
+
+def _clopper_pearson(count: int, of: int, tail: float) -> tuple[float, float]:
+    """Clopper and Pearson, The use of confidence or fiducial limits, Biometrika 26 (1934)."""
+    low = float(betaincinv(count, of - count + 1, tail)) if count else 0.0
+    high = float(betaincinv(count + 1, of - count, 1 - tail)) if count < of else 1.0
+    return low, high
+
+
+def least_drop_shown(images: int) -> float:
+    """The upper end, in percentage points, of the drop's interval where no answer changed: `images` cannot show less."""
+    return drop_interval(0, 0, images)[1]
+
+
+def images_needed(points: float) -> int:
+    """How many images can show that a drop is at most `points`, where no answer changed."""
+    return math.ceil(math.log((1 - CONFIDENCE) / 4) / math.log1p(-points / 100))
+
+
+def mcnemar(lost: int, gained: int) -> float:
+    """The probability of so uneven a change by chance, exact and two-sided (McNemar, Psychometrika 12 (1947))."""
+    return min(1.0, 2 * float(bdtr(min(lost, gained), lost + gained, 0.5))) if lost + gained else 1.0
 
 
 def holm(p_values: Mapping[Key, float]) -> set[Key]:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import BadInput
 from ..spec import PRECISIONS, nearest
 from .columns import COLUMNS, FIGURES, Column, Row, Value
+from .explain import explain
 from .record import SCHEMA, Run
 from .stats import Interval, holm
 
 NAMED_AT_MOST = 3
+CHECKED = (
+    *("host", "model", "backend", "device", "precision", "batch", "status", "executed", "placement"),
+    *("top1", "top1_drop", "top1_drop_ci_low", "top1_drop_ci_high", "images"),
+    *("agreement", "sqnr_db", "max_abs_err", "rel_err"),
+)
+"""What people are shown of a check."""
+
 Cells = Mapping[str, Value]
 
 
@@ -24,6 +32,7 @@ class Field:
     title: str
     unit: str = ""
     digits: int = 3
+    decimals: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,20 +64,26 @@ def build(runs: Sequence[Run], baseline: str | None = None) -> Table:
     )
     rows = [{column.name: column.of(row) for column in COLUMNS} for row in facts]
     rows.sort(key=order)
+    explained = _explained(runs)
+    fields = _fields(rows, CHECKED if runs and all(run.is_check for run in runs) else None)
     return Table(
         names=tuple(column.name for column in COLUMNS),
         rows=tuple(rows),
-        fields=tuple(_fields(rows)),
+        fields=tuple(fields),
         best=frozenset(_fastest(rows, instruments)),
-        facts=_facts(runs, rows, baseline),
-        remarks=(*_remarks(rows), *_deployments(rows)),
-        head={"schema": SCHEMA, "host": runs[0].host if runs else {}},
+        facts=_facts(runs, rows, baseline, [field.name for field in fields]),
+        remarks=(*_remarks(rows), *_conversions(rows), *_deployments(rows), *explained["speed"], *explained["accuracy"]),
+        head={
+            "schema": SCHEMA,
+            "host": runs[0].host if runs else {},
+            **({"explain": explained} if any(explained.values()) else {}),
+        },
     )
 
 
 def order(row: Cells) -> tuple[str, str, int, int]:
     """Where a row stands: what is compared stands together."""
-    return str(row.get("host")), str(row["model"]), list(PRECISIONS).index(str(row["precision"])), int(row["batch"] or 0)
+    return str(row.get("host")), str(row["model"]), int(row["batch"] or 0), list(PRECISIONS).index(str(row["precision"]))
 
 
 def _host(run: Run) -> str:
@@ -89,12 +104,19 @@ def _verdict(interval: Interval, shown: bool) -> str:
     return "faster" if interval.middle > 1 else "slower"
 
 
-def _fields(rows: Sequence[Cells]) -> list[Field]:
+def _fields(rows: Sequence[Cells], names: Collection[str] | None) -> list[Field]:
+    """The columns for people: of `names`, where there are any, instead of those that are shown otherwise."""
+    chosen = [_always(column) for column in COLUMNS if column.name in names] if names else COLUMNS
     return [
-        Field(name=column.name, title=column.title or column.name, unit=column.unit, digits=column.digits)
-        for column in COLUMNS
-        if _stands(column, _distinct(column, rows))
+        Field(name=c.name, title=c.title or c.name, unit=c.unit, digits=c.digits, decimals=c.decimals)
+        for c in chosen
+        if _stands(c, _distinct(c, rows))
     ]
+
+
+def _always(column: Column) -> Column:
+    """`column` shown even where its figures are all the same."""
+    return replace(column, shown=True, varies=column.varies and not column.measured)
 
 
 def _distinct(column: Column, rows: Sequence[Cells]) -> set[Value]:
@@ -123,9 +145,9 @@ def _p50(row: Cells) -> float:
     return float(row["p50_ms"] or 0)
 
 
-def _facts(runs: Sequence[Run], rows: Sequence[Cells], baseline: str | None) -> tuple[str, ...]:
-    """What is the same in all rows, so that it need not be a column."""
-    same = {column: _distinct(column, rows) for column in COLUMNS if column.varies}
+def _facts(runs: Sequence[Run], rows: Sequence[Cells], baseline: str | None, shown: Collection[str]) -> tuple[str, ...]:
+    """What is the same in all rows, so that it need not be a column, and is none of those `shown`."""
+    same = {c: _distinct(c, rows) for c in COLUMNS if c.varies and c.fact and c.name not in shown}
     once = [_fact(column, next(iter(values))) for column, values in same.items() if len(values) == 1]
     versions = [f"{name} {version}" for run in runs for name, version in run.head.get("versions", {}).items()]
     against = [f"speed-up against {baseline} fp32 at the same batch"] if baseline else []
@@ -136,7 +158,9 @@ def _fact(column: Column, value: Value) -> str:
     """`threads 2`, `file 20.4 MB`; nothing for what is as it should be."""
     if value in (None, "ok", 0):
         return ""
-    text = f"{value:.3g}" if isinstance(value, float) else value
+    text = value
+    if isinstance(value, float):
+        text = f"{value:.3g}" if column.decimals is None else f"{value:.{column.decimals}f}"
     return f"{column.title or column.name} {text} {column.unit}".strip()
 
 
@@ -146,8 +170,19 @@ def _remarks(rows: Sequence[Cells]) -> list[str]:
     for row in rows:
         reason = [f"{row['status']}: {row['reason']}"] if row["reason"] else []
         for text in (*reason, *filter(None, str(row["notes"] or "").split("; "))):
-            about.setdefault(text, []).append(_name(row))
+            about.setdefault(text, []).append(name_of(row))
     return [f"{_names(names, len(rows))}: {text}" for text, names in about.items()]
+
+
+def _explained(runs: Sequence[Run]) -> dict[str, list[str]]:
+    found = [explain(run) for run in runs if run.is_check]
+    return {about: [line for lines in found for line in lines[about]] for about in ("speed", "accuracy")}
+
+
+def _conversions(rows: Sequence[Cells]) -> list[str]:
+    """How files were quantized."""
+    made = {(row["model"], row["precision"]): row["conversion"] for row in rows if row["conversion"]}
+    return [f"{model} {precision}: {conversion}" for (model, precision), conversion in made.items()]
 
 
 def _deployments(rows: Sequence[Cells]) -> list[str]:
@@ -167,5 +202,6 @@ def _names(names: Sequence[str], of: int) -> str:
     return "all rows" if len(names) == of else f"{len(names)} of {of} rows"
 
 
-def _name(row: Cells) -> str:
+def name_of(row: Cells) -> str:
+    """A row's name for people."""
     return f"{row['backend']} {row['precision']} b{row['batch']}"

@@ -1,4 +1,5 @@
-"""The arrays that every backend is given, and what the FP32 reference answers to them; made once for each file."""
+"""The arrays that every backend is given, and what the FP32 reference answers to them; made once for each FP32 file and
+what was made from it."""
 
 from __future__ import annotations
 
@@ -14,10 +15,10 @@ from .visits import Desk, Visit
 
 def draw(desk: Desk, visits: Sequence[Visit]) -> None:
     """Give every visit its folders. Without inputs no cell of a file can be measured, which is then each row's reason."""
-    for file in dict.fromkeys(visit.planned.cell.sha256 for visit in visits):
+    for file in dict.fromkeys(visit.planned.reference.sha256 for visit in visits):
         desk.check_stop()
         desk.context.progress.step("drawing inputs", 0, desk.total)
-        of_file = [visit for visit in visits if visit.planned.cell.sha256 == file]
+        of_file = [visit for visit in visits if visit.planned.reference.sha256 == file]
         try:
             _draw(desk, of_file)
         except (StorageFailed, BadInput):
@@ -28,7 +29,7 @@ def draw(desk: Desk, visits: Sequence[Visit]) -> None:
 
 
 def _draw(desk: Desk, visits: Sequence[Visit]) -> None:
-    artifact = visits[0].planned.artifact
+    artifact = visits[0].planned.reference
     folder = desk.journal.scratch / artifact.sha256[:16]
     jobs = {visit.planned.cell.shapes: visit.planned.cell.batch for visit in visits}
     places = {shapes: folder / digest(shapes)[:16] for shapes in jobs}
@@ -57,7 +58,7 @@ def _refer(desk: Desk, worker: Worker, artifact: Artifact, jobs: list[dict[str, 
         "artifact": to_wire(artifact),
         "jobs": jobs,
         "samples": str(samples),
-        "images": desk.sweep.budget.images,
+        "images": desk.sweep.images or desk.sweep.budget.images,
     }
     try:
         worker.ask("reference", desk.sweep.timeout_s, **request)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from typing import Any, Protocol
 
-from ..errors import BenchError
+from ..errors import RuntimeFailed, WorkerDied, WorkerTimeout
 from ..results.noise import disturbed
 from ..results.stats import samples_needed
-from ..spec import Concurrency, Sweep, from_wire, to_wire
+from ..spec import RANDOM, Artifact, Concurrency, Sweep, from_wire, to_wire
 from . import host, rounds
 from .clock import Clock
 from .isolate import Worker
@@ -21,6 +20,7 @@ from .visits import Desk, Visit
 
 OPENING_STEPS, ROUND_STEPS = 2, 2  # of the progress bar, for each cell
 TRIES = 2  # a disturbed visit is made again so often in its round
+ACCURACY = ("top1", "top1_drop", "agreement", "images", "lost", "gained", "accuracy_batch")
 PERCENTILES: Mapping[str, float] = {"p50": 50, "p90": 90, "p99": 99}
 
 
@@ -61,6 +61,8 @@ class Group:
         self._visits: list[Visit] = []
         self._workers: dict[tuple[Any, ...], Asked] = {}
         self._open_keys: set[str] = set()
+        self._timed = False
+        self._accuracy: dict[tuple[Any, ...], dict[str, Any]] = {}
 
     def run(self, number: int) -> None:
         """Open, warm up, and visit in rounds from `number` on until every cell has had enough."""
@@ -73,8 +75,20 @@ class Group:
                 self._look(visits, self._desk.context.clock.since_s(begin) > limit_s)
                 number += 1
         finally:
-            for worker in self._workers.values():
-                worker.dismiss()
+            self.dismiss()
+
+    def verify(self, timed: bool) -> None:
+        """Open every cell and compare its answers, and measure nothing, but how long each kernel takes where it is `timed`."""
+        self._timed = timed
+        for visit in sorted(self._waiting, key=lambda visit: -visit.planned.cell.batch):
+            self._desk.check_stop()
+            self._attempt_all([visit], self._open)
+            self._close(visit)
+
+    def dismiss(self) -> None:
+        """End the workers."""
+        for worker in self._workers.values():
+            worker.dismiss()
 
     def _is_base(self, visit: Visit, visits: Sequence[Visit]) -> bool:
         return any(rounds.is_base(visit, of, self._desk.sweep) for of in visits)
@@ -88,7 +102,7 @@ class Group:
             if full and any(visit.live and not self._is_base(visit, self._waiting) for visit in self._visits):
                 return
             members = [visit for visit in self._waiting if visit.crew == crew]
-            for visit in members:
+            for visit in sorted(members, key=lambda visit: -visit.planned.cell.batch):
                 self._desk.check_stop()
                 self._attempt_all([visit], self._open)
                 self._attempt_all([visit], self._warm)
@@ -125,10 +139,16 @@ class Group:
         """Do one step of each. A cell that it ends is closed, so that it takes no more memory."""
         for visit in visits:
             self._desk.attempt(visit, step, self._lose)
-            if visit.out and visit.key in self._open_keys:
-                self._open_keys.discard(visit.key)
-                with suppress(BenchError):
-                    self._ask(visit, "close", key=visit.key)
+            if visit.out:
+                self._close(visit)
+
+    def _close(self, visit: Visit) -> None:
+        if visit.key in self._open_keys:
+            self._open_keys.discard(visit.key)
+            try:
+                self._ask(visit, "close", key=visit.key)
+            except (WorkerDied, WorkerTimeout):
+                self._lose(visit)
 
     def _look(self, visits: Sequence[Visit], late: bool) -> None:
         """See who has had enough."""
@@ -153,11 +173,28 @@ class Group:
         planned, journal = visit.planned, self._desk.journal
         answer = self._ask(visit, "open", cell=to_wire(planned.cell), artifact=to_wire(planned.artifact), inputs=visit.inputs)
         self._open_keys.add(visit.key)
-        journal.add("opened", visit.key, artifact_mb=planned.artifact.nbytes / 1e6, **answer)
-        if visit.reference and not visit.verified and not answer["instrument"]:
-            found = self._ask(visit, "verify", key=visit.key, reference=visit.reference, samples=visit.samples)
-            journal.add("verified", visit.key, **found)
-            visit.verified = True
+        journal.add("opened", visit.key, **_facts(planned.artifact), **answer)
+        if not visit.verified and not answer["instrument"]:
+            self._verify(visit)
+
+    def _verify(self, visit: Visit) -> None:
+        """What runs, and how far it is from the reference. Accuracy is the same for all batches, so the first one tells it."""
+        if visit.reference:
+            known = self._accuracy.get(visit.crew, {})
+            samples = None if known else visit.samples
+            found = {**self._ask(visit, "verify", key=visit.key, reference=visit.reference, samples=samples), **known}
+            self._accuracy[visit.crew] = {name: found[name] for name in ACCURACY if name in found and visit.samples}
+            self._desk.journal.add("verified", visit.key, **found)
+        self._desk.journal.add("inspected", visit.key, **self._inspected(visit))
+        visit.verified = True
+
+    def _inspected(self, visit: Visit) -> dict[str, Any]:
+        """The kernels; a runtime that cannot tell them can be measured all the same."""
+        try:
+            return self._ask(visit, "inspect", key=visit.key, timed=self._timed)
+        except RuntimeFailed as error:
+            self._desk.context.progress.note(f"{visit.planned.cell.id} does not tell what it runs: {error}")
+            return {"kernels": []}
 
     def _warm(self, visit: Visit) -> None:
         budget, chosen = self._desk.sweep.budget, visit.concurrency
@@ -197,6 +234,17 @@ class Group:
             settled=all(part["settled"] for part in parts.values()),
         )
         visit.rounds, visit.last_round = visit.rounds + 1, number
+
+
+def _facts(artifact: Artifact) -> dict[str, Any]:
+    """What a row says of its file."""
+    made = artifact.conversion
+    return {
+        "artifact_mb": artifact.nbytes / 1e6,
+        "layers": {"quantized": artifact.quantized_layers, "float": artifact.float_layers},
+        "conversion": str(made) if made and made.scheme else None,
+        "random_calibration": bool(made and made.data == RANDOM),
+    }
 
 
 def length(sweep: Sweep) -> dict[str, Any]:

@@ -90,8 +90,13 @@ def _cpu_model() -> str:
     return _cpuinfo("model name") or platform.processor() or platform.machine()
 
 
+INSTRUCTION_SETS = (
+    *("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8"),
+    *("asimddp", "asimdhp", "i8mm", "bf16", "sve"),
+)
+
+
 def _isa() -> list[str]:
     """Instruction sets that decide which kernels a runtime picks."""
-    flags = set(_cpuinfo("flags").split())
-    wanted = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8")
-    return [flag for flag in wanted if flag in flags]
+    flags = {*_cpuinfo("flags").split(), *_cpuinfo("Features").split()}
+    return [flag for flag in INSTRUCTION_SETS if flag in flags]

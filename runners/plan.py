@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .. import backends
@@ -28,15 +28,28 @@ class Found:
     reason: str = ""
     install: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
+    precisions: tuple[str, ...] = tuple(PRECISIONS)
+    on_request: tuple[str, ...] = ()
+
+    def takes(self, precision: str, defaults: Defaults) -> bool:
+        """Whether it is measured in a precision that nobody named."""
+        return precision in self.precisions and not (defaults.computed_only and precision in self.on_request)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """A cell, the file that it runs, and why it is refused (status and reason) where it is."""
+    """A cell, the file that it runs, the FP32 file that this was made from, if that is there, and why the cell is refused
+    (status and reason) where it is."""
 
     cell: Cell
     artifact: Artifact
+    origin: Artifact | None = None
     refused: tuple[str, str] | None = None
+
+    @property
+    def reference(self) -> Artifact:
+        """The file whose answers are right."""
+        return self.origin or self.artifact
 
 
 def chosen_backends(sweep: Sweep) -> tuple[str, ...]:
@@ -53,12 +66,20 @@ def chosen_precisions(sweep: Sweep) -> tuple[str, ...]:
     return sweep.precisions
 
 
-def plan(
-    sweep: Sweep, artifacts: Sequence[Artifact], found: Sequence[Found], given: Mapping[str, Shape], threads: int
-) -> list[Planned]:
-    """Every row of `sweep`, in the order of the table.
+@dataclass(frozen=True, kw_only=True)
+class Defaults:
+    """What a sweep has where the user said nothing: shapes of inputs that arrays fix, threads for each CPU backend, and
+    batches for files that leave them open. `computed_only`: precisions that a backend takes and computes in FP32 are
+    left out."""
 
-    `given`: shapes that the user fixed, by input. `threads`: what each CPU backend gets, unless the user said.
+    given: Mapping[str, Shape]
+    threads: int
+    batches: tuple[int, ...] = DEFAULT_BATCHES
+    computed_only: bool = True
+
+
+def plan(sweep: Sweep, artifacts: Sequence[Artifact], found: Sequence[Found], defaults: Defaults) -> list[Planned]:
+    """Every row of `sweep`, in the order of the table.
 
     Backends that the user did not name are left out where they cannot run. `BadInput` for shapes or options that fit
     nothing.
@@ -70,13 +91,36 @@ def plan(
     if sweep.baseline and sweep.baseline not in {item.name for item in usable}:
         hint = nearest(sweep.baseline, {item.name for item in usable})
         raise BadInput(f"the baseline {sweep.baseline!r} is not among the backends of this run", hint)
-    options = {item.name: _options(sweep.options, item, usable) for item in usable}
+    settings = {
+        item.name: Settings(threads=sweep.threads or defaults.threads, options=_options(sweep.options, item, usable))
+        for item in usable
+    }
+    aside = left_out(sweep, artifacts, usable, defaults)
     return [
-        planned
+        replace(planned, origin=_origin(artifact, artifacts))
         for artifact, precision in _files(sweep, artifacts)
         for backend in usable
-        for planned in _cells(sweep, artifact, precision, given, backend, _settings(sweep, threads, options[backend.name]))
+        if (artifact.model, precision, backend.name) not in aside
+        for planned in _cells(sweep, (artifact, precision), defaults, backend, settings[backend.name])
     ]
+
+
+def left_out(
+    sweep: Sweep, artifacts: Sequence[Artifact], found: Sequence[Found], defaults: Defaults
+) -> list[tuple[str, str, str]]:
+    """Models, precisions and backends without rows, since nobody named the precision, there is FP32 beside it, and the backend
+    does not have it, or would compute in FP32 all the same."""
+    if sweep.precisions:
+        return []
+    both = {item.model for item in artifacts if item.precision == "fp32"}
+    pairs = [(artifact.model, precision) for artifact, precision in _files(sweep, artifacts) if artifact.model in both]
+    return [(*pair, item.name) for pair in pairs for item in found if not item.takes(pair[1], defaults)]
+
+
+def _origin(artifact: Artifact, artifacts: Sequence[Artifact]) -> Artifact | None:
+    """The file that `artifact` was made from, if it is there."""
+    origin = artifact.conversion and artifact.conversion.origin
+    return next((item for item in artifacts if item.sha256 == origin), None)
 
 
 def _usable(sweep: Sweep, found: Sequence[Found]) -> list[Found]:
@@ -103,19 +147,15 @@ def _files(sweep: Sweep, artifacts: Sequence[Artifact]) -> list[tuple[Artifact, 
     return pairs
 
 
-def _settings(sweep: Sweep, threads: int, options: Options) -> Settings:
-    return Settings(threads=sweep.threads or threads, options=options)
-
-
-def _cells(
-    sweep: Sweep, artifact: Artifact, precision: str, given: Mapping[str, Shape], backend: Found, settings: Settings
-) -> list[Planned]:
-    check_given(artifact.inputs, given)
-    rule = batch_rule(artifact.inputs, given)
+def _cells(sweep: Sweep, file: tuple[Artifact, str], defaults: Defaults, backend: Found, settings: Settings) -> list[Planned]:
+    """A cell for each batch of one file in one precision."""
+    artifact, precision = file
+    check_given(artifact.inputs, defaults.given)
+    rule = batch_rule(artifact.inputs, defaults.given)
     planned = []
-    for batch in sweep.batches or ((rule.fixed,) if rule.fixed else DEFAULT_BATCHES):
+    for batch in sweep.batches or ((rule.fixed,) if rule.fixed else defaults.batches):
         refused = _refusal(artifact, precision, backend) or _batch_refusal(batch, rule)
-        shapes: Shapes = () if rule.fixed not in (None, batch) else cell_shapes(artifact.inputs, batch, rule, given)
+        shapes: Shapes = () if rule.fixed not in (None, batch) else cell_shapes(artifact.inputs, batch, rule, defaults.given)
         cell = Cell(
             model=artifact.model,
             sha256=artifact.sha256,
@@ -173,4 +213,5 @@ def _options(options: Options, backend: Found, among: Sequence[Found]) -> Option
 
 def found_from(name: str, answer: Mapping[str, Any]) -> Found:
     """What a probe's answer says."""
-    return Found(name=name, **{**answer, "devices": tuple(answer["devices"])})
+    lists = {part: tuple(answer[part]) for part in ("devices", "precisions", "on_request")}
+    return Found(name=name, **{**answer, **lists})

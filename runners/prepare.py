@@ -5,22 +5,24 @@ Every step that reads a model runs in a worker; this side only asks and tells.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadInput, Unsupported
+from ..errors import BadInput, Unavailable, Unsupported
 from ..exporters import cache, manifest
 from ..exporters.manifest import Exported
 from ..models import MODELS, kind_of
-from ..spec import Artifact, Source, Sweep, TensorSpec, from_wire, to_wire
+from ..spec import PRECISIONS, RANDOM, Artifact, Conversion, Source, Sweep, TensorSpec, from_wire, nearest, to_wire
 from . import checkpoints, host, train
 from .clock import Clock
 from .isolate import Worker
 from .progress import Progress
 
 DEFAULT_MODEL = "cnn"
+EVERY_FILE = ("fp32", "fp16", "int8")
+INT8 = Conversion(origin="", scheme="portable", method="minmax")
 BATCH = "batch"
 
 
@@ -41,22 +43,111 @@ class Context:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wanted:
-    """What to export: a model as the user named it, its inputs as the user gave them, and where it goes."""
+    """What to export: a model as the user named it, its inputs as the user gave them, and where it goes.
+
+    `precisions` are those that the user named, and must be possible; without any it is what can be made of EVERY_FILE.
+    `how`: the INT8 scheme, its method and what it leaves out. `calibration`: an .npz file.
+    """
 
     model: str
     dataset: str | None
     folder: Path
     inputs: tuple[TensorSpec, ...] = ()
+    precisions: tuple[str, ...] = ()
+    how: Conversion = INT8
+    calibration: str | None = None
+    seed: int = 0
 
 
-def export(wanted: Wanted, context: Context) -> tuple[Exported, bool]:
-    """The artifact of `wanted` in its folder, and whether it came from the cache. Trains first where it must."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Made:
+    """A file that was exported, and whether it came from the cache."""
+
+    exported: Exported
+    cached: bool
+
+    def told(self) -> str:
+        """The file, what it is, how it was made and how near it is to what it was made from, on one line."""
+        artifact, parity = self.exported.artifact, self.exported.made.get("parity")
+        how = "already exported, taken from the cache" if self.cached else "exported and checked"
+        made = str(artifact.conversion or "")
+        of = "the FP32 file" if artifact.conversion else "the module"
+        near = f"SQNR {parity['sqnr_db']:.0f} dB against {of} on {parity['runtime']}, {parity['data']}" if parity else ""
+        size = f"{artifact.nbytes / 1e6:.1f} MB, opset {artifact.opset}"
+        what = f"{artifact.path}: {artifact.model} {artifact.precision}, {size}"
+        return "; ".join(filter(None, (f"{what}, {how}", made, near)))
+
+
+def export(wanted: Wanted, context: Context) -> list[Made]:
+    """The artifacts of `wanted` in its folder, the one that others are made from first. Trains first where it must.
+
+    `BadInput` where a precision that was named cannot be made; the others are left out, and it is said why.
+    """
     manifest.check_writable(wanted.folder)
-    answer = _ENTRIES[kind_of(wanted.model)](wanted, context)
-    found = Exported(artifact=from_wire(Artifact, answer["artifact"]), made=answer["made"])
-    cached = Path(answer["folder"])
-    files = [file for file in sorted(cached.rglob("*")) if file.is_file() and file.name != cache.ENTRY]
-    return manifest.add(wanted.folder, found, cached, files), bool(answer["cached"])
+    _check_calibration(wanted)
+    base = _add(_ENTRIES[kind_of(wanted.model)](wanted, context), wanted.folder)
+    return [base, *convert(base.exported.artifact, wanted, context)]
+
+
+def convert(base: Artifact, wanted: Wanted, context: Context) -> list[Made]:
+    """`base` in the other precisions of `wanted`, in its folder."""
+    made: list[Made] = []
+    if base.precision != "fp32" and not wanted.precisions:
+        return made
+    for precision in files_of(wanted.precisions or EVERY_FILE):
+        if precision == base.precision:
+            continue
+        try:
+            made.append(_converted(base, precision, wanted, context))
+        except (BadInput, Unavailable) as error:
+            if wanted.precisions:
+                raise
+            context.progress.note(f"no {precision} of {base.model}: {error}")
+    return made
+
+
+def files_of(precisions: Sequence[str]) -> tuple[str, ...]:
+    """The precisions of the files that `precisions` run. `BadInput` for one that there is not."""
+    for name in precisions:
+        if name not in PRECISIONS:
+            raise BadInput(f"{name!r} is not a precision", nearest(name, PRECISIONS))
+    return tuple(dict.fromkeys(PRECISIONS[name].file for name in precisions))
+
+
+def _converted(base: Artifact, precision: str, wanted: Wanted, context: Context) -> Made:
+    if base.precision != "fp32":
+        raise BadInput(f"{Path(base.path).name} is {base.precision} already", f"give the FP32 file to make {precision} from")
+    order = {
+        "precision": precision,
+        "how": to_wire(wanted.how if precision == "int8" else Conversion(origin="")),
+        "calibration": wanted.calibration and str(Path(wanted.calibration).absolute()),
+        "shapes": [(spec.name, spec.shape) for spec in wanted.inputs],
+        "seed": wanted.seed,
+    }
+    made = _add(context.ask("convert", artifact=to_wire(base), order=order), wanted.folder, base.source)
+    conversion = made.exported.artifact.conversion
+    if conversion and conversion.data == RANDOM:
+        context.progress.note(
+            f"{base.model} {precision} was calibrated on random inputs: give --calibration FILE.npz for real ones"
+        )
+    return made
+
+
+def _add(answer: Mapping[str, Any], folder: Path, source: Source | None = None) -> Made:
+    """Put a cache entry into the manifest of `folder`. `source`: where the same model exists in PyTorch, if not said there."""
+    found = from_wire(Artifact, answer["artifact"])
+    if source:
+        weights = source.weights and Path(source.weights).name
+        found = replace(found, source=replace(source, weights=weights))
+    entry = Path(answer["folder"])
+    files = [file for file in sorted(entry.rglob("*")) if file.is_file() and file.name != cache.ENTRY]
+    exported = manifest.add(folder, Exported(artifact=found, made=answer["made"]), entry, files)
+    return Made(exported=exported, cached=bool(answer["cached"]))
+
+
+def _check_calibration(wanted: Wanted) -> None:
+    if wanted.calibration and not Path(wanted.calibration).is_file():
+        raise BadInput(f"there is no file {wanted.calibration}", "give an .npz file with an array for each input")
 
 
 def _name(model: str) -> str:
@@ -64,7 +155,12 @@ def _name(model: str) -> str:
 
 
 def _file_entry(wanted: Wanted, context: Context) -> dict[str, Any]:
-    return context.ask("adopt", model=_name(wanted.model), file=str(Path(wanted.model).absolute()))
+    return context.ask("adopt", file=str(Path(wanted.model).absolute()), **_named(wanted.model, wanted.dataset))
+
+
+def _named(model: str, dataset: str | None) -> dict[str, Any]:
+    """What a worker is told of a file beside its path."""
+    return {"model": _name(model), "dataset": dataset and checkpoints.absolute(dataset)}
 
 
 def _factory_entry(wanted: Wanted, context: Context) -> dict[str, Any]:
@@ -72,8 +168,13 @@ def _factory_entry(wanted: Wanted, context: Context) -> dict[str, Any]:
         hint = "give each one in order, as --shape NAME=1x3x224x224[:int64]"
         raise BadInput(f"{wanted.model} does not say what its inputs are", hint)
     inputs = [replace(spec, shape=_batched(spec.shape)) for spec in wanted.inputs]
-    source = to_wire(Source(factory=wanted.model))
-    return context.ask("export", recipe={"model": wanted.model, "source": source, "inputs": [to_wire(spec) for spec in inputs]})
+    recipe = {
+        "model": wanted.model,
+        "source": to_wire(Source(factory=wanted.model)),
+        "inputs": [to_wire(spec) for spec in inputs],
+        "dataset": wanted.dataset and checkpoints.absolute(wanted.dataset),
+    }
+    return context.ask("export", recipe=recipe)
 
 
 def _named_entry(wanted: Wanted, context: Context) -> dict[str, Any]:
@@ -111,19 +212,43 @@ def _checkpoint(wanted: Wanted, context: Context) -> Path:
 
 def artifacts(sweep: Sweep, context: Context) -> list[Artifact]:
     """What `sweep` measures. Exports what is missing, and says so."""
-    found = held(sweep, context)
-    if found:
-        return found
-    wanted = Wanted(model=_model(sweep), dataset=sweep.dataset, folder=Path(sweep.artifacts), inputs=sweep.signature)
-    context.progress.note(f"exporting {wanted.model} to {wanted.folder}")
-    return [export(wanted, context)[0].artifact]
+    found, wanted = held(sweep, context), _wanted(sweep)
+    missing = missing_files(sweep, found)
+    if not found or (missing and _is_file(sweep)):
+        context.progress.note(f"exporting {wanted.model} to {wanted.folder}")
+        return [item.exported.artifact for item in export(wanted, context)]
+    for base, precisions in missing:
+        context.progress.note(f"exporting {base.model} in {', '.join(precisions)} to {wanted.folder}")
+        found += [item.exported.artifact for item in convert(base, replace(wanted, precisions=precisions), context)]
+    return found
+
+
+def _wanted(sweep: Sweep) -> Wanted:
+    """What is exported for `sweep` where it is not there; in every precision only for models of our own."""
+    model = sweep.model or DEFAULT_MODEL
+    precisions = sweep.precisions or (() if kind_of(model) == "named" else ("fp32",))
+    folder = Path(sweep.artifacts)
+    return Wanted(model=model, dataset=sweep.dataset, folder=folder, inputs=sweep.signature, precisions=precisions)
+
+
+def missing_files(sweep: Sweep, found: Sequence[Artifact]) -> list[tuple[Artifact, tuple[str, ...]]]:
+    """FP32 files of `found`, with the precisions that `sweep` names and that are not there of the same model."""
+    there = {(item.model, item.precision) for item in found}
+    bases = [item for item in found if item.precision == "fp32"]
+    files = files_of(sweep.precisions)
+    pairs = [(base, tuple(file for file in files if (base.model, file) not in there)) for base in bases]
+    return [(base, precisions) for base, precisions in pairs if precisions]
+
+
+def _is_file(sweep: Sweep) -> bool:
+    return bool(sweep.model) and kind_of(str(sweep.model)) == "file"
 
 
 def held(sweep: Sweep, context: Context) -> list[Artifact]:
     """What `sweep` measures and is there already; nothing where it must be exported first."""
     if sweep.model and kind_of(sweep.model) == "file":
-        answer = context.ask("describe", path=str(Path(sweep.model).absolute()), model=_name(sweep.model))
-        return [from_wire(Artifact, answer)]
+        path = str(Path(sweep.model).absolute())
+        return [from_wire(Artifact, context.ask("describe", path=path, **_named(sweep.model, sweep.dataset)))]
     if sweep.model and kind_of(sweep.model) == "factory":
         return []  # its code may have changed: the cache knows
     chosen = [item.artifact for item in manifest.read(Path(sweep.artifacts)) if sweep.model in (None, item.artifact.model)]
@@ -133,20 +258,24 @@ def held(sweep: Sweep, context: Context) -> list[Artifact]:
     return [] if other else chosen
 
 
-def expected(sweep: Sweep) -> tuple[list[Artifact], str]:
-    """As far as it is known, what would be exported for `sweep`, and a sentence that says what is done before measuring."""
-    model = _model(sweep)
-    named = MODELS.get(model)
+def expected(sweep: Sweep, found: Sequence[Artifact]) -> tuple[list[Artifact], str]:
+    """`found` and what would be exported beside it, as far as that is known; and a sentence that says what is done first."""
+    if found:
+        missing = missing_files(sweep, found)
+        more = [replace(base, precision=precision) for base, precisions in missing for precision in precisions]
+        first = [f"{base.model} would be exported in {', '.join(precisions)} first" for base, precisions in missing]
+        return [*found, *more], "; ".join(first)
+    wanted = _wanted(sweep)
+    named = MODELS.get(wanted.model)
     inputs = named.inputs if named else tuple(replace(item, shape=_batched(item.shape)) for item in sweep.signature)
-    train = f"{model} would be trained, then exported first" if named and not checkpoints.find(model, sweep.dataset) else ""
-    source = Source(factory=named.factory if named else model)
+    untrained = named and not checkpoints.find(wanted.model, sweep.dataset)
+    source = Source(factory=named.factory if named else wanted.model)
     known: dict[str, Any] = {"path": "", "sha256": "", "nbytes": 0, "opset": 0, "outputs": ()}
-    file = Artifact(model=model, precision="fp32", inputs=inputs, source=source, **known)
-    return [file], train or f"{model} would be exported first"
-
-
-def _model(sweep: Sweep) -> str:
-    return sweep.model or DEFAULT_MODEL
+    files = [
+        Artifact(model=wanted.model, precision=precision, inputs=inputs, source=source, **known)
+        for precision in dict.fromkeys(("fp32", *files_of(wanted.precisions or EVERY_FILE)))
+    ]
+    return files, f"{wanted.model} would be {'trained, then ' if untrained else ''}exported first"
 
 
 def _batched(shape: tuple[int | str | None, ...]) -> tuple[int | str | None, ...]:

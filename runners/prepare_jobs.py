@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,26 @@ from .reference import open_reference
 from .worker import Reply, State, Tell
 
 KIND = "exports"
+ENTRY_FORMAT = 2  # changes when entries say more than they did
 PARITY_IMAGES = 16
 ATTEMPTS = 2
 
 
-def describe(state: State, tell: Tell, *, path: str, model: str) -> Reply:
-    """What the ONNX file at `path` is, as an Artifact."""
-    return to_wire(onnx_file.describe(Path(path), model=model))
+def describe(state: State, tell: Tell, *, path: str, model: str, dataset: str | None = None) -> Reply:
+    """What the ONNX file at `path` is, as an Artifact; `dataset` is what it is evaluated on, if it can be."""
+    return to_wire(_described(Path(path), model, dataset))
+
+
+def count(state: State, tell: Tell, *, dataset: str) -> Reply:
+    """How many test images `dataset` has."""
+    return {"images": len(datasets.load(dataset).split["test"])}
+
+
+def _described(path: Path, model: str, dataset: str | None) -> Artifact:
+    found = onnx_file.describe(path, model=model)
+    if dataset:
+        datasets.load(dataset).check_fits(found.inputs, found.outputs)
+    return replace(found, dataset=dataset)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,10 +61,11 @@ class Recipe:
     dataset: str | None = None
 
 
-def adopt(state: State, tell: Tell, *, model: str, file: str) -> Reply:
+def adopt(state: State, tell: Tell, *, model: str, file: str, dataset: str | None = None) -> Reply:
     """A cache entry for the ONNX file `file`. Answers with the folder, and whether it was there."""
     path = Path(file)
-    return _entry(digest([onnx_file.file_hash(path), path.name]), lambda scratch: _adopt(scratch, path, model))
+    key = digest([onnx_file.file_hash(path), path.name, dataset, ENTRY_FORMAT])
+    return entry(key, lambda scratch: _adopt(scratch, path, model, dataset))
 
 
 def export(state: State, tell: Tell, *, recipe: dict[str, Any]) -> Reply:
@@ -62,10 +77,10 @@ def export(state: State, tell: Tell, *, recipe: dict[str, Any]) -> Reply:
     def make(scratch: Path) -> None:
         _export(scratch, module or torch_onnx.load_module(wanted.source), wanted)
 
-    return _entry(digest([key, wanted.model, wanted.dataset]), make)
+    return entry(digest([key, wanted.model, wanted.dataset, ENTRY_FORMAT]), make)
 
 
-def _entry(key: str, make: Any) -> Reply:
+def entry(key: str, make: Any) -> Reply:
     """The entry under `key`, made if it is missing and made again if it is damaged."""
     for _ in range(ATTEMPTS):
         folder, cached = cache.entry(KIND, key, make)
@@ -92,7 +107,7 @@ def _checkpoint_key(recipe: Recipe) -> str:
 
 
 def _export(folder: Path, module: Any, recipe: Recipe) -> None:
-    stem = re.sub(r"\W+", "-", recipe.model).strip("-")
+    stem = stem_of(recipe.model)
     path = folder / f"{stem}.fp32.onnx"
     torch_onnx.export(module, path, recipe.inputs, recipe.outputs)
     torch_onnx.save_weights(module, folder / f"{stem}.safetensors")
@@ -100,24 +115,29 @@ def _export(folder: Path, module: Any, recipe: Recipe) -> None:
     parity = _parity(module, found, recipe.dataset)
     made = {"exporter": "torch.onnx (dynamo)", "versions": torch_onnx.versions(), "parity": parity}
     source = Source(factory=recipe.source.factory, weights=f"{stem}.safetensors")
-    _write_entry(folder, found, made, source, recipe.dataset)
+    write_entry(folder, replace(found, source=source, dataset=recipe.dataset), made)
 
 
-def _adopt(folder: Path, file: Path, model: str) -> None:
+def stem_of(model: str) -> str:
+    """What files of `model` are called."""
+    return re.sub(r"\W+", "-", model).strip("-")
+
+
+def _adopt(folder: Path, file: Path, model: str, dataset: str | None) -> None:
     """Copy `file`, and the files that hold its weights, which get a folder of their own beside those of other models."""
-    found, weights = onnx_file.describe(file, model=model), onnx_file.external_files(file)
+    found, weights = _described(file, model, dataset), onnx_file.external_files(file)
     place = folder / file.stem if weights else folder
     for part in (file, *weights):
         target = place / part.relative_to(file.parent)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(part, target)
     found = replace(found, path=str(place / file.name))
-    _write_entry(folder, found, {"exporter": "file", "versions": {}, "parity": None}, None, None)
+    write_entry(folder, found, {"exporter": "file", "versions": {}, "parity": None})
 
 
-def _write_entry(folder: Path, found: Artifact, made: Mapping[str, Any], source: Source | None, dataset: str | None) -> None:
-    path = str(Path(found.path).relative_to(folder))
-    wire = {**to_wire(found), "path": path, "source": source and to_wire(source), "dataset": dataset}
+def write_entry(folder: Path, found: Artifact, made: Mapping[str, Any]) -> None:
+    """Say in the cache entry `folder` what it holds: `found`, its path relative, and how it was `made`."""
+    wire = {**to_wire(found), "path": str(Path(found.path).relative_to(folder))}
     (folder / cache.ENTRY).write_text(json.dumps({"artifact": wire, "made": made}))
 
 
@@ -126,13 +146,15 @@ def _parity(module: Any, artifact: Artifact, dataset: str | None) -> dict[str, A
     import torch
     from torch.utils._pytree import tree_leaves
 
-    tensors = [torch.from_numpy(_images(dataset, PARITY_IMAGES))] if dataset else torch_onnx.sample_inputs(artifact.inputs)
+    tensors = (
+        [torch.from_numpy(evaluation_images(dataset, PARITY_IMAGES))] if dataset else torch_onnx.sample_inputs(artifact.inputs)
+    )
     with torch.no_grad():
         results = [tensor.numpy() for tensor in tree_leaves(module(*tensors))]
     expected = dict(zip((spec.name for spec in artifact.outputs), results))
     session, reference = open_reference(artifact, tuple((s.name, tuple(t.shape)) for s, t in zip(artifact.inputs, tensors)))
     with session:
-        found = verify.distance(_run(session, {s.name: t.numpy() for s, t in zip(artifact.inputs, tensors)}), expected)
+        found = verify.distance(run_once(session, {s.name: t.numpy() for s, t in zip(artifact.inputs, tensors)}), expected)
     if found["sqnr_db"] < PRECISIONS["fp32"].floor_db:
         raise BadInput(
             f"the exported file differs from the module (SQNR {found['sqnr_db']:.0f} dB on {reference})",
@@ -141,14 +163,15 @@ def _parity(module: Any, artifact: Artifact, dataset: str | None) -> dict[str, A
     return {**found, "runtime": reference, "samples": len(tensors[0]), "data": dataset or "random"}
 
 
-def _run(session: Session, arrays: Mapping[str, Array]) -> dict[str, Array]:
+def run_once(session: Session, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """The answer to one call."""
     session.bind(arrays)
     session.start()
     session.wait()
     return session.fetch()
 
 
-def _images(dataset: str, count: int) -> Array:
+def evaluation_images(dataset: str, count: int) -> Array:
     """The first `count` preprocessed test images, float32 [count, 3, 48, 48]; again from the first where there are fewer."""
     data = datasets.load(dataset)
     return data.batch(np.resize(data.split["test"], count))[0]
@@ -162,7 +185,7 @@ def draw(
     sizes: Shapes = tuple((name, tuple(shape)) for name, shape in shapes)
     unknown = [spec for spec in file.inputs if spec.name not in given]
     if file.dataset and not given:
-        arrays: dict[str, Array] = {file.inputs[0].name: _images(file.dataset, sizes[0][1][0])}
+        arrays: dict[str, Array] = {file.inputs[0].name: evaluation_images(file.dataset, sizes[0][1][0])}
     else:
         arrays = random_inputs.draw(unknown, sizes, seed) | {n: np.load(p, allow_pickle=False) for n, p in given.items()}
     verify.save_arrays(Path(folder), {spec.name: np.asarray(arrays[spec.name], order="C") for spec in file.inputs})
@@ -178,22 +201,24 @@ def reference(
     """
     file = from_wire(Artifact, artifact)
     names = [spec.name for spec in file.inputs]
+    largest = max(jobs, key=lambda job: int(job["batch"]))
     for job in jobs:
         shapes = tuple((name, tuple(shape)) for name, shape in job["shapes"])
         session, runtime = open_reference(file, shapes)
         with session:
-            found = _run(session, verify.load_arrays(Path(job["inputs"]), names))
+            found = run_once(session, verify.load_arrays(Path(job["inputs"]), names))
             verify.save_arrays(Path(job["outputs"]), {spec.name: found[spec.name] for spec in file.outputs})
-            if file.dataset and job is jobs[-1]:
-                _save_samples(file, Path(samples), images, (session, job["batch"]))
+            if file.dataset and job is largest:
+                answer = partial(verify.predictions, session, file, batch=job["batch"], tell=tell)
+                _save_samples(file, Path(samples), images, answer)
     return {"runtime": runtime}
 
 
-def _save_samples(artifact: Artifact, folder: Path, most: int, reference: tuple[Session, int]) -> None:
+def _save_samples(artifact: Artifact, folder: Path, most: int, answer: Callable[[Array], Array]) -> None:
+    """Write at most `most` test images, their labels, and what the reference answers to them."""
     data = datasets.load(str(artifact.dataset))
     images, labels = data.batch(data.split["test"][:most])
-    session, batch = reference
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "images.npy", images)
     np.save(folder / "labels.npy", labels)
-    np.save(folder / "reference.npy", verify.predictions(session, artifact, images, batch))
+    np.save(folder / "reference.npy", answer(images))

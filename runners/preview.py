@@ -12,10 +12,10 @@ from ..spec import Budget, Sweep, to_wire
 from . import cold, host, prepare
 from .clock import Clock
 from .isolate import Worker
-from .plan import Planned, chosen_backends, chosen_precisions, plan
+from .plan import Defaults, Planned, chosen_backends, chosen_precisions, left_out, plan
 from .progress import Progress
 from .survey import survey
-from .sweep import given_shapes, tell_absent
+from .sweep import given_shapes, tell_absent, tell_left_out
 
 START_S, FILE_S, CREW_S = 4.0, 2.0, 0.5
 OPEN_S, FRESH_PROCESS_S, VISIT_S = 0.7, 1.5, 0.15
@@ -47,10 +47,10 @@ def preview(sweep: Sweep, logs: Path, clock: Clock, progress: Progress) -> Previ
         surveyed = survey(names, logs, clock)
         stack.callback(surveyed.dismiss)
         tell_absent(surveyed.found, sweep, progress)
-        artifacts, first = prepare.held(sweep, context), ""
-        if not artifacts:
-            artifacts, first = prepare.expected(sweep)
-        planned = plan(sweep, artifacts, surveyed.found, given, host.usable_threads())
+        artifacts, first = prepare.expected(sweep, prepare.held(sweep, context))
+        defaults = Defaults(given=given, threads=host.usable_threads())
+        planned = plan(sweep, artifacts, surveyed.found, defaults)
+        tell_left_out(planned, left_out(sweep, artifacts, surveyed.found, defaults), progress)
         rows = [_judged(row, surveyed.workers, sweep.timeout_s) for row in planned]
     least_s, most_s = seconds([row for row in rows if not row.refused], sweep)
     return Preview(rows=rows, least_s=least_s, most_s=most_s, first=first)

@@ -74,8 +74,8 @@ class Slot:
 def probe(state: State, tell: Tell, *, backend: str) -> Reply:
     """Whether `backend` can run here, and what it is."""
     found = backends.get(backend)
-    what = {"device_kind": found.device_kind, "instrument": found.instrument, "options": dict(found.options)}
-    return {**asdict(found.probe()), **what}
+    kinds = {"device_kind": found.device_kind, "instrument": found.instrument, "options": dict(found.options)}
+    return {**asdict(found.probe()), **kinds, "precisions": tuple(found.precisions), "on_request": found.on_request}
 
 
 def supports(state: State, tell: Tell, *, cell: dict[str, Any], artifact: dict[str, Any]) -> Reply:
@@ -116,9 +116,16 @@ def verify(state: State, tell: Tell, *, key: str, reference: str, samples: str |
     slot.session.enter()
     found = {**distance(slot.session.fetch(), expected)}
     if samples:
-        found |= accuracy(slot.session, slot.artifact, Path(samples), slot.cell.batch)
+        found |= accuracy(slot.session, slot.artifact, Path(samples), slot.cell.batch, tell)
         slot.session.bind(slot.inputs)
     return found
+
+
+def inspect(state: State, tell: Tell, *, key: str, timed: bool) -> Reply:
+    """What the open cell's runtime does in one call, kernel by kernel; with times if they are asked for."""
+    session = state.slots[key].session
+    session.enter()
+    return {"kernels": [asdict(kernel) for kernel in session.kernels(timed)]}
 
 
 def warm(

@@ -6,8 +6,8 @@ open at the same time as fit into memory; those that others are compared with ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from .group import OPENING_STEPS, ROUND_STEPS, Group, hire
 from .interrupt import interruptible
 from .isolate import Worker
 from .journal import Journal
-from .plan import Found, Planned, chosen_backends, chosen_precisions, plan
+from .plan import DEFAULT_BATCHES, Defaults, Found, Planned, chosen_backends, chosen_precisions, left_out, plan
 from .progress import Progress, Silent
 from .survey import survey
 from .visits import Desk, visit
@@ -51,10 +51,35 @@ def infer(sweep: Sweep, around: Surroundings) -> None:
     `BadInput` before any long work; `StorageFailed` when the disk fills up, `Interrupted` when the user asks to
     stop: both keep what was measured. Whatever happens to one cell is in its row.
     """
+    with planned(sweep, around) as (rows, workers, desk):
+        _measure(sweep, rows, workers, desk)
+
+
+def _nothing(rows: Sequence[Planned], context: prepare.Context) -> None:
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What a run is for: its name in the head, the batches of files that leave them open, whether precisions that a backend
+    computes in FP32 are left out, and what else must hold of its rows before any long work."""
+
+    name: str = ""
+    batches: tuple[int, ...] = DEFAULT_BATCHES
+    computed_only: bool = True
+    guard: Callable[[Sequence[Planned], prepare.Context], None] = _nothing
+
+
+INFER = Kind()
+
+
+@contextmanager
+def planned(sweep: Sweep, around: Surroundings, kind: Kind = INFER) -> Iterator[tuple[list[Planned], dict[str, Worker], Desk]]:
+    """The rows of `sweep`, workers in which backends were probed, and a desk in the run folder, which has its head now."""
     names = chosen_backends(sweep)
     chosen_precisions(sweep)
     given = given_shapes(sweep)
-    _check_out(around)
+    _check_out(around, kind.name)
     with Journal(around.out) as journal, ExitStack() as stack:
         context = prepare.Context(logs=journal.logs, clock=around.clock, progress=around.progress, timeout_s=sweep.timeout_s)
         around.progress.step("asking the backends what can run here", 0, 1)
@@ -64,10 +89,13 @@ def infer(sweep: Sweep, around: Surroundings) -> None:
         tell_absent(found, sweep, around.progress)
         artifacts = prepare.artifacts(sweep, context)
         _check_types(sweep, artifacts)
-        rows = plan(sweep, artifacts, found, given, host.usable_threads())
-        journal.write_head(_head(sweep, rows, found, around))
+        defaults = Defaults(given=given, threads=host.usable_threads(), batches=kind.batches, computed_only=kind.computed_only)
+        rows = plan(sweep, artifacts, found, defaults)
+        tell_left_out(rows, left_out(sweep, artifacts, found, defaults), around.progress)
+        kind.guard(rows, context)
+        journal.write_head({**_head(sweep, rows, found, around), **({"kind": kind.name} if kind.name else {})})
         with interruptible() as stop:
-            _measure(sweep, rows, surveyed.workers, Desk(sweep=sweep, journal=journal, context=context, stop=stop))
+            yield rows, surveyed.workers, Desk(sweep=sweep, journal=journal, context=context, stop=stop)
 
 
 def given_shapes(sweep: Sweep) -> dict[str, Shape]:
@@ -101,12 +129,15 @@ def _check_types(sweep: Sweep, artifacts: Sequence[Artifact]) -> None:
             raise BadInput(found, "convert the array")
 
 
-def _check_out(around: Surroundings) -> None:
+def _check_out(around: Surroundings, kind: str) -> None:
     exists = (around.out / record.RUN).exists()
     if exists and not around.resume:
-        raise BadInput(f"{around.out} holds a run already", "give --resume to go on with it, or another --out")
-    if exists:
-        record.read_head(around.out)
+        raise BadInput(
+            f"{around.out} holds a run already",
+            "give another --out" if kind else "give --resume to go on with it, or another --out",
+        )
+    if exists and record.read_head(around.out).get("kind", "") != kind:
+        raise BadInput(f"{around.out} is a run of another kind, in which nothing can be gone on with", "give another --out")
 
 
 def tell_absent(found: Sequence[Found], sweep: Sweep, progress: Progress) -> None:
@@ -114,6 +145,18 @@ def tell_absent(found: Sequence[Found], sweep: Sweep, progress: Progress) -> Non
     absent = [item for item in found if not item.available and not item.instrument]
     if absent and not sweep.backends:
         progress.note("not measured, because not here: " + "; ".join(f"{item.name} ({item.reason})" for item in absent))
+
+
+def tell_left_out(rows: Sequence[Planned], aside: Sequence[tuple[str, str, str]], progress: Progress) -> None:
+    """Say which precisions are not measured on which backends that have other rows."""
+    targets = {row.cell.backend for row in rows}
+    about: dict[str, dict[str, None]] = {}
+    for _, precision, name in aside:
+        if name in targets:
+            about.setdefault(precision, {})[name] = None
+    if about:
+        told = "; ".join(f"{precision} on {', '.join(names)}" for precision, names in about.items())
+        progress.note(f"not measured, because not computed there: {told} (--precision measures it all the same)")
 
 
 def _head(sweep: Sweep, rows: Sequence[Planned], found: Sequence[Found], around: Surroundings) -> dict[str, Any]:
@@ -136,9 +179,7 @@ def _head(sweep: Sweep, rows: Sequence[Planned], found: Sequence[Found], around:
 def _measure(sweep: Sweep, rows: Sequence[Planned], spare: dict[str, Worker], desk: Desk) -> None:
     """Every row's blocks that the journal does not hold yet."""
     held = {item.cell.key: item for item in record.read(desk.journal.folder).cells}
-    for row in rows:
-        if row.refused:
-            desk.journal.add("ended", row.cell.key, status=row.refused[0], reason=row.refused[1])
+    refuse(rows, desk)
     visits = [visit(row, held[row.cell.key], sweep) for row in rows if not row.refused]
     left = [item for item in visits if item.live]
     desk.total = len(left) * (ROUND_STEPS * sweep.budget.looks[0] + OPENING_STEPS)
@@ -148,6 +189,13 @@ def _measure(sweep: Sweep, rows: Sequence[Planned], spare: dict[str, Worker], de
     memory_mb, hired = host.memory_free_mb() * MEMORY_SHARE, hire(desk.journal, desk.context.clock, spare)
     while wanted := rounds.wanted(visits, sweep):
         Group(desk, wanted, hired, memory_mb).run(rounds.next_round(visits))
+
+
+def refuse(rows: Sequence[Planned], desk: Desk) -> None:
+    """Write down why some of `rows` cannot be measured."""
+    for row in rows:
+        if row.refused:
+            desk.journal.add("ended", row.cell.key, status=row.refused[0], reason=row.refused[1])
 
 
 def saved_sweep(folder: Path) -> Sweep:

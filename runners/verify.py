@@ -5,7 +5,7 @@ What the figures mean for a row's status is derived when it is shown (results/re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from ..errors import RuntimeFailed
 from ..spec import Artifact
 
 EXACT_DB = 200.0
+
+Tell = Callable[[Mapping[str, Any]], None]
 
 
 def save_arrays(folder: Path, arrays: Mapping[str, Array]) -> None:
@@ -88,8 +90,11 @@ def _agreement(found: Mapping[str, Array], expected: Mapping[str, Array]) -> flo
     return float(np.mean(found[name].argmax(1) == want.argmax(1)) * 100)
 
 
-def predictions(session: Session, artifact: Artifact, images: Array, batch: int) -> NDArray[np.int64]:
-    """The largest output's index for each of `images`, `batch` a call; the last call is filled up with the first images."""
+def predictions(session: Session, artifact: Artifact, images: Array, batch: int, tell: Tell) -> NDArray[np.int64]:
+    """The largest output's index for each of `images`, `batch` a call; the last call is filled up with the first images.
+
+    `tell` hears of every call, so that whoever waits knows that it goes on.
+    """
     source, target = artifact.inputs[0].name, artifact.outputs[0].name
     found: list[NDArray[np.int64]] = []
     for begin in range(0, len(images), batch):
@@ -98,18 +103,27 @@ def predictions(session: Session, artifact: Artifact, images: Array, batch: int)
         session.start()
         session.wait()
         found.append(session.fetch()[target][: len(part)].argmax(1))
+        tell({"images": begin + len(part)})
     return np.concatenate(found)
 
 
-def accuracy(session: Session, artifact: Artifact, folder: Path, batch: int) -> dict[str, Any]:
-    """Against labels and the reference's predictions, both in `folder`: per cent, percentage points, and how many images."""
+def accuracy(session: Session, artifact: Artifact, folder: Path, batch: int, tell: Tell) -> dict[str, Any]:
+    """Against labels and the reference's predictions, both in `folder`, on the same images.
+
+    `top1` and `agreement` in per cent, `top1_drop` in percentage points; of `images`, `lost` are those that the reference
+    alone gets right, and `gained` those that it alone gets wrong.
+    """
     images = np.load(folder / "images.npy", mmap_mode="r")
     labels, expected = np.load(folder / "labels.npy"), np.load(folder / "reference.npy")
-    found = predictions(session, artifact, images, batch)
-    top1, reference = (float(np.mean(guess == labels) * 100) for guess in (found, expected))
+    found = predictions(session, artifact, images, batch, tell)
+    right, reference = found == labels, expected == labels
+    lost, gained = int(np.sum(reference & ~right)), int(np.sum(right & ~reference))
     return {
-        "top1": top1,
-        "top1_drop": reference - top1,
+        "top1": float(np.mean(right) * 100),
+        "top1_drop": 100 * (lost - gained) / len(labels),
         "agreement": float(np.mean(found == expected) * 100),
         "images": len(labels),
+        "lost": lost,
+        "gained": gained,
+        "accuracy_batch": batch,
     }

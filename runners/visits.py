@@ -61,7 +61,7 @@ def visit(planned: Planned, held: CellRecord, sweep: Sweep) -> Visit:
     chosen = (held.warm or {}).get("concurrency")
     return Visit(
         planned=planned,
-        verified=held.parity is not None,
+        verified=held.inspected is not None,
         concurrency=from_wire(Concurrency, chosen) if chosen else None,
         cold=sum("cold_s" in event or not sweep.cold for event in held.cold),
         rounds=len(held.blocks),
@@ -91,6 +91,7 @@ class Desk:
     stop: Stop
     done: int = 0
     total: int = 0
+    after_stop: str = ""
 
     def attempt(self, visit: Visit, step: Callable[[Visit], None], lost: Callable[[Visit], None] | None = None) -> None:
         """Do one step of one cell. What goes wrong ends this cell; `lost` is told where its worker is gone too."""
@@ -110,7 +111,9 @@ class Desk:
     def check_stop(self) -> None:
         """Raise `Interrupted` if the user asked to stop."""
         if self.stop.asked:
-            raise Interrupted("stopped by Ctrl-C", f"go on with bench infer --out {self.journal.folder} --resume")
+            raise Interrupted(
+                "stopped by Ctrl-C", self.after_stop or f"go on with bench infer --out {self.journal.folder} --resume"
+            )
 
     def end(self, visit: Visit, error: BenchError) -> None:
         """The row of `visit` has a reason instead of figures, unless it was complete and stood by for others."""

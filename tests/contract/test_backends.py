@@ -4,17 +4,22 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import zoo
 from onnxbench import backends
 from onnxbench.backends.protocol import Probe
-from onnxbench.errors import BenchError, RuntimeFailed
+from onnxbench.errors import BenchError, RuntimeFailed, Unavailable
 from onnxbench.models import inputs as random_inputs
 from onnxbench.runners.verify import distance
+from onnxbench.spec import PRECISIONS, Conversion
 
+DECLARED = [(name, precision) for name in backends.targets() for precision in backends.get(name).precisions]
+SCHEMES = ("portable", "ort", "openvino")
 PARITY_DB = 100.0  # the largest rounding noise of correct FP32 runs seen here is 133 dB
 
 
@@ -170,8 +175,6 @@ def test_what_cannot_be_is_refused_with_its_name(backend, cell, artifacts, chang
 
 
 def test_every_declared_precision_is_supported_and_no_other(backend, cell, artifacts):
-    from onnxbench.spec import PRECISIONS
-
     taken = {name for name in PRECISIONS if backend.supports(cell(backend, precision=name), artifacts["two_inputs"]) is None}
     assert taken == set(backend.precisions)
 
@@ -195,3 +198,144 @@ def test_nothing_is_printed_on_standard_output(backend, cell, artifacts, capfd):
     with backend.open(artifacts["two_inputs"], cell(backend)) as session:
         run(session, draw(artifacts["two_inputs"], cell(backend)))
     assert capfd.readouterr().out == ""
+
+
+@pytest.fixture(scope="session")
+def converted(artifacts, tmp_path_factory):
+    """The CNN by the precision of its file, and by the scheme of INT8, converted once."""
+    from onnxbench.exporters import fp16, int8
+    from onnxbench.models import onnx_file
+
+    source, folder = artifacts["seeded_cnn"], tmp_path_factory.mktemp("converted")
+    made = {name: folder / f"{name}.onnx" for name in ("fp16", *SCHEMES)}
+    fp16.convert(Path(source.path), made["fp16"])
+    shapes = zoo.SPECIMENS["seeded_cnn"].shapes(4)
+    data = [random_inputs.draw(source.inputs, shapes, seed) for seed in range(10, 14)]
+    for name in SCHEMES:
+        how = Conversion(origin=source.sha256, scheme=name, method="minmax")
+        int8.convert(Path(source.path), made[name], how, data)
+    found = {name: replace(onnx_file.describe(path, model="seeded_cnn"), source=source.source) for name, path in made.items()}
+    return {"fp32": source, "int8": found["portable"], **found}
+
+
+@pytest.fixture
+def opened(converted, cell):
+    """A session for the CNN in one precision, called once with some arrays; and those arrays."""
+    with ExitStack() as stack:
+
+        def make(target, precision, file=None):
+            artifact = converted[file or PRECISIONS[precision].file]
+            wanted = replace(cell(target, "seeded_cnn", batch=3, precision=precision), sha256=artifact.sha256)
+            try:
+                session = stack.enter_context(target.open(artifact, wanted))
+            except Unavailable as error:
+                pytest.skip(f"{target.name} has no {precision} here: {error}")
+            arrays = draw(artifact, wanted)
+            run(session, arrays)
+            return session, arrays
+
+        yield make
+
+
+def types(kernels):
+    return {kernel.type for kernel in kernels} - {""}
+
+
+def of_declared(test):
+    return pytest.mark.parametrize(("target", "precision"), DECLARED, indirect=["target"])(test)
+
+
+@of_declared
+def test_every_declared_precision_is_near_fp32(target, precision, opened):
+    session, arrays = opened(target, precision)
+    found, (wanted,) = session.fetch(), expected("seeded_cnn", arrays)
+    (name,) = found
+    assert found[name].dtype == np.float32
+    assert distance(found, {name: wanted})["sqnr_db"] > PRECISIONS[precision].floor_db
+
+
+@of_declared
+def test_what_runs_is_the_precision_unless_it_is_measured_on_request(target, precision, opened):
+    """Parts of it may be FP32."""
+    session, _ = opened(target, precision)
+    arithmetic, executed = PRECISIONS[precision].arithmetic, session.info.executed.split("+")
+    assert executed[0] == ("fp32" if precision in target.on_request else arithmetic)
+    assert set(executed) <= {arithmetic, "fp32"}
+
+
+@of_declared
+def test_kernels_compute_in_what_the_session_says(target, precision, opened):
+    """What is quantized may have parts that are not."""
+    session, _ = opened(target, precision)
+    told, executed = types(session.kernels()), set(session.info.executed.split("+"))
+    assert not told or executed <= told <= executed | ({"fp32"} if precision == "int8" else set())
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_an_int8_file_has_layers_that_are_computed_in_int8(target, opened, converted, scheme):
+    if "int8" not in target.precisions:
+        pytest.skip(f"{target.name} has no int8")
+    assert converted[scheme].precision == "int8"
+    session, _ = opened(target, "int8", scheme)
+    layers = [kernel.type for kernel in session.kernels() if kernel.layer]
+    computes = "int8" not in target.on_request
+    assert not layers or (layers.count("int8") > len(layers) / 2) is computes
+    assert ("int8" in session.info.executed.split("+")) is computes
+
+
+@of_declared
+def test_kernels_that_are_timed_are_the_same_and_have_times(target, precision, opened):
+    session, _ = opened(target, precision)
+    plain, timed = session.kernels(), session.kernels(timed=True)
+    assert [replace(kernel, ns=None) for kernel in timed] == [replace(kernel, ns=None) for kernel in plain]
+    assert [kernel.node for kernel in timed if kernel.layer and not kernel.ns] == []
+    assert [kernel.node for kernel in timed if kernel.type and kernel.ns is None] == []
+    assert sum(kernel.ns or 0 for kernel in timed) < 10**9
+
+
+@of_declared
+def test_looking_at_kernels_changes_no_answer(target, precision, opened):
+    session, arrays = opened(target, precision)
+    (name,) = before = session.fetch()
+    for timed in (False, True):
+        session.kernels(timed)
+        np.testing.assert_array_equal(session.fetch()[name], before[name])
+        session.start()
+        session.wait()
+        np.testing.assert_allclose(session.fetch()[name], before[name], rtol=1e-4, atol=1e-5)
+    assert not np.allclose(run(session, {name: array + 1 for name, array in arrays.items()})[name], before[name])
+
+
+def test_layers_are_those_of_the_model(target, opened):
+    """Three convolutions and two matrices."""
+    session, _ = opened(target, "fp32")
+    kernels = session.kernels()
+    assert sum(kernel.layer for kernel in kernels) == (5 if kernels else 0)
+    assert all(kernel.node and kernel.operator for kernel in kernels)
+    assert all(kernel.type for kernel in kernels if kernel.layer)
+
+
+def test_a_lane_tells_its_kernels_too(target, opened):
+    session, arrays = opened(target, "fp32")
+    lane = session.fork()
+    lane.bind(arrays)
+    assert [replace(kernel, ns=None) for kernel in lane.kernels()] == [replace(kernel, ns=None) for kernel in session.kernels()]
+
+
+@pytest.mark.parametrize("name", zoo.SPECIMENS)
+def test_kernels_are_told_of_models_with_every_kind_of_input(target, cell, artifacts, name):
+    wanted = cell(target, name, batch=2)
+    with target.open(artifacts[name], wanted) as session:
+        run(session, draw(artifacts[name], wanted))
+        kernels = session.kernels(timed=True)
+    assert types(kernels) <= {"fp32"}
+    assert len({(kernel.node, kernel.operator) for kernel in kernels}) == len(kernels)
+
+
+def test_looking_at_kernels_prints_nothing_and_leaves_no_file(target, opened, capfd, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    session, _ = opened(target, "fp32")
+    session.kernels(timed=True)
+    assert capfd.readouterr().out == ""
+    assert list(tmp_path.iterdir()) == []

@@ -58,6 +58,14 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def table(trained):
+    """The default sweep, once: (stdout as JSON, stderr)."""
+    done = trained.bench("infer", "--budget", "quick", "--out", "run", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), done.stderr
+
+
+@pytest.fixture(scope="session")
 def null_file(tmp_path_factory):
     """A small ONNX file with a dynamic batch, for runs on the null backend."""
     import onnxfiles

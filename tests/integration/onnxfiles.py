@@ -59,3 +59,42 @@ def lookup(rows=7):
     node = helper.make_node("Gather", ["w", "ids"], ["y"])
     ends = value("ids", Type.INT64, ["N", 3]), value("y", Type.FLOAT, ["N", 3, 2])
     return helper.make_graph([node], "g", [ends[0]], [ends[1]], [weights(rows=rows)])
+
+
+def overflowing(variance=1e8):
+    """A BatchNormalization whose variance FP16 cannot hold, and whose answers are of ordinary size all the same."""
+    generator = np.random.default_rng(0)
+    arrays = {
+        "w": generator.standard_normal((4, 3, 3, 3)),
+        "scale": np.full(4, np.sqrt(variance)),
+        "shift": generator.standard_normal(4),
+        "mean": generator.standard_normal(4),
+        "variance": np.full(4, variance),
+    }
+    tensors = [numpy_helper.from_array(array.astype(np.float32), name) for name, array in arrays.items()]
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], name="conv", pads=[1, 1, 1, 1]),
+        helper.make_node("BatchNormalization", ["c", "scale", "shift", "mean", "variance"], ["b"], name="norm"),
+        helper.make_node("GlobalAveragePool", ["b"], ["p"], name="pool"),
+        helper.make_node("Flatten", ["p"], ["y"], name="flat"),
+    ]
+    ends = value("x", Type.FLOAT, ["N", 3, 16, 16]), value("y", Type.FLOAT, ["N", 4])
+    return helper.make_graph(nodes, "g", [ends[0]], [ends[1]], tensors)
+
+
+def rescaled(path, target, factor=200.0):
+    """The CNN in the file `path` with some channels between its first two convolutions `factor` times as large: the same
+    function in FP32, and one that 8 bits with one scale for all channels cannot hold."""
+    model = onnx.load(path)
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    channels = np.ones(64, np.float32)
+    channels[::8] = factor
+    new = {
+        "0.weight": numpy_helper.to_array(tensors["0.weight"]) * channels[:, None, None, None],
+        "0.bias": numpy_helper.to_array(tensors["0.bias"]) * channels,
+        "3.weight": numpy_helper.to_array(tensors["3.weight"]) / channels[None, :, None, None],
+    }
+    for name, array in new.items():
+        tensors[name].CopyFrom(numpy_helper.from_array(array, name))
+    onnx.save(model, target)
+    return target

@@ -1,15 +1,20 @@
 """What several unit tests build by hand: cells, artifacts, run folders as the journal writes them, and records in memory."""
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import settings
+from onnxbench.backends.protocol import Kernel
 from onnxbench.results.record import CellRecord
+from onnxbench.runners import drawing, group, prepare, survey
 from onnxbench.spec import Artifact, Cell, Settings, Sweep, TensorSpec, to_wire
+
+from .in_process import FP16, FP32, INT8, Bench, Works
 
 # The same examples in every run, and no failure because the machine is busy.
 settings.register_profile("unit", derandomize=True, deadline=None)
@@ -47,11 +52,32 @@ QUIET = {
     **{"involuntary_switches": 0, "mhz": 2400},
 }
 STOLEN = {"latency": {"steal_ns": 10**9}}
+KERNEL = re.compile(r"(?:([a-z]+[0-9]+) )?(\w+)(?: ([0-9]+))?")
 
 
 def parts(noise=None):
     """What was counted over both parts of a visit: nothing, but for what `noise` says of a part."""
     return {part: {**QUIET, **(noise or {}).get(part, {})} for part in ("latency", "throughput")}
+
+
+def kernels(*texts):
+    """What a runtime tells of its kernels, each as `fp32 Relu 100`: its type if it computes, its operator, its ns if known.
+
+    They are called /Relu_0, /Conv_1, ...; those that multiply are layers.
+    """
+    told = [KERNEL.fullmatch(text).groups() for text in texts]
+    return [
+        asdict(
+            Kernel(
+                node=f"/{operator}_{number}",
+                operator=operator,
+                type=type or "",
+                layer=any(name in operator for name in ("Conv", "Gemm", "MatMul")),
+                ns=int(ns) if ns else None,
+            )
+        )
+        for number, (type, operator, ns) in enumerate(told)
+    ]
 
 
 class RunFolder:
@@ -76,6 +102,14 @@ class RunFolder:
             "settings": {"threads": "2", "arena": "on"},
         }
         self.add("opened", cell, **{"info": info, "load_s": 0.25, "first_ms": 4.5, "artifact_mb": 20.4, **content})
+
+    def inspected(self, cell, *texts):
+        """`texts`: the kernels, as in `kernels`."""
+        self.add("inspected", cell, kernels=kernels(*texts))
+
+    def verified(self, cell, sqnr_db=100.0, **content):
+        found = {"sqnr_db": sqnr_db, "max_abs_err": 0.001, "rel_err": 0.0001, "agreement": 100.0, **content}
+        self.add("verified", cell, **found)
 
     def warm(self, cell, stationary=True, lanes=1, streams=1, threads=2, **content):
         chosen = {"lanes": lanes, "streams": streams, "threads": threads}
@@ -141,6 +175,12 @@ def make_record():
     return hold
 
 
+@pytest.fixture(scope="session")
+def make_kernels():
+    """What a runtime tells of its kernels, from texts (`kernels`)."""
+    return kernels
+
+
 @pytest.fixture
 def make_cell():
     return lambda **changes: replace(CELL, **changes)
@@ -161,3 +201,20 @@ def cache_folder(tmp_path, monkeypatch):
     folder = tmp_path / "cache"
     monkeypatch.setenv("ONNXBENCH_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    """A folder with some files, in which a run is made with workers in this process; unless they are said, the files are FP32
+    and what was made from it. No worker outlives the test."""
+    made = []
+
+    def of(*files, plot=lambda job, name, nth: {}, images=1000, probed=None):
+        works = Works(files or (FP32, FP16, INT8), plot, images, probed or {})
+        for module in (survey, group, drawing, prepare):
+            monkeypatch.setattr(module, "Worker", works.start)
+        made.append(Bench(tmp_path / str(len(made)), works))
+        return made[-1]
+
+    yield of
+    assert not any(worker.alive for found in made for worker in found.works.started)

@@ -9,7 +9,7 @@ from onnxbench import backends
 from onnxbench.backends.null import Null
 from onnxbench.backends.protocol import Backend, Probe, by_share
 from onnxbench.errors import BadInput, RuntimeFailed, Unavailable, Unsupported
-from onnxbench.spec import Concurrency, Settings
+from onnxbench.spec import PRECISIONS, Concurrency, Settings
 
 
 class Fake(Backend):
@@ -168,6 +168,18 @@ def test_a_concurrency_can_be_told_to_people():
 def test_a_session_need_not_know_of_threads_nor_return_before_it_is_done(make_cell, make_artifact):
     session = Null().open(make_artifact(), make_cell())
     assert (session.enter(), session.asynchronous) == (None, False)
+
+
+def test_a_session_need_not_tell_its_kernels(make_cell, make_artifact):
+    session = Null().open(make_artifact(), make_cell())
+    assert (session.kernels(), session.kernels(timed=True)) == ((), ())
+
+
+@pytest.mark.parametrize("name", backends.BUILT_IN)
+def test_what_is_measured_on_request_is_a_precision_that_the_backend_takes(name):
+    found = backends.get(name)
+    assert set(found.on_request) <= set(found.precisions) <= set(PRECISIONS)
+    assert "fp32" not in found.on_request
 
 
 @pytest.mark.parametrize(

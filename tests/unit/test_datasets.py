@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from onnxbench.errors import BadInput
 from onnxbench.models import datasets
 from onnxbench.models.datasets import load, preprocess
+from onnxbench.spec import TensorSpec
 
 MAGIC = {1: 0x801, 3: 0x803}
 TRAIN, TEST = 20, 10
@@ -239,7 +240,7 @@ def test_a_batch_is_preprocessed_images_with_their_labels(write_npz):
 
 
 @pytest.mark.parametrize("ask", [load, datasets.check])
-@pytest.mark.parametrize("name", ["", "mnist", "digit", "digits:x", "npz", "npz:", "idx", "idx:"])
+@pytest.mark.parametrize("name", ["", "mnist", "digit", "digits:x", "npz", "npz:", "idx", "idx:", "tensors", "tensors:"])
 def test_what_names_no_dataset_is_refused(name, ask, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BadInput):
@@ -298,3 +299,119 @@ def test_an_even_image_stays_even_at_any_size(height, width, value):
     found = preprocess(np.full((1, height, width), value, np.uint8), peak=255.0)
     assert found.shape == (1, 3, 48, 48)
     assert np.allclose(found, seen(value / 255), atol=1e-4)
+
+
+@pytest.fixture
+def write_tensors(write_npz):
+    return lambda **arrays: f"tensors:{write_npz(**arrays).partition(':')[2]}"
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.uint8, np.bool_])
+def test_tensors_are_given_as_they_are(write_tensors, dtype):
+    x = (np.arange(20 * 6).reshape(20, 6) % 5 - 2).astype(dtype)
+    found = load(write_tensors(x=x, y=digits()))
+    items, labels = found.batch(np.array([3, 14]))
+    assert (found.peak, items.dtype, items.tolist(), labels.tolist()) == (None, dtype, x[[3, 14]].tolist(), [3, 4])
+
+
+@pytest.mark.parametrize("shape", [(20,), (20, 7), (20, 1, 2, 3, 4)])
+def test_tensors_have_any_shape(write_tensors, shape):
+    assert load(write_tensors(x=np.zeros(shape), y=digits())).batch(np.arange(2))[0].shape == (2, *shape[1:])
+
+
+def test_labels_of_tensors_may_be_any_class(write_tensors):
+    found = load(write_tensors(x=np.zeros((20, 2)), y=(np.arange(20) * 50).astype(np.uint16)))
+    assert (found.labels.max(), found.labels.dtype) == (950, np.int64)
+
+
+def test_tensors_are_split_like_images(write_npz, write_tensors):
+    arrays = {"x": np.zeros((100, 2, 2)), "y": digits(100)}
+    assert load(write_tensors(**arrays)).record()["split_sha256"] == load(write_npz(**arrays)).record()["split_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "says"),
+    [
+        (np.array(1.0), digits(), r"has x of shape \(\) and int64 labels y of shape \(20,\)"),
+        (np.ones((20, 2)), digits(19), r"labels y of shape \(19,\); give at least 10 items"),
+        (np.ones((20, 2)), digits()[:, None], r"labels y of shape \(20, 1\)"),
+        (np.ones((20, 2)), digits() / 2, "float64 labels"),
+        (np.ones((20, 2)), digits() - 1, "one integer label from 0 up"),
+        (np.ones((9, 2)), digits(9), "at least 10 items"),
+        (np.ones((0, 2)), digits(0), "at least 10 items"),
+    ],
+)
+def test_arrays_that_are_no_labelled_tensors_are_refused(write_tensors, x, y, says):
+    with pytest.raises(BadInput, match=says):
+        load(write_tensors(x=x, y=y))
+
+
+def test_a_missing_array_of_tensors_is_named(write_tensors):
+    with pytest.raises(BadInput, match="has no array y"):
+        load(write_tensors(x=np.ones((20, 4))))
+
+
+@pytest.mark.parametrize("ask", [load, datasets.check])
+def test_a_missing_file_of_tensors_is_refused(tmp_path, ask):
+    with pytest.raises(BadInput, match=r"none\.npz"):
+        ask(f"tensors:{tmp_path}/none.npz")
+
+
+def test_a_missing_file_is_asked_for_by_its_own_kind(tmp_path):
+    with pytest.raises(BadInput, match="give tensors:FILE"):
+        datasets.check(f"tensors:{tmp_path}/none.npz")
+
+
+def tensor(*shape, name="x", dtype="float32"):
+    return TensorSpec(name=name, dtype=dtype, shape=shape)
+
+
+LOGITS = (tensor("N", 10, name="logits"),)
+
+
+@pytest.mark.parametrize("shape", [("N", 3, 48, 48), (1, 3, 48, 48), (None, 3, "height", None)])
+def test_images_fit_a_model_that_takes_their_size(write_npz, shape):
+    load(write_npz(x=np.zeros((20, 2, 2)), y=digits())).check_fits([tensor(*shape)], LOGITS)
+
+
+@pytest.mark.parametrize("classes", [10, 1000, "classes", None])
+def test_labels_fit_as_many_classes_or_more(write_npz, classes):
+    found = load(write_npz(x=np.zeros((20, 2, 2)), y=digits()))
+    found.check_fits([tensor("N", 3, 48, 48)], [tensor("N", classes, name="logits"), tensor(name="more")])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "wants"),
+    [
+        ([tensor("N", 3, 224, 224)], r"'x' float32 \['N', 3, 224, 224\]"),
+        ([tensor("N", 48, 48)], r"'x' float32 \['N', 48, 48\]"),
+        ([tensor()], r"'x' float32 \[\]"),
+        ([tensor("N", 3, 48, 48, dtype="float16")], "'x' float16"),
+        ([tensor("N", 3, 48, 48), tensor("N", name="ids")], "and 'ids' float32"),
+        ([], "the model takes "),
+    ],
+)
+def test_a_model_that_takes_something_else_does_not_fit(write_npz, inputs, wants):
+    found = load(write_npz(x=np.zeros((20, 2, 2)), y=digits()))
+    with pytest.raises(BadInput, match=rf"gives float32 of shape \[3, 48, 48\] for each item, .*{wants}.*; give tensors:FILE"):
+        found.check_fits(inputs, LOGITS)
+
+
+def test_tensors_fit_the_model_that_they_were_made_for(write_tensors):
+    found = load(write_tensors(x=np.zeros((20, 7), np.int64), y=digits()))
+    found.check_fits([tensor("N", 7, dtype="int64")], LOGITS)
+    with pytest.raises(BadInput, match=r"gives int64 of shape \[7\]"):
+        found.check_fits([tensor("N", 7, dtype="int32")], LOGITS)
+
+
+@pytest.mark.parametrize("shape", [("N", 10, 4, 4), ("N",), ()])
+def test_an_output_that_is_no_classes_does_not_fit(write_npz, shape):
+    found = load(write_npz(x=np.zeros((20, 2, 2)), y=digits()))
+    with pytest.raises(BadInput, match=r"the output 'map' is .*, so labels cannot be compared with it; leave --dataset out"):
+        found.check_fits([tensor("N", 3, 48, 48)], [tensor(*shape, name="map")])
+
+
+def test_labels_beyond_the_classes_do_not_fit(write_npz):
+    found = load(write_npz(x=np.zeros((20, 2, 2)), y=digits()))
+    with pytest.raises(BadInput, match="has labels up to 9, and the model has 9 classes"):
+        found.check_fits([tensor("N", 3, 48, 48)], [tensor("N", 9, name="logits")])

@@ -121,6 +121,34 @@ def test_a_grade_of_a_record_that_was_never_opened_is_of_its_rounds_alone(make_r
     assert grade(make_record(CALM, opened=None), None, ASKED) == ("A", [])
 
 
+INT8 = ("int8 QLinearConv", "fp32 Relu", "QuantizeLinear", "int8 QGemm")
+MIXED = ("int8 QLinearConv", "DequantizeLinear", "fp32 Gemm", "fp32 Relu")
+
+
+@pytest.mark.parametrize(
+    ("kernels", "floats", "found"),
+    [
+        (INT8, 0, ("A", [])),
+        (MIXED, 1, ("A", [])),
+        (MIXED, 0, ("B", ["1 of 2 quantized layers ran in fp32"])),
+        (("fp32 Conv", "fp32 Relu", "fp32 Gemm"), 0, ("B", ["2 of 2 quantized layers ran in fp32"])),
+    ],
+)
+def test_an_int8_row_is_graded_by_its_quantized_layers_and_not_by_what_is_between_them(
+    make_record, make_cell, make_kernels, kernels, floats, found
+):
+    opened = {**info(executed="int8+fp32"), "layers": {"quantized": 2, "float": floats}}
+    inspected = {"kernels": make_kernels(*kernels)}
+    record = make_record(CALM, cell=make_cell(precision="int8"), opened=opened, inspected=inspected)
+    assert grade(record, None, ASKED) == found
+
+
+def test_an_fp16_file_that_was_computed_in_fp32_is_no_a(make_record, make_cell, make_kernels):
+    inspected = {"kernels": make_kernels("fp32 Conv", "Cast", "fp32 Gemm")}
+    record = make_record(CALM, cell=make_cell(precision="fp16"), opened=info(executed="fp16"), inspected=inspected)
+    assert grade(record, None, ASKED) == ("B", ["fp16 was asked for and fp32 ran"])
+
+
 def row_of(folder):
     (row,) = table.build([read(folder.path)]).rows
     return row
@@ -169,3 +197,35 @@ def test_a_row_with_the_best_grade_has_no_notes(run_folder, make_cell):
     folder = run_folder(cell)
     folder.measured(cell, 1000)
     assert (row_of(folder)["grade"], row_of(folder)["notes"]) == ("A", None)
+
+
+RANDOM = "calibrated on random inputs, so what it costs in accuracy is not that of real ones"
+
+
+def test_random_calibration_has_a_note_after_the_reasons_of_the_grade(run_folder, make_cell):
+    cell = make_cell(precision="int8")
+    folder = run_folder(cell)
+    folder.measured(cell, 1000, random_calibration=True, layers={"quantized": 1, "float": 0})
+    folder.inspected(cell, "fp32 Conv")
+    assert (row_of(folder)["grade"], row_of(folder)["notes"]) == ("B", f"1 of 1 quantized layers ran in fp32; {RANDOM}")
+
+
+@pytest.mark.parametrize(
+    ("opened", "kernels", "notes"),
+    [
+        ({}, ["int8 QGemm"], None),
+        ({"random_calibration": True}, ["int8 QGemm"], RANDOM),
+        ({"layers": {"quantized": 1, "float": 0}}, ["fp32 Gemm"], "1 of 1 quantized layers ran in fp32"),
+        (
+            {"placement": "9/12 CPU", "random_calibration": True},
+            ["int8 QGemm"],
+            f"9 of 12 nodes ran on the device; {RANDOM}",
+        ),
+    ],
+)
+def test_the_notes_of_a_check_are_about_answers_and_not_about_times(run_folder, make_cell, opened, kernels, notes):
+    cell = make_cell(precision="int8")
+    folder = run_folder(cell, kind="check")
+    folder.opened(cell, **opened)
+    folder.inspected(cell, *kernels)
+    assert (row_of(folder)["grade"], row_of(folder)["notes"]) == (None, notes)

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 from onnxbench.errors import BadInput, StorageFailed
 from onnxbench.exporters.manifest import Exported, add, check_writable, read
-from onnxbench.spec import Source
+from onnxbench.spec import Conversion, Source
 
 
 @pytest.fixture
@@ -63,6 +63,66 @@ def test_the_same_model_and_precision_are_replaced(export, tmp_path):
     again = add(tmp_path / "out", *export(content="better", sha256="cd" * 32))
     assert read(tmp_path / "out") == [again]
     assert (tmp_path / "out" / "cnn-fp32.onnx").read_text() == "better"
+
+
+OLD, NEW = "ab" * 32, "cd" * 32
+
+
+@pytest.fixture
+def converted(export, tmp_path):
+    """A folder with a model of FP32, and its FP16 and INT8, which were made from that."""
+
+    def conversion(precision, **changes):
+        how = Conversion(origin=OLD, data="digits")
+        return export(path=f"cnn-{precision}.onnx", precision=precision, sha256=precision, conversion=how, **changes)
+
+    folder = tmp_path / "out"
+    add(folder, *export(sha256=OLD))
+    for precision in ("fp16", "int8"):
+        add(folder, *conversion(precision))
+    return folder
+
+
+def kept(folder):
+    return [(item.artifact.model, item.artifact.precision) for item in read(folder)]
+
+
+def test_a_conversion_stands_beside_what_it_was_made_from(converted):
+    assert kept(converted) == [("cnn", "fp32"), ("cnn", "fp16"), ("cnn", "int8")]
+    assert read(converted)[2].artifact.conversion == Conversion(origin=OLD, data="digits")
+
+
+def test_a_new_fp32_file_drops_the_conversions_of_the_old_one(converted, export):
+    add(converted, *export(sha256=NEW))
+    assert kept(converted) == [("cnn", "fp32")]
+
+
+def test_the_same_fp32_file_keeps_its_conversions(converted, export):
+    add(converted, *export(sha256=OLD))
+    assert kept(converted) == [("cnn", "fp16"), ("cnn", "int8"), ("cnn", "fp32")]
+
+
+def test_a_new_conversion_replaces_its_precision_alone(converted, export):
+    again = Conversion(origin=OLD, data="other")
+    add(converted, *export(path="cnn-int8.onnx", precision="int8", sha256=NEW, conversion=again))
+    assert kept(converted) == [("cnn", "fp32"), ("cnn", "fp16"), ("cnn", "int8")]
+    assert read(converted)[2].artifact.conversion == again
+
+
+def test_a_new_file_of_another_model_keeps_all_conversions(converted, export):
+    add(converted, *export(path="other.onnx", model="other", sha256=NEW))
+    assert kept(converted) == [("cnn", "fp32"), ("cnn", "fp16"), ("cnn", "int8"), ("other", "fp32")]
+
+
+def test_a_file_of_another_precision_keeps_the_conversions_of_fp32(converted, export):
+    add(converted, *export(path="cnn-int8.onnx", precision="int8", sha256=NEW))
+    assert kept(converted) == [("cnn", "fp32"), ("cnn", "fp16"), ("cnn", "int8")]
+
+
+def test_files_that_were_not_made_from_another_stay_when_fp32_is_new(export, tmp_path):
+    add(tmp_path / "out", *export(path="cnn-int8.onnx", precision="int8"))
+    add(tmp_path / "out", *export(sha256=NEW))
+    assert kept(tmp_path / "out") == [("cnn", "int8"), ("cnn", "fp32")]
 
 
 def test_a_folder_can_be_moved(export, tmp_path):

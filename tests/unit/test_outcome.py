@@ -1,5 +1,5 @@
 import pytest
-from onnxbench.results.outcome import exit_code
+from onnxbench.results.outcome import check_exit_code, exit_code
 from onnxbench.results.record import read
 from onnxbench.spec import Sweep
 
@@ -69,3 +69,60 @@ def test_all_names_nothing_in_particular(run_of):
 
 def test_a_cell_that_was_never_measured_is_no_success(run_folder, make_cell):
     assert exit_code(read(run_folder(make_cell()).path), Sweep()) == 3
+
+
+@pytest.fixture
+def check_of(run_folder, make_cell):
+    """A check of ort-cpu fp32 cells, one for each status; `interrupted` ones were opened alone."""
+
+    def run(*statuses):
+        cells = [make_cell(batch=batch) for batch in range(1, len(statuses) + 1)]
+        folder = run_folder(*cells, kind="check")
+        for cell, status in zip(cells, statuses):
+            folder.opened(cell)
+            folder.verified(cell, sqnr_db=0.0 if status == "mismatch" else 100.0, agreement=0.0)
+            if status in ("ok", "mismatch"):
+                folder.inspected(cell)
+            elif status != "interrupted":
+                folder.add("ended", cell, status=status, reason="because")
+        return read(folder.path)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("statuses", "broken", "code"),
+    [
+        (["ok", "ok"], [], 0),
+        (["ok", "unsupported"], [], 0),
+        (["ok", "unavailable"], [], 0),
+        ([], [], 0),
+        (["ok", "mismatch"], [], 1),
+        (["mismatch"], [], 1),
+        (["ok"], ["--max"], 1),
+        (["ok", "mismatch"], ["--max"], 1),
+        (["ok", "failed"], [], 3),
+        (["ok", "timeout"], [], 3),
+        (["ok", "interrupted"], [], 3),
+        (["mismatch", "failed"], [], 3),
+        (["ok", "timeout"], ["--max"], 3),
+        (["mismatch", "interrupted"], ["--max"], 3),
+    ],
+)
+def test_a_check_finds_wanting_what_is_far_or_broken_if_everything_answered(check_of, statuses, broken, code):
+    assert check_exit_code(check_of(*statuses), Sweep(), broken) == code
+
+
+NAMED = [{"backends": ("ort-cpu", "all")}, {"precisions": ("fp32",)}, {"device": "cpu"}]
+
+
+@pytest.mark.parametrize("named", NAMED)
+@pytest.mark.parametrize(("status", "code"), [("ok", 0), ("mismatch", 1), ("unsupported", 3), ("unavailable", 3)])
+def test_what_a_check_was_named_must_have_an_answer_and_a_mismatch_is_one(check_of, named, status, code):
+    assert check_exit_code(check_of(status), Sweep(**named), []) == code
+
+
+@pytest.mark.parametrize("broken", [[], ["--max"]])
+@pytest.mark.parametrize("named", [{"backends": ("torch-cpu",)}, {"precisions": ("fp32", "int8")}, {"device": "cuda:0"}])
+def test_what_has_no_answer_comes_before_what_is_found_wanting(check_of, named, broken):
+    assert check_exit_code(check_of("ok", "mismatch"), Sweep(**named), broken) == 3

@@ -2,8 +2,11 @@ from dataclasses import replace
 
 import pytest
 from onnxbench.errors import BadInput
-from onnxbench.runners.plan import Found, chosen_backends, chosen_precisions, found_from, plan
-from onnxbench.spec import Settings, Sweep, TensorSpec
+from onnxbench.runners.plan import Defaults, Found, chosen_backends, chosen_precisions, found_from, left_out, plan
+from onnxbench.runners.sweep import tell_left_out
+from onnxbench.spec import Conversion, Settings, Sweep, TensorSpec
+
+from .in_process import Notes
 
 ORT = Found(name="ort-cpu", available=True, device_kind="cpu", version="1.20", options={"graph": "on or off"})
 TORCH = Found(name="torch-cpu", available=True, device_kind="cpu", options={"compile": "yes or no", "graph": "on or off"})
@@ -12,7 +15,7 @@ GPU = replace(CUDA, available=True, reason="")
 
 
 def planned(sweep, artifacts, found=(ORT,), given=None, threads=2):
-    return plan(sweep, artifacts, found, given or {}, threads)
+    return plan(sweep, artifacts, found, Defaults(given=given or {}, threads=threads))
 
 
 def axes(rows):
@@ -234,5 +237,122 @@ def test_a_probes_answer_is_understood():
         "device_kind": "cpu",
         "instrument": False,
         "options": {"graph": "on or off"},
+        "precisions": ["fp32", "fp16"],
+        "on_request": ["fp16"],
     }
-    assert found_from("ort-cpu", answer) == replace(ORT, devices=("cpu",))
+    assert found_from("ort-cpu", answer) == replace(ORT, devices=("cpu",), precisions=("fp32", "fp16"), on_request=("fp16",))
+
+
+HALF = replace(ORT, precisions=("fp32", "fp16", "int8"), on_request=("fp16",))
+FULL = replace(TORCH, precisions=("fp32", "bf16"))
+CHECK = {"computed_only": False}
+
+
+@pytest.fixture
+def three_files(make_artifact):
+    """A model in FP32, and what was made from that."""
+    made = [
+        make_artifact(precision=precision, sha256=sha256 * 32, conversion=Conversion(origin="ab" * 32))
+        for precision, sha256 in (("fp16", "cd"), ("int8", "ef"))
+    ]
+    return [make_artifact(), *made]
+
+
+def measured(sweep, artifacts, found=(HALF, FULL), **defaults):
+    """Which precision of which model is measured on which backend, and what is left out of that."""
+    asked = Defaults(given={}, threads=2, batches=(1,), **defaults)
+    rows = [(row.cell.model, row.cell.precision, row.cell.backend) for row in plan(sweep, artifacts, found, asked)]
+    aside = left_out(sweep, artifacts, found, asked)
+    assert not set(rows) & set(aside)
+    assert len(rows) == len(set(rows))
+    return rows, aside
+
+
+def cnn(*pairs):
+    return [("cnn", precision, name) for precision, name in pairs]
+
+
+def test_a_precision_that_nobody_named_is_measured_where_it_is_computed(three_files):
+    assert measured(Sweep(), three_files) == (
+        cnn(("fp32", "ort-cpu"), ("fp32", "torch-cpu"), ("int8", "ort-cpu")),
+        cnn(("fp16", "ort-cpu"), ("fp16", "torch-cpu"), ("int8", "torch-cpu")),
+    )
+
+
+def test_a_precision_that_was_named_is_a_row_everywhere(three_files):
+    rows, aside = measured(Sweep(precisions=("fp16", "int8")), three_files)
+    assert rows == cnn(*((precision, name) for precision in ("fp16", "int8") for name in ("ort-cpu", "torch-cpu")))
+    assert aside == []
+
+
+def test_a_check_keeps_what_is_computed_on_request_and_not_what_a_backend_lacks(three_files):
+    assert measured(Sweep(), three_files, **CHECK) == (
+        cnn(("fp32", "ort-cpu"), ("fp32", "torch-cpu"), ("fp16", "ort-cpu"), ("int8", "ort-cpu")),
+        cnn(("fp16", "torch-cpu"), ("int8", "torch-cpu")),
+    )
+
+
+@pytest.mark.parametrize("defaults", [{}, CHECK], ids=["infer", "check"])
+def test_without_fp32_beside_it_a_file_is_measured_whatever_it_is_computed_in(three_files, defaults):
+    pairs = cnn(("fp16", "ort-cpu"), ("fp16", "torch-cpu"))
+    assert measured(Sweep(), three_files[1:2], **defaults) == (pairs, [])
+
+
+def test_the_fp32_of_one_model_leaves_nothing_of_another_out(make_artifact):
+    files = [make_artifact(), make_artifact(precision="int8", sha256="cd" * 32)]
+    other = make_artifact(model="other", precision="int8", sha256="ef" * 32)
+    assert measured(Sweep(), [*files, other], (FULL,)) == (
+        [("cnn", "fp32", "torch-cpu"), ("other", "int8", "torch-cpu")],
+        [("cnn", "int8", "torch-cpu")],
+    )
+
+
+def test_backends_that_were_named_are_no_precisions_that_were(three_files):
+    rows, _ = measured(Sweep(backends=("torch-cpu",)), three_files, (FULL,))
+    assert rows == cnn(("fp32", "torch-cpu"))
+
+
+def told(rows, *aside):
+    notes = Notes()
+    tell_left_out(rows, aside, notes)
+    return notes.told
+
+
+def test_what_is_left_out_is_said_once_for_each_precision(make_artifact):
+    rows = planned(Sweep(batches=(1,)), [make_artifact()], (ORT, TORCH))
+    pairs = (("fp16", "torch-cpu"), ("fp16", "ort-cpu"), ("int8", "ort-cpu"))
+    (text,) = told(rows, *((model, *pair) for model in ("cnn", "other") for pair in pairs))
+    assert "computed there: fp16 on torch-cpu, ort-cpu; int8 on ort-cpu (--precision measures it all the same)" in text
+
+
+def test_of_a_backend_without_any_rows_nothing_is_said_to_be_left_out(make_artifact):
+    rows = planned(Sweep(batches=(1,)), [make_artifact()], (ORT,))
+    assert told(rows, ("cnn", "fp16", "ort-cuda")) == told(rows) == []
+    assert "fp16 on ort-cpu (" in told(rows, ("cnn", "fp16", "ort-cuda"), ("cnn", "fp16", "ort-cpu"))[0]
+
+
+@pytest.mark.parametrize(
+    ("precision", "computed_only", "taken"),
+    [("fp32", True, True), ("fp16", True, False), ("fp16", False, True), ("bf16", True, False), ("bf16", False, False)],
+)
+def test_a_backend_takes_by_itself_what_it_computes_in(precision, computed_only, taken):
+    assert HALF.takes(precision, Defaults(given={}, threads=2, computed_only=computed_only)) is taken
+
+
+def test_what_was_made_from_a_file_is_compared_with_that_file(three_files):
+    rows = planned(Sweep(batches=(1,), precisions=("fp32", "fp16", "int8")), three_files)
+    assert [row.origin for row in rows] == [None, three_files[0], three_files[0]]
+    assert {row.reference.sha256 for row in rows} == {"ab" * 32}
+    assert [row.artifact for row in rows] == three_files
+
+
+def test_another_precision_of_the_same_file_is_compared_with_that_file(three_files):
+    (row,) = planned(Sweep(batches=(1,), precisions=("bf16",)), three_files)
+    assert (row.origin, row.reference) == (None, three_files[0])
+
+
+def test_a_file_whose_origin_is_not_here_is_compared_with_itself(three_files, make_artifact):
+    half = three_files[1]
+    for artifacts in ([half], [make_artifact(sha256="00" * 32), half]):
+        (row,) = planned(Sweep(batches=(1,), precisions=("fp16",)), artifacts)
+        assert (row.origin, row.reference) == (None, half)

@@ -36,8 +36,8 @@ def test_rows_stand_as_they_do_in_the_measured_table(make_cell):
         for backend in ("torch-cpu", "ort-cpu")
     ]
     rows = build([(cell, None) for cell in cells], FACTS).rows
-    assert [(row["model"], row["precision"], row["batch"]) for row in rows[::2]] == [
-        (model, precision, batch) for model in "ab" for precision in ("fp32", "int8") for batch in (8, 32)
+    assert [(row["model"], row["batch"], row["precision"]) for row in rows[::2]] == [
+        (model, batch, precision) for model in "ab" for batch in (8, 32) for precision in ("fp32", "int8")
     ]
     assert [row["backend"] for row in rows] == ["torch-cpu", "ort-cpu"] * 8
 

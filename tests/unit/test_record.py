@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 from onnxbench.errors import BadInput
-from onnxbench.results.record import read, read_head, read_journal
+from onnxbench.results.record import is_check, read, read_head, read_journal
 from onnxbench.spec import Settings
 
 
@@ -239,6 +239,98 @@ def test_a_run_of_the_first_schema_is_read(run_folder, cell):
     journal.write_text("".join(json.dumps(event) + "\n" for event in old if event["event"] != "stopped"))
     record = only(folder)
     assert (record.status, list(record.blocks), record.stopped) == ("ok", [0, 1, 2], None)
+
+
+@pytest.fixture
+def check(run_folder):
+    return lambda *cells: run_folder(*cells, kind="check")
+
+
+@pytest.mark.parametrize(("head", "answer"), [({"kind": "check"}, True), ({}, False), ({"kind": "other"}, False)])
+def test_a_run_is_a_check_if_its_head_says_so(run_folder, cell, head, answer):
+    folder = run_folder(cell, **head)
+    run = read(folder.path)
+    assert (run.is_check, is_check(folder.path), run.cells[0].check) == (answer, answer, answer)
+
+
+def test_whether_a_folder_is_a_check_is_not_said_where_there_is_no_run(tmp_path):
+    with pytest.raises(BadInput, match="is not a run folder"):
+        is_check(tmp_path)
+
+
+def test_a_cell_of_a_check_is_ok_when_its_kernels_were_told_though_nothing_was_timed(check, cell):
+    folder = check(cell)
+    folder.opened(cell)
+    folder.verified(cell, sqnr_db=81.0)
+    folder.inspected(cell, "fp32 Conv", "Reshape")
+    folder.add("explained", cell, why_not="because")
+    record = only(folder)
+    assert (record.status, record.reason, record.measured) == ("ok", None, False)
+    assert [kernel["operator"] for kernel in record.inspected["kernels"]] == ["Conv", "Reshape"]
+    assert (record.parity["sqnr_db"], record.explained["why_not"]) == (81.0, "because")
+
+
+def test_a_cell_of_a_check_far_from_the_reference_is_a_mismatch(check, make_cell):
+    cell = make_cell(precision="fp16")
+    folder = check(cell)
+    folder.verified(cell, sqnr_db=12.345, agreement=50.0)
+    folder.inspected(cell)
+    assert (only(folder).status, only(folder).reason) == (
+        "mismatch",
+        "SQNR 12.3 dB against the FP32 reference, and fp16 needs 50",
+    )
+
+
+def test_a_cell_without_a_reference_is_ok_in_a_check(check, cell):
+    folder = check(cell)
+    folder.opened(cell)
+    folder.inspected(cell)
+    assert (only(folder).status, only(folder).parity) == ("ok", None)
+
+
+@pytest.mark.parametrize("sqnr_db", [100.0, 0.0])
+def test_a_cell_of_a_check_whose_kernels_were_not_told_was_interrupted(check, cell, sqnr_db):
+    folder = check(cell)
+    folder.opened(cell)
+    folder.verified(cell, sqnr_db=sqnr_db)
+    assert (only(folder).status, only(folder).reason) == ("failed", "not measured: the run was interrupted")
+
+
+def test_an_instrument_of_a_check_has_nothing_to_compare(check, make_cell):
+    cell = make_cell(backend="null")
+    folder = check(cell)
+    folder.opened(cell, instrument=True)
+    assert only(folder).status == "ok"
+
+
+def test_a_measured_cell_needs_blocks_whatever_was_told_of_its_kernels(run_folder, cell):
+    folder = run_folder(cell)
+    folder.opened(cell, instrument=True)
+    folder.inspected(cell, "fp32 Conv")
+    assert (only(folder).status, only(folder).reason) == (
+        "failed",
+        "not measured: the run was interrupted; --resume goes on with it",
+    )
+
+
+@pytest.mark.parametrize("status", ["failed", "timeout", "unsupported", "unavailable"])
+def test_a_cell_of_a_check_that_ended_says_why(check, cell, status):
+    folder = check(cell)
+    folder.opened(cell)
+    folder.verified(cell, sqnr_db=0.0)
+    folder.inspected(cell)
+    folder.add("ended", cell, status=status, reason="because")
+    assert (only(folder).status, only(folder).reason) == (status, "because")
+
+
+def test_what_was_told_before_a_cell_ended_is_not_told_of_its_next_try(check, cell):
+    folder = check(cell)
+    folder.inspected(cell, "fp32 Conv")
+    folder.add("explained", cell, why_not="because")
+    folder.add("ended", cell, status="failed", reason="out of memory")
+    folder.opened(cell)
+    record = only(folder)
+    assert (record.status, record.inspected, record.explained, record.ended) == ("failed", None, None, None)
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):

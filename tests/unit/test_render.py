@@ -1,10 +1,12 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnxbench.results.columns import SCIENTIFIC
 from onnxbench.results.render import FORMATS, plain, render
 from onnxbench.results.table import Field, Table
 
@@ -113,6 +115,55 @@ def test_columns_with_the_same_title_keep_their_own_figures():
 def test_the_numbers_of_a_column_have_the_same_decimals():
     *_, slow, fast = grid(render(make(("x", 1, 1.0, 0.123456), ("x", 1, 1.0, 45.678)), "markdown"))
     assert (slow[3], fast[3]) == ("0.123", "45.678")
+
+
+def column(values, **field):
+    """The texts of a column of `values`."""
+    built = make(names=("figure",), fields=(Field(name="figure", title="figure", **field),))
+    _, _, *rows = grid(render(replace(built, rows=tuple({"figure": value} for value in values)), "markdown"))
+    return [text for (text,) in rows]
+
+
+@pytest.mark.parametrize(
+    ("values", "decimals", "texts"),
+    [
+        ((97.5, 100.0, None), 2, ["97.50", "100.00", ""]),
+        ((0.001234, 1.5), 2, ["0.00", "1.50"]),
+        ((-0.275, 12.5), 2, ["-0.28", "12.50"]),
+        ((0.000123,), 5, ["0.00012"]),
+        ((2.5, 1234.5), 0, ["2", "1234"]),
+        ((0.0, 0.0), 2, ["0.00", "0.00"]),
+        ((360, 2000), 2, ["360", "2000"]),
+    ],
+)
+def test_a_column_may_have_a_number_of_decimals(values, decimals, texts):
+    assert column(values, decimals=decimals) == texts
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ((0.00123, 45.6), ["1.2e-03", "4.6e+01"]),
+        ((0.0, None), ["0.0e+00", ""]),
+        ((-1e-300, 1e300), ["-1.0e-300", "1.0e+300"]),
+        ((3, "none"), ["3", "none"]),
+    ],
+)
+def test_figures_of_very_different_sizes_are_shown_in_powers_of_ten(values, texts):
+    assert column(values, digits=SCIENTIFIC) == texts
+
+
+def test_programs_have_every_digit_of_a_figure_that_people_see_rounded():
+    fields = (Field(name="rel_err", title="rel error", digits=SCIENTIFIC), Field(name="top1", title="top1", decimals=2))
+    built = Table(names=("rel_err", "top1"), rows=({"rel_err": 0.00123456, "top1": 97.4321},), fields=fields)
+    assert render(built, "csv").splitlines()[1] == "0.00123456,97.4321"
+    assert json.loads(render(built, "json"))["rows"] == [{"rel_err": 0.00123456, "top1": 97.4321}]
+
+
+def test_words_are_aligned_at_their_left_and_figures_at_their_right():
+    names = ("backend", "executed", "placement", "top1")
+    built = make(names=names, fields=tuple(Field(name=name, title=name) for name in names))
+    assert grid(render(built, "markdown"))[1] == ["---", "---", "---", "---:"]
 
 
 def test_marked_rows_are_marked_and_the_mark_is_explained():

@@ -6,7 +6,19 @@ import pytest
 import scipy.stats
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from onnxbench.results.stats import drift, holm, log_interval, nearest_rank, percentile, samples_needed, typical
+from onnxbench.results.stats import (
+    drift,
+    drop_interval,
+    holm,
+    images_needed,
+    least_drop_shown,
+    log_interval,
+    mcnemar,
+    nearest_rank,
+    percentile,
+    samples_needed,
+    typical,
+)
 
 positive = st.floats(1e-3, 1e9)
 rounds = st.lists(positive, min_size=10, max_size=25)
@@ -187,6 +199,107 @@ def test_one_wild_round_of_twenty_hardly_widens_the_interval(outlier):
     assert np.median(np.divide(after, before)) < 1.15
     assert np.max(after) < 0.02
     assert share(covers(log_interval(values)) for values in wild) >= 0.9
+
+
+def conditional_interval(lost, gained, images):
+    """What McNemar's test by itself would give: exact for the share of the lost ones, given how many changed."""
+    if lost + gained == 0:
+        return 0.0, 0.0
+    share = scipy.stats.binomtest(lost, lost + gained).proportion_ci(0.95, method="exact")
+    return tuple(100 * (lost + gained) / images * (2 * end - 1) for end in share)
+
+
+def coverage(interval, images, rates):
+    """How probable it is that the interval holds the true drop, summed up over everything that `images` can show."""
+    lose, gain = rates
+    counts = [(lost, gained) for lost in range(images + 1) for gained in range(images + 1 - lost)]
+    same = [(lost, gained, images - lost - gained) for lost, gained in counts]
+    likely = scipy.stats.multinomial.pmf(same, images, [lose, gain, 1 - lose - gain])
+    ends = np.array([interval(lost, gained, images) for lost, gained in counts])
+    drop = 100 * (lose - gain)
+    assert likely.sum() == pytest.approx(1)
+    return likely[(ends[:, 0] <= drop + 1e-9) & (drop - 1e-9 <= ends[:, 1])].sum()
+
+
+RATES = [(0, 0), (0.01, 0), (0, 0.02), (0.03, 0.03), (0.05, 0.01), (0.1, 0.1), (0.2, 0.05), (0.3, 0.3), (0.5, 0.5), (1, 0)]
+
+
+@pytest.mark.parametrize("images", [1, 20, 37, 60])
+@pytest.mark.parametrize("rates", RATES)
+def test_the_interval_of_a_drop_covers_the_truth_whatever_it_is(images, rates):
+    assert coverage(drop_interval, images, rates) >= 0.95
+
+
+def test_an_interval_given_how_many_changed_would_not():
+    """Where nothing changed it is the point 0, and of 30 images with 3 % lost that is so 4 times of 10."""
+    assert coverage(conditional_interval, 30, (0.03, 0)) < 0.65
+    assert coverage(drop_interval, 30, (0.03, 0)) >= 0.95
+
+
+@pytest.mark.parametrize(("lost", "gained", "images"), [(0, 0, 360), (3, 1, 360), (0, 7, 50), (50, 0, 50), (12, 40, 10_000)])
+def test_the_ends_of_a_drop_are_those_of_clopper_and_pearson(lost, gained, images):
+    """At 97.5 % each, which together leave 5 %."""
+    ci = [scipy.stats.binomtest(count, images).proportion_ci(0.975, method="exact") for count in (lost, gained)]
+    ends = (100 * (ci[0].low - ci[1].high), 100 * (ci[0].high - ci[1].low))
+    assert drop_interval(lost, gained, images) == pytest.approx(ends, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("counts", "ends"),
+    [
+        ((0, 0, 100), (-100 * (1 - 0.0125**0.01), 100 * (1 - 0.0125**0.01))),
+        ((100, 0, 100), (100 * (0.0125**0.01 - 1 + 0.0125**0.01), 100.0)),
+        ((0, 1, 1), (-100.0, 100 * (0.9875 - 0.0125))),
+        ((0, 0, 0), (-100.0, 100.0)),
+    ],
+)
+def test_the_interval_of_a_drop_at_its_edges_by_hand(counts, ends):
+    """p^n = 0.0125 where all of n images are one way, and (1 - p)^n where none is."""
+    assert drop_interval(*counts) == pytest.approx(ends)
+
+
+changes = st.tuples(st.integers(0, 500), st.integers(0, 500), st.integers(0, 2000)).filter(any)  # lost, gained, and neither
+
+
+@given(counts=changes)
+def test_the_interval_of_a_drop_holds_the_drop_and_is_that_of_the_gain_turned_around(counts):
+    lost, gained, images = *counts[:2], sum(counts)
+    low, high = drop_interval(lost, gained, images)
+    assert -100 <= low <= 100 * (lost - gained) / images <= high <= 100
+    assert drop_interval(gained, lost, images) == pytest.approx((-high, -low))
+    assert "-0.0" not in (str(low), str(high))
+
+
+@given(counts=changes)
+def test_more_images_of_which_as_many_changed_are_surer(counts):
+    lost, gained, same = counts
+    ends = [drop_interval(n * lost, n * gained, n * (lost + gained + same)) for n in (1, 2)]
+    assert np.ptp(ends[1]) < np.ptp(ends[0])
+
+
+@pytest.mark.parametrize(("points", "images"), [(50, 7), (5, 86), (1, 437), (0.5, 875), (0.1, 4380)])
+def test_so_many_images_are_needed_for_a_drop_of_at_most_so_many_points(points, images):
+    assert images_needed(points) == images
+
+
+@given(points=st.floats(0.01, 98))
+def test_the_images_needed_show_the_drop_and_one_less_does_not(points):
+    images = images_needed(points)
+    assert least_drop_shown(images) <= points * (1 + 1e-9)
+    assert least_drop_shown(images - 1) > points * (1 - 1e-9)
+
+
+@given(lost=st.integers(0, 2000), gained=st.integers(0, 2000))
+def test_how_uneven_a_change_is_by_chance_is_scipys_binomial_test(lost, gained):
+    expected = scipy.stats.binomtest(lost, lost + gained).pvalue if lost + gained else 1.0
+    assert mcnemar(lost, gained) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("lost", "gained", "p"), [(0, 0, 1.0), (1, 0, 1.0), (5, 5, 1.0), (6, 0, 2 / 64), (0, 6, 2 / 64), (8, 1, 20 / 512)]
+)
+def test_how_uneven_a_change_is_by_chance_by_hand(lost, gained, p):
+    assert mcnemar(lost, gained) == pytest.approx(p)
 
 
 def test_holms_procedure_stops_at_the_first_p_that_is_too_high():

@@ -4,30 +4,37 @@ from collections import Counter
 import numpy as np
 import pytest
 from onnxbench.errors import BadInput
-from onnxbench.results import table
+from onnxbench.results import stats, table
 from onnxbench.results.record import read
 from onnxbench.spec import Settings
 
 CONTRACT = [
     *("host", "model", "backend", "device", "precision", "batch", "status", "reason"),
-    *("executed", "placement", "settings"),
+    *("executed", "placement", "settings", "conversion"),
     *("p50_ms", "p50_ci_low_ms", "p50_ci_high_ms", "p90_ms", "p99_ms"),
     *("samples", "rounds", "disturbed", "stopped"),
     *("e2e_p50_ms", "device_p50_ms"),
     *("throughput_per_s", "lanes", "throughput_threads", "throughput_settings", "threads"),
     *("speedup", "speedup_ci_low", "speedup_ci_high", "verdict"),
     *("build_s", "load_s", "first_ms"),
-    *("top1", "top1_drop", "agreement", "sqnr_db", "max_abs_err", "rel_err"),
+    *("top1", "top1_drop", "top1_drop_ci_low", "top1_drop_ci_high", "top1_change_p", "images"),
+    *("agreement", "sqnr_db", "max_abs_err", "rel_err"),
     *("cold_s", "cold_process_s", "cold_import_s", "cold_load_s", "cold_first_ms"),
     *("peak_rss_mb", "device_mem_mb", "artifact_mb", "energy_mj"),
     *("slo_rate_per_s",),
     *("grade", "notes"),
 ]
+AXES = {"model": "cnn", "backend": "ort-cpu", "device": "cpu", "precision": "fp32", "batch": 8, "threads": 2}
+CHANGE = ("top1_drop_ci_low", "top1_drop_ci_high", "top1_change_p")
 MS = 10**6
 
 
 def build(*folders, baseline=None):
     return table.build([read(folder.path) for folder in folders], baseline)
+
+
+def filled(row):
+    return {name: value for name, value in row.items() if value is not None}
 
 
 def titles(built):
@@ -57,14 +64,10 @@ def test_every_column_of_the_contract_is_there_in_its_order(two):
 
 
 def test_a_measured_row_has_its_figures(two):
-    row = dict(build(two[0]).rows[0])
-    assert {name: value for name, value in row.items() if value is not None} == {
+    assert filled(build(two[0]).rows[0]) == {
+        **AXES,
         "host": "Test CPU",
-        "model": "cnn",
         "backend": "torch-cpu",
-        "device": "cpu",
-        "precision": "fp32",
-        "batch": 8,
         "status": "ok",
         "executed": "fp32",
         "placement": "12/12 CPU",
@@ -82,7 +85,6 @@ def test_a_measured_row_has_its_figures(two):
         "throughput_per_s": 800.0,  # 8 items x 1000 calls in 10 s
         "lanes": 1,
         "throughput_threads": 2,
-        "threads": 2,
         "load_s": 0.25,
         "first_ms": 4.5,
         "artifact_mb": 20.4,
@@ -140,32 +142,27 @@ def test_a_row_without_figures_keeps_its_axes_and_its_reason(run_folder, make_ce
     folder = run_folder(cell)
     folder.measured(cell, 4 * MS)
     folder.add("ended", cell, status=status, reason="because")
-    row = build(folder).rows[0]
-    assert {name: value for name, value in row.items() if value is not None} == {
-        "host": "Test CPU",
-        "model": "cnn",
-        "backend": "ort-cpu",
-        "device": "cpu",
-        "precision": "fp32",
-        "batch": 8,
-        "status": status,
-        "reason": "because",
-        "threads": 2,
-    }
+    assert filled(build(folder).rows[0]) == {**AXES, "host": "Test CPU", "status": status, "reason": "because"}
 
 
 def test_a_mismatch_keeps_its_figures_and_says_why(run_folder, make_cell):
     cell = make_cell()
     folder = run_folder(cell)
     folder.measured(cell, 4 * MS)
-    folder.add(
-        "verified", cell, sqnr_db=1.5, max_abs_err=0.5, rel_err=0.1, top1=90.0, top1_drop=8.5, agreement=91.0, images=360
-    )
+    parity = {"sqnr_db": 1.5, "max_abs_err": 0.5, "rel_err": 0.1, "top1": 90.0, "top1_drop": 8.5, "agreement": 91.0}
+    folder.verified(cell, **parity, images=360)
     row = build(folder).rows[0]
     assert (row["status"], row["p50_ms"]) == ("mismatch", 4.0)
-    parity = {"sqnr_db": 1.5, "max_abs_err": 0.5, "rel_err": 0.1, "top1": 90.0, "top1_drop": 8.5, "agreement": 91.0}
-    assert {name: row[name] for name in parity} == parity
+    assert {name: row[name] for name in (*parity, *CHANGE)} == {**parity, **dict.fromkeys(CHANGE)}
     assert row["reason"].startswith("SQNR 1.5 dB")
+
+
+def test_a_drop_has_an_interval_and_a_probability_where_it_is_known_how_many_changed(run_folder, make_cell):
+    folder = run_folder(make_cell())
+    folder.measured(make_cell(), MS)
+    folder.verified(make_cell(), top1_drop=1.5, images=400, lost=7, gained=1)
+    expected = (*stats.drop_interval(7, 1, 400), stats.mcnemar(7, 1), 400)
+    assert by_backend(build(folder), *CHANGE, "images") == {"ort-cpu": expected}
 
 
 def test_speed_ups_are_against_the_baseline(two):
@@ -263,7 +260,7 @@ def test_a_baseline_that_no_row_has_is_refused(two):
         build(two[0], baseline="torch")
 
 
-def test_rows_are_sorted_by_model_precision_and_batch_and_keep_the_plan_within(run_folder, make_cell):
+def test_rows_are_sorted_by_model_batch_and_precision_and_keep_the_plan_within(run_folder, make_cell):
     cells = [
         make_cell(model=model, precision=precision, batch=batch, backend=backend)
         for model in ("b", "a")
@@ -272,8 +269,8 @@ def test_rows_are_sorted_by_model_precision_and_batch_and_keep_the_plan_within(r
         for backend in ("torch-cpu", "ort-cpu")
     ]
     rows = build(run_folder(*cells)).rows
-    assert [(row["model"], row["precision"], row["batch"]) for row in rows[::2]] == [
-        (model, precision, batch) for model in "ab" for precision in ("fp32", "int8") for batch in (8, 32)
+    assert [(row["model"], row["batch"], row["precision"]) for row in rows[::2]] == [
+        (model, batch, precision) for model in "ab" for batch in (8, 32) for precision in ("fp32", "int8")
     ]
     assert [row["backend"] for row in rows] == ["torch-cpu", "ort-cpu"] * 8
 

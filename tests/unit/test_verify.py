@@ -1,5 +1,8 @@
 import json
 import math
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +12,10 @@ from hypothesis.extra import numpy as arrays
 from onnxbench.backends.protocol import Session, SessionInfo
 from onnxbench.errors import RuntimeFailed
 from onnxbench.runners.verify import accuracy, distance, load_arrays, predictions, save_arrays
+from onnxbench.spec import TensorSpec
 
+INPUT = TensorSpec(name="input", dtype="float32", shape=("batch", 10))
+OUTPUT = TensorSpec(name="logits", dtype="float32", shape=("batch", 10))
 finite = arrays.arrays(np.float32, (3, 4), elements=st.floats(-100, 100, width=32))
 
 
@@ -143,26 +149,94 @@ class Echo(Session):
         raise NotImplementedError
 
 
+def ignore(_):
+    """Whoever is told, does not listen."""
+
+
 def test_the_last_batch_is_filled_up_and_its_filling_is_left_out(make_artifact):
     session, images = Echo(), np.eye(10, dtype=np.float32)[[3, 1, 4, 1, 5]]
-    assert predictions(session, make_artifact(), images, 3).tolist() == [3, 1, 4, 1, 5]
+    assert predictions(session, make_artifact(), images, 3, ignore).tolist() == [3, 1, 4, 1, 5]
     assert [batch.argmax(1).tolist() for batch in session.batches] == [[3, 1, 4], [1, 5, 1]]
 
 
 @pytest.mark.parametrize("batch", [1, 5, 8])
 def test_predictions_do_not_depend_on_the_batch(make_artifact, batch):
     images = np.eye(10, dtype=np.float32)[[3, 1, 4, 1, 5]]
-    assert predictions(Echo(), make_artifact(), images, batch).tolist() == [3, 1, 4, 1, 5]
+    assert predictions(Echo(), make_artifact(), images, batch, ignore).tolist() == [3, 1, 4, 1, 5]
 
 
-def test_accuracy_is_against_labels_and_against_the_reference(make_artifact, tmp_path):
-    """The session is right about 3 of 5 images, the reference about 4, and they answer the same for 4."""
-    np.save(tmp_path / "images.npy", np.eye(10, dtype=np.float32)[[0, 1, 2, 7, 8]])
-    np.save(tmp_path / "labels.npy", np.array([0, 1, 2, 3, 4]))
-    np.save(tmp_path / "reference.npy", np.array([0, 1, 2, 3, 8]))
-    assert accuracy(Echo(), make_artifact(), tmp_path, 2) == {
+@pytest.mark.parametrize(("batch", "told"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (5, [5]), (8, [5])])
+def test_every_call_is_told_with_the_images_that_are_behind(make_artifact, batch, told):
+    heard = []
+    predictions(Echo(), make_artifact(), np.eye(10, dtype=np.float32)[[3, 1, 4, 1, 5]], batch, heard.append)
+    assert heard == [{"images": count} for count in told]
+
+
+def write_samples(folder, found, expected, labels):
+    """Images that Echo answers with `found`."""
+    np.save(folder / "images.npy", np.eye(10, dtype=np.float32)[found])
+    np.save(folder / "labels.npy", labels)
+    np.save(folder / "reference.npy", expected)
+
+
+@pytest.fixture
+def compared(make_artifact, tmp_path):
+    """The accuracy of a session that answers `found`, where the reference answers `expected`."""
+
+    def of(found, expected, labels, batch=2, tell=ignore):
+        write_samples(tmp_path, found, expected, labels)
+        return accuracy(Echo(), make_artifact(), tmp_path, batch, tell)
+
+    return of
+
+
+def test_accuracy_is_against_labels_and_against_the_reference(compared):
+    """The session is right about 3 of 5 images, the reference about 4, and they answer the same for 3."""
+    assert compared([0, 1, 2, 7, 9], [0, 1, 2, 3, 8], labels=[0, 1, 2, 3, 4]) == {
         "top1": pytest.approx(60),
-        "top1_drop": pytest.approx(20),
-        "agreement": pytest.approx(80),
+        "top1_drop": 20,
+        "agreement": pytest.approx(60),
         "images": 5,
+        "lost": 1,
+        "gained": 0,
+        "accuracy_batch": 2,
     }
+
+
+@pytest.mark.parametrize(
+    ("found", "expected", "counts"),
+    [
+        ([1, 1, 1, 1], [1, 1, 1, 1], (0, 0, 0)),
+        ([2, 2, 1, 1], [1, 1, 1, 1], (2, 0, 50)),
+        ([1, 1, 1, 1], [2, 1, 1, 1], (0, 1, -25)),
+        ([2, 1, 1, 1], [1, 2, 2, 1], (1, 2, -25)),
+        ([2, 1, 1, 1], [1, 2, 1, 1], (1, 1, 0)),
+        ([2, 3, 1, 1], [3, 2, 1, 1], (0, 0, 0)),
+    ],
+    ids=["the same", "lost", "gained", "both", "evened out", "both wrong, each in its own way"],
+)
+def test_what_was_lost_and_what_was_gained_are_counted_apart(compared, found, expected, counts):
+    told = compared(found, expected, labels=[1, 1, 1, 1])
+    assert (told["lost"], told["gained"], told["top1_drop"]) == counts
+
+
+@given(data=st.data())
+def test_a_drop_is_exactly_what_the_counts_say(data):
+    """Differences of two rounded percentages would not be."""
+    images, classifier = data.draw(st.integers(1, 60)), SimpleNamespace(inputs=[INPUT], outputs=[OUTPUT])
+    answers = arrays.arrays(np.int64, images, elements=st.integers(0, 9))
+    found, expected, labels = (data.draw(answers) for _ in range(3))
+    with tempfile.TemporaryDirectory() as folder:
+        write_samples(Path(folder), found, expected, labels)
+        told = accuracy(Echo(), classifier, Path(folder), 7, ignore)
+    was, now = int((expected == labels).sum()), int((found == labels).sum())
+    assert told["lost"] - told["gained"] == was - now
+    assert told["top1_drop"] == 100 * (was - now) / images
+    assert told["lost"] + told["gained"] <= told["images"] == images
+    assert json.loads(json.dumps(told)) == told
+
+
+def test_accuracy_is_told_while_it_goes_on(compared):
+    heard = []
+    compared([0, 1, 2], [0, 1, 2], labels=[0, 1, 2], tell=heard.append)
+    assert heard == [{"images": 2}, {"images": 3}]

@@ -41,8 +41,12 @@ def test_a_cell_that_was_never_measured_begins_at_nothing(planned, held):
 
 def test_a_resumed_cell_keeps_what_is_known_of_it(planned, held):
     way = Concurrency(lanes=4, streams=2, threads=1)
-    known = held(warm={"concurrency": asdict(way)}, parity={"sqnr_db": 90}, cold=({}, {}), blocks=blocks(3, first=5))
+    known = held(warm={"concurrency": asdict(way)}, inspected={"kernels": []}, cold=({}, {}), blocks=blocks(3, first=5))
     assert state(visit(planned(), known, Sweep())) == (3, 7, 2, True, way, False, False)
+
+
+def test_a_cell_whose_kernels_were_never_told_is_compared_again(planned, held):
+    assert not visit(planned(), held(parity={"sqnr_db": 90}), Sweep()).verified
 
 
 def test_a_process_that_was_started_for_its_memory_alone_was_no_cold_start(planned, held):
@@ -55,7 +59,7 @@ def test_a_warm_up_that_told_no_concurrency_is_as_none(planned, held):
 
 
 def test_a_cell_that_failed_begins_anew(planned, held):
-    known = held(ended={"status": "failed", "reason": "x"}, parity={"sqnr_db": 90}, blocks=blocks(3), stopped=stopped(0.01))
+    known = held(ended={"status": "failed", "reason": "x"}, inspected={"kernels": []}, blocks=blocks(3), stopped=stopped(0.01))
     assert state(visit(planned(), known, Sweep())) == state(visit(planned(), held(), Sweep()))
 
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from onnxbench.backends.protocol import Session, SessionInfo
+from onnxbench.backends.protocol import Kernel, Session, SessionInfo
 from onnxbench.errors import RuntimeFailed
 from onnxbench.runners import group
 from onnxbench.runners.clock import Clock
@@ -19,7 +19,7 @@ from onnxbench.runners.slots import Slot
 from onnxbench.runners.verify import save_arrays
 from onnxbench.runners.visits import Visit
 from onnxbench.runners.worker import State, answer
-from onnxbench.spec import Concurrency, Settings, to_wire
+from onnxbench.spec import PRECISIONS, Concurrency, Settings, to_wire
 
 
 class Raises(dict):
@@ -125,6 +125,10 @@ class Lane(Session):
     def fork(self):
         return Lane(self.runtime, self.call_ns)
 
+    def kernels(self, timed=False):
+        self.log.append("kernels")
+        return (Kernel(node="a", operator="Conv", type="fp32", layer=True, ns=7 if timed else None),)
+
     def close(self):
         self.log.append("close")
 
@@ -182,6 +186,12 @@ def test_a_backend_is_asked_what_it_is():
     found = done(State(), "probe", backend="null")
     assert (found["available"], found["instrument"], found["device_kind"]) == (True, True, "cpu")
     assert set(found["options"]) == {"work", "fault"}
+    assert (set(found["precisions"]), found["on_request"]) == (set(PRECISIONS), [])
+
+
+def test_a_backend_says_what_it_takes_on_request_alone():
+    found = done(State(), "probe", backend="ort-cpu")
+    assert (found["precisions"], found["on_request"]) == (["fp32", "fp16", "int8"], ["fp16"])
 
 
 @pytest.fixture
@@ -323,6 +333,27 @@ def test_after_a_look_at_samples_the_inputs_are_bound_again(worker, tmp_path):
     told = done(found.state, "verify", key="a", reference=str(tmp_path), samples=str(tmp_path))
     assert (told["top1"], told["agreement"], told["images"]) == (pytest.approx(200 / 3), 100, 3)
     assert found.slot.session.inputs is INPUTS
+    assert (told["lost"], told["gained"], told["accuracy_batch"]) == (0, 0, 8)
+
+
+def test_a_look_at_many_samples_is_told_call_by_call_so_that_nobody_gives_up_waiting(worker, tmp_path):
+    found, heard = worker(), []
+    found.slot.session.fetch = lambda: {"logits": np.arange(10, dtype=np.float32)[None].repeat(8, 0)}
+    save_arrays(tmp_path, found.slot.session.fetch())
+    for name, array in {"images": np.ones((20, 3, 48, 48), np.float32), "labels": [9] * 20, "reference": [9] * 20}.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    request = {"job": "verify", "key": "a", "reference": str(tmp_path), "samples": str(tmp_path)}
+    assert answer(found.state, request, heard.append)[0] == "ok"
+    assert heard == [{"images": 8}, {"images": 16}, {"images": 20}]
+
+
+@pytest.mark.parametrize("timed", [False, True])
+def test_kernels_are_told_as_data_after_the_session_was_entered(worker, timed):
+    found = worker()
+    found.slot.session.log.clear()
+    told = done(found.state, "inspect", key="a", timed=timed)
+    assert told == {"kernels": [{"node": "a", "operator": "Conv", "type": "fp32", "layer": True, "ns": 7 if timed else None}]}
+    assert found.slot.session.log == ["enter", "kernels"]
 
 
 @pytest.fixture

@@ -1,0 +1,112 @@
+"""Limits that a user sets for a column, such as `top1_drop=0.5` or `p99=10ms`, and whether rows keep them. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ..errors import BadInput
+from ..spec import nearest
+from .columns import COLUMNS, FIGURES, Column, Value
+from .table import Cells, Table, name_of
+
+UNITS: Mapping[str, Mapping[str, float]] = {
+    "ms": {"us": 1e-3, "µs": 1e-3, "ms": 1, "s": 1e3},
+    "s": {"ms": 1e-3, "s": 1},
+    "MB": {"KB": 1e-3, "MB": 1, "GB": 1e3},
+    "/s": {"/s": 1},
+    "%": {"%": 1},
+    "points": {"points": 1, "%": 1},
+    "dB": {"dB": 1},
+    "mJ": {"mJ": 1, "J": 1e3},
+    "x": {"x": 1},
+}
+SUFFIX = re.compile(r"_(ms|s|mb|mj|db|per_s)$")  # of a column's name, which says its unit
+NUMBER = re.compile(r"([-+]?[0-9.]+(?:e[-+]?[0-9]+)?)\s*(.*)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """A column whose values must be at most (`most`), or at least, `limit`, which is in the column's unit."""
+
+    column: Column
+    limit: float
+    most: bool
+    text: str
+
+    def holds(self, value: float) -> bool:
+        """Whether `value` keeps the limit."""
+        return value <= self.limit if self.most else value >= self.limit
+
+
+def metrics() -> dict[str, Column]:
+    """The columns that a condition may name: without their unit, and as they are."""
+    numbers = [column for column in COLUMNS if column.number]
+    return {column.name: column for column in numbers} | {SUFFIX.sub("", column.name): column for column in numbers}
+
+
+def parse(pairs: Sequence[tuple[str, str]], *, most: bool) -> list[Condition]:
+    """The conditions that `pairs` of metric and limit name. `BadInput` for what is no metric, number or unit of it."""
+    return [_parsed(name, text, most) for name, text in pairs]
+
+
+def _parsed(name: str, text: str, most: bool) -> Condition:
+    known = metrics()
+    if name not in known:
+        raise BadInput(f"{name!r} is not a metric", nearest(name, known))
+    column, found = known[name], NUMBER.fullmatch(text.strip())
+    units = UNITS.get(column.unit, {})
+    try:
+        limit = float(found[1]) * ({"": 1.0, **units}[found[2]]) if found else None
+    except (ValueError, KeyError):
+        limit = None
+    if limit is None or not math.isfinite(limit):
+        unit = column.unit if column.unit in units else ""
+        raise BadInput(f"{text!r} is not a limit for {name}", f"give a number, such as {name}=1{unit}")
+    return Condition(column=column, limit=limit, most=most, text=f"{'--max' if most else '--min'} {name}={text}")
+
+
+def judged(table: Table, conditions: Sequence[Condition]) -> Table:
+    """`table` with what the conditions say of it: in its head, for programs, and below it."""
+    failed = [sentence for condition in conditions for sentence in broken(condition, table.rows)]
+    return replace(
+        table,
+        remarks=(*table.remarks, *failed, *undecided(conditions, table.rows)),
+        head={**table.head, "conditions": [condition.text for condition in conditions], "broken": failed},
+    )
+
+
+def broken(condition: Condition, rows: Sequence[Cells]) -> list[str]:
+    """What of `rows` does not keep `condition`, a sentence each; and one if no row has the metric at all."""
+    name, unit = condition.column.name, f" {condition.column.unit}".rstrip()
+    judged = [row for row in rows if row["status"] in FIGURES]
+    values = [(row, number) for row in judged if (number := _number(row[name])) is not None]
+    if not values:
+        return [f"{condition.text} failed: no row has {name}"]
+    wrong = [(_who(row, rows), number) for row, number in values if not condition.holds(number)]
+    return [f"{condition.text} failed: {who} has {name} {number:.4g}{unit}" for who, number in wrong]
+
+
+def _who(row: Cells, rows: Sequence[Cells]) -> str:
+    """The row's name, with its model where there are several."""
+    several = len({other["model"] for other in rows}) > 1
+    return f"{row['model']} {name_of(row)}" if several else name_of(row)
+
+
+def undecided(conditions: Sequence[Condition], rows: Sequence[Cells]) -> list[str]:
+    """Where a drop is within its limit and its interval is not: a sentence each."""
+    limits = [condition.limit for condition in conditions if condition.column.name == "top1_drop" and condition.most]
+    return [
+        f"{_who(row, rows)}: top1_drop is within {limit:g}, but {row['images']} images leave {high:.2f} points possible;"
+        f" --max top1_drop_ci_high={limit:g} asks for certainty"
+        for row in rows
+        for limit in limits
+        if (drop := _number(row["top1_drop"])) is not None and (high := _number(row["top1_drop_ci_high"])) is not None
+        if drop <= limit < high
+    ]
+
+
+def _number(value: Value) -> float | None:
+    return float(value) if isinstance(value, int | float) else None

@@ -1,0 +1,569 @@
+"""FP32 -> FP16 and INT8, and what INT8 costs, with the real converters on small graphs. The jobs run in this process."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxfiles
+import pytest
+from onnx import TensorProto as Type
+from onnx import helper, numpy_helper
+from onnxbench.errors import BadInput
+from onnxbench.exporters import cache, graph
+from onnxbench.exporters.int8 import METHODS, SCHEMES
+from onnxbench.exporters.int8 import convert as quantize
+from onnxbench.models import onnx_file, quantized
+from onnxbench.runners import convert_jobs, explain_jobs
+from onnxbench.runners.convert_jobs import Order, calibration_of
+from onnxbench.runners.worker import State
+from onnxbench.spec import Artifact, Conversion, from_wire, to_wire
+
+CHANNELS = 8
+EXTERNAL = {"save_as_external_data": True, "location": "w.bin", "size_threshold": 0}
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path, monkeypatch):
+    """A cache and a place for temporary files, both of this test alone."""
+    monkeypatch.setenv("ONNXBENCH_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+
+
+def layer(name, source, target, seed, channels, size=3, scale=1.0):
+    """A convolution with bias and its constants; `scale` is of its channels."""
+    generator = np.random.default_rng(seed)
+    shape = (CHANNELS, channels, size, size)
+    weights = generator.normal(0, (channels * size * size) ** -0.5, shape) * np.reshape(scale, (-1, 1, 1, 1))
+    bias = generator.normal(0, 0.1, CHANNELS) * scale
+    arrays = {f"{name}.w": weights, f"{name}.b": bias}
+    tensors = [numpy_helper.from_array(array.astype(np.float32), key) for key, array in arrays.items()]
+    return helper.make_node("Conv", [source, *arrays], [target], name, pads=[size // 2] * 4), tensors
+
+
+def network(batch="N", rescaled=None):
+    """Three convolutions and a dense layer. `rescaled`: the outputs of some channels of the first convolution are so many
+    times larger, and the second one's weights for them so many times smaller, so that the answers are the same."""
+    large = np.where(np.arange(CHANNELS) < 2, rescaled or 1.0, 1.0)
+    nodes, tensors = [], []
+    for number, channels in ((1, 3), (2, CHANNELS), (3, CHANNELS)):
+        source = "x" if number == 1 else f"r{number - 1}"
+        conv, constants = layer(f"conv{number}", source, f"c{number}", number, channels, scale=large if number == 1 else 1.0)
+        nodes += [conv, helper.make_node("Relu", [f"c{number}"], [f"r{number}"], f"relu{number}")]
+        tensors += constants
+    second = numpy_helper.to_array(tensors[2]) / large.reshape(1, -1, 1, 1)
+    tensors[2] = numpy_helper.from_array(second.astype(np.float32), tensors[2].name)
+    nodes += [
+        helper.make_node("GlobalAveragePool", ["r3"], ["pooled"], "pool"),
+        helper.make_node("Flatten", ["pooled"], ["flat"], "flatten"),
+        helper.make_node("Gemm", ["flat", "fc.w", "fc.b"], ["y"], "fc"),
+    ]
+    tensors += [onnxfiles.weights("fc.w", CHANNELS, 5), numpy_helper.from_array(np.ones(5, np.float32), "fc.b")]
+    ends = onnxfiles.value("x", Type.FLOAT, [batch, 3, 12, 12]), onnxfiles.value("y", Type.FLOAT, [batch, 5])
+    return helper.make_graph(nodes, "g", [ends[0]], [ends[1]], tensors)
+
+
+def chain(*kinds):
+    """Operators without weights and without names, one after the other."""
+    nodes = [helper.make_node(kind, [f"v{number}"], [f"v{number + 1}"]) for number, kind in enumerate(kinds)]
+    ends = [onnxfiles.value(name, Type.FLOAT, ["N", 4]) for name in ("v0", f"v{len(kinds)}")]
+    return helper.make_graph(nodes, "g", ends[:1], ends[1:])
+
+
+def normalized(variance):
+    """A batch normalization that is the identity, whatever the variance."""
+    arrays = {"scale": variance**0.5, "bias": 0.0, "mean": 0.0, "var": variance}
+    tensors = [numpy_helper.from_array(np.full(3, number, np.float32), name) for name, number in arrays.items()]
+    node = helper.make_node("BatchNormalization", ["x", *arrays], ["y"], "norm")
+    ends = [onnxfiles.value(name, Type.FLOAT, ["N", 3, 4, 4]) for name in "xy"]
+    return helper.make_graph([node], "g", ends[:1], ends[1:], tensors)
+
+
+def with_weights_as_inputs(made):
+    """As files of IR 3 are."""
+    made.input.extend(onnxfiles.value(tensor.name, tensor.data_type, tensor.dims) for tensor in made.initializer)
+    return made
+
+
+@pytest.fixture
+def write(tmp_path):
+    return lambda made, **how: onnxfiles.write(tmp_path / "net.onnx", made, **how)
+
+
+@pytest.fixture
+def given(tmp_path):
+    """Arrays in an .npz file."""
+
+    def make(**arrays):
+        np.savez(tmp_path / "data.npz", **arrays)
+        return str(tmp_path / "data.npz")
+
+    return make
+
+
+def int8(scheme="portable", method="minmax", **order):
+    exclude = order.pop("exclude", ())
+    return Order(precision="int8", how=Conversion(origin="", scheme=scheme, method=method, exclude=exclude), **order)
+
+
+FP16 = Order(precision="fp16", how=Conversion(origin=""))
+
+
+def ask(job, path, order):
+    """The answer of `job` about the file at `path`."""
+    source = onnx_file.describe(path, model="net")
+    return job(State(), lambda event: None, artifact=to_wire(source), order=to_wire(order))
+
+
+def convert(path, order):
+    """What was made of the file at `path`, with its whole path, and how near it is to that."""
+    answer = ask(convert_jobs.convert, path, order)
+    found = from_wire(Artifact, answer["artifact"])
+    return Path(answer["folder"]) / found.path, found, answer["made"]["parity"]
+
+
+def explain(path, **order):
+    return ask(explain_jobs.explain, path, int8(**order))
+
+
+def loaded(path):
+    """The graph in a file that passes every check of onnx."""
+    onnx.checker.check_model(str(path), full_check=True)
+    return onnx.load(str(path)).graph
+
+
+def last(made):
+    """The kinds of the nodes that make the outputs."""
+    return {quantized.makers(made)[output.name].op_type for output in made.output}
+
+
+def shown(made):
+    """What goes in and out of a graph."""
+    return [(value.name, value.type.tensor_type.elem_type) for value in (*made.input, *made.output)]
+
+
+def constants(path):
+    """The bytes of each constant, by name."""
+    return {tensor.name: numpy_helper.to_array(tensor).tobytes() for tensor in loaded(path).initializer}
+
+
+def scale_of(name, path):
+    """What one step of 8 bits of an activation is worth."""
+    return float(np.frombuffer(constants(path)[f"{name}_scale"], np.float32)[0])
+
+
+def is_sorted(made):
+    """Whether every node comes after those whose outputs it takes."""
+    known = {value.name for value in (*made.input, *made.initializer)}
+    for node in made.node:
+        if not known.issuperset(filter(None, node.input)):
+            return False
+        known.update(node.output)
+    return True
+
+
+def test_fp16_keeps_its_ends_and_halves_what_is_between(write):
+    source = write(network())
+    path, found, parity = convert(source, FP16)
+    made = loaded(path)
+    assert shown(made) == shown(onnx.load(source).graph) == [("x", Type.FLOAT), ("y", Type.FLOAT)]
+    assert {tensor.data_type for tensor in made.initializer} == {Type.FLOAT16}
+    assert (found.precision, found.inputs, found.opset) == ("fp16", onnx_file.describe(source, model="net").inputs, 17)
+    assert path.stat().st_size < 0.8 * source.stat().st_size
+    assert 50 < parity["sqnr_db"] < 100
+
+
+def test_fp16_is_sorted_though_its_casts_were_added_at_the_end(write):
+    assert is_sorted(loaded(convert(write(network()), FP16)[0]))
+
+
+@pytest.mark.parametrize(("ir", "opset"), [(3, 8), (3, 11), (8, 13), (10, 21), (11, 23)])
+def test_fp16_keeps_the_opset(write, ir, opset):
+    made = with_weights_as_inputs(network()) if ir == 3 else network()
+    path, found, parity = convert(write(made, ir=ir, opset=opset), FP16)
+    assert found.opset == opset
+    assert [value.name for value in loaded(path).input] == ["x"]
+    assert parity["sqnr_db"] > 50
+
+
+@pytest.mark.parametrize("made", [onnxfiles.integers(), onnxfiles.integers(Type.INT32)], ids=["int64", "int32"])
+def test_a_graph_without_floats_is_refused_as_unchanged(write, made):
+    with pytest.raises(BadInput, match=r"net\.onnx holds nothing in FP32, so FP16 would change nothing; run it as it is"):
+        convert(write(made), FP16)
+    assert not any(cache.root().rglob("*.onnx"))
+
+
+def through():
+    """A graph whose input is an output too."""
+    made = onnxfiles.dense()
+    made.output.append(made.input[0])
+    return made
+
+
+def noisy():
+    """A random generator, which ONNX Runtime does not have in FP16."""
+    made = onnxfiles.dense(y="m")
+    made.node.append(helper.make_node("RandomNormal", [], ["r"], dtype=1, shape=[2], seed=1.0))
+    made.node.append(helper.make_node("Add", ["m", "r"], ["y"]))
+    made.output[0].name = "y"
+    return made
+
+
+@pytest.mark.parametrize(
+    ("make", "order"), [(through, FP16), (through, int8()), (noisy, FP16)], ids=["through-fp16", "through-int8", "noisy-fp16"]
+)
+def test_what_cannot_be_converted_or_run_is_refused_and_leaves_nothing(write, make, order):
+    with pytest.raises(BadInput, match=r"net\.onnx cannot be|the fp16 file cannot be run|the converted file would be invalid"):
+        convert(write(make()), order)
+    assert not any(cache.root().rglob("*.onnx"))
+
+
+def test_fp16_is_valid_where_a_constant_that_stays_fp32_has_its_type_in_the_graph(write):
+    """The converter changes what the graph says of it all the same."""
+    ends = [onnxfiles.value(name, Type.FLOAT, ["N", 3, size, size]) for name, size in (("x", 4), ("y", 8))]
+    scales = numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "scales")
+    made = helper.make_graph([helper.make_node("Resize", ["x", "", "scales"], ["y"])], "g", ends[:1], ends[1:], [scales])
+    made.value_info.append(onnxfiles.value("scales", Type.FLOAT, [4]))
+    path, _, parity = convert(write(made), FP16)
+    assert {tensor.name: tensor.data_type for tensor in loaded(path).initializer} == {"scales": Type.FLOAT}
+    assert parity["sqnr_db"] > 50
+
+
+def test_values_beyond_the_range_of_halves_are_clipped_and_parity_shows_it(write):
+    assert convert(write(normalized(1e4)), FP16)[2]["sqnr_db"] > 50
+    path, _, parity = convert(write(normalized(1e8)), FP16)
+    (variance,) = (numpy_helper.to_array(tensor) for tensor in loaded(path).initializer if tensor.name == "var")
+    assert np.isfinite(variance).all()
+    assert parity["sqnr_db"] < 50
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_every_scheme_and_method_makes_a_valid_file_near_to_fp32(write, scheme, method):
+    path, found, parity = convert(write(network()), int8(scheme, method))
+    assert shown(loaded(path)) == [("x", Type.FLOAT), ("y", Type.FLOAT)]
+    assert (found.precision, found.quantized_layers, found.float_layers) == ("int8", 4, 0)
+    assert (found.conversion.scheme, found.conversion.method) == (scheme, method)
+    assert parity["sqnr_db"] > 30
+
+
+def test_the_portable_file_has_no_obstacle_and_its_outputs_are_not_rounded(write):
+    path, found, _ = convert(write(network()), int8())
+    assert found.obstacle is None
+    assert last(loaded(path)) == {"Gemm"}
+    assert not any(tensor.data_type == Type.INT32 for tensor in loaded(path).initializer)
+
+
+@pytest.mark.parametrize("scheme", ["ort", "openvino"])
+def test_the_other_files_have_an_obstacle(write, scheme):
+    path, found, _ = convert(write(network()), int8(scheme))
+    assert found.obstacle
+    assert last(loaded(path)) == {"DequantizeLinear"}
+
+
+@pytest.mark.parametrize(("method", "items"), [("percentile", 1024), ("entropy", 64)])
+def test_other_methods_cut_what_minmax_keeps(write, given, method, items):
+    data = given(x=np.random.default_rng(0).standard_t(2, (items, 3, 12, 12)).astype(np.float32))
+    orders = [int8(method=name, calibration=data) for name in (method, "minmax")]
+    path = write(network())
+    cut, kept = (scale_of("x", convert(path, order)[0]) for order in orders)
+    assert cut < 0.9 * kept
+
+
+@pytest.mark.parametrize("method", ["minmax", "percentile"])
+def test_the_same_arrays_make_the_same_file(write, tmp_path, method):
+    source = write(network())
+    feeds = calibration_of(onnx_file.describe(source, model="net"), int8()).feeds[:3]
+    for name in ("first", "second"):
+        quantize(source, tmp_path / name, int8(method=method).how, feeds)
+    assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
+
+
+def test_every_call_counts_for_the_ranges(write, tmp_path):
+    """More calls than are in memory at once, of which the first one is the largest, or the last one."""
+    calls = [{"x": np.full((1, 3, 12, 12), number, np.float32)} for number in range(1, 11)]
+    for feeds in (calls, calls[::-1]):
+        quantize(write(network()), tmp_path / "out.onnx", int8().how, feeds)
+        assert scale_of("x", tmp_path / "out.onnx") == pytest.approx(10 / 127, rel=0.01)
+
+
+def test_a_refused_graph_leaves_no_file(write, tmp_path):
+    with pytest.raises(BadInput):
+        quantize(write(chain("Sin")), tmp_path / "out.onnx", int8().how, [{"v0": np.ones((1, 4), np.float32)}])
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_weights_have_a_scale_for_each_channel(write):
+    made = loaded(convert(write(network()), int8())[0])
+    scales = {tensor.name: list(tensor.dims) for tensor in made.initializer if tensor.name.endswith("_scale")}
+    assert scales["conv2.w_scale"] == [CHANNELS]
+    assert scales["x_scale"] == []
+
+
+def test_onnx_runtimes_file_keeps_the_relus_that_openvinos_loses(write):
+    path = write(network())
+    relus = {s: [node.op_type for node in loaded(convert(path, int8(s))[0]).node].count("Relu") for s in ("ort", "openvino")}
+    assert relus == {"ort": 3, "openvino": 0}
+
+
+@pytest.mark.parametrize("opset", [8, 9, 10, 11, 12])
+def test_an_old_opset_is_raised(write, opset):
+    path, found, parity = convert(write(with_weights_as_inputs(network()), ir=3, opset=opset), int8())
+    assert [value.name for value in loaded(path).input] == ["x"]
+    assert (found.opset, found.obstacle, found.quantized_layers) == (13, None, 4)
+    assert parity["sqnr_db"] > 30
+
+
+@pytest.mark.parametrize(("ir", "opset"), [(7, 13), (9, 19), (10, 21), (11, 23)])
+def test_a_recent_opset_is_kept(write, ir, opset):
+    _, found, parity = convert(write(network(), ir=ir, opset=opset), int8())
+    assert (found.opset, found.obstacle) == (opset, None)
+    assert parity["sqnr_db"] > 30
+
+
+def test_a_graph_with_nothing_to_quantize_is_refused_and_leaves_nothing(write, tmp_path):
+    with pytest.raises(BadInput, match="nothing can be quantized in a graph of Neg, Sin; run it in FP32 or FP16"):
+        convert(write(chain("Sin", "Neg")), int8())
+    assert list((tmp_path / "cache").rglob("*.onnx")) == []
+    assert [list(kind.iterdir()) for kind in (tmp_path / "cache").iterdir()] == [[]]
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_a_conversion_leaves_its_entry_and_no_temporary_file(write, tmp_path):
+    path, _, _ = convert(write(network()), int8())
+    assert sorted(file.name for file in path.parent.iterdir()) == ["entry.json", "net.int8.onnx"]
+    assert list(path.parent.parent.iterdir()) == [path.parent]
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_an_excluded_node_that_there_is_not_is_refused_with_a_hint(write):
+    with pytest.raises(BadInput, match="there is no node 'conv9' to exclude; did you mean 'conv"):
+        convert(write(network()), int8(exclude=("conv1", "conv9")))
+
+
+def test_in_a_large_graph_the_hint_is_how_to_find_the_names(write):
+    made = chain(*["Sin"] * 50)
+    with pytest.raises(BadInput, match="there is no node 'conv9' to exclude; bench check --explain names them"):
+        convert(write(made), int8(exclude=("conv9",)))
+
+
+def test_excluded_nodes_stay_in_float(write):
+    path, found, _ = convert(write(network()), int8(exclude=("conv2", "fc")))
+    made = loaded(path)
+    assert (found.quantized_layers, found.float_layers) == (2, 2)
+    assert {node.name for node in made.node if quantized.is_quantized(node, quantized.makers(made))} >= {"conv1", "conv3"}
+    assert {tensor.name: tensor.data_type for tensor in made.initializer}["conv2.w"] == Type.FLOAT
+    assert found.conversion.exclude == ("conv2", "fc")
+
+
+def test_a_second_conversion_comes_from_the_cache(write):
+    path = write(network())
+    answers = [ask(convert_jobs.convert, path, int8()) for _ in range(2)]
+    assert [answer["cached"] for answer in answers] == [False, True]
+    assert answers[0]["folder"] == answers[1]["folder"]
+    assert answers[0]["artifact"] == answers[1]["artifact"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        int8("ort"),
+        int8(method="percentile"),
+        int8(exclude=("conv1",)),
+        int8(seed=1),
+        int8(shapes=(("x", (8, 3, 12, 12)),)),
+        FP16,
+    ],
+    ids=["scheme", "method", "exclude", "seed", "shapes", "precision"],
+)
+def test_a_conversion_that_was_ordered_otherwise_is_another(write, other):
+    path = write(network())
+    first, second = (ask(convert_jobs.convert, path, order) for order in (int8(), other))
+    assert (second["cached"], second["folder"] == first["folder"]) == (False, False)
+
+
+def test_another_file_is_converted_again(write):
+    convert(write(network()), int8())
+    assert not ask(convert_jobs.convert, write(network(rescaled=2.0)), int8())["cached"]
+
+
+def test_a_damaged_conversion_is_made_again(write):
+    source = write(network())
+    path, found, _ = convert(source, int8())
+    path.write_bytes(b"damaged")
+    answer = ask(convert_jobs.convert, source, int8())
+    assert (answer["cached"], answer["artifact"]["sha256"]) == (False, found.sha256)
+
+
+@pytest.mark.parametrize("order", [FP16, int8()], ids=["fp16", "int8"])
+def test_weights_in_another_file_are_converted_too(write, order):
+    whole = convert(write(network()), order)[0]
+    path, _, parity = convert(write(network(), **EXTERNAL), order)
+    assert constants(path) == constants(whole)
+    assert sorted(file.name for file in path.parent.iterdir()) == ["entry.json", path.name]
+    assert parity["sqnr_db"] > 30
+
+
+def test_nodes_without_a_name_of_their_own_get_one(write):
+    made = chain("Sin", "Neg", "Sin")
+    made.node[2].name = "Sin_0"
+    named = [node.name for node in graph.load(write(made)).graph.node]
+    assert named == ["Sin_0", "Neg_1", "Sin_0_2"]
+
+
+def test_names_that_nodes_have_are_kept(write):
+    path = write(network())
+    assert [node.name for node in graph.load(path).graph.node] == [node.name for node in onnx.load(path).graph.node]
+
+
+@pytest.mark.parametrize("order", [FP16, int8()], ids=["fp16", "int8"])
+def test_nodes_without_names_are_converted(write, order):
+    made = network()
+    for node in made.node:
+        node.ClearField("name")
+    path, _, parity = convert(write(made), order)
+    names = [node.name for node in loaded(path).node]
+    assert all(names)
+    assert len(set(names)) == len(names)
+    assert parity["sqnr_db"] > 30
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_fixed_batch_is_converted(write, batch):
+    _, found, parity = convert(write(network(batch)), int8())
+    assert found.inputs[0].shape == (batch, 3, 12, 12)
+    assert (found.conversion.data, found.conversion.samples, parity["samples"]) == ("random", 64 // batch * batch, batch)
+
+
+def test_items_that_are_repeated_to_fill_a_batch_are_counted_once(write, given):
+    _, found, parity = convert(write(onnxfiles.dense(batch=8)), int8(calibration=given(x=np.eye(3, 4, dtype=np.float32))))
+    assert (found.conversion.samples, parity["samples"]) == (3, 3)
+
+
+def test_a_side_input_of_a_fixed_size_can_be_given(write, given):
+    made = onnxfiles.dense(y="m")
+    made.node.append(helper.make_node("ReduceSum", ["anchors"], ["r"], keepdims=0))
+    made.node.append(helper.make_node("Add", ["m", "r"], ["y"]))
+    made.input.append(onnxfiles.value("anchors", Type.FLOAT, [5, 4]))
+    made.output[0].name = "y"
+    data = given(x=np.random.default_rng(0).random((32, 4), np.float32), anchors=np.ones((5, 4), np.float32))
+    _, found, parity = convert(write(made), int8(calibration=data))
+    assert (found.conversion.samples, found.quantized_layers) == (32, 1)
+    assert parity["sqnr_db"] > 30
+
+
+def test_given_arrays_are_what_the_ranges_come_from(write, given):
+    images = np.random.default_rng(0).random((40, 3, 12, 12), np.float32) * 100
+    data = given(x=images)
+    path, found, parity = convert(write(network()), int8(calibration=data))
+    assert scale_of("x", path) == pytest.approx(images.max() / 127, rel=0.01)
+    assert (found.conversion.data, found.conversion.samples, parity["data"]) == (data, 40, data)
+
+
+def test_conversions_know_their_origin(write):
+    path = write(network())
+    origin = onnx_file.describe(path, model="net").sha256
+    for order in (FP16, int8()):
+        assert convert(path, order)[1].conversion.origin == origin
+
+
+def test_a_table_and_a_product_are_converted(write):
+    made = onnxfiles.lookup()
+    made.node.append(helper.make_node("MatMul", ["y", "v"], ["z"]))
+    made.initializer.append(onnxfiles.weights("v", 2, 3))
+    made.output[0].CopyFrom(onnxfiles.value("z", Type.FLOAT, ["N", 3, 3]))
+    for order in (FP16, int8()):
+        path, found, parity = convert(write(made), order)
+        assert shown(loaded(path)) == [("ids", Type.INT64), ("z", Type.FLOAT)]
+        assert found.inputs[0].high == 7
+        assert parity["sqnr_db"] > 30
+
+
+def test_an_output_that_is_used_again_stays_in_8_bits_for_those_who_use_it(write):
+    made = onnxfiles.dense()
+    made.node.append(helper.make_node("MatMul", ["y", "v"], ["z"]))
+    made.initializer.append(onnxfiles.weights("v", 2, 3))
+    made.output.append(onnxfiles.value("z", Type.FLOAT, ["N", 3]))
+    path, found, parity = convert(write(made), int8())
+    assert [name for name, _ in shown(loaded(path))] == ["x", "y", "z"]
+    assert last(loaded(path)) == {"DequantizeLinear", "MatMul"}
+    assert (found.quantized_layers, found.float_layers) == (2, 0)
+    assert parity["sqnr_db"] > 20
+
+
+def test_the_layers_between_which_channels_were_rescaled_are_named_and_what_excluding_them_brings_is_proven(write):
+    found = explain(write(network(rescaled=200.0)))
+    assert set(found["exclude"]) == {"conv1", "conv2"}
+    assert [name for name, _ in found["nodes"][:2]] == found["exclude"]
+    proof = found["proof"]
+    assert proof["after"]["sqnr_db"] - proof["before"]["sqnr_db"] > 20
+    assert (proof["data"], proof["items"]) == ("new random inputs", 64)
+
+
+def test_where_no_layer_stands_out_nothing_is_to_be_excluded(write):
+    found = explain(write(network()))
+    assert (found["exclude"], found["proof"]) == ([], None)
+    assert {name for name, _ in found["nodes"]} >= {"conv1", "conv2", "conv3", "fc"}
+    assert found["sqnr_db"] > 30
+
+
+def test_rescaling_changes_no_answer(write):
+    """What the explanation's tests rest on."""
+    arrays = [{"x": np.random.default_rng(0).standard_normal((4, 3, 12, 12), np.float32)}]
+    plain, rescaled = (
+        explain_jobs.answers(onnx_file.describe(write(network(rescaled=by)), model="net"), arrays)[0]["y"]
+        for by in (None, 200.0)
+    )
+    assert np.allclose(plain, rescaled, atol=1e-4)
+
+
+def test_the_worst_nodes_come_first_and_each_is_told(write):
+    told = []
+    source = to_wire(onnx_file.describe(write(network(rescaled=200.0)), model="net"))
+    found = explain_jobs.explain(State(), told.append, artifact=source, order=to_wire(int8()))
+    assert [sqnr for _, sqnr in found["nodes"]] == sorted(sqnr for _, sqnr in found["nodes"])
+    assert {"conv1", "relu1", "fc"} <= {event["node"] for event in told if "node" in event}
+    assert [event["exclude"] for event in told if "exclude" in event] == [["conv2"], ["conv2", "conv1"]]
+
+
+def test_nodes_that_cost_nothing_are_not_named(write):
+    assert all(sqnr < explain_jobs.ROUNDING_DB for _, sqnr in explain(write(network()))["nodes"])
+
+
+def test_of_very_many_nodes_layers_alone_are_tried(write):
+    made = onnxfiles.dense(y="v0")
+    made.node[0].name = "dense"
+    made.node.extend(chain(*["Relu"] * 110).node)
+    made.output[0].name = "v110"
+    told = []
+    source = to_wire(onnx_file.describe(write(made), model="net"))
+    explain_jobs.explain(State(), told.append, artifact=source, order=to_wire(int8()))
+    assert told == [{"node": "dense"}]
+
+
+def test_what_was_excluded_already_is_not_judged(write):
+    found = explain(write(network(rescaled=200.0)), exclude=("conv1", "conv2"))
+    assert "conv2" not in {name for name, _ in found["nodes"]}
+    assert (found["exclude"], found["proof"]) == ([], None)
+
+
+def test_a_recommendation_from_given_data_says_that_its_proof_is_on_the_same(write, given):
+    data = given(x=np.random.default_rng(0).standard_normal((64, 3, 12, 12), np.float32))
+    found = explain(write(network(rescaled=200.0)), calibration=data)
+    assert (found["data"], found["proof"]["data"]) == (data, "items that it was calibrated on")
+
+
+def test_a_recommendation_from_a_dataset_is_proven_on_its_test_images(write, given):
+    x = np.random.default_rng(0).standard_normal((200, 3, 12, 12), np.float32)
+    name = f"tensors:{given(x=x, y=np.arange(200) % 5)}"
+    source = {**to_wire(onnx_file.describe(write(network(rescaled=200.0)), model="net")), "dataset": name}
+    found = explain_jobs.explain(State(), lambda event: None, artifact=source, order=to_wire(int8()))
+    assert (found["data"], found["proof"]["data"]) == (name, f"test images of {name}")
+    assert set(found["exclude"]) == {"conv1", "conv2"}
+    assert found["proof"]["items"] == 40
+
+
+def test_an_explanation_leaves_no_temporary_file(write, tmp_path):
+    explain(write(network()))
+    assert list((tmp_path / "scratch").iterdir()) == []

@@ -1,0 +1,167 @@
+"""FP16 and INT8 as a user has them made, measured and checked, on the runtimes that are here."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import onnxfiles
+import pytest
+from onnxfiles import MINI
+
+ALL = ("--precision", "fp32,fp16,int8")
+RUNTIMES = ("--backend", "ort-cpu,openvino-cpu")
+
+
+def manifest(shell):
+    held = json.loads((shell.folder / "artifacts/manifest.json").read_text())["artifacts"]
+    return {item["artifact"]["precision"]: item for item in held}
+
+
+def test_a_named_model_is_exported_in_every_precision(trained):
+    held = manifest(trained)
+    assert list(held) == ["fp32", "fp16", "int8"]
+    assert "portable, minmax over 128 of digits" in trained.export.stdout
+    origin = held["fp32"]["artifact"]["sha256"]
+    assert {held[name]["artifact"]["conversion"]["origin"] for name in ("fp16", "int8")} == {origin}
+    sizes = [held[name]["artifact"]["nbytes"] for name in ("fp32", "fp16", "int8")]
+    assert sizes[0] > 1.9 * sizes[1] > 3.6 * sizes[2]
+
+
+def test_a_second_export_comes_from_the_cache(trained, tmp_path):
+    again = trained.bench("export", "--out", tmp_path)
+    assert again.stdout.count("taken from the cache") == 3
+
+
+def test_rows_say_what_ran_and_what_it_cost(table):
+    rows = table[0]["rows"]
+    for row in (row for row in rows if row["precision"] == "int8"):
+        assert row["status"] == "ok"
+        assert row["executed"].split("+")[0] == "int8"
+        assert re.search(r"int8 \d+/\d+ nodes$", row["placement"])
+        assert row["sqnr_db"] < 60  # against FP32, not against itself
+        assert row["images"] == 128
+        assert row["top1_drop_ci_low"] < row["top1_drop"] < row["top1_drop_ci_high"]
+        assert "portable" in row["conversion"]
+    assert {row["executed"] for row in rows if row["precision"] == "fp32"} == {"fp32"}
+
+
+def test_fp16_on_a_cpu_is_measured_when_it_is_named_and_says_that_fp32_ran(trained):
+    rows = trained.rows("infer", *MINI, *RUNTIMES, "--precision", "fp16", "--batch", "1")
+    assert [(row["status"], row["executed"]) for row in rows] == [("ok", "fp32")] * 2
+    assert all("fp16 was asked for and fp32 ran" in row["notes"] for row in rows)
+    assert all(50 < row["sqnr_db"] < 150 for row in rows)
+
+
+def test_what_is_left_out_is_said(table):
+    assert "fp16 on torch-cpu, ort-cpu, openvino-cpu; int8 on torch-cpu" in table[1]
+
+
+def test_a_variance_that_fp16_cannot_hold_is_a_mismatch_and_no_fast_row(shell):
+    path = onnxfiles.write(shell.folder / "model.onnx", onnxfiles.overflowing())
+    rows = shell.rows("infer", "--model", path, *RUNTIMES, *MINI, "--batch", "1", "--precision", "fp32,fp16", code=3)
+    assert {(row["precision"], row["status"]) for row in rows} == {("fp32", "ok"), ("fp16", "mismatch")}
+    assert all(row["sqnr_db"] < 0 for row in rows if row["precision"] == "fp16")
+    table = shell.bench("show", *shell.folder.glob("runs/*")).stdout
+    assert "*" not in "".join(line for line in table.splitlines() if "fp16" in line)
+
+
+def test_a_file_from_elsewhere_is_converted_and_measured(shell):
+    path = onnxfiles.write(shell.folder / "model.onnx", onnxfiles.overflowing(variance=1.0))
+    rows = shell.rows("infer", "--model", path, *RUNTIMES, *ALL, *MINI, "--batch", "2")
+    assert {(row["precision"], row["status"]) for row in rows} == {(name, "ok") for name in ("fp32", "fp16", "int8")}
+    assert all("random inputs" in row["notes"] for row in rows if row["precision"] == "int8")
+
+
+def test_a_check_compares_every_precision_without_timing(trained):
+    done = trained.bench("check", "--max", "top1_drop=2", "--min", "sqnr=20", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    assert {row["precision"] for row in rows} == {"fp32", "fp16", "int8"}
+    assert {row["images"] for row in rows} == {359}
+    assert {row["p50_ms"] for row in rows} == {None}
+    assert all(row["agreement"] > 97 for row in rows)
+
+
+def test_a_limit_that_is_broken_ends_with_1_and_names_the_row(trained):
+    done = trained.bench("check", *RUNTIMES, "--precision", "int8", "--min", "sqnr=150", "--images", "64")
+    assert done.returncode == 1
+    assert "--min sqnr=150 failed: ort-cpu int8 b8 has sqnr_db" in done.stdout
+
+
+def test_a_mismatch_ends_a_check_with_1(shell):
+    path = onnxfiles.write(shell.folder / "model.onnx", onnxfiles.overflowing())
+    done = shell.bench("check", "--model", path, *RUNTIMES, "--precision", "fp16")
+    assert done.returncode == 1
+    assert "SQNR" in done.stdout
+
+
+def test_the_doctor_finds_what_was_made_sensitive_and_its_suggestion_helps(trained, tmp_path):
+    shell = type(trained)(tmp_path, trained.cache)
+    path = onnxfiles.rescaled(trained.folder / "artifacts/cnn.fp32.onnx", tmp_path / "sensitive.onnx")
+    what = ("--model", path, "--dataset", "digits")
+    sick = shell.bench("check", *what, "--precision", "int8", "--backend", "ort-cpu", "--explain", "--format", "json")
+    assert sick.returncode == 1, sick.stderr
+    told = json.loads(sick.stdout)
+    suggested = re.search(r"--exclude (\S+): ", "\n".join(told["explain"]["accuracy"]))[1]
+    assert set(suggested.split(",")) <= {"node_conv2d", "node_max_pool2d", "node_relu", "node_conv2d_1"}
+    assert "in Q/DQ pairs that were not fused" in told["explain"]["speed"][0]
+    done = shell.bench("export", *what, "--precision", "int8", "--exclude", suggested)
+    assert done.returncode == 0, done.stderr
+    cured = shell.rows("check", "--precision", "int8", "--backend", "ort-cpu")
+    assert told["rows"][0]["status"] == "mismatch"
+    assert cured[0]["status"] == "ok"
+    assert cured[0]["sqnr_db"] > told["rows"][0]["sqnr_db"] + 15
+
+
+def test_the_doctor_leaves_a_healthy_model_alone(trained):
+    done = trained.bench("check", "--precision", "int8", "--backend", "openvino-cpu", "--explain", "--images", "64")
+    assert done.returncode == 0, done.stderr
+    assert "no node stands out" in done.stdout
+    assert re.search(r"cnn/openvino-cpu/cpu/int8/b8: kernels take [0-9.]+ ms; [0-9]+% in INT8 layers", done.stdout)
+
+
+def arrays_file(folder, name, **arrays):
+    np.savez(folder / name, **arrays)
+    return folder / name
+
+
+def wrong(folder):
+    """Commands with something wrong in them, and a word of what is said."""
+    pixels = np.zeros((40, 3, 48, 48), np.float32)
+    yield ("--calibration", "none.npz"), "there is no file none.npz"
+    yield ("--calibration", arrays_file(folder, "name.npz", image=pixels)), "'image'"
+    yield ("--calibration", arrays_file(folder, "shape.npz", input=pixels[:, :, 1:])), "[40, 3, 47, 48]"
+    yield ("--calibration", arrays_file(folder, "type.npz", input=pixels.astype(np.float64))), "float64"
+    yield ("--exclude", "node_conv2d_9"), "node_conv2d"
+    labels = np.arange(40) % 11
+    yield ("--dataset", f"tensors:{arrays_file(folder, 'labels.npz', x=pixels, y=labels)}"), "labels up to 10"
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_bad_calibration_is_one_sentence_and_leaves_nothing_half_written(trained, tmp_path, number):
+    shell = type(trained)(tmp_path, tmp_path / "cache")
+    path = shutil.copy(trained.folder / "artifacts/cnn.fp32.onnx", tmp_path / "model.onnx")
+    arguments, word = list(wrong(tmp_path))[number]
+    done = shell.bench("export", "--model", path, "--precision", "int8", *arguments)
+    assert done.returncode == 2
+    assert word in done.stderr
+    assert "Traceback" not in done.stderr
+    kept = [entry for entry in (tmp_path / "cache/exports").glob("*") if entry.name.startswith(".")]
+    assert kept == []
+    assert not (tmp_path / "artifacts/model.int8.onnx").exists()
+
+
+def test_too_few_images_for_the_asked_certainty_are_said_before_any_work(trained):
+    done = trained.bench("check", "--max", "top1_drop_ci_high=0.5")
+    assert done.returncode == 2
+    assert "359 test images of digits cannot show a drop of at most 0.5 points" in done.stderr
+    assert "reaches 1.21" in done.stderr
+    assert "875 images" in done.stderr
+
+
+def test_a_limit_on_labels_needs_labels(shell):
+    path = onnxfiles.write(shell.folder / "model.onnx", onnxfiles.dense())
+    done = shell.bench("check", "--model", path, "--max", "top1_drop=1")
+    assert done.returncode == 2
+    assert "needs labels" in done.stderr

@@ -1,0 +1,188 @@
+"""`bench check` and `bench infer` as they are run, but with workers in this process. The null backend passes for a target, and
+what reads a model or a dataset is answered from what the test says of them."""
+
+import json
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from onnxbench import errors, spec
+from onnxbench.exporters import manifest
+from onnxbench.results import conditions, record
+from onnxbench.runners import sweep
+from onnxbench.runners.check import check
+from onnxbench.runners.clock import Clock
+from onnxbench.runners.verify import save_arrays
+from onnxbench.runners.worker import State, answer
+from onnxbench.spec import BUDGETS, Artifact, Cell, Conversion, Sweep, TensorSpec, to_wire
+
+SAMPLES = {"images": np.zeros((4, 2), np.float32), "labels": [0, 1, 1, 0], "reference": [0, 1, 1, 1]}
+FP32 = Artifact(
+    **{"model": "cnn", "precision": "fp32", "path": "cnn.fp32.onnx", "sha256": "ab" * 32, "nbytes": 2_000_000, "opset": 18},
+    inputs=(TensorSpec(name="input", dtype="float32", shape=("batch", 2)),),
+    outputs=(TensorSpec(name="logits", dtype="float32", shape=("batch", 10)),),
+    dataset="digits",
+    float_layers=5,
+)
+HOW = Conversion(origin=FP32.sha256, scheme="portable", method="minmax", data="digits", samples=128)
+FP16 = replace(FP32, precision="fp16", path="cnn.fp16.onnx", sha256="cd" * 32, conversion=Conversion(origin=FP32.sha256))
+INT8 = replace(FP32, precision="int8", path="cnn.int8.onnx", sha256="ef" * 32, conversion=HOW)
+OTHER = replace(FP32, model="other", path="other.onnx", sha256="01" * 32)
+UNLABELLED = replace(FP32, dataset=None)
+TINY = replace(BUDGETS["quick"], looks=(1,), block_ms=0.001, warmup_ms=0.001, warmup_limit_ms=0.01, images=77)
+
+
+def name_of(cell):
+    return f"{cell.precision}/{cell.batch}"
+
+
+class Works:
+    """Starts workers. `plot(job, name, nth)` may say of a request that an error is `raised` instead of an answer, or that the
+    user presses Ctrl-C meanwhile (`stop`). `probed`: what the null backend says of itself beside the truth."""
+
+    def __init__(self, files, plot, images, probed):
+        self.files, self.images, self.probed = {Path(file.path).name: file for file in files}, images, probed
+        self.requests, self.started, self.names, self.ns, self.offset, self._plot = [], [], {}, 0, 0, plot
+
+    def start(self, log, clock):
+        self.started.append(InProcess(self))
+        return self.started[-1]
+
+    def look(self):
+        self.ns += 100
+        return self.ns
+
+    def begin(self, job, request):
+        cell = spec.from_wire(Cell, request["cell"]) if "cell" in request else None
+        self.names |= {cell.key: name_of(cell)} if cell else {}
+        name = name_of(cell) if cell else self.names.get(request.get("key"), "")
+        found = self._plot(job, name, self.cells(job).count(name))
+        self.requests.append((job, name, request))
+        if found.get("stop"):
+            signal.raise_signal(signal.SIGINT)
+        if "raised" in found:
+            raise found["raised"]
+
+    def asked(self, job, what):
+        """What each request for one job said of this."""
+        return [request[what] for of_job, _, request in self.requests if of_job == job]
+
+    def cells(self, job):
+        """The names of the cells of which one job was asked, empty where it was asked of none."""
+        return [name for of_job, name, _ in self.requests if of_job == job]
+
+    def describe(self, path, **_):
+        return to_wire(self.files[Path(path).name])
+
+    def count(self, dataset):
+        return {"images": self.images}
+
+    def draw(self, folder, shapes, **_):
+        save_arrays(Path(folder), {name: np.zeros(shape, np.float32) for name, shape in shapes})
+        return {}
+
+    def reference(self, artifact, jobs, samples, **_):
+        """Zeros, as the null backend, or as far from that as the batch is large."""
+        for job in jobs:
+            save_arrays(Path(job["outputs"]), {"logits": np.full((job["batch"], 10), self.offset * job["batch"], np.float32)})
+        Path(samples).mkdir(parents=True)
+        for name, array in SAMPLES.items():
+            np.save(Path(samples) / f"{name}.npy", array)
+        return {}
+
+    def explain(self, **_):
+        return {"nodes": [["conv1", 30.0]], "exclude": ["conv1"]}
+
+
+class InProcess:
+    """A worker without a process. Everything goes through JSON, as over a pipe."""
+
+    pid = os.getpid()
+
+    def __init__(self, works):
+        self.works, self.alive = works, True
+        self.state = State(clock=Clock(now_ns=works.look, cpu_ns=lambda: 0, sleep_s=lambda _: None))
+
+    def ask(self, job, timeout_s, **request):
+        assert self.alive
+        request = json.loads(json.dumps(request))
+        self.works.begin(job, request)
+        return json.loads(json.dumps(self._answer(job, request)))
+
+    def _answer(self, job, request):
+        if job in ("describe", "count", "draw", "reference", "explain"):
+            return getattr(self.works, job)(**request)
+        kind, content = answer(self.state, {"job": job, **request}, lambda _: None)
+        if kind == "error":
+            raise errors.from_wire(content)
+        return {**content, **{"open": {"instrument": False}, "probe": self.works.probed}.get(job, {})}
+
+    def send(self, job, **request):
+        self.sent = request
+
+    def receive(self, job, timeout_s):
+        return self.ask(job, timeout_s, **self.sent)
+
+    def dismiss(self):
+        self.alive = False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.dismiss()
+
+
+class Notes:
+    """What was told."""
+
+    def __init__(self):
+        self.told, self.steps = [], []
+
+    def note(self, text):
+        self.told.append(text)
+
+    def step(self, what, done, total):
+        self.steps.append((what, done, total))
+
+
+class Bench:
+    """Exported files, and a run of them."""
+
+    def __init__(self, folder, works):
+        self.artifacts, self.out, self.works, self.progress = folder / "artifacts", folder / "run", works, Notes()
+        for file in works.files.values():
+            manifest.add(self.artifacts, manifest.Exported(artifact=file, made={}), folder, [])
+
+    def _asked(self, asked, **around):
+        around = sweep.Surroundings(out=self.out, progress=self.progress, **around)
+        return Sweep(**{"artifacts": str(self.artifacts), "backends": ("null",), **asked}), around
+
+    def check(self, *limits, least=(), explain=False, **asked):
+        """`limits`: pairs of a metric and the most that it may be. `least`: those of the least."""
+        all_limits = [*conditions.parse(limits, most=True), *conditions.parse(least, most=False)]
+        check(*self._asked(asked), all_limits, explain)
+        return self
+
+    def infer(self, resume=False, **asked):
+        sweep.infer(*self._asked({"budget": TINY, **asked}, resume=resume))
+        return self
+
+    @property
+    def rows(self):
+        return {name_of(row.cell): row for row in record.read(self.out).cells}
+
+    @property
+    def states(self):
+        return {name: row.status for name, row in self.rows.items()}
+
+    @property
+    def events(self):
+        return list(record.read_journal(self.out))
+
+
+def only(*request, **what):
+    """A plot in which this happens to one request: (job, name, how many such there were before)."""
+    return lambda *asked: what if asked == request else {}

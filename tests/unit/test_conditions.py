@@ -1,0 +1,281 @@
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnxbench.errors import BadInput
+from onnxbench.results import table
+from onnxbench.results.columns import COLUMNS
+from onnxbench.results.conditions import UNITS, broken, judged, metrics, parse, undecided
+from onnxbench.results.record import read
+from onnxbench.results.render import render
+from onnxbench.results.table import Table
+
+
+def limit(text, most=True):
+    """The condition that `text`, such as `p99=10ms`, is."""
+    (found,) = parse([tuple(text.split("=", 1))], most=most)
+    return found
+
+
+def row(**values):
+    who = {"backend": "ort-cpu", "precision": "int8", "batch": 8, "status": "ok"}
+    return {**dict.fromkeys(column.name for column in COLUMNS), **who, **values}
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "value"),
+    [
+        ("p99=10ms", "p99_ms", 10),
+        ("p99=10", "p99_ms", 10),
+        ("p99_ms=10", "p99_ms", 10),
+        ("p99= 0.01 s ", "p99_ms", 10),
+        ("p50=250us", "p50_ms", 0.25),
+        ("p50=250µs", "p50_ms", 0.25),
+        ("build=500ms", "build_s", 0.5),
+        ("cold=2s", "cold_s", 2),
+        ("artifact=1.5GB", "artifact_mb", 1500),
+        ("artifact=700KB", "artifact_mb", 0.7),
+        ("throughput=100/s", "throughput_per_s", 100),
+        ("top1=97.5%", "top1", 97.5),
+        ("top1_drop=.5", "top1_drop", 0.5),
+        ("top1_drop=0.5points", "top1_drop", 0.5),
+        ("top1_drop_ci_high=0.5 %", "top1_drop_ci_high", 0.5),
+        ("top1_drop=-1", "top1_drop", -1),
+        ("sqnr=30dB", "sqnr_db", 30),
+        ("energy=1J", "energy_mj", 1000),
+        ("speedup=1.5x", "speedup", 1.5),
+        ("rel_err=1e-3", "rel_err", 0.001),
+        ("max_abs_err=2.5E+2", "max_abs_err", 250),
+        ("images=+2000", "images", 2000),
+    ],
+)
+def test_a_limit_is_in_the_columns_unit_or_in_one_that_it_names(text, column, value):
+    found = limit(text)
+    assert (found.column.name, found.limit) == (column, pytest.approx(value))
+
+
+@given(value=st.floats(allow_nan=False, allow_infinity=False))
+def test_any_number_is_a_limit(value):
+    assert limit(f"rel_err={value!r}").limit == value
+
+
+@pytest.mark.parametrize(("most", "text"), [(True, "--max p99=10 ms"), (False, "--min p99=10 ms")])
+def test_a_condition_is_named_as_it_was_given(most, text):
+    found = limit("p99=10 ms", most=most)
+    assert (found.most, found.text) == (most, text)
+
+
+def test_conditions_keep_their_order_and_may_be_none():
+    assert [found.limit for found in parse([("p50", "2"), ("p99", "1"), ("p50", "3")], most=True)] == [2, 1, 3]
+    assert parse([], most=True) == []
+
+
+@pytest.mark.parametrize(("most", "holds"), [(True, [True, True, False]), (False, [False, True, True])])
+def test_the_limit_itself_is_kept(most, holds):
+    found = limit("top1_drop=0.5", most)
+    assert [found.holds(value) for value in (0.4, 0.5, 0.6)] == holds
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("p98", "did you mean 'p9"),
+        ("top1_dorp", "did you mean 'top1_drop'"),
+        ("sqnr_bd", "did you mean 'sqnr_db'"),
+        ("nonsense", "there are: agreement, "),
+        ("", "there are: agreement, "),
+    ],
+)
+@pytest.mark.parametrize("most", [True, False])
+def test_an_unknown_metric_is_refused_with_what_was_meant(name, hint, most):
+    with pytest.raises(BadInput, match=re.escape(f"{name!r} is not a metric; {hint}")):
+        parse([(name, "1")], most=most)
+
+
+@pytest.mark.parametrize(
+    "name", ["model", "status", "executed", "placement", "conversion", "stopped", "verdict", "grade", "notes"]
+)
+def test_a_column_of_words_is_no_metric(name):
+    with pytest.raises(BadInput, match="is not a metric"):
+        parse([(name, "1")], most=True)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ms", "fast", "1.2.3", ".", "1,5", "--5", "1 h", "10MS", "10 m s", "1e", "nan", "inf", "1_000", "٣", "5 < 6"]
+)
+def test_what_is_no_number_or_has_another_unit_is_refused(text):
+    with pytest.raises(BadInput, match=re.escape(f"{text!r} is not a limit for p99; give a number, such as p99=1ms")):
+        parse([("p99", text)], most=True)
+
+
+@pytest.mark.parametrize("text", ["p99=1e999", "rel_err=-1e999", "artifact=1e306GB"])
+def test_a_limit_that_no_row_could_ever_break_is_refused(text):
+    with pytest.raises(BadInput, match="is not a limit for"):
+        limit(text)
+
+
+@pytest.mark.parametrize(
+    "example", ["p99=1ms", "build=1s", "artifact=1MB", "top1=1%", "top1_drop=1points", "throughput=1/s", "sqnr=1dB", "images=1"]
+)
+def test_the_example_in_a_hint_has_the_columns_own_unit(example):
+    with pytest.raises(BadInput) as caught:
+        limit(f"{example.partition('=')[0]}=much")
+    assert caught.value.hint == f"give a number, such as {example}"
+    assert limit(example).limit == 1
+
+
+@pytest.mark.parametrize("text", ["top1=97ms", "sqnr=30%", "rel_err=1%", "images=10MB", "artifact=3s", "throughput=5x"])
+def test_a_unit_of_another_metric_is_refused(text):
+    with pytest.raises(BadInput, match="is not a limit for"):
+        limit(text)
+
+
+@pytest.mark.parametrize("name", metrics())
+def test_every_metric_takes_a_number_in_its_own_unit(name):
+    unit = metrics()[name].unit
+    assert limit(f"{name}=2{unit}").limit == 2
+    assert not unit or UNITS[unit][unit] == 1
+
+
+def test_no_two_metrics_have_the_same_name():
+    names = {name: column.name for name, column in metrics().items()}
+    columns = {column.name for column in COLUMNS if column.number}
+    assert set(names.values()) == columns
+    assert all(names[column] == column for column in columns)
+    assert all(column.startswith(name) for name, column in names.items())
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "values", "said"),
+    [
+        ("top1_drop=0.5", True, {"top1_drop": 1.25}, "--max top1_drop=0.5 failed: ort-cpu int8 b8 has top1_drop 1.25 points"),
+        ("sqnr=30", False, {"sqnr_db": 21.456}, "--min sqnr=30 failed: ort-cpu int8 b8 has sqnr_db 21.46 dB"),
+        ("rel_err=1e-3", True, {"rel_err": 0.0123456}, "--max rel_err=1e-3 failed: ort-cpu int8 b8 has rel_err 0.01235"),
+        ("p99=10us", True, {"p99_ms": 0.5}, "--max p99=10us failed: ort-cpu int8 b8 has p99_ms 0.5 ms"),
+        ("images=2000", False, {"images": 360}, "--min images=2000 failed: ort-cpu int8 b8 has images 360"),
+    ],
+)
+def test_a_row_beyond_a_limit_is_said_with_its_figure(text, most, values, said):
+    assert broken(limit(text, most), [row(**values)]) == [said]
+
+
+def test_every_row_beyond_the_limit_is_said_and_no_other():
+    rows = [row(batch=batch, sqnr_db=db) for batch, db in ((1, 40.0), (2, 30.0), (4, 29.9), (8, -200.0))]
+    assert [text.partition(": ")[2] for text in broken(limit("sqnr=30", most=False), rows)] == [
+        "ort-cpu int8 b4 has sqnr_db 29.9 dB",
+        "ort-cpu int8 b8 has sqnr_db -200 dB",
+    ]
+
+
+def test_rows_without_a_value_do_not_count_beside_others():
+    rows = [row(top1_drop=0.0), row(batch=1), row(batch=2, status="unsupported")]
+    assert broken(limit("top1_drop=0.5"), rows) == []
+
+
+@pytest.mark.parametrize("most", [True, False])
+@pytest.mark.parametrize("rows", [[], [row()], [row(batch=1), row(status="failed")]], ids=len)
+def test_a_limit_for_what_no_row_has_is_broken(most, rows):
+    found = limit("top1_drop=0.5", most)
+    assert broken(found, rows) == [f"{found.text} failed: no row has top1_drop"]
+
+
+@pytest.mark.parametrize("status", ["failed", "timeout", "unsupported", "unavailable"])
+def test_a_row_without_figures_cannot_keep_a_limit(status):
+    assert broken(limit("batch=100"), [row(status=status)]) == ["--max batch=100 failed: no row has batch"]
+
+
+def test_a_mismatch_must_keep_the_limits_too():
+    said = "--min sqnr=30 failed: ort-cpu int8 b8 has sqnr_db 3 dB"
+    assert broken(limit("sqnr=30", most=False), [row(status="mismatch", sqnr_db=3.0)]) == [said]
+
+
+def test_a_limit_holds_for_every_model():
+    rows = [row(model="a", top1_drop=9.0), row(model="b", top1_drop=0.0)]
+    assert broken(limit("top1_drop=0.5"), rows) == ["--max top1_drop=0.5 failed: a ort-cpu int8 b8 has top1_drop 9 points"]
+
+
+def test_a_limit_holds_for_every_row_whatever_it_is_called():
+    rows = [row(threads=threads, sqnr_db=db) for threads, db in ((1, 20.0), (2, 40.0), (4, 10.0))]
+    assert [text.partition("sqnr_db ")[2] for text in broken(limit("sqnr=30", most=False), rows)] == ["20 dB", "10 dB"]
+
+
+def test_a_row_of_several_models_is_undecided_by_its_models_name():
+    rows = [row(model=model, top1_drop=0.1, top1_drop_ci_high=high, images=360) for model, high in (("a", 0.2), ("b", 1.2))]
+    (text,) = undecided([limit("top1_drop=0.5")], rows)
+    assert text.startswith("b ort-cpu int8 b8: top1_drop is within 0.5")
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, -3.0])
+def test_a_drop_within_its_limit_whose_interval_is_not_is_undecided(value):
+    rows = [row(top1_drop=value, top1_drop_ci_high=1.239, images=360)]
+    assert undecided([limit("top1_drop=0.5")], rows) == [
+        "ort-cpu int8 b8: top1_drop is within 0.5, but 360 images leave 1.24 points possible;"
+        " --max top1_drop_ci_high=0.5 asks for certainty"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("drop", "high"),
+    [(0.6, 1.2), (0.1, 0.5), (0.1, 0.3), (None, None), (0.1, None)],
+    ids=["over", "at", "under", "none", "half"],
+)
+def test_a_drop_over_its_limit_or_surely_within_is_decided(drop, high):
+    assert undecided([limit("top1_drop=0.5")], [row(top1_drop=drop, top1_drop_ci_high=high, images=360)]) == []
+
+
+def test_every_limit_of_a_drop_may_leave_a_row_undecided():
+    rows = [row(batch=batch, top1_drop=drop, top1_drop_ci_high=2.5, images=360) for batch, drop in ((1, 0.1), (8, 1.1))]
+    found = undecided([limit("top1_drop=1"), limit("top1_drop=2"), limit("top1_drop=3")], rows)
+    assert [text.partition(",")[0] for text in found] == [
+        "ort-cpu int8 b1: top1_drop is within 1",
+        "ort-cpu int8 b1: top1_drop is within 2",
+        "ort-cpu int8 b8: top1_drop is within 2",
+    ]
+
+
+def test_other_limits_leave_nothing_undecided():
+    doubtful = row(top1_drop=0.1, top1_drop_ci_high=1.2, images=360, sqnr_db=30.0)
+    others = [limit("top1_drop=0.5", most=False), limit("top1_drop_ci_high=0.5"), limit("sqnr=40")]
+    assert undecided(others, [doubtful]) == []
+
+
+def test_a_judged_table_says_what_is_broken_below_it_and_in_its_head():
+    rows = (
+        row(top1_drop=0.9, top1_drop_ci_high=2.0, images=360),
+        row(batch=1, top1_drop=0.1, top1_drop_ci_high=1.2, images=360),
+    )
+    before = Table(names=(), rows=rows, fields=(), remarks=("so far",), head={"schema": 2})
+    limits = [limit("top1_drop=0.5"), limit("sqnr=30", most=False)]
+    found = judged(before, limits)
+    failed = [
+        "--max top1_drop=0.5 failed: ort-cpu int8 b8 has top1_drop 0.9 points",
+        "--min sqnr=30 failed: no row has sqnr_db",
+    ]
+    assert found.head == {"schema": 2, "conditions": ["--max top1_drop=0.5", "--min sqnr=30"], "broken": failed}
+    assert found.remarks[:3] == ("so far", *failed)
+    assert [text.partition(":")[0] for text in found.remarks[3:]] == ["ort-cpu int8 b1"]
+    assert (found.rows, found.fields) == (before.rows, before.fields)
+
+
+def test_without_conditions_a_judged_table_says_that_nothing_is_broken():
+    found = judged(Table(names=(), rows=(row(),), fields=()), [])
+    assert (found.head, found.remarks) == ({"conditions": [], "broken": []}, ())
+
+
+def test_the_rows_of_a_check_are_held_against_the_limits(run_folder, make_cell):
+    good, bad = make_cell(precision="fp16"), make_cell(precision="int8")
+    folder = run_folder(good, bad, kind="check")
+    for cell, lost in ((good, 0), (bad, 8)):
+        folder.opened(cell)
+        folder.verified(cell, top1=90.0, top1_drop=lost / 4, images=400, lost=lost, gained=0)
+        folder.inspected(cell)
+    limits = [limit("top1_drop=1"), limit("top1_drop_ci_high=1.5"), limit("top1_change_p=0.01", most=False), limit("p99=10ms")]
+    found = judged(table.build([read(folder.path)]), limits)
+    drop, certain, change, latency = json.loads(render(found, "json"))["broken"]
+    assert drop == "--max top1_drop=1 failed: ort-cpu int8 b1 has top1_drop 2 points"
+    assert re.fullmatch(r"--max top1_drop_ci_high=1.5 failed: ort-cpu int8 b1 has top1_drop_ci_high 4\.\d+ points", certain)
+    assert change.startswith("--min top1_change_p=0.01 failed: ort-cpu int8 b1 has top1_change_p 0.0078")
+    assert latency == "--max p99=10ms failed: no row has p99_ms"
+    assert any("fp16 b1: top1_drop is within 1, but 400 images leave 1.09 points" in text for text in found.remarks)

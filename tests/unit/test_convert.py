@@ -1,0 +1,244 @@
+import numpy as np
+import pytest
+from onnxbench.errors import BadInput, Unavailable, Unsupported
+from onnxbench.exporters.int8 import guarded
+from onnxbench.runners.convert_jobs import Order, _fingerprint, _given, calibration_of, in_calls
+from onnxbench.spec import Conversion, TensorSpec
+
+INT8 = Conversion(origin="", scheme="portable", method="minmax")
+
+
+def tensor(*shape, name="x", dtype="float32", high=None):
+    return TensorSpec(name=name, dtype=dtype, shape=shape, high=high)
+
+
+def numbers(*shape):
+    """Every value another one, so that items can be told apart."""
+    return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+
+
+def order(**changes):
+    return Order(precision="int8", how=INT8, **changes)
+
+
+def sizes(feeds, name="x"):
+    return [len(arrays[name]) for arrays in feeds]
+
+
+@pytest.fixture
+def source(make_artifact):
+    return lambda *inputs, **changes: make_artifact(inputs=inputs, **changes)
+
+
+@pytest.fixture
+def npz(tmp_path):
+    def write(**arrays):
+        np.savez(tmp_path / "data.npz", **arrays)
+        return str(tmp_path / "data.npz")
+
+    return write
+
+
+@pytest.mark.parametrize(("items", "calls"), [(1, [1]), (7, [7]), (16, [16]), (20, [10, 10]), (17, [1] * 17), (48, [16] * 3)])
+def test_items_are_cut_into_equal_calls_of_at_most_sixteen(source, items, calls):
+    found = in_calls({"x": numbers(items, 2)}, source(tensor("N", 2)), "mine")
+    assert (sizes(found.feeds), found.items, found.data) == (calls, items, "mine")
+    assert np.concatenate([arrays["x"] for arrays in found.feeds]).tolist() == numbers(items, 2).tolist()
+
+
+def test_a_fixed_batch_is_kept_and_what_does_not_fill_one_is_left_out(source):
+    found = in_calls({"x": numbers(10, 2)}, source(tensor(4, 2)), "mine")
+    assert np.concatenate([arrays["x"] for arrays in found.feeds]).tolist() == numbers(10, 2)[:8].tolist()
+    assert (sizes(found.feeds), found.items) == ([4, 4], 8)
+
+
+def test_too_few_items_for_a_fixed_batch_are_repeated_and_counted_once(source):
+    found = in_calls({"x": numbers(3, 1)}, source(tensor(8, 1)), "mine")
+    (arrays,) = found.feeds
+    assert arrays["x"][:, 0].tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert found.items == 3
+
+
+def test_all_inputs_are_cut_alike_and_scalars_go_into_every_call(source):
+    arrays = {"x": numbers(20, 2), "ids": np.arange(20), "scale": np.float32(3)}
+    feeds = in_calls(arrays, source(tensor("N", 2), tensor("N", name="ids"), tensor(name="scale")), "mine").feeds
+    assert sizes(feeds) == sizes(feeds, "ids") == [10, 10]
+    assert feeds[1]["ids"].tolist() == (feeds[1]["x"][:, 0] / 2).tolist() == [*range(10, 20)]
+    assert [arrays["scale"] for arrays in feeds] == [3, 3]
+
+
+@pytest.mark.parametrize("batch", ["N", 4])
+def test_a_side_input_of_a_fixed_size_goes_whole_into_every_call(source, batch):
+    arrays = {"x": numbers(8, 2), "anchors": numbers(5, 2)}
+    found = in_calls(arrays, source(tensor(batch, 2), tensor(5, 2, name="anchors")), "mine")
+    assert [arrays["anchors"].tolist() for arrays in found.feeds] == [numbers(5, 2).tolist()] * len(found.feeds)
+    assert (sum(sizes(found.feeds)), found.items) == (8, 8)
+
+
+def test_a_model_of_scalars_is_called_once(source):
+    found = in_calls({"a": np.float32(3)}, source(tensor(name="a")), "mine")
+    assert (found.feeds, found.items) == ([{"a": np.float32(3)}], 1)
+
+
+def test_given_arrays_are_what_it_is_calibrated_on(source, npz):
+    path = npz(x=numbers(20, 2))
+    found = calibration_of(source(tensor("N", 2)), order(calibration=path))
+    assert (sizes(found.feeds), found.data, found.items) == ([10, 10], path, 20)
+    assert found.feeds[1]["x"][0].tolist() == [20, 21]
+
+
+def test_given_arrays_come_before_a_dataset(source, npz):
+    path = npz(x=numbers(20, 2))
+    assert calibration_of(source(tensor("N", 2), dataset="digits"), order(calibration=path)).data == path
+
+
+def test_given_arrays_keep_the_batch_that_the_file_fixes(source, npz):
+    found = calibration_of(source(tensor(3, 2)), order(calibration=npz(x=numbers(20, 2))))
+    assert (sizes(found.feeds), found.items) == ([3] * 6, 18)
+
+
+def test_given_arrays_may_have_any_size_where_a_dimension_is_open(source, npz):
+    path = npz(x=numbers(4, 7, 3), y=numbers(4, 5))
+    assert sorted(_given(source(tensor("N", "seq", 3), tensor(None, None, name="y")), path)) == ["x", "y"]
+
+
+def test_a_given_scalar_stays_one(source, npz):
+    arrays = _given(source(tensor("N", 2), tensor(name="s")), npz(x=numbers(4, 2), s=np.float32(7)))
+    assert (arrays["s"].shape, float(arrays["s"])) == ((), 7)
+
+
+def test_a_side_input_is_given_as_the_model_takes_it(source, npz):
+    takes = source(tensor("N", 2), tensor(5, 2, name="anchors"))
+    assert _given(takes, npz(x=numbers(4, 2), anchors=numbers(5, 2)))["anchors"].shape == (5, 2)
+    with pytest.raises(BadInput, match=r"has float32 \[4, 2\] for 'anchors', which is float32 \[5, 2\]"):
+        _given(takes, npz(x=numbers(4, 2), anchors=numbers(4, 2)))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "says"),
+    [
+        ({"x": numbers(4, 2)}, r"has no array for the input 'ids'; give one array for each input"),
+        ({"X": numbers(4, 2), "ids": np.arange(4)}, r"has an array 'X', and the model has no such input"),
+        ({"x": numbers(4, 2), "ids": np.arange(4), "idss": np.arange(4)}, "no such input; did you mean 'ids'"),
+        ({"x": numbers(4, 3), "ids": np.arange(4)}, r"has float32 \[4, 3\] for 'x', which is float32 \['N', 2\]"),
+        ({"x": numbers(2), "ids": np.arange(4)}, r"has float32 \[2\] for 'x'"),
+        ({"x": numbers(4, 2, 1), "ids": np.arange(4)}, r"has float32 \[4, 2, 1\] for 'x'"),
+        ({"x": numbers(0, 2), "ids": np.arange(0)}, r"has float32 \[0, 2\] for 'x'"),
+        ({"x": numbers(4, 2).astype(np.float64), "ids": np.arange(4)}, r"has float64 \[4, 2\] for 'x', which is float32"),
+        ({"x": numbers(4, 2), "ids": np.arange(4, dtype=np.int32)}, r"has int32 \[4\] for 'ids', which is int64"),
+        ({"x": numbers(4, 2), "ids": np.arange(3)}, "have different numbers of items; give as many of each"),
+    ],
+)
+def test_arrays_that_the_model_does_not_take_are_refused(source, npz, arrays, says):
+    with pytest.raises(BadInput, match=says):
+        _given(source(tensor("N", 2), tensor("N", name="ids", dtype="int64")), npz(**arrays))
+
+
+@pytest.mark.parametrize("data", [b"", b"not a zip file", b"PK\x03\x04 half a header"])
+def test_what_is_no_npz_file_is_refused(source, tmp_path, data):
+    (tmp_path / "bad.npz").write_bytes(data)
+    with pytest.raises(BadInput, match=r"cannot read .*bad\.npz .*; give an \.npz file with an array for each input"):
+        calibration_of(source(tensor("N", 2)), order(calibration=str(tmp_path / "bad.npz")))
+
+
+def test_an_npz_file_that_is_cut_short_is_refused(source, npz, tmp_path):
+    path = npz(x=numbers(100, 2))
+    (tmp_path / "data.npz").write_bytes((tmp_path / "data.npz").read_bytes()[:500])
+    with pytest.raises(BadInput, match="cannot read"):
+        _given(source(tensor("N", 2)), path)
+
+
+def test_a_single_array_is_no_npz_file(source, tmp_path):
+    np.save(tmp_path / "x.npy", numbers(4, 2))
+    with pytest.raises(BadInput, match="cannot read"):
+        _given(source(tensor("N", 2)), tmp_path / "x.npy")
+
+
+def test_pickled_arrays_are_refused(source, npz):
+    with pytest.raises(BadInput, match="cannot read"):
+        _given(source(tensor("N", 2)), npz(x=np.array([{}], object)))
+
+
+def test_a_dataset_gives_its_calibration_part(source, npz):
+    name = f"tensors:{npz(x=numbers(100, 2), y=np.arange(100) % 3)}"
+    found = calibration_of(source(tensor("N", 2), dataset=name), order())
+    assert (sizes(found.feeds), found.data, found.items) == ([10] * 4, name, 40)
+
+
+def test_random_inputs_are_sixty_four_items_in_four_calls(source):
+    found = calibration_of(source(tensor("N", 2)), order())
+    assert (sizes(found.feeds), found.data, found.items) == ([16] * 4, "random", 64)
+    assert len({arrays["x"].tobytes() for arrays in found.feeds}) == 4
+
+
+@pytest.mark.parametrize(("batch", "calls"), [(1, 64), (3, 21), (64, 1), (100, 1)])
+def test_random_inputs_keep_a_fixed_batch(source, batch, calls):
+    found = calibration_of(source(tensor(batch, 2)), order())
+    assert (sizes(found.feeds), found.items) == ([batch] * calls, batch * calls)
+
+
+def test_random_inputs_follow_the_seed(source):
+    first, again, other = (calibration_of(source(tensor("N", 2)), order(seed=seed)).feeds[0]["x"] for seed in (0, 0, 7))
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def test_random_inputs_have_the_types_of_the_model(source):
+    inputs = tensor("N", 5, name="ids", dtype="int64", high=3), tensor("N", name="mask", dtype="bool"), tensor(name="s")
+    arrays = calibration_of(source(*inputs), order()).feeds[0]
+    assert {name: (array.dtype.name, array.shape) for name, array in arrays.items()} == {
+        "ids": ("int64", (16, 5)),
+        "mask": ("bool", (16,)),
+        "s": ("float32", ()),
+    }
+    assert arrays["ids"].max() < 3
+
+
+def test_an_open_dimension_asks_for_a_shape(source):
+    with pytest.raises(BadInput, match=r"input 'x' leaves dimension 'seq' open; give --shape x=NxN with a number for each N"):
+        calibration_of(source(tensor("N", "seq")), order())
+
+
+def test_a_given_shape_closes_an_open_dimension_and_fixes_the_batch(source):
+    found = calibration_of(source(tensor("N", "seq")), order(shapes=(("x", (8, 5)),)))
+    assert [arrays["x"].shape for arrays in found.feeds] == [(8, 5)] * 8
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "says"),
+    [
+        ("x", (2, 5), "input 'x' is Nx4 in the file and 2x5 was given"),
+        ("x", (2, 4, 1), "and 2x4x1 was given"),
+        ("X", (2, 4), "the model has no input 'X'"),
+    ],
+)
+@pytest.mark.parametrize("given", [False, True], ids=["random inputs", "given arrays"])
+def test_a_shape_that_does_not_fit_is_refused(source, npz, name, shape, says, given):
+    data = npz(x=numbers(4, 4)) if given else None
+    with pytest.raises(BadInput, match=says):
+        calibration_of(source(tensor("N", 4)), order(shapes=((name, shape),), calibration=data))
+
+
+def test_other_names_types_shapes_and_values_are_another_calibration():
+    x = np.arange(8, dtype=np.float32)
+    feeds = {"x": x.reshape(2, 4)}, {"x": x.reshape(4, 2)}, {"x": x.view(np.int32).reshape(2, 4)}, {"y": x.reshape(2, 4)}
+    assert len({_fingerprint([arrays]) for arrays in (*feeds, {"x": x.reshape(2, 4) + 1})}) == 5
+    assert _fingerprint([feeds[0]]) == _fingerprint([{"x": np.asfortranarray(feeds[0]["x"])}])
+
+
+@pytest.mark.parametrize(
+    ("error", "becomes", "says"),
+    [
+        (KeyError("v"), BadInput, r"mine\.onnx cannot be quantized \(KeyError: 'v'\); run it in FP32 or FP16"),
+        (
+            ModuleNotFoundError("No module named 'onnxruntime'"),
+            Unavailable,
+            r"is not installed .*; pip install 'onnxbench\[ort\]'",
+        ),
+        (Unsupported("ours"), Unsupported, "^ours"),
+        (MemoryError(), MemoryError, ""),
+    ],
+)
+def test_what_the_quantizer_raises_is_an_error_about_the_users_file(error, becomes, says):
+    with pytest.raises(becomes, match=says), guarded("mine.onnx"):
+        raise error

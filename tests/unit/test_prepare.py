@@ -1,0 +1,380 @@
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from onnxbench.errors import BadInput, BenchError, Unavailable
+from onnxbench.exporters import manifest
+from onnxbench.runners.clock import Clock
+from onnxbench.runners.prepare import (
+    INT8,
+    Context,
+    Made,
+    Wanted,
+    artifacts,
+    convert,
+    expected,
+    export,
+    files_of,
+    missing_files,
+)
+from onnxbench.spec import Conversion, Source, Sweep, TensorSpec, to_wire
+
+pytestmark = pytest.mark.usefixtures("cache_folder")
+SHA = "ab" * 32
+REFUSED = BadInput("nothing can be quantized", "run it in FP32")
+
+
+class Notes:
+    def __init__(self):
+        self.lines = []
+
+    def note(self, text):
+        self.lines.append(text)
+
+    def step(self, what, done, total): ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared(Context):
+    """A context whose workers have their answers already: by job, and for conversions by precision."""
+
+    answers: dict
+    asked: list = field(default_factory=list)
+
+    def ask(self, job, **request):
+        self.asked.append((job, request))
+        answer = self.answers[request["order"]["precision"] if job == "convert" else job]
+        if isinstance(answer, BenchError):
+            raise answer
+        return answer(request) if callable(answer) else answer
+
+    def orders(self):
+        return {request["order"]["precision"]: request["order"] for job, request in self.asked if job == "convert"}
+
+
+@pytest.fixture
+def entry(tmp_path, make_artifact):
+    """A cache entry with one file, as a worker answers it."""
+
+    def make(precision="fp32", model="net", data="digits", cached=False, **changes):
+        folder = tmp_path / "entries" / f"{model}.{precision}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{model}.{precision}.onnx").write_text(precision)
+        (folder / "entry.json").write_text("{}")
+        how = {"int8": Conversion(origin=SHA, scheme="portable", method="minmax", data=data), "fp16": Conversion(origin=SHA)}
+        found = make_artifact(
+            model=model,
+            precision=precision,
+            path=f"{model}.{precision}.onnx",
+            sha256=SHA if precision == "fp32" else precision,
+            conversion=how.get(precision),
+        )
+        wire = json.loads(json.dumps(to_wire(replace(found, **changes))))
+        return {"artifact": wire, "made": {"parity": None}, "folder": str(folder), "cached": cached}
+
+    return make
+
+
+@pytest.fixture
+def context(tmp_path, entry):
+    """Everything can be made of the file net.onnx, but for what `answers` says."""
+
+    def make(**answers):
+        usual = {"adopt": entry(), "fp16": entry("fp16"), "int8": entry("int8")}
+        return Prepared(logs=tmp_path, clock=Clock(), progress=Notes(), timeout_s=1, answers={**usual, **answers})
+
+    return make
+
+
+@pytest.fixture
+def wanted(tmp_path):
+    return lambda **changes: Wanted(**{"model": "net.onnx", "dataset": None, "folder": tmp_path / "out", **changes})
+
+
+def precisions(made):
+    return [item.exported.artifact.precision for item in made]
+
+
+@pytest.mark.parametrize(
+    ("named", "files"),
+    [
+        ((), ()),
+        (("fp32",), ("fp32",)),
+        (("tf32", "bf16", "fp32"), ("fp32",)),
+        (("int8", "tf32", "fp16"), ("int8", "fp32", "fp16")),
+        (("fp16", "fp16"), ("fp16",)),
+    ],
+)
+def test_a_precision_runs_a_file(named, files):
+    assert files_of(named) == files
+
+
+def test_a_precision_that_there_is_not_is_refused():
+    with pytest.raises(BadInput, match="'int9' is not a precision; did you mean 'int8'"):
+        files_of(("fp32", "int9"))
+
+
+def test_every_precision_is_made_where_none_is_named(wanted, context, tmp_path):
+    desk = context()
+    made = export(wanted(), desk)
+    assert precisions(made) == ["fp32", "fp16", "int8"]
+    assert [job for job, _ in desk.asked] == ["adopt", "convert", "convert"]
+    assert [item.artifact for item in manifest.read(tmp_path / "out")] == [item.exported.artifact for item in made]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "manifest.json",
+        "net.fp16.onnx",
+        "net.fp32.onnx",
+        "net.int8.onnx",
+    ]
+    assert desk.progress.lines == []
+
+
+@pytest.mark.parametrize("error", [REFUSED, Unavailable("nothing can be quantized", "run it in FP32")])
+def test_what_cannot_be_made_is_left_out_and_said(wanted, context, error):
+    desk = context(fp16=error)
+    assert precisions(export(wanted(), desk)) == ["fp32", "int8"]
+    assert desk.progress.lines == ["no fp16 of net: nothing can be quantized; run it in FP32"]
+
+
+def test_a_precision_that_was_named_must_be_possible(wanted, context):
+    with pytest.raises(BadInput, match="nothing can be quantized"):
+        export(wanted(precisions=("fp32", "int8")), context(int8=REFUSED))
+
+
+def test_what_others_are_made_from_must_be_possible(wanted, context):
+    desk = context(adopt=BadInput("not an ONNX file"))
+    with pytest.raises(BadInput, match="not an ONNX file"):
+        export(wanted(), desk)
+    assert len(desk.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("named", "files"),
+    [(("fp32",), ["fp32"]), (("tf32",), ["fp32"]), (("int8",), ["fp32", "int8"]), (("fp16", "bf16"), ["fp32", "fp16"])],
+)
+def test_named_precisions_alone_are_made_beside_fp32(wanted, context, named, files):
+    assert precisions(export(wanted(precisions=named), context())) == files
+
+
+def test_a_file_that_is_int8_already_is_taken_alone(wanted, context, entry):
+    desk = context(adopt=entry("int8", conversion=None))
+    assert precisions(export(wanted(), desk)) == ["int8"]
+    assert [job for job, _ in desk.asked] == ["adopt"]
+    assert desk.progress.lines == []
+
+
+def test_another_precision_of_a_file_that_is_int8_is_refused(wanted, context, entry):
+    with pytest.raises(BadInput, match=r"net\.int8\.onnx is int8 already; give the FP32 file to make fp16 from"):
+        export(wanted(precisions=("int8", "fp16")), context(adopt=entry("int8", conversion=None)))
+
+
+def test_the_precision_that_a_file_has_may_be_named(wanted, context, entry):
+    assert precisions(export(wanted(precisions=("int8",)), context(adopt=entry("int8", conversion=None)))) == ["int8"]
+
+
+def test_calibration_on_random_inputs_is_told(wanted, context, entry):
+    desk = context(int8=entry("int8", data="random"))
+    export(wanted(), desk)
+    (line,) = desk.progress.lines
+    assert line == "net int8 was calibrated on random inputs: give --calibration FILE.npz for real ones"
+
+
+def test_a_conversion_is_ordered_as_it_was_wanted(wanted, context, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("data.npz").touch()
+    how = Conversion(origin="", scheme="ort", method="entropy", exclude=("conv1",))
+    inputs = (TensorSpec(name="x", dtype="float32", shape=(1, 3)),)
+    desk = context()
+    export(wanted(how=how, calibration="data.npz", inputs=inputs, seed=7), desk)
+    common = {"calibration": str(tmp_path / "data.npz"), "shapes": [("x", (1, 3))], "seed": 7}
+    assert desk.orders() == {
+        "fp16": {"precision": "fp16", "how": to_wire(Conversion(origin="")), **common},
+        "int8": {"precision": "int8", "how": to_wire(how), **common},
+    }
+
+
+def test_int8_is_portable_unless_something_else_is_wanted(wanted, context):
+    desk = context()
+    export(wanted(), desk)
+    order = desk.orders()["int8"]
+    assert order == {"precision": "int8", "how": to_wire(INT8), "calibration": None, "shapes": [], "seed": 0}
+
+
+def test_conversions_are_made_of_the_exported_file(wanted, context, tmp_path):
+    desk = context()
+    export(wanted(), desk)
+    sources = [request["artifact"]["path"] for job, request in desk.asked if job == "convert"]
+    assert sources == [f"{tmp_path}/out/net.fp32.onnx"] * 2
+
+
+def test_conversions_know_where_the_model_is_in_pytorch(wanted, context, entry, tmp_path):
+    (tmp_path / "entries/net.fp32").mkdir(parents=True)
+    (tmp_path / "entries/net.fp32/net.safetensors").touch()
+    source = Source(factory="a:b", weights="net.safetensors")
+    made = export(wanted(), context(adopt=entry(source=source)))
+    there = Source(factory="a:b", weights=f"{tmp_path}/out/net.safetensors")
+    assert [item.exported.artifact.source for item in made] == [there] * 3
+    assert [item.artifact.source for item in manifest.read(tmp_path / "out")] == [there] * 3
+
+
+def test_a_missing_calibration_file_is_said_before_any_work(wanted, context):
+    desk = context()
+    with pytest.raises(BadInput, match=r"there is no file none\.npz; give an \.npz file"):
+        export(wanted(calibration="none.npz"), desk)
+    assert desk.asked == []
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_any_work(wanted, context, tmp_path):
+    (tmp_path / "file").touch()
+    desk = context()
+    with pytest.raises(BadInput, match="cannot write to"):
+        export(wanted(folder=tmp_path / "file" / "out"), desk)
+    assert desk.asked == []
+
+
+def test_a_module_without_inputs_is_asked_for_them(wanted, context):
+    with pytest.raises(BadInput, match="pkg:make does not say what its inputs are; give each one in order"):
+        export(wanted(model="pkg:make"), context())
+
+
+def test_a_module_is_exported_with_an_open_batch_and_then_converted(wanted, context, entry):
+    desk = context(export=entry())
+    inputs = (TensorSpec(name="x", dtype="float32", shape=(1, 3)), TensorSpec(name="s", dtype="float32", shape=()))
+    assert precisions(export(wanted(model="pkg:make", inputs=inputs), desk)) == ["fp32", "fp16", "int8"]
+    job, request = desk.asked[0]
+    assert (job, [spec["shape"] for spec in request["recipe"]["inputs"]]) == ("export", [("batch", 3), ()])
+
+
+def test_the_dataset_of_a_file_is_named_with_its_whole_path(wanted, context, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    desk = context()
+    export(wanted(dataset="npz:data.npz"), desk)
+    assert desk.asked[0] == (
+        "adopt",
+        {"file": f"{tmp_path}/net.onnx", "model": "net", "dataset": f"npz:{tmp_path}/data.npz"},
+    )
+
+
+def test_what_was_made_is_told_on_one_line(make_artifact):
+    how = Conversion(origin=SHA, scheme="portable", method="minmax", exclude=("a", "b"), data="digits", samples=128)
+    parity = {"sqnr_db": 31.6, "runtime": "ort-cpu 1.31", "data": "digits"}
+    exported = manifest.Exported(artifact=make_artifact(precision="int8", conversion=how), made={"parity": parity})
+    assert Made(exported=exported, cached=False).told() == (
+        "cnn-fp32.onnx: cnn int8, 20.4 MB, opset 18, exported and checked; "
+        "portable, minmax over 128 of digits, without a,b; SQNR 32 dB against the FP32 file on ort-cpu 1.31, digits"
+    )
+
+
+@pytest.mark.parametrize(("cached", "how"), [(True, "already exported, taken from the cache"), (False, "exported and checked")])
+def test_a_file_that_was_only_taken_tells_nothing_of_parity(make_artifact, cached, how):
+    exported = manifest.Exported(artifact=make_artifact(), made={"parity": None})
+    assert Made(exported=exported, cached=cached).told() == f"cnn-fp32.onnx: cnn fp32, 20.4 MB, opset 18, {how}"
+
+
+@pytest.mark.parametrize(
+    ("named", "there", "missing"),
+    [
+        ((), ["fp32"], []),
+        (("fp32", "tf32"), ["fp32"], []),
+        (("int8", "fp16"), ["fp32"], [("int8", "fp16")]),
+        (("int8", "fp16"), ["fp32", "int8"], [("fp16",)]),
+        (("fp32", "fp16"), ["int8"], []),
+        (("int8",), [], []),
+    ],
+)
+def test_what_is_missing_are_named_files_of_what_is_there_in_fp32(make_artifact, named, there, missing):
+    found = [make_artifact(precision=precision) for precision in there]
+    assert missing_files(Sweep(precisions=named), found) == [(make_artifact(), precisions) for precisions in missing]
+
+
+def test_a_file_that_one_of_two_models_lacks_is_missing_of_that_one(make_artifact):
+    found = [make_artifact(), make_artifact(precision="int8"), make_artifact(model="other")]
+    assert missing_files(Sweep(precisions=("int8",)), found) == [(make_artifact(model="other"), ("int8",))]
+    files, first = expected(Sweep(precisions=("int8",)), found)
+    assert [(file.model, file.precision) for file in files[3:]] == [("other", "int8")]
+    assert first == "other would be exported in int8 first"
+
+
+def test_what_is_there_is_expected_as_it_is(make_artifact):
+    found = [make_artifact(), make_artifact(precision="int8")]
+    assert expected(Sweep(precisions=("int8", "fp32")), found) == (found, "")
+
+
+def test_what_is_missing_is_expected_beside_what_is_there(make_artifact):
+    files, first = expected(Sweep(precisions=("int8", "fp16")), [make_artifact()])
+    assert [file.precision for file in files] == ["fp32", "int8", "fp16"]
+    assert {file.inputs for file in files} == {make_artifact().inputs}
+    assert first == "cnn would be exported in int8, fp16 first"
+
+
+def test_a_model_of_our_own_is_expected_in_every_precision_after_training():
+    files, first = expected(Sweep(), [])
+    assert [(file.model, file.precision) for file in files] == [("cnn", "fp32"), ("cnn", "fp16"), ("cnn", "int8")]
+    assert first == "cnn would be trained, then exported first"
+
+
+def test_a_model_of_our_own_is_expected_in_the_precisions_that_were_named():
+    files, _ = expected(Sweep(model="cnn", precisions=("int8",)), [])
+    assert [file.precision for file in files] == ["fp32", "int8"]
+
+
+def test_a_module_is_expected_in_fp32_with_an_open_batch():
+    signature = (TensorSpec(name="x", dtype="float32", shape=(1, 3)),)
+    (file,), first = expected(Sweep(model="pkg:make", signature=signature), [])
+    assert (file.precision, file.inputs[0].shape, file.source) == ("fp32", ("batch", 3), Source(factory="pkg:make"))
+    assert first == "pkg:make would be exported first"
+
+
+def test_a_file_is_measured_as_it_is(context, make_artifact):
+    desk = context(describe=to_wire(make_artifact()))
+    assert artifacts(Sweep(model="net.onnx", precisions=("fp32", "tf32")), desk) == [make_artifact()]
+    assert [job for job, _ in desk.asked] == ["describe"]
+
+
+def test_a_named_precision_of_a_file_is_made_first(context, make_artifact, tmp_path):
+    desk = context(describe=to_wire(make_artifact(model="net")))
+    sweep = Sweep(model="net.onnx", precisions=("fp32", "int8"), artifacts=str(tmp_path / "out"))
+    assert [item.precision for item in artifacts(sweep, desk)] == ["fp32", "int8"]
+    assert desk.progress.lines == [f"exporting net.onnx to {tmp_path}/out"]
+
+
+def test_a_precision_that_an_exported_model_lacks_is_made_first(wanted, context, tmp_path):
+    (base,) = export(wanted(precisions=("fp32",)), context())
+    desk = context(describe=to_wire(base.exported.artifact))
+    found = artifacts(Sweep(precisions=("int8",), artifacts=str(tmp_path / "out")), desk)
+    assert [item.precision for item in found] == ["fp32", "int8"]
+    assert desk.progress.lines == [f"exporting net in int8 to {tmp_path}/out"]
+    assert [item.artifact.precision for item in manifest.read(tmp_path / "out")] == ["fp32", "int8"]
+
+
+def test_a_precision_that_one_of_two_models_lacks_is_made_of_that_one(wanted, context, entry, tmp_path):
+    how = Conversion(origin=SHA, scheme="ort", method="entropy", data="good.npz")
+    export(wanted(precisions=("int8",)), context(int8=entry("int8", conversion=how)))
+    export(wanted(precisions=("fp32",)), context(adopt=entry(model="other")))
+    there = {item.artifact.path: to_wire(item.artifact) for item in manifest.read(tmp_path / "out")}
+    desk = context(describe=lambda request: there[request["path"]], int8=entry("int8", model="other"))
+    found = artifacts(Sweep(precisions=("int8",), artifacts=str(tmp_path / "out")), desk)
+    assert [(item.model, item.precision) for item in found[3:]] == [("other", "int8")]
+    assert found[1].conversion == how
+    assert [request["artifact"]["model"] for job, request in desk.asked if job == "convert"] == ["other"]
+    assert desk.progress.lines == [f"exporting other in int8 to {tmp_path}/out"]
+
+
+def test_exported_files_are_measured_as_they_are(wanted, context, tmp_path):
+    export(wanted(precisions=("fp32",)), context())
+    desk = context(describe={**context().answers["adopt"]["artifact"]})
+    assert [item.precision for item in artifacts(Sweep(artifacts=str(tmp_path / "out")), desk)] == ["fp32"]
+    assert desk.progress.lines == []
+
+
+def test_an_exported_file_that_was_changed_is_refused(wanted, context, make_artifact, tmp_path):
+    export(wanted(precisions=("fp32",)), context())
+    desk = context(describe=to_wire(make_artifact(sha256="cd" * 32)))
+    with pytest.raises(BadInput, match=r"net\.fp32\.onnx is not what was exported; run bench export again"):
+        artifacts(Sweep(artifacts=str(tmp_path / "out")), desk)
+
+
+def test_what_is_converted_again_comes_from_the_cache(wanted, context, entry, make_artifact):
+    (made,) = convert(make_artifact(model="net"), wanted(precisions=("int8",)), context(int8=entry("int8", cached=True)))
+    assert made.cached

@@ -276,7 +276,10 @@ def _preview(sweep: Sweep, format: str, debug: bool) -> None:
     cells = sum(not row.refused for row in found.rows)
     span = dict.fromkeys(f"{seconds:.0f}" for seconds in (found.least_s, found.most_s))
     time = f"{cells} cells at {sweep.budget.name}: about {' to '.join(span)} s"
-    facts = (f"{time}, more where one call takes longer than {sweep.budget.block_ms:g} ms", found.first)
+    facts = (
+        f"{time}, more where one call takes longer than {sweep.budget.block_ms:g} ms, and what labelled images take",
+        found.first,
+    )
     _print(tables.build([(row.cell, row.refused) for row in found.rows], facts), format)
 
 

@@ -62,8 +62,11 @@ class OrtSession(Session):
             for _ in range(ort_profile.RUNS if timed else 1):
                 session.run(None, feed)
             found = ort_profile.read(Path(session.end_profiling()))
-        tf32 = self.info.executed == "tf32"  # in the profile it is float, as its values are
-        return tuple(replace(kernel, type="tf32") if tf32 and kernel.type == "fp32" else kernel for kernel in found)
+        return tuple(self._told(kernel if timed else replace(kernel, ns=None)) for kernel in found)
+
+    def _told(self, kernel: Kernel) -> Kernel:
+        """In the profile TF32 is float, as its values are."""
+        return replace(kernel, type="tf32") if (self.info.executed, kernel.type) == ("tf32", "fp32") else kernel
 
 
 class OrtCpu(Backend):

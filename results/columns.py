@@ -64,7 +64,7 @@ class Column:
     """`measured` columns are None unless the row's status has figures, `timed` ones unless calls were timed.
 
     In the table for people stand columns that are `shown`, or that `vary` and do so; what is the same in all rows is
-    said once above it, if it is a `fact`. `digits`: significant ones, in the smallest figure of the column; or as many
+    said once above it, under its `label` or title. `digits`: significant ones, in the smallest figure of the column; or as many
     `decimals`. `number`: its values can be compared with a limit.
     """
 
@@ -78,7 +78,7 @@ class Column:
     timed: bool = False
     shown: bool = True
     varies: bool = False
-    fact: bool = True
+    label: str = ""
     number: bool = True
 
     def of(self, row: Row) -> Value:
@@ -247,8 +247,18 @@ COLUMNS: tuple[Column, ...] = (
     Column(name="first_ms", value=_from("opened", "first_ms"), unit="ms", title="first"),
     Column(name="top1", value=_from("parity", "top1"), unit="%", decimals=2, varies=True),
     Column(name="top1_drop", value=_from("parity", "top1_drop"), unit="points", title="drop", decimals=2, varies=True),
-    Column(name="top1_drop_ci_low", value=_drop_bound(0), unit="points", title="from", decimals=2, varies=True, fact=False),
-    Column(name="top1_drop_ci_high", value=_drop_bound(1), unit="points", title="to", decimals=2, varies=True, fact=False),
+    Column(
+        name="top1_drop_ci_low",
+        value=_drop_bound(0),
+        unit="points",
+        title="from",
+        label="drop at least",
+        decimals=2,
+        varies=True,
+    ),
+    Column(
+        name="top1_drop_ci_high", value=_drop_bound(1), unit="points", title="to", label="drop at most", decimals=2, varies=True
+    ),
     Column(name="top1_change_p", value=_change, shown=False),
     Column(name="images", value=_from("parity", "images"), varies=True),
     Column(name="agreement", value=_from("parity", "agreement"), unit="%", decimals=2, shown=False),

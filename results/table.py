@@ -147,7 +147,7 @@ def _p50(row: Cells) -> float:
 
 def _facts(runs: Sequence[Run], rows: Sequence[Cells], baseline: str | None, shown: Collection[str]) -> tuple[str, ...]:
     """What is the same in all rows, so that it need not be a column, and is none of those `shown`."""
-    same = {c: _distinct(c, rows) for c in COLUMNS if c.varies and c.fact and c.name not in shown}
+    same = {c: _distinct(c, rows) for c in COLUMNS if c.varies and c.name not in shown}
     once = [_fact(column, next(iter(values))) for column, values in same.items() if len(values) == 1]
     versions = [f"{name} {version}" for run in runs for name, version in run.head.get("versions", {}).items()]
     against = [f"speed-up against {baseline} fp32 at the same batch"] if baseline else []
@@ -161,7 +161,7 @@ def _fact(column: Column, value: Value) -> str:
     text = value
     if isinstance(value, float):
         text = f"{value:.3g}" if column.decimals is None else f"{value:.{column.decimals}f}"
-    return f"{column.title or column.name} {text} {column.unit}".strip()
+    return f"{column.label or column.title or column.name} {text} {column.unit}".strip()
 
 
 def _remarks(rows: Sequence[Cells]) -> list[str]:

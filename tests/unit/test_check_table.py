@@ -93,14 +93,15 @@ def test_beside_a_run_with_times_a_check_is_shown_as_that_is(check, run_folder, 
     assert not {"placement", "agreement", "max_abs_err", "rel_err"} & found
 
 
-def test_answers_that_all_rows_of_a_measurement_share_are_said_above_it_but_no_end_of_an_interval(run_folder, make_cell):
+def test_answers_that_all_rows_of_a_measurement_share_are_said_above_it(run_folder, make_cell):
     cells = [make_cell(batch=batch) for batch in (1, 8)]
     folder = run_folder(*cells)
     for cell in cells:
         folder.measured(cell, 10**6)
         folder.verified(cell, top1=97.5, top1_drop=0.25, images=400, lost=1, gained=0)
     built = table.build([read(folder.path)])
-    assert built.facts[0].endswith("threads 2 · top1 97.50 % · drop 0.25 points · images 400 · file 20.4 MB")
+    drop = "drop 0.25 points · drop at least -1.09 points · drop at most 1.58 points"
+    assert built.facts[0].endswith(f"threads 2 · top1 97.50 % · {drop} · images 400 · file 20.4 MB")
     assert built.rows[0]["top1_drop_ci_low"] < 0.25 < built.rows[0]["top1_drop_ci_high"]
     assert not {"top1", "top1_drop_ci_low"} & set(shown(folder))
 

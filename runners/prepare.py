@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadInput, Unavailable, Unsupported
+from ..errors import BadInput, BenchError, StorageFailed, Unsupported
 from ..exporters import cache, manifest
 from ..exporters.manifest import Exported
 from ..models import MODELS, kind_of
@@ -45,8 +45,8 @@ class Context:
 class Wanted:
     """What to export: a model as the user named it, its inputs as the user gave them, and where it goes.
 
-    `precisions` are those that the user named, and must be possible; without any it is what can be made of EVERY_FILE.
-    `how`: the INT8 scheme, its method and what it leaves out. `calibration`: an .npz file.
+    `precisions` are those that the user named, and must be possible if `strictly`; without any it is what can be made of
+    EVERY_FILE. `how`: the INT8 scheme, its method and what it leaves out. `calibration`: an .npz file.
     """
 
     model: str
@@ -54,6 +54,7 @@ class Wanted:
     folder: Path
     inputs: tuple[TensorSpec, ...] = ()
     precisions: tuple[str, ...] = ()
+    strictly: bool = True
     how: Conversion = INT8
     calibration: str | None = None
     seed: int = 0
@@ -99,8 +100,10 @@ def convert(base: Artifact, wanted: Wanted, context: Context) -> list[Made]:
             continue
         try:
             made.append(_converted(base, precision, wanted, context))
-        except (BadInput, Unavailable) as error:
-            if wanted.precisions:
+        except StorageFailed:
+            raise
+        except BenchError as error:
+            if wanted.precisions and wanted.strictly:
                 raise
             context.progress.note(f"no {precision} of {base.model}: {error}")
     return made
@@ -228,7 +231,8 @@ def _wanted(sweep: Sweep) -> Wanted:
     model = sweep.model or DEFAULT_MODEL
     precisions = sweep.precisions or (() if kind_of(model) == "named" else ("fp32",))
     folder = Path(sweep.artifacts)
-    return Wanted(model=model, dataset=sweep.dataset, folder=folder, inputs=sweep.signature, precisions=precisions)
+    what: dict[str, Any] = {"model": model, "dataset": sweep.dataset, "inputs": sweep.signature}
+    return Wanted(**what, folder=folder, precisions=precisions, strictly=False)
 
 
 def missing_files(sweep: Sweep, found: Sequence[Artifact]) -> list[tuple[Artifact, tuple[str, ...]]]:

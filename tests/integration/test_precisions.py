@@ -73,6 +73,16 @@ def test_a_file_from_elsewhere_is_converted_and_measured(shell):
     assert all("random inputs" in row["notes"] for row in rows if row["precision"] == "int8")
 
 
+def test_a_precision_that_cannot_be_made_is_a_row_and_the_others_are_measured(shell):
+    path = onnxfiles.write(shell.folder / "model.onnx", onnxfiles.integers())
+    how = ("--model", path, "--backend", "ort-cpu", *MINI, "--batch", "1", "--precision", "fp32,int8")
+    rows = shell.rows("infer", *how, code=3)
+    assert {(row["precision"], row["status"]) for row in rows} == {("fp32", "ok"), ("int8", "unsupported")}
+    told = shell.bench("export", "--model", path, "--precision", "int8")
+    assert told.returncode == 2
+    assert "nothing can be quantized in a graph of Add" in told.stderr
+
+
 def test_a_check_compares_every_precision_without_timing(trained):
     done = trained.bench("check", "--max", "top1_drop=2", "--min", "sqnr=20", "--format", "json")
     assert done.returncode == 0, done.stderr

@@ -92,6 +92,7 @@ class OpenVinoCpu(Backend):
     name = "openvino-cpu"
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "f32", "bf16": "bf16", "fp16": "f32", "int8": "f32"}
     on_request = ("fp16",)
+    int8_scheme = "openvino"
     install = "pip install 'onnxbench[openvino]'"
 
     def _probe(self) -> Probe:

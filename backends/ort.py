@@ -76,6 +76,7 @@ class OrtCpu(Backend):
     provider: ClassVar[str] = "CPUExecutionProvider"
     precisions: ClassVar[Mapping[str, Any]] = {"fp32": {}, "fp16": {}, "int8": {}}
     on_request: ClassVar[tuple[str, ...]] = ("fp16",)
+    int8_scheme = "ort"
     arithmetic: ClassVar[Mapping[str, str]] = {"fp16": "fp32"}
     install = "pip install 'onnxbench[ort]'"
 
@@ -126,6 +127,7 @@ class OrtCuda(OrtCpu):
         "fp16": {"use_tf32": "0"},
         "int8": {"use_tf32": "0"},
     }
+    int8_scheme = "portable"
     on_request: ClassVar[tuple[str, ...]] = ("int8",)  # it undoes Q/DQ pairs before every layer
     arithmetic: ClassVar[Mapping[str, str]] = {"int8": "fp32"}
     install = "pip install 'onnxbench[ort-gpu]'"

@@ -121,7 +121,8 @@ class Backend(abc.ABC):
 
     `precisions`: what each precision that it takes is called in the runtime's own terms. `options`: the names that
     `--option` takes, with what they mean. `instrument`: it measures the tool itself, and is never a target. `on_request`:
-    precisions that it takes but does not compute in, measured beside FP32 only when they are named.
+    precisions that it takes but does not compute in, measured beside FP32 only when they are named. `int8_scheme`: of
+    `bench export --int8`, the one that it computes most of in 8 bits.
     """
 
     name: ClassVar[str]
@@ -130,6 +131,7 @@ class Backend(abc.ABC):
     precisions: ClassVar[Mapping[str, Any]]
     options: ClassVar[Mapping[str, str]] = {}
     on_request: ClassVar[tuple[str, ...]] = ()
+    int8_scheme: ClassVar[str] = "portable"
     install: ClassVar[str] = ""
 
     def probe(self) -> Probe:

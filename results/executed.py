@@ -45,12 +45,12 @@ def unlike(record: CellRecord) -> list[str]:
 def _other_arithmetic(record: CellRecord) -> list[str]:
     precision, ran = record.cell.precision, executed(record) or ""
     if PRECISIONS[precision].file == "int8" and kernels(record):
-        return _float_layers(record)
+        return float_layers(record)
     other = set(ran.split("+")) & set(PRECISIONS) - {PRECISIONS[precision].arithmetic}
     return [f"{precision} was asked for and {ran} ran"] if other else []
 
 
-def _float_layers(record: CellRecord) -> list[str]:
+def float_layers(record: CellRecord) -> list[str]:
     """A quantized file says itself which of its layers are float; more of them in float is not what was asked for."""
     in_float = [kernel["type"] for kernel in kernels(record) if kernel["layer"] and kernel["type"] != "int8"]
     layers = (record.opened or {}).get("layers", {})

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .executed import float_layers
 from .record import CellRecord, Run
 
 SHOWN_NODES = 8
@@ -37,7 +38,16 @@ def _speed(record: CellRecord, base: CellRecord | None) -> list[str]:
     if not total:
         return []
     shares = [f"{sum(kernel['ns'] for kernel in some) / total:.0%} {what}" for what, some in _parts(kernels) if some]
-    return [f"{record.cell.id}: {_against(total, base)}; {', '.join(shares)}"]
+    return [f"{record.cell.id}: {_against(total, base)}; {', '.join(shares)}", *_other_scheme(record)]
+
+
+def _other_scheme(record: CellRecord) -> list[str]:
+    """Another scheme, where layers that the file quantizes ran in float."""
+    opened, left = record.opened or {}, float_layers(record)
+    scheme, made = opened.get("int8_scheme"), str(opened.get("conversion") or "")
+    if not left or not made or not scheme or made.startswith(scheme):
+        return []
+    return [f"{record.cell.id}: {left[0]}; bench export --int8 {scheme} makes a file as this runtime likes it best"]
 
 
 def _parts(kernels: Sequence[Kernel]) -> list[tuple[str, list[Kernel]]]:

@@ -101,7 +101,9 @@ def open_slot(state: State, tell: Tell, *, cell: dict[str, Any], artifact: dict[
     slot = Slot(artifact=file, cell=wanted, backend=backend, inputs=arrays, session=session)
     slot.compiled[1, wanted.settings.threads] = session
     state.slots[wanted.key] = slot
-    return {"load_s": load_ns / 1e9, "first_ms": first_ns / 1e6, "info": _info(session.info), "instrument": backend.instrument}
+    times = {"load_s": load_ns / 1e9, "first_ms": first_ns / 1e6}
+    about = {"instrument": backend.instrument, "int8_scheme": backend.int8_scheme}
+    return {**times, "info": _info(session.info), **about}
 
 
 def _info(info: SessionInfo) -> dict[str, Any]:

@@ -172,6 +172,26 @@ def test_a_node_may_be_called_anything(run_folder, make_cell, make_kernels):
     assert "(block{i})" in line
 
 
+@pytest.mark.parametrize(
+    ("kernel", "conversion", "said"),
+    [
+        ("fp32 Conv 100", "portable, minmax over 8 of digits", True),
+        ("int8 QLinearConv 100", "portable, minmax over 8 of digits", False),
+        ("fp32 Conv 100", "ort, minmax over 8 of digits", False),
+        ("fp32 Conv 100", None, False),
+    ],
+    ids=["in float", "in 8 bits", "that scheme already", "a file from elsewhere"],
+)
+def test_another_scheme_is_named_where_quantized_layers_ran_in_float(run_folder, make_cell, kernel, conversion, said):
+    cell = make_cell(precision="int8")
+    folder = run_folder(cell, kind="check", **WITH)
+    folder.opened(cell, int8_scheme="ort", conversion=conversion, layers={"quantized": 1, "float": 0})
+    folder.inspected(cell, kernel)
+    lines = [line for line in explain(read(folder.path))["speed"] if "--int8 ort" in line]
+    assert bool(lines) is said
+    assert all("1 of 1 quantized layers ran in fp32" in line for line in lines)
+
+
 def test_the_nodes_are_said_with_the_worst_first_and_what_to_exclude_with_its_proof(accuracy):
     assert accuracy(**FOUND) == [
         "cnn: all in INT8 18.0 dB; each node alone in INT8, worst first, dB: /Gemm_3 21.5, /Conv_0 42.1",

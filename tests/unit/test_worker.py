@@ -214,6 +214,7 @@ def test_a_cell_is_opened_with_its_load_and_first_call_timed_apart(given):
         "first_ms": pytest.approx(1e-4),
         "info": {"executed": "fp32", "placement": None, "settings": {"work": "0"}},
         "instrument": True,
+        "int8_scheme": "portable",
     }
     assert state.slots[cell.key].compiled == {(1, 2): state.slots[cell.key].session}
 

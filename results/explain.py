@@ -21,7 +21,7 @@ def explain(run: Run) -> dict[str, list[str]]:
     speed = [line for record in rows for line in _speed(record, _fp32(run, record))]
     units = run.host.get("isa")
     on_cpu = any(record.cell.device == "cpu" for record in rows)
-    if on_cpu and units is not None and not set(units) & set(INTEGER_UNITS):
+    if speed and on_cpu and units is not None and not set(units) & set(INTEGER_UNITS):
         speed.append(f"this CPU has none of {', '.join(INTEGER_UNITS)}: 8 bits are multiplied hardly faster than floats")
     return {"speed": speed, "accuracy": [line for record in run.cells for line in _accuracy(record)]}
 

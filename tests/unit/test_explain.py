@@ -102,9 +102,10 @@ def test_int8_is_held_against_fp32_of_the_same_runtime_and_batch(run_folder, mak
     assert "kernels take 1 ms, in fp32 3 ms (3.0 x)" in line
 
 
+@pytest.mark.parametrize("head", [WITH, WITHOUT])
 @pytest.mark.parametrize("kernels", [["int8 QLinearConv", "fp32 Relu"], ["int8 QLinearConv 0"]])
-def test_kernels_that_were_not_timed_say_nothing_of_speed(speed, kernels):
-    assert speed(*kernels) == []
+def test_kernels_that_were_not_timed_say_nothing_of_speed(speed, kernels, head):
+    assert speed(*kernels, **head) == []
 
 
 def test_rows_in_other_precisions_are_not_explained(run_folder, make_cell):

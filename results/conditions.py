@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from ..errors import BadInput
 from ..spec import nearest
 from .columns import COLUMNS, FIGURES, Column, Value
-from .table import Cells, Table, name_of
+from .table import Cells, Table, name_of, named
 
 UNITS: Mapping[str, Mapping[str, float]] = {
     "ms": {"us": 1e-3, "µs": 1e-3, "ms": 1, "s": 1e3},
@@ -96,16 +96,18 @@ def _who(row: Cells, rows: Sequence[Cells]) -> str:
 
 
 def undecided(conditions: Sequence[Condition], rows: Sequence[Cells]) -> list[str]:
-    """Where a drop is within its limit and its interval is not: a sentence each."""
+    """Where a drop is within its limit and its interval is not: a sentence for all rows of which the same is true."""
     limits = [condition.limit for condition in conditions if condition.column.name == "top1_drop" and condition.most]
-    return [
-        f"{_who(row, rows)}: top1_drop is within {limit:g}, but {row['images']} images leave {high:.2f} points possible;"
-        f" --max top1_drop_ci_high={limit:g} asks for certainty"
-        for row in rows
-        for limit in limits
-        if (drop := _number(row["top1_drop"])) is not None and (high := _number(row["top1_drop_ci_high"])) is not None
-        if drop <= limit < high
-    ]
+    about: dict[str, list[str]] = {}
+    for row, limit in ((row, limit) for row in rows for limit in limits):
+        drop, high = _number(row["top1_drop"]), _number(row["top1_drop_ci_high"])
+        if drop is not None and high is not None and drop <= limit < high:
+            what = (
+                f"top1_drop is within {limit:g}, but {row['images']} images leave {high:.2f} points possible;"
+                f" --max top1_drop_ci_high={limit:g} asks for certainty"
+            )
+            about.setdefault(what, []).append(_who(row, rows))
+    return [f"{named(who, len(rows))}: {what}" for what, who in about.items()]
 
 
 def _number(value: Value) -> float | None:

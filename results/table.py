@@ -171,7 +171,7 @@ def _remarks(rows: Sequence[Cells]) -> list[str]:
         reason = [f"{row['status']}: {row['reason']}"] if row["reason"] else []
         for text in (*reason, *filter(None, str(row["notes"] or "").split("; "))):
             about.setdefault(text, []).append(name_of(row))
-    return [f"{_names(names, len(rows))}: {text}" for text, names in about.items()]
+    return [f"{named(names, len(rows))}: {text}" for text, names in about.items()]
 
 
 def _explained(runs: Sequence[Run]) -> dict[str, list[str]]:
@@ -195,7 +195,7 @@ def _deployments(rows: Sequence[Cells]) -> list[str]:
     return [f"{who} b{','.join(batches)}: throughput with {settings}" for (who, settings), batches in about.items()]
 
 
-def _names(names: Sequence[str], of: int) -> str:
+def named(names: Sequence[str], of: int) -> str:
     """The rows by name where they are few."""
     if len(names) <= NAMED_AT_MOST:
         return ", ".join(names)

@@ -228,11 +228,16 @@ def test_a_drop_over_its_limit_or_surely_within_is_decided(drop, high):
 def test_every_limit_of_a_drop_may_leave_a_row_undecided():
     rows = [row(batch=batch, top1_drop=drop, top1_drop_ci_high=2.5, images=360) for batch, drop in ((1, 0.1), (8, 1.1))]
     found = undecided([limit("top1_drop=1"), limit("top1_drop=2"), limit("top1_drop=3")], rows)
-    assert [text.partition(",")[0] for text in found] == [
+    assert [text.partition(", but")[0] for text in found] == [
         "ort-cpu int8 b1: top1_drop is within 1",
-        "ort-cpu int8 b1: top1_drop is within 2",
-        "ort-cpu int8 b8: top1_drop is within 2",
+        "ort-cpu int8 b1, ort-cpu int8 b8: top1_drop is within 2",
     ]
+
+
+def test_rows_that_are_undecided_alike_are_told_of_once():
+    rows = [row(batch=batch, top1_drop=0.1, top1_drop_ci_high=2.5, images=360) for batch in (1, 2, 4, 8)]
+    (text,) = undecided([limit("top1_drop=1")], rows)
+    assert text.startswith("all rows: top1_drop is within 1, but 360 images leave 2.50 points possible")
 
 
 def test_other_limits_leave_nothing_undecided():

@@ -45,8 +45,9 @@ class Context:
 class Wanted:
     """What to export: a model as the user named it, its inputs as the user gave them, and where it goes.
 
-    `precisions` are those that the user named, and must be possible if `strictly`; without any it is what can be made of
-    EVERY_FILE. `how`: the INT8 scheme, its method and what it leaves out. `calibration`: an .npz file.
+    `precisions` are those that the user named; without any it is what can be made of EVERY_FILE. `exactly`: those that were
+    named must be possible, and are made as told, in place of what the folder has; otherwise what it has is kept. `how`: the
+    INT8 scheme, its method and what it leaves out. `calibration`: an .npz file.
     """
 
     model: str
@@ -54,7 +55,7 @@ class Wanted:
     folder: Path
     inputs: tuple[TensorSpec, ...] = ()
     precisions: tuple[str, ...] = ()
-    strictly: bool = True
+    exactly: bool = True
     how: Conversion = INT8
     calibration: str | None = None
     seed: int = 0
@@ -99,11 +100,11 @@ def convert(base: Artifact, wanted: Wanted, context: Context) -> list[Made]:
         if precision == base.precision:
             continue
         try:
-            made.append(_converted(base, precision, wanted, context))
+            made.append(_kept(base, precision, wanted, context) or _converted(base, precision, wanted, context))
         except StorageFailed:
             raise
         except BenchError as error:
-            if wanted.precisions and wanted.strictly:
+            if wanted.precisions and wanted.exactly:
                 raise
             context.progress.note(f"no {precision} of {base.model}: {error}")
     return made
@@ -115,6 +116,16 @@ def files_of(precisions: Sequence[str]) -> tuple[str, ...]:
         if name not in PRECISIONS:
             raise BadInput(f"{name!r} is not a precision", nearest(name, PRECISIONS))
     return tuple(dict.fromkeys(PRECISIONS[name].file for name in precisions))
+
+
+def _kept(base: Artifact, precision: str, wanted: Wanted, context: Context) -> Made | None:
+    """What the folder has of `base` in `precision` already, however it was made; None where it must be made."""
+    for item in () if wanted.exactly else manifest.read(wanted.folder):
+        found, of = item.artifact, item.artifact.conversion
+        if (found.model, found.precision) == (base.model, precision) and of and of.origin == base.sha256:
+            _check_unchanged(found, context)
+            return Made(exported=item, cached=True)
+    return None
 
 
 def _converted(base: Artifact, precision: str, wanted: Wanted, context: Context) -> Made:
@@ -232,7 +243,7 @@ def _wanted(sweep: Sweep) -> Wanted:
     precisions = sweep.precisions or (() if kind_of(model) == "named" else ("fp32",))
     folder = Path(sweep.artifacts)
     what: dict[str, Any] = {"model": model, "dataset": sweep.dataset, "inputs": sweep.signature}
-    return Wanted(**what, folder=folder, precisions=precisions, strictly=False)
+    return Wanted(**what, folder=folder, precisions=precisions, exactly=False)
 
 
 def missing_files(sweep: Sweep, found: Sequence[Artifact]) -> list[tuple[Artifact, tuple[str, ...]]]:

@@ -83,6 +83,17 @@ def test_a_precision_that_cannot_be_made_is_a_row_and_the_others_are_measured(sh
     assert "nothing can be quantized in a graph of Add" in told.stderr
 
 
+def test_a_sweep_keeps_what_was_exported_of_its_file(shell):
+    path = onnxfiles.write(shell.folder / "model.onnx", onnxfiles.dense())
+    data = arrays_file(shell.folder, "data.npz", x=np.random.default_rng(0).standard_normal((8, 4)).astype(np.float32))
+    done = shell.bench("export", "--model", path, "--precision", "int8", "--calibration", data, "--int8", "ort")
+    assert done.returncode == 0, done.stderr
+    how = ("--model", path, "--backend", "ort-cpu", *MINI, "--batch", "1", "--precision", "fp32,fp16,int8")
+    rows = {row["precision"]: row for row in shell.rows("infer", *how)}
+    assert set(rows) == {"fp32", "fp16", "int8"}
+    assert rows["int8"]["conversion"] == f"ort, minmax over 8 of {data}"
+
+
 def test_a_check_compares_every_precision_without_timing(trained):
     done = trained.bench("check", "--max", "top1_drop=2", "--min", "sqnr=20", "--format", "json")
     assert done.returncode == 0, done.stderr

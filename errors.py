@@ -6,14 +6,22 @@ cell of a sweep becomes a row: its class says with which status.
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
+
+FULL = re.compile(r"out.?of.?memory|bad_alloc|failed to allocate|unable to allocate", re.IGNORECASE)
+"""What runtimes say when memory is used up: CUDA's CUDA_ERROR_OUT_OF_MEMORY, torch's OutOfMemoryError, ONNX Runtime's arena."""
 
 
 class BenchError(Exception):
-    """What was found (`message`) and what to do about it (`hint`, may be empty)."""
+    """What was found (`message`) and what to do about it (`hint`, may be empty).
+
+    `spoils_worker`: the worker that it came from is gone, or holds what it will not give back.
+    """
 
     exit_code: ClassVar[int] = 3
     status: ClassVar[str] = "failed"
+    spoils_worker: ClassVar[bool] = False
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -46,14 +54,23 @@ class RuntimeFailed(BenchError):
     """A runtime raised; the message carries its own words."""
 
 
+class OutOfMemory(BenchError):
+    """Memory of the machine or of a device was used up; what the process holds of it is freed by its end alone."""
+
+    spoils_worker = True
+
+
 class WorkerDied(BenchError):
     """A worker process ended before it answered."""
+
+    spoils_worker = True
 
 
 class WorkerTimeout(BenchError):
     """A worker process did not answer in time and was killed."""
 
     status = "timeout"
+    spoils_worker = True
 
 
 class StorageFailed(BenchError):
@@ -75,6 +92,13 @@ def from_wire(data: dict[str, str]) -> BenchError:
     """The error that `to_wire` made `data` from; an unknown type comes back as `BenchError`."""
     kinds = {kind.__name__: kind for kind in BenchError.__subclasses__()}
     return kinds.get(data["type"], BenchError)(data["message"], data["hint"])
+
+
+def failure(what: str, error: BaseException) -> BenchError:
+    """A runtime's own exception as one of ours: `what` went wrong, in its words."""
+    if isinstance(error, MemoryError) or FULL.search(f"{type(error).__name__} {error}"):
+        return OutOfMemory(f"{what}: {one_line(error) if str(error) else 'out of memory'}", "try a smaller batch")
+    return RuntimeFailed(f"{what}: {one_line(error)}")
 
 
 def one_line(error: BaseException, limit: int = 300) -> str:

@@ -28,24 +28,29 @@ Options = tuple[tuple[str, str], ...]
 class Precision:
     """What a precision means: the file it runs, the arithmetic asked for, and the parity it must keep.
 
-    `floor_db` is the SQNR against the FP32 reference, in dB, under which a row is a `mismatch`. The values are
-    starting values of docs/measuring.md, to be changed with evidence.
+    `layers_only`: the arithmetic is that of layers that multiply by weights or activations, and other nodes compute in
+    `rest`. `floor_db` is the
+    SQNR against the FP32 reference, in dB, under which a row is a `mismatch`. The values are starting values of
+    docs/measuring.md, to be changed with evidence.
     """
 
     name: str
     file: str
     arithmetic: str
     floor_db: float
+    rest: str = "fp32"
+    layers_only: bool = False
 
 
 PRECISIONS: Mapping[str, Precision] = {
     row.name: row
     for row in (
         Precision(name="fp32", file="fp32", arithmetic="fp32", floor_db=80.0),
-        Precision(name="tf32", file="fp32", arithmetic="tf32", floor_db=55.0),
+        Precision(name="tf32", file="fp32", arithmetic="tf32", layers_only=True, floor_db=55.0),
         Precision(name="bf16", file="fp32", arithmetic="bf16", floor_db=35.0),
         Precision(name="fp16", file="fp16", arithmetic="fp16", floor_db=50.0),
-        Precision(name="int8", file="int8", arithmetic="int8", floor_db=20.0),
+        Precision(name="int8", file="int8", arithmetic="int8", layers_only=True, floor_db=20.0),
+        Precision(name="int8+fp16", file="int8", arithmetic="int8", layers_only=True, rest="fp16", floor_db=20.0),
     )
 }
 

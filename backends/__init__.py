@@ -32,7 +32,8 @@ BUILT_IN: Mapping[str, Entry] = {
     "torch-cpu": Entry(target="onnxbench.backends.torch_eager:TorchCpu"),
     "torch-cuda": Entry(target="onnxbench.backends.torch_eager:TorchCuda"),
     "ort-cpu": Entry(target="onnxbench.backends.ort:OrtCpu"),
-    "ort-cuda": Entry(target="onnxbench.backends.ort:OrtCuda"),
+    "ort-cuda": Entry(target="onnxbench.backends.ort_cuda:OrtCuda"),
+    "tensorrt": Entry(target="onnxbench.backends.trt:TensorRt"),
     "openvino-cpu": Entry(target="onnxbench.backends.openvino_cpu:OpenVinoCpu"),
     "null": Entry(target="onnxbench.backends.null:Null", instrument=True),
 }

@@ -1,4 +1,4 @@
-"""ONNX Runtime, on the CPU and on CUDA: the device is data. onnxruntime, inside functions.
+"""ONNX Runtime on the CPU, and what its CUDA provider shares with it. onnxruntime, inside functions.
 
 Inputs and outputs are bound to device memory before the call (IO binding), so that a call is the call alone.
 """
@@ -6,23 +6,26 @@ Inputs and outputs are bound to device memory before the call (IO binding), so t
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from ..errors import RuntimeFailed, Unavailable, Unsupported, one_line
-from ..spec import Artifact, Cell, Concurrency, Device
+from ..spec import Artifact, Cell, Concurrency
 from . import ort_profile
 from .protocol import Array, Backend, Kernel, Probe, Session, SessionInfo
+
+Reopen = Callable[[Path], Any]
+Load = Callable[[Path | None], Any]
 
 
 class OrtSession(Session):
     """An InferenceSession with an IO binding of its own."""
 
-    def __init__(self, session: Any, device: Device, info: SessionInfo, reopen: Callable[[Path], Any]) -> None:
+    def __init__(self, session: Any, info: SessionInfo, reopen: Reopen) -> None:
         """`reopen` loads the same model again, as a session that writes its profile into a folder."""
-        self._session, self._device, self.info, self._reopen = session, device, info, reopen
+        self._session, self.info, self._reopen = session, info, reopen
         self._binding = session.io_binding()
         self._names = [output.name for output in session.get_outputs()]
         self._values: list[Any] = []
@@ -34,39 +37,38 @@ class OrtSession(Session):
         self._binding.clear_binding_outputs()
         self._values.clear()  # they share the arrays' memory, and older bindings do not keep them alive
         for name in (entry.name for entry in self._session.get_inputs()):
-            value = onnxruntime.OrtValue.ortvalue_from_numpy(inputs[name].copy(), self._device.kind, self._device.index)
+            value = onnxruntime.OrtValue.ortvalue_from_numpy(inputs[name].copy())
             self._binding.bind_ortvalue_input(name, value)
             self._values.append(value)
         for name in self._names:
-            self._binding.bind_output(name, self._device.kind, self._device.index)
-        self._binding.synchronize_inputs()
+            self._binding.bind_output(name)
 
     def start(self) -> None:
         self._session.run_with_iobinding(self._binding)
 
     def wait(self) -> None:
-        self._binding.synchronize_outputs()
+        pass
 
     def fetch(self) -> dict[str, Array]:
         arrays = self._binding.copy_outputs_to_cpu()
         return dict(zip(self._names, arrays))
 
     def fork(self) -> Session:
-        return OrtSession(self._session, self._device, self.info, self._reopen)
+        return OrtSession(self._session, self.info, self._reopen)
 
     def kernels(self, timed: bool = False) -> tuple[Kernel, ...]:
         names = (entry.name for entry in self._session.get_inputs())
-        feed = {name: value.numpy() for name, value in zip(names, self._values)}
-        with tempfile.TemporaryDirectory() as folder:
-            session = self._reopen(Path(folder))
-            for _ in range(ort_profile.RUNS if timed else 1):
-                session.run(None, feed)
-            found = ort_profile.read(Path(session.end_profiling()))
-        return tuple(self._told(kernel if timed else replace(kernel, ns=None)) for kernel in found)
+        return profiled(self._reopen, {name: value.numpy() for name, value in zip(names, self._values)}, timed)
 
-    def _told(self, kernel: Kernel) -> Kernel:
-        """In the profile TF32 is float, as its values are."""
-        return replace(kernel, type="tf32") if (self.info.executed, kernel.type) == ("tf32", "fp32") else kernel
+
+def profiled(reopen: Reopen, feed: Mapping[str, Array], timed: bool) -> tuple[Kernel, ...]:
+    """The kernels of one call on `feed`, of a session that is loaded for it."""
+    with tempfile.TemporaryDirectory() as folder:
+        session = reopen(Path(folder))
+        for _ in range(ort_profile.RUNS if timed else 1):
+            session.run(None, feed)
+        found = ort_profile.read(Path(session.end_profiling()))
+    return tuple(kernel if timed else replace(kernel, ns=None) for kernel in found)
 
 
 class OrtCpu(Backend):
@@ -81,7 +83,7 @@ class OrtCpu(Backend):
     install = "pip install 'onnxbench[ort]'"
 
     def _probe(self) -> Probe:
-        onnxruntime = _import_onnxruntime(self.install)
+        onnxruntime = import_onnxruntime(self.install)
         return Probe(available=True, version=onnxruntime.__version__, devices=("cpu",))
 
     def _supports(self, cell: Cell, artifact: Artifact) -> str | None:
@@ -91,63 +93,34 @@ class OrtCpu(Backend):
         return f"intra_op_num_threads={concurrency.threads} · {concurrency.lanes} threads calling run on one session"
 
     def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:
-        onnxruntime = _import_onnxruntime(self.install)
-        device = Device.parse(cell.device)
+        load = self.loader(artifact, cell, concurrency, [self.provider])
+        session = load(None)
+        return OrtSession(session, self._info(session, cell), load)
+
+    def loader(self, artifact: Artifact, cell: Cell, concurrency: Concurrency, providers: Sequence[Any]) -> Load:
+        """Loads the model as an InferenceSession on `providers`; one that is given a folder writes its profile there."""
+        onnxruntime = import_onnxruntime(self.install)
 
         def load(profile: Path | None) -> Any:
-            options = _session_options(onnxruntime, artifact, cell, concurrency)
+            options = session_options(onnxruntime, artifact, cell, concurrency)
             if profile:
                 options.enable_profiling, options.profile_file_prefix = True, str(profile / "profile")
-            return onnxruntime.InferenceSession(artifact.path, options, providers=self._providers(device, cell))
+            session = onnxruntime.InferenceSession(artifact.path, options, providers=list(providers))
+            if session.get_providers()[0] != self.provider:
+                raise RuntimeFailed(f"ONNX Runtime left {self.provider} and ran on {session.get_providers()[0]}")
+            return session
 
-        session = load(None)
-        if session.get_providers()[0] != self.provider:
-            raise RuntimeFailed(f"ONNX Runtime left {self.provider} and ran on {session.get_providers()[0]}")
-        return OrtSession(session, device, self._info(session, cell), load)
-
-    def _providers(self, device: Device, cell: Cell) -> list[Any]:
-        return [(self.provider, dict(self.precisions[cell.precision]))]
+        return load
 
     def _info(self, session: Any, cell: Cell) -> SessionInfo:
         options = session.get_session_options()
         settings = (("threads", str(options.intra_op_num_threads)),)
         executed = self.arithmetic.get(cell.precision, cell.precision)
-        return SessionInfo(executed=executed, placement=_placement(session, self.provider), settings=settings)
+        return SessionInfo(executed=executed, placement=placement_of(session, self.provider), settings=settings)
 
 
-class OrtCuda(OrtCpu):
-    """ONNX Runtime's CUDA execution provider. TF32, which it uses unless told, is a precision of its own here."""
-
-    name = "ort-cuda"
-    device_kind = "cuda"
-    provider = "CUDAExecutionProvider"
-    precisions: ClassVar[Mapping[str, Any]] = {
-        "fp32": {"use_tf32": "0"},
-        "tf32": {"use_tf32": "1"},
-        "fp16": {"use_tf32": "0"},
-        "int8": {"use_tf32": "0"},
-    }
-    int8_scheme = "portable"
-    on_request: ClassVar[tuple[str, ...]] = ("int8",)  # it undoes Q/DQ pairs before every layer
-    arithmetic: ClassVar[Mapping[str, str]] = {"int8": "fp32"}
-    install = "pip install 'onnxbench[ort-gpu]'"
-
-    def _probe(self) -> Probe:
-        onnxruntime = _import_onnxruntime(self.install)
-        if self.provider not in onnxruntime.get_available_providers():
-            raise Unavailable(f"onnxruntime {onnxruntime.__version__} is a build without CUDA")
-        devices = onnxruntime.get_ep_devices() if hasattr(onnxruntime, "get_ep_devices") else []
-        found = [device for device in devices if device.ep_name == self.provider]
-        return Probe(
-            available=True, version=onnxruntime.__version__, devices=tuple(f"cuda:{n}" for n in range(len(found) or 1))
-        )
-
-    def _providers(self, device: Device, cell: Cell) -> list[Any]:
-        chosen = {"device_id": str(device.index), **self.precisions[cell.precision]}
-        return [(self.provider, chosen), "CPUExecutionProvider"]
-
-
-def _import_onnxruntime(install: str) -> Any:
+def import_onnxruntime(install: str) -> Any:
+    """The module, or `Unavailable` with how to install it."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -155,7 +128,7 @@ def _import_onnxruntime(install: str) -> Any:
     return onnxruntime
 
 
-def _session_options(onnxruntime: Any, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Any:
+def session_options(onnxruntime: Any, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Any:
     """Threads as asked; open dimensions fixed, as a deployment would."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = concurrency.threads
@@ -178,7 +151,7 @@ def _symbols(artifact: Artifact, cell: Cell) -> dict[str, int]:
     return sizes
 
 
-def _placement(session: Any, provider: str) -> str | None:
+def placement_of(session: Any, provider: str) -> str | None:
     """`13/13 CPU`: nodes that the graph partitioner gave to `provider`; None for versions that do not tell."""
     if not hasattr(session, "get_provider_graph_assignment_info"):
         return None

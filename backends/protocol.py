@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import abc
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import BenchError, RuntimeFailed, Unavailable, one_line
+from ..errors import BenchError, Unavailable, failure, one_line
 from ..spec import Artifact, Cell, Concurrency, Device, Options
 
 Array = NDArray[np.generic]
+Answer = TypeVar("Answer")
 
 DEVICE_LANES = (1, 2, 4)
 
@@ -40,12 +42,35 @@ class SessionInfo:
     """What really runs, from the runtime's own evidence where it gives any.
 
     `executed`: types of the arithmetic, the larger share first (`int8+fp32`). `placement`: nodes on the asked
-    device of all nodes (`13/13 CPU`), None where the runtime does not tell. `settings`: as read back.
+    device of all nodes (`13/13 CPU`), None where the runtime does not tell. `settings`: as read back. `remarks`: in what way
+    it runs otherwise than asked, in sentences for people.
     """
 
     executed: str
     placement: str | None = None
     settings: Options = ()
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Build:
+    """What a runtime compiled for a cell before it is opened: the file at `path`, and how many seconds that took.
+
+    `cached`: it was there already, and took so long when it was made. `remark`: what was in its place and could not be used.
+    """
+
+    path: Path
+    seconds: float
+    cached: bool = False
+    remark: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Workshop:
+    """What building needs: a folder that keeps what was built, and a clock in nanoseconds."""
+
+    folder: Path
+    now_ns: Callable[[], int]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,6 +100,10 @@ class Session(abc.ABC):
     def enter(self) -> None:  # noqa: B027 (most runtimes keep their threads in the session)
         """Called by a thread that is about to make calls: set what belongs to a thread and not to a session."""
 
+    def pin(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        """`inputs` as host arrays from which `bind` copies fastest; they are the session's own and stay where they are."""
+        return inputs
+
     @abc.abstractmethod
     def bind(self, inputs: Mapping[str, Array]) -> None:
         """Put `inputs` (by ONNX name) where the device wants them, and make room for outputs of known shape."""
@@ -103,7 +132,9 @@ class Session(abc.ABC):
         return ()
 
     def device_ns(self) -> int | None:
-        """How long the last inference took by the device's own clock; None where it has none."""
+        """One inference on what is bound, timed by the device's own clock: nanoseconds from when the device reached it until
+        it was done; None, with nothing done, where the device has no clock.
+        """
         return None
 
     def close(self) -> None:  # noqa: B027 (most runtimes free what they hold when nothing refers to it)
@@ -120,9 +151,10 @@ class Backend(abc.ABC):
     """One runtime on one kind of device. Subclasses declare the class variables and the underscored methods.
 
     `precisions`: what each precision that it takes is called in the runtime's own terms. `options`: the names that
-    `--option` takes, with what they mean. `instrument`: it measures the tool itself, and is never a target. `on_request`:
-    precisions that it takes but does not compute in, measured beside FP32 only when they are named. `int8_scheme`: of
-    `bench export --int8`, the one that it computes most of in 8 bits.
+    `--option` takes, with what they mean, and `choices` the values of those that take only some. `builds`: it compiles a
+    model ahead of opening it, which `build` does. `instrument`: it measures the tool itself, and is never a target.
+    `on_request`: precisions that it takes but does not compute in, measured beside FP32 only when they are named.
+    `int8_scheme`: of `bench export --int8`, the one that it computes most of in 8 bits.
     """
 
     name: ClassVar[str]
@@ -130,6 +162,8 @@ class Backend(abc.ABC):
     instrument: ClassVar[bool] = False
     precisions: ClassVar[Mapping[str, Any]]
     options: ClassVar[Mapping[str, str]] = {}
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    builds: ClassVar[bool] = False
     on_request: ClassVar[tuple[str, ...]] = ()
     int8_scheme: ClassVar[str] = "portable"
     install: ClassVar[str] = ""
@@ -151,6 +185,9 @@ class Backend(abc.ABC):
         unknown = sorted(name for name, _ in cell.settings.options if name not in self.options)
         if unknown:
             return f"{self.name} has no option {unknown[0]} (it has {', '.join(self.options) or 'none'})"
+        for name, value in cell.settings.options:
+            if value not in self.choices.get(name, (value,)):
+                return f"{self.name} takes {name}={'|'.join(self.choices[name])}, not {value!r}"
         return self._supports(cell, artifact)
 
     def concurrencies(self, threads: int) -> tuple[Concurrency, ...]:
@@ -165,17 +202,34 @@ class Backend(abc.ABC):
         sideways = (Concurrency(lanes=count, threads=max(1, threads // count)) for count in lanes)
         return tuple(dict.fromkeys((*sideways, Concurrency(lanes=2, threads=threads))))
 
-    def open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency | None = None) -> Session:
+    def build(self, artifact: Artifact, cell: Cell, workshop: Workshop) -> Build | None:
+        """What `open` loads instead of the file, compiled now or found in the workshop; None for runtimes that do not build."""
+        return self._guarded("build", lambda: self._build(artifact, cell, workshop))
+
+    def open(
+        self, artifact: Artifact, cell: Cell, concurrency: Concurrency | None = None, built: Build | None = None
+    ) -> Session:
         """A session for `cell`, compiled and ready to bind, for one call in flight or for `concurrency`.
 
-        Every foreign exception comes out as `RuntimeFailed`.
+        `built` is what `build` answered; without it what must be built is, and is not kept. Every foreign exception comes
+        out as `RuntimeFailed`.
         """
+        asked = concurrency or Concurrency(threads=cell.settings.threads)
+        return self._guarded("load", lambda: self._open_built(artifact, cell, asked, built))
+
+    def _guarded(self, what: str, work: Callable[[], Answer]) -> Answer:
         try:
-            return self._open(artifact, cell, concurrency or Concurrency(threads=cell.settings.threads))
+            return work()
         except BenchError:
             raise
         except Exception as error:  # each runtime has exceptions of its own; here is their edge
-            raise RuntimeFailed(f"{self.name} cannot load the model: {one_line(error)}") from error
+            raise failure(f"{self.name} cannot {what} the model", error) from error
+
+    def _build(self, artifact: Artifact, cell: Cell, workshop: Workshop) -> Build | None:
+        return None
+
+    def _open_built(self, artifact: Artifact, cell: Cell, concurrency: Concurrency, built: Build | None) -> Session:
+        return self._open(artifact, cell, concurrency)
 
     def _supports(self, cell: Cell, artifact: Artifact) -> str | None:
         return None

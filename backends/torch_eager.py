@@ -6,69 +6,158 @@ Arithmetic is pinned: TF32 is off for fp32 in cuDNN convolutions (where torch ha
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from ..errors import BadInput, RuntimeFailed, Unavailable, one_line
-from ..spec import Artifact, Cell, Concurrency, Device, TensorSpec, resolve
+from ..spec import Artifact, Cell, Concurrency, TensorSpec, resolve
+from .cuda import GRAPH_CHOICES, GRAPH_OPTION, graphed
 from .protocol import Array, Backend, Probe, Session, SessionInfo
 
 NAMES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
 
 
-class TorchSession(Session):
-    """A module on a device. Inputs are passed by position, in the file's order; outputs are matched likewise."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class How:
+    """What a session needs to know of its cell: a torch dtype, where it runs, threads, and a GPU's options."""
 
-    def __init__(self, module: Any, dtype: Any, artifact: Artifact, cell: Cell, threads: int, info: SessionInfo) -> None:
+    dtype: Any
+    device: str
+    threads: int
+    graph: str = "off"
+    channels_last: bool = False
+
+
+class TorchSession(Session):
+    """A module on the CPU. Inputs are passed by position, in the file's order; outputs are matched likewise."""
+
+    def __init__(self, module: Any, artifact: Artifact, how: How, info: SessionInfo) -> None:
         import torch
 
-        self._torch, self._module, self._dtype, self._artifact, self._cell = torch, module, dtype, artifact, cell
-        self._threads = threads
-        self._on_gpu = Device.parse(cell.device).kind == "cuda"
-        self._stream = torch.cuda.Stream(cell.device) if self._on_gpu else None
+        self._torch, self._module, self._artifact, self._how = torch, module, artifact, how
+        self.info = self._opened = info
         self._inputs: Sequence[Any] = ()
         self._result: Any = None
-        self.info = info
 
     def enter(self) -> None:
         """Threads belong to the process, and to each thread that calls: sessions for other numbers may have been here."""
-        if self._torch.get_num_threads() != self._threads:
-            self._torch.set_num_threads(self._threads)
+        if self._torch.get_num_threads() != self._how.threads:
+            self._torch.set_num_threads(self._how.threads)
 
     def bind(self, inputs: Mapping[str, Array]) -> None:
-        self._inputs = [self._tensor(spec, inputs[spec.name]) for spec in self._artifact.inputs]
-        if self._on_gpu:
-            self._torch.cuda.synchronize(self._cell.device)
+        self._inputs = [self._tensor(inputs[spec.name]) for spec in self._artifact.inputs]
 
-    def _tensor(self, spec: TensorSpec, array: Array) -> Any:
+    def _tensor(self, array: Array) -> Any:
         tensor = self._torch.tensor(array)
-        return tensor.to(self._cell.device, self._dtype if tensor.is_floating_point() else None)
+        return tensor.to(self._how.dtype) if tensor.is_floating_point() else tensor
 
     def start(self) -> None:
-        with self._torch.inference_mode(), self._torch.cuda.stream(self._stream):
+        with self._torch.inference_mode():
             self._result = self._module(*self._inputs)
 
     def wait(self) -> None:
-        if self._stream is not None:
-            self._stream.synchronize()
+        pass
 
     def fetch(self) -> dict[str, Array]:
+        return {spec.name: self._host(tensor, spec.dtype) for spec, tensor in self._outputs()}
+
+    def _host(self, tensor: Any, dtype: str) -> Array:
+        array: Array = tensor.to("cpu", getattr(self._torch, dtype), copy=True).numpy()
+        return array
+
+    def _outputs(self) -> list[tuple[TensorSpec, Any]]:
         from torch.utils._pytree import tree_leaves
 
         tensors = tree_leaves(self._result)
         if len(tensors) != len(self._artifact.outputs):
             raise RuntimeFailed(f"the module returns {len(tensors)} tensors and its file {len(self._artifact.outputs)}")
-        pairs = zip(self._artifact.outputs, tensors)
-        return {spec.name: tensor.to("cpu", getattr(self._torch, spec.dtype), copy=True).numpy() for spec, tensor in pairs}
+        return list(zip(self._artifact.outputs, tensors))
 
     def fork(self) -> Session:
-        return TorchSession(self._module, self._dtype, self._artifact, self._cell, self._threads, self.info)
+        return type(self)(self._module, self._artifact, self._how, self._opened)
+
+
+class TorchCudaSession(TorchSession):
+    """A module on a GPU, on a stream of its own, with inputs in a fixed place there.
+
+    The first call is one as it comes; then it is captured as a CUDA graph where that is asked for.
+    """
+
+    asynchronous = True
+
+    def __init__(self, module: Any, artifact: Artifact, how: How, info: SessionInfo) -> None:
+        super().__init__(module, artifact, how, info)
+        self._cuda = self._torch.cuda
+        self._stream = self._cuda.Stream(how.device)
+        self._begin, self._end = (self._cuda.Event(enable_timing=True) for _ in range(2))
+        self._pinned: dict[str, Any] = {}
+        self._go: Callable[[], object] = self._first
+
+    def enter(self) -> None:
+        super().enter()
+        self._cuda.set_stream(self._stream)
+
+    def pin(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        return {name: self._torch.from_numpy(array.copy()).pin_memory().numpy() for name, array in inputs.items()}
+
+    def bind(self, inputs: Mapping[str, Array]) -> None:
+        arrays = [self._torch.from_numpy(inputs[spec.name]) for spec in self._artifact.inputs]
+        with self._cuda.stream(self._stream), self._torch.inference_mode():
+            self._inputs = self._inputs or [self._room(array) for array in arrays]
+            for room, array in zip(self._inputs, arrays):
+                room.copy_(array, non_blocking=array.is_pinned())
+
+    def _room(self, array: Any) -> Any:
+        dtype = self._how.dtype if array.is_floating_point() else array.dtype
+        room = self._torch.empty(array.shape, dtype=dtype, device=self._how.device)
+        return room.to(memory_format=self._torch.channels_last) if self._how.channels_last and room.dim() == 4 else room
+
+    def start(self) -> None:
+        self._cuda.set_stream(self._stream)
+        self._go()
+
+    def wait(self) -> None:
+        self._stream.synchronize()
+
+    def device_ns(self) -> int | None:
+        self._begin.record(self._stream)
+        self.start()
+        self._end.record(self._stream)
+        self._end.synchronize()
+        return int(self._begin.elapsed_time(self._end) * 1e6)
+
+    def fetch(self) -> dict[str, Array]:
+        with self._cuda.stream(self._stream), self._torch.inference_mode():
+            pairs = [(spec, tensor.to(getattr(self._torch, spec.dtype))) for spec, tensor in self._outputs()]
+            for spec, tensor in pairs:
+                if spec.name not in self._pinned or self._pinned[spec.name].shape != tensor.shape:
+                    self._pinned[spec.name] = self._torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+                self._pinned[spec.name].copy_(tensor, non_blocking=True)
+        self._stream.synchronize()
+        return {spec.name: self._pinned[spec.name].numpy().copy() for spec, _ in pairs}
+
+    def _eager(self) -> None:
+        super().start()
+
+    def _first(self) -> None:
+        self._eager()
+        self._go, self.info = graphed(self._how.graph, self._eager, self._captured, self.info)
+
+    def _captured(self) -> Callable[[], object]:
+        graph = self._cuda.CUDAGraph()
+        with self._cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+            self._eager()
+        replay: Callable[[], object] = graph.replay
+        replay()
+        return replay
 
 
 class TorchCpu(Backend):
     """PyTorch eager on the CPU."""
 
     name = "torch-cpu"
+    session: ClassVar[type[TorchSession]] = TorchSession
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "float32", "bf16": "bfloat16"}
     install = "pip install 'onnxbench[torch]'"
 
@@ -83,9 +172,14 @@ class TorchCpu(Backend):
         torch = _import_torch()
         _set_threads(torch, concurrency.threads)
         self._pin(torch, cell)
-        dtype = getattr(torch, self.precisions[cell.precision])
-        module = _load(artifact).to(cell.device, dtype)
-        return TorchSession(module, dtype, artifact, cell, concurrency.threads, self._info(torch, module, cell))
+        how = self._how(torch, cell, concurrency)
+        module = _load(artifact).to(how.device, how.dtype)
+        if how.channels_last:
+            module = module.to(memory_format=torch.channels_last)
+        return self.session(module, artifact, how, self._info(torch, module, cell))
+
+    def _how(self, torch: Any, cell: Cell, concurrency: Concurrency) -> How:
+        return How(dtype=getattr(torch, self.precisions[cell.precision]), device=cell.device, threads=concurrency.threads)
 
     def deploy(self, concurrency: Concurrency) -> str:
         return f"torch.set_num_threads({concurrency.threads}) · {concurrency.lanes} threads calling the module"
@@ -108,30 +202,56 @@ class TorchCpu(Backend):
 
 
 class TorchCuda(TorchCpu):
-    """PyTorch eager on an NVIDIA GPU, on a stream of its own."""
+    """PyTorch eager on an NVIDIA GPU, on a stream of its own, and as a CUDA graph where one can be captured."""
 
     name = "torch-cuda"
     device_kind = "cuda"
+    session = TorchCudaSession
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "float32", "tf32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+    options: ClassVar[Mapping[str, str]] = {
+        **GRAPH_OPTION,
+        "channels_last": "off|on: weights and images with channels last in memory",
+        "cudnn_benchmark": "off|on: cuDNN's algorithms are chosen by trying them",
+    }
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **GRAPH_CHOICES,
+        "channels_last": ("off", "on"),
+        "cudnn_benchmark": ("off", "on"),
+    }
 
     def _probe(self) -> Probe:
         torch = _import_torch()
-        if not torch.cuda.is_available():
-            built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a build without CUDA"
-            raise Unavailable(f"PyTorch {torch.__version__} ({built}) finds no CUDA device")
+        if not torch.version.cuda:
+            raise Unavailable(f"PyTorch {torch.__version__} is a build without CUDA")
+        try:
+            torch.cuda.init()
+        except Exception as error:  # no driver, or one that is too old for this build
+            built = f"PyTorch {torch.__version__}, built for CUDA {torch.version.cuda}"
+            raise Unavailable(f"{built}, finds no GPU that it can use ({one_line(error)})") from error
         devices = tuple(f"cuda:{index} {torch.cuda.get_device_name(index)}" for index in range(torch.cuda.device_count()))
         return Probe(available=True, version=torch.__version__, devices=devices)
 
     def deploy(self, concurrency: Concurrency) -> str:
-        return f"{concurrency.lanes} threads calling the module, each on a CUDA stream"
+        return f"{concurrency.lanes} calls in flight, each on a CUDA stream of its own"
+
+    def _how(self, torch: Any, cell: Cell, concurrency: Concurrency) -> How:
+        own = dict(cell.settings.options)
+        how = super()._how(torch, cell, concurrency)
+        return replace(how, graph=own.get("cuda_graph", "auto"), channels_last=own.get("channels_last") == "on")
 
     def _pin(self, torch: Any, cell: Cell) -> None:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = cell.precision == "tf32"
+        torch.backends.cudnn.benchmark = dict(cell.settings.options).get("cudnn_benchmark") == "on"
 
     def _info(self, torch: Any, module: Any, cell: Cell) -> SessionInfo:
         base = super()._info(torch, module, cell)
         tf32 = torch.backends.cudnn.allow_tf32 and torch.backends.cuda.matmul.allow_tf32
-        return SessionInfo(executed="tf32" if tf32 else base.executed, settings=(*base.settings, ("tf32", str(tf32).lower())))
+        settings = (
+            ("tf32", str(tf32).lower()),
+            ("cudnn_benchmark", str(torch.backends.cudnn.benchmark).lower()),
+            ("channels_last", dict(cell.settings.options).get("channels_last", "off")),
+        )
+        return SessionInfo(executed="tf32" if tf32 else base.executed, settings=(*base.settings, *settings))
 
 
 def _import_torch() -> Any:

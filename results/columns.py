@@ -173,6 +173,12 @@ def _cold(name: str) -> Callable[[Row], Value]:
     return value
 
 
+def _build(row: Row) -> Value:
+    """What building took when it was done: in this run before the first round, or when it came into the cache."""
+    stored: Value = (row.record.built or row.record.opened or {}).get("build_s")
+    return stored
+
+
 def _deployed(row: Row) -> Value:
     return (row.record.warm or {}).get("deploy") or None
 
@@ -184,6 +190,7 @@ def _stopped(row: Row) -> Value:
 def _notes(row: Row) -> Value:
     """What a reader should know before trusting the row: why it has not the best grade, and what is withheld."""
     record, notes = row.record, list(row.trust[1] if row.record.blocks else unlike(row.record))
+    notes += filter(None, [(record.built or {}).get("remark")])
     if (record.opened or {}).get("random_calibration"):
         notes.append("calibrated on random inputs, so what it costs in accuracy is not that of real ones")
     if record.check:
@@ -232,7 +239,7 @@ COLUMNS: tuple[Column, ...] = (
     _timed("disturbed", lambda row: len(series.disturbed(row.record)), shown=False),
     _timed("stopped", _stopped, shown=False, number=False),
     _timed("e2e_p50_ms", _percentile("end_to_end", 50), unit="ms", title="e2e p50"),
-    _unfilled("device_p50_ms", "ms"),
+    _timed("device_p50_ms", _percentile("device", 50), unit="ms", title="device p50"),
     _timed("throughput_per_s", _throughput, unit="/s", title="throughput"),
     _timed("lanes", _from("warm", "lanes"), varies=True),
     _timed("throughput_threads", _throughput_threads, title="threads a lane", varies=True),
@@ -242,7 +249,7 @@ COLUMNS: tuple[Column, ...] = (
     _timed("speedup_ci_low", _speedup_bound("low"), unit="x", title="from"),
     _timed("speedup_ci_high", _speedup_bound("high"), unit="x", title="to"),
     _timed("verdict", lambda row: row.verdict, number=False),
-    Column(name="build_s", value=_from("opened", "build_s"), unit="s", title="build"),
+    Column(name="build_s", value=_build, unit="s", title="build"),
     Column(name="load_s", value=_from("opened", "load_s"), unit="s", title="load"),
     Column(name="first_ms", value=_from("opened", "first_ms"), unit="ms", title="first"),
     Column(name="top1", value=_from("parity", "top1"), unit="%", decimals=2, varies=True),

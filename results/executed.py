@@ -36,25 +36,28 @@ def placement(record: CellRecord) -> str | None:
 
 
 def unlike(record: CellRecord) -> list[str]:
-    """In what way it ran otherwise than asked: other arithmetic, or another place."""
+    """In what way it ran otherwise than asked: other arithmetic, another place, or what its session remarks."""
     placed = re.match(r"(\d+)/(\d+) ", _info(record, "placement") or "")
     elsewhere = [f"{placed[1]} of {placed[2]} nodes ran on the device"] if placed and placed[1] != placed[2] else []
-    return [*_other_arithmetic(record), *elsewhere]
+    return [*_other_arithmetic(record), *elsewhere, *(record.opened or {}).get("info", {}).get("remarks", ())]
 
 
 def _other_arithmetic(record: CellRecord) -> list[str]:
-    precision, ran = record.cell.precision, executed(record) or ""
-    if PRECISIONS[precision].file == "int8" and kernels(record):
-        return float_layers(record)
-    other = set(ran.split("+")) & set(PRECISIONS) - {PRECISIONS[precision].arithmetic}
-    return [f"{precision} was asked for and {ran} ran"] if other else []
+    asked, ran = PRECISIONS[record.cell.precision], executed(record) or ""
+    if asked.layers_only and kernels(record):
+        return other_layers(record)
+    other = set(ran.split("+")) & set(PRECISIONS) - {asked.arithmetic, *asked.name.split("+")}
+    return [f"{asked.name} was asked for and {ran} ran"] if other else []
 
 
-def float_layers(record: CellRecord) -> list[str]:
+def other_layers(record: CellRecord) -> list[str]:
     """A quantized file says itself which of its layers are float; more of them in float is not what was asked for."""
-    in_float = [kernel["type"] for kernel in kernels(record) if kernel["layer"] and kernel["type"] != "int8"]
-    layers = (record.opened or {}).get("layers", {})
-    excess = len(in_float) - int(layers.get("float", 0))
+    asked, layers = PRECISIONS[record.cell.precision].arithmetic, (record.opened or {}).get("layers", {})
+    ran = [kernel["type"] for kernel in kernels(record) if kernel["layer"]]
+    quantized = asked == PRECISIONS[record.cell.precision].file == "int8"
+    other = [type for type in ran if type != asked]
+    excess = len(other) - (int(layers.get("float", 0)) if quantized else 0)
     if excess <= 0:
         return []
-    return [f"{excess} of {layers.get('quantized', excess)} quantized layers ran in {in_float[0]}"]
+    of = f"{layers.get('quantized', excess)} quantized layers" if quantized else f"{len(ran)} layers"
+    return [f"{excess} of {of} ran in {other[0]}"]

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .executed import float_layers
+from .executed import other_layers
 from .record import CellRecord, Run
 
 SHOWN_NODES = 8
@@ -43,7 +43,7 @@ def _speed(record: CellRecord, base: CellRecord | None) -> list[str]:
 
 def _other_scheme(record: CellRecord) -> list[str]:
     """Another scheme, where layers that the file quantizes ran in float."""
-    opened, left = record.opened or {}, float_layers(record)
+    opened, left = record.opened or {}, other_layers(record)
     scheme, made = opened.get("int8_scheme"), str(opened.get("conversion") or "")
     if not left or not made or not scheme or made.startswith(scheme):
         return []

@@ -1,9 +1,10 @@
 """What a run folder holds, and how it is read back: run.json, the journal, the samples. NumPy only.
 
     run.json        schema version, host, versions, settings, seed, and the cells in the order of the plan
-    journal.jsonl   one line an event of one cell, appended as it ends: cold, opened, inspected,
-                    verified, warm, block, stopped, ended; a check has the first four, and explained
-    samples/        one .npz for each block: `latency` and `end_to_end`, the time of every call (int64 ns)
+    journal.jsonl   one line an event of one cell, appended as it ends: built, cold, opened, inspected,
+                    verified, warm, block, stopped, ended; a check has the first five, and explained
+    samples/        one .npz for each block: `latency`, `end_to_end` and `device` (by the device's own clock, empty
+                    where it has none), the time of every call (int64 ns)
 
 The journal only grows. A line that a kill cut short is dropped when it is read; a later event replaces an earlier
 one of its kind (and round), so a cell that failed and was measured again counts as measured.
@@ -30,7 +31,7 @@ RUN, JOURNAL, SAMPLES = "run.json", "journal.jsonl", "samples"
 AGREEMENT_FLOOR, AGREEMENT_IMAGES = 97.0, 100
 
 CHECK = "check"  # the kind of a run that measures no time
-BEGINNINGS = ("cold", "opened")
+BEGINNINGS = ("built", "cold", "opened")
 
 Data = Mapping[str, Any]
 
@@ -43,6 +44,7 @@ class CellRecord:
     cell: Cell
     folder: Path
     check: bool = False
+    built: Data | None = None
     opened: Data | None = None
     inspected: Data | None = None
     parity: Data | None = None
@@ -93,8 +95,8 @@ class CellRecord:
         return bool(self.parity["sqnr_db"] < PRECISIONS[self.cell.precision].floor_db) and not agrees
 
     def calls(self, number: int, kind: str) -> NDArray[np.int64]:
-        """The times of a round's calls in ns. `kind`: latency or end_to_end."""
-        return self._samples[number][kind]
+        """The times of a round's calls in ns. `kind`: latency, end_to_end or device; none of what was not timed."""
+        return self._samples[number].get(kind, np.array([], np.int64))
 
     @cached_property
     def _samples(self) -> dict[int, dict[str, NDArray[np.int64]]]:
@@ -208,6 +210,7 @@ def _gather(cell: Cell, folder: Path, events: list[dict[str, Any]]) -> CellRecor
     return CellRecord(
         cell=cell,
         folder=folder,
+        built=latest.get("built"),
         opened=latest.get("opened"),
         inspected=latest.get("inspected"),
         parity=latest.get("verified"),

@@ -30,6 +30,7 @@ class Found:
     options: Mapping[str, str] = field(default_factory=dict)
     precisions: tuple[str, ...] = tuple(PRECISIONS)
     on_request: tuple[str, ...] = ()
+    builds: bool = False
 
     def takes(self, precision: str, defaults: Defaults) -> bool:
         """Whether it is measured in a precision that nobody named."""
@@ -39,12 +40,13 @@ class Found:
 @dataclass(frozen=True, kw_only=True)
 class Planned:
     """A cell, the file that it runs, the FP32 file that this was made from, if that is there, and why the cell is refused
-    (status and reason) where it is."""
+    (status and reason) where it is. `builds`: something is compiled for it before it is opened."""
 
     cell: Cell
     artifact: Artifact
     origin: Artifact | None = None
     refused: tuple[str, str] | None = None
+    builds: bool = False
 
     @property
     def reference(self) -> Artifact:
@@ -166,7 +168,7 @@ def _cells(sweep: Sweep, file: tuple[Artifact, str], defaults: Defaults, backend
             shapes=shapes,
             settings=settings,
         )
-        planned.append(Planned(cell=cell, artifact=artifact, refused=refused))
+        planned.append(Planned(cell=cell, artifact=artifact, refused=refused, builds=backend.builds))
     return planned
 
 

@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 
 from .. import backends
-from ..backends.protocol import Array, Backend, Session, SessionInfo
+from ..backends.protocol import Array, Backend, Build, Session, SessionInfo, Workshop
 from ..errors import Unsupported
+from ..exporters import cache
 from ..spec import Artifact, Cell, Concurrency, from_wire
 from . import lanes, measure, procfs
 from .verify import accuracy, distance, load_arrays
 from .worker import Reply, State, Tell
 
+ENGINES = "engines"  # the kind of entry of the user's cache that keeps what was built
+APART_SHARE = 4  # a block of end-to-end calls, and one by the device's clock, last a block of latency's over this
 LEAD_SHARE = 0.1  # of a throughput block, not counted at its beginning
 SEARCH_SHARE = 0.2  # of the warm-up, for each way of calling in parallel at first
 MEMORY_CALLS = 3  # allocators grow after the first call too
@@ -36,6 +39,7 @@ class Slot:
     backend: Backend
     inputs: Mapping[str, Array]
     session: Session
+    built: Build | None = None
     compiled: dict[tuple[int, int], Session] = field(default_factory=dict)
     forked: dict[Concurrency, list[Session]] = field(default_factory=dict)
 
@@ -43,7 +47,7 @@ class Slot:
         """A session for each lane, with inputs bound. What was opened for other ways stays open until `keep`."""
         way = (concurrency.streams, concurrency.threads)
         if way not in self.compiled:
-            self.compiled[way] = self._bound(self.backend.open(self.artifact, self.cell, concurrency))
+            self.compiled[way] = self._bound(self.backend.open(self.artifact, self.cell, concurrency, self.built))
         if concurrency.lanes == 1:
             return [self.compiled[way]]
         forks = self.forked.setdefault(concurrency, [])
@@ -52,7 +56,11 @@ class Slot:
         return forks
 
     def _bound(self, session: Session) -> Session:
+        """`session` ready for calls: its first one is not like the others."""
+        session.enter()
         session.bind(self.inputs)
+        session.start()
+        session.wait()
         return session
 
     def keep(self, chosen: Concurrency) -> None:
@@ -74,7 +82,12 @@ class Slot:
 def probe(state: State, tell: Tell, *, backend: str) -> Reply:
     """Whether `backend` can run here, and what it is."""
     found = backends.get(backend)
-    kinds = {"device_kind": found.device_kind, "instrument": found.instrument, "options": dict(found.options)}
+    kinds: Reply = {
+        "device_kind": found.device_kind,
+        "instrument": found.instrument,
+        "options": dict(found.options),
+        "builds": found.builds,
+    }
     return {**asdict(found.probe()), **kinds, "precisions": tuple(found.precisions), "on_request": found.on_request}
 
 
@@ -84,30 +97,54 @@ def supports(state: State, tell: Tell, *, cell: dict[str, Any], artifact: dict[s
     return {"reason": backends.get(wanted.backend).supports(wanted, from_wire(Artifact, artifact))}
 
 
+def build(state: State, tell: Tell, *, cell: dict[str, Any], artifact: dict[str, Any]) -> Reply:
+    """Compile what the cell's backend compiles ahead, or find that it is there: seconds, whether it was, and a remark."""
+    wanted, file = from_wire(Cell, cell), from_wire(Artifact, artifact)
+    backend = _backend_for(wanted, file)
+    built = backend.build(file, wanted, _workshop(state))
+    return _built(built)
+
+
+def _backend_for(cell: Cell, artifact: Artifact) -> Backend:
+    """The cell's backend; `Unsupported` with its reason if it does not take the cell."""
+    backend = backends.get(cell.backend)
+    reason = backend.supports(cell, artifact)
+    if reason:
+        raise Unsupported(reason)
+    return backend
+
+
+def _workshop(state: State) -> Workshop:
+    return Workshop(folder=cache.root() / ENGINES, now_ns=state.clock.now_ns)
+
+
+def _built(built: Build | None) -> dict[str, Any]:
+    return {"build_s": built.seconds, "engine_cached": built.cached, "remark": built.remark} if built else {}
+
+
 def open_slot(state: State, tell: Tell, *, cell: dict[str, Any], artifact: dict[str, Any], inputs: str) -> Reply:
     """Open a session, bind the arrays in the folder `inputs`, and make the first call; each is timed apart."""
     wanted, file, now = from_wire(Cell, cell), from_wire(Artifact, artifact), state.clock.now_ns
-    backend = backends.get(wanted.backend)
-    reason = backend.supports(wanted, file)
-    if reason:
-        raise Unsupported(reason)
+    backend = _backend_for(wanted, file)
     arrays = load_arrays(Path(inputs), [spec.name for spec in file.inputs])
     backend.probe()  # imports the runtime, which is not loading the model
+    built = backend.build(file, wanted, _workshop(state))
     begin = now()
-    session = backend.open(file, wanted)
+    session = backend.open(file, wanted, built=built)
     load_ns = now() - begin
     session.bind(arrays)
     first_ns = measure.first_call(session, now)
-    slot = Slot(artifact=file, cell=wanted, backend=backend, inputs=arrays, session=session)
+    slot = Slot(artifact=file, cell=wanted, backend=backend, inputs=arrays, session=session, built=built)
     slot.compiled[1, wanted.settings.threads] = session
     state.slots[wanted.key] = slot
     times = {"load_s": load_ns / 1e9, "first_ms": first_ns / 1e6}
     about = {"instrument": backend.instrument, "int8_scheme": backend.int8_scheme}
-    return {**times, "info": _info(session.info), **about}
+    return {**times, **_built(built), "info": _info(session.info), **about}
 
 
 def _info(info: SessionInfo) -> dict[str, Any]:
-    return {"executed": info.executed, "placement": info.placement, "settings": dict(info.settings)}
+    told = {"executed": info.executed, "placement": info.placement, "settings": dict(info.settings)}
+    return {**told, "remarks": info.remarks}
 
 
 def verify(state: State, tell: Tell, *, key: str, reference: str, samples: str | None) -> Reply:
@@ -170,18 +207,21 @@ def _search(slot: Slot, state: State, length_ns: int, passes: int) -> dict[Concu
 
 
 def latency(state: State, tell: Tell, *, key: str, block_ms: float, calls: int, samples: str) -> Reply:
-    """One visit for latency: an untimed re-warm, a block of single calls, a block of end-to-end calls; noise over both.
+    """One visit for latency: an untimed re-warm, a block of single calls, a block of end-to-end calls, and where the device
+    has a clock one of calls by that; noise over all.
 
-    Each block has `calls` calls at least. The .npz file `samples` gets their times as `latency` and `end_to_end` (int64 ns).
+    Each block has `calls` calls at least. The .npz file `samples` gets their times as `latency`, `end_to_end` and `device`
+    (int64 ns).
     """
     slot, now, least_ns = state.slots[key], state.clock.now_ns, _ns(block_ms)
     with measure.quiet():
         measure.rewarm(slot.session, now, block_ns=least_ns)
         before = state.counters(state.clock)
         single = measure.latency(slot.session, now, least_ns=least_ns, least_calls=calls)
-        whole = measure.end_to_end(slot.session, slot.inputs, now, least_ns=least_ns // 4, least_calls=calls)
+        whole = measure.end_to_end(slot.session, slot.inputs, now, least_ns=least_ns // APART_SHARE, least_calls=calls)
+        device = measure.on_device(slot.session, now, least_ns=least_ns // APART_SHARE, least_calls=calls)
         after = state.counters(state.clock)
-    np.savez(samples, latency=single, end_to_end=whole)
+    np.savez(samples, latency=single, end_to_end=whole, device=device)
     return {"calls": len(single), "noise": procfs.growth(before, after), "settled": measure.settle(state.clock)}
 
 

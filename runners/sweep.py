@@ -1,4 +1,4 @@
-"""`bench infer`: plan -> inputs -> fresh processes -> groups of cells in rounds -> journal. Loads no framework.
+"""`bench infer`: plan -> inputs -> engines -> fresh processes -> groups of cells in rounds -> journal. Loads no framework.
 
 Cells are visited in rounds, in a seeded random order in each, so that whatever drifts falls on all alike. As many are
 open at the same time as fit into memory; those that others are compared with are in every group.
@@ -20,7 +20,7 @@ from ..errors import BadInput, one_line
 from ..models import kind_of
 from ..results import record
 from ..spec import Artifact, Shape, Sweep, digest, from_wire, to_wire
-from . import cold, host, prepare, rounds
+from . import builds, cold, host, prepare, rounds
 from .clock import Clock
 from .drawing import draw
 from .group import OPENING_STEPS, ROUND_STEPS, Group, hire
@@ -185,8 +185,10 @@ def _measure(sweep: Sweep, rows: Sequence[Planned], spare: dict[str, Worker], de
     desk.total = len(left) * (ROUND_STEPS * sweep.budget.looks[0] + OPENING_STEPS)
     fresh = [item for item in visits if item.cold < cold.starts(sweep)]
     draw(desk, [item for item in visits if item in fresh or item in rounds.wanted(visits, sweep)])
+    hired = hire(desk.journal, desk.context.clock, spare)
+    builds.build(desk, left, hired)
     cold.measure(desk, fresh)
-    memory_mb, hired = host.memory_free_mb() * MEMORY_SHARE, hire(desk.journal, desk.context.clock, spare)
+    memory_mb = host.memory_free_mb() * MEMORY_SHARE
     while wanted := rounds.wanted(visits, sweep):
         Group(desk, wanted, hired, memory_mb).run(rounds.next_round(visits))
 

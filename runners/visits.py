@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from ..errors import BenchError, Interrupted, StorageFailed, WorkerDied, WorkerTimeout
+from ..errors import BenchError, Interrupted, StorageFailed
 from ..results.record import CellRecord
 from ..spec import Budget, Concurrency, Sweep, from_wire
 from .interrupt import Stop
@@ -28,6 +28,7 @@ class Visit:
     inputs: str = ""
     reference: str | None = None
     samples: str | None = None
+    built: bool = False
     verified: bool = False
     concurrency: Concurrency | None = None
     cold: int = 0
@@ -61,6 +62,7 @@ def visit(planned: Planned, held: CellRecord, sweep: Sweep) -> Visit:
     chosen = (held.warm or {}).get("concurrency")
     return Visit(
         planned=planned,
+        built=held.built is not None,
         verified=held.inspected is not None,
         concurrency=from_wire(Concurrency, chosen) if chosen else None,
         cold=sum("cold_s" in event or not sweep.cold for event in held.cold),
@@ -104,7 +106,7 @@ class Desk:
         except StorageFailed:
             raise
         except BenchError as error:
-            if lost and isinstance(error, (WorkerDied, WorkerTimeout)):
+            if lost and error.spoils_worker:
                 lost(visit)
             self.end(visit, error)
 

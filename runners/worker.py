@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BenchError, RuntimeFailed, StorageFailed, one_line, to_wire
+from ..errors import BenchError, StorageFailed, failure, to_wire
 from .clock import Clock
 from .procfs import ReadCounters, counters
 
@@ -32,6 +32,7 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 JOBS: Mapping[str, str] = {
     "probe": "slots:probe",
     "supports": "slots:supports",
+    "build": "slots:build",
     "open": "slots:open_slot",
     "verify": "slots:verify",
     "inspect": "slots:inspect",
@@ -81,8 +82,6 @@ def answer(state: State, request: dict[str, Any], tell: Tell) -> tuple[str, Repl
         return "ok", _find(request.pop("job"))(state, tell, **request)
     except BenchError as error:
         return "error", to_wire(error)
-    except MemoryError:
-        return "error", to_wire(RuntimeFailed("out of memory", "try a smaller batch"))
     except Exception as error:  # what a runtime raises while it runs: a row's reason
         with suppress(OSError):  # the log may be on a disk that is full
             traceback.print_exc(file=sys.stderr)
@@ -92,7 +91,7 @@ def answer(state: State, request: dict[str, Any], tell: Tell) -> tuple[str, Repl
 def _named(error: Exception) -> BenchError:
     if isinstance(error, OSError) and error.errno in DISK_ERRORS:
         return StorageFailed(f"cannot write {error.filename or 'samples'} ({error.strerror})", "free some space, then --resume")
-    return RuntimeFailed(f"{type(error).__name__}: {one_line(error)}")
+    return failure(type(error).__name__, error)
 
 
 def _find(job: str) -> Callable[..., Reply]:

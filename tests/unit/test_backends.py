@@ -55,7 +55,7 @@ def plugin(tmp_path, monkeypatch):
 def test_every_built_in_backend_is_what_its_line_says(name):
     found = backends.get(name)
     assert (found.name, found.instrument) == (name, backends.BUILT_IN[name].instrument)
-    assert found.device_kind == ("cuda" if name.endswith("-cuda") else "cpu")
+    assert found.device_kind == ("cuda" if name.endswith("-cuda") or name == "tensorrt" else "cpu")
     assert "fp32" in found.precisions
 
 

@@ -93,7 +93,9 @@ def test_where_the_kernels_tell_what_an_int8_file_ran_in_the_declaration_does_no
         ("fp32", ["fp32 Conv", "int8 ConvInteger"], ["fp32 was asked for and fp32+int8 ran"]),
         ("fp32", ["fp32 Conv", "fp64 Erf"], []),
         ("tf32", ["tf32 Conv", "tf32 Relu"], []),
-        ("tf32", ["fp32 Conv"], ["tf32 was asked for and fp32 ran"]),
+        ("tf32", ["tf32 Conv", "fp32 Relu"], []),
+        ("tf32", ["fp32 Conv", "tf32 Gemm"], ["1 of 2 layers ran in fp32"]),
+        ("int8+fp16", ["int8 Conv", "fp16 Relu"], []),
     ],
 )
 def test_a_float_file_that_computes_in_another_type_of_the_table_is_not_what_was_asked_for(

@@ -6,6 +6,7 @@ import re
 import pytest
 from onnxbench.backends import ort_profile
 from onnxbench.backends.ort import OrtSession
+from onnxbench.backends.ort_cuda import as_executed
 from onnxbench.backends.ort_profile import RUNS, UNCOUNTED
 from onnxbench.backends.protocol import Kernel, SessionInfo
 
@@ -240,7 +241,7 @@ class Profiled:
 def test_a_session_is_called_several_times_where_times_are_wanted(timed, calls):
     opened = []
     info = SessionInfo(executed="fp32")
-    session = OrtSession(Profiled(), None, info, lambda folder: opened.append(Profiled(folder)) or opened[-1])
+    session = OrtSession(Profiled(), info, lambda folder: opened.append(Profiled(folder)) or opened[-1])
     (kernel,) = session.kernels(timed)
     assert [profiled.calls for profiled in opened] == [calls]
     assert kernel.ns == (5500 if timed else None)
@@ -249,9 +250,8 @@ def test_a_session_is_called_several_times_where_times_are_wanted(timed, calls):
 
 @pytest.mark.parametrize(("executed", "of_float"), [("fp32", "fp32"), ("fp16", "fp32"), ("tf32", "tf32")])
 def test_floats_of_a_session_that_multiplies_in_tf32_are_told_as_that(executed, of_float):
-    info = SessionInfo(executed=executed)
-    session = OrtSession(Profiled(), None, info, lambda folder: Profiled(folder, ("float", "float16", "double", "uint8")))
-    assert [kernel.type for kernel in session.kernels()] == [of_float, "fp16", "fp64", "int8"]
+    kernels = [Kernel(node="a", operator="Conv", type=type) for type in ("fp32", "fp16", "fp64", "int8")]
+    assert [kernel.type for kernel in as_executed(kernels, executed)] == [of_float, "fp16", "fp64", "int8"]
 
 
 def test_only_what_is_json_is_read(tmp_path):

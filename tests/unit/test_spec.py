@@ -136,6 +136,7 @@ def test_each_precision_runs_a_file_in_some_arithmetic():
         "bf16": ("fp32", "bf16", 35),
         "fp16": ("fp16", "fp16", 50),
         "int8": ("int8", "int8", 20),
+        "int8+fp16": ("int8", "int8", 20),
     }
 
 

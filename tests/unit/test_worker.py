@@ -62,7 +62,8 @@ def test_a_full_disk_is_the_storages_failure_even_where_the_log_is_on_it(full_lo
     [
         (OSError(errno.ENOENT, "no such file"), "RuntimeFailed", "FileNotFoundError: [Errno 2] no such file"),
         (ValueError("line one\nline two"), "RuntimeFailed", "ValueError: line one line two"),
-        (MemoryError(), "RuntimeFailed", "out of memory"),
+        (MemoryError(), "OutOfMemory", "MemoryError: out of memory"),
+        (RuntimeError("CUDA error: out of memory"), "OutOfMemory", "RuntimeError: CUDA error: out of memory"),
         (RuntimeFailed("its own words", "a hint"), "RuntimeFailed", "its own words"),
     ],
 )
@@ -142,7 +143,7 @@ class Runtime:
     def concurrencies(self, threads):
         return tuple(self.call_ns)
 
-    def open(self, artifact, cell, concurrency):
+    def open(self, artifact, cell, concurrency, built=None):
         self.opened.append(concurrency)
         return Lane(self, self.call_ns[concurrency])
 
@@ -212,7 +213,7 @@ def test_a_cell_is_opened_with_its_load_and_first_call_timed_apart(given):
     assert found == {
         "load_s": pytest.approx(1e-7),
         "first_ms": pytest.approx(1e-4),
-        "info": {"executed": "fp32", "placement": None, "settings": {"work": "0"}},
+        "info": {"executed": "fp32", "placement": None, "settings": {"work": "0"}, "remarks": []},
         "instrument": True,
         "int8_scheme": "portable",
     }

@@ -1,0 +1,207 @@
+"""TensorRT, versions 8.6 to 11. tensorrt and cuda-core, inside functions.
+
+An engine is built for one file, one precision, the cell's own shapes and this GPU, and kept; a session is an execution context
+of it on a stream of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..errors import RuntimeFailed, Unavailable, Unsupported, one_line
+from ..spec import Artifact, Cell, Concurrency, Device
+from . import cuda, trt_build, trt_layers, trt_shelf
+from .protocol import Array, Backend, Build, Kernel, Probe, Session, SessionInfo, Workshop, by_share
+
+DTYPES = {
+    "FLOAT": "float32",
+    "HALF": "float16",
+    "INT8": "int8",
+    "INT32": "int32",
+    "INT64": "int64",
+    "BOOL": "bool",
+    "UINT8": "uint8",
+}
+"""NumPy's names of TensorRT's types; what is not here has no array."""
+
+PROFILED = 10  # calls whose layers are timed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loaded:
+    """An engine in memory, with the runtime that it needs, and what its sessions need to know."""
+
+    trt: Any
+    runtime: Any
+    engine: Any
+    artifact: Artifact
+    cell: Cell
+    graph: str
+    info: SessionInfo
+
+    @property
+    def device(self) -> int:
+        """The GPU's index."""
+        return Device.parse(self.cell.device).index
+
+    def dtype(self, name: str) -> Any:
+        """The NumPy type of one of the engine's tensors."""
+        told = str(self.engine.get_tensor_dtype(name)).rpartition(".")[2]
+        if told not in DTYPES:
+            raise Unsupported(f"TensorRT has {name!r} in {told}, of which there are no arrays")
+        return np.dtype(DTYPES[told])
+
+
+class TensorRtSession(cuda.CudaSession):
+    """An execution context on a stream of its own."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self._loaded, self._context = loaded, _context(loaded)
+        super().__init__(cuda.Stream(loaded.device, TensorRt.install), loaded.graph, loaded.info)
+
+    def _typed(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Version 8.6 takes int64 as int32."""
+        names = [spec.name for spec in self._loaded.artifact.inputs]
+        return {name: np.asarray(inputs[name], self._loaded.dtype(name)) for name in names}
+
+    def _run(self) -> None:
+        if not self._context.execute_async_v3(self._stream.handle):
+            errors = trt_build.logger(self._loaded.trt).errors
+            raise RuntimeFailed(f"TensorRT could not run the engine: {errors[-1] if errors else 'it does not say why'}")
+
+    def _place(self) -> None:
+        self._tell(self._context)
+
+    def _tell(self, context: Any) -> None:
+        """Tell `context` the inputs' shapes and where everything is; outputs get room the first time."""
+        for name, array in self._inputs.on_host().items():
+            context.set_input_shape(name, array.shape)
+            on_host = str(self._loaded.engine.get_tensor_location(name)).endswith("HOST")
+            context.set_tensor_address(name, array.ctypes.data if on_host else self._inputs.address(name))
+        for name in (spec.name for spec in self._loaded.artifact.outputs):
+            shape = tuple(context.get_tensor_shape(name))
+            if min(shape, default=1) < 0:
+                raise Unsupported(f"the shape of output {name!r} depends on values, so that it has no fixed place")
+            if name not in self._outputs:
+                self._outputs[name] = cuda.output(self._stream, shape, self._loaded.dtype(name))
+            context.set_tensor_address(name, self._outputs[name].address)
+
+    def fetch(self) -> dict[str, Array]:
+        types = {spec.name: spec.dtype for spec in self._loaded.artifact.outputs}
+        return {name: array.astype(types[name], copy=False) for name, array in super().fetch().items()}
+
+    def fork(self) -> Session:
+        return TensorRtSession(self._loaded)
+
+    def kernels(self, timed: bool = False) -> tuple[Kernel, ...]:
+        return trt_layers.read(_layers(self._loaded), self._layer_times() if timed else {})
+
+    def _layer_times(self) -> dict[str, list[int]]:
+        """Nanoseconds of each layer by name, in calls of a context of their own: a profiler cannot be taken off again."""
+        context, profiler = _context(self._loaded), trt_build.profiler(self._loaded.trt)
+        self._tell(context)
+        context.profiler = profiler
+        for _ in range(PROFILED):
+            context.execute_async_v3(self._stream.handle)
+            self._stream.sync()
+        times: dict[str, list[int]] = profiler.times_ns
+        return times
+
+
+def _context(loaded: Loaded) -> Any:
+    context = loaded.engine.create_execution_context()
+    if context is None:
+        errors = trt_build.logger(loaded.trt).errors
+        raise RuntimeFailed(f"TensorRT made no execution context: {errors[-1] if errors else 'it does not say why'}")
+    return context
+
+
+def _layers(loaded: Loaded) -> str:
+    """The inspector's JSON."""
+    inspector = loaded.engine.create_engine_inspector()
+    text: str = inspector.get_engine_information(loaded.trt.LayerInformationFormat.JSON)
+    return text
+
+
+class TensorRt(Backend):
+    """TensorRT, with an engine for every cell."""
+
+    name = "tensorrt"
+    device_kind = "cuda"
+    builds = True
+    precisions: ClassVar[Mapping[str, Any]] = trt_build.FLAGS
+    options: ClassVar[Mapping[str, str]] = {
+        **cuda.GRAPH_OPTION,
+        "optimization_level": "0 to 5: how long the builder tries; TensorRT's own default is 3",
+    }
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **cuda.GRAPH_CHOICES,
+        "optimization_level": tuple("012345"),
+    }
+    install = "pip install 'onnxbench[tensorrt]'"
+
+    def _probe(self) -> Probe:
+        trt = _import_tensorrt()
+        return Probe(available=True, version=trt.__version__, devices=cuda.devices(self.install))
+
+    def _supports(self, cell: Cell, artifact: Artifact) -> str | None:
+        return artifact.obstacle and f"TensorRT does not take the file: {artifact.obstacle}"
+
+    def deploy(self, concurrency: Concurrency) -> str:
+        return f"{concurrency.lanes} execution contexts of one engine, each on a CUDA stream of its own"
+
+    def _build(self, artifact: Artifact, cell: Cell, workshop: Workshop) -> Build:
+        trt = _import_tensorrt()
+        trt_build.check_precision(trt, cell.precision)
+        maker = f"TensorRT {trt.__version__} on {cuda.identity(Device.parse(cell.device).index, self.install)}"
+        return trt_shelf.Shelf(workshop, artifact, cell, maker).engine(partial(trt_build.build, trt, _recipe(artifact, cell)))
+
+    def _open_built(self, artifact: Artifact, cell: Cell, concurrency: Concurrency, built: Build | None) -> Session:
+        trt = _import_tensorrt()
+        cuda.Stream(Device.parse(cell.device).index, self.install)
+        plan = built.path.read_bytes() if built else trt_build.build(trt, _recipe(artifact, cell))[0]
+        runtime = trt.Runtime(trt_build.logger(trt))
+        engine = runtime.deserialize_cuda_engine(plan)
+        if engine is None:
+            errors = trt_build.logger(trt).errors
+            raise RuntimeFailed(f"TensorRT cannot load the engine: {errors[-1] if errors else 'it does not say why'}")
+        info = SessionInfo(executed=cell.precision)
+        graph = dict(cell.settings.options).get("cuda_graph", "auto")
+        loaded = Loaded(trt=trt, runtime=runtime, engine=engine, artifact=artifact, cell=cell, graph=graph, info=info)
+        return TensorRtSession(replace(loaded, info=_info(loaded)))
+
+    def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:
+        return self._open_built(artifact, cell, concurrency, None)
+
+
+def _recipe(artifact: Artifact, cell: Cell) -> trt_build.Recipe:
+    level = dict(cell.settings.options).get("optimization_level")
+    return trt_build.Recipe(
+        path=Path(artifact.path), shapes=cell.shapes, precision=cell.precision, level=int(level) if level else None
+    )
+
+
+def _info(loaded: Loaded) -> SessionInfo:
+    """What the engine's layers compute in, by the inspector; and how it was built."""
+    types = [kernel.type for kernel in trt_layers.read(_layers(loaded), {}) if kernel.type]
+    options = dict(loaded.cell.settings.options)
+    settings = (
+        ("flags", "+".join(trt_build.flags(loaded.trt, loaded.cell.precision)) or "none"),
+        ("optimization_level", options.get("optimization_level", "default")),
+        ("profile", " ".join(f"{name}:{'x'.join(map(str, shape))}" for name, shape in loaded.cell.shapes)),
+    )
+    return SessionInfo(executed=by_share(types) or loaded.cell.precision, settings=settings)
+
+
+def _import_tensorrt() -> Any:
+    try:
+        import tensorrt
+    except ImportError as error:
+        raise Unavailable(f"TensorRT is not installed ({one_line(error)})", TensorRt.install) from error
+    return tensorrt

@@ -4,6 +4,8 @@ import math
 import os
 
 import pytest
+from onnxbench.backends.null import Null
+from onnxbench.results import record
 from onnxbench.runners import host
 from onnxbench.runners.memory import Limits, Room
 
@@ -69,3 +71,19 @@ def test_what_is_resident_bounds_crews_on_any_device(resident, full):
     found.begin([], "cuda:0")
     found.end(HERE)
     assert found.begin([HERE], "cuda:0") is full
+
+
+def test_a_run_on_a_gpu_describes_it_and_asks_what_is_free_there(bench, monkeypatch):
+    monkeypatch.setattr(Null, "device_kind", "cuda")
+    found = bench()
+    found.infer(batches=(1,))
+    assert set(found.states.values()) == {"ok"}
+    assert [gpu["name"] for gpu in record.read(found.out).host["gpus"]] == ["GPU 0"]
+    crews = len(found.rows)
+    assert found.works.nvml.asked.count(("MemoryInfo", 0)) == 1 + 2 * crews  # for its size, and around each crew
+
+
+def test_a_run_on_a_cpu_asks_no_gpu_what_is_free(bench):
+    found = bench()
+    found.infer(batches=(1,))
+    assert found.works.nvml.asked.count(("MemoryInfo", 0)) == 1

@@ -30,6 +30,7 @@ from onnxbench.results import record, table
 from onnxbench.runners.group import Group
 from onnxbench.runners.interrupt import Stop
 from onnxbench.runners.journal import Journal
+from onnxbench.runners.memory import Limits
 from onnxbench.runners.plan import Planned
 from onnxbench.runners.prepare import Context
 from onnxbench.runners.progress import Silent
@@ -77,7 +78,7 @@ def measure(journal: Journal, machine: simulated.Machine, sweep: Sweep, cells: l
     context = Context(logs=journal.logs, clock=machine.clock, progress=Silent(), timeout_s=1)
     desk = Desk(sweep=sweep, journal=journal, context=context, stop=Stop())
     visits = [Visit(planned=Planned(cell=item, artifact=FILE), inputs=str(journal.scratch)) for item in cells]
-    Group(desk, visits, lambda _: simulated.InProcess(machine), math.inf).run(0)
+    Group(desk, visits, lambda _: simulated.InProcess(machine), Limits(resident_mb=math.inf)).run(0)
 
 
 def report(rows: list[dict[str, Any]], truth: float) -> str:

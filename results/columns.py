@@ -11,7 +11,7 @@ from functools import cached_property
 from statistics import median
 from typing import Any
 
-from . import series
+from . import gpu, series
 from .executed import executed, placement, unlike
 from .grade import grade
 from .record import CellRecord
@@ -179,6 +179,12 @@ def _build(row: Row) -> Value:
     return stored
 
 
+def _energy(row: Row) -> Value:
+    """Mean power times the time of one item, both of the throughput blocks: W over items a second are J."""
+    power_w, rate = gpu.power_w(row.record), _throughput(row)
+    return None if power_w is None or not isinstance(rate, float) else power_w / rate * 1e3
+
+
 def _deployed(row: Row) -> Value:
     return (row.record.warm or {}).get("deploy") or None
 
@@ -204,6 +210,8 @@ def _notes(row: Row) -> Value:
             notes.append(f"p{which} withheld: fewer than {samples_needed(which)} samples")
     if not all(block.get("settled", True) for block in record.blocks.values()):
         notes.append("its threads were still busy while others were measured")
+    if untold := gpu.untold(record):
+        notes.append(f"GPU evidence is missing: {untold}")
     return "; ".join(dict.fromkeys(notes)) or None
 
 
@@ -278,9 +286,12 @@ COLUMNS: tuple[Column, ...] = (
     Column(name="cold_load_s", value=_cold("load_s"), unit="s", title="cold load"),
     Column(name="cold_first_ms", value=_cold("first_ms"), unit="ms", title="cold first"),
     Column(name="peak_rss_mb", value=_cold("peak_rss_mb"), unit="MB", title="memory"),
-    _unfilled("device_mem_mb", "MB"),
+    Column(name="device_mem_mb", value=_cold("device_mem_mb"), unit="MB", title="GPU memory"),
     Column(name="artifact_mb", value=_from("opened", "artifact_mb"), unit="MB", title="file", varies=True),
-    _unfilled("energy_mj", "mJ"),
+    _timed("energy_mj", _energy, unit="mJ", title="energy"),
+    _timed("gpu_power_w", lambda row: gpu.power_w(row.record), unit="W", title="GPU power", shown=False),
+    _timed("gpu_mhz", lambda row: gpu.clock_mhz(row.record), unit="MHz", title="GPU clock", shown=False),
+    _timed("gpu_temperature_c", lambda row: gpu.temperature_c(row.record), unit="°C", title="GPU temperature", shown=False),
     _unfilled("slo_rate_per_s", "/s"),
     _timed("grade", lambda row: row.trust[0], number=False),
     Column(name="notes", number=False, value=_notes, shown=False),

@@ -21,9 +21,12 @@ UNITS: Mapping[str, Mapping[str, float]] = {
     "points": {"points": 1, "%": 1},
     "dB": {"dB": 1},
     "mJ": {"mJ": 1, "J": 1e3},
+    "W": {"mW": 1e-3, "W": 1, "kW": 1e3},
+    "MHz": {"MHz": 1, "GHz": 1e3},
+    "°C": {"C": 1, "°C": 1},
     "x": {"x": 1},
 }
-SUFFIX = re.compile(r"_(ms|s|mb|mj|db|per_s)$")  # of a column's name, which says its unit
+SUFFIX = re.compile(r"_(ms|s|mb|mj|db|w|c|per_s)$")  # of a column's name, which says its unit
 NUMBER = re.compile(r"([-+]?[0-9.]+(?:e[-+]?[0-9]+)?)\s*(.*)", re.IGNORECASE)
 
 

@@ -8,6 +8,8 @@ A worker counts over each part of a visit (`latency`: latency and end to end; `t
     run_delay_ns       time that the worker's own threads were ready to run and waited for a CPU
     major_faults       pages that had to come from a disk
     involuntary_switches, mhz (where readable) are kept beside them and decide nothing
+    gpu                for a cell on a GPU, what NVML told: `throttle`, what held its clocks down before or after, and
+                       `others`, processes there that were not this run's; its energy, clocks and temperature decide nothing
 """
 
 from __future__ import annotations
@@ -24,11 +26,17 @@ LEAST_TICKS = 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Threshold:
-    """A part of a visit is disturbed when `share` of its counts is above `most`; `what` says it to people."""
+    """A part of a visit is disturbed when `share` of its counts is above `most`; `what` says it to people, with `detail`."""
 
     share: Callable[[Counts], float]
     most: float
     what: str
+    detail: Callable[[Counts], str] = lambda _: ""
+
+    def text(self, counts: Counts) -> str:
+        """What it says of `counts`."""
+        detail = self.detail(counts)
+        return f"{self.what} ({detail})" if detail else self.what
 
 
 def _of_all_cpus(name: str) -> Callable[[Counts], float]:
@@ -49,14 +57,29 @@ def _faults(counts: Counts) -> float:
     return float(counts.get("major_faults", 0))
 
 
+def _throttle(counts: Counts) -> list[str]:
+    return list((counts.get("gpu") or {}).get("throttle") or ())
+
+
+def _on_gpu(counts: Counts) -> float:
+    return float((counts.get("gpu") or {}).get("others") or 0)
+
+
 STEAL = Threshold(share=_of_all_cpus("steal_ns"), most=0.02, what="the hypervisor took CPU time away")
 OTHERS = Threshold(share=_of_all_cpus("others_ns"), most=0.10, what="other processes computed")
 WAITING = Threshold(share=_waiting, most=0.02, what="its threads waited for a CPU")
 FAULTS = Threshold(share=_faults, most=0.0, what="pages were read from the disk")
+HELD_DOWN = Threshold(
+    share=lambda counts: float(len(_throttle(counts))),
+    most=0.0,
+    what="the GPU's clocks were held down",
+    detail=lambda counts: ", ".join(_throttle(counts)),
+)
+ON_GPU = Threshold(share=_on_gpu, most=0.0, what="another process was on the GPU")
 
 THRESHOLDS: Mapping[str, tuple[Threshold, ...]] = {
-    "latency": (STEAL, OTHERS, WAITING, FAULTS),
-    "throughput": (STEAL, OTHERS, FAULTS),  # more lanes than CPUs wait for each other by design
+    "latency": (STEAL, OTHERS, WAITING, FAULTS, HELD_DOWN, ON_GPU),
+    "throughput": (STEAL, OTHERS, FAULTS, HELD_DOWN, ON_GPU),  # more lanes than CPUs wait for each other by design
 }
 
 
@@ -73,4 +96,4 @@ def disturbed(part: str, counts: Counts) -> bool:
 
 
 def _above(part: str, counts: Counts) -> list[str]:
-    return [item.what for item in THRESHOLDS[part] if counts.get("wall_ns") and item.share(counts) > item.most]
+    return [item.text(counts) for item in THRESHOLDS[part] if counts.get("wall_ns") and item.share(counts) > item.most]

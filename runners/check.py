@@ -16,6 +16,7 @@ from ..spec import BUDGETS, RANDOM, Sweep, to_wire
 from . import prepare
 from .drawing import draw
 from .group import Group, hire
+from .memory import Limits
 from .plan import Planned
 from .sweep import Kind, Surroundings, planned, refuse
 from .visits import Desk, Visit
@@ -45,7 +46,7 @@ def check(sweep: Sweep, around: Surroundings, conditions: Sequence[Condition] = 
         hired = hire(desk.journal, desk.context.clock, workers)
         for crew in dict.fromkeys(visit.crew for visit in visits):
             with ExitStack() as stack:
-                group = Group(desk, [visit for visit in visits if visit.crew == crew], hired, 0.0)
+                group = Group(desk, [visit for visit in visits if visit.crew == crew], hired, Limits(resident_mb=0))
                 stack.callback(group.dismiss)
                 group.verify(timed=explain)
         if explain:

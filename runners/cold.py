@@ -14,6 +14,7 @@ from .isolate import Worker
 from .visits import Desk, Visit
 
 SIDE_BY_SIDE = 2
+MEMORY = ("peak_rss_mb", "device_mem_mb")  # is the same however many processes start at once
 
 
 def measure(desk: Desk, visits: Sequence[Visit]) -> None:
@@ -56,6 +57,6 @@ def _finish(desk: Desk, worker: Worker, begin_ns: int, timed: bool, visit: Visit
     answer = worker.receive("cold", desk.sweep.timeout_s)
     up_ns, answered_ns = answer.pop("up_ns"), answer.pop("answered_ns")
     times = {"process_s": (up_ns - begin_ns) / 1e9, "cold_s": (answered_ns - begin_ns) / 1e9, **answer}
-    found = times if timed else {"peak_rss_mb": answer["peak_rss_mb"]}
+    found = times if timed else {name: answer[name] for name in MEMORY if name in answer}
     desk.journal.add("cold", visit.key, **found)
     visit.cold += 1

@@ -12,10 +12,11 @@ from ..errors import RuntimeFailed, WorkerDied, WorkerTimeout
 from ..results.noise import disturbed
 from ..results.stats import samples_needed
 from ..spec import RANDOM, Artifact, Concurrency, Sweep, from_wire, to_wire
-from . import host, rounds
+from . import rounds
 from .clock import Clock
 from .isolate import Worker
 from .journal import Journal
+from .memory import Limits, Room
 from .visits import Desk, Visit
 
 OPENING_STEPS, ROUND_STEPS = 2, 2  # of the progress bar, for each cell
@@ -50,13 +51,13 @@ def hire(journal: Journal, clock: Clock, spare: dict[str, Worker]) -> Hire:
 
 
 class Group:
-    """Opens as many of `visits` as fit into `memory_mb`, those that others are compared with first, and measures them.
+    """Opens as many of `visits` as fit into `memory`, those that others are compared with first, and measures them.
 
     What did not fit is left as it is, for another group.
     """
 
-    def __init__(self, desk: Desk, visits: Sequence[Visit], hired: Hire, memory_mb: float) -> None:
-        self._desk, self._hire, self._memory_mb = desk, hired, memory_mb
+    def __init__(self, desk: Desk, visits: Sequence[Visit], hired: Hire, memory: Limits) -> None:
+        self._desk, self._hire, self._memory = desk, hired, memory
         self._waiting = sorted(visits, key=lambda visit: visit.live and not self._is_base(visit, visits))
         self._visits: list[Visit] = []
         self._workers: dict[tuple[Any, ...], Asked] = {}
@@ -95,19 +96,18 @@ class Group:
 
     def _open_what_fits(self) -> None:
         """Crew by crew, until another one as large as the largest would not fit; one more than the bases' in any case."""
-        largest = 0.0
+        room = Room(self._memory)
         for crew in dict.fromkeys(visit.crew for visit in self._waiting):
-            used = sum(host.rss_mb(worker.pid) for worker in self._workers.values())
-            full = used + largest > self._memory_mb
+            members = [visit for visit in self._waiting if visit.crew == crew]
+            full = room.begin([worker.pid for worker in self._workers.values()], members[0].planned.cell.device)
             if full and any(visit.live and not self._is_base(visit, self._waiting) for visit in self._visits):
                 return
-            members = [visit for visit in self._waiting if visit.crew == crew]
             for visit in sorted(members, key=lambda visit: -visit.planned.cell.batch):
                 self._desk.check_stop()
                 self._attempt_all([visit], self._open)
                 self._attempt_all([visit], self._warm)
             self._visits += members
-            largest = max(largest, host.rss_mb(self._workers[crew].pid) if crew in self._workers else 0.0)
+            room.end(self._workers[crew].pid if crew in self._workers else None)
 
     def _round(self, sets: Sequence[Sequence[Visit]], number: int) -> None:
         """Visit every set: its cells' latency one after the other, then their throughput."""

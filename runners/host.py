@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 
+from .nvml import Nvml
 from .procfs import read
 
 CGROUP, OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
@@ -66,8 +67,8 @@ def rss_mb(pid: int) -> float:
         return 0.0
 
 
-def describe() -> dict[str, Any]:
-    """Facts of this machine for the record; JSON data."""
+def describe(gpu: Nvml | None = None) -> dict[str, Any]:
+    """Facts of this machine for the record; JSON data. `gpus`: those that NVML shows, by CUDA's index."""
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
@@ -78,6 +79,7 @@ def describe() -> dict[str, Any]:
         "os": f"{platform.system()} {platform.release()}",
         "machine": platform.machine(),
         "python": platform.python_version(),
+        "gpus": (gpu or Nvml()).describe_all(),
     }
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import WorkerDied, WorkerTimeout, from_wire
+from . import nvml
 from .clock import Clock
 
 BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
@@ -45,6 +46,7 @@ class Worker:
                     stdout=sink,
                     stderr=sink,
                     pass_fds=(request_read, answer_write),
+                    env=nvml.environment(os.environ),
                     start_new_session=True,  # Ctrl-C in a terminal is for the parent alone
                 )
         finally:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from .. import backends
 from ..backends.protocol import Array, Backend, Build, Session, SessionInfo, Workshop
 from ..errors import Unsupported
 from ..exporters import cache
-from ..spec import Artifact, Cell, Concurrency, from_wire
+from ..spec import Artifact, Cell, Concurrency, Device, from_wire
 from . import lanes, measure, procfs
 from .verify import accuracy, distance, load_arrays
 from .worker import Reply, State, Tell
@@ -216,13 +217,12 @@ def latency(state: State, tell: Tell, *, key: str, block_ms: float, calls: int, 
     slot, now, least_ns = state.slots[key], state.clock.now_ns, _ns(block_ms)
     with measure.quiet():
         measure.rewarm(slot.session, now, block_ns=least_ns)
-        before = state.counters(state.clock)
-        single = measure.latency(slot.session, now, least_ns=least_ns, least_calls=calls)
-        whole = measure.end_to_end(slot.session, slot.inputs, now, least_ns=least_ns // APART_SHARE, least_calls=calls)
-        device = measure.on_device(slot.session, now, least_ns=least_ns // APART_SHARE, least_calls=calls)
-        after = state.counters(state.clock)
+        with _counted(state, slot.cell) as noise:
+            single = measure.latency(slot.session, now, least_ns=least_ns, least_calls=calls)
+            whole = measure.end_to_end(slot.session, slot.inputs, now, least_ns=least_ns // APART_SHARE, least_calls=calls)
+            device = measure.on_device(slot.session, now, least_ns=least_ns // APART_SHARE, least_calls=calls)
     np.savez(samples, latency=single, end_to_end=whole, device=device)
-    return {"calls": len(single), "noise": procfs.growth(before, after), "settled": measure.settle(state.clock)}
+    return {"calls": len(single), "noise": noise, "settled": measure.settle(state.clock)}
 
 
 def throughput(state: State, tell: Tell, *, key: str, block_ms: float, concurrency: dict[str, Any]) -> Reply:
@@ -230,12 +230,31 @@ def throughput(state: State, tell: Tell, *, key: str, block_ms: float, concurren
     slot, now = state.slots[key], state.clock.now_ns
     sessions = slot.lanes(from_wire(Concurrency, concurrency))
     length = lanes.Length(least_ns=_ns(block_ms), lead_ns=int(_ns(block_ms) * LEAD_SHARE))
-    with measure.quiet():
-        before = state.counters(state.clock)
+    with measure.quiet(), _counted(state, slot.cell) as noise:
         rate = lanes.throughput(sessions, now, length)
-        after = state.counters(state.clock)
-    found = {"rate": asdict(rate), "noise": procfs.growth(before, after)}
-    return {**found, "settled": measure.settle(state.clock)}
+    return {"rate": asdict(rate), "noise": noise, "settled": measure.settle(state.clock)}
+
+
+@contextmanager
+def _counted(state: State, cell: Cell) -> Iterator[dict[str, Any]]:
+    """What disturbed the blocks inside, known when they are over; for a cell on a GPU also what that did (`gpu`).
+
+    NVML is asked outside of what the CPU's counters span, since its own calls would be in them.
+    """
+    noise: dict[str, Any] = {}
+    gpu = _gpu(cell)
+    watched = None if gpu is None else state.gpu.watch(gpu, state.clock)
+    before = state.counters(state.clock)
+    yield noise
+    noise |= procfs.growth(before, state.counters(state.clock))
+    if watched:
+        noise["gpu"] = watched()
+
+
+def _gpu(cell: Cell) -> int | None:
+    """CUDA's index of the GPU that `cell` runs on; None for the CPU."""
+    device = Device.parse(cell.device)
+    return None if device.kind == "cpu" else device.index
 
 
 def close(state: State, tell: Tell, *, key: str) -> Reply:
@@ -247,7 +266,7 @@ def close(state: State, tell: Tell, *, key: str) -> Reply:
 
 
 def cold(state: State, tell: Tell, *, cell: dict[str, Any], artifact: dict[str, Any], inputs: str) -> Reply:
-    """In a process that has done nothing yet: import, load, first answer, each timed; and the memory that it took.
+    """In a process that has done nothing yet: import, load, first answer, each timed; and its memory, on a GPU too.
 
     `up_ns` and `answered_ns` are on the monotonic clock, which is the same for all processes of a machine.
     """
@@ -261,7 +280,11 @@ def cold(state: State, tell: Tell, *, cell: dict[str, Any], artifact: dict[str, 
     measure.latency(slot.session, now, least_ns=0, least_calls=MEMORY_CALLS)
     slot.session.fetch()
     times = {"up_ns": up_ns, "import_s": (imported_ns - up_ns) / 1e9, "answered_ns": answered_ns}
-    return {**times, "load_s": opened["load_s"], "first_ms": opened["first_ms"], "peak_rss_mb": procfs.peak_rss_mb()}
+    gpu = _gpu(wanted)
+    memory: dict[str, float | None] = {"peak_rss_mb": procfs.peak_rss_mb()}  # before NVML is loaded
+    if gpu is not None:
+        memory["device_mem_mb"] = state.gpu.memory_of(state.gpu.pid, gpu)
+    return {**times, "load_s": opened["load_s"], "first_ms": opened["first_ms"], **memory}
 
 
 def _ns(ms: float) -> int:

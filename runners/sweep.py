@@ -23,10 +23,12 @@ from ..spec import Artifact, Shape, Sweep, digest, from_wire, to_wire
 from . import builds, cold, host, prepare, rounds
 from .clock import Clock
 from .drawing import draw
-from .group import OPENING_STEPS, ROUND_STEPS, Group, hire
+from .group import OPENING_STEPS, ROUND_STEPS, Group, Hire, hire
 from .interrupt import interruptible
 from .isolate import Worker
 from .journal import Journal
+from .memory import Limits
+from .nvml import Nvml
 from .plan import DEFAULT_BATCHES, Defaults, Found, Planned, chosen_backends, chosen_precisions, left_out, plan
 from .progress import Progress, Silent
 from .survey import survey
@@ -37,12 +39,13 @@ MEMORY_SHARE = 0.5  # of what is free, for workers that are open at the same tim
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """What a sweep needs of its caller: where the run goes, and if it may go on there; time, and somebody to tell."""
+    """What a sweep needs of its caller: where the run goes, and if it may go on there; time, somebody to tell, and the GPUs."""
 
     out: Path
     resume: bool = False
     clock: Clock = field(default_factory=Clock)
     progress: Progress = field(default_factory=Silent)
+    gpu: Nvml = field(default_factory=Nvml)
 
 
 def infer(sweep: Sweep, around: Surroundings) -> None:
@@ -52,7 +55,7 @@ def infer(sweep: Sweep, around: Surroundings) -> None:
     stop: both keep what was measured. Whatever happens to one cell is in its row.
     """
     with planned(sweep, around) as (rows, workers, desk):
-        _measure(sweep, rows, workers, desk)
+        _measure(sweep, rows, hire(desk.journal, desk.context.clock, workers), desk, around.gpu)
 
 
 def _nothing(rows: Sequence[Planned], context: prepare.Context) -> None:
@@ -168,7 +171,7 @@ def _head(sweep: Sweep, rows: Sequence[Planned], found: Sequence[Found], around:
         "schema": record.SCHEMA,
         "tool": __version__,
         "began_unix_s": old.get("began_unix_s", around.clock.wall_s()),
-        "host": host.describe(),
+        "host": host.describe(around.gpu),
         "versions": old.get("versions", {}) | {item.name: item.version for item in found if item.available},
         "instruments": sorted({*old.get("instruments", []), *(item.name for item in found if item.instrument)}),
         "sweep": to_wire(sweep),
@@ -176,7 +179,7 @@ def _head(sweep: Sweep, rows: Sequence[Planned], found: Sequence[Found], around:
     }
 
 
-def _measure(sweep: Sweep, rows: Sequence[Planned], spare: dict[str, Worker], desk: Desk) -> None:
+def _measure(sweep: Sweep, rows: Sequence[Planned], hired: Hire, desk: Desk, gpu: Nvml) -> None:
     """Every row's blocks that the journal does not hold yet."""
     held = {item.cell.key: item for item in record.read(desk.journal.folder).cells}
     refuse(rows, desk)
@@ -185,12 +188,11 @@ def _measure(sweep: Sweep, rows: Sequence[Planned], spare: dict[str, Worker], de
     desk.total = len(left) * (ROUND_STEPS * sweep.budget.looks[0] + OPENING_STEPS)
     fresh = [item for item in visits if item.cold < cold.starts(sweep)]
     draw(desk, [item for item in visits if item in fresh or item in rounds.wanted(visits, sweep)])
-    hired = hire(desk.journal, desk.context.clock, spare)
     builds.build(desk, left, hired)
     cold.measure(desk, fresh)
-    memory_mb = host.memory_free_mb() * MEMORY_SHARE
+    limits = Limits(resident_mb=host.memory_free_mb() * MEMORY_SHARE, gpu_free_mb=gpu.memory_free_mb)
     while wanted := rounds.wanted(visits, sweep):
-        Group(desk, wanted, hired, memory_mb).run(rounds.next_round(visits))
+        Group(desk, wanted, hired, limits).run(rounds.next_round(visits))
 
 
 def refuse(rows: Sequence[Planned], desk: Desk) -> None:

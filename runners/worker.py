@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BenchError, StorageFailed, failure, to_wire
 from .clock import Clock
+from .nvml import Nvml
 from .procfs import ReadCounters, counters
 
 if TYPE_CHECKING:
@@ -55,10 +56,11 @@ JOBS: Mapping[str, str] = {
 
 @dataclass(kw_only=True)
 class State:
-    """What a worker keeps between jobs: its clock, who counts disturbances, and the open sessions by cell key."""
+    """What a worker keeps between jobs: its clock, who counts disturbances, NVML, and the open sessions by cell key."""
 
     clock: Clock = field(default_factory=Clock)
     counters: ReadCounters = counters
+    gpu: Nvml = field(default_factory=Nvml)
     slots: dict[str, Slot] = field(default_factory=dict)
 
 

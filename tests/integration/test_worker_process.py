@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from onnxbench.errors import BadInput, WorkerDied, WorkerTimeout
@@ -34,6 +35,13 @@ def test_an_error_comes_back_as_what_it_was(worker):
     with pytest.raises(BadInput, match="'nul' is not a backend; did you mean 'null'"):
         worker.ask("probe", 60, backend="nul")
     assert worker.ask("probe", 60, backend="null")["available"]
+
+
+def test_its_cuda_numbers_gpus_as_nvml_does(worker):
+    worker.ask("probe", 60, backend="null")
+    environment = Path(f"/proc/{worker.pid}/environ").read_bytes().split(b"\0")
+    assert b"CUDA_DEVICE_ORDER=PCI_BUS_ID" in environment
+    assert any(line.startswith(b"PATH=") for line in environment)
 
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSEGV])

@@ -14,9 +14,12 @@ from onnxbench.results import conditions, record
 from onnxbench.runners import sweep
 from onnxbench.runners.check import check
 from onnxbench.runners.clock import Clock
+from onnxbench.runners.nvml import Nvml
 from onnxbench.runners.verify import save_arrays
 from onnxbench.runners.worker import State, answer
 from onnxbench.spec import BUDGETS, Artifact, Cell, Conversion, Sweep, TensorSpec, to_wire
+
+from .fake_nvml import PID, FakeNvml
 
 SAMPLES = {"images": np.zeros((4, 2), np.float32), "labels": [0, 1, 1, 0], "reference": [0, 1, 1, 1]}
 FP32 = Artifact(
@@ -45,6 +48,8 @@ class Works:
     def __init__(self, files, plot, images, probed):
         self.files, self.images, self.probed = {Path(file.path).name: file for file in files}, images, probed
         self.requests, self.started, self.names, self.ns, self.offset, self._plot = [], [], {}, 0, 0, plot
+        self.nvml = FakeNvml()
+        self.gpu = Nvml(load=lambda: self.nvml, environ={}, pid=PID)
 
     def start(self, log, clock):
         self.started.append(InProcess(self))
@@ -103,7 +108,7 @@ class InProcess:
 
     def __init__(self, works):
         self.works, self.alive = works, True
-        self.state = State(clock=Clock(now_ns=works.look, cpu_ns=lambda: 0, sleep_s=lambda _: None))
+        self.state = State(clock=Clock(now_ns=works.look, cpu_ns=lambda: 0, sleep_s=lambda _: None), gpu=works.gpu)
 
     def ask(self, job, timeout_s, **request):
         assert self.alive
@@ -157,7 +162,7 @@ class Bench:
             manifest.add(self.artifacts, manifest.Exported(artifact=file, made={}), folder, [])
 
     def _asked(self, asked, **around):
-        around = sweep.Surroundings(out=self.out, progress=self.progress, **around)
+        around = sweep.Surroundings(out=self.out, progress=self.progress, gpu=self.works.gpu, **around)
         return Sweep(**{"artifacts": str(self.artifacts), "backends": ("null",), **asked}), around
 
     def check(self, *limits, least=(), explain=False, **asked):

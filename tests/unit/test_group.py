@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnxbench.backends.null import Null
 from onnxbench.errors import Interrupted, RuntimeFailed, StorageFailed, WorkerDied, WorkerTimeout, from_wire
 from onnxbench.results import record, series
 from onnxbench.results.stats import samples_needed
@@ -21,6 +22,8 @@ from onnxbench.runners.clock import Clock
 from onnxbench.runners.group import TRIES, Group
 from onnxbench.runners.interrupt import Stop
 from onnxbench.runners.journal import Journal
+from onnxbench.runners.memory import Limits
+from onnxbench.runners.nvml import Nvml
 from onnxbench.runners.plan import Planned
 from onnxbench.runners.prepare import Context
 from onnxbench.runners.progress import Silent
@@ -28,6 +31,8 @@ from onnxbench.runners.verify import save_arrays
 from onnxbench.runners.visits import Desk, Visit, visit
 from onnxbench.runners.worker import State, answer
 from onnxbench.spec import BUDGETS, Artifact, Cell, Concurrency, Settings, Sweep, TensorSpec, to_wire
+
+from .fake_nvml import FakeNvml
 
 TINY_MS = 0.001
 BUDGET = replace(
@@ -60,6 +65,7 @@ class Works:
         self.ns, self.tick, self.faults, self.disturbed = 0, 100, 0, False
         self.clock = Clock(now_ns=self.look, cpu_ns=lambda: 0, sleep_s=lambda _: None)
         self.asked, self.hired, self.names, self.most_alive = [], [], {}, 0
+        self.gpu_mb = None
         self.stop, self._plot, self._lock = Stop(), plot, threading.Lock()
 
     def look(self):
@@ -75,6 +81,10 @@ class Works:
         self.hired.append(InProcess(self))
         self.most_alive = max(self.most_alive, sum(worker.alive for worker in self.hired))
         return self.hired[-1]
+
+    def gpu_free_mb(self, index):
+        total_mb, each_mb = self.gpu_mb or (0, 0)
+        return total_mb - each_mb * sum(worker.alive for worker in self.hired) if self.gpu_mb else None
 
     def begin(self, job, request):
         cell = request.get("cell")
@@ -94,7 +104,7 @@ class InProcess:
 
     def __init__(self, works):
         self.works, self.alive = works, True
-        self.state = State(clock=works.clock, counters=works.counters)
+        self.state = State(clock=works.clock, counters=works.counters, gpu=Nvml(load=FakeNvml, pid=FakeNvml.PID))
 
     def ask(self, job, timeout_s, **request):
         self.works.begin(job, request)
@@ -141,7 +151,8 @@ def measure(folder, visits, works, memory_mb=math.inf, **sweep):
             visit.inputs, works.names[visit.key] = str(journal.scratch), name_of(visit.planned.cell)
             visit.reference = visit.reference and str(journal.scratch / "reference")
         while wanted := rounds.wanted(visits, asked):
-            Group(desk, wanted, works.hire, memory_mb).run(rounds.next_round(visits))
+            limits = Limits(resident_mb=memory_mb, gpu_free_mb=works.gpu_free_mb)
+            Group(desk, wanted, works.hire, limits).run(rounds.next_round(visits))
     assert not any(worker.alive for worker in works.hired)
     return Measured(works, folder)
 
@@ -150,9 +161,11 @@ def measure(folder, visits, works, memory_mb=math.inf, **sweep):
 def run(tmp_path):
     """Measures cells by name, as `plot` says."""
 
-    def measured(*names, plot=lambda job, name, nth: {}, folder="run", **how):
+    def measured(*names, plot=lambda job, name, nth: {}, folder="run", gpu_mb=None, **how):
         visits = [name if isinstance(name, Visit) else visit_of(name) for name in names]
-        return measure(tmp_path / folder, visits, Works(plot), **how)
+        works = Works(plot)
+        works.gpu_mb = gpu_mb
+        return measure(tmp_path / folder, visits, works, **how)
 
     return measured
 
@@ -257,6 +270,41 @@ def test_what_fits_into_memory_is_open_at_the_same_time(run):
     names = ("fp32/1", "bf16/1", "int8/1", "fp16/1")
     most = {count: run(*names, memory_mb=each_mb * (count + 0.5), folder=str(count)).works.most_alive for count in (1, 2, 3, 9)}
     assert most == {1: 1, 2: 2, 3: 3, 9: 4}
+
+
+@pytest.fixture
+def on_gpu(monkeypatch):
+    """A cell of the null backend, which runs on a GPU for once, by name."""
+    monkeypatch.setattr(Null, "device_kind", "cuda")
+
+    def made(name):
+        found = visit_of(name)
+        return replace(found, planned=replace(found.planned, cell=replace(found.planned.cell, device="cuda:0")))
+
+    return made
+
+
+@pytest.mark.parametrize(("gpu_mb", "most"), [((219, 100), 1), ((220, 100), 2), ((320, 100), 3), (None, 4), ((0, 0), 4)])
+def test_another_crew_is_open_on_a_gpu_while_a_fifth_more_than_the_largest_is_free(run, on_gpu, gpu_mb, most):
+    names = ("fp32/1", "bf16/1", "int8/1", "fp16/1")
+    found = run(*map(on_gpu, names), gpu_mb=gpu_mb)
+    assert found.works.most_alive == most
+    assert {name: len(found.rounds(name)) for name in names} == dict.fromkeys(names, 3)
+
+
+def test_a_gpu_bounds_no_crew_on_a_cpu(run):
+    assert run("fp32/1", "bf16/1", "int8/1", gpu_mb=(0, 100)).works.most_alive == 3
+
+
+def test_a_gpu_that_is_full_still_takes_one_more_than_the_baseline(run, on_gpu):
+    found = run(*map(on_gpu, ("bf16/1", "int8/1", "fp32/1")), gpu_mb=(0, 100), baseline="null")
+    assert found.works.most_alive == 2
+    assert [len(found.rounds(name)) for name in ("bf16/1", "int8/1", "fp32/1")] == [3, 3, 6]
+
+
+def test_a_block_on_a_gpu_has_what_nvml_told_of_both_its_parts(run, on_gpu):
+    block = run(on_gpu("fp32/1")).cells["fp32/1"].blocks[0]
+    assert [block["noise"][part]["gpu"]["others"] for part in ("latency", "throughput")] == [0, 0]
 
 
 def test_without_any_memory_to_spare_crews_are_measured_one_after_the_other(run):

@@ -6,6 +6,9 @@ import sys
 import psutil
 import pytest
 from onnxbench.runners import host
+from onnxbench.runners.nvml import Nvml
+
+from .fake_nvml import FakeNvml
 
 CORES = len(os.sched_getaffinity(0))
 
@@ -76,6 +79,14 @@ def test_a_host_is_described_in_json():
     assert found["cpu"]
     assert 1 <= found["usable_threads"] <= found["cores"]
     assert found["memory_gb"] > 0
+
+
+def test_gpus_are_facts_of_a_host_and_none_of_them_is_no_error():
+    def absent():
+        raise ImportError
+
+    assert [gpu["name"] for gpu in host.describe(Nvml(load=lambda: FakeNvml(("GPU-a", "GPU-b"))))["gpus"]] == ["GPU 0", "GPU 1"]
+    assert host.describe(Nvml(load=absent))["gpus"] == []
 
 
 def test_the_tightest_group_above_a_process_counts(tmp_path):

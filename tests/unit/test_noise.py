@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 from onnxbench.results.noise import disturbances, disturbed
 
 STEAL, OTHERS = "the hypervisor took CPU time away", "other processes computed"
+HELD_DOWN, ON_GPU = "the GPU's clocks were held down", "another process was on the GPU"
 WAITING, FAULTS = "its threads waited for a CPU", "pages were read from the disk"
 TICK_NS = 10**7
 # Of 1 s on two CPUs: 2 % are 40 ms and 10 % are 200 ms.
@@ -56,6 +57,26 @@ def test_the_wait_of_threads_is_counted_finer_than_in_ticks(counts):
 def test_times_count_as_a_share_of_all_cpus_over_the_whole_part(counts, name, more):
     assert disturbed("latency", counts(**{name: 300 * 10**6}))
     assert not disturbed("latency", counts(**{name: 300 * 10**6}, **more))
+
+
+@pytest.mark.parametrize(
+    ("gpu", "whats"),
+    [
+        ({"throttle": ["sw_power_cap"], "others": 0}, (f"{HELD_DOWN} (sw_power_cap)",)),
+        ({"throttle": ["hw_slowdown", "hw_thermal_slowdown"]}, (f"{HELD_DOWN} (hw_slowdown, hw_thermal_slowdown)",)),
+        ({"throttle": [], "others": 1}, (ON_GPU,)),
+        ({"throttle": ["sw_power_cap"], "others": 3}, (f"{HELD_DOWN} (sw_power_cap)", ON_GPU)),
+        ({"throttle": [], "others": 0}, ()),
+        ({"throttle": None, "others": None, "reason": "no NVML here"}, ()),
+        ({"energy_mj": 10**6, "sm_mhz": 1, "temperature_c": 99, "power_w": 700}, ()),
+        ({}, ()),
+        (None, ()),
+    ],
+)
+@pytest.mark.parametrize("part", ["latency", "throughput"])
+def test_what_nvml_told_disturbs_both_parts_alike(counts, part, gpu, whats):
+    assert disturbances({"noise": {part: counts(gpu=gpu)}}) == whats
+    assert disturbed(part, counts(gpu=gpu)) == bool(whats)
 
 
 @pytest.mark.parametrize("kept", [{"involuntary_switches": 10**6}, {"mhz": 1}, {"mhz": None}])

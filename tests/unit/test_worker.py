@@ -4,22 +4,26 @@ import errno
 import io
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from onnxbench.backends.null import Null
 from onnxbench.backends.protocol import Kernel, Session, SessionInfo
 from onnxbench.errors import RuntimeFailed
 from onnxbench.runners import group
 from onnxbench.runners.clock import Clock
 from onnxbench.runners.journal import Journal
+from onnxbench.runners.nvml import Nvml, environment
 from onnxbench.runners.plan import Planned
 from onnxbench.runners.slots import Slot
 from onnxbench.runners.verify import save_arrays
 from onnxbench.runners.visits import Visit
 from onnxbench.runners.worker import State, answer
 from onnxbench.spec import PRECISIONS, Concurrency, Settings, to_wire
+
+from .fake_nvml import PID, FakeNvml, process
 
 
 class Raises(dict):
@@ -82,6 +86,20 @@ def test_a_request_with_too_much_in_it_is_an_answer_too():
 
 ONE, TWO, FOUR = Concurrency(lanes=1, threads=2), Concurrency(lanes=2, threads=1), Concurrency(lanes=4, streams=2, threads=1)
 INPUTS = {"input": np.zeros((1, 3, 48, 48), np.float32)}
+
+
+VISITS = {
+    "latency": lambda folder: {"block_ms": 0.01, "calls": 4, "samples": str(folder / "a.npz")},
+    "throughput": lambda folder: {"block_ms": 0.01, "concurrency": asdict(TWO)},
+}
+
+
+def no_nvml():
+    raise ImportError
+
+
+def never():
+    raise AssertionError("a cell on a CPU needs no NVML")
 
 
 class Ticking:
@@ -234,6 +252,29 @@ def test_a_cold_start_tells_its_parts_on_one_clock(given):
     assert found["peak_rss_mb"] > 1
 
 
+@pytest.fixture
+def on_gpu(monkeypatch):
+    """The null backend runs on a GPU for once."""
+    monkeypatch.setattr(Null, "device_kind", "cuda")
+
+
+def test_a_cold_start_on_a_gpu_tells_what_its_own_process_holds_there(given, on_gpu):
+    library = FakeNvml(("GPU-a", "GPU-b"))
+    library.processes = [[process(7, 1_000_000), process(PID, 512_000_000)]]
+    state = State(gpu=Nvml(load=lambda: library, pid=PID))
+    assert done(state, "cold", **given(device="cuda:1")[1])["device_mem_mb"] == 512
+    assert library.asked[-1] == ("ComputeRunningProcesses", 1)
+
+
+def test_a_cold_start_on_a_gpu_that_nobody_can_ask_has_no_such_figure(given, on_gpu):
+    assert done(State(gpu=Nvml(load=no_nvml)), "cold", **given(device="cuda:0")[1])["device_mem_mb"] is None
+
+
+def test_a_cold_start_on_a_cpu_asks_no_gpu(given):
+    found = done(State(gpu=Nvml(load=never)), "cold", **given()[1])
+    assert "device_mem_mb" not in found
+
+
 def test_a_model_is_compiled_once_for_each_way_and_lanes_share_it(worker):
     found = worker()
     lanes = [found.slot.lanes(way) for way in (ONE, TWO, FOUR, TWO, Concurrency(lanes=2, threads=2))]
@@ -307,6 +348,41 @@ def test_what_disturbs_is_counted_over_the_blocks_and_not_before(worker, tmp_pat
     assert found.runtime.calls > told["noise"]["calls"]
     told = done(found.state, "throughput", key="a", block_ms=0.01, concurrency=asdict(TWO))
     assert told["noise"] == {"calls": told["rate"]["calls"] + 4, "mhz": 2100}  # and the lead, and what fills the lanes
+
+
+def test_a_visit_on_a_gpu_has_what_nvml_told_around_the_cpus_counters(worker, tmp_path):
+    found, looks = worker(), []
+    library = FakeNvml(("GPU-a", "GPU-b"))
+    found.slot.cell = replace(found.slot.cell, device="cuda:1")
+    found.state.gpu = Nvml(load=lambda: library, pid=PID, environ=environment({}))
+    count = found.state.counters
+    found.state.counters = lambda clock: looks.append((len(library.asked), found.runtime.calls)) or count(clock)
+    for job, how in VISITS.items():
+        looks.clear()
+        library.asked.clear()
+        told = done(found.state, job, key="a", **how(tmp_path))["noise"]
+        assert {name for name in told if name != "gpu"} == {"calls", "mhz"}
+        assert (told["gpu"]["energy_mj"], told["gpu"]["others"], told["gpu"]["throttle"]) == (500, 0, [])
+        assert told["gpu"]["wall_ns"] >= 10_000
+        (asked, calls), (still, more) = looks
+        assert asked == still  # nothing between the looks at the CPU, and so nothing while calls are timed
+        assert more - calls == told["calls"]
+        assert {query[1] for query in library.asked if query[0] == "TotalEnergyConsumption"} == {1}
+
+
+def test_a_visit_on_a_cpu_loads_no_nvml(worker, tmp_path):
+    found = worker()
+    found.state.gpu = Nvml(load=never)
+    for job, how in VISITS.items():
+        assert "gpu" not in done(found.state, job, key="a", **how(tmp_path))["noise"]
+
+
+def test_a_visit_on_a_gpu_without_nvml_says_so(worker, tmp_path):
+    found = worker()
+    found.slot.cell = replace(found.slot.cell, device="cuda:0")
+    found.state.gpu = Nvml(load=no_nvml)
+    for job, how in VISITS.items():
+        assert done(found.state, job, key="a", **how(tmp_path))["noise"]["gpu"]["reason"].endswith("pip install nvidia-ml-py")
 
 
 def test_a_throughput_visit_keeps_all_lanes_busy(worker):

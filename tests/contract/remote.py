@@ -73,7 +73,8 @@ class Interpreter:
         with self._lock:
             dropped = [self._dropped.popleft() for _ in range(len(self._dropped))]
             place = (os.getcwd(), tempfile.tempdir)  # noqa: PTH109 (a test that looks for files there would find none)
-            kind, found = self._exchange((dropped, place, owner, name, args, kwargs))
+            answer = self._exchange(pickle.dumps((dropped, place, owner, name, args, kwargs)))
+        kind, found = pickle.loads(answer)
         if kind == "session":
             session = RemoteSession(self, found)
             weakref.finalize(session, self._dropped.append, found)  # nothing refers to it there either, from then on
@@ -89,10 +90,9 @@ class Interpreter:
     def _exchange(self, request):
         from onnxbench.errors import RuntimeFailed
 
-        data = pickle.dumps(request)
         try:
-            self._wire.send_bytes(data)
-            return pickle.loads(self._wire.recv_bytes())
+            self._wire.send_bytes(request)
+            return self._wire.recv_bytes()
         except (EOFError, OSError) as error:
             self._process.kill()
             code = self._process.wait()

@@ -99,6 +99,7 @@ class Interpreter:
             raise RuntimeFailed(f"the process of {self._python} has ended (exit code {code})") from error
         except BaseException:  # a time limit: the answer may still come, and would be taken for that to the next request
             self._process.kill()
+            self._process.wait()
             raise
         finally:
             self._show()

@@ -4,36 +4,43 @@ import os
 from dataclasses import replace
 
 import pytest
+import remote
 from onnxbench import backends
 from onnxbench.spec import Cell, Settings, Source
 
 REQUIRED = tuple(filter(None, os.environ.get("BENCH_REQUIRE", "").split(",")))
 
 
+@pytest.fixture(scope="session")
+def find():
+    """The maker of backends by name: their own, or a stand-in for one whose interpreter BENCH_PYTHON names."""
+    with remote.Interpreters(os.environ.get("BENCH_PYTHON", "")) as interpreters:
+        yield interpreters.backend
+
+
 @pytest.fixture(params=list(backends.entries()))
-def any_backend(request):
+def any_backend(request, find):
     """Every registered backend, whether it can run here or not."""
-    return backends.get(request.param)
+    return find(request.param)
 
 
 @pytest.fixture(params=list(backends.entries()))
-def backend(request):
+def backend(request, find):
     """Every backend that can run here; one named in BENCH_REQUIRE must."""
-    return _available(request.param)
+    return _available(find(request.param))
 
 
 @pytest.fixture(params=backends.targets())
-def target(request):
+def target(request, find):
     """Every backend that can run here and computes what the file says: no instruments."""
-    return _available(request.param)
+    return _available(find(request.param))
 
 
-def _available(name):
-    found = backends.get(name)
+def _available(found):
     probe = found.probe()
     if not probe.available:
-        refuse = pytest.fail if name in REQUIRED else pytest.skip
-        refuse(f"{name} is not here: {probe.reason}")
+        refuse = pytest.fail if found.name in REQUIRED else pytest.skip
+        refuse(f"{found.name} is not here: {probe.reason}")
     return found
 
 

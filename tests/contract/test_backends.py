@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import remote
 import zoo
 from onnxbench import backends
 from onnxbench.backends.protocol import Probe
@@ -67,6 +68,7 @@ def test_naming_a_backend_imports_no_runtime(any_backend):
 def test_required_backends_exist():
     required = [name for name in os.environ.get("BENCH_REQUIRE", "").split(",") if name and not name.startswith("python")]
     assert set(required) - {"tensorrt-rtx"} <= set(backends.entries())  # that one is a builder, for tests/integration
+    assert set(remote.Interpreters(os.environ.get("BENCH_PYTHON", "")).pythons) <= set(backends.entries())
 
 
 @pytest.mark.parametrize("batch", [1, 3, 8])

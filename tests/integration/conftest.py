@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+REQUIRED = os.environ.get("BENCH_REQUIRE", "").split(",")
 BENCH = (sys.executable, "-m", "onnxbench.cli")
 
 
@@ -71,3 +73,32 @@ def null_file(tmp_path_factory):
     import onnxfiles
 
     return onnxfiles.write(tmp_path_factory.mktemp("null") / "tiny.onnx", onnxfiles.dense())
+
+
+def python_3_10():
+    """A Python 3.10 that starts, or None: pyenv's shims are there for versions that are not chosen."""
+    by_pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob("versions/3.10.*/bin/python3.10")
+    candidates = filter(None, [shutil.which("python3.10"), *by_pyenv])
+    return next((path for path in candidates if not subprocess.run([path, "-V"], capture_output=True).returncode), None)
+
+
+@pytest.fixture(scope="session")
+def old_python(tmp_path_factory):
+    """Python 3.10 with NumPy alone, as on a Jetson."""
+    found = python_3_10()
+    if found is None:
+        refuse = pytest.fail if "python3.10" in REQUIRED else pytest.skip
+        refuse("there is no Python 3.10 here")
+    folder = tmp_path_factory.mktemp("old")
+    subprocess.run([found, "-m", "venv", folder], check=True, timeout=280)
+    pip = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    subprocess.run([folder / "bin/python", *pip, "numpy"], check=True, timeout=280)
+    return folder / "bin/python"
+
+
+@pytest.fixture(scope="session")
+def other_python(request):
+    """An interpreter beside this one: `old_python`, or this one again where there is none and none is required."""
+    if python_3_10() is None and "python3.10" not in REQUIRED:
+        return sys.executable
+    return str(request.getfixturevalue("old_python"))

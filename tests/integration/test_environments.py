@@ -17,7 +17,6 @@ from onnxbench.spec import Artifact, Cell, Settings, TensorSpec, to_wire
 
 ROOT = Path(__file__).resolve().parents[2]
 PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-REQUIRED = os.environ.get("BENCH_REQUIRE", "").split(",")
 
 
 def run(*command, **more):
@@ -64,21 +63,6 @@ def test_nothing_installed_at_all_is_said_in_one_sentence(lean, tmp_path):
     done = subprocess.run([lean.with_name("bench"), "infer", "--model", path], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2
     assert "bench backends" in done.stderr.splitlines()[-1]
-
-
-@pytest.fixture(scope="module")
-def old_python(tmp_path_factory):
-    """Python 3.10 with NumPy alone, as on a Jetson."""
-    by_pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob("versions/3.10.*/bin/python3.10")
-    candidates = [shutil.which("python3.10"), *by_pyenv]
-    working = [path for path in filter(None, candidates) if not subprocess.run([path, "-V"], capture_output=True).returncode]
-    if not working:
-        refuse = pytest.fail if "python3.10" in REQUIRED else pytest.skip
-        refuse("there is no Python 3.10 here")
-    folder = tmp_path_factory.mktemp("old")
-    run(working[0], "-m", "venv", folder)
-    run(folder / "bin/python", *PIP, "numpy")
-    return folder / "bin/python"
 
 
 def test_a_worker_runs_on_python_3_10_with_numpy_alone(old_python, tmp_path):

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import remote
 import zoo
 from onnxbench import backends
-from onnxbench.backends.protocol import Probe
+from onnxbench.backends.protocol import Probe, Workshop
 from onnxbench.errors import BenchError, RuntimeFailed, Unavailable
 from onnxbench.models import inputs as random_inputs
 from onnxbench.runners.verify import distance
@@ -131,20 +132,117 @@ def test_forks_answer_each_for_its_own_inputs_at_the_same_time(target, cell, art
         lanes = [session, session.fork(), session.fork()]
         for lane, given in zip(lanes, arrays):
             lane.bind(given)
-        threads = [threading.Thread(target=_calls, args=(lane, 20)) for lane in lanes]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        _all_at_once(lanes, 20)
         together = [lane.fetch()[name] for lane in lanes]
     for one, other in zip(alone, together):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
+def _all_at_once(lanes, count):
+    """As lanes are driven: by one thread where `start` returns at once, else by one each."""
+    if lanes[0].asynchronous:
+        for _ in range(count):
+            for lane in lanes:
+                lane.enter()
+                lane.start()
+            for lane in lanes:
+                lane.wait()
+        return
+    threads = [threading.Thread(target=_calls, args=(lane, count)) for lane in lanes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def _calls(session, count):
+    session.enter()
     for _ in range(count):
         session.start()
         session.wait()
+
+
+def test_pinned_inputs_are_the_same_and_bound_like_others(target, cell, artifacts):
+    artifact, wanted = artifacts["two_inputs"], cell(target, batch=3)
+    arrays = draw(artifact, wanted)
+    with target.open(artifact, wanted) as session:
+        session.enter()
+        expected_answer = run(session, arrays)
+        pinned = session.pin(arrays)
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(pinned[name], array)
+        for _ in range(3):
+            found = run(session, pinned)
+        (name,) = found
+        np.testing.assert_allclose(found[name], expected_answer[name], rtol=1e-5)
+        changed = session.pin({name: array + 1 for name, array in arrays.items()})
+        assert not np.allclose(run(session, changed)[name], found[name])
+
+
+def test_the_devices_clock_times_one_inference_and_the_cpu_has_none(target, cell, artifacts):
+    artifact, wanted = artifacts["seeded_cnn"], cell(target, "seeded_cnn", batch=2)
+    with target.open(artifact, wanted) as session:
+        session.enter()
+        before = run(session, draw(artifact, wanted, seed=1))
+        session.bind(draw(artifact, wanted, seed=2))
+        took = [session.device_ns() for _ in range(3)]
+        after = session.fetch()
+    (name,) = before
+    if target.device_kind == "cpu":
+        assert took == [None] * 3
+        np.testing.assert_array_equal(after[name], before[name])
+    else:
+        assert all(0 < ns < 10**9 for ns in took)
+        assert not np.allclose(after[name], before[name])
+
+
+@pytest.mark.parametrize("mode", ["on", "off", "auto"])
+def test_a_cuda_graph_answers_what_single_calls_do_and_is_told(target, cell, artifacts, mode):
+    if "cuda_graph" not in target.options:
+        pytest.skip(f"{target.name} has no CUDA graphs")
+    artifact = artifacts["seeded_cnn"]
+    wanted = cell(target, "seeded_cnn", batch=2, options=(("cuda_graph", mode),))
+    with target.open(artifact, wanted) as session:
+        session.enter()
+        for seed in range(3):
+            arrays = draw(artifact, wanted, seed)
+            found = run(session, arrays)
+            (name,), (expected_answer,) = found, expected("seeded_cnn", arrays)
+            assert distance(found, {name: expected_answer})["sqnr_db"] > PARITY_DB
+        assert dict(session.info.settings)["cuda_graph"] == ("off" if mode == "off" else "on")
+        assert session.info.remarks == ()
+
+
+def test_an_option_with_choices_takes_no_other_value(any_backend, cell, artifacts):
+    for name in any_backend.choices:
+        wanted = cell(any_backend, options=((name, "no such value"),))
+        assert "no such value" in any_backend.supports(wanted, artifacts["two_inputs"])
+
+
+def test_what_is_built_is_found_again_and_opens(target, cell, artifacts, tmp_path):
+    if not target.builds:
+        pytest.skip(f"{target.name} builds nothing")
+    artifact, wanted = artifacts["two_inputs"], cell(target, batch=3)
+    workshop = Workshop(folder=tmp_path, now_ns=time.perf_counter_ns)
+    first, second = (target.build(artifact, wanted, workshop) for _ in range(2))
+    assert (first.cached, second.cached) == (False, True)
+    assert first.seconds == second.seconds > 0
+    with target.open(artifact, wanted, built=second) as session:
+        arrays = draw(artifact, wanted)
+        reference = dict(zip((spec.name for spec in artifact.outputs), expected("two_inputs", arrays)))
+        assert distance(run(session, arrays), reference)["sqnr_db"] > PARITY_DB
+
+
+def test_a_built_file_that_is_damaged_is_built_again_and_said(target, cell, artifacts, tmp_path):
+    if not target.builds:
+        pytest.skip(f"{target.name} builds nothing")
+    artifact, wanted = artifacts["two_inputs"], cell(target, batch=3)
+    workshop = Workshop(folder=tmp_path, now_ns=time.perf_counter_ns)
+    first = target.build(artifact, wanted, workshop)
+    first.path.write_bytes(first.path.read_bytes()[:100])
+    again = target.build(artifact, wanted, workshop)
+    assert not again.cached
+    assert "damaged" in again.remark
 
 
 def test_the_session_says_what_really_runs(backend, cell, artifacts):
@@ -260,9 +358,9 @@ def test_every_declared_precision_is_near_fp32(target, precision, opened):
 def test_what_runs_is_the_precision_unless_it_is_measured_on_request(target, precision, opened):
     """Parts of it may be FP32."""
     session, _ = opened(target, precision)
-    arithmetic, executed = PRECISIONS[precision].arithmetic, session.info.executed.split("+")
-    assert executed[0] == ("fp32" if precision in target.on_request else arithmetic)
-    assert set(executed) <= {arithmetic, "fp32"}
+    asked, executed = PRECISIONS[precision], session.info.executed.split("+")
+    assert executed[0] == ("fp32" if precision in target.on_request else asked.arithmetic)
+    assert set(executed) <= {asked.arithmetic, asked.rest, "fp32"}
 
 
 @of_declared
@@ -270,7 +368,7 @@ def test_kernels_compute_in_what_the_session_says(target, precision, opened):
     """What is quantized may have parts that are not."""
     session, _ = opened(target, precision)
     told, executed = types(session.kernels()), set(session.info.executed.split("+"))
-    assert not told or executed <= told <= executed | ({"fp32"} if precision == "int8" else set())
+    assert not told or executed <= told <= executed | ({"fp32"} if PRECISIONS[precision].file == "int8" else set())
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -4,6 +4,7 @@ what reads a model or a dataset is answered from what the test says of them."""
 import json
 import os
 import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,8 +47,8 @@ class Works:
         self.files, self.images, self.probed = {Path(file.path).name: file for file in files}, images, probed
         self.requests, self.started, self.names, self.ns, self.offset, self._plot = [], [], {}, 0, 0, plot
 
-    def start(self, log, clock):
-        self.started.append(InProcess(self))
+    def start(self, log, clock, python=sys.executable):
+        self.started.append(InProcess(self, log, python))
         return self.started[-1]
 
     def look(self):
@@ -101,8 +102,8 @@ class InProcess:
 
     pid = os.getpid()
 
-    def __init__(self, works):
-        self.works, self.alive = works, True
+    def __init__(self, works, log, python):
+        self.works, self.log, self.python, self.alive = works, log.name, python, True
         self.state = State(clock=Clock(now_ns=works.look, cpu_ns=lambda: 0, sleep_s=lambda _: None))
 
     def ask(self, job, timeout_s, **request):

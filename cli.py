@@ -28,6 +28,7 @@ from .options import (
     format_option,
     group,
     images_option,
+    python_option,
     seed_option,
     selectors,
     shape_option,
@@ -75,21 +76,24 @@ def main() -> None:
 
 
 @main.command()
-@debug_option
-def backends(debug: bool) -> None:
+@group(python_option, debug_option)
+def backends(pythons: Pairs, debug: bool) -> None:
     """What can run here; for the rest why not, and how to get it."""
     from . import backends as registry
     from .runners.clock import Clock
+    from .runners.environments import places
     from .runners.survey import survey
 
+    everything = Sweep(backends=(*registry.entries(), *(label for label, _ in pythons)), pythons=pythons)
     with _logs(debug) as logs:
-        surveyed = survey(tuple(registry.entries()), logs, Clock())
+        surveyed = survey(places(everything), logs, Clock())
         surveyed.dismiss()
+    width = max(14, *(len(str(item.target)) for item in surveyed.found))
     for item in surveyed.found:
         what = f"{item.version}  {', '.join(item.devices)}" if item.available else f"not here: {item.reason}"
         install = f"  ({item.install})" if item.install and not item.available else ""
         instrument = "  (an instrument, no target)" if item.instrument else ""
-        click.echo(_plain(f"{item.name:<14} {what}{install}{instrument}"))
+        click.echo(_plain(f"{item.target!s:<{width}} {what}{install}{instrument}"))
 
 
 @main.command()
@@ -183,7 +187,7 @@ def export(scheme: str, method: str, exclude: tuple[str, ...], timeout_s: float,
         show_default=True,
         help="quick: a first look, without intervals. normal: to 2 %, or 4.5 s a cell. thorough: to 1.5 %, or 45 s.",
     ),
-    click.option("--baseline", help="Show speed-ups against this backend, and measure until they are known."),
+    click.option("--baseline", help="BACKEND[@ENV] that speed-ups are against; measure until they are known."),
     click.option("--metric", type=click.Choice(METRICS), default="p50", show_default=True, help="What must be known well."),
     images_option,
     click.option("--cold", is_flag=True, help="Time fresh processes too, from their start to the first answer."),
@@ -308,7 +312,7 @@ def _latest_run(resume: bool) -> Path:
 
 @main.command()
 @click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True)
-@group(click.option("--baseline", help="Show speed-ups against this backend."), format_option, debug_option)
+@group(click.option("--baseline", help="Show speed-ups against this BACKEND[@ENV]."), format_option, debug_option)
 def show(runs: tuple[Path, ...], baseline: str | None, format: str, debug: bool) -> None:
     """Print runs again, in any format, measuring nothing."""
     from .results import record

@@ -121,12 +121,23 @@ images_option = click.option(
     type=click.IntRange(min=1),
     help="Labelled images that accuracy rests on at most. Default: the budget's (128, 2000, 10000); for check all.",
 )
+python_option = click.option(
+    "--python",
+    "pythons",
+    type=Pair(),
+    multiple=True,
+    metavar="BACKEND[@ENV]=PATH",
+    help="The interpreter, or virtual environment, that a backend runs in.",
+)
 debug_option = click.option("--debug", is_flag=True, help="Show tracebacks, and say where the workers' logs are.")
 
 selectors = group(
     model_option,
     click.option("--artifacts", type=click.Path(path_type=Path), default=Path("artifacts"), show_default=True),
-    click.option("--backend", "backends", type=Names(), default=(), help="Backends, or all. Default: what can run here."),
+    click.option(
+        "--backend", "backends", type=Names(), default=(), help="BACKEND[@ENV],..., or all. Default: what can run here."
+    ),
+    python_option,
     click.option("--device", help="cpu, cuda or cuda:N. Default: each backend's own."),
     click.option(
         "--precision", "precisions", type=Names(), default=(), help=f"Of {', '.join(PRECISIONS)}. Default: the files'."
@@ -137,7 +148,7 @@ selectors = group(
     click.option("--input", "inputs", type=Pair(), multiple=True, metavar="NAME=FILE.npy", help="A real array for an input."),
     dataset_option,
     click.option(
-        "--option", "options", type=Pair(), multiple=True, metavar="[BACKEND.]KEY=VALUE", help="A backend's own option."
+        "--option", "options", type=Pair(), multiple=True, metavar="[BACKEND[@ENV].]KEY=VALUE", help="A backend's own option."
     ),
     seed_option,
     timeout_option,

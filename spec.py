@@ -74,6 +74,29 @@ class Device:
         return self.kind if self.kind == "cpu" else f"{self.kind}:{self.index}"
 
 
+ALL = "all"  # every backend that one could deploy on, wherever a backend is named
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """A backend and which of its environments, where several are compared: `ort-cpu@old` is another interpreter, or the
+    same one with other options. The empty environment is the one that needs no name."""
+
+    backend: str
+    environment: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Target:
+        """`ort-cpu` or `ort-cpu@old`; `BadInput` for anything else."""
+        found = re.fullmatch(r"([^@]+)(?:@([A-Za-z0-9_-]+))?", text)
+        if not found:
+            raise BadInput(f"{text!r} is no BACKEND or BACKEND@ENV", "an ENV has letters, digits, _ and -")
+        return cls(backend=found[1], environment=found[2] or "")
+
+    def __str__(self) -> str:
+        return f"{self.backend}@{self.environment}" if self.environment else self.backend
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TensorSpec:
     """One input or output of a graph. A dimension is a size, a symbol's name, or None where it has neither.
@@ -173,10 +196,13 @@ class Cell:
         return digest(to_wire(self))[:16]
 
     @property
+    def target(self) -> Target:
+        return Target(backend=self.backend, environment=self.environment)
+
+    @property
     def id(self) -> str:
         """A name for people; `key` is what tells cells apart."""
-        environment = f"@{self.environment}" if self.environment else ""
-        return f"{self.model}/{self.backend}{environment}/{self.device}/{self.precision}/b{self.batch}"
+        return f"{self.model}/{self.target}/{self.device}/{self.precision}/b{self.batch}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -279,7 +305,8 @@ class Sweep:
     """What the user asked to measure. None and empty mean: whatever there is.
 
     `signature` is what `--shape` says: the shape, and for a module from elsewhere the type, of inputs by name. `inputs`
-    are paths of .npy files by input name. `baseline` is the backend that speed-ups are against, `metric` (of METRICS) what
+    are paths of .npy files by input name. `pythons` are interpreters, or folders of virtual environments, by `Target`.
+    `baseline` is the target that speed-ups are against, `metric` (of METRICS) what
     the stop rule looks at where there is none. `cold` asks for cold starts. `timeout_s` bounds every single answer of
     a worker. `images`: how many labelled images accuracy rests on at most, instead of the budget's number.
     """
@@ -288,6 +315,7 @@ class Sweep:
     dataset: str | None = None
     artifacts: str = "artifacts"
     backends: tuple[str, ...] = ()
+    pythons: tuple[tuple[str, str], ...] = ()
     device: str | None = None
     precisions: tuple[str, ...] = ()
     batches: tuple[int, ...] = ()
@@ -302,6 +330,12 @@ class Sweep:
     images: int | None = None
     seed: int = 0
     timeout_s: float = 300.0
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The targets that the user named, each of which has a row: by an interpreter too, where all are measured."""
+        labels = [label for label, _ in self.pythons] if not self.backends or ALL in self.backends else []
+        return tuple(dict.fromkeys(name for name in (*self.backends, *labels) if name != ALL))
 
 
 Value = TypeVar("Value")

@@ -228,6 +228,7 @@ COLUMNS: tuple[Column, ...] = (
     _axis("host", lambda row: row.host),
     _axis("model", lambda row: row.record.cell.model),
     Column(name="backend", number=False, value=lambda row: row.record.cell.backend, measured=False),
+    _axis("environment", lambda row: row.record.cell.environment or None),
     _axis("device", lambda row: row.record.cell.device),
     _axis("precision", lambda row: row.record.cell.precision),
     Column(name="batch", value=lambda row: row.record.cell.batch, measured=False),

@@ -27,7 +27,7 @@ def explain(run: Run) -> dict[str, list[str]]:
 
 
 def _fp32(run: Run, record: CellRecord) -> CellRecord | None:
-    found = run.base_of(record, record.cell.backend)
+    found = run.base_of(record, str(record.cell.target))
     return found if found and found.inspected else None
 
 

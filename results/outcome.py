@@ -9,7 +9,6 @@ from .record import CellRecord, Run
 
 DONE, FOUND_WANTING, NOT_AS_NAMED = 0, 1, 3
 BROKEN = ("failed", "timeout")
-ALL = "all"
 
 
 def exit_code(run: Run, sweep: Sweep) -> int:
@@ -32,10 +31,10 @@ def check_exit_code(run: Run, sweep: Sweep, broken: Sequence[str]) -> int:
 
 def _named(sweep: Sweep) -> list[tuple[str, str]]:
     """What the user named, as (axis, value)."""
-    backends = [("backend", name) for name in sweep.backends if name != ALL]
+    targets = [("target", name) for name in sweep.named]
     precisions = [("precision", name) for name in sweep.precisions]
-    return [*backends, *precisions, *([("device", sweep.device)] if sweep.device else [])]
+    return [*targets, *precisions, *([("device", sweep.device)] if sweep.device else [])]
 
 
 def _has(records: list[CellRecord], axis: str, name: str) -> bool:
-    return any(getattr(record.cell, axis) == name for record in records)
+    return any(str(getattr(record.cell, axis)) == name for record in records)

@@ -9,16 +9,18 @@ from .record import SCHEMA
 from .table import Cells, Field, Table, order
 
 FIELDS = tuple(
-    Field(name=name, title=name) for name in ("model", "backend", "device", "precision", "batch", "threads", "status", "reason")
+    Field(name=name, title=name)
+    for name in ("model", "backend", "environment", "device", "precision", "batch", "threads", "status", "reason")
 )
 
 
 def build(rows: Sequence[tuple[Cell, tuple[str, str] | None]], facts: Sequence[str]) -> Table:
     """The table of `rows`: cells, with status and reason where they are refused."""
+    cells = sorted((_row(cell, refused) for cell, refused in rows), key=order)
     return Table(
         names=tuple(field.name for field in FIELDS),
-        rows=tuple(sorted((_row(cell, refused) for cell, refused in rows), key=order)),
-        fields=FIELDS,
+        rows=tuple(cells),
+        fields=tuple(field for field in FIELDS if field.name != "environment" or any(row["environment"] for row in cells)),
         facts=tuple(filter(None, facts)),
         head={"schema": SCHEMA, "plan": [fact for fact in facts if fact]},
     )
@@ -29,6 +31,7 @@ def _row(cell: Cell, refused: tuple[str, str] | None) -> Cells:
     return {
         "model": cell.model,
         "backend": cell.backend,
+        "environment": cell.environment or None,
         "device": cell.device,
         "precision": cell.precision,
         "batch": cell.batch,

@@ -132,14 +132,13 @@ class Run:
 
     def base_of(self, record: CellRecord, baseline: str | None) -> CellRecord | None:
         """The baseline's fp32 cell of the same model, batch and threads."""
-        wanted = (baseline, "fp32", *_comparable(record.cell))
-        return next(
-            (item for item in self.cells if (item.cell.backend, item.cell.precision, *_comparable(item.cell)) == wanted), None
-        )
+        return next((item for item in self.cells if is_base(item.cell, record.cell, baseline)), None)
 
 
-def _comparable(cell: Cell) -> tuple[str, int, int]:
-    return cell.model, cell.batch, cell.settings.threads
+def is_base(cell: Cell, of: Cell, baseline: str | None) -> bool:
+    """Whether the speed-up of `of` is against `cell`: the one place that says what is compared with what."""
+    comparable = (cell.model, cell.batch, cell.settings.threads) == (of.model, of.batch, of.settings.threads)
+    return str(cell.target) == baseline and cell.precision == "fp32" and comparable
 
 
 def read(folder: Path) -> Run:

@@ -19,7 +19,7 @@ from .table import Cells, Field, Table
 MARK, MARKED = " *", "p50_ms"
 LATENCY_UNIT = "ms"
 DECIMALS = 3
-LEFT_ALIGNED = ("backend", "model", "host", "device", "precision", "status", "executed", "placement")
+LEFT_ALIGNED = ("backend", "environment", "model", "host", "device", "precision", "status", "executed", "placement")
 SCALES = ((1000.0, 1e-3, "s"), (0.1, 1.0, "ms"), (0.0, 1e3, "µs"))  # at least this p50 in ms: factor, unit
 UNLIMITED = 1_000_000  # columns: a figure is never cut, on however narrow a terminal
 MARKDOWN = re.compile(r"([\\|<*`\[\]])")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import BadInput
-from ..spec import PRECISIONS, nearest
+from ..spec import PRECISIONS, Target, nearest
 from .columns import COLUMNS, FIGURES, Column, Row, Value
 from .explain import explain
 from .record import SCHEMA, Run
@@ -15,7 +15,7 @@ from .stats import Interval, holm
 
 NAMED_AT_MOST = 3
 CHECKED = (
-    *("host", "model", "backend", "device", "precision", "batch", "status", "executed", "placement"),
+    *("host", "model", "backend", "environment", "device", "precision", "batch", "status", "executed", "placement"),
     *("top1", "top1_drop", "top1_drop_ci_low", "top1_drop_ci_high", "images"),
     *("agreement", "sqnr_db", "max_abs_err", "rel_err"),
 )
@@ -50,12 +50,12 @@ class Table:
 
 
 def build(runs: Sequence[Run], baseline: str | None = None) -> Table:
-    """The table of all cells of `runs`, with speed-ups against the backend `baseline`. Instruments are never marked.
+    """The table of all cells of `runs`, with speed-ups against the target `baseline`. Instruments are never marked.
 
     `BadInput` if no run has that baseline.
     """
     records = [(run, record) for run in runs for record in run.cells]
-    known = {record.cell.backend for _, record in records}
+    known = {str(record.cell.target) for _, record in records}
     if baseline and baseline not in known:
         raise BadInput(f"no row is of the baseline {baseline!r}", nearest(baseline, known))
     instruments = {name for run in runs for name in run.head.get("instruments", [])}
@@ -76,6 +76,7 @@ def build(runs: Sequence[Run], baseline: str | None = None) -> Table:
         head={
             "schema": SCHEMA,
             "host": runs[0].host if runs else {},
+            "versions": runs[0].head.get("versions", {}) if runs else {},
             **({"explain": explained} if any(explained.values()) else {}),
         },
     )
@@ -189,7 +190,7 @@ def _deployments(rows: Sequence[Cells]) -> list[str]:
     """What to set for the throughput that was found; rows that differ in their batch alone in one line."""
     about: dict[tuple[str, str], list[str]] = {}
     for row in (row for row in rows if row["throughput_settings"]):
-        about.setdefault((f"{row['backend']} {row['precision']}", str(row["throughput_settings"])), []).append(
+        about.setdefault((f"{target_of(row)} {row['precision']}", str(row["throughput_settings"])), []).append(
             str(row["batch"])
         )
     return [f"{who} b{','.join(batches)}: throughput with {settings}" for (who, settings), batches in about.items()]
@@ -204,4 +205,9 @@ def named(names: Sequence[str], of: int) -> str:
 
 def name_of(row: Cells) -> str:
     """A row's name for people."""
-    return f"{row['backend']} {row['precision']} b{row['batch']}"
+    return f"{target_of(row)} {row['precision']} b{row['batch']}"
+
+
+def target_of(row: Cells) -> Target:
+    """What a row was measured on."""
+    return Target(backend=str(row["backend"]), environment=str(row["environment"] or ""))

@@ -1,4 +1,5 @@
-"""What a worker process runs first. Standard library only, for any Python from 3.10 on.
+"""What a worker process runs first. Standard library only, for any Python from 3.10 on; an older one that can read this file
+(3.6), or one without NumPy, answers every request with that.
 
 It loads the package from the folder that this file is in, so a worker can live in an environment in which the
 package is not installed. Its arguments are two file descriptors (requests come in on one, answers go out on the other)
@@ -7,11 +8,13 @@ and the parent's process id.
 
 import ctypes
 import importlib.util
+import json
 import os
 import signal
 import sys
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+OLDEST = (3, 10)
 
 
 def _die_with_parent(parent: int) -> None:
@@ -20,6 +23,27 @@ def _die_with_parent(parent: int) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
+
+
+def _obstacle() -> str:
+    """Why this interpreter cannot be a worker's, and what to do; empty if it can."""
+    if sys.version_info < OLDEST:
+        return f"it is Python {sys.version.split()[0]}, and 3.10 is the oldest that will do; give another one with --python"
+    try:
+        importlib.import_module("numpy")
+    except ImportError as error:
+        words = " ".join(str(error).split())[:200]
+        return f"NumPy cannot be imported ({words}); install numpy there"
+    return ""
+
+
+def _refuse(requests: int, answers: int, why: str) -> None:
+    """Answer every request with an error of the package, which cannot be loaded here."""
+    error = {"type": "Unavailable", "message": why, "hint": ""}
+    with os.fdopen(requests) as source, os.fdopen(answers, "w") as sink:
+        for _ in source:
+            sink.write(json.dumps({"error": error}) + "\n")
+            sink.flush()
 
 
 def _load_package() -> None:
@@ -40,10 +64,13 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     _die_with_parent(parent)
     sys.path[:] = [*sys.path[1:], os.getcwd()]  # MODULE:FACTORY is found here, and shadows nothing that is installed
+    why = _obstacle()
+    if why:
+        return _refuse(requests, answers, why)
     _load_package()
     from onnxbench.runners.worker import serve
 
-    serve(requests, answers)
+    return serve(requests, answers)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,8 @@ def _start(desk: Desk, visits: Sequence[Visit], timed: bool) -> None:
         running: list[tuple[Visit, Worker, int]] = []
         for visit in visits:
             begin = desk.context.clock.now_ns()
-            worker = Worker(desk.journal.logs / f"{visit.planned.cell.backend}-cold.log", desk.context.clock)
+            log = desk.journal.logs / f"{visit.planned.cell.target}-cold.log"
+            worker = Worker(log, desk.context.clock, visit.planned.python)
             stack.callback(worker.dismiss)
             running.append((visit, worker, begin))
         for visit, worker, _ in running:

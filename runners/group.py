@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from ..errors import RuntimeFailed, WorkerDied, WorkerTimeout
 from ..results.noise import disturbed
 from ..results.stats import samples_needed
-from ..spec import RANDOM, Artifact, Concurrency, Sweep, from_wire, to_wire
+from ..spec import RANDOM, Artifact, Concurrency, Sweep, Target, from_wire, to_wire
 from . import rounds
 from .clock import Clock
 from .isolate import Worker
@@ -39,13 +39,12 @@ class Asked(Protocol):
 Hire = Callable[[Visit], Asked]
 
 
-def hire(journal: Journal, clock: Clock, spare: dict[str, Worker]) -> Hire:
-    """Who works for a crew: a worker that its backend was probed in, as long as there is one, or a new one."""
+def hire(journal: Journal, clock: Clock, spare: dict[Target, Worker]) -> Hire:
+    """Who works for a crew: a worker that its target was probed in, as long as there is one, or a new one."""
 
     def hired(visit: Visit) -> Asked:
-        cell = visit.planned.cell
-        probed = None if cell.environment else spare.pop(cell.backend, None)
-        return probed or Worker(journal.logs / f"{cell.backend}-{cell.precision}.log", clock)
+        cell, python = visit.planned.cell, visit.planned.python
+        return spare.pop(cell.target, None) or Worker(journal.logs / f"{cell.target}-{cell.precision}.log", clock, python)
 
     return hired
 

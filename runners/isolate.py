@@ -28,6 +28,15 @@ LAST_BYTES, LAST_WORDS = 4096, 200
 Event = Callable[[dict[str, Any]], None]
 
 
+PATHS = ("PYTHONPATH", "PYTHONHOME")  # what is on them was installed for this interpreter
+
+
+def _environment(python: str) -> dict[str, str]:
+    """A worker's environment variables; another interpreter looks for packages in its own places alone."""
+    found = nvml.environment(os.environ)
+    return found if python == sys.executable else {name: value for name, value in found.items() if name not in PATHS}
+
+
 class Worker:
     """One worker process. A context manager: leaving it ends the process, however it is."""
 
@@ -46,7 +55,7 @@ class Worker:
                     stdout=sink,
                     stderr=sink,
                     pass_fds=(request_read, answer_write),
-                    env=nvml.environment(os.environ),
+                    env=_environment(python),
                     start_new_session=True,  # Ctrl-C in a terminal is for the parent alone
                 )
         finally:

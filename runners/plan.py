@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .. import backends
 from ..errors import BadInput
 from ..models.shapes import BatchRule, batch_rule, cell_shapes, check_given
-from ..spec import PRECISIONS, Artifact, Cell, Options, Settings, Shape, Shapes, Sweep, nearest
+from ..spec import PRECISIONS, Artifact, Cell, Options, Settings, Shape, Shapes, Sweep, Target, nearest
 
 DEFAULT_BATCHES = (1, 8, 32)
-ALL = "all"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What the probe of one backend told."""
+    """What the probe of one backend told, in one of its environments, whose interpreter is `python`."""
 
     name: str
     available: bool
     device_kind: str
+    environment: str = ""
+    python: str = sys.executable
     instrument: bool = False
     version: str = ""
     devices: tuple[str, ...] = ()
@@ -32,6 +33,10 @@ class Found:
     on_request: tuple[str, ...] = ()
     builds: bool = False
 
+    @property
+    def target(self) -> Target:
+        return Target(backend=self.name, environment=self.environment)
+
     def takes(self, precision: str, defaults: Defaults) -> bool:
         """Whether it is measured in a precision that nobody named."""
         return precision in self.precisions and not (defaults.computed_only and precision in self.on_request)
@@ -39,25 +44,21 @@ class Found:
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """A cell, the file that it runs, the FP32 file that this was made from, if that is there, and why the cell is refused
-    (status and reason) where it is. `builds`: something is compiled for it before it is opened."""
+    """A cell, the file that it runs, the FP32 file that this was made from, if that is there, why the cell is refused
+    (status and reason) where it is, and the interpreter of its workers. `builds`: something is compiled for it before it is
+    opened."""
 
     cell: Cell
     artifact: Artifact
     origin: Artifact | None = None
     refused: tuple[str, str] | None = None
+    python: str = sys.executable
     builds: bool = False
 
     @property
     def reference(self) -> Artifact:
         """The file whose answers are right."""
         return self.origin or self.artifact
-
-
-def chosen_backends(sweep: Sweep) -> tuple[str, ...]:
-    """The names to probe: what the user named, or every target. `BadInput` for a name that there is not."""
-    names = [backends.targets() if name == ALL else (backends.check_name(name),) for name in sweep.backends or (ALL,)]
-    return tuple(dict.fromkeys(name for group in names for name in group))
 
 
 def chosen_precisions(sweep: Sweep) -> tuple[str, ...]:
@@ -90,11 +91,11 @@ def plan(sweep: Sweep, artifacts: Sequence[Artifact], found: Sequence[Found], de
     if not usable:
         what = f"no backend for {sweep.device}" if sweep.device else "no runtime"
         raise BadInput(f"{what} is installed here", "run bench backends to see what there is and how to get it")
-    if sweep.baseline and sweep.baseline not in {item.name for item in usable}:
-        hint = nearest(sweep.baseline, {item.name for item in usable})
+    if sweep.baseline and sweep.baseline not in {str(item.target) for item in usable}:
+        hint = nearest(sweep.baseline, {str(item.target) for item in usable})
         raise BadInput(f"the baseline {sweep.baseline!r} is not among the backends of this run", hint)
     settings = {
-        item.name: Settings(threads=sweep.threads or defaults.threads, options=_options(sweep.options, item, usable))
+        item.target: Settings(threads=sweep.threads or defaults.threads, options=_options(sweep.options, item, usable))
         for item in usable
     }
     aside = left_out(sweep, artifacts, usable, defaults)
@@ -102,21 +103,21 @@ def plan(sweep: Sweep, artifacts: Sequence[Artifact], found: Sequence[Found], de
         replace(planned, origin=_origin(artifact, artifacts))
         for artifact, precision in _files(sweep, artifacts)
         for backend in usable
-        if (artifact.model, precision, backend.name) not in aside
-        for planned in _cells(sweep, (artifact, precision), defaults, backend, settings[backend.name])
+        if (artifact.model, precision, str(backend.target)) not in aside
+        for planned in _cells(sweep, (artifact, precision), defaults, backend, settings[backend.target])
     ]
 
 
 def left_out(
     sweep: Sweep, artifacts: Sequence[Artifact], found: Sequence[Found], defaults: Defaults
 ) -> list[tuple[str, str, str]]:
-    """Models, precisions and backends without rows, since nobody named the precision, there is FP32 beside it, and the backend
+    """Models, precisions and targets without rows, since nobody named the precision, there is FP32 beside it, and the backend
     does not have it, or would compute in FP32 all the same."""
     if sweep.precisions:
         return []
     both = {item.model for item in artifacts if item.precision == "fp32"}
     pairs = [(artifact.model, precision) for artifact, precision in _files(sweep, artifacts) if artifact.model in both]
-    return [(*pair, item.name) for pair in pairs for item in found if not item.takes(pair[1], defaults)]
+    return [(*pair, str(item.target)) for pair in pairs for item in found if not item.takes(pair[1], defaults)]
 
 
 def _origin(artifact: Artifact, artifacts: Sequence[Artifact]) -> Artifact | None:
@@ -126,15 +127,16 @@ def _origin(artifact: Artifact, artifacts: Sequence[Artifact]) -> Artifact | Non
 
 
 def _usable(sweep: Sweep, found: Sequence[Found]) -> list[Found]:
-    """The backends that rows are for: what the user named; else the targets that can run here, on the device named.
+    """The targets that rows are for: what the user named; else the backends that can run here, on the device named.
 
     Where nothing can run on that device, the targets that could are named with why not.
     """
     if sweep.backends:
-        return [item for item in found if item.name in sweep.backends or not item.instrument]
+        return [item for item in found if str(item.target) in sweep.named or not item.instrument]
     kind = sweep.device.partition(":")[0] if sweep.device else None
-    targets = [item for item in found if not item.instrument and kind in (None, item.device_kind)]
-    available = [item for item in targets if item.available]
+    named = {item.target for item in found if str(item.target) in sweep.named}
+    targets = [item for item in found if item.target in named or (not item.instrument and kind in (None, item.device_kind))]
+    available = [item for item in targets if item.available or item.target in named]
     return available if available or not kind else targets
 
 
@@ -162,13 +164,15 @@ def _cells(sweep: Sweep, file: tuple[Artifact, str], defaults: Defaults, backend
             model=artifact.model,
             sha256=artifact.sha256,
             backend=backend.name,
+            environment=backend.environment,
             device=_device(sweep, backend),
             precision=precision,
             batch=batch,
             shapes=shapes,
             settings=settings,
         )
-        planned.append(Planned(cell=cell, artifact=artifact, refused=refused, builds=backend.builds))
+        how: dict[str, Any] = {"refused": refused, "python": backend.python, "builds": backend.builds}
+        planned.append(Planned(cell=cell, artifact=artifact, **how))
     return planned
 
 
@@ -196,24 +200,42 @@ def _batch_refusal(batch: int, rule: BatchRule) -> tuple[str, str] | None:
 
 
 def _options(options: Options, backend: Found, among: Sequence[Found]) -> Options:
-    """The options for `backend`: those under its name, and unprefixed ones that it knows. `BadInput` for unknown ones."""
+    """The options for `backend`: unprefixed ones that it knows, over them those under its name, and over all those under its
+    name and environment. `BadInput` for unknown ones."""
     taken: dict[str, str] = {}
-    names = {item.name: item for item in among}
-    for name, value in options:
-        prefix, dot, key = name.partition(".")
-        if dot and prefix not in names:
-            raise BadInput(f"--option {name} names no backend of this run", nearest(prefix, names))
-        users = [names[prefix]] if dot else [item for item in among if name in item.options]
-        key = key if dot else name
-        if not users or key not in users[0].options:
-            known = {option: None for item in (users or among) for option in item.options}
-            raise BadInput(f"no backend of this run has an option {key!r}", nearest(key, known))
+    for name, value in sorted(options, key=_exactness):
+        key = name.partition(".")[2] if "." in name else name
+        users = _under(name, among) if "." in name else [item for item in among if name in item.options]
+        _check_known(key, users, among)
         if backend in users:
             taken[key] = value
     return tuple(sorted(taken.items()))
 
 
-def found_from(name: str, answer: Mapping[str, Any]) -> Found:
-    """What a probe's answer says."""
+def _exactness(option: tuple[str, str]) -> int:
+    """How few an option is for: 0 for all that know it, 1 for a backend in all its environments, 2 for one target."""
+    prefix, dot, _ = option[0].partition(".")
+    return 1 + ("@" in prefix) if dot else 0
+
+
+def _under(name: str, among: Sequence[Found]) -> list[Found]:
+    """Whom an option with a prefix is for: one target, or a backend in all of its environments."""
+    prefix = name.partition(".")[0]
+    users = [item for item in among if prefix in (str(item.target), item.name)]
+    if not users:
+        hint = nearest(prefix, {found for item in among for found in (str(item.target), item.name)})
+        raise BadInput(f"--option {name} names no backend of this run", f"add {prefix} to --backend" if "@" in prefix else hint)
+    return users
+
+
+def _check_known(key: str, users: Sequence[Found], among: Sequence[Found]) -> None:
+    """`BadInput` for an option that no backend has; one that did not answer at all cannot tell."""
+    known = {option: None for item in (users or among) for option in item.options}
+    if key not in known and (not users or any(item.device_kind for item in users)):
+        raise BadInput(f"no backend of this run has an option {key!r}", nearest(key, known))
+
+
+def found_from(answer: Mapping[str, Any], **where: Any) -> Found:
+    """What a probe's answer says, and `where` it was asked: the name, the environment, the interpreter."""
     lists = {part: tuple(answer[part]) for part in ("devices", "precisions", "on_request")}
-    return Found(name=name, **{**answer, **lists})
+    return Found(**{**answer, **lists, **where})

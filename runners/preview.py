@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..spec import Budget, Sweep, to_wire
+from ..spec import Budget, Sweep, Target, to_wire
 from . import cold, host, prepare
 from .clock import Clock
+from .environments import places
 from .isolate import Worker
-from .plan import Defaults, Planned, chosen_backends, chosen_precisions, left_out, plan
+from .plan import Defaults, Planned, chosen_precisions, left_out, plan
 from .progress import Progress
 from .survey import survey
 from .sweep import given_shapes, tell_absent, tell_left_out
@@ -39,12 +40,12 @@ class Preview:
 
 def preview(sweep: Sweep, logs: Path, clock: Clock, progress: Progress) -> Preview:
     """What `sweep` would do. Raises what it would raise before it measures."""
-    names = chosen_backends(sweep)
+    where = places(sweep)
     chosen_precisions(sweep)
     given = given_shapes(sweep)
     context = prepare.Context(logs=logs, clock=clock, progress=progress, timeout_s=sweep.timeout_s)
     with ExitStack() as stack:
-        surveyed = survey(names, logs, clock)
+        surveyed = survey(where, logs, clock)
         stack.callback(surveyed.dismiss)
         tell_absent(surveyed.found, sweep, progress)
         artifacts, first = prepare.expected(sweep, prepare.held(sweep, context))
@@ -56,19 +57,19 @@ def preview(sweep: Sweep, logs: Path, clock: Clock, progress: Progress) -> Previ
     return Preview(rows=rows, least_s=least_s, most_s=most_s, first=first)
 
 
-def _judged(row: Planned, workers: Mapping[str, Worker], timeout_s: float) -> Planned:
+def _judged(row: Planned, workers: Mapping[Target, Worker], timeout_s: float) -> Planned:
     """`row`, refused if its backend says that it cannot run it."""
     if row.refused:
         return row
     request: dict[str, Any] = {"cell": to_wire(row.cell), "artifact": to_wire(row.artifact)}
-    reason = workers[row.cell.backend].ask("supports", timeout_s, **request)["reason"]
+    reason = workers[row.cell.target].ask("supports", timeout_s, **request)["reason"]
     return replace(row, refused=("unsupported", reason)) if reason else row
 
 
 def seconds(rows: Sequence[Planned], sweep: Sweep) -> tuple[float, float]:
     """The least time that measuring `rows` takes, every interval narrow at the first look, and the most."""
     budget, cells = sweep.budget, len(rows)
-    files, crews = len({row.cell.sha256 for row in rows}), len({(row.cell.backend, row.cell.precision) for row in rows})
+    files, crews = len({row.cell.sha256 for row in rows}), len({(row.cell.target, row.cell.precision) for row in rows})
     warm_s = WARM_UPS * budget.warmup_ms / 1e3
     fixed_s = START_S + FILE_S * files + CREW_S * crews + cells * (OPEN_S + warm_s + _fresh_s(sweep))
     least, most = (cells * count * _visit_s(budget) for count in (budget.looks[0], budget.looks[-1]))

@@ -35,10 +35,8 @@ def wanted(visits: Sequence[Visit], sweep: Sweep) -> list[Visit]:
 
 
 def is_base(visit: Visit, of: Visit, sweep: Sweep) -> bool:
-    """Whether the speed-up of `of` is against `visit`, as results/record pairs them."""
-    cell, other = visit.planned.cell, of.planned.cell
-    comparable = (cell.model, cell.batch, cell.settings.threads) == (other.model, other.batch, other.settings.threads)
-    return bool(sweep.baseline) and cell.backend == sweep.baseline and cell.precision == "fp32" and comparable
+    """Whether the speed-up of `of` is against `visit`."""
+    return record.is_base(visit.planned.cell, of.planned.cell, sweep.baseline)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ..errors import BenchError
+from ..errors import BenchError, WorkerDied
+from ..spec import Target
 from .clock import Clock
 from .isolate import Worker
 from .plan import Found, found_from
@@ -20,7 +23,7 @@ class Survey:
     """What the backends said, and the workers of those that can run here: their runtime is imported already."""
 
     found: Sequence[Found]
-    workers: dict[str, Worker]
+    workers: dict[Target, Worker]
 
     def dismiss(self) -> None:
         """End the workers."""
@@ -28,24 +31,33 @@ class Survey:
             worker.dismiss()
 
 
-def survey(names: Sequence[str], logs: Path, clock: Clock) -> Survey:
-    """What each of `names` says of itself, all asked at the same time. A probe that dies is an unavailable backend."""
+def survey(places: Mapping[Target, str], logs: Path, clock: Clock) -> Survey:
+    """What each target of `places` says of itself in the interpreter that it has there, all asked at the same time.
+
+    A probe that dies is an unavailable backend.
+    """
     with ExitStack() as stack:
-        workers: dict[str, Worker] = {}
-        for name in names:
-            workers[name] = Worker(logs / f"{name}.log", clock)
-            stack.callback(workers[name].dismiss)
-            workers[name].send("probe", backend=name)
-        found = [_answer(name, worker) for name, worker in workers.items()]
+        workers: dict[Target, Worker] = {}
+        for target, python in places.items():
+            workers[target] = Worker(logs / f"{target}.log", clock, python)
+            stack.callback(workers[target].dismiss)
+            with suppress(WorkerDied):  # said again, and with more certainty, to who waits for the answer
+                workers[target].send("probe", backend=target.backend)
+        found = [_answer(target, places[target], worker) for target, worker in workers.items()]
         stack.pop_all()
-    usable = {item.name for item in found if item.available}
-    for name in workers.keys() - usable:
-        workers.pop(name).dismiss()
+    usable = {item.target for item in found if item.available}
+    for target in workers.keys() - usable:
+        workers.pop(target).dismiss()
     return Survey(found=found, workers=workers)
 
 
-def _answer(name: str, worker: Worker) -> Found:
+def _answer(target: Target, python: str, worker: Worker) -> Found:
+    """A reason says in which interpreter, where it is not this one: what to do about it is to be done there."""
+    where: dict[str, Any] = {"name": target.backend, "environment": target.environment, "python": python}
+    inside = "" if python == sys.executable else f"{python}: "
     try:
-        return found_from(name, worker.receive("probe", PROBE_TIMEOUT_S))
+        answer = worker.receive("probe", PROBE_TIMEOUT_S)
     except BenchError as error:
-        return Found(name=name, available=False, device_kind="", reason=error.message)
+        return Found(**where, available=False, device_kind="", reason=f"{inside}{error}")
+    reason = answer["reason"] and f"{inside}{answer['reason']}"
+    return found_from({**answer, "reason": reason}, **where)

@@ -19,17 +19,18 @@ from .. import __version__
 from ..errors import BadInput, one_line
 from ..models import kind_of
 from ..results import record
-from ..spec import Artifact, Shape, Sweep, digest, from_wire, to_wire
+from ..spec import Artifact, Shape, Sweep, Target, digest, from_wire, to_wire
 from . import builds, cold, host, prepare, rounds
 from .clock import Clock
 from .drawing import draw
+from .environments import places
 from .group import OPENING_STEPS, ROUND_STEPS, Group, Hire, hire
 from .interrupt import interruptible
 from .isolate import Worker
 from .journal import Journal
 from .memory import Limits
 from .nvml import Nvml
-from .plan import DEFAULT_BATCHES, Defaults, Found, Planned, chosen_backends, chosen_precisions, left_out, plan
+from .plan import DEFAULT_BATCHES, Defaults, Found, Planned, chosen_precisions, left_out, plan
 from .progress import Progress, Silent
 from .survey import survey
 from .visits import Desk, visit
@@ -77,16 +78,18 @@ INFER = Kind()
 
 
 @contextmanager
-def planned(sweep: Sweep, around: Surroundings, kind: Kind = INFER) -> Iterator[tuple[list[Planned], dict[str, Worker], Desk]]:
+def planned(
+    sweep: Sweep, around: Surroundings, kind: Kind = INFER
+) -> Iterator[tuple[list[Planned], dict[Target, Worker], Desk]]:
     """The rows of `sweep`, workers in which backends were probed, and a desk in the run folder, which has its head now."""
-    names = chosen_backends(sweep)
+    where = places(sweep)
     chosen_precisions(sweep)
     given = given_shapes(sweep)
     _check_out(around, kind.name)
     with Journal(around.out) as journal, ExitStack() as stack:
         context = prepare.Context(logs=journal.logs, clock=around.clock, progress=around.progress, timeout_s=sweep.timeout_s)
         around.progress.step("asking the backends what can run here", 0, 1)
-        surveyed = survey(names, journal.logs, around.clock)
+        surveyed = survey(where, journal.logs, around.clock)
         stack.callback(surveyed.dismiss)
         found = surveyed.found
         tell_absent(found, sweep, around.progress)
@@ -145,14 +148,14 @@ def _check_out(around: Surroundings, kind: str) -> None:
 
 def tell_absent(found: Sequence[Found], sweep: Sweep, progress: Progress) -> None:
     """Say which targets are left out because they cannot run here."""
-    absent = [item for item in found if not item.available and not item.instrument]
+    absent = [item for item in found if not item.available and not item.instrument and str(item.target) not in sweep.named]
     if absent and not sweep.backends:
-        progress.note("not measured, because not here: " + "; ".join(f"{item.name} ({item.reason})" for item in absent))
+        progress.note("not measured, because not here: " + "; ".join(f"{item.target} ({item.reason})" for item in absent))
 
 
 def tell_left_out(rows: Sequence[Planned], aside: Sequence[tuple[str, str, str]], progress: Progress) -> None:
     """Say which precisions are not measured on which backends that have other rows."""
-    targets = {row.cell.backend for row in rows}
+    targets = {str(row.cell.target) for row in rows}
     about: dict[str, dict[str, None]] = {}
     for _, precision, name in aside:
         if name in targets:
@@ -172,7 +175,7 @@ def _head(sweep: Sweep, rows: Sequence[Planned], found: Sequence[Found], around:
         "tool": __version__,
         "began_unix_s": old.get("began_unix_s", around.clock.wall_s()),
         "host": host.describe(around.gpu),
-        "versions": old.get("versions", {}) | {item.name: item.version for item in found if item.available},
+        "versions": old.get("versions", {}) | {str(item.target): item.version for item in found if item.available},
         "instruments": sorted({*old.get("instruments", []), *(item.name for item in found if item.instrument)}),
         "sweep": to_wire(sweep),
         "cells": list(unique.values()),

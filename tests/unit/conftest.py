@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 from onnxbench.backends.protocol import Kernel
 from onnxbench.results.record import CellRecord
-from onnxbench.runners import drawing, group, prepare, survey
+from onnxbench.runners import cold, drawing, group, prepare, survey
 from onnxbench.spec import Artifact, Cell, Settings, Sweep, TensorSpec, to_wire
 
 from .in_process import FP16, FP32, INT8, Bench, Works
@@ -211,7 +211,7 @@ def bench(tmp_path, monkeypatch):
 
     def of(*files, plot=lambda job, name, nth: {}, images=1000, probed=None):
         works = Works(files or (FP32, FP16, INT8), plot, images, probed or {})
-        for module in (survey, group, drawing, prepare):
+        for module in (survey, group, cold, drawing, prepare):
             monkeypatch.setattr(module, "Worker", works.start)
         made.append(Bench(tmp_path / str(len(made)), works))
         return made[-1]

@@ -4,6 +4,7 @@ what reads a model or a dataset is answered from what the test says of them."""
 import json
 import os
 import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,8 +52,8 @@ class Works:
         self.nvml = FakeNvml()
         self.gpu = Nvml(load=lambda: self.nvml, environ={}, pid=PID)
 
-    def start(self, log, clock):
-        self.started.append(InProcess(self))
+    def start(self, log, clock, python=sys.executable):
+        self.started.append(InProcess(self, log, python))
         return self.started[-1]
 
     def look(self):
@@ -106,8 +107,8 @@ class InProcess:
 
     pid = os.getpid()
 
-    def __init__(self, works):
-        self.works, self.alive = works, True
+    def __init__(self, works, log, python):
+        self.works, self.log, self.python, self.alive = works, log.name, python, True
         self.state = State(clock=Clock(now_ns=works.look, cpu_ns=lambda: 0, sleep_s=lambda _: None), gpu=works.gpu)
 
     def ask(self, job, timeout_s, **request):

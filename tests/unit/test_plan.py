@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 from onnxbench.errors import BadInput
-from onnxbench.runners.plan import Defaults, Found, chosen_backends, chosen_precisions, found_from, left_out, plan
+from onnxbench.runners.plan import Defaults, Found, chosen_precisions, found_from, left_out, plan
 from onnxbench.runners.sweep import tell_left_out
 from onnxbench.spec import Conversion, Settings, Sweep, TensorSpec
 
@@ -20,23 +20,6 @@ def planned(sweep, artifacts, found=(ORT,), given=None, threads=2):
 
 def axes(rows):
     return [(row.cell.backend, row.cell.precision, row.cell.batch) for row in rows]
-
-
-def test_backends_are_those_that_were_named_each_once():
-    assert chosen_backends(Sweep(backends=("null", "ort-cpu", "null"))) == ("null", "ort-cpu")
-
-
-def test_all_backends_are_all_but_instruments():
-    everything = chosen_backends(Sweep())
-    assert {"torch-cpu", "torch-cuda", "ort-cpu", "ort-cuda", "openvino-cpu"} <= set(everything)
-    assert "null" not in everything
-    assert chosen_backends(Sweep(backends=("all",))) == everything
-    assert chosen_backends(Sweep(backends=("null", "all", "ort-cpu"))) == ("null", *everything)
-
-
-def test_a_backend_that_there_is_not_is_refused():
-    with pytest.raises(BadInput, match="'ort-cup' is not a backend; did you mean 'ort-cpu'"):
-        chosen_backends(Sweep(backends=("ort-cup",)))
 
 
 def test_a_precision_that_there_is_not_is_refused():
@@ -240,7 +223,9 @@ def test_a_probes_answer_is_understood():
         "precisions": ["fp32", "fp16"],
         "on_request": ["fp16"],
     }
-    assert found_from("ort-cpu", answer) == replace(ORT, devices=("cpu",), precisions=("fp32", "fp16"), on_request=("fp16",))
+    assert found_from(answer, name="ort-cpu") == replace(
+        ORT, devices=("cpu",), precisions=("fp32", "fp16"), on_request=("fp16",)
+    )
 
 
 HALF = replace(ORT, precisions=("fp32", "fp16", "int8"), on_request=("fp16",))

@@ -9,7 +9,7 @@ from onnxbench.results.record import read
 from onnxbench.spec import Settings
 
 CONTRACT = [
-    *("host", "model", "backend", "device", "precision", "batch", "status", "reason"),
+    *("host", "model", "backend", "environment", "device", "precision", "batch", "status", "reason"),
     *("executed", "placement", "settings", "conversion"),
     *("p50_ms", "p50_ci_low_ms", "p50_ci_high_ms", "p90_ms", "p99_ms"),
     *("samples", "rounds", "disturbed", "stopped"),
@@ -388,8 +388,8 @@ def test_a_reason_that_rows_share_is_said_once(run_folder, make_cell, failing, o
     assert build(folder).remarks == (f"{who}: failed: crashed",)
 
 
-def test_the_head_has_the_schema_and_the_host(two):
-    assert build(two[0]).head == {"schema": 2, "host": {"cpu": "Test CPU"}}
+def test_the_head_has_the_schema_the_host_and_the_versions(two):
+    assert build(two[0]).head == {"schema": 2, "host": {"cpu": "Test CPU"}, "versions": {"ort-cpu": "1.20"}}
 
 
 def test_no_runs_make_an_empty_table():

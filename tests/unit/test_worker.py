@@ -21,7 +21,7 @@ from onnxbench.runners.slots import Slot
 from onnxbench.runners.verify import save_arrays
 from onnxbench.runners.visits import Visit
 from onnxbench.runners.worker import State, answer
-from onnxbench.spec import PRECISIONS, Concurrency, Settings, to_wire
+from onnxbench.spec import PRECISIONS, Concurrency, Settings, Target, to_wire
 
 from .fake_nvml import PID, FakeNvml, process
 
@@ -437,19 +437,23 @@ def test_kernels_are_told_as_data_after_the_session_was_entered(worker, timed):
 @pytest.fixture
 def hired(tmp_path, monkeypatch):
     """Who works for a cell; in place of a new worker, its log's name."""
-    monkeypatch.setattr(group, "Worker", lambda log, clock: log.name)
+    monkeypatch.setattr(group, "Worker", lambda log, clock, python: f"{python} {log.name}")
 
     def by(spare, cell, artifact):
-        return group.hire(Journal(tmp_path), Clock(), spare)(Visit(planned=Planned(cell=cell, artifact=artifact)))
+        planned = Planned(cell=cell, artifact=artifact, python="py")
+        return group.hire(Journal(tmp_path), Clock(), spare)(Visit(planned=planned))
 
     return by
 
 
-def test_a_crew_is_given_the_worker_that_its_backend_was_probed_in_once(hired, make_cell, make_artifact):
-    spare = {"ort-cpu": "probed", "null": "another"}
-    assert [hired(spare, make_cell(), make_artifact()) for _ in range(2)] == ["probed", "ort-cpu-fp32.log"]
-    assert spare == {"null": "another"}
+@pytest.mark.parametrize("text", ["ort-cpu", "ort-cpu@new"])
+def test_a_crew_is_given_the_worker_that_its_target_was_probed_in_once(hired, make_cell, make_artifact, text):
+    target, another = Target.parse(text), Target(backend="null")
+    spare, cell = {target: "probed", another: "another"}, make_cell(environment=target.environment)
+    assert [hired(spare, cell, make_artifact()) for _ in range(2)] == ["probed", f"py {text}-fp32.log"]
+    assert spare == {another: "another"}
 
 
 def test_a_worker_of_another_environment_is_never_a_probed_one(hired, make_cell, make_artifact):
-    assert hired({"ort-cpu": "probed"}, make_cell(environment="new"), make_artifact()) == "ort-cpu-fp32.log"
+    spare = {Target(backend="ort-cpu"): "probed", Target(backend="ort-cpu", environment="old"): "probed too"}
+    assert hired(spare, make_cell(environment="new"), make_artifact()) == "py ort-cpu@new-fp32.log"

@@ -1,10 +1,12 @@
-# `make bench`: from nothing to a table. `make test`: the whole gate. PIP_ARGS adds to every pip install.
+# `make bench`: from nothing to a table. `make test`: the whole gate. `make gpu`: everything of a GPU machine, into
+# docs/results (STEPS='sweep results' for some of it, TENSORRT=PYTHON where that has TensorRT). PIP_ARGS adds to every pip install.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+GPU_VENV := .venv-gpu
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
 
-.PHONY: bench test format clean
+.PHONY: bench gpu test format clean
 
 bench: $(VENV)/.cpu
 	$(BIN)/bench export
@@ -16,6 +18,9 @@ test: $(VENV)/.test .typing/onnxbench
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	BENCH_REQUIRE=$${BENCH_REQUIRE-torch-cpu,ort-cpu,openvino-cpu,null,tensorrt-rtx} $(BIN)/pytest
+
+gpu: $(GPU_VENV)/.gpu
+	$(GPU_VENV)/bin/python benchmarks/gpu.py $(STEPS)
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
@@ -29,6 +34,11 @@ $(VENV)/.test: $(VENV)/.cpu
 	$(PIP) -e '.[cpu,test]'
 	touch $@
 
+$(GPU_VENV)/.gpu: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(GPU_VENV)
+	$(GPU_VENV)/bin/python -m pip install --quiet -c constraints.txt $(PIP_ARGS) -e '.[gpu,openvino]' pytest pytest-timeout
+	touch $@
+
 $(VENV):
 	$(PYTHON) -m venv $(VENV)
 
@@ -37,4 +47,4 @@ $(VENV):
 	ln -sfn .. $@
 
 clean:
-	rm -rf $(VENV) .typing build *.egg-info artifacts runs
+	rm -rf $(VENV) $(GPU_VENV) .typing build *.egg-info artifacts runs

@@ -92,6 +92,10 @@ class TorchCudaSession(TorchSession):
         self._stream = self._cuda.Stream(how.device)
         self._begin, self._end = (self._cuda.Event(enable_timing=True) for _ in range(2))
         self._pinned: dict[str, Any] = {}
+        self._arrays: dict[str, Array] = {}
+        self._rooms: dict[str, Any] = {}
+        self._fetched: Any = None
+        self._leaves: list[tuple[TensorSpec, Any, Any]] = []
         self._go: Callable[[], object] = self._first
 
     def enter(self) -> None:
@@ -99,14 +103,19 @@ class TorchCudaSession(TorchSession):
         self._cuda.set_stream(self._stream)
 
     def pin(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-        return {name: self._torch.from_numpy(array.copy()).pin_memory().numpy() for name, array in inputs.items()}
+        self._pinned = {name: self._torch.from_numpy(array.copy()).pin_memory() for name, array in inputs.items()}
+        self._arrays = {name: tensor.numpy() for name, tensor in self._pinned.items()}
+        return self._arrays
 
     def bind(self, inputs: Mapping[str, Array]) -> None:
-        arrays = [self._torch.from_numpy(inputs[spec.name]) for spec in self._artifact.inputs]
-        with self._cuda.stream(self._stream), self._torch.inference_mode():
-            self._inputs = self._inputs or [self._room(array) for array in arrays]
-            for room, array in zip(self._inputs, arrays):
-                room.copy_(array, non_blocking=array.is_pinned())
+        self._cuda.set_stream(self._stream)
+        tensors = [self._given(spec.name, inputs[spec.name]) for spec in self._artifact.inputs]
+        self._inputs = self._inputs or [self._room(tensor) for tensor in tensors]
+        for room, tensor in zip(self._inputs, tensors):
+            room.copy_(tensor, non_blocking=True)  # from memory that is not pinned it returns when that was read
+
+    def _given(self, name: str, array: Array) -> Any:
+        return self._pinned[name] if self._arrays.get(name) is array else self._torch.from_numpy(array)
 
     def _room(self, array: Any) -> Any:
         dtype = self._how.dtype if array.is_floating_point() else array.dtype
@@ -128,14 +137,19 @@ class TorchCudaSession(TorchSession):
         return int(self._begin.elapsed_time(self._end) * 1e6)
 
     def fetch(self) -> dict[str, Array]:
-        with self._cuda.stream(self._stream), self._torch.inference_mode():
-            pairs = [(spec, tensor.to(getattr(self._torch, spec.dtype))) for spec, tensor in self._outputs()]
-            for spec, tensor in pairs:
-                if spec.name not in self._pinned or self._pinned[spec.name].shape != tensor.shape:
-                    self._pinned[spec.name] = self._torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-                self._pinned[spec.name].copy_(tensor, non_blocking=True)
+        self._cuda.set_stream(self._stream)
+        if self._result is not self._fetched:  # with a graph it is the same every time
+            self._fetched = self._result
+            self._leaves = [(spec, tensor, self._host_room(spec, tensor)) for spec, tensor in self._outputs()]
+        for _, tensor, room in self._leaves:
+            room.copy_(tensor, non_blocking=True)
         self._stream.synchronize()
-        return {spec.name: self._pinned[spec.name].numpy().copy() for spec, _ in pairs}
+        return {spec.name: room.numpy().copy() for spec, _, room in self._leaves}
+
+    def _host_room(self, spec: TensorSpec, tensor: Any) -> Any:
+        if spec.name not in self._rooms or self._rooms[spec.name].shape != tensor.shape:
+            self._rooms[spec.name] = self._torch.empty(tensor.shape, dtype=getattr(self._torch, spec.dtype), pin_memory=True)
+        return self._rooms[spec.name]
 
     def _eager(self) -> None:
         super().start()

@@ -189,14 +189,16 @@ def _recipe(artifact: Artifact, cell: Cell) -> trt_build.Recipe:
 
 def _info(loaded: Loaded) -> SessionInfo:
     """What the engine's layers compute in, by the inspector; and how it was built."""
-    types = [kernel.type for kernel in trt_layers.read(_layers(loaded), {}) if kernel.type]
+    kernels = [kernel for kernel in trt_layers.read(_layers(loaded), {}) if kernel.type]
+    layers = [kernel.type for kernel in kernels if kernel.layer]
+    types = (by_share(layers), by_share(kernel.type for kernel in kernels if kernel.type not in layers))
     options = dict(loaded.cell.settings.options)
     settings = (
         ("flags", "+".join(trt_build.flags(loaded.trt, loaded.cell.precision)) or "none"),
         ("optimization_level", options.get("optimization_level", "default")),
         ("profile", " ".join(f"{name}:{'x'.join(map(str, shape))}" for name, shape in loaded.cell.shapes)),
     )
-    return SessionInfo(executed=by_share(types) or loaded.cell.precision, settings=settings)
+    return SessionInfo(executed="+".join(filter(None, types)) or loaded.cell.precision, settings=settings)
 
 
 def _import_tensorrt() -> Any:

@@ -20,7 +20,7 @@ TYPES = (
     (re.compile(r"\b(bf16|bfloat16)\b", re.IGNORECASE), "bf16"),
     (re.compile(r"\b(fp32|float)\b", re.IGNORECASE), "fp32"),
 )
-LAYER = re.compile(r"conv|gemm|matrix.?mul|fully.?connected|attention|mha|rnn", re.IGNORECASE)
+LAYER = re.compile(r"conv(?!ert)|gemm|matrix.?mul|fully.?connected|attention|mha|rnn", re.IGNORECASE)
 MOVES = re.compile(
     r"^(reformat|noop|no_op|constant|shuffle|slice|concat\w*|copy|cast|identity|gather\w*|scatter\w*|shape\w*|signal|wait|fill|padding)$",
     re.IGNORECASE,

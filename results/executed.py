@@ -22,9 +22,11 @@ def _info(record: CellRecord, name: str) -> str | None:
 
 
 def executed(record: CellRecord) -> str | None:
-    """The types of the arithmetic, those of most kernels first: `int8+fp32`."""
+    """The types of the arithmetic, those of most layers first, then of most other kernels: `int8+fp32`."""
     counted = Counter(str(kernel["type"]) for kernel in kernels(record))
-    return "+".join(name for name, _ in counted.most_common()) or _info(record, "executed")
+    layers = Counter(str(kernel["type"]) for kernel in kernels(record) if kernel["layer"])
+    names = sorted(counted, key=lambda name: (-layers[name], -counted[name]))
+    return "+".join(names) or _info(record, "executed")
 
 
 def placement(record: CellRecord) -> str | None:

@@ -32,7 +32,7 @@ class Slot:
     """An open cell, the inputs that are bound, and its sessions.
 
     `session` has one call in flight. `compiled` holds a session for each way that the model was compiled, by streams and
-    threads, and `forked` the lanes of each concurrency, which share one of them.
+    threads, and `forked` the lanes beside each of these, which share what was compiled.
     """
 
     artifact: Artifact
@@ -42,19 +42,17 @@ class Slot:
     session: Session
     built: Build | None = None
     compiled: dict[tuple[int, int], Session] = field(default_factory=dict)
-    forked: dict[Concurrency, list[Session]] = field(default_factory=dict)
+    forked: dict[tuple[int, int], list[Session]] = field(default_factory=dict)
 
     def lanes(self, concurrency: Concurrency) -> Sequence[Session]:
         """A session for each lane, with inputs bound. What was opened for other ways stays open until `keep`."""
-        way = (concurrency.streams, concurrency.threads)
+        way = _way(concurrency)
         if way not in self.compiled:
             self.compiled[way] = self._bound(self.backend.open(self.artifact, self.cell, concurrency, self.built))
-        if concurrency.lanes == 1:
-            return [self.compiled[way]]
-        forks = self.forked.setdefault(concurrency, [])
-        while len(forks) < concurrency.lanes:
+        forks = self.forked.setdefault(way, [])
+        while len(forks) < concurrency.lanes - 1:
             forks.append(self._bound(self.compiled[way].fork()))
-        return forks
+        return [self.compiled[way], *forks[: concurrency.lanes - 1]]
 
     def _bound(self, session: Session) -> Session:
         """`session` ready for calls: its first one is not like the others."""
@@ -66,18 +64,27 @@ class Slot:
 
     def keep(self, chosen: Concurrency) -> None:
         """Close everything but the latency session and the lanes of `chosen`."""
-        for concurrency in [item for item in self.forked if item != chosen]:
-            for session in self.forked.pop(concurrency):
+        kept = {id(session) for session in (self.session, *self.lanes(chosen))}
+        for session in self._all():
+            if id(session) not in kept:
                 session.close()
-        for way in [way for way in self.compiled if way != (chosen.streams, chosen.threads)]:
-            spare = self.compiled.pop(way)
-            if spare is not self.session:
-                spare.close()
+        way = _way(chosen)
+        self.compiled = {of: session for of, session in self.compiled.items() if id(session) in kept}
+        self.forked = {way: self.forked[way][: chosen.lanes - 1]}
+
+    def _all(self) -> Sequence[Session]:
+        """Every open session, once."""
+        forks = [session for sessions in self.forked.values() for session in sessions]
+        return list({id(item): item for item in (*forks, *self.compiled.values(), self.session)}.values())
 
     def close(self) -> None:
-        forks = [session for sessions in self.forked.values() for session in sessions]
-        for session in {id(item): item for item in (*forks, *self.compiled.values(), self.session)}.values():
+        for session in self._all():
             session.close()
+
+
+def _way(concurrency: Concurrency) -> tuple[int, int]:
+    """What a model is compiled for; lanes share it."""
+    return concurrency.streams, concurrency.threads
 
 
 def probe(state: State, tell: Tell, *, backend: str) -> Reply:
@@ -185,7 +192,6 @@ def warm(
         )
         chosen = list(rates)[-1]
         slot.keep(chosen)
-        slot.lanes(chosen)
     return {
         **asdict(ended),
         "lanes": chosen.lanes,

@@ -1,11 +1,13 @@
 """Each backend in turn, and each model as an artifact. What must be here and is not fails instead of skipping."""
 
 import os
+import time
 from dataclasses import replace
 
 import pytest
 import remote
 from onnxbench import backends
+from onnxbench.backends.protocol import Workshop
 from onnxbench.spec import Cell, Settings, Source
 
 REQUIRED = tuple(filter(None, os.environ.get("BENCH_REQUIRE", "").split(",")))
@@ -24,24 +26,44 @@ def any_backend(request, find):
     return find(request.param)
 
 
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory):
+    """Where engines of all tests are kept: a builder takes seconds for each."""
+    return Workshop(folder=tmp_path_factory.mktemp("engines"), now_ns=time.perf_counter_ns)
+
+
+class Building:
+    """A backend that builds what it opens before, as a run does."""
+
+    def __init__(self, backend, workshop):
+        self._backend, self._workshop = backend, workshop
+
+    def __getattr__(self, name):
+        return getattr(self._backend, name)
+
+    def open(self, artifact, cell, concurrency=None, built=None):
+        built = built or self._backend.build(artifact, cell, self._workshop)
+        return self._backend.open(artifact, cell, concurrency, built)
+
+
 @pytest.fixture(params=list(backends.entries()))
-def backend(request, find):
+def backend(request, find, workshop):
     """Every backend that can run here; one named in BENCH_REQUIRE must."""
-    return _available(find(request.param))
+    return _available(find(request.param), workshop)
 
 
 @pytest.fixture(params=backends.targets())
-def target(request, find):
+def target(request, find, workshop):
     """Every backend that can run here and computes what the file says: no instruments."""
-    return _available(find(request.param))
+    return _available(find(request.param), workshop)
 
 
-def _available(found):
+def _available(found, workshop):
     probe = found.probe()
     if not probe.available:
         refuse = pytest.fail if found.name in REQUIRED else pytest.skip
         refuse(f"{found.name} is not here: {probe.reason}")
-    return found
+    return Building(found, workshop)
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ class Embedding(nn.Module):
         self.table, self.head = nn.Embedding(50, 8), nn.Linear(8, 3)
 
     def forward(self, ids):
-        return self.head(self.table(ids).mean(1))
+        return self.head(self.table(ids).sum(1))  # TensorRT 8.6 does not see the axes of opset 18's ReduceMean
 
 
 class Masked(nn.Module):

@@ -22,10 +22,10 @@ def record_of(make_record, make_cell, make_kernels):
         (["fp32 Conv", "fp32 Relu"], "fp32"),
         (["fp32 Relu", "int8 QLinearConv", "int8 QGemm"], "int8+fp32"),
         (["QuantizeLinear", "QuantizeLinear", "int8 QLinearConv", "DequantizeLinear"], "int8"),
-        (["int8 QLinearConv", "fp32 Relu", "fp32 Relu"], "fp32+int8"),
+        (["int8 QLinearConv", "fp32 Relu", "fp32 Relu"], "int8+fp32"),
     ],
 )
-def test_what_executed_is_the_types_of_the_kernels_that_compute_the_most_frequent_first(record_of, kernels, types):
+def test_what_executed_is_the_types_of_the_kernels_that_compute_those_of_layers_first(record_of, kernels, types):
     assert executed(record_of(*kernels, info={"executed": "something else"})) == types
 
 

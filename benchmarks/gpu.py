@@ -1,0 +1,206 @@
+"""Everything that is known of a GPU machine, by one command: the contract suite, the sweep, training, and bare loops.
+
+    make gpu                              all steps, in this order; results go to docs/results/
+    python benchmarks/gpu.py STEP ...     some of: contract sweep train loops results
+
+What is interrupted goes on where it was (the run folder is runs/gpu). TENSORRT names the Python that has TensorRT, where it is
+not this one (8.6 is for Python 3.10 alone); BUDGET is quick, normal (the default) or thorough. What there is to say of how it
+was run is in runs/gpu-notes/remarks.txt, a line each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from onnxbench.results import record, render, table
+from onnxbench.results.stats import log_interval
+
+ROOT = Path(__file__).resolve().parents[1]
+RUN, KEPT, RESULTS = Path("runs/gpu"), Path("runs/gpu-notes"), ROOT / "docs/results"
+TENSORRT = os.environ.get("TENSORRT", "")
+BUDGET = os.environ.get("BUDGET", "normal")
+BACKENDS = ("torch-cuda", "ort-cuda", "tensorrt")
+BATCHES = "1,16,64,256,1024"
+SWEEPS = (
+    ("torch-cuda,ort-cuda,tensorrt", "fp32,tf32,fp16,int8,int8+fp16"),
+    ("ort-cpu,openvino-cpu", "fp32,bf16,int8"),
+)
+LOOPS = (("fp32", 1), ("fp16", 1), ("fp16", 256))
+ROUNDS = 12
+SHOWN = (
+    *("backend", "precision", "batch", "status", "executed", "p50_ms", "e2e_p50_ms", "device_p50_ms", "throughput_per_s"),
+    *("lanes", "build_s", "load_s", "top1", "sqnr_db", "energy_mj", "device_mem_mb", "grade"),
+)
+
+
+def bench(*arguments: str) -> int:
+    """Run the tool; its exit code. What it prints goes where ours does."""
+    where = ("--python", f"tensorrt={TENSORRT}") if TENSORRT and "tensorrt" in " ".join(arguments) else ()
+    return subprocess.run([sys.executable, "-m", "onnxbench.cli", *arguments, *where]).returncode
+
+
+def contract() -> None:
+    """The contract suite of the GPU's backends, which must all be here."""
+    needs = {"BENCH_REQUIRE": ",".join(BACKENDS), "BENCH_PYTHON": f"tensorrt={TENSORRT}" if TENSORRT else ""}
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        str(ROOT / "tests/contract"),
+        "-k",
+        "cuda or tensorrt",
+        "-rs",
+        "-p",
+        "no:cacheprovider",
+    ]
+    done = subprocess.run(command, env={**os.environ, **needs}, capture_output=True, text=True, cwd=ROOT)
+    print(done.stdout[-6000:])
+    KEPT.mkdir(parents=True, exist_ok=True)
+    (KEPT / "contract.txt").write_text(done.stdout.strip().splitlines()[-1] + "\n")
+    if done.returncode:
+        raise SystemExit(1)
+
+
+def sweep() -> None:
+    """Every backend, precision and batch of the GPU, beside the CPU's."""
+    bench("export")
+    for backends, precisions in SWEEPS:
+        what = ("--backend", backends, "--precision", precisions, "--batch", BATCHES)
+        bench("infer", *what, "--budget", BUDGET, "--out", str(RUN), "--resume")
+
+
+def train() -> None:
+    """The CNN on the GPU against the CPU; FP16 on a CPU is slow, so there are few epochs."""
+    devices, how = ("--device", "cpu", "--device", "cuda"), ("--epochs", "2", "--format", "json")
+    command = [sys.executable, "-m", "onnxbench.cli", "train", *devices, "--precision", "fp32,tf32,bf16,fp16", *how]
+    KEPT.mkdir(parents=True, exist_ok=True)
+    (KEPT / "train.json").write_text(subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout)
+    print((KEPT / "train.json").read_text()[-1500:])
+
+
+def loops() -> None:
+    """Sessions against bare loops, in one process for each backend."""
+    KEPT.mkdir(parents=True, exist_ok=True)
+    for backend in os.environ.get("LOOPS", ",".join(BACKENDS)).split(","):
+        python = TENSORRT if TENSORRT and backend == "tensorrt" else sys.executable
+        for precision, batch in LOOPS:
+            file = f"artifacts/cnn.{precision}.onnx"
+            how = (backend, file, precision, str(batch), str(ROUNDS), "artifacts/cnn.safetensors")
+            environment = {
+                name: value for name, value in os.environ.items() if python == sys.executable or name != "PYTHONPATH"
+            }
+            done = subprocess.run(
+                [python, str(ROOT / "benchmarks/gpu_loops.py"), *how], capture_output=True, text=True, env=environment
+            )
+            if done.returncode:
+                print(f"{backend} {precision} b{batch}: {done.stderr[-500:]}")
+                continue
+            (KEPT / f"loops-{backend}-{precision}-{batch}.json").write_text(done.stdout)
+            for line in _ratios(json.loads(done.stdout)):
+                print(line, flush=True)
+
+
+def _ratios(told: Mapping[str, Any]) -> list[str]:
+    """Ours over theirs, with intervals over the rounds."""
+    lines = []
+    for what, values in told["found"].items():
+        if not values["theirs"]:
+            continue
+        interval = log_interval([one / other for one, other in zip(values["ours"], values["theirs"], strict=True)])
+        ratio = f"{interval.middle:.3f} [{interval.low:.3f}, {interval.high:.3f}]" if interval else "too few rounds"
+        ours, theirs = median(values["ours"]), median(values["theirs"])
+        name = f"{told['backend']} {told['precision']} b{told['batch']}"
+        lines.append(f"{name} | {what} | {ours:.4g} | {theirs:.4g} | {ratio}")
+    return lines
+
+
+def results() -> None:
+    """The last results, as JSON and as a page."""
+    run = record.read(RUN)
+    found = table.build([run])
+    gpus = run.host.get("gpus") or [{"name": "no GPU"}]
+    name = re.sub(r"[^a-z0-9]+", "-", str(gpus[0]["name"]).lower()).strip("-")
+    date = datetime.fromtimestamp(run.head["began_unix_s"], tz=timezone.utc).date().isoformat()
+    kept = {path.stem: path.read_text() for path in sorted(KEPT.glob("*"))}
+    trained = json.loads(kept["train"]) if kept.get("train") else {}
+    told = [json.loads(text) for stem, text in kept.items() if stem.startswith("loops-")]
+    facts = {"date": date, "host": run.host, "versions": run.head["versions"], "budget": run.sweep["budget"]["name"]}
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    remarks = kept.get("remarks", "").splitlines()
+    content = {
+        **facts,
+        "contract": kept.get("contract"),
+        "remarks": remarks,
+        "rows": found.rows,
+        "train": trained,
+        "loops": told,
+    }
+    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    (RESULTS / f"{name}.md").write_text(_page(facts, found, content))
+    print(RESULTS / f"{name}.md")
+
+
+def _page(facts: Mapping[str, Any], found: table.Table, content: Mapping[str, Any]) -> str:
+    host = facts["host"]
+    gpus = ", ".join(f"{gpu['name']} (driver {gpu.get('driver')})" for gpu in host.get("gpus", []))
+    lines = [
+        f"# {gpus or 'No GPU'}",
+        "",
+        f"Measured on {facts['date']} by `make gpu` at `{facts['budget']}`, on {host['cpu']} ({host['usable_threads']} threads"
+        f", {' '.join(host['isa'])}). Versions: " + ", ".join(f"{name} {v}" for name, v in facts["versions"].items()) + ".",
+        f"Contract suite of {', '.join(BACKENDS)}: {(content['contract'] or 'not run').strip()}.",
+        *content["remarks"],
+        *("", "## Inference", "", _markdown(found)),
+        *("## Training", "", _trained(content["train"])),
+        *("## Against bare loops", "", "Ours over theirs, paired by round; host and device in ms, rate in items a second.", ""),
+        *("| cell | what | ours | theirs | ratio |", "|---|---|---|---|---|"),
+        *(f"| {line} |" for told in content["loops"] for line in _ratios(told)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown(found: table.Table) -> str:
+    fields = [field for field in found.fields if field.name in SHOWN]
+    return render.render(table.replace(found, fields=tuple(fields)), "markdown")
+
+
+def _trained(told: Mapping[str, Any]) -> str:
+    rows = told.get("rows", [])
+    if not rows:
+        return "Not run."
+    names = [name for name in rows[0] if any(row.get(name) is not None for row in rows)]
+    shown = [
+        [
+            f"{value:.4g}" if isinstance(value, float) else str(value if value is not None else "")
+            for value in map(row.get, names)
+        ]
+        for row in rows
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [names, ["---"] * len(names), *shown]) + "\n"
+
+
+STEPS: Mapping[str, Callable[[], None]] = {
+    "contract": contract,
+    "sweep": sweep,
+    "train": train,
+    "loops": loops,
+    "results": results,
+}
+
+
+def main() -> None:
+    for step in sys.argv[1:] or STEPS:
+        STEPS[step]()
+
+
+if __name__ == "__main__":
+    main()

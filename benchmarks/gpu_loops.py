@@ -1,0 +1,287 @@
+"""What onnxbench's sessions cost on a GPU over bare loops around the same runtime, in turns, in one process.
+
+    PYTHON benchmarks/gpu_loops.py BACKEND FILE.onnx PRECISION BATCH ROUNDS [WEIGHTS.safetensors]
+
+PYTHON has the runtime of BACKEND and NumPy, and need not be the one that onnxbench is installed in. The loops are written
+with the runtime's own API: PyTorch's CUDAGraph, ONNX Runtime's option enable_cuda_graph, TensorRT's execute_async_v3 in a
+graph of cuda-core. Prints one JSON object; each figure is a list with one value a round, ours and theirs in the same order.
+
+    host       p50 of one call and the wait for it, ms
+    device     between two events around one call, ms
+    rate       items a second: the best of 1, 2 and 4 lanes (ours) and of as many streams that are kept full (theirs)
+"""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+Call = Callable[[], object]
+Arrays = Mapping[str, Any]
+
+HOST_S, DEVICE_S, RATE_S, LANES = 0.1, 0.05, 0.1, (1, 2, 4)
+ROOT = Path(__file__).resolve().parents[1]
+now = time.perf_counter_ns
+
+
+def timed(call: Call, seconds: float) -> float:
+    """The median of the calls in `seconds`, ms."""
+    samples, end = [], now() + int(seconds * 1e9)
+    before = after = 0
+    while after < end:
+        before = now()
+        call()
+        after = now()
+        samples.append(after - before)
+    return median(samples) / 1e6
+
+
+class TorchLoop:
+    """The module's graph on `count` streams."""
+
+    def __init__(self, file: str, precision: str, arrays: Arrays, weights: str | None) -> None:
+        import torch
+        from onnxbench.models.cnn import cnn
+        from safetensors.torch import load_model
+
+        self.torch = torch
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        dtype = torch.float16 if precision == "fp16" else torch.float32
+        module = cnn()
+        load_model(module, weights)
+        self.module, self.given = module.eval().to("cuda", dtype), [torch.tensor(a).to("cuda", dtype) for a in arrays.values()]
+        self.slots = [self.slot() for _ in range(max(LANES))]
+
+    def slot(self) -> tuple[Any, Any, Any]:
+        stream, graph = self.torch.cuda.Stream(), self.torch.cuda.CUDAGraph()
+        with self.torch.inference_mode(), self.torch.cuda.stream(stream):
+            inputs = [tensor.clone() for tensor in self.given]
+            for _ in range(3):
+                self.module(*inputs)
+        with self.torch.inference_mode(), self.torch.cuda.graph(graph, stream=stream):
+            self.kept = self.module(*inputs)
+        return stream, graph, inputs
+
+    def host(self) -> float:
+        stream, graph, _ = self.slots[0]
+        with self.torch.cuda.stream(stream):
+            return timed(lambda: (graph.replay(), stream.synchronize()), HOST_S)
+
+    def device(self) -> float:
+        (stream, graph, _), cuda = self.slots[0], self.torch.cuda
+        begin, end = cuda.Event(enable_timing=True), cuda.Event(enable_timing=True)
+        samples, stop = [], now() + int(DEVICE_S * 1e9)
+        with cuda.stream(stream):
+            while now() < stop:
+                begin.record()
+                graph.replay()
+                end.record()
+                end.synchronize()
+                samples.append(begin.elapsed_time(end))
+        return median(samples)
+
+    def launch(self, number: int) -> None:
+        stream, graph, _ = self.slots[number]
+        with self.torch.cuda.stream(stream):
+            graph.replay()
+
+    def sync(self, number: int) -> None:
+        self.slots[number][0].synchronize()
+
+
+class OrtLoop:
+    """A session with the provider's own graphs, on its own stream; it waits inside every call."""
+
+    def __init__(self, file: str, precision: str, arrays: Arrays, weights: str | None) -> None:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        provider = {"use_tf32": str(int(precision == "tf32")), "enable_cuda_graph": "1"}
+        self.session = ort.InferenceSession(file, options, providers=[("CUDAExecutionProvider", provider)])
+        self.binding, self.values = self.session.io_binding(), []
+        for name, array in arrays.items():
+            self.values.append(ort.OrtValue.ortvalue_from_numpy(array, "cuda", 0))
+            self.binding.bind_ortvalue_input(name, self.values[-1])
+        for entry in self.session.get_outputs():
+            batch = len(next(iter(arrays.values())))
+            value = ort.OrtValue.ortvalue_from_shape_and_type((batch, *entry.shape[1:]), np.float32, "cuda", 0)
+            self.values.append(value)
+            self.binding.bind_ortvalue_output(entry.name, value)
+        for _ in range(3):
+            self.session.run_with_iobinding(self.binding)
+
+    def host(self) -> float:
+        return timed(lambda: self.session.run_with_iobinding(self.binding), HOST_S)
+
+
+class TensorRtLoop:
+    """Contexts of one engine, each in a graph on a stream."""
+
+    def __init__(self, engine: Any, arrays: Arrays) -> None:
+        from cuda import core
+
+        self.core, self.device_ = core, core.Device(0)
+        self.device_.set_current()
+        self.engine, self.arrays = engine, arrays
+        self.slots = [self.slot() for _ in range(max(LANES))]
+
+    def slot(self) -> tuple[Any, Any, Any]:
+        stream, context, kept = self.device_.create_stream(), self.engine.create_execution_context(), []
+        for index in range(self.engine.num_io_tensors):
+            name = self.engine.get_tensor_name(index)
+            if name in self.arrays:
+                context.set_input_shape(name, self.arrays[name].shape)
+            nbytes = int(np.prod(context.get_tensor_shape(name))) * 4
+            kept.append(self.device_.allocate(nbytes, stream=stream))
+            context.set_tensor_address(name, int(kept[-1].handle))
+        for _ in range(3):
+            context.execute_async_v3(int(stream.handle))
+        stream.sync()
+        builder = stream.create_graph_builder().begin_building()
+        context.execute_async_v3(int(stream.handle))
+        graph = builder.end_building().complete()
+        return stream, graph, (context, kept)
+
+    def host(self) -> float:
+        stream, graph, _ = self.slots[0]
+        return timed(lambda: (graph.launch(stream), stream.sync()), HOST_S)
+
+    def device(self) -> float:
+        stream, graph, _ = self.slots[0]
+        options = self.core.EventOptions(timing_enabled=True)
+        begin, end = (self.device_.create_event(options) for _ in range(2))
+        samples, stop = [], now() + int(DEVICE_S * 1e9)
+        while now() < stop:
+            stream.record(begin)
+            graph.launch(stream)
+            stream.record(end)
+            end.sync()
+            samples.append(end - begin)
+        return median(samples)
+
+    def launch(self, number: int) -> None:
+        stream, graph, _ = self.slots[number]
+        graph.launch(stream)
+
+    def sync(self, number: int) -> None:
+        self.slots[number][0].sync()
+
+
+def full(loop: Any, count: int, seconds: float) -> float:
+    """Calls a second with `count` streams that always have two calls waiting."""
+    for _ in range(2):
+        for number in range(count):
+            loop.launch(number)
+    calls, begin = 0, now()
+    while now() - begin < seconds * 1e9:
+        for _ in range(4):
+            for number in range(count):
+                loop.launch(number)
+        for number in range(count):
+            loop.sync(number)
+        calls += 4 * count
+    return calls / (now() - begin) * 1e9
+
+
+def ours(backend: Any, artifact: Any, cell: Any, arrays: Arrays) -> Sequence[Any]:
+    """A session as `bench infer` has it, and the lanes beside it."""
+    from onnxbench.backends.protocol import Workshop
+    from onnxbench.exporters import cache
+
+    built = backend.build(artifact, cell, Workshop(folder=cache.root() / "engines", now_ns=now))
+    session = backend.open(artifact, cell, built=built)
+    lanes = [session, *(session.fork() for _ in range(max(LANES) - 1))]
+    for lane in lanes:
+        lane.enter()
+        lane.bind(arrays)
+        for _ in range(20):
+            lane.start()
+            lane.wait()
+    lanes[0].enter()
+    return lanes
+
+
+def main() -> None:
+    runpy.run_path(str(ROOT / "runners/bootstrap.py"))["_load_package"]()
+    name, file, precision, batch, rounds = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
+    weights = sys.argv[6] if len(sys.argv) > 6 else None
+    arrays = {"input": np.random.default_rng(0).standard_normal((batch, 3, 48, 48)).astype(np.float32)}
+    lanes = ours(*given(name, str(Path(file).absolute()), precision, batch, weights), arrays)
+    if name == "tensorrt":
+        loop: Any = TensorRtLoop(lanes[0]._loaded.engine, arrays)
+    else:
+        loop = {"torch-cuda": TorchLoop, "ort-cuda": OrtLoop}[name](file, precision, arrays, weights)
+    found: dict[str, dict[str, list[float]]] = {what: {"ours": [], "theirs": []} for what in ("host", "device", "rate")}
+    for number in range(rounds):
+        turns = pairs(lanes, loop, batch)
+        for what, who, work in turns if number % 2 else reversed(turns):
+            found[what][who].append(work())
+    facts = {"backend": name, "precision": precision, "batch": batch, "settings": dict(lanes[0].info.settings)}
+    print(json.dumps({**facts, "remarks": lanes[0].info.remarks, "found": found}))
+
+
+def given(name: str, file: str, precision: str, batch: int, weights: str | None) -> tuple[Any, Any, Any]:
+    """The backend, and the CNN's file and cell for it."""
+    from onnxbench import backends, spec
+
+    image = spec.TensorSpec(name="input", dtype="float32", shape=("batch", 3, 48, 48))
+    logits = spec.TensorSpec(name="logits", dtype="float32", shape=("batch", 10))
+    artifact = spec.Artifact(
+        model="cnn",
+        precision=spec.PRECISIONS[precision].file,
+        path=file,
+        sha256=Path(file).name,
+        nbytes=0,
+        opset=20,
+        inputs=(image,),
+        outputs=(logits,),
+        source=spec.Source(factory="onnxbench.models.cnn:cnn", weights=weights),
+    )
+    cell = spec.Cell(
+        model="cnn",
+        sha256=artifact.sha256,
+        backend=name,
+        device="cuda:0",
+        precision=precision,
+        batch=batch,
+        shapes=(("input", (batch, 3, 48, 48)),),
+        settings=spec.Settings(threads=1),
+    )
+    return backends.get(name), artifact, cell
+
+
+def pairs(lanes: Sequence[Any], loop: Any, batch: int) -> list[tuple[str, str, Callable[[], float]]]:
+    """What is measured in a round: our figure, and theirs where the loop has it."""
+    from onnxbench.runners import lanes as several
+    from onnxbench.runners import measure
+
+    length = several.Length(least_ns=int(RATE_S * 1e9), lead_ns=int(RATE_S * 1e8))
+    turns: list[tuple[str, str, Callable[[], float]]] = [
+        ("host", "ours", lambda: float(np.median(measure.latency(lanes[0], now, least_ns=int(HOST_S * 1e9)))) / 1e6),
+        ("host", "theirs", loop.host),
+    ]
+    if hasattr(loop, "device"):
+        turns += [
+            ("device", "ours", lambda: float(np.median(measure.on_device(lanes[0], now, least_ns=int(DEVICE_S * 1e9)))) / 1e6),
+            ("device", "theirs", loop.device),
+            (
+                "rate",
+                "ours",
+                lambda: batch * max(several.throughput(lanes[:count], now, length).calls_per_s for count in LANES),
+            ),
+            ("rate", "theirs", lambda: batch * max(full(loop, count, RATE_S) for count in LANES)),
+        ]
+    return turns
+
+
+if __name__ == "__main__":
+    main()

@@ -72,7 +72,6 @@ def contract() -> None:
 
 def sweep() -> None:
     """Every backend, precision and batch of the GPU, beside the CPU's."""
-    bench("export")
     for backends, precisions in SWEEPS:
         what = ("--backend", backends, "--precision", precisions, "--batch", BATCHES)
         bench("infer", *what, "--budget", BUDGET, "--out", str(RUN), "--resume")

@@ -164,6 +164,10 @@ class Inputs:
         """Where an input is on the device."""
         return int(self._places[name][1].handle)
 
+    def close(self) -> None:
+        """Free all places."""
+        self._places.clear()
+
     def on_host(self) -> dict[str, Array]:
         """What was pinned last, by name."""
         return {name: pinned.array for name, (pinned, _) in self._places.items()}
@@ -262,6 +266,12 @@ class CudaSession(Session):
         self._stream.sync()
         return {name: item.pinned.array.copy() for name, item in self._outputs.items()}
 
+    def close(self) -> None:
+        """Let go of memory on the device now: a session refers to itself, and the collector may be off for long."""
+        self._go = _closed
+        self._outputs.clear()
+        self._inputs.close()
+
     def _first(self) -> None:
         self._place()
         self._run()
@@ -285,6 +295,10 @@ class CudaSession(Session):
             raise RuntimeFailed(f"with other inputs it answers {wrong[0]!r} as if they were the same")
         replay()
         return replay
+
+
+def _closed() -> None:
+    raise RuntimeFailed("the session is closed")
 
 
 def _alike(found: Array, expected: Array) -> bool:

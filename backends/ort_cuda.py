@@ -60,6 +60,10 @@ class OrtCudaSession(cuda.CudaSession):
     def fork(self) -> Session:
         return OrtCudaSession(*self._arguments)
 
+    def close(self) -> None:
+        super().close()
+        self._binding = self._session = None
+
     def kernels(self, timed: bool = False) -> tuple[Kernel, ...]:
         return as_executed(profiled(self._load, self._inputs.on_host(), timed), self.info.executed)
 

@@ -151,6 +151,10 @@ class TorchCudaSession(TorchSession):
             self._rooms[spec.name] = self._torch.empty(tensor.shape, dtype=getattr(self._torch, spec.dtype), pin_memory=True)
         return self._rooms[spec.name]
 
+    def close(self) -> None:
+        """Let go of memory on the device now: a session refers to itself, and the collector may be off for long."""
+        self._go, self._inputs, self._result, self._leaves, self._module = self._first, (), None, [], None
+
     def _eager(self) -> None:
         super().start()
 

@@ -99,6 +99,10 @@ class TensorRtSession(cuda.CudaSession):
     def fork(self) -> Session:
         return TensorRtSession(self._loaded)
 
+    def close(self) -> None:
+        super().close()
+        self._context = None
+
     def kernels(self, timed: bool = False) -> tuple[Kernel, ...]:
         return trt_layers.read(_layers(self._loaded), self._layer_times() if timed else {})
 

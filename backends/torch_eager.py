@@ -153,7 +153,8 @@ class TorchCudaSession(TorchSession):
 
     def close(self) -> None:
         """Let go of memory on the device now: a session refers to itself, and the collector may be off for long."""
-        self._go, self._inputs, self._result, self._leaves, self._module = self._first, (), None, [], None
+        self._go, self._inputs, self._leaves = self._first, (), []
+        self._result = self._fetched = self._module = None
 
     def _eager(self) -> None:
         super().start()

@@ -29,10 +29,9 @@ RUN, KEPT, RESULTS = Path("runs/gpu"), Path("runs/gpu-notes"), ROOT / "docs/resu
 TENSORRT = os.environ.get("TENSORRT", "")
 BUDGET = os.environ.get("BUDGET", "normal")
 BACKENDS = ("torch-cuda", "ort-cuda", "tensorrt")
-BATCHES = "1,16,64,256,1024"
 SWEEPS = (
-    ("torch-cuda,ort-cuda,tensorrt", "fp32,tf32,fp16,int8,int8+fp16"),
-    ("ort-cpu,openvino-cpu", "fp32,bf16,int8"),
+    ("torch-cuda,ort-cuda,tensorrt", "fp32,tf32,fp16,int8,int8+fp16", "1,16,64,256,1024"),
+    ("ort-cpu,openvino-cpu", "fp32,bf16,int8", "1,16,64,256"),
 )
 LOOPS = (("fp32", 1), ("fp16", 1), ("fp16", 256))
 ROUNDS = 12
@@ -72,8 +71,8 @@ def contract() -> None:
 
 def sweep() -> None:
     """Every backend, precision and batch of the GPU, beside the CPU's."""
-    for backends, precisions in SWEEPS:
-        what = ("--backend", backends, "--precision", precisions, "--batch", BATCHES)
+    for backends, precisions, batches in SWEEPS:
+        what = ("--backend", backends, "--precision", precisions, "--batch", batches)
         bench("infer", *what, "--budget", BUDGET, "--out", str(RUN), "--resume")
 
 

@@ -116,7 +116,11 @@ def test_the_first_value_is_no_renewal():
 )
 def test_what_goes_wrong_while_polling_is_the_reason(last, reason):
     answers = iter([lambda: (1.0, None), lambda: (2.0, None), last])
-    with polled(lambda: next(answers)(), Clock(sleep_s=lambda _: None)) as seen:
+
+    def read():
+        return next(answers)()
+
+    with polled(read, Clock(sleep_s=lambda _: None)) as seen:
         until(lambda: seen.reason)
     assert (seen.reason, len(seen.renewals)) == (reason, 1)
 
@@ -212,9 +216,8 @@ def test_what_was_renewed_before_the_load_was_steady_is_left_out(worker):
     assert told["reason"].startswith("the energy counter was renewed 1x in 2")
 
 
-@pytest.mark.parametrize("block_ms", [500])
-def test_a_counter_that_stands_still_is_a_reason(worker, block_ms):
-    told = done(worker(every_ns=10**12), block_ms=block_ms)
+def test_a_counter_that_stands_still_is_a_reason(worker):
+    told = done(worker(every_ns=10**12))
     assert told["reason"].startswith("the energy counter was renewed 0x in 5")
     assert "power_w" not in told
 

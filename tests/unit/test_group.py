@@ -326,8 +326,7 @@ def test_energy_is_measured_once_for_each_cell_on_a_gpu_after_its_warm_up(run, o
         *(("warm", "bf16/1"), ("energy", "bf16/1")),
     ]
     assert Counter(found.names("energy")) == {"fp32/1": 1, "bf16/1": 1}
-    told = found.cells["fp32/1"].energy
-    assert (told["renewals"] > 1, told["power_w"] > 0, told["energy_mj"] > 0) == (True, True, True)
+    assert all(cell.energy["items_per_s"] > 0 for cell in found.cells.values())
 
 
 def test_a_cell_on_a_cpu_and_a_budget_without_energy_measure_none(run, on_gpu):
@@ -337,7 +336,7 @@ def test_a_cell_on_a_cpu_and_a_budget_without_energy_measure_none(run, on_gpu):
 
 def test_a_cell_that_is_opened_again_has_its_energy(run, on_gpu):
     def plot(job, name, nth):
-        return only("latency", "fp32/8", 1, raised=WorkerDied("killed"))(job, name, nth) or slowly(job)
+        return only("latency", "fp32/8", 0, raised=WorkerDied("killed"))(job, name, nth) or slowly(job)
 
     found = run(on_gpu("fp32/1"), on_gpu("fp32/8"), plot=plot, budget=ENERGY)
     assert (Counter(found.names("warm")), Counter(found.names("energy"))) == (
@@ -348,7 +347,7 @@ def test_a_cell_that_is_opened_again_has_its_energy(run, on_gpu):
 
 def test_a_resumed_cell_has_its_energy(run, on_gpu, tmp_path):
     with pytest.raises(Interrupted):
-        run(on_gpu("fp32/1"), plot=lambda job, _, nth: {"stop": (job, nth) == ("latency", 1), **slowly(job)}, budget=ENERGY)
+        run(on_gpu("fp32/1"), plot=lambda job, _, nth: {"stop": (job, nth) == ("latency", 0), **slowly(job)}, budget=ENERGY)
     (held,) = record.read(tmp_path / "run").cells
     again = visit(on_gpu("fp32/1").planned, held, Sweep(budget=ENERGY))
     longer = run(again, plot=slowly, budget=replace(ENERGY, looks=(3,)))

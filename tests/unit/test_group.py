@@ -329,9 +329,14 @@ def test_energy_is_measured_once_for_each_cell_on_a_gpu_after_its_warm_up(run, o
     assert all(cell.energy["items_per_s"] > 0 for cell in found.cells.values())
 
 
-def test_a_cell_on_a_cpu_and_a_budget_without_energy_measure_none(run, on_gpu):
-    assert run("fp32/1", budget=ENERGY).names("energy") == []
-    assert run(on_gpu("fp32/1"), budget=replace(ENERGY, energy_ms=0), folder="none").names("energy") == []
+def test_a_cell_on_a_cpu_measures_no_energy(run):
+    found = run("fp32/1", plot=slowly, budget=ENERGY)
+    assert (found.names("energy"), found.rounds("fp32/1")) == ([], [0, 1])
+
+
+def test_a_budget_without_energy_measures_none(run, on_gpu):
+    found = run(on_gpu("fp32/1"), budget=replace(ENERGY, energy_ms=0))
+    assert (found.names("energy"), found.rounds("fp32/1")) == ([], [0, 1])
 
 
 def test_a_cell_that_is_opened_again_has_its_energy(run, on_gpu):

@@ -29,9 +29,7 @@ class Precision:
     """What a precision means: the file it runs, the arithmetic asked for, and the parity it must keep.
 
     `layers_only`: the arithmetic is that of layers that multiply by weights or activations, and other nodes compute in
-    `rest`. `floor_db` is the
-    SQNR against the FP32 reference, in dB, under which a row is a `mismatch`. The values are starting values of
-    docs/measuring.md, to be changed with evidence.
+    `rest`. `floor_db`: the SQNR against the FP32 reference, in dB, under which a row is a `mismatch` (starting values).
     """
 
     name: str
@@ -208,8 +206,7 @@ class Cell:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Concurrency:
     """How calls run in parallel: `lanes` in flight at the same time, on a model compiled for `streams` of them at once
-    (1 where the runtime has no such notion), each computed by `threads` threads.
-    """
+    (1 where the runtime has no such notion), each computed by `threads` threads."""
 
     lanes: int = 1
     streams: int = 1
@@ -223,10 +220,10 @@ class Budget:
     `looks`: after how many rounds a cell's interval is looked at; it is narrow enough when its half-width is at most
     `half_width` (a share), and the last look ends the cell as it is. `repeats`: visits that may be made again
     because something disturbed them, as a share of the rounds. `cell_s`: how long a cell may take on average; after
-    that a cell ends as soon as it has had the rounds of the first look. A latency block lasts `block_ms` and has `block_calls`
+    that it ends as soon as it has had the rounds of the first look. A latency block lasts `block_ms` and has `block_calls`
     calls at least, so that slow models have enough for their p50. `passes`: how often each way of calling in parallel is
-    tried before the best is chosen. `images`: how many labelled images accuracy rests on at most. `memory`: whether a
-    fresh process for each cell tells its memory; `cold_starts`: how many such processes `--cold` times.
+    tried. `images`: how many labelled images accuracy rests on at most. `memory`: whether a fresh process for each cell
+    tells its memory; `cold_starts`: how many `--cold` times. `energy_ms`: how long a GPU is kept busy for a cell's energy.
     """
 
     name: str
@@ -242,6 +239,7 @@ class Budget:
     cell_s: float
     passes: int
     repeats: float = 0.5
+    energy_ms: float = 0.0
 
     @property
     def rounds(self) -> int:
@@ -265,6 +263,7 @@ BUDGETS: Mapping[str, Budget] = {
             cold_starts=3,
             cell_s=2,
             passes=2,
+            energy_ms=500,
         ),
         Budget(
             name="normal",
@@ -279,6 +278,7 @@ BUDGETS: Mapping[str, Budget] = {
             cold_starts=5,
             cell_s=4.5,
             passes=5,
+            energy_ms=1000,
         ),
         Budget(
             name="thorough",
@@ -293,6 +293,7 @@ BUDGETS: Mapping[str, Budget] = {
             cold_starts=10,
             cell_s=45,
             passes=7,
+            energy_ms=3000,
         ),
     )
 }
@@ -306,9 +307,8 @@ class Sweep:
 
     `signature` is what `--shape` says: the shape, and for a module from elsewhere the type, of inputs by name. `inputs`
     are paths of .npy files by input name. `pythons` are interpreters, or folders of virtual environments, by `Target`.
-    `baseline` is the target that speed-ups are against, `metric` (of METRICS) what
-    the stop rule looks at where there is none. `cold` asks for cold starts. `timeout_s` bounds every single answer of
-    a worker. `images`: how many labelled images accuracy rests on at most, instead of the budget's number.
+    `baseline` is the target that speed-ups are against, `metric` (of METRICS) what the stop rule looks at where there is none.
+    `cold` asks for cold starts. `timeout_s` bounds every single answer of a worker. `images` is instead of the budget's number.
     """
 
     model: str | None = None

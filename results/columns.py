@@ -179,12 +179,6 @@ def _build(row: Row) -> Value:
     return stored
 
 
-def _energy(row: Row) -> Value:
-    """Mean power times the time of one item, both of the throughput blocks: W over items a second are J."""
-    power_w, rate = gpu.power_w(row.record), _throughput(row)
-    return None if power_w is None or not isinstance(rate, float) else power_w / rate * 1e3
-
-
 def _deployed(row: Row) -> Value:
     return (row.record.warm or {}).get("deploy") or None
 
@@ -210,8 +204,9 @@ def _notes(row: Row) -> Value:
             notes.append(f"p{which} withheld: fewer than {samples_needed(which)} samples")
     if not all(block.get("settled", True) for block in record.blocks.values()):
         notes.append("its threads were still busy while others were measured")
-    if untold := gpu.untold(record):
-        notes.append(f"GPU evidence is missing: {untold}")
+    if gpu.at_power_limit(record):
+        notes.append("the GPU ran at its power limit")
+    notes += [f"GPU evidence is missing: {reason}" for reason in gpu.untold(record)]
     return "; ".join(dict.fromkeys(notes)) or None
 
 
@@ -289,8 +284,8 @@ COLUMNS: tuple[Column, ...] = (
     Column(name="peak_rss_mb", value=_cold("peak_rss_mb"), unit="MB", title="memory"),
     Column(name="device_mem_mb", value=_cold("device_mem_mb"), unit="MB", title="GPU memory"),
     Column(name="artifact_mb", value=_from("opened", "artifact_mb"), unit="MB", title="file", varies=True),
-    _timed("energy_mj", _energy, unit="mJ", title="energy"),
-    _timed("gpu_power_w", lambda row: gpu.power_w(row.record), unit="W", title="GPU power", shown=False),
+    _timed("energy_mj", _from("energy", "energy_mj"), unit="mJ", title="energy"),
+    _timed("gpu_power_w", _from("energy", "power_w"), unit="W", title="GPU power", shown=False),
     _timed("gpu_mhz", lambda row: gpu.clock_mhz(row.record), unit="MHz", title="GPU clock", shown=False),
     _timed("gpu_temperature_c", lambda row: gpu.temperature_c(row.record), unit="°C", title="GPU temperature", shown=False),
     _unfilled("slo_rate_per_s", "/s"),

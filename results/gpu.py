@@ -6,23 +6,13 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
+from .noise import POWER_CAP
 from .record import CellRecord
 from .series import counted, disturbed
 
 PARTS = ("latency", "throughput")
 
 Counts = Mapping[str, Any]
-
-
-def power_w(record: CellRecord) -> float | None:
-    """Mean power of the whole board over the throughput blocks, idle power included.
-
-    The energy of all rounds over their time, since the counter is renewed every 20 to 100 ms, as long as one block is. None
-    where no round has a counter, or where it stood still.
-    """
-    known = [counts for counts in _told(record, "throughput") if counts.get("energy_mj") is not None]
-    energy_mj, wall_ns = sum(counts["energy_mj"] for counts in known), sum(counts["wall_ns"] for counts in known)
-    return energy_mj / wall_ns * 1e6 if energy_mj and wall_ns else None
 
 
 def clock_mhz(record: CellRecord) -> float | None:
@@ -36,10 +26,19 @@ def temperature_c(record: CellRecord) -> float | None:
     return max(_levels(record, "temperature_c"), default=None)
 
 
-def untold(record: CellRecord) -> str | None:
-    """Why some of the evidence is missing; None for a cell that has all of it, and for one that ran on no GPU."""
-    reasons = (counts.get("reason") for part in PARTS for counts in _told(record, part))
-    return next((str(reason) for reason in reasons if reason), None)
+def at_power_limit(record: CellRecord) -> bool:
+    """Whether the board's power limit held the clocks down in most rounds: how a heavy load runs, and no disturbance."""
+    rounds = _rounds(record)
+    held = [any(POWER_CAP in (counts.get("throttle") or ()) for counts in parts.values()) for parts in rounds]
+    return sum(held) * 2 > len(rounds)
+
+
+def untold(record: CellRecord) -> list[str]:
+    """Why evidence is missing: the first reason in the rounds, and that of the energy, each once. None for a cell that has
+    all of it, and for one that ran on no GPU."""
+    reasons = [str(counts["reason"]) for part in PARTS for counts in _told(record, part) if counts.get("reason")]
+    energy = [str(record.energy["reason"])] if record.energy and record.energy.get("reason") else []
+    return list(dict.fromkeys([*reasons[:1], *energy]))
 
 
 def _levels(record: CellRecord, name: str) -> list[float]:
@@ -49,5 +48,13 @@ def _levels(record: CellRecord, name: str) -> list[float]:
 
 def _told(record: CellRecord, part: str) -> list[Counts]:
     """What NVML told of one part of each visit that counts."""
-    noises = [record.blocks[number].get("noise", {}).get(part, {}) for number in counted(record.blocks, disturbed(record))]
-    return [noise["gpu"] for noise in noises if isinstance(noise, Mapping) and noise.get("gpu")]
+    return [parts[part] for parts in _rounds(record) if part in parts]
+
+
+def _rounds(record: CellRecord) -> list[dict[str, Counts]]:
+    """What NVML told, by part, in each round that counts."""
+    noises = [record.blocks[number].get("noise", {}) for number in counted(record.blocks, disturbed(record))]
+    return [
+        {part: noise[part]["gpu"] for part in PARTS if isinstance(noise.get(part), Mapping) and noise[part].get("gpu")}
+        for noise in noises
+    ]

@@ -9,7 +9,8 @@ A worker counts over each part of a visit (`latency`: latency and end to end; `t
     major_faults       pages that had to come from a disk
     involuntary_switches, mhz (where readable) are kept beside them and decide nothing
     gpu                for a cell on a GPU, what NVML told: `throttle`, what held its clocks down before or after, and
-                       `others`, processes there that were not this run's; its energy, clocks and temperature decide nothing
+                       `others`, processes there that were not this run's; its clocks, power and temperature decide
+                       nothing, nor does its power limit, at which a heavy load always runs
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ Counts = Mapping[str, Any]
 
 TICK_NS = 10_000_000  # what the kernel counts CPU time in; shares of short blocks are no finer
 LEAST_TICKS = 2
+POWER_CAP = "sw_power_cap"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +60,7 @@ def _faults(counts: Counts) -> float:
 
 
 def _throttle(counts: Counts) -> list[str]:
-    return list((counts.get("gpu") or {}).get("throttle") or ())
+    return [name for name in (counts.get("gpu") or {}).get("throttle") or () if name != POWER_CAP]
 
 
 def _on_gpu(counts: Counts) -> float:

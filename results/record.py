@@ -2,7 +2,7 @@
 
     run.json        schema version, host, versions, settings, seed, and the cells in the order of the plan
     journal.jsonl   one line an event of one cell, appended as it ends: built, cold, opened, inspected,
-                    verified, warm, block, stopped, ended; a check has the first five, and explained
+                    verified, warm, energy, block, stopped, ended; a check has the first five, and explained
     samples/        one .npz for each block: `latency`, `end_to_end` and `device` (by the device's own clock, empty
                     where it has none), the time of every call (int64 ns)
 
@@ -50,6 +50,7 @@ class CellRecord:
     parity: Data | None = None
     explained: Data | None = None
     warm: Data | None = None
+    energy: Data | None = None
     stopped: Data | None = None
     ended: Data | None = None
     cold: tuple[Data, ...] = ()
@@ -215,6 +216,7 @@ def _gather(cell: Cell, folder: Path, events: list[dict[str, Any]]) -> CellRecor
         parity=latest.get("verified"),
         explained=latest.get("explained"),
         warm=latest.get("warm"),
+        energy=latest.get("energy"),
         stopped=latest.get("stopped"),
         ended=latest.get("ended"),
         cold=tuple(cold),

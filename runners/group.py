@@ -201,6 +201,19 @@ class Group:
         answer = self._ask(visit, "warm", key=visit.key, concurrency=chosen and asdict(chosen), **length)
         visit.concurrency = from_wire(Concurrency, answer["concurrency"])
         self._desk.journal.add("warm", visit.key, **answer)
+        if not visit.energy and visit.planned.cell.device != "cpu" and budget.energy_ms > 0:
+            self._energy(visit)
+
+    def _energy(self, visit: Visit) -> None:
+        """What an item costs on a GPU, once for a cell; one that cannot tell it can be measured all the same."""
+        how = {"block_ms": self._desk.sweep.budget.energy_ms, "concurrency": asdict(visit.concurrency or Concurrency())}
+        try:
+            answer = self._ask(visit, "energy", key=visit.key, **how)
+        except RuntimeFailed as error:
+            self._desk.context.progress.note(f"{visit.planned.cell.id} has no energy: {error}")
+            answer = {"reason": str(error)}
+        self._desk.journal.add("energy", visit.key, **answer)
+        visit.energy = True
 
     def _latency(self, visit: Visit, *, number: int) -> None:
         """The latency part of a visit."""

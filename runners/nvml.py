@@ -22,7 +22,6 @@ from typing import Any
 
 from ..errors import one_line
 from . import procfs
-from .clock import Clock
 
 ORDER, PCI_ORDER, VISIBLE = "CUDA_DEVICE_ORDER", "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES"
 
@@ -81,21 +80,19 @@ class Nvml:
     proc: Path = procfs.PROC
     _devices: dict[int, Any] = field(default_factory=dict)
 
-    def watch(self, index: int, clock: Clock) -> Callable[[], Counts]:
-        """Begin to count on a GPU; what is returned ends it, and says what was counted in between.
+    def watch(self, index: int) -> Callable[[], Counts]:
+        """Look at a GPU; what is returned looks again, and says what was seen.
 
-        `wall_ns` lies between the looks at the energy counter, the last one before and the first one after, because other
-        queries take milliseconds in which nothing computes. Levels (LEVELS) are those at the end; `throttle` has what held
-        the clocks down at either end, and `others` the most processes that were not this run's. `reason` is there if
-        something is not told.
+        Levels (LEVELS) are those at the end; `throttle` has what held the clocks down at either end, and `others` the most
+        processes that were not this run's. `reason` is there if something is not told.
         """
-        first, before = self._look(index), self._energy(index, clock)
+        first = self._look(index)
+        return lambda: _both(first, self._look(index))
 
-        def end() -> Counts:
-            after = self._energy(index, clock)
-            return _between((first, before), (after, self._look(index)))
-
-        return end
+    def energy_mj(self, index: int) -> tuple[float | None, str | None]:
+        """mJ that the board has used since the driver was loaded, as they were last renewed; or None, and why."""
+        told = _Told()
+        return told.by(lambda: float(self._of("TotalEnergyConsumption", index)), "its energy"), told.reason
 
     def memory_of(self, pid: int, index: int) -> float | None:
         """MB of the GPU's memory that the process `pid` holds: its CUDA context, weights, activations and caches."""
@@ -182,12 +179,6 @@ class Nvml:
     def _system(self, query: str) -> Any:
         return getattr(self._library, f"nvmlSystemGet{query}")()
 
-    def _energy(self, index: int, clock: Clock) -> Counts:
-        """What the board has used since the driver was loaded, and when that was asked."""
-        told = _Told()
-        energy_mj = told.by(lambda: self._of("TotalEnergyConsumption", index), "its energy")
-        return {"energy_mj": energy_mj, "at_ns": clock.now_ns(), "reason": told.reason}
-
     def _look(self, index: int) -> Counts:
         """Levels, what holds the clocks down, and who else is there, now."""
         told = _Told()
@@ -232,15 +223,11 @@ class Nvml:
         return int(fields[1]) if len(fields) > 1 else None
 
 
-def _between(begin: tuple[Counts, Counts], end: tuple[Counts, Counts]) -> Counts:
-    """What was counted from one pair of looks to the next."""
-    (first, before), (after, last) = begin, end
-    known = [look["energy_mj"] for look in (before, after) if look["energy_mj"] is not None]
+def _both(first: Counts, last: Counts) -> Counts:
+    """What two looks saw."""
     slowed = [look["throttle"] for look in (first, last) if look["throttle"] is not None]
-    reason = next((look["reason"] for look in (first, before, after, last) if look["reason"]), None)
+    reason = first["reason"] or last["reason"]
     return {
-        "wall_ns": after["at_ns"] - before["at_ns"],
-        "energy_mj": max(0, known[1] - known[0]) if len(known) == 2 else None,
         **{name: last[name] for name in LEVELS},
         "throttle": [name for name in SLOWED if any(name in found for found in slowed)] if slowed else None,
         "others": max((look["others"] for look in (first, last) if look["others"] is not None), default=None),

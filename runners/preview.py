@@ -71,7 +71,8 @@ def seconds(rows: Sequence[Planned], sweep: Sweep) -> tuple[float, float]:
     budget, cells = sweep.budget, len(rows)
     files, crews = len({row.cell.sha256 for row in rows}), len({(row.cell.target, row.cell.precision) for row in rows})
     warm_s = WARM_UPS * budget.warmup_ms / 1e3
-    fixed_s = START_S + FILE_S * files + CREW_S * crews + cells * (OPEN_S + warm_s + _fresh_s(sweep))
+    energy_s = sum(row.cell.device != "cpu" for row in rows) * budget.energy_ms / 1e3
+    fixed_s = START_S + FILE_S * files + CREW_S * crews + energy_s + cells * (OPEN_S + warm_s + _fresh_s(sweep))
     least, most = (cells * count * _visit_s(budget) for count in (budget.looks[0], budget.looks[-1]))
     return fixed_s + least, fixed_s + max(least, min(most, cells * budget.cell_s))
 

@@ -249,7 +249,7 @@ def _counted(state: State, cell: Cell) -> Iterator[dict[str, Any]]:
     """
     noise: dict[str, Any] = {}
     gpu = _gpu(cell)
-    watched = None if gpu is None else state.gpu.watch(gpu, state.clock)
+    watched = None if gpu is None else state.gpu.watch(gpu)
     before = state.counters(state.clock)
     yield noise
     noise |= procfs.growth(before, state.counters(state.clock))

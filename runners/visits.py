@@ -21,7 +21,7 @@ class Visit:
     """A cell, the arrays it is given (folders), and how far it is.
 
     `finished` and `out` both end it: with figures, or with a reason why there are none. `block`: what is known of its
-    current round. `dirty`: what was measured last was disturbed.
+    current round. `energy`: that is known, or why it is not. `dirty`: what was measured last was disturbed.
     """
 
     planned: Planned
@@ -31,6 +31,7 @@ class Visit:
     built: bool = False
     verified: bool = False
     concurrency: Concurrency | None = None
+    energy: bool = False
     cold: int = 0
     rounds: int = 0
     last_round: int = -1
@@ -65,6 +66,7 @@ def visit(planned: Planned, held: CellRecord, sweep: Sweep) -> Visit:
         built=held.built is not None,
         verified=held.inspected is not None,
         concurrency=from_wire(Concurrency, chosen) if chosen else None,
+        energy=held.energy is not None,
         cold=sum("cold_s" in event or not sweep.cold for event in held.cold),
         rounds=len(held.blocks),
         last_round=max(held.blocks, default=-1),

@@ -40,6 +40,7 @@ JOBS: Mapping[str, str] = {
     "warm": "slots:warm",
     "latency": "slots:latency",
     "throughput": "slots:throughput",
+    "energy": "energy:energy",
     "close": "slots:close",
     "cold": "slots:cold",
     "describe": "prepare_jobs:describe",

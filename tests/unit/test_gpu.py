@@ -6,23 +6,27 @@ from onnxbench.results.record import read
 
 MS = 10**6
 TOLD = {
-    **{"wall_ns": 2 * 10**9, "energy_mj": 600_000, "sm_mhz": 1755, "memory_mhz": 2619, "temperature_c": 60, "power_w": 1.0},
+    **{"sm_mhz": 1755, "memory_mhz": 2619, "temperature_c": 60, "power_w": 1.0},
     **{"throttle": [], "others": 0},
 }
+ENERGY = {"power_w": 300.0, "energy_mj": 75.0, "items_per_s": 4000.0, "renewals": 9}
 FIGURES = ("energy_mj", "gpu_power_w", "gpu_mhz", "gpu_temperature_c")
-UNTOLD = {"wall_ns": 9, **dict.fromkeys(name for name in TOLD if name != "wall_ns"), "reason": "no NVML here: pip install it"}
+NO_NVML = {"reason": "no NVML here: pip install it"}
+UNTOLD = {**dict.fromkeys(TOLD), **NO_NVML}
 
 
 @pytest.fixture
 def row(run_folder, make_cell):
     """The row and the record of a cell of batch 8 on a GPU: for each round, what NVML told of latency and of throughput.
-    1000 calls take 2 s."""
+    `energy`: the event of that, None for a run that has none."""
 
-    def built(*rounds, name="run"):
+    def built(*rounds, energy=ENERGY, name="run"):
         cell = make_cell(device="cuda:0", batch=8)
         folder = run_folder(cell, name=name)
         folder.opened(cell)
         folder.warm(cell)
+        if energy is not None:
+            folder.add("energy", cell, **energy)
         for number, told in enumerate(rounds):
             noise = {part: {"gpu": counts} for part, counts in zip(("latency", "throughput"), told) if counts is not None}
             folder.block(cell, number, [MS] * 40, [MS] * 40, calls=1000, took_ns=2 * 10**9, noise=noise)
@@ -37,35 +41,34 @@ def told(**changes):
     return {**TOLD, **changes}
 
 
-def test_energy_an_item_is_the_mean_power_times_the_time_of_an_item(row):
-    """600 J in 2 s are 300 W; 8000 items in 2 s are 4000 a second; so 75 mJ an item."""
-    found, _ = row(*[(told(energy_mj=1), told())] * 3)
-    assert found["throughput_per_s"] == 4000
-    assert (found["gpu_power_w"], found["energy_mj"]) == (pytest.approx(300), pytest.approx(75))
+def notes(found):
+    return (found["notes"] or "").split("; ")
 
 
-def test_rounds_are_added_up_because_the_counter_is_coarse(row):
-    """A long round counts for more than a short one, and one that saw no new value of the counter for as long as it was."""
-    found, _ = row((None, told(energy_mj=0, wall_ns=10**9)), (None, told(energy_mj=900_000, wall_ns=3 * 10**9)))
-    assert found["gpu_power_w"] == pytest.approx(225)
+def test_energy_and_power_are_those_of_the_pass_of_their_own(row):
+    found, _ = row(*[(TOLD, TOLD)] * 3)
+    assert (found["gpu_power_w"], found["energy_mj"]) == (300, 75)
 
 
-def test_only_rounds_that_count_are_in_it(row):
-    clean, dirty = told(), told(energy_mj=6_000_000, others=1, temperature_c=99, sm_mhz=1)
+def test_blocks_have_no_say_in_energy(row):
+    """As those had that an older version wrote."""
+    old = told(energy_mj=10**9, wall_ns=10**9)
+    assert row(*[(old, old)] * 3, energy=None)[0]["energy_mj"] is None
+    assert row(*[(old, old)] * 3, name="new")[0]["energy_mj"] == 75
+
+
+def test_only_rounds_that_count_are_in_clock_and_temperature(row):
+    clean, dirty = told(), told(others=1, temperature_c=99, sm_mhz=1)
     found, _ = row(*[(clean, clean)] * 10, *[(clean, dirty)] * 9)
-    assert (found["rounds"], found["disturbed"]) == (10, 9)
-    assert [found[name] for name in FIGURES] == [pytest.approx(75), pytest.approx(300), 1755, 60]
+    assert (found["rounds"], found["disturbed"], found["gpu_mhz"], found["gpu_temperature_c"]) == (10, 9, 1755, 60)
 
 
-def test_rounds_without_a_counter_count_for_nothing(row):
-    found, _ = row((None, told()), (None, told(energy_mj=None, wall_ns=10**12)), (None, None))
-    assert found["gpu_power_w"] == pytest.approx(300)
-
-
-@pytest.mark.parametrize("counts", [None, {}, UNTOLD, told(energy_mj=0), told(energy_mj=None)])
-def test_without_a_counter_that_moves_there_is_no_energy(row, counts):
-    found, _ = row(*[(counts, counts)] * 3)
-    assert (found["energy_mj"], found["gpu_power_w"]) == (None, None)
+def test_energy_that_has_a_reason_is_null_and_the_reason_a_note(row):
+    reason = "the energy counter was renewed 1x in 500 ms of load"
+    found, record = row(*[(TOLD, TOLD)] * 10, energy={"items_per_s": 4000.0, "renewals": 0, "reason": reason})
+    assert (found["energy_mj"], found["gpu_power_w"], found["grade"]) == (None, None, "A")
+    assert f"GPU evidence is missing: {reason}" in notes(found)
+    assert gpu.untold(record) == [reason]
 
 
 def test_the_clock_is_the_median_of_both_parts_and_the_temperature_the_highest(row):
@@ -76,30 +79,50 @@ def test_the_clock_is_the_median_of_both_parts_and_the_temperature_the_highest(r
     assert (found["gpu_mhz"], found["gpu_temperature_c"]) == (1700, 55)
 
 
+@pytest.mark.parametrize("energy", [None, {}, NO_NVML])
 @pytest.mark.parametrize("counts", [None, {}, UNTOLD])
-def test_what_is_not_known_is_null(row, counts):
-    found, _ = row((counts, counts))
+def test_what_is_not_known_is_null(row, counts, energy):
+    found, _ = row((counts, counts), energy=energy)
     assert [found[name] for name in FIGURES] == [None] * 4
 
 
-def test_missing_evidence_is_a_note_and_no_lower_grade(row):
-    full, _ = row(*[(TOLD, TOLD)] * 10)
-    bare, record = row(*[(UNTOLD, UNTOLD)] * 10, name="bare")
+def test_missing_evidence_is_one_note_and_no_lower_grade(row):
+    full, clean = row(*[(TOLD, TOLD)] * 10)
+    bare, record = row(*[(UNTOLD, UNTOLD)] * 10, energy=NO_NVML, name="bare")
     assert (full["grade"], bare["grade"]) == ("A", "A")
-    assert "GPU evidence is missing: no NVML here: pip install it" in bare["notes"].split("; ")
+    assert notes(bare).count("GPU evidence is missing: no NVML here: pip install it") == 1
     assert "GPU" not in (full["notes"] or "")
-    assert gpu.untold(record) == "no NVML here: pip install it"
+    assert (gpu.untold(clean), gpu.untold(record)) == ([], ["no NVML here: pip install it"])
 
 
-def test_what_one_round_lacked_is_said_too(row):
-    found, _ = row((TOLD, TOLD), (TOLD, told(reason="NVML does not tell its power (Unknown)")))
+def test_what_one_round_lacked_is_said_beside_what_the_energy_lacks(row):
+    lacking = told(reason="NVML does not tell its power (Unknown)")
+    _, record = row((TOLD, TOLD), (TOLD, lacking), (told(reason="another"), TOLD), energy={"reason": "too few"})
+    assert gpu.untold(record) == ["another", "too few"]
+    found, _ = row((TOLD, TOLD), (TOLD, lacking), name="one")
     assert "NVML does not tell its power (Unknown)" in found["notes"]
 
 
+@pytest.mark.parametrize(("held", "noted"), [(0, False), (5, False), (6, True), (10, True)])
+def test_the_power_limit_in_most_rounds_is_a_note_and_no_disturbance(row, held, noted):
+    capped = told(throttle=["sw_power_cap"])
+    found, _ = row(*[(TOLD, capped)] * held, *[(TOLD, TOLD)] * (10 - held))
+    assert (found["grade"], found["disturbed"]) == ("A", 0)
+    assert ("the GPU ran at its power limit" in notes(found)) == noted
+
+
+def test_the_power_limit_in_either_part_counts_once(row):
+    capped = told(throttle=["sw_power_cap"])
+    found, _ = row(*[(capped, capped)] * 5, *[(TOLD, TOLD)] * 5)
+    assert "power limit" not in (found["notes"] or "")
+    found, _ = row(*[(capped, None)] * 3, *[(None, capped)] * 3, *[(TOLD, TOLD)] * 4, name="either")
+    assert "the GPU ran at its power limit" in notes(found)
+
+
 def test_a_row_whose_gpu_was_held_down_is_a_b(row):
-    found, _ = row(*[(TOLD, told(throttle=["sw_power_cap"]))] * 10)
+    found, _ = row(*[(TOLD, told(throttle=["hw_thermal_slowdown", "sw_power_cap"]))] * 10)
     assert (found["grade"], found["disturbed"]) == ("B", 10)
-    assert "blocks disturbed: the GPU's clocks were held down (sw_power_cap)" in found["notes"]
+    assert "blocks disturbed: the GPU's clocks were held down (hw_thermal_slowdown)" in found["notes"]
 
 
 def test_a_row_on_a_cpu_has_none_of_it(run_folder, make_cell):

@@ -36,9 +36,16 @@ from .fake_nvml import FakeNvml
 
 TINY_MS = 0.001
 BUDGET = replace(
-    BUDGETS["normal"], looks=(10, 12), block_ms=TINY_MS, warmup_ms=TINY_MS, warmup_limit_ms=10 * TINY_MS, cell_s=1e9
+    BUDGETS["normal"],
+    looks=(10, 12),
+    block_ms=TINY_MS,
+    warmup_ms=TINY_MS,
+    warmup_limit_ms=10 * TINY_MS,
+    cell_s=1e9,
+    energy_ms=0,
 )
 SHORT = replace(BUDGET, looks=(3,))
+ENERGY = replace(SHORT, looks=(2,), energy_ms=300)
 FILE = {"model": "cnn", "sha256": "ab" * 32}
 INPUT = TensorSpec(name="input", dtype="float32", shape=("batch", 2))
 OUTPUT = TensorSpec(name="logits", dtype="float32", shape=("batch", 10))
@@ -305,6 +312,68 @@ def test_a_gpu_that_is_full_still_takes_one_more_than_the_baseline(run, on_gpu):
 def test_a_block_on_a_gpu_has_what_nvml_told_of_both_its_parts(run, on_gpu):
     block = run(on_gpu("fp32/1")).cells["fp32/1"].blocks[0]
     assert [block["noise"][part]["gpu"]["others"] for part in ("latency", "throughput")] == [0, 0]
+
+
+def slowly(job, name="", nth=0, **more):
+    """A plot in which a look at the clock takes 1 ms while energy is measured."""
+    return {"tick": 10**6, **more} if job == "energy" else {}
+
+
+def test_energy_is_measured_once_for_each_cell_on_a_gpu_after_its_warm_up(run, on_gpu):
+    found = run(on_gpu("fp32/1"), on_gpu("bf16/1"), plot=slowly, budget=ENERGY)
+    assert found.asked("warm", "energy", "latency")[:4] == [
+        *(("warm", "fp32/1"), ("energy", "fp32/1")),
+        *(("warm", "bf16/1"), ("energy", "bf16/1")),
+    ]
+    assert Counter(found.names("energy")) == {"fp32/1": 1, "bf16/1": 1}
+    assert all(cell.energy["items_per_s"] > 0 for cell in found.cells.values())
+
+
+def test_a_cell_on_a_cpu_measures_no_energy(run):
+    found = run("fp32/1", plot=slowly, budget=ENERGY)
+    assert (found.names("energy"), found.rounds("fp32/1")) == ([], [0, 1])
+
+
+def test_a_budget_without_energy_measures_none(run, on_gpu):
+    found = run(on_gpu("fp32/1"), budget=replace(ENERGY, energy_ms=0))
+    assert (found.names("energy"), found.rounds("fp32/1")) == ([], [0, 1])
+
+
+def test_a_cell_that_is_opened_again_has_its_energy(run, on_gpu):
+    def plot(job, name, nth):
+        return only("latency", "fp32/8", 0, raised=WorkerDied("killed"))(job, name, nth) or slowly(job)
+
+    found = run(on_gpu("fp32/1"), on_gpu("fp32/8"), plot=plot, budget=ENERGY)
+    assert (Counter(found.names("warm")), Counter(found.names("energy"))) == (
+        {"fp32/1": 2, "fp32/8": 1},
+        {"fp32/1": 1, "fp32/8": 1},
+    )
+
+
+def test_a_resumed_cell_has_its_energy(run, on_gpu, tmp_path):
+    with pytest.raises(Interrupted):
+        run(on_gpu("fp32/1"), plot=lambda job, _, nth: {"stop": (job, nth) == ("latency", 0), **slowly(job)}, budget=ENERGY)
+    (held,) = record.read(tmp_path / "run").cells
+    again = visit(on_gpu("fp32/1").planned, held, Sweep(budget=ENERGY))
+    longer = run(again, plot=slowly, budget=replace(ENERGY, looks=(3,)))
+    assert (again.energy, longer.names("energy"), longer.cells["fp32/1"].energy) == (True, [], held.energy)
+
+
+def test_energy_that_fails_is_a_note_and_ends_no_cell(run, on_gpu, monkeypatch):
+    notes = []
+    monkeypatch.setattr(Silent, "note", lambda _, text: notes.append(text))
+    failing = only("energy", "fp32/1", 0, raised=RuntimeFailed("a lane fell over"))
+    found = run(on_gpu("fp32/1"), plot=failing, budget=ENERGY).cells["fp32/1"]
+    assert (found.status, len(found.blocks), found.energy["reason"]) == ("ok", 2, "a lane fell over")
+    assert [note.partition(" has ")[2] for note in notes] == ["no energy: a lane fell over"]
+
+
+def test_a_worker_that_dies_while_energy_is_measured_ends_that_cell_alone(run, on_gpu):
+    def plot(job, name, nth):
+        return only("energy", "fp32/8", 0, raised=WorkerDied("killed"))(job, name, nth) or slowly(job)
+
+    found = run(on_gpu("fp32/1"), on_gpu("fp32/8"), plot=plot, budget=ENERGY)
+    assert {name: cell.status for name, cell in found.cells.items()} == {"fp32/1": "ok", "fp32/8": "failed"}
 
 
 def test_without_any_memory_to_spare_crews_are_measured_one_after_the_other(run):

@@ -62,13 +62,15 @@ def test_times_count_as_a_share_of_all_cpus_over_the_whole_part(counts, name, mo
 @pytest.mark.parametrize(
     ("gpu", "whats"),
     [
-        ({"throttle": ["sw_power_cap"], "others": 0}, (f"{HELD_DOWN} (sw_power_cap)",)),
+        ({"throttle": ["sw_thermal_slowdown"], "others": 0}, (f"{HELD_DOWN} (sw_thermal_slowdown)",)),
+        ({"throttle": ["sw_power_cap"], "others": 0}, ()),
+        ({"throttle": ["sw_power_cap", "hw_power_brake_slowdown"]}, (f"{HELD_DOWN} (hw_power_brake_slowdown)",)),
         ({"throttle": ["hw_slowdown", "hw_thermal_slowdown"]}, (f"{HELD_DOWN} (hw_slowdown, hw_thermal_slowdown)",)),
         ({"throttle": [], "others": 1}, (ON_GPU,)),
-        ({"throttle": ["sw_power_cap"], "others": 3}, (f"{HELD_DOWN} (sw_power_cap)", ON_GPU)),
+        ({"throttle": ["hw_slowdown"], "others": 3}, (f"{HELD_DOWN} (hw_slowdown)", ON_GPU)),
         ({"throttle": [], "others": 0}, ()),
         ({"throttle": None, "others": None, "reason": "no NVML here"}, ()),
-        ({"energy_mj": 10**6, "sm_mhz": 1, "temperature_c": 99, "power_w": 700}, ()),
+        ({"sm_mhz": 1, "temperature_c": 99, "power_w": 700}, ()),
         ({}, ()),
         (None, ()),
     ],

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from onnxbench.runners.clock import Clock
 from onnxbench.runners.nvml import LEVELS, SLOWED, Nvml, environment
 
 from .fake_nvml import PID, FakeNvml, process, write_proc
@@ -11,11 +10,6 @@ from .fake_nvml import PID, FakeNvml, process, write_proc
 PCI = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 THREE = ("GPU-aaaa1111", "GPU-bbbb2222", "GPU-cccc3333")
 MISSING = "no NVML here: pip install nvidia-ml-py"
-
-
-def clock():
-    times = iter(range(0, 10**9, 250))
-    return Clock(now_ns=lambda: next(times))
 
 
 def absent():
@@ -34,14 +28,14 @@ def nvml(tmp_path):
 
 
 def counted(found):
-    return found.watch(0, clock())()
+    return found.watch(0)()
 
 
-def test_what_was_counted_is_json_with_energy_as_a_difference_and_levels_as_they_are(nvml):
+def test_what_was_seen_is_json(nvml):
     found = counted(nvml())
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found == {
-        **{"wall_ns": 250, "energy_mj": 500, "sm_mhz": 1755, "memory_mhz": 2619, "temperature_c": 60, "power_w": 350.5},
+        **{"sm_mhz": 1755, "memory_mhz": 2619, "temperature_c": 60, "power_w": 350.5},
         **{"throttle": [], "others": 0},
     }
     assert set(LEVELS) < set(found)
@@ -53,17 +47,21 @@ def test_levels_are_those_of_the_end(nvml):
     assert counted(nvml(library))["temperature_c"] == 71
 
 
-def test_the_energy_counter_is_read_next_to_what_is_measured(nvml):
-    """What else is asked takes time in which the GPU is idle."""
+def test_energy_is_what_the_counter_says_in_mj(nvml):
+    found = nvml(FakeNvml(step_mj=500))
+    assert [found.energy_mj(0), found.energy_mj(0)] == [(7500.0, None), (8000.0, None)]
+
+
+def test_energy_that_cannot_be_read_has_a_reason(nvml):
+    assert nvml(load=absent).energy_mj(0) == (None, MISSING)
+    failing = nvml(FakeNvml(failing=("TotalEnergyConsumption",)))
+    assert failing.energy_mj(0) == (None, "NVML does not tell its energy (Not Supported)")
+
+
+def test_to_watch_reads_no_energy(nvml):
     library = FakeNvml()
-    end = nvml(library).watch(0, clock())
-    before = len(library.asked)
-    end()
-    assert [library.asked[number][0] for number in (before - 1, before)] == ["TotalEnergyConsumption"] * 2
-
-
-def test_a_counter_that_was_set_back_has_counted_nothing(nvml):
-    assert counted(nvml(FakeNvml(step_mj=-5)))["energy_mj"] == 0
+    counted(nvml(library))
+    assert "TotalEnergyConsumption" not in [query[0] for query in library.asked]
 
 
 @pytest.mark.parametrize(("bits", "names"), [(0x4, ["sw_power_cap"]), (0x48, ["hw_slowdown", "hw_thermal_slowdown"])])
@@ -126,7 +124,6 @@ def test_without_the_library_nothing_is_known_and_one_reason_is(nvml):
     found = nvml(load=absent)
     told = counted(found)
     assert told.pop("reason") == MISSING
-    assert told.pop("wall_ns") == 250
     assert set(told.values()) == {None}
     assert (found.memory_free_mb(0), found.memory_of(PID, 0), found.describe(0), found.describe_all()) == (None, None, {}, [])
 
@@ -150,7 +147,6 @@ def test_the_library_is_loaded_once_and_not_before_it_is_asked():
 @pytest.mark.parametrize(
     ("query", "figures", "reason"),
     [
-        ("TotalEnergyConsumption", ["energy_mj"], "its energy"),
         ("ClockInfo", ["sm_mhz", "memory_mhz"], "its clock"),
         ("Temperature", ["temperature_c"], "its temperature"),
         ("PowerUsage", ["power_w"], "its power"),

@@ -80,3 +80,9 @@ def test_fresh_processes_are_counted_where_there_are_some(memory, cold, processe
     none = seconds([row()], Sweep(budget=replace(NORMAL, memory=False)))[0]
     some = seconds([row()], Sweep(budget=replace(NORMAL, memory=memory, cold_starts=5), cold=cold))[0]
     assert some - none == pytest.approx(1.5 * processes)
+
+
+def test_a_cell_on_a_gpu_is_kept_busy_for_its_energy():
+    there = replace(row(), cell=replace(row().cell, device="cuda:0"))
+    sweep = Sweep(budget=replace(NORMAL, energy_ms=2500))
+    assert seconds([row(), there], sweep)[0] - seconds([row(), row()], sweep)[0] == pytest.approx(2.5)

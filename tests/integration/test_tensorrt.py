@@ -108,14 +108,20 @@ def make(how, converted, folder):
 
 
 @pytest.mark.parametrize(
-    ("how", "words"),
-    [("asymmetric", "zero point other than 0"), ("ort", "bias of 32 bits"), ("openvino", "bias of 32 bits")],
+    ("how", "words", "theirs"),
+    [
+        ("asymmetric", "zero point other than 0", "Non-zero zero point is not supported"),
+        ("ort", "bias of 32 bits", "has type Int32 but must have type"),
+        ("openvino", "bias of 32 bits", "has type Int32 but must have type"),
+    ],
 )
-def test_what_tensorrt_refuses_is_refused_by_our_own_check_before(build, converted, tmp_path, how, words):
+def test_what_tensorrt_refuses_is_refused_by_our_own_check_before(build, converted, tmp_path, how, words, theirs):
     path = make(how, converted, tmp_path)
     assert words in onnx_file.describe(path, model="m").obstacle
     found = build(path, "int8")
-    assert found["error"] in ("Unsupported", "RuntimeFailed"), found
+    assert found["error"] == "Unsupported"
+    assert "cannot parse the file" in found["words"]
+    assert theirs in found["words"]
 
 
 def test_the_check_finds_nothing_wrong_with_the_portable_file(converted):

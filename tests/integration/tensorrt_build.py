@@ -1,5 +1,7 @@
 """One ONNX file through TensorRT's parser and builder, for no GPU in particular; prints what came of it as JSON.
 
+    tensorrt_build.py FILE PRECISION BATCH [LEVEL]
+
 A program of its own, since TensorRT's logger belongs to the process.
 """
 
@@ -7,29 +9,25 @@ import json
 import sys
 from pathlib import Path
 
+import onnx
 import tensorrt_rtx as trt
+from onnxbench.backends.trt_build import Recipe, build, flags
+from onnxbench.errors import BenchError
 
 
-def build(path, batches):
-    """The engine's size in bytes and its precision-bearing layers, or the parser's errors."""
-    builder = trt.Builder(trt.Logger(trt.Logger.ERROR))
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, trt.Logger(trt.Logger.ERROR))
-    if not parser.parse(Path(path).read_bytes()):
-        return {"errors": [str(parser.get_error(number)) for number in range(parser.num_errors)]}
-    config, profile = builder.create_builder_config(), builder.create_optimization_profile()
-    for number in range(network.num_inputs):
-        tensor = network.get_input(number)
-        profile.set_shape(tensor.name, *((batch, *tuple(tensor.shape)[1:]) for batch in batches))
-    config.add_optimization_profile(profile)
-    engine = builder.build_serialized_network(network, config)
-    types = sorted({str(network.get_layer(n).get_output(0).dtype).rpartition(".")[2] for n in range(network.num_layers)})
-    return {
-        "errors": [] if engine else ["the builder made no engine"],
-        "nbytes": engine.nbytes if engine else 0,
-        "types": types,
-    }
+def main(path, precision, batch, level=None):
+    """The engine's size in bytes, or which error there was and its words."""
+    inputs = onnx.load(path, load_external_data=False).graph.input
+    shapes = [(tensor.name, [item.dim_value for item in tensor.type.tensor_type.shape.dim][1:]) for tensor in inputs]
+    own = tuple((name, (int(batch), *rest)) for name, rest in shapes)
+    recipe = Recipe(path=Path(path), shapes=own, precision=precision, level=level and int(level))
+    try:
+        engine, timings = build(trt, recipe)
+    except BenchError as error:
+        return {"error": type(error).__name__, "words": str(error)}
+    built = {"nbytes": len(engine), "timings": len(timings), "flags": flags(trt, precision)}
+    return {"error": None, "version": trt.__version__, **built}
 
 
 if __name__ == "__main__":
-    print(json.dumps({"version": trt.__version__, **build(sys.argv[1], (1, 8, 32))}))
+    print(json.dumps(main(*sys.argv[1:])))

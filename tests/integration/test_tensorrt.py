@@ -24,13 +24,14 @@ PROGRAM = Path(__file__).with_name("tensorrt_build.py")
 
 @pytest.fixture(scope="module")
 def build():
-    """Build a file; fails where TensorRT is required and missing."""
+    """What comes of building a file as the tensorrt backend does; fails where TensorRT is required and missing."""
     if importlib.util.find_spec("tensorrt_rtx") is None:
         refuse = pytest.fail if NAME in os.environ.get("BENCH_REQUIRE", "").split(",") else pytest.skip
         refuse(f"{NAME} is not here: pip install 'onnxbench[test]'")
 
-    def run(path):
-        done = subprocess.run([sys.executable, PROGRAM, path], capture_output=True, text=True, timeout=120)
+    def run(path, precision, batch=8, *level):
+        command = [sys.executable, PROGRAM, path, precision, batch, *level]
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.splitlines()[-1])
 
@@ -45,13 +46,38 @@ def converted(trained):
     return {precision: trained.folder / "artifacts" / path for precision, path in files.items()}
 
 
-@pytest.mark.parametrize(("precision", "types"), [("fp32", {"FLOAT"}), ("fp16", {"HALF"}), ("int8", {"INT8"})])
-def test_every_exported_precision_is_built(build, converted, precision, types):
+@pytest.fixture(scope="module")
+def engines(build, converted):
+    """What came of each exported file, by precision."""
+    return {precision: build(path, precision) for precision, path in converted.items()}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_every_exported_precision_is_built(engines, converted, precision):
     onnx.checker.check_model(str(converted[precision]), full_check=True)
-    found = build(converted[precision])
-    assert found["errors"] == []
-    assert found["nbytes"] > 1_000_000
-    assert types <= set(found["types"])
+    assert engines[precision]["error"] is None, engines[precision]
+    assert engines[precision]["nbytes"] > 1_000_000
+    assert (engines[precision]["flags"], engines[precision]["timings"] > 0) == (["STRONGLY_TYPED"], True)
+
+
+def test_an_engine_is_as_small_as_the_types_of_its_file(engines):
+    """Its weights are most of it, and have 4 bytes, 2, and 1."""
+    sizes = {precision: engine["nbytes"] for precision, engine in engines.items()}
+    assert sizes["fp16"] < 0.7 * sizes["fp32"]
+    assert sizes["int8"] < 0.7 * sizes["fp16"]
+
+
+def test_a_file_is_built_for_any_batch_in_tf32_and_with_another_patience(build, converted):
+    found = build(converted["fp32"], "tf32", 32, 1)
+    assert (found["error"], found["flags"]) == (None, ["STRONGLY_TYPED", "TF32"])
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8+fp16"])
+def test_what_only_flags_can_choose_is_not_to_be_had_in_this_generation(build, converted, precision):
+    found = build(converted[precision.partition("+")[0] if "+" in precision else "fp32"], precision)
+    words = f"computes in the file's types, and no file here has those of {precision}"
+    assert (found["error"], found["words"].partition(" ")[0]) == ("Unavailable", "TensorRT")
+    assert found["words"].endswith(words)
 
 
 def changed(source, target, change):
@@ -82,13 +108,20 @@ def make(how, converted, folder):
 
 
 @pytest.mark.parametrize(
-    ("how", "words"),
-    [("asymmetric", "zero point other than 0"), ("ort", "bias of 32 bits"), ("openvino", "bias of 32 bits")],
+    ("how", "words", "theirs"),
+    [
+        ("asymmetric", "zero point other than 0", "Non-zero zero point is not supported"),
+        ("ort", "bias of 32 bits", "has type Int32 but must have type"),
+        ("openvino", "bias of 32 bits", "has type Int32 but must have type"),
+    ],
 )
-def test_what_tensorrt_refuses_is_refused_by_our_own_check_before(build, converted, tmp_path, how, words):
+def test_what_tensorrt_refuses_is_refused_by_our_own_check_before(build, converted, tmp_path, how, words, theirs):
     path = make(how, converted, tmp_path)
     assert words in onnx_file.describe(path, model="m").obstacle
-    assert build(path)["errors"]
+    found = build(path, "int8")
+    assert found["error"] == "Unsupported"
+    assert "cannot parse the file" in found["words"]
+    assert theirs in found["words"]
 
 
 def test_the_check_finds_nothing_wrong_with_the_portable_file(converted):

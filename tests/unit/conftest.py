@@ -116,10 +116,11 @@ class RunFolder:
         found = {"lanes": lanes, "concurrency": chosen, "deploy": "", "tried": [], "settled": True, **content}
         self.add("warm", cell, calls=100, took_ns=10**9, stationary=stationary, **found)
 
-    def block(self, cell, number, latency, end_to_end=(), *, calls=100, took_ns=10**9, noise=None, settled=True):
-        """A round's block. `noise`: by part, what was counted over it."""
+    def block(self, cell, number, latency, end_to_end=(), *, calls=100, took_ns=10**9, noise=None, settled=True, **more):
+        """A round's block. `noise`: by part, what was counted over it. `more`: the times of other kinds of calls."""
         name = f"samples/{cell.key}-{number}.npz"
-        np.savez(self.path / name, latency=np.array(latency, np.int64), end_to_end=np.array(end_to_end, np.int64))
+        times = {"latency": latency, "end_to_end": end_to_end, **more}
+        np.savez(self.path / name, **{kind: np.array(ns, np.int64) for kind, ns in times.items()})
         rate = {"calls": calls, "took_ns": took_ns, "lanes": 1}
         content = {"samples": name, "calls": len(latency), "throughput": rate, "noise": parts(noise), "settled": settled}
         self.add("block", cell, round=number, **content)

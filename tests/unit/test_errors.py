@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench import errors
-from onnxbench.errors import BenchError, from_wire, one_line, to_wire
+from onnxbench.errors import BenchError, OutOfMemory, RuntimeFailed, failure, from_wire, one_line, to_wire
 
 KINDS = (BenchError, *BenchError.__subclasses__())
 
@@ -12,6 +12,64 @@ def test_an_error_comes_back_from_the_wire_as_it_was(kind, message, hint):
     back = from_wire(to_wire(kind(message, hint)))
     assert type(back) is kind
     assert (back.message, back.hint) == (message, hint)
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch names it."""
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+            "CUDA out of memory. Tried to allocate 2.00 GiB.",
+        ),
+        (OutOfMemoryError("tried to allocate"), "tried to allocate"),
+        (RuntimeError("CUDA error: out of memory\nCompile with"), "CUDA error: out of memory Compile with"),
+        (RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: the API call failed"), "CUDA_ERROR_OUT_OF_MEMORY: the API call failed"),
+        (
+            RuntimeError("Failed to allocate memory for requested buffer of size 123"),
+            "Failed to allocate memory for requested buffer of size 123",
+        ),
+        (
+            RuntimeError("bfc_arena.cc:376 void* onnxruntime::BFCArena::AllocateRawInternal(size_t) Failed to allocate memory"),
+            "bfc_arena.cc:376 void* onnxruntime::BFCArena::AllocateRawInternal(size_t) Failed to allocate memory",
+        ),
+        (
+            RuntimeError("Error Code 2: OutOfMemory (Requested size was 8 bytes.)"),
+            "Error Code 2: OutOfMemory (Requested size was 8 bytes.)",
+        ),
+        (RuntimeError("std::bad_alloc"), "std::bad_alloc"),
+        (MemoryError(), "out of memory"),
+        (MemoryError("Unable to allocate 10. GiB for an array"), "Unable to allocate 10. GiB for an array"),
+    ],
+)
+def test_memory_that_is_used_up_is_told_apart_in_whosever_words(error, words):
+    found = failure("cannot load", error)
+    assert (type(found), found.message, found.hint) == (OutOfMemory, f"cannot load: {words}", "try a smaller batch")
+    assert type(from_wire(to_wire(found))) is OutOfMemory
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        IndexError("index 5 is out of range"),
+        RuntimeError("unsupported memory layout"),
+        RuntimeError("an illegal memory access was encountered"),
+        RuntimeError("bad allocator name"),
+        KeyError("memory"),
+    ],
+    ids=str,
+)
+def test_words_that_are_like_those_are_not(error):
+    found = failure("cannot load", error)
+    assert (type(found), found.message) == (RuntimeFailed, f"cannot load: {error}")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_worker_is_spoilt_where_it_is_gone_or_its_memory_is(kind):
+    assert kind.spoils_worker is (kind in (OutOfMemory, errors.WorkerDied, errors.WorkerTimeout))
 
 
 def test_the_wire_holds_plain_names_and_texts():
@@ -36,6 +94,7 @@ def test_an_error_without_a_hint_is_its_message():
         (errors.Unavailable, 3, "unavailable"),
         (errors.Unsupported, 3, "unsupported"),
         (errors.RuntimeFailed, 3, "failed"),
+        (errors.OutOfMemory, 3, "failed"),
         (errors.WorkerDied, 3, "failed"),
         (errors.WorkerTimeout, 3, "timeout"),
         (errors.StorageFailed, 3, "failed"),

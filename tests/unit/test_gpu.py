@@ -143,3 +143,23 @@ def test_memory_of_the_gpu_is_the_median_over_fresh_processes(run_folder, make_c
     built = table.build([read(folder.path)], None)
     assert built.rows[0]["device_mem_mb"] == 514
     assert "GPU memory" in [field.title for field in built.fields]
+
+
+@pytest.mark.parametrize(
+    ("rounds", "p50_ms"),
+    [
+        ([{"device": [MS, 2 * MS, 2 * MS] * 9}, {"device": [2 * MS, 9 * MS] * 9}], 2),
+        ([{"device": []}, {"device": []}], None),
+        ([{}, {}], None),  # of a run before there was such a clock
+    ],
+    ids=["timed", "no clock", "old"],
+)
+def test_the_devices_own_clock_has_its_column_where_there_is_one(run_folder, make_cell, rounds, p50_ms):
+    cell = make_cell(device="cuda:0")
+    folder = run_folder(cell)
+    folder.opened(cell)
+    folder.warm(cell)
+    for number, more in enumerate(rounds):
+        folder.block(cell, number, [MS] * 40, [MS] * 40, **more)
+    row = table.build([read(folder.path)], None).rows[0]
+    assert (row["device_p50_ms"], row["p50_ms"]) == (p50_ms, 1)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from onnxbench.backends.protocol import Session, SessionInfo
 from onnxbench.runners.clock import Clock
-from onnxbench.runners.measure import WarmUp, end_to_end, first_call, latency, quiet, rewarm, settle, warm_up
+from onnxbench.runners.measure import WarmUp, end_to_end, first_call, latency, on_device, quiet, rewarm, settle, warm_up
 
 
 class FakeClock:
@@ -100,6 +100,45 @@ def test_end_to_end_adds_the_transfers_both_ways(clock):
     assert [bound is inputs for bound in session.bound] == [True, True]
 
 
+class Pinning(FakeSession):
+    """Copies fastest from arrays of its own, and takes 10 000 ns to make those."""
+
+    def pin(self, inputs):
+        self.clock.ns += 10_000
+        self.pinned = [*getattr(self, "pinned", []), {name: array.copy() for name, array in inputs.items()}]
+        return self.pinned[-1]
+
+
+def test_end_to_end_goes_from_where_a_device_copies_fastest_and_getting_there_is_in_no_sample(clock):
+    session = Pinning(clock, 25, transfer_ns=100)
+    assert end_to_end(session, {"input": np.zeros(3)}, clock.now_ns, least_ns=400).tolist() == [225, 225]
+    assert len(session.pinned) == 1
+    assert [bound is session.pinned[0] for bound in session.bound] == [True, True]
+
+
+class Device(FakeSession):
+    """A call takes 40 ns by our clock and 30 by the device's, or the device has none."""
+
+    took = 30
+
+    def device_ns(self):
+        self.clock.ns += 40 if self.took else 0
+        self.done += bool(self.took)
+        return self.took
+
+
+@pytest.mark.parametrize(("least_ns", "least_calls", "calls"), [(100, 1, 3), (0, 1, 1), (100, 5, 5), (0, 0, 0)])
+def test_calls_by_the_devices_clock_are_made_until_the_time_has_passed_by_ours(clock, least_ns, least_calls, calls):
+    samples = on_device(Device(clock, 40), clock.now_ns, least_ns=least_ns, least_calls=least_calls)
+    assert (samples.tolist(), samples.dtype) == ([30] * calls, np.int64)
+
+
+def test_without_a_clock_of_the_device_nothing_is_called_or_waited_for(clock):
+    for session in (FakeSession(clock, 40), type("Timeless", (Device,), {"took": None})(clock, 40)):
+        samples = on_device(session, clock.now_ns, least_ns=0, least_calls=5)
+        assert (samples.tolist(), samples.dtype, session.done, clock.ns) == ([], np.int64, 0, 1000)
+
+
 def test_a_stationary_series_is_warm_after_the_least_time(clock):
     found = warm_up(FakeSession(clock, 10), clock.now_ns, least_ns=500, limit_ns=5000)
     assert found == WarmUp(calls=50, took_ns=500, stationary=True)
@@ -139,9 +178,10 @@ def test_a_call_longer_than_a_window_is_a_window(clock):
         first_call,
         lambda session, now: latency(session, now, least_ns=100),
         lambda session, now: end_to_end(session, {}, now, least_ns=100),
+        lambda session, now: on_device(session, now, least_ns=100),
         lambda session, now: rewarm(session, now, block_ns=1000),
     ],
-    ids=["first call", "latency", "end to end", "rewarm"],
+    ids=["first call", "latency", "end to end", "device", "rewarm"],
 )
 def test_a_loop_enters_the_session_once_before_its_first_call(clock, loop):
     session = FakeSession(clock, 30, transfer_ns=10)

@@ -2,7 +2,7 @@ from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
-from onnxbench.errors import Interrupted, RuntimeFailed, StorageFailed, Unsupported, WorkerDied, WorkerTimeout
+from onnxbench.errors import Interrupted, OutOfMemory, RuntimeFailed, StorageFailed, Unsupported, WorkerDied, WorkerTimeout
 from onnxbench.results.record import CellRecord, read_journal
 from onnxbench.runners.interrupt import Stop
 from onnxbench.runners.journal import Journal
@@ -175,9 +175,10 @@ def test_nothing_is_done_for_a_cell_that_has_a_reason(desk, planned):
 
 
 @pytest.mark.parametrize(
-    ("error", "told"), [(WorkerDied("x"), True), (WorkerTimeout("x"), True), (RuntimeFailed("x"), False), (None, False)]
+    ("error", "told"),
+    [*((kind("x"), True) for kind in (WorkerDied, WorkerTimeout, OutOfMemory)), (RuntimeFailed("x"), False), (None, False)],
 )
-def test_only_a_worker_that_is_gone_is_told_as_lost(desk, planned, error, told):
+def test_only_a_worker_that_is_gone_or_has_no_memory_left_is_told_as_lost(desk, planned, error, told):
     one, lost = Visit(planned=planned()), []
     desk.attempt(one, fail(error) if error else lambda _: None, lost.append)
     assert lost == [one] * told

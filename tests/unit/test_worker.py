@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from onnxbench.backends.null import Null
-from onnxbench.backends.protocol import Kernel, Session, SessionInfo
+from onnxbench.backends.protocol import Build, Kernel, Session, SessionInfo
 from onnxbench.errors import RuntimeFailed
 from onnxbench.runners import group
 from onnxbench.runners.clock import Clock
@@ -244,6 +244,51 @@ def test_a_cell_that_the_backend_does_not_take_is_not_opened(given):
     assert (kind, error["type"], state.slots) == ("error", "Unsupported", {})
 
 
+@pytest.fixture
+def built(monkeypatch, cache_folder):
+    """The null backend builds for once, in 3 s as it says; where it was told to (`asked`), and what it opens (`loaded`)."""
+    told = SimpleNamespace(asked=[], loaded=[])
+
+    def build(self, artifact, cell, workshop):
+        told.asked.append(workshop.folder)
+        return Build(path=workshop.folder / "plan", seconds=3, cached=len(told.asked) > 1, remark="it was damaged")
+
+    def load(self, artifact, cell, concurrency, built):
+        told.loaded.append(built)
+        return self._open(artifact, cell, concurrency)
+
+    monkeypatch.setattr(Null, "_build", build)
+    monkeypatch.setattr(Null, "_open_built", load)
+    return told
+
+
+def test_what_is_built_lies_in_the_cache_and_its_time_is_told(given, built, cache_folder):
+    request = {name: content for name, content in given()[1].items() if name != "inputs"}
+    first, second = (done(State(), "build", **request) for _ in range(2))
+    assert first == {"build_s": 3, "engine_cached": False, "remark": "it was damaged"}
+    assert (second["engine_cached"], built.asked, built.loaded) == (True, [cache_folder / "engines"] * 2, [])
+
+
+def test_what_was_built_is_opened_every_time_and_is_no_part_of_loading(given, built):
+    state, (cell, request) = State(clock=Ticking().clock), given()
+    told = done(state, "open", **request)
+    assert (told["build_s"], told["load_s"]) == (3, pytest.approx(1e-7))
+    state.slots[cell.key].lanes(Concurrency(lanes=2, threads=1))
+    assert [item.path.name for item in built.loaded] == ["plan", "plan"]
+    assert len(built.asked) == 1
+
+
+def test_a_backend_that_builds_nothing_says_nothing_of_it(given):
+    request = {name: content for name, content in given()[1].items() if name != "inputs"}
+    assert done(State(), "build", **request) == {}
+
+
+def test_nothing_is_built_of_a_cell_that_the_backend_does_not_take(given, built):
+    request = {name: content for name, content in given(device="cuda:0")[1].items() if name != "inputs"}
+    kind, error = answer(State(), {"job": "build", **request}, lambda _: None)
+    assert (kind, error["type"], built.asked) == ("error", "Unsupported", [])
+
+
 def test_a_cold_start_tells_its_parts_on_one_clock(given):
     time = Ticking()
     found = done(State(clock=time.clock), "cold", **given()[1])
@@ -339,6 +384,15 @@ def test_a_latency_visit_writes_the_time_of_every_call(worker, tmp_path):
     assert set(single) == set(whole) == {1100}
     assert (told["calls"], told["settled"]) == (len(single), True)
     assert (len(single) * 1200 >= 10_000, len(whole)) == (True, 4)
+
+
+def test_a_latency_visit_writes_what_the_devices_clock_says_where_there_is_one(worker, tmp_path, monkeypatch):
+    for name, took in (("without", None), ("with", 700)):
+        monkeypatch.setattr(Lane, "device_ns", lambda self, took=took: took)
+        done(worker().state, "latency", key="a", block_ms=0.01, calls=4, samples=str(tmp_path / f"{name}.npz"))
+    found = {name: np.load(tmp_path / f"{name}.npz")["device"] for name in ("without", "with")}
+    assert (found["without"].tolist(), found["without"].dtype) == ([], np.int64)
+    assert (set(found["with"].tolist()), len(found["with"]) >= 4) == ({700}, True)
 
 
 def test_what_disturbs_is_counted_over_the_blocks_and_not_before(worker, tmp_path):

@@ -1,0 +1,220 @@
+"""What is built before anything is measured, by workers that answer as they are told; and what becomes of it in the table."""
+
+from types import SimpleNamespace
+
+import pytest
+from onnxbench.errors import Interrupted, OutOfMemory, RuntimeFailed, WorkerDied
+from onnxbench.results import table
+from onnxbench.results.record import CellRecord, read, read_journal
+from onnxbench.runners.builds import build
+from onnxbench.runners.interrupt import Stop
+from onnxbench.runners.journal import Journal
+from onnxbench.runners.plan import Planned
+from onnxbench.runners.visits import Desk, Visit, visit
+from onnxbench.spec import Sweep, to_wire
+
+from .in_process import Notes
+
+BUILT = {"build_s": 12.34, "engine_cached": False, "remark": ""}
+FOUND = {"build_s": 99.0, "engine_cached": True, "remark": ""}
+
+
+class Workers:
+    """Hires workers, who answer what `plot` says of a cell's batch: data, or an error that they raise. `stop` is asked for
+    while that batch is built."""
+
+    def __init__(self, stop):
+        self.hired, self.asked, self.plot, self.stop, self.stop_at = [], [], {}, stop, None
+
+    def __call__(self, visit):
+        self.hired.append(Worker(self, str(visit.planned.cell.target)))
+        return self.hired[-1]
+
+    @property
+    def working(self):
+        return [worker for worker in self.hired if not worker.dismissed]
+
+
+class Worker:
+    pid = 1
+
+    def __init__(self, workers, target):
+        self.workers, self.target, self.dismissed = workers, target, 0
+
+    def ask(self, job, timeout_s, **request):
+        assert not self.dismissed
+        batch = request["cell"]["batch"]
+        self.workers.asked.append((job, self.workers.hired.index(self), batch, request))
+        self.workers.stop.asked = batch == self.workers.stop_at
+        answer = self.workers.plot.get(batch, BUILT)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def dismiss(self):
+        self.dismissed += 1
+
+
+@pytest.fixture
+def desk(tmp_path):
+    with Journal(tmp_path / "run") as journal:
+        yield Desk(sweep=Sweep(), journal=journal, context=SimpleNamespace(progress=Notes()), stop=Stop(), total=3)
+
+
+@pytest.fixture
+def workers(desk):
+    return Workers(desk.stop)
+
+
+@pytest.fixture
+def visit_of(make_cell, make_artifact):
+    """A visit of a cell that TensorRT builds, unless it says otherwise."""
+
+    def make(batch=1, builds=True, **changes):
+        how = {"backend": "tensorrt", "device": "cuda:0", "batch": batch, **changes}
+        return Visit(planned=Planned(cell=make_cell(**how), artifact=make_artifact(), builds=builds))
+
+    return make
+
+
+def asked(workers):
+    """Which worker was asked for which batch."""
+    return [(worker, batch) for _, worker, batch, _ in workers.asked]
+
+
+def events(desk):
+    return [(event["event"], event["cell"]) for event in read_journal(desk.journal.folder)]
+
+
+def test_what_a_runtime_compiles_is_built_by_one_worker_and_written_down(desk, workers, visit_of):
+    visits = [visit_of(batch) for batch in (1, 8)]
+    build(desk, visits, workers)
+    assert (asked(workers), workers.working, workers.hired[0].dismissed) == ([(0, 1), (0, 8)], [], 1)
+    assert [item.built for item in visits] == [True, True]
+    assert list(read_journal(desk.journal.folder)) == [{"event": "built", "cell": item.key, **BUILT} for item in visits]
+
+
+def test_a_worker_is_told_the_cell_and_its_file(desk, workers, visit_of):
+    one = visit_of()
+    build(desk, [one], workers)
+    ((job, _, _, request),) = workers.asked
+    assert (job, request) == ("build", {"cell": to_wire(one.planned.cell), "artifact": to_wire(one.planned.artifact)})
+
+
+def test_nobody_is_hired_where_nothing_is_to_be_built(desk, workers, visit_of):
+    done = visit_of(8)
+    done.built = True
+    build(desk, [visit_of(builds=False), done], workers)
+    assert (workers.hired, events(desk)) == ([], [])
+
+
+def test_every_backend_in_every_environment_has_a_worker_of_its_own(desk, workers, visit_of):
+    places = (
+        {},
+        {"environment": "old"},
+        {"backend": "other"},
+        {"environment": "old", "precision": "fp16"},
+        {"device": "cuda:1"},
+    )
+    build(desk, [visit_of(batch, **place) for batch, place in enumerate(places)], workers)
+    assert [worker.target for worker in workers.hired] == ["tensorrt", "tensorrt@old", "other"]
+    assert asked(workers) == [(0, 0), (0, 4), (1, 1), (1, 3), (2, 2)]
+    assert workers.working == []
+
+
+def test_a_cell_that_cannot_be_built_has_its_reason_and_the_others_go_on_with_the_worker(desk, workers, visit_of):
+    visits, workers.plot = [visit_of(batch) for batch in (1, 8, 32)], {8: RuntimeFailed("no kernel")}
+    build(desk, visits, workers)
+    assert asked(workers) == [(0, 1), (0, 8), (0, 32)]
+    assert [(item.built, item.out) for item in visits] == [(True, False), (False, True), (True, False)]
+    assert events(desk) == [("built", visits[0].key), ("ended", visits[1].key), ("built", visits[2].key)]
+
+
+@pytest.mark.parametrize("error", [WorkerDied("killed"), OutOfMemory("cannot build the model: out of memory")])
+def test_a_worker_that_is_lost_is_replaced_for_the_next_cell(desk, workers, visit_of, error):
+    visits, workers.plot = [visit_of(batch) for batch in (1, 8, 32)], {8: error}
+    build(desk, visits, workers)
+    assert asked(workers) == [(0, 1), (0, 8), (1, 32)]
+    assert ([worker.dismissed for worker in workers.hired], visits[1].out) == ([1, 1], True)
+
+
+def test_nobody_is_hired_again_after_the_last_cell_lost_its_worker(desk, workers, visit_of):
+    workers.plot = {8: WorkerDied("killed")}
+    build(desk, [visit_of(batch) for batch in (1, 8)], workers)
+    assert ([worker.dismissed for worker in workers.hired], len(events(desk))) == ([1], 2)
+
+
+def test_the_user_is_obeyed_between_two_cells_and_nobody_works_on(desk, workers, visit_of):
+    visits, workers.stop_at = [visit_of(batch) for batch in (1, 8, 32)], 8
+    with pytest.raises(Interrupted, match="--resume"):
+        build(desk, visits, workers)
+    assert (asked(workers), workers.working) == ([(0, 1), (0, 8)], [])
+    assert [item.built for item in visits] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("answer", "notes"),
+    [
+        (BUILT, ["built cnn/tensorrt/cuda:0/fp32/b1 in 12.3 s"]),
+        (FOUND, []),
+        ({**BUILT, "remark": "it was damaged"}, ["built cnn/{0} in 12.3 s", "cnn/{0}: it was damaged"]),
+    ],
+    ids=["built", "found", "built again"],
+)
+def test_people_are_told_what_took_time_and_what_was_odd(desk, workers, visit_of, answer, notes):
+    workers.plot = {1: answer}
+    build(desk, [visit_of()], workers)
+    assert desk.context.progress.told == [note.format("tensorrt/cuda:0/fp32/b1") for note in notes]
+
+
+def test_a_resumed_cell_is_not_built_again_unless_it_failed(visit_of, tmp_path):
+    planned = visit_of().planned
+    held = CellRecord(cell=planned.cell, folder=tmp_path, built=BUILT)
+    assert visit(planned, held, Sweep()).built
+    assert not visit(planned, CellRecord(cell=planned.cell, folder=tmp_path), Sweep()).built
+    failed = CellRecord(cell=planned.cell, folder=tmp_path, built=BUILT, ended={"status": "failed", "reason": "x"})
+    assert not visit(planned, failed, Sweep()).built
+
+
+@pytest.fixture
+def row(run_folder, make_cell):
+    """The row of a measured cell for which these events were written before."""
+
+    def of(*events, **opened):
+        cell = make_cell(backend="tensorrt", device="cuda:0")
+        folder = run_folder(cell)
+        for event in events:
+            folder.add("built", cell, **event)
+        folder.measured(cell, 1000, **opened)
+        return table.build([read(folder.path)]).rows[0]
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("events", "opened", "build_s"),
+    [
+        ([], {}, None),
+        ([BUILT], {}, 12.34),
+        ([BUILT], FOUND, 12.34),
+        ([BUILT, FOUND], {}, 99),
+        ([], FOUND, 99),
+    ],
+)
+def test_building_took_what_it_took_when_it_was_done(row, events, opened, build_s):
+    assert row(*events, **opened)["build_s"] == build_s
+
+
+def test_a_reader_is_told_what_was_on_the_shelf(row):
+    assert "an engine of TensorRT 8" in row({**BUILT, "remark": "the cache had an engine of TensorRT 8"})["notes"]
+
+
+def test_a_cell_that_failed_and_is_built_anew_begins_anew(run_folder, make_cell):
+    cell = make_cell()
+    folder = run_folder(cell)
+    folder.add("built", cell, **{**BUILT, "remark": "damaged"})
+    folder.opened(cell)
+    folder.add("ended", cell, status="failed", reason="x")
+    folder.add("built", cell, **FOUND)
+    (record,) = read(folder.path).cells
+    assert (record.built["remark"], record.opened, record.ended) == ("", None, None)

@@ -1,0 +1,139 @@
+"""Engines that are kept, with a clock that ticks and a maker that counts."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from onnxbench.backends.protocol import Workshop
+from onnxbench.backends.trt_shelf import ENGINE, ENTRY, Shelf
+from onnxbench.spec import Settings
+
+OLD, NEW = "TensorRT 8.6.1 on NVIDIA H100 sm_90", "TensorRT 10.3.0 on NVIDIA H100 sm_90"
+BATCH = {"batch": 8, "shapes": (("input", (8, 3, 48, 48)),)}
+
+
+def with_options(**options):
+    return {"settings": Settings(threads=2, options=tuple(options.items()))}
+
+
+@pytest.fixture
+def shelf(tmp_path, make_cell, make_artifact):
+    """An engine of a cell with `changes`, and who makes it (`made`: which timings each one was given). Making takes 2 s."""
+    time = SimpleNamespace(ns=7)
+    made = []
+
+    def make(timings):
+        made.append(timings)
+        time.ns += 2_000_000_000
+        return f"plan {len(made)}".encode(), timings + b"%d" % len(made)
+
+    def engine(maker=OLD, sha256="ab" * 32, **changes):
+        workshop = Workshop(folder=tmp_path / "engines", now_ns=lambda: time.ns)
+        return Shelf(workshop, make_artifact(sha256=sha256), make_cell(**changes), maker).engine(make)
+
+    engine.made = made
+    return engine
+
+
+def said(build):
+    return build.path.read_bytes(), build.seconds, build.cached, build.remark
+
+
+def test_an_engine_is_built_once_and_found_with_the_seconds_that_it_took(shelf):
+    first, second = shelf(), shelf()
+    assert said(first) == (b"plan 1", 2, False, "")
+    assert said(second) == (b"plan 1", 2, True, "")
+    assert (first.path, len(shelf.made)) == (second.path, 1)
+
+
+def test_nothing_but_an_engine_its_entry_and_timings_is_left(shelf, tmp_path):
+    build = shelf()
+    left = {path for path in tmp_path.rglob("*") if path.is_file()}
+    (timings,) = (tmp_path / "engines/timings").iterdir()
+    assert left == {build.path, build.path.with_name(ENTRY), timings}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda place: (place / ENGINE).write_bytes(b"plan"),
+        lambda place: (place / ENGINE).write_bytes(b""),
+        lambda place: (place / ENGINE).unlink(),
+        lambda place: (place / ENTRY).write_text((place / ENTRY).read_text()[:-9]),
+        lambda place: (place / ENTRY).write_bytes(b"\xff\x00"),
+        lambda place: (place / ENTRY).unlink(),
+    ],
+    ids=["cut engine", "empty engine", "no engine", "cut entry", "no text", "no entry"],
+)
+def test_what_was_damaged_is_built_again_and_said_once(shelf, damage):
+    damage(shelf().path.parent)
+    assert said(shelf()) == (b"plan 2", 2, False, "the engine in the cache was damaged, and was built again")
+    assert said(shelf()) == (b"plan 2", 2, True, "")
+
+
+def test_an_engine_of_another_maker_stays_where_it_is_and_is_named(shelf):
+    old, new = shelf(OLD), shelf(NEW)
+    assert said(new) == (b"plan 2", 2, False, f"the cache had an engine of {OLD}, and this is {NEW}: built again")
+    assert said(shelf(OLD)) == (b"plan 1", 2, True, "")
+    assert said(shelf(NEW)) == (b"plan 2", 2, True, "")
+    assert old.path.parent.parent == new.path.parent.parent
+
+
+def test_a_damaged_engine_of_another_maker_is_nobodys_remark(shelf):
+    (shelf(OLD).path.parent / ENTRY).write_text("{")
+    assert said(shelf(NEW)) == (b"plan 2", 2, False, "")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"precision": "fp16"}, BATCH, {"sha256": "cd" * 32}, with_options(optimization_level="5")],
+    ids=["precision", "shapes", "file", "option"],
+)
+def test_what_the_builder_is_told_makes_another_engine(shelf, changes):
+    first = shelf()
+    assert said(shelf(**changes)) == (b"plan 2", 2, False, "")
+    assert said(shelf())[:3] == (first.path.read_bytes(), 2, True) == (b"plan 1", 2, True)
+    assert shelf(**changes).cached
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        with_options(cuda_graph="off"),
+        {"settings": Settings(threads=1)},
+        {"device": "cuda:1"},
+        {"environment": "new"},
+        {"model": "renamed"},
+    ],
+    ids=["cuda_graph", "threads", "device", "environment", "name"],
+)
+def test_what_the_builder_is_not_told_does_not(shelf, changes):
+    shelf()
+    assert shelf(**changes).cached
+
+
+def test_a_graph_does_not_hide_the_other_options(shelf):
+    shelf(**with_options(optimization_level="5"))
+    assert shelf(**with_options(cuda_graph="on", optimization_level="5")).cached
+    assert not shelf(**with_options(cuda_graph="on", optimization_level="4")).cached
+
+
+def test_what_was_learned_is_handed_on_between_engines_of_one_maker_alone(shelf):
+    for maker, precision in ((OLD, "fp32"), (OLD, "fp16"), (NEW, "fp32"), (OLD, "int8"), (NEW, "fp16")):
+        shelf(maker, precision=precision)
+    assert shelf.made == [b"", b"1", b"", b"12", b"3"]
+
+
+def test_a_build_that_fails_leaves_nothing_that_is_taken_for_an_engine(shelf, tmp_path, make_cell, make_artifact):
+    def fail(_):
+        raise MemoryError
+
+    workshop = Workshop(folder=tmp_path / "engines", now_ns=lambda: 0)
+    with pytest.raises(MemoryError):
+        Shelf(workshop, make_artifact(), make_cell(), OLD).engine(fail)
+    assert said(shelf()) == (b"plan 1", 2, False, "")
+
+
+def test_an_entry_says_who_made_an_engine_and_what_it_must_be(shelf):
+    entry = json.loads((shelf().path.parent / ENTRY).read_text())
+    assert (entry["maker"], entry["seconds"], len(entry["sha256"])) == (OLD, 2, 64)

@@ -9,7 +9,11 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-FULL = re.compile(r"out.?of.?memory|bad_alloc|failed to allocate|unable to allocate", re.IGNORECASE)
+FULL = re.compile(
+    r"out.?of.?memory|bad_alloc|(failed|unable) to allocate|can(not|'t) allocate memory|could not be allocated"
+    r"|status_alloc_failed|is smaller than requested bytes",
+    re.IGNORECASE,
+)
 """What runtimes say when memory is used up: CUDA's CUDA_ERROR_OUT_OF_MEMORY, torch's OutOfMemoryError, ONNX Runtime's arena."""
 
 

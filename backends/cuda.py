@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import RuntimeFailed, Unavailable, one_line
+from ..errors import OutOfMemory, RuntimeFailed, Unavailable, failure, one_line
 from .protocol import Array, Session, SessionInfo
 
 Call = Callable[[], object]
@@ -204,11 +204,11 @@ def graphed(mode: str, run: Call, capture: Callable[[], Call], info: SessionInfo
             run()
         return capture(), _said(info, "on")
     except Exception as error:  # whatever a runtime says when it is captured
-        remark = f"no CUDA graph could be captured: {one_line(error)}"
-        if mode == "on":
-            raise RuntimeFailed(remark) from error
+        failed = failure("no CUDA graph could be captured", error)
+        if mode == "on" or isinstance(failed, OutOfMemory):
+            raise failed from error
         run()
-        return run, replace(_said(info, "off"), remarks=(*info.remarks, remark))
+        return run, replace(_said(info, "off"), remarks=(*info.remarks, failed.message))
 
 
 def _said(info: SessionInfo, state: str) -> SessionInfo:
@@ -292,7 +292,7 @@ class CudaSession(Session):
         self._inputs.upload(given)
         wrong = [name for name in expected if not _alike(found[name], expected[name])]
         if wrong:
-            raise RuntimeFailed(f"with other inputs it answers {wrong[0]!r} as if they were the same")
+            raise RuntimeFailed(f"with other inputs its output {wrong[0]!r} is not what a call answers")
         replay()
         return replay
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..errors import RuntimeFailed, Unavailable, Unsupported, one_line
+from ..errors import Unavailable, Unsupported, one_line
 from ..spec import Artifact, Cell, Concurrency, Device
 from . import cuda, trt_build, trt_layers, trt_shelf
 from .protocol import Array, Backend, Build, Kernel, Probe, Session, SessionInfo, Workshop, by_share
@@ -72,8 +72,7 @@ class TensorRtSession(cuda.CudaSession):
 
     def _run(self) -> None:
         if not self._context.execute_async_v3(self._stream.handle):
-            errors = trt_build.logger(self._loaded.trt).errors
-            raise RuntimeFailed(f"TensorRT could not run the engine: {errors[-1] if errors else 'it does not say why'}")
+            raise trt_build.last_words(self._loaded.trt, "TensorRT could not run the engine")
 
     def _place(self) -> None:
         self._tell(self._context)
@@ -121,8 +120,7 @@ class TensorRtSession(cuda.CudaSession):
 def _context(loaded: Loaded) -> Any:
     context = loaded.engine.create_execution_context()
     if context is None:
-        errors = trt_build.logger(loaded.trt).errors
-        raise RuntimeFailed(f"TensorRT made no execution context: {errors[-1] if errors else 'it does not say why'}")
+        raise trt_build.last_words(loaded.trt, "TensorRT made no execution context")
     return context
 
 
@@ -173,8 +171,7 @@ class TensorRt(Backend):
         runtime = trt.Runtime(trt_build.logger(trt))
         engine = runtime.deserialize_cuda_engine(plan)
         if engine is None:
-            errors = trt_build.logger(trt).errors
-            raise RuntimeFailed(f"TensorRT cannot load the engine: {errors[-1] if errors else 'it does not say why'}")
+            raise trt_build.last_words(trt, "TensorRT cannot load the engine")
         info = SessionInfo(executed=cell.precision)
         graph = dict(cell.settings.options).get("cuda_graph", "auto")
         loaded = Loaded(trt=trt, runtime=runtime, engine=engine, artifact=artifact, cell=cell, graph=graph, info=info)

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ..errors import RuntimeFailed, Unavailable, Unsupported, one_line
+from ..errors import BenchError, Unavailable, Unsupported, failure, one_line
 from ..spec import Shapes
 
 FLAGS: dict[str, tuple[str, ...]] = {
@@ -62,6 +62,12 @@ def logger(trt: Any) -> Any:
     return Logger()
 
 
+def last_words(trt: Any, what: str) -> BenchError:
+    """An error of ours that says `what` went wrong, in the words that the logger heard last."""
+    errors = logger(trt).errors
+    return failure(what, RuntimeError(errors[-1] if errors else "it does not say why"))
+
+
 def weakly_typed(trt: Any) -> bool:
     """Whether flags choose the arithmetic in this version."""
     return hasattr(trt.BuilderFlag, "FP16")
@@ -93,8 +99,7 @@ def build(trt: Any, recipe: Recipe, timings: bytes = b"") -> tuple[bytes, bytes]
     config.set_timing_cache(known, ignore_mismatch=False)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
-        said = one_line(RuntimeError(log.errors[-1])) if log.errors else "it does not say why"
-        raise RuntimeFailed(f"TensorRT {trt.__version__} built no engine: {said}")
+        raise last_words(trt, f"TensorRT {trt.__version__} built no engine")
     return bytes(engine), bytes(config.get_timing_cache().serialize())
 
 

@@ -67,9 +67,10 @@ class Shelf:
 
 def _entry(place: Path) -> dict[str, Any] | None:
     try:
-        return dict(json.loads((place / ENTRY).read_text()))
+        found = json.loads((place / ENTRY).read_text())
     except (OSError, ValueError):
         return None
+    return found if isinstance(found, dict) and {"maker", "seconds", "sha256"} <= set(found) else None
 
 
 def _write(path: Path, content: bytes) -> None:

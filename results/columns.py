@@ -190,7 +190,7 @@ def _stopped(row: Row) -> Value:
 def _notes(row: Row) -> Value:
     """What a reader should know before trusting the row: why it has not the best grade, and what is withheld."""
     record, notes = row.record, list(row.trust[1] if row.record.blocks else unlike(row.record))
-    notes += filter(None, [(record.built or {}).get("remark")])
+    notes += filter(None, [(record.built or record.opened or {}).get("remark")])
     if (record.opened or {}).get("random_calibration"):
         notes.append("calibrated on random inputs, so what it costs in accuracy is not that of real ones")
     if record.check:

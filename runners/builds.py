@@ -44,7 +44,7 @@ def _build(desk: Desk, worker: Asked, visit: Visit) -> None:
     answer = worker.ask("build", desk.sweep.timeout_s, **request)
     visit.built = True
     desk.journal.add("built", visit.key, **answer)
-    if not answer.get("engine_cached"):
+    if "build_s" in answer and not answer["engine_cached"]:
         desk.context.progress.note(f"built {planned.cell.id} in {answer['build_s']:.1f} s")
     if answer.get("remark"):
         desk.context.progress.note(f"{planned.cell.id}: {answer['remark']}")

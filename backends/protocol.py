@@ -172,9 +172,10 @@ class Backend(abc.ABC):
         """What can run here. Never raises."""
         try:
             return self._probe()
+        except Unavailable as error:
+            return Probe(available=False, reason=error.message, install=error.hint)
         except Exception as error:  # whatever a broken installation raises
-            reason = f"{type(error).__name__}: {one_line(error)}" if not isinstance(error, Unavailable) else error.message
-            return Probe(available=False, reason=reason, install=self.install)
+            return Probe(available=False, reason=f"{type(error).__name__}: {one_line(error)}", install=self.install)
 
     def supports(self, cell: Cell, artifact: Artifact) -> str | None:
         """Why `cell` cannot be run, or None. Pure: nothing is imported or opened."""

@@ -241,7 +241,7 @@ class TorchCuda(TorchCpu):
     def _probe(self) -> Probe:
         torch = _import_torch()
         if not torch.version.cuda:
-            raise Unavailable(f"PyTorch {torch.__version__} is a build without CUDA")
+            raise Unavailable(f"PyTorch {torch.__version__} is a build without CUDA", self.install)
         try:
             torch.cuda.init()
         except Exception as error:  # no driver, or one that is too old for this build

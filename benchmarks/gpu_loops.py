@@ -27,7 +27,7 @@ import numpy as np
 Call = Callable[[], object]
 Arrays = Mapping[str, Any]
 
-HOST_S, DEVICE_S, RATE_S, LANES = 0.1, 0.05, 0.1, (1, 2, 4)
+HOST_S, DEVICE_S, RATE_S, LANES, AHEAD = 0.1, 0.05, 0.1, (1, 2, 4), 32
 ROOT = Path(__file__).resolve().parents[1]
 now = time.perf_counter_ns
 
@@ -177,18 +177,18 @@ class TensorRtLoop:
 
 
 def full(loop: Any, count: int, seconds: float) -> float:
-    """Calls a second with `count` streams that always have two calls waiting."""
-    for _ in range(2):
-        for number in range(count):
-            loop.launch(number)
+    """Calls a second with `count` streams that are given AHEAD calls each before they are waited for."""
+    for number in range(count):
+        loop.launch(number)
+        loop.sync(number)
     calls, begin = 0, now()
     while now() - begin < seconds * 1e9:
-        for _ in range(4):
+        for _ in range(AHEAD):
             for number in range(count):
                 loop.launch(number)
         for number in range(count):
             loop.sync(number)
-        calls += 4 * count
+        calls += AHEAD * count
     return calls / (now() - begin) * 1e9
 
 

@@ -13,6 +13,7 @@ from .visits import Desk, Visit
 def build(desk: Desk, visits: Sequence[Visit], hired: Hire) -> None:
     """Build what `visits` need and the cache lacks, one after the other, with a worker for each backend."""
     lacking = [visit for visit in visits if visit.planned.builds and not visit.built]
+    desk.total += len(lacking)
     for place in dict.fromkeys(_place(visit) for visit in lacking):
         _build_all(desk, [visit for visit in lacking if _place(visit) == place], hired)
 

@@ -95,11 +95,15 @@ def test_a_probe_tells_what_is_here():
 
 
 @pytest.mark.parametrize(
-    ("error", "reason"),
-    [(ImportError("no fake\nmore"), "ImportError: no fake more"), (Unavailable("too old", "hint"), "too old")],
+    ("error", "reason", "install"),
+    [
+        (ImportError("no fake\nmore"), "ImportError: no fake more", "pip install fake"),
+        (Unavailable("too old", "get a new one"), "too old", "get a new one"),
+        (Unavailable("no GPU"), "no GPU", ""),
+    ],
 )
-def test_a_probe_never_raises(error, reason):
-    assert Fake(error).probe() == Probe(available=False, reason=reason, install="pip install fake")
+def test_a_probe_never_raises(error, reason, install):
+    assert Fake(error).probe() == Probe(available=False, reason=reason, install=install)
 
 
 def test_a_foreign_exception_comes_out_as_a_failed_runtime(make_cell, make_artifact):

@@ -1,6 +1,7 @@
 """What TensorRT's inspector tells, from JSON as version 8.6 writes it."""
 
 import json
+from pathlib import Path
 
 import pytest
 from onnxbench.backends import trt_layers
@@ -143,3 +144,24 @@ def test_a_layer_that_tells_less_has_no_type(bare):
 def test_a_layer_took_the_median_of_its_times():
     found = read(layer("CaskConvolution", name="a"), layer("Reformat", name="b"), times={"a": [900, 100, 201, 200], "c": [1]})
     assert [(kernel.node, kernel.ns) for kernel in found] == [("a", 200), ("b", None)]
+
+
+TOLD = json.loads(Path(__file__).with_name("inspector.json").read_text())
+"""What TensorRT 8.6.0's inspector told of the CNN's engines for batch 16 on an H100, without shapes and the ends of names."""
+
+
+@pytest.mark.parametrize(
+    ("precision", "layers", "others"),
+    [
+        ("fp32", ["fp32"] * 5, {"fp32"}),
+        ("tf32", ["tf32"] * 4 + ["fp32"], {"fp32"}),  # the last one's fastest kernel rounds nothing
+        ("fp16", ["fp16"] * 5, {"fp16"}),
+        ("int8", ["int8"] * 5, {"int8"}),
+    ],
+)
+def test_what_tensorrt_told_on_a_gpu_is_read(precision, layers, others):
+    """Three convolutions and two matrices; what moves or converts computes nothing."""
+    kernels = trt_layers.read(json.dumps({"Layers": TOLD[precision]}), {})
+    assert [kernel.type for kernel in kernels if kernel.layer] == layers
+    assert {kernel.type for kernel in kernels if not kernel.layer} - {""} == others
+    assert {kernel.operator for kernel in kernels if not kernel.type} <= {"Reformat", "NoOp"}

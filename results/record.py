@@ -3,6 +3,7 @@
     run.json        schema version, host, versions, settings, seed, and the cells in the order of the plan
     journal.jsonl   one line an event of one cell, appended as it ends: built, cold, opened, inspected,
                     verified, warm, energy, block, stopped, ended; a check has the first five, and explained
+                    a block's `p50_ns` are the medians of its samples, by their kind, since most readers need no more
     samples/        one .npz for each block: `latency`, `end_to_end` and `device` (by the device's own clock, empty
                     where it has none), the time of every call (int64 ns)
 
@@ -14,8 +15,8 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 
 from ..errors import BadInput, one_line
 from ..spec import PRECISIONS, Cell, from_wire
+from .stats import nearest_rank
 
 SCHEMA = 2
 RUN, JOURNAL, SAMPLES = "run.json", "journal.jsonl", "samples"
@@ -99,6 +101,14 @@ class CellRecord:
         """The times of a round's calls in ns. `kind`: latency, end_to_end or device; none of what was not timed."""
         return self._samples[number].get(kind, np.array([], np.int64))
 
+    def p50_ns(self, number: int, kind: str) -> float | None:
+        """The median of a round's calls, by nearest rank, without reading its samples where the journal tells it."""
+        told = self.blocks[number].get("p50_ns")
+        if told is not None:
+            return None if told.get(kind) is None else float(told[kind])
+        calls = self.calls(number, kind)
+        return nearest_rank(calls, 50) if len(calls) else None
+
     @cached_property
     def _samples(self) -> dict[int, dict[str, NDArray[np.int64]]]:
         return {number: _load(self.folder / self.blocks[number]["samples"]) for number in sorted(self.blocks)}
@@ -145,12 +155,14 @@ def is_base(cell: Cell, of: Cell, baseline: str | None) -> bool:
 def read(folder: Path) -> Run:
     """The run in `folder`; `BadInput` if there is none, or one that this version cannot read."""
     head = read_head(folder)
-    events = list(read_journal(folder))
+    events: dict[str, list[dict[str, Any]]] = {}
+    for event in read_journal(folder):
+        events.setdefault(event["cell"], []).append(event)
     try:
         cells = [from_wire(Cell, cell) for cell in head["cells"]]
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{folder / RUN} has no list of cells ({one_line(error)})", "measure it again") from error
-    records = [replace(_gather(cell, folder, events), check=head.get("kind") == CHECK) for cell in cells]
+    records = [_gather(cell, folder, events.get(cell.key, ()), head.get("kind") == CHECK) for cell in cells]
     return Run(folder=folder, head=head, cells=tuple(records))
 
 
@@ -190,13 +202,12 @@ def _readable(path: Path) -> bool:
         return False
 
 
-def _gather(cell: Cell, folder: Path, events: list[dict[str, Any]]) -> CellRecord:
-    """The record of `cell`: the last event of each kind; a cell that ended without figures begins anew."""
+def _gather(cell: Cell, folder: Path, events: Sequence[dict[str, Any]], check: bool) -> CellRecord:
+    """The record of `cell` from its events: the last of each kind; a cell that ended without figures begins anew."""
     latest: dict[str, Any] = {}
     blocks: dict[int, Data] = {}
     cold: list[Data] = []
-    key = cell.key
-    for event in (event for event in events if event["cell"] == key):
+    for event in events:
         if "ended" in latest and event["event"] in BEGINNINGS:
             latest, blocks, cold = {}, {}, []
         if event["event"] == "block":
@@ -210,6 +221,7 @@ def _gather(cell: Cell, folder: Path, events: list[dict[str, Any]]) -> CellRecor
     return CellRecord(
         cell=cell,
         folder=folder,
+        check=check,
         built=latest.get("built"),
         opened=latest.get("opened"),
         inspected=latest.get("inspected"),

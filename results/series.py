@@ -39,6 +39,10 @@ def _percentile(kind: str, which: float) -> Callable[[CellRecord, int], float]:
     return lambda record, number: max(1.0, nearest_rank(record.calls(number, kind), which))  # no ratio of a clock's single step
 
 
+def _median(kind: str) -> Callable[[CellRecord, int], float]:
+    return lambda record, number: max(1.0, record.p50_ns(number, kind) or 0.0)
+
+
 def _rate(record: CellRecord, number: int) -> float:
     """Items a second."""
     rate = record.blocks[number]["throughput"]
@@ -46,17 +50,20 @@ def _rate(record: CellRecord, number: int) -> float:
 
 
 METRICS: Mapping[str, Callable[[CellRecord, int], float]] = {
-    "p50": _percentile("latency", 50),
+    "p50": _median("latency"),
     "p90": _percentile("latency", 90),
     "p99": _percentile("latency", 99),
-    "e2e_p50": _percentile("end_to_end", 50),
+    "e2e_p50": _median("end_to_end"),
     "throughput": _rate,
 }
 
 
+MEASURES = {**METRICS, "device_p50": _median("device")}
+
+
 def values(record: CellRecord, metric: str) -> Values:
-    """`metric` of each round that counts; times in ns, throughput in items a second."""
-    of = METRICS[metric]
+    """`metric`, of MEASURES, of each round that counts; times in ns, throughput in items a second."""
+    of = MEASURES[metric]
     return {number: of(record, number) for number in counted(record.blocks, disturbed(record))}
 
 

@@ -241,6 +241,7 @@ class Group:
             round=number,
             samples=visit.block["samples"],
             calls=visit.block["calls"],
+            p50_ns=parts["latency"]["p50_ns"],
             throughput=parts["throughput"]["rate"],
             noise={name: part["noise"] for name, part in parts.items()},
             settled=all(part["settled"] for part in parts.values()),

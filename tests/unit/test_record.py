@@ -360,3 +360,18 @@ def test_a_missing_list_of_cells_is_refused(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"schema": 1, "host": {}}))
     with pytest.raises(BadInput, match="has no list of cells"):
         read(tmp_path)
+
+
+def test_a_journal_that_tells_medians_spares_reading_the_samples(run_folder, make_cell):
+    cell = make_cell()
+    folder = run_folder(cell)
+    folder.block(cell, 0, [10, 20, 30], [50])
+    told = {"samples": f"samples/{cell.key}-0.npz", "p50_ns": {"latency": 77.0}, "noise": {}}
+    folder.add("block", cell, round=1, **told)
+    (record,) = read(folder.path).cells
+    assert [record.p50_ns(number, "latency") for number in (1, 0)] == [77.0, 20.0]
+    assert [record.p50_ns(number, kind) for number, kind in ((1, "device"), (0, "device"), (0, "end_to_end"))] == [
+        None,
+        None,
+        50,
+    ]

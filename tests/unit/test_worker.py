@@ -383,6 +383,10 @@ def test_a_latency_visit_writes_the_time_of_every_call(worker, tmp_path):
         single, whole = arrays["latency"], arrays["end_to_end"]
     assert set(single) == set(whole) == {1100}
     assert (told["calls"], told["settled"]) == (len(single), True)
+    assert told["p50_ns"] == {
+        "latency": sorted(single)[(len(single) - 1) // 2],
+        "end_to_end": sorted(whole)[(len(whole) - 1) // 2],
+    }
     assert (len(single) * 1200 >= 10_000, len(whole)) == (True, 4)
 
 

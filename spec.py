@@ -13,7 +13,7 @@ import json
 import re
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -340,6 +340,7 @@ class Sweep:
 
 
 Value = TypeVar("Value")
+_hints = cache(get_type_hints)  # finding them out takes longer than all else of reading a large run
 
 
 def to_wire(value: Any) -> dict[str, Any]:
@@ -349,15 +350,8 @@ def to_wire(value: Any) -> dict[str, Any]:
 
 def from_wire(kind: type[Value], data: Mapping[str, Any]) -> Value:
     """The value that `to_wire` made `data` from. Unknown names are left out, so older code reads newer data."""
-    hints = _hints(kind)  # type: ignore[arg-type]
+    hints = _hints(kind)
     return kind(**{name: _decode(hints[name], data[name]) for name in hints if name in data})
-
-
-@cache
-def _hints(kind: Any) -> Mapping[str, Any]:
-    """The types of a value's fields; a run has thousands of cells, and finding them out takes as long as all the rest."""
-    hints = get_type_hints(kind)
-    return {item.name: hints[item.name] for item in fields(kind)}
 
 
 def _decode(kind: Any, data: Any) -> Any:

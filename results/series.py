@@ -58,13 +58,21 @@ METRICS: Mapping[str, Callable[[CellRecord, int], float]] = {
 }
 
 
-MEASURES = {**METRICS, "device_p50": _median("device")}
+MEDIANS = {"p50": "latency", "e2e_p50": "end_to_end", "device_p50": "device"}
 
 
 def values(record: CellRecord, metric: str) -> Values:
-    """`metric`, of MEASURES, of each round that counts; times in ns, throughput in items a second."""
-    of = MEASURES[metric]
+    """`metric` of each round that counts; times in ns, throughput in items a second."""
+    of = METRICS[metric]
     return {number: of(record, number) for number in counted(record.blocks, disturbed(record))}
+
+
+def figures(record: CellRecord) -> dict[str, list[float]]:
+    """MEDIANS (ns) and the throughput (items a second) of each round that counts; nothing of what was not timed."""
+    rounds = counted(record.blocks, disturbed(record))
+    found = {name: [record.p50_ns(number, kind) for number in rounds] for name, kind in MEDIANS.items()}
+    timed = {name: [max(1.0, p50) for p50 in p50s if p50] for name, p50s in found.items() if all(p50s)}
+    return {**timed, "throughput": [_rate(record, number) for number in rounds]} if rounds else {}
 
 
 def interval(record: CellRecord, metric: str) -> Interval | None:

@@ -21,6 +21,7 @@ narrow ones are narrow too early. So it covers 93.5 to 96.5 %, by how noisy the 
 
 TRIM = 0.2
 LEAST_ROUNDS = 10
+LEAST_RUNS = 3
 DRIFT_P, DRIFT_SHARE = 0.01, 0.05
 
 Key = TypeVar("Key")
@@ -75,12 +76,56 @@ def log_interval(values: Sequence[float]) -> Interval | None:
     A machine's speed jumps now and then, and a jump between the two blocks of a ratio would widen the interval of a plain
     mean several times (docs/adr/0009). For ratios paired by round it is the interval of a speed-up.
     """
+    known = of_rounds(values)
+    return difference([known], [], alpha=ALPHA) if known else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """A figure on the log scale: its standard error, and the degrees of freedom that the error is known with."""
+
+    mean: float
+    error: float
+    freedom: float
+
+
+def of_rounds(values: Sequence[float]) -> Estimate | None:
+    """What one run says of a figure, from one positive value a round, trimmed; None for fewer than LEAST_ROUNDS."""
     if len(values) < LEAST_ROUNDS:
         return None
     mean, error, freedom = _trimmed(np.log(np.asarray(values, np.float64)))
-    half = float(stdtrit(freedom, 1 - ALPHA / 2)) * error
-    distance = abs(mean) / error if error else (math.inf if mean else 0.0)
-    p = min(1.0, 2 * float(stdtr(freedom, -distance)) * (1 - CONFIDENCE) / ALPHA)
+    return Estimate(mean=mean, error=error, freedom=freedom)
+
+
+def of_runs(figures: Sequence[float]) -> Estimate | None:
+    """What several runs say of it, from one positive figure a run; None for fewer than LEAST_RUNS."""
+    if len(figures) < LEAST_RUNS:
+        return None
+    logs = np.log(np.asarray(figures, np.float64))
+    error = float(logs.std(ddof=1)) / math.sqrt(len(logs))
+    return Estimate(mean=float(logs.mean()), error=error, freedom=len(logs) - 1)
+
+
+def difference(
+    plus: Sequence[Estimate], minus: Sequence[Estimate], *, allowance: float = 0.0, alpha: float = 1 - CONFIDENCE
+) -> Interval:
+    """The product of independent figures over that of others, with its interval: Student's t, unpaired, of unequal variances.
+
+    Degrees of freedom after Welch (The generalization of Student's problem when several different population variances are
+    involved, Biometrika 34 (1947)) and Satterthwaite. `allowance`: by how much, on the log scale, figures may differ for a
+    reason that their errors do not know. The interval reaches so far beyond its ends, and `p` is of what is left of the
+    distance from 1.
+    `alpha`: ALPHA where the figures' own intervals ended their measurement.
+    """
+    variances = [(item.error**2, item.freedom) for item in (*plus, *minus)]
+    total = sum(variance for variance, _ in variances)
+    weights = sum(variance**2 / freedom for variance, freedom in variances)
+    freedom = total**2 / weights if weights and math.isfinite(total) else min(freedom for _, freedom in variances)
+    mean, error = sum(item.mean for item in plus) - sum(item.mean for item in minus), math.sqrt(total)
+    half = float(stdtrit(freedom, 1 - alpha / 2)) * error + allowance
+    beyond = max(0.0, abs(mean) - allowance)
+    distance = beyond / error if error else (math.inf if beyond else 0.0)
+    p = min(1.0, 2 * float(stdtr(freedom, -distance)) * (1 - CONFIDENCE) / alpha)
     return Interval(middle=math.exp(mean), low=math.exp(mean - half), high=math.exp(mean + half), p=p)
 
 

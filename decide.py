@@ -1,0 +1,110 @@
+"""The commands that decide from runs that were measured, and whether a gate fails. click; everything else is imported late."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from .errors import BadInput
+from .options import FORMATS, debug_option, group
+
+GITHUB = "github"
+FAIL_HELP = (
+    "Fail (exit 1) where a metric is shown to be worse by more than LIMIT: p50>5% is slower by more than 5 %, throughput>5% a"
+    " loss of more than 5 %, peak_rss>10% more memory, top1_drop>0.3 a drop larger by more than 0.3 points."
+)
+
+
+class Sides(click.Command):
+    """`--base A B C` takes all words up to the next option, as a shell expands `--base runs/old-*`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, spread(args))
+
+
+def spread(words: list[str]) -> list[str]:
+    """`words` with the option's name before each word of a side."""
+    said, side = [], ""
+    for word in words:
+        if word.startswith("-"):
+            side = word if word in ("--base", "--new") else ""
+            said += [] if side else [word]
+        else:
+            said += [side, word] if side else [word]
+    return said
+
+
+@click.command(cls=Sides)
+@click.argument("runs", type=click.Path(path_type=Path), nargs=-1, metavar="[BASE NEW]")
+@group(
+    click.option(
+        "--base", type=click.Path(path_type=Path), multiple=True, metavar="RUN...", help="Several runs of the old side."
+    ),
+    click.option(
+        "--new", type=click.Path(path_type=Path), multiple=True, metavar="RUN...", help="Several runs of the new side."
+    ),
+    click.option("--fail-on", "limits", multiple=True, metavar="METRIC>LIMIT", help=FAIL_HELP),
+    click.option("--control", metavar="BACKEND[@ENV]", help="Timings over this cell's, which is the same on both sides."),
+    click.option("--format", type=click.Choice((*FORMATS, GITHUB)), default="table", show_default=True),
+    debug_option,
+)
+def compare(
+    runs: tuple[Path, ...],
+    base: tuple[Path, ...],
+    new: tuple[Path, ...],
+    limits: tuple[str, ...],
+    control: str | None,
+    **how: str,
+) -> None:
+    """Compare runs cell by cell: ratio, interval, verdict.
+
+    Best is not to need it: two builds interleaved in one run see the same machine (bench infer --backend A,B --baseline A).
+    With three runs a side or more, the runs' own spread is in the interval; one run a side allows 2 % for two processes.
+    Exits with 1 where a regression beyond --fail-on is shown; one that may be or not is a warning.
+    """
+    from .results import compare as comparing
+    from .results import gate, record
+    from .results.comparison import facts, tabulate
+    from .results.render import plain, render
+
+    old, now = _sides(runs, base, new)
+    asked = gate.parse(limits)
+    read = [[record.read(folder) for folder in side] for side in (old, now)]
+    sides, found = comparing.compare(read[0], read[1], control, gate.thresholds(asked))
+    judged = gate.judge(asked, found)
+    if how["format"] == GITHUB:
+        click.echo(plain_lines(gate.workflow(found, judged, facts(sides, found), sides.match.left)), nl=False)
+    else:
+        click.echo(render(tabulate(sides, found, (*judged.shown, *judged.unsure)), how["format"]), nl=False)
+    for sentence in judged.unsure:
+        click.echo(f"bench: {plain(sentence)}", err=True)
+    sys.exit(1 if judged.shown else 0)
+
+
+def plain_lines(lines: list[str]) -> str:
+    """Lines without what a terminal or a log would act on."""
+    from .results.render import plain
+
+    return "".join(f"{plain(line)}\n" for line in lines)
+
+
+def _sides(runs: tuple[Path, ...], base: tuple[Path, ...], new: tuple[Path, ...]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """The folders of both sides. `BadInput` for anything but BASE NEW, or --base and --new."""
+    hint = "give BASE NEW, or --base RUN... --new RUN..."
+    if base or new:
+        if runs or not (base and new):
+            raise BadInput("a side is missing, or given twice", hint)
+        return _once(base), _once(new)
+    if len(runs) != 2:
+        raise BadInput(f"{len(runs)} runs are not two sides", hint)
+    return runs[:1], runs[1:]
+
+
+def _once(side: tuple[Path, ...]) -> tuple[Path, ...]:
+    """`side`; `BadInput` for a run that is in it twice, which would make it look surer than it is."""
+    twice = [run for number, run in enumerate(side) if run.resolve() in {other.resolve() for other in side[:number]}]
+    if twice:
+        raise BadInput(f"{twice[0]} is given twice on one side", "measure it again for another run")
+    return side

@@ -1,0 +1,77 @@
+"""A comparison as a table: one row for each metric of each cell, for any format. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .columns import Value
+from .compare import PROCESS, Finding, Sides
+from .record import SCHEMA
+from .table import Cells, Field, Table
+
+AXES = ("model", "backend", "environment", "device", "precision", "batch", "threads", "options")
+NAMES = (
+    *AXES,
+    *("metric", "unit", "base", "new", "ratio", "ratio_ci_low", "ratio_ci_high"),
+    *("change_points", "change_ci_low_points", "change_ci_high_points", "method", "verdict", "reason"),
+)
+VARYING = (*AXES, "method", "reason")  # of which people are shown those that differ between rows
+TITLES = {
+    **{"ratio": "new/base", "ratio_ci_low": "from", "ratio_ci_high": "to"},
+    **{"change_points": "new-base points", "change_ci_low_points": "from", "change_ci_high_points": "to"},
+}
+DRIFT = (
+    "one run a side and no control: drift between the runs is not known;"
+    f" intervals allow {PROCESS:.0%} for two processes, and no more"
+)
+
+
+def tabulate(sides: Sides, findings: Sequence[Finding], remarks: Sequence[str]) -> Table:
+    """All `findings`; what differs between the sides above them, and below what could not be compared, and `remarks`."""
+    rows = [_row(finding) for finding in findings]
+    return Table(
+        names=NAMES,
+        rows=tuple(rows),
+        fields=tuple(Field(name=n, title=TITLES.get(n, n), decimals=_decimals(n)) for n in NAMES if _stands(n, rows)),
+        facts=tuple(facts(sides, findings)),
+        remarks=(*sides.match.left, *remarks),
+        head={
+            "schema": SCHEMA,
+            "changed": sides.match.changed,
+            "not_compared": sides.match.left,
+            "control": sides.control,
+            "remarks": list(remarks),
+        },
+    )
+
+
+def facts(sides: Sides, findings: Sequence[Finding]) -> list[str]:
+    """What differs between the sides, and what the intervals do not know."""
+    alone = any(item.ends and item.method == "one run" and item.metric.kind == "time" for item in findings)
+    control = [f"timings are over those of the control {sides.control}"] if sides.control else []
+    return [*sides.match.changed, *control, *([DRIFT] if alone and sides.match.same_host else [])]
+
+
+def _row(found: Finding) -> Cells:
+    cell, points = found.pair.cell, found.metric.in_points
+    low, high = found.ends or (None, None)
+    ratio, change = ((None,) * 3, (found.change, low, high)) if points else ((found.change, low, high), (None,) * 3)
+    values: tuple[Value, ...] = (
+        *(cell.model, cell.backend, cell.environment or None, cell.device, cell.precision, cell.batch, cell.settings.threads),
+        " ".join(f"{name}={value}" for name, value in cell.settings.options) or None,
+        *(found.metric.column, found.metric.unit, found.base, found.new),
+        *ratio,
+        *change,
+        *(found.method or None, found.verdict, found.reason or None),
+    )
+    return dict(zip(NAMES, values, strict=True))
+
+
+def _stands(name: str, rows: Sequence[Cells]) -> bool:
+    """Whether people are shown a column: what varies, and figures that some row has."""
+    values = {row[name] for row in rows}
+    return len(values) > 1 if name in VARYING and name != "backend" else bool(values - {None})
+
+
+def _decimals(name: str) -> int | None:
+    return 3 if name.startswith("ratio") else 2 if name.startswith("change") else None

@@ -350,7 +350,7 @@ def to_wire(value: Any) -> dict[str, Any]:
 
 def from_wire(kind: type[Value], data: Mapping[str, Any]) -> Value:
     """The value that `to_wire` made `data` from. Unknown names are left out, so older code reads newer data."""
-    hints = _hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]
     return kind(**{name: _decode(hints[name], data[name]) for name in hints if name in data})
 
 

@@ -8,6 +8,7 @@ the rows, since it takes so long). All blocks share one file of samples, which t
 
 from __future__ import annotations
 
+import gc
 import json
 import random
 import sys
@@ -57,11 +58,13 @@ def events(rounds: int, medians: bool) -> list[dict[str, Any]]:
 def ask(rows: int, rounds: int, medians: bool) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folders = [write(Path(scratch) / name, rows, rounds, medians) for name in "ab"]
+        gc.disable()  # as the command does
         begin = time.perf_counter()
         base, new = (record.read(folder) for folder in folders)
         between = time.perf_counter()
         _, found = compare([base], [new])
         end = time.perf_counter()
+        gc.enable()
     what = "medians in the journal" if medians else "samples read"
     print(
         f"{rows} rows of {rounds} rounds a side, {what}: read {between - begin:.2f} s, compared {end - between:.2f} s", end=""

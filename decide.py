@@ -82,7 +82,7 @@ def compare(
         click.echo(plain_lines(gate.workflow(found, judged, facts(sides, found), sides.match.left)), nl=False)
     else:
         click.echo(render(tabulate(sides, found, (*judged.shown, *judged.unsure)), how["format"]), nl=False)
-    for sentence in judged.unsure:
+    for sentence in (*sides.match.left, *judged.unsure):
         click.echo(f"bench: {plain(sentence)}", err=True)
     sys.exit(1 if judged.shown else 0)
 

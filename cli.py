@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import __version__
+from .decide import recommend
 from .errors import BadInput, BenchError
 from .options import (
     INT8_HELP,
@@ -332,6 +333,9 @@ def cache(clear: bool, debug: bool) -> None:
     click.echo(f"{store.root()}")
     for kind, nbytes in store.sizes().items():
         click.echo(f"{kind:<14} {nbytes / 1e6:.1f} MB")
+
+
+main.add_command(recommend)
 
 
 def _tabulate(runs: Sequence[Run], baseline: str | None) -> Table:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import __version__
-from .decide import compare
+from .decide import compare, recommend
 from .errors import BadInput, BenchError
 from .options import (
     INT8_HELP,
@@ -336,6 +336,7 @@ def cache(clear: bool, debug: bool) -> None:
 
 
 main.add_command(compare)
+main.add_command(recommend)
 
 
 def _tabulate(runs: Sequence[Run], baseline: str | None) -> Table:

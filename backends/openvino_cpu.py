@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from ..errors import RuntimeFailed, Unavailable, one_line
 from ..spec import Artifact, Cell, Concurrency
+from . import snippets
 from .protocol import Array, Backend, Kernel, Probe, Session, SessionInfo, by_share
 
 INTEGERS = {"i64": "int64", "i32": "int32", "boolean": "bool"}
@@ -28,6 +29,22 @@ INT8 = ("i8", "u8")
 PLACES = {"Const", "Input", "Output", "Result", "Parameter"}
 NOT_COMPUTE = PLACES | {"Reorder", "Reshape", "FakeQuantize", "Transpose", "Convert"}
 READ_BACK = ("INFERENCE_NUM_THREADS", "NUM_STREAMS", "INFERENCE_PRECISION_HINT")
+
+SNIPPET = """\
+import openvino
+
+core = openvino.Core()
+model = core.read_model(MODEL)
+model.reshape({name: list(array.shape) for name, array in inputs.items()})
+compiled = core.compile_model(model, "CPU", $how)
+
+
+def open_lane():
+    request = compiled.create_infer_request()
+    for name, array in inputs.items():
+        request.set_tensor(name, openvino.Tensor(array.copy()))
+    return lambda: request.infer(share_outputs=True)
+"""
 
 
 class OpenVinoSession(Session):
@@ -109,6 +126,10 @@ class OpenVinoCpu(Backend):
         options = _parallel(concurrency)
         told = " ".join(f"{name}={options[name]}" for name in ("NUM_STREAMS", "INFERENCE_NUM_THREADS"))
         return f"{told} · {concurrency.lanes} infer requests"
+
+    def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
+        how = {**self._arithmetic(cell), **_parallel(concurrency)}
+        return snippets.program(SNIPPET, snippets.Case(artifact, cell, concurrency), how=how)
 
     def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:
         openvino = _import_openvino()

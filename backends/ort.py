@@ -13,11 +13,31 @@ from typing import Any, ClassVar
 
 from ..errors import RuntimeFailed, Unavailable, Unsupported, one_line
 from ..spec import Artifact, Cell, Concurrency
-from . import ort_profile
+from . import ort_profile, snippets
 from .protocol import Array, Backend, Kernel, Probe, Session, SessionInfo
 
 Reopen = Callable[[Path], Any]
 Load = Callable[[Path | None], Any]
+
+SNIPPET = """\
+import onnxruntime
+
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = THREADS
+options.inter_op_num_threads = 1
+for symbol, size in $symbols.items():
+    options.add_free_dimension_override_by_name(symbol, size)
+session = onnxruntime.InferenceSession(MODEL, options, providers=[$provider])
+
+
+def open_lane():
+    binding = session.io_binding()
+    for name, array in inputs.items():
+        binding.bind_cpu_input(name, array)
+    for output in session.get_outputs():
+        binding.bind_output(output.name)
+    return lambda: session.run_with_iobinding(binding)
+"""
 
 
 class OrtSession(Session):
@@ -92,6 +112,10 @@ class OrtCpu(Backend):
     def deploy(self, concurrency: Concurrency) -> str:
         return f"intra_op_num_threads={concurrency.threads} · {concurrency.lanes} threads calling run on one session"
 
+    def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
+        own = {"symbols": symbols(artifact, cell), "provider": self.provider}
+        return snippets.program(SNIPPET, snippets.Case(artifact, cell, concurrency), **own)
+
     def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:
         load = self.loader(artifact, cell, concurrency, [self.provider])
         session = load(None)
@@ -135,12 +159,12 @@ def session_options(onnxruntime: Any, artifact: Artifact, cell: Cell, concurrenc
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    for symbol, size in _symbols(artifact, cell).items():
+    for symbol, size in symbols(artifact, cell).items():
         options.add_free_dimension_override_by_name(symbol, size)
     return options
 
 
-def _symbols(artifact: Artifact, cell: Cell) -> dict[str, int]:
+def symbols(artifact: Artifact, cell: Cell) -> dict[str, int]:
     """Each symbol's size in `cell`; `Unsupported` where the shapes give one symbol two sizes."""
     sizes: dict[str, int] = {}
     shapes = dict(cell.shapes)

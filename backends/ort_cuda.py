@@ -11,14 +11,32 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from ..spec import Artifact, Cell, Concurrency, Device
-from . import cuda
-from .ort import Load, OrtCpu, import_onnxruntime, profiled
+from . import cuda, snippets
+from .ort import Load, OrtCpu, import_onnxruntime, profiled, symbols
 from .protocol import Array, Kernel, Probe, Session, SessionInfo
 
 OpenOn = Callable[[cuda.Stream], Load]
 InfoOf = Callable[[Any], SessionInfo]
 
 KIND = "cuda"
+
+SNIPPET = """\
+import onnxruntime
+
+options = onnxruntime.SessionOptions()
+for symbol, size in $symbols.items():
+    options.add_free_dimension_override_by_name(symbol, size)
+
+
+def open_lane():  # without the CUDA graph that the measurement replayed, where its settings say so
+    session = onnxruntime.InferenceSession(MODEL, options, providers=[$provider, "CPUExecutionProvider"])
+    binding = session.io_binding()
+    for name, array in inputs.items():
+        binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array, "cuda", $index))
+    for output in session.get_outputs():
+        binding.bind_output(output.name, "cuda", $index)
+    return lambda: session.run_with_iobinding(binding)
+"""
 
 
 class OrtCudaSession(cuda.CudaSession):
@@ -110,6 +128,13 @@ class OrtCuda(OrtCpu):
 
     def deploy(self, concurrency: Concurrency) -> str:
         return f"{concurrency.lanes} sessions, each on a CUDA stream of its own (user_compute_stream)"
+
+    def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
+        own, index = dict(cell.settings.options), Device.parse(cell.device).index
+        own.pop("cuda_graph", None)
+        provider = (self.provider, {"device_id": str(index), **self.precisions[cell.precision], **own})
+        told = {"symbols": symbols(artifact, cell), "provider": provider, "index": index}
+        return snippets.program(SNIPPET, snippets.Case(artifact, cell, concurrency), **told)
 
     def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:
         device, own = Device.parse(cell.device), dict(cell.settings.options)

@@ -12,10 +12,62 @@ from typing import Any, ClassVar
 
 from ..errors import BadInput, RuntimeFailed, Unavailable, one_line
 from ..spec import Artifact, Cell, Concurrency, TensorSpec, resolve
+from . import snippets
 from .cuda import GRAPH_CHOICES, GRAPH_OPTION, graphed
 from .protocol import Array, Backend, Probe, Session, SessionInfo
 
 NAMES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
+
+FACTORY = """\
+from importlib import import_module
+
+import torch
+
+FACTORY, WEIGHTS = $factory, $weights
+module_name, _, factory = FACTORY.partition(":")
+module = getattr(import_module(module_name), factory)()
+if WEIGHTS:
+    from safetensors.torch import load_model
+
+    load_model(module, WEIGHTS)
+"""
+ON_CPU = """\
+torch.set_num_interop_threads(1)
+torch.set_float32_matmul_precision("highest")
+module = module.eval().to(torch.$dtype)
+
+
+def open_lane():
+    torch.set_num_threads(THREADS)  # belongs to the thread that calls
+    tensors = [torch.tensor(array) for array in inputs.values()]
+    tensors = [tensor.to(torch.$dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
+
+    def call():
+        with torch.inference_mode():
+            module(*tensors)
+
+    return call
+"""
+ON_CUDA = """\
+torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = $tf32
+torch.backends.cudnn.benchmark = $benchmark
+module = module.eval().to($device, torch.$dtype, memory_format=torch.$memory)
+
+
+def open_lane():
+    stream = torch.cuda.Stream($device)
+    tensors = [torch.tensor(array).to($device) for array in inputs.values()]
+    tensors = [tensor.to(torch.$dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
+    tensors = [tensor.to(memory_format=torch.$memory) if tensor.dim() == 4 else tensor for tensor in tensors]
+    torch.cuda.synchronize($device)
+
+    def call():  # without the CUDA graph that the measurement replayed, where its settings say so
+        with torch.inference_mode(), torch.cuda.stream(stream):
+            module(*tensors)
+        stream.synchronize()
+
+    return call
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -177,6 +229,7 @@ class TorchCpu(Backend):
 
     name = "torch-cpu"
     session: ClassVar[type[TorchSession]] = TorchSession
+    template: ClassVar[str] = ON_CPU
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "float32", "bf16": "bfloat16"}
     install = "pip install 'onnxbench[torch]'"
 
@@ -203,6 +256,18 @@ class TorchCpu(Backend):
     def deploy(self, concurrency: Concurrency) -> str:
         return f"torch.set_num_threads({concurrency.threads}) · {concurrency.lanes} threads calling the module"
 
+    def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
+        if artifact.source is None:
+            return ""
+        weights = artifact.source.weights
+        own = {"factory": artifact.source.factory, "weights": weights and os.path.basename(weights)}  # noqa: PTH119
+        case = snippets.Case(artifact, cell, concurrency)
+        return snippets.program(FACTORY + self.template, case, **own, **self._flags(cell))
+
+    def _flags(self, cell: Cell) -> dict[str, Any]:
+        """What the snippet's own lines need."""
+        return {"dtype": snippets.Code(self.precisions[cell.precision])}
+
     def _pin(self, torch: Any, cell: Cell) -> None:
         """Set the process-wide flags that this device's arithmetic depends on."""
         torch.set_float32_matmul_precision("highest")  # "medium" would multiply in BF16
@@ -226,6 +291,7 @@ class TorchCuda(TorchCpu):
     name = "torch-cuda"
     device_kind = "cuda"
     session = TorchCudaSession
+    template: ClassVar[str] = ON_CUDA
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "float32", "tf32": "float32", "bf16": "bfloat16", "fp16": "float16"}
     options: ClassVar[Mapping[str, str]] = {
         **GRAPH_OPTION,
@@ -257,6 +323,16 @@ class TorchCuda(TorchCpu):
         own = dict(cell.settings.options)
         how = super()._how(torch, cell, concurrency)
         return replace(how, graph=own.get("cuda_graph", "auto"), channels_last=own.get("channels_last") == "on")
+
+    def _flags(self, cell: Cell) -> dict[str, Any]:
+        own = dict(cell.settings.options)
+        return {
+            **super()._flags(cell),
+            "device": cell.device,
+            "tf32": cell.precision == "tf32",
+            "benchmark": own.get("cudnn_benchmark") == "on",
+            "memory": snippets.Code("channels_last" if own.get("channels_last") == "on" else "preserve_format"),
+        }
 
     def _pin(self, torch: Any, cell: Cell) -> None:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = cell.precision == "tf32"

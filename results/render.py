@@ -92,7 +92,7 @@ def _table(table: Table) -> str:
     for field, title in zip(table.fields, titles):
         grid.add_column(Text(title), justify="left" if field.name in LEFT_ALIGNED else "right", no_wrap=True)
     for index, row in enumerate(rows):
-        grid.add_row(*(Text(text) for text in row), end_section=_ends_group(table.rows, index))
+        grid.add_row(*(Text(text) for text in row), end_section=table.grouped and _ends_group(table.rows, index))
     sink = io.StringIO()
     console = Console(file=sink, width=UNLIMITED, color_system=None)
     for fact in table.facts:

@@ -82,9 +82,14 @@ def interval(record: CellRecord, metric: str) -> Interval | None:
 
 def ratios(base: CellRecord, new: CellRecord) -> list[float]:
     """How many times faster `new` was than `base`, by p50, in each round that both measured."""
+    return paired(new, base, "p50")
+
+
+def paired(base: CellRecord, new: CellRecord, metric: str) -> list[float]:
+    """`metric` of `new` over that of `base` in each round that both measured."""
     both = counted(set(base.blocks) & set(new.blocks), disturbed(base), disturbed(new))
-    p50 = METRICS["p50"]
-    return [p50(base, number) / p50(new, number) for number in both]
+    of = METRICS[metric]
+    return [of(new, number) / of(base, number) for number in both]
 
 
 def asked_interval(record: CellRecord, base: CellRecord | None, metric: str) -> tuple[str, Interval | None]:

@@ -38,7 +38,7 @@ class Field:
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """All `rows` by column name, for programs; and for people: the `fields` to show, which rows to mark, and what
-    stands above (`facts`) and below (`remarks`)."""
+    stands above (`facts`) and below (`remarks`). `grouped`: rows of one batch stand together."""
 
     names: tuple[str, ...]
     rows: tuple[Cells, ...]
@@ -47,6 +47,7 @@ class Table:
     facts: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     head: Mapping[str, Any] = field(default_factory=dict)
+    grouped: bool = True
 
 
 def build(runs: Sequence[Run], baseline: str | None = None) -> Table:
@@ -54,16 +55,8 @@ def build(runs: Sequence[Run], baseline: str | None = None) -> Table:
 
     `BadInput` if no run has that baseline.
     """
-    records = [(run, record) for run in runs for record in run.cells]
-    known = {str(record.cell.target) for _, record in records}
-    if baseline and baseline not in known:
-        raise BadInput(f"no row is of the baseline {baseline!r}", nearest(baseline, known))
     instruments = {name for run in runs for name in run.head.get("instruments", [])}
-    facts = _judged(
-        [Row(record=record, base=run.base_of(record, baseline), host=_host(run), asked=run.sweep) for run, record in records]
-    )
-    rows = [{column.name: column.of(row) for column in COLUMNS} for row in facts]
-    rows.sort(key=order)
+    rows = [cells for _, cells in lines(runs, baseline)]
     explained = _explained(runs)
     fields = _fields(rows, CHECKED if runs and all(run.is_check for run in runs) else None)
     return Table(
@@ -80,6 +73,22 @@ def build(runs: Sequence[Run], baseline: str | None = None) -> Table:
             **({"explain": explained} if any(explained.values()) else {}),
         },
     )
+
+
+def lines(runs: Sequence[Run], baseline: str | None = None) -> list[tuple[Row, Cells]]:
+    """Every cell of `runs` in the order of the table: what its figures are computed from, and these by column name.
+
+    `BadInput` if no run has that baseline.
+    """
+    records = [(run, record) for run in runs for record in run.cells]
+    known = {str(record.cell.target) for _, record in records}
+    if baseline and baseline not in known:
+        raise BadInput(f"no row is of the baseline {baseline!r}", nearest(baseline, known))
+    facts = _judged(
+        [Row(record=record, base=run.base_of(record, baseline), host=_host(run), asked=run.sweep) for run, record in records]
+    )
+    found = [(row, {column.name: column.of(row) for column in COLUMNS}) for row in facts]
+    return sorted(found, key=lambda line: order(line[1]))
 
 
 def order(row: Cells) -> tuple[str, str, int, int]:

@@ -254,6 +254,7 @@ def _facts(artifact: Artifact) -> dict[str, Any]:
     made = artifact.conversion
     return {
         "artifact_mb": artifact.nbytes / 1e6,
+        "file": artifact.path,
         "layers": {"quantized": artifact.quantized_layers, "float": artifact.float_layers},
         "conversion": str(made) if made and made.scheme else None,
         "random_calibration": bool(made and made.data == RANDOM),

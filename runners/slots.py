@@ -180,7 +180,8 @@ def warm(
 ) -> Reply:
     """Warm up, then find the concurrency with the best throughput, in `passes`, where `concurrency` does not say it.
 
-    `tried` are the candidates with their items a second; `deploy` says the best in the runtime's own terms.
+    `tried` are the candidates with their items a second; `deploy` says the best in the runtime's own terms, and `snippet` is a
+    program that does it. `single` has both for one call in flight, as latency is measured.
     """
     slot, now = state.slots[key], state.clock.now_ns
     with measure.quiet():
@@ -196,7 +197,8 @@ def warm(
         **asdict(ended),
         "lanes": chosen.lanes,
         "concurrency": asdict(chosen),
-        "deploy": slot.backend.deploy(chosen),
+        **_deployment(slot, chosen),
+        "single": _deployment(slot, Concurrency(threads=slot.cell.settings.threads)),
         "settled": measure.settle(state.clock),
         **(
             {}
@@ -204,6 +206,10 @@ def warm(
             else {"tried": [{**asdict(way), "items_per_s": rate * slot.cell.batch} for way, rate in rates.items()]}
         ),
     }
+
+
+def _deployment(slot: Slot, how: Concurrency) -> dict[str, str]:
+    return {"deploy": slot.backend.deploy(how), "snippet": slot.backend.snippet(slot.artifact, slot.cell, how)}
 
 
 def _search(slot: Slot, state: State, length_ns: int, passes: int) -> dict[Concurrency, float]:

@@ -168,6 +168,9 @@ class Runtime:
     def deploy(self, concurrency):
         return f"{concurrency.lanes} at once"
 
+    def snippet(self, artifact, cell, concurrency):
+        return f"{artifact.path} {cell.batch} {concurrency.lanes}"
+
 
 @pytest.fixture
 def worker(make_cell, make_artifact):
@@ -355,6 +358,8 @@ def test_a_warm_up_finds_the_concurrency_and_tells_what_it_tried(worker):
     found = worker()
     told = warmed(found)
     assert (told["lanes"], told["concurrency"], told["deploy"]) == (2, asdict(TWO), "2 at once")
+    assert told["snippet"] == "cnn-fp32.onnx 8 2"
+    assert told["single"] == {"deploy": "1 at once", "snippet": "cnn-fp32.onnx 8 1"}
     assert (told["stationary"], told["settled"]) == (True, True)
     assert [(way["lanes"], way["streams"], way["threads"]) for way in told["tried"]] == [(1, 1, 2), (4, 2, 1), (2, 1, 1)]
     rates = [way["items_per_s"] for way in told["tried"]]

@@ -1,0 +1,87 @@
+"""Programs to paste into a deployment: what is the same in those of all runtimes. Standard library only.
+
+A runtime's own part is a template in its file, which defines `open_lane()`: it returns a function that makes one call on
+inputs that are in place. `MODEL`, `THREADS` and `inputs` (arrays by name) are there for it.
+"""
+
+from __future__ import annotations
+
+import os
+from string import Template
+from typing import Any, NamedTuple
+
+from ..spec import Artifact, Cell, Concurrency, TensorSpec
+
+HEAD = """\
+# $title
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+MODEL = $file  # the path of the file that was measured
+LANES, THREADS, BATCH = $lanes, $threads, $batch
+WARM_UP_S, SECONDS = 1.0, 3.0
+
+generator = np.random.default_rng(0)
+inputs = {
+$inputs
+}
+
+"""
+TAIL = """
+
+def rate(_):
+    call = open_lane()
+    for seconds in (WARM_UP_S, SECONDS):
+        calls, begin = 0, time.perf_counter()
+        while not calls or time.perf_counter() - begin < seconds:
+            call()
+            calls += 1
+        took = time.perf_counter() - begin
+    return calls / took
+
+
+with ThreadPoolExecutor(LANES) as pool:  # one call in flight in each thread
+    rates = list(pool.map(rate, range(LANES)))
+print(f"{BATCH * sum(rates):.1f} items/s")
+"""
+DRAWN = {"f": "generator.standard_normal({shape})", "b": "generator.integers(0, 2, {shape})"}
+INTEGER_HIGH = 10  # as the inputs that are measured
+
+
+class Case(NamedTuple):
+    """What a program is for."""
+
+    artifact: Artifact
+    cell: Cell
+    concurrency: Concurrency
+
+
+class Code(str):
+    """Text that stands in a program as it is; every other value stands there as Python writes it."""
+
+    __slots__ = ()
+
+
+def program(template: str, case: Case, **own: Any) -> str:
+    """The whole program: `template` with its `$names` from `own`, between what is the same in all."""
+    artifact, cell, how = case
+    shapes = dict(cell.shapes)
+    same = {
+        "title": Code(" ".join(cell.id.split())),
+        "file": os.path.basename(artifact.path),  # noqa: PTH119
+        "lanes": how.lanes,
+        "threads": how.threads,
+        "batch": cell.batch,
+        "inputs": Code("\n".join(f"    {spec.name!r}: {_drawn(spec, shapes[spec.name])}," for spec in artifact.inputs)),
+    }
+    values = {name: value if isinstance(value, Code) else repr(value) for name, value in {**same, **own}.items()}
+    return Template(HEAD + template + TAIL).substitute(values)
+
+
+def _drawn(spec: TensorSpec, shape: tuple[int, ...]) -> str:
+    """An expression for an array of the right type and plausible values."""
+    kind = "f" if spec.dtype.startswith("float") else "b" if spec.dtype == "bool" else "i"
+    integers = f"generator.integers(0, {spec.high or INTEGER_HIGH}, {{shape}})"
+    return f"np.asarray({DRAWN.get(kind, integers).format(shape=shape)}, {spec.dtype!r})"

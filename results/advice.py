@@ -1,0 +1,252 @@
+"""A decision as text: for people (`table`, `markdown`) with settings and a program to paste, and for programs. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+from typing import Any
+
+from .candidates import Candidate, Miss
+from .columns import COLUMNS, Value
+from .conditions import SUFFIX
+from .objective import COST, UNITS
+from .recommend import Binding, Decision, Difference
+from .record import SCHEMA
+from .render import plain, render
+from .table import Field, Table, named
+
+SHOWN = ("backend", "environment", "host", "model", "precision", "batch", "executed", "throughput_per_s", "lanes")
+SHOWN_FIGURES = ("p50_ms", "p99_ms", "top1", "top1_drop", "peak_rss_mb", "device_mem_mb", "energy_mj")
+FIGURES = ("throughput_per_s", "p50_ms", "p99_ms", "top1", "peak_rss_mb", "device_mem_mb", "energy_mj", COST)
+AXES = ("host", "environment", "model")
+NONDOMINATED = "*"
+OLD = "the run has no program for it: it is older than they are, or its runtime has none; the settings are above"
+
+
+def exit_code(decision: Decision) -> int:
+    """0 for a pick, 1 where no row is feasible."""
+    return 0 if decision.pick else 1
+
+
+def advise(decision: Decision, format: str) -> str:
+    """`decision` in one of the formats, ending in a newline."""
+    return FORMATS[format](decision)
+
+
+def _csv(decision: Decision) -> str:
+    return render(_ranking(decision), "csv")
+
+
+def _json(decision: Decision) -> str:
+    wanted, best = decision.wanted, decision.difference
+    data = {
+        "schema": SCHEMA,
+        "host": decision.runs[0].host,
+        "objective": wanted.objective.name,
+        "conditions": [condition.text for condition in wanted.conditions],
+        "prices": dict(wanted.prices),
+        "pick": _told(decision.pick),
+        "runner_up": _told(decision.runner_up),
+        "difference": best and {"ratio": best.ratio, **_ends(best), "shown": best.shown, "how": best.how},
+        "pareto": [decision.ranked[index].name for index in sorted(decision.pareto)],
+        "excluded": [
+            {"name": item.name, "reasons": [*item.reasons, *(_missed(miss) for miss in item.misses)]}
+            for item in decision.excluded
+        ],
+        "binding": [_bound(item) for item in decision.binding],
+        "nearest": _relaxation(decision.nearest),
+        "notes": decision.notes,
+        "rows": _ranking(decision).rows,
+    }
+    return json.dumps(data, indent=1, allow_nan=False) + "\n"
+
+
+def _ends(best: Difference) -> dict[str, float | None]:
+    low, high = (best.interval.low, best.interval.high) if best.interval else (None, None)
+    return {"ci_low": low, "ci_high": high}
+
+
+def _told(item: Candidate | None) -> dict[str, Any] | None:
+    if item is None:
+        return None
+    return {"name": item.name, "row": item.cells, "settings": _settings(item), "snippet": item.deployment["snippet"]}
+
+
+def _bound(item: Binding) -> dict[str, Any]:
+    off = {"value": item.miss.value, "limit": item.miss.condition.limit, "relative": item.miss.relative}
+    others = [miss.condition.text for miss in item.others]
+    return {"condition": item.miss.condition.text, "name": item.candidate.name, **off, "also": others}
+
+
+def _relaxation(item: Candidate | None) -> dict[str, Any] | None:
+    if item is None:
+        return None
+    relax = relaxed(item.misses[0]) if len(item.misses) == 1 else None
+    return {"name": item.name, "misses": [_missed(miss) for miss in item.misses], "relax": relax}
+
+
+def _table(decision: Decision) -> str:
+    lines = [*_answer(decision), *([_grid(decision, "table")] if decision.ranked else []), *_rest(decision)]
+    program = ["", "to paste:", "", *_program(decision.pick)] if decision.pick else []
+    return _joined([*lines, *program])
+
+
+def _markdown(decision: Decision) -> str:
+    told = [f"- {line.strip()}" for line in _answer(decision)]
+    rest = [f"- {line.strip()}" for line in _rest(decision)]
+    snippet = _program(decision.pick) if decision.pick else []
+    program = ["", "```python", *snippet, "```"] if snippet else []
+    return _joined([*told, "", *([_grid(decision, "markdown")] if decision.ranked else []), *rest, *program])
+
+
+def _joined(lines: Sequence[str]) -> str:
+    return "\n".join(line.rstrip() for line in lines).rstrip() + "\n"
+
+
+def _grid(decision: Decision, format: str) -> str:
+    return render(_ranking(decision), format).rstrip() + "\n"
+
+
+def _program(item: Candidate) -> list[str]:
+    snippet = item.deployment["snippet"]
+    return [plain(line) for line in snippet.splitlines()] if snippet else [f"# {OLD}"]
+
+
+def _ranking(decision: Decision) -> Table:
+    """The feasible rows in order, with what is of the decision and not of a run: rank, pareto, cost."""
+    rows: list[dict[str, Value]] = [
+        {"rank": index + 1, "pareto": NONDOMINATED if index in decision.pareto else None, **item.cells}
+        for index, item in enumerate(decision.ranked)
+    ]
+    known = [name for name in (*SHOWN, *SHOWN_FIGURES, COST, "grade") if any(row[name] is not None for row in rows)]
+    several = [name for name in known if name not in AXES or len({row[name] for row in rows}) > 1]
+    asked = [item.column.name for item in decision.wanted.conditions]
+    fields = {field.name: field for field in map(_field, dict.fromkeys(("rank", "pareto", *several, *asked)))}
+    names = ("rank", *(column.name for column in COLUMNS), COST, "pareto")
+    return Table(names=names, rows=tuple(rows), fields=tuple(fields.values()), grouped=False)
+
+
+def _field(name: str) -> Field:
+    found = next((column for column in COLUMNS if column.name == name), None)
+    if found is None:
+        return Field(name=name, title="cost a million" if name == COST else name)
+    return Field(name=name, title=found.title or name, unit=found.unit, digits=found.digits, decimals=found.decimals)
+
+
+def _answer(decision: Decision) -> list[str]:
+    pick, other, best = decision.pick, decision.runner_up, decision.difference
+    if pick is None:
+        return [plain(line) for line in _infeasible(decision)]
+    lines = [f"pick: {pick.name}: {_figures(pick)}", *(f"    {line}" for line in _settings(pick))]
+    if other and best:
+        lines += [f"runner-up: {other.name}: {_figures(other)}", f"    {_compared(best)}", *_cheaper(pick, other, best)]
+    elif other is None:
+        lines.append("runner-up: none: no other row is feasible")
+    return [plain(line) for line in [*lines, *(f"note: {note}" for note in decision.notes)]]
+
+
+def _figures(item: Candidate) -> str:
+    """The objective first, then the others that the row has."""
+    first = item.objective.column_of(item.row.record.cell.device)
+    names = dict.fromkeys((first, *FIGURES))
+    return " · ".join(_figure(name, item.cells[name]) for name in names if item.cells[name] is not None)
+
+
+def _figure(name: str, value: Value) -> str:
+    title = "cost" if name == COST else SUFFIX.sub("", name)
+    return f"{title} {value:.4g} {UNITS.get(name, '')}".strip()
+
+
+def _settings(item: Candidate) -> list[str]:
+    """What to set: the runtime's own words for how the objective was measured, threads, lanes, batch, options, the file."""
+    record, deploy = item.row.record, item.deployment["deploy"]
+    cell = record.cell
+    lanes = 1 if item.objective.single else item.cells["lanes"]
+    threads = cell.settings.threads if item.objective.single else item.cells["throughput_threads"]
+    facts = [
+        f"batch {cell.batch}",
+        f"lanes {lanes}",
+        f"threads a lane {threads}",
+        *(f"{key}={value}" for key, value in cell.settings.options),
+    ]
+    file = (record.opened or {}).get("file")
+    return [line for line in (deploy, " · ".join(facts), f"file {file}" if file else "") if line]
+
+
+def _compared(best: Difference) -> str:
+    if best.interval is None:
+        return f"no difference shown: {_percent(best.ratio)} %, {best.how}"
+    ends = f"[{_percent(best.interval.low)}, {_percent(best.interval.high)}]"
+    if not best.shown:
+        return f"no difference shown: {_percent(best.ratio)} % {ends} ({best.how})"
+    return f"differs by {_percent(best.ratio)} % {ends} ({best.how})"
+
+
+def _percent(ratio: float) -> str:
+    return f"{100 * (ratio - 1):.3g}"
+
+
+def _cheaper(pick: Candidate, other: Candidate, best: Difference) -> list[str]:
+    """Where the pick is not shown to be the better one, what speaks for the other."""
+    if best.shown:
+        return []
+    less = [
+        words
+        for name, words in ((COST, "costs less"), ("peak_rss_mb", "takes less memory"), ("energy_mj", "takes less energy"))
+        if _less(other.cells[name], pick.cells[name])
+    ]
+    return [f"    the pick is not shown to be better than the runner-up, which {' and '.join(less)}"] if less else []
+
+
+def _less(one: Value, other: Value) -> bool:
+    return isinstance(one, float) and isinstance(other, float) and one < other
+
+
+def _infeasible(decision: Decision) -> list[str]:
+    near, lines = decision.nearest, ["nothing is feasible: no row keeps every limit and has every figure"]
+    if near and len(near.misses) == 1:
+        (miss,) = near.misses
+        lines.append(f"nearest: {near.name}: {_missed(miss)}; {relaxed(miss)} would be enough")
+    elif near:
+        several = "; ".join(_missed(miss) for miss in near.misses)
+        lines.append(f"nearest: {near.name}: no single limit is enough: {several}")
+    return [*lines, *(f"note: {note}" for note in decision.notes)]
+
+
+def _missed(miss: Miss) -> str:
+    name, unit = miss.condition.column.name, miss.condition.column.unit
+    off = f"{abs(miss.value - miss.condition.limit):.3g} {unit}".rstrip()
+    side = "above" if miss.condition.most else "below"
+    return f"{miss.condition.text}: {name} is {miss.value:.4g} {unit}".rstrip() + f", {off} {side} it"
+
+
+def relaxed(miss: Miss) -> str:
+    """The limit that the row keeps, with as many digits as that takes at least, but four."""
+    option, _, rest = miss.condition.text.partition(" ")
+    value = Decimal(repr(miss.value))
+    rounding = ROUND_CEILING if miss.condition.most else ROUND_FLOOR
+    limit = value.normalize(Context(prec=4, rounding=rounding))
+    unit = miss.condition.column.unit
+    return f"{option} {rest.partition('=')[0]}={limit:f}{unit}"
+
+
+def _rest(decision: Decision) -> list[str]:
+    """What binds, and what is not in the ranking, the same reason once."""
+    lines = [NONDOMINATED_LEGEND] if decision.ranked else []
+    for item in decision.binding:
+        also = f"; it also breaks {', '.join(miss.condition.text for miss in item.others)}" if item.others else ""
+        what = f"{item.candidate.name} ({_figures(item.candidate)})"
+        lines.append(f"binds: {_missed(item.miss)} for {what}, which would be better{also}")
+    about: dict[str, list[str]] = {}
+    for candidate in decision.excluded:
+        for reason in (*candidate.reasons, *(miss.condition.text for miss in candidate.misses)):
+            about.setdefault(reason, []).append(candidate.name)
+    total = len(decision.excluded) + len(decision.ranked)
+    return [plain(line) for line in [*lines, *(f"excluded: {named(names, total)}: {why}" for why, names in about.items())]]
+
+
+NONDOMINATED_LEGEND = (
+    f"{NONDOMINATED} nothing is better in one of throughput (or the objective), p50, p99 and top1, and as good in all"
+)
+FORMATS: Mapping[str, Callable[[Decision], str]] = {"table": _table, "markdown": _markdown, "csv": _csv, "json": _json}

@@ -1,0 +1,182 @@
+"""The rows of measured runs as candidates for a recommendation: what each is called, and what speaks against it. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ..errors import BadInput
+from ..spec import PRECISIONS
+from .absent import absent
+from .columns import Row
+from .conditions import Condition
+from .objective import COST, Objective, cost_of, parse_prices
+from .record import Run
+from .table import Cells, lines, name_of
+
+UNFINISHED = "its rounds were not all measured: --resume goes on with it"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What a decision is to be after, and within which conditions."""
+
+    objective: Objective
+    conditions: tuple[Condition, ...] = ()
+    prices: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Miss:
+    """A condition that a row does not keep, and the row's value."""
+
+    condition: Condition
+    value: float
+
+    @property
+    def relative(self) -> float:
+        """How far off it is, as a share of the limit; of the value where the limit is 0."""
+        limit = self.condition.limit
+        return abs(self.value - limit) / (abs(limit) or abs(self.value))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One row. `reasons` exclude it whatever the limits are; `misses` are the conditions that it does not keep."""
+
+    name: str
+    run: Run
+    row: Row
+    cells: Cells
+    objective: Objective
+    reasons: tuple[str, ...]
+    misses: tuple[Miss, ...]
+
+    @property
+    def feasible(self) -> bool:
+        return not self.reasons and not self.misses
+
+    @cached_property
+    def value(self) -> float | None:
+        """The objective's figure."""
+        return number(self.cells[self.objective.column_of(self.row.record.cell.device)])
+
+    @property
+    def score(self) -> float:
+        """The objective's figure, larger is better; the worst where there is none."""
+        if self.value is None:
+            return float("-inf")
+        return self.value if self.objective.largest else -self.value
+
+    @property
+    def deployment(self) -> dict[str, str]:
+        """How the objective's figure was measured, in the runtime's own terms: `deploy` and `snippet`, both may be empty."""
+        warm = self.row.record.warm or {}
+        told = warm.get("single", {}) if self.objective.single else warm
+        return {name: str(told.get(name) or "") for name in ("deploy", "snippet")}
+
+
+def number(value: object) -> float | None:
+    """A figure; None for what is none."""
+    return float(value) if isinstance(value, int | float) else None
+
+
+def candidates(runs: Sequence[Run], wanted: Wanted) -> list[Candidate]:
+    """Every row of `runs`. `BadInput` for runs that cannot be held together, and for a price of what is not in them."""
+    _check(runs)
+    of_record = {id(record): run for run in runs for record in run.cells}
+    measured = lines(runs, _baseline(runs))
+    prices = parse_prices(wanted.prices, [cells for _, cells in measured])
+    found = [(row, {**cells, COST: cost_of(cells, prices)}) for row, cells in measured]
+    names = _names([(of_record[id(row.record)], cells) for row, cells in found])
+    return [_candidate(name, of_record[id(row.record)], row, cells, wanted) for name, (row, cells) in zip(names, found)]
+
+
+def _check(runs: Sequence[Run]) -> None:
+    """`BadInput` for a check, and for runs that call different files, or inputs of different shapes, by one name."""
+    for run in (run for run in runs if run.is_check):
+        raise BadInput(f"{run.folder} is a check, which measures no time", "give folders that bench infer wrote")
+    cells = [(run, record.cell) for run in runs for record in run.cells]
+    files = [(run, cell.model, cell.sha256[:8]) for run, cell in cells if PRECISIONS[cell.precision].file == "fp32"]
+    for model, one, other in _differing(files):
+        raise BadInput(f"{model} is another fp32 file in {one} than in {other} (by sha256)", "recommend each apart")
+    for (model, batch), one, other in _differing([(run, (cell.model, cell.batch), cell.shapes) for run, cell in cells]):
+        raise BadInput(f"{model} at batch {batch} has other shapes in {one} than in {other}", "recommend each apart")
+
+
+def _differing(facts: Sequence[tuple[Run, Any, object]]) -> Iterator[tuple[Any, str, str]]:
+    """Each key of `facts` (run, key, value) whose value is not what it was first, and where both are."""
+    first: dict[Any, tuple[object, Run]] = {}
+    for run, key, value in facts:
+        known, where = first.setdefault(key, (value, run))
+        if known != value:
+            yield key, f"{where.folder} ({_short(known)})", f"{run.folder} ({_short(value)})"
+
+
+def _short(value: object) -> str:
+    return value if isinstance(value, str) else ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in value)  # type: ignore[attr-defined]
+
+
+def _baseline(runs: Sequence[Run]) -> str | None:
+    """The baseline that all runs were measured against."""
+    asked = {run.sweep.get("baseline") for run in runs}
+    known = {str(record.cell.target) for run in runs for record in run.cells}
+    (only, *others) = asked or {None}
+    return only if not others and only in known else None
+
+
+def _names(rows: Sequence[tuple[Run, Cells]]) -> list[str]:
+    """What each row is called: with its model and host where there are several, and its run where that is not enough."""
+    several = {axis: len({cells[axis] for _, cells in rows}) > 1 for axis in ("model", "device", "host", "threads")}
+    named = []
+    for _, cells in rows:
+        model = f"{cells['model']} " if several["model"] else ""
+        device = f" {cells['device']}" if several["device"] and re.search(r":[1-9]", str(cells["device"])) else ""
+        threads = f" {cells['threads']} threads" if several["threads"] else ""
+        named.append(model + name_of(cells) + device + threads + (f" on {cells['host']}" if several["host"] else ""))
+    counts = Counter(named)
+    return [f"{name} ({run.folder.name})" if counts[name] > 1 else name for name, (run, _) in zip(named, rows)]
+
+
+def _candidate(name: str, run: Run, row: Row, cells: Cells, wanted: Wanted) -> Candidate:
+    reasons = _ruled_out(run, row, cells) or _lacks(row, cells, wanted)
+    figures = [(item, number(cells[item.column.name])) for item in wanted.conditions]
+    misses = [Miss(condition=item, value=value) for item, value in figures if value is not None and not item.holds(value)]
+    return Candidate(
+        name=name,
+        run=run,
+        row=row,
+        cells=cells,
+        objective=wanted.objective,
+        reasons=tuple(dict.fromkeys(reasons)),
+        misses=tuple(misses) if not reasons else (),
+    )
+
+
+def _ruled_out(run: Run, row: Row, cells: Cells) -> list[str]:
+    """What excludes a row whatever is asked for."""
+    if cells["backend"] in run.head.get("instruments", []):
+        return ["an instrument, and no target"]
+    if cells["status"] != "ok":
+        return [f"{cells['status']}: {cells['reason']}"]
+    return [UNFINISHED] if unfinished(row) else []
+
+
+def unfinished(row: Row) -> bool:
+    """Whether a run ended before this row did."""
+    return not row.record.stopped and "looks" in row.asked.get("budget", {})
+
+
+def _lacks(row: Row, cells: Cells, wanted: Wanted) -> list[str]:
+    """Figures that are asked for, and that the row does not have."""
+    own = wanted.objective.column_of(row.record.cell.device)
+    names = dict.fromkeys([*(item.column.name for item in wanted.conditions), own])
+    return [_why(name, row) for name in names if cells[name] is None]
+
+
+def _why(name: str, row: Row) -> str:
+    return "no --price for it" if name == COST else absent(name, row)

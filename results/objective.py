@@ -1,0 +1,95 @@
+"""What a recommendation can be after: the figure of a row that counts, and what it costs at a price. Pure.
+
+Cost is no column of a run: it is computed from a price that the user gives, currency an hour, when it is asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from ..errors import BadInput
+from ..spec import nearest
+from .columns import COLUMNS
+from .table import Cells, target_of
+
+COST = "cost_per_million"
+Prices = Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """A figure of a row, in `column` (`on_gpu` for a row on one), and whether more of it is better (`largest`).
+
+    `metric`: what of METRICS it rests on, one value a round, for an interval; empty where it was measured once. `single`: it
+    is of one call in flight, so that the lanes that were found are not what to deploy for it.
+    """
+
+    name: str
+    column: str
+    unit: str
+    largest: bool = False
+    metric: str = ""
+    single: bool = False
+    on_gpu: str = ""
+
+    def column_of(self, device: str) -> str:
+        """The column that counts for a row on `device`."""
+        return self.on_gpu if self.on_gpu and device != "cpu" else self.column
+
+
+OBJECTIVES: Mapping[str, Objective] = {
+    item.name: item
+    for item in (
+        Objective(name="throughput", column="throughput_per_s", unit="/s", largest=True, metric="throughput"),
+        Objective(name="latency", column="p50_ms", unit="ms", metric="p50", single=True),
+        Objective(name="memory", column="peak_rss_mb", unit="MB", single=True, on_gpu="device_mem_mb"),
+        Objective(name="energy", column="energy_mj", unit="mJ"),
+        Objective(name="cost", column=COST, unit="a million", metric="throughput"),
+    )
+}
+UNITS = {column.name: column.unit for column in COLUMNS} | {COST: OBJECTIVES["cost"].unit}
+
+
+def parse_prices(pairs: Sequence[tuple[str, str]], rows: Sequence[Cells]) -> Prices:
+    """Prices an hour by what they are for: a backend[@environment] of `rows`, or the whole text of a host.
+
+    `BadInput` for what is no amount, for a name that no row has, and for a part of several hosts' texts.
+    """
+    targets = {name for cells in rows for name in (str(cells["backend"]), str(target_of(cells)))}
+    hosts = {str(cells["host"]) for cells in rows}
+    return {_priced(name, targets, hosts): _amount(name, text) for name, text in pairs}
+
+
+def _priced(name: str, targets: Collection[str], hosts: Collection[str]) -> str:
+    if name in targets or name in hosts:
+        return name
+    found = [host for host in sorted(hosts) if name and name.lower() in host.lower()]
+    if len(found) > 1:
+        raise BadInput(f"--price {name!r} is part of {len(found)} hosts: {', '.join(found)}", "give more of the one you mean")
+    if not found:
+        raise BadInput(f"--price {name!r} is no backend or host of these runs", nearest(name, {*targets, *hosts}))
+    return found[0]
+
+
+def _amount(name: str, text: str) -> float:
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = math.nan
+    if not math.isfinite(amount) or amount <= 0:
+        raise BadInput(f"{text!r} is not a price for {name}", f"give currency an hour, such as {name}=2.5")
+    return amount
+
+
+def price_of(cells: Cells, prices: Prices) -> float | None:
+    """A row's price an hour; the most specific that was given counts: environment, backend, host."""
+    names = (str(target_of(cells)), str(cells["backend"]), str(cells["host"]))
+    return next((prices[name] for name in names if name in prices), None)
+
+
+def cost_of(cells: Cells, prices: Prices) -> float | None:
+    """What a million items cost: the price of an hour over the items in one, times a million."""
+    price, rate = price_of(cells, prices), cells["throughput_per_s"]
+    return None if price is None or not isinstance(rate, float) else price / (rate * 3600) * 1e6

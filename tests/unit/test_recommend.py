@@ -1,0 +1,407 @@
+import csv
+import io
+import json
+import math
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from onnxbench.cli import main
+from onnxbench.errors import BadInput
+from onnxbench.results import advice
+from onnxbench.results.absent import absent
+from onnxbench.results.candidates import UNFINISHED, Miss, Wanted
+from onnxbench.results.columns import COLUMNS
+from onnxbench.results.conditions import parse
+from onnxbench.results.objective import OBJECTIVES
+from onnxbench.results.recommend import decide, undominated
+from onnxbench.results.record import read
+from onnxbench.results.table import lines
+from onnxbench.spec import BUDGETS, Sweep, to_wire
+
+FAST, SLOW = "openvino-cpu", "ort-cpu"
+
+
+def measured(folder, cell, ms=1.0, rates=(1000,), rounds=10, calls=40, **more):
+    """A cell at its end: `ms` a call, and in each round one of `rates` (in turn) calls a second. `more`: rss, joules, top1."""
+    folder.opened(cell, file=f"artifacts/{cell.model}.onnx")
+    folder.warm(
+        cell,
+        **{"lanes": 2, "threads": 1, "deploy": "two at once", "snippet": "print('two')\n"},
+        single={"deploy": "one at a time", "snippet": "print('one')\n"},
+    )
+    if "top1" in more:
+        folder.verified(cell, top1=more["top1"], top1_drop=98 - more["top1"], images=100, lost=0, gained=0)
+    if "rss" in more:
+        folder.cold(cell, cold_s=1.0, peak_rss_mb=more["rss"], device_mem_mb=more.get("device"))
+    if "energy" in more:
+        folder.add("energy", cell, energy_mj=more["energy"])
+    for number in range(rounds):
+        folder.block(cell, number, [int(ms * 1e6)] * calls, calls=rates[number % len(rates)])
+    if more.get("stopped", True):
+        folder.stopped(cell)
+
+
+@pytest.fixture
+def run(run_folder, make_cell):
+    """A read run of rows, each (what the cell is, what was measured)."""
+
+    def make(*rows, name="run", **head):
+        cells = [make_cell(**cell) for cell, _ in rows]
+        folder = run_folder(*cells, name=name, **head)
+        for cell, (_, figures) in zip(cells, rows):
+            if figures is not None:
+                measured(folder, cell, **figures)
+        return read(folder.path)
+
+    return make
+
+
+def wanted(objective="throughput", most=(), least=(), prices=()):
+    limits = [*parse([tuple(text.split("=")) for text in most], most=True)]
+    limits += parse([tuple(text.split("=")) for text in least], most=False)
+    return Wanted(objective=OBJECTIVES[objective], conditions=tuple(limits), prices=tuple(prices))
+
+
+def excluded(decision):
+    return {item.name: [*item.reasons, *(miss.condition.text for miss in item.misses)] for item in decision.excluded}
+
+
+GPU = {"backend": "ort-cuda", "device": "cuda:0"}
+THREE = (
+    ({"backend": SLOW}, {"ms": 1, "rates": (800,), "rss": 100.0}),
+    ({"backend": FAST}, {"ms": 2, "rates": (1000,), "rss": 300.0}),
+    (GPU, {"ms": 3, "rates": (900,), "rss": 500.0, "device": 50.0, "energy": 7.0}),
+)
+
+
+@pytest.mark.parametrize(
+    ("objective", "prices", "order"),
+    [
+        ("throughput", (), [FAST, "ort-cuda", SLOW]),
+        ("latency", (), [SLOW, FAST, "ort-cuda"]),
+        ("memory", (), ["ort-cuda", SLOW, FAST]),
+        ("energy", (), ["ort-cuda"]),
+        ("cost", [(FAST, "2"), (SLOW, "1"), ("ort-cuda", "9")], [SLOW, FAST, "ort-cuda"]),
+        ("cost", [("Test", "1"), (FAST, "9")], ["ort-cuda", SLOW, FAST]),
+        ("cost", [(SLOW, "1")], [SLOW]),
+    ],
+)
+def test_the_best_row_by_each_objective_comes_first(run, objective, prices, order):
+    decision = decide([run(*THREE)], wanted(objective, prices=prices))
+    assert [item.cells["backend"] for item in decision.ranked] == order
+
+
+def test_the_cost_of_a_million_items_is_the_price_over_the_items_of_an_hour(run):
+    decision = decide([run(({"batch": 8}, {"rates": (1000,)}))], wanted("cost", prices=[("ort-cpu", "2.88")]))
+    assert decision.pick.cells["cost_per_million"] == pytest.approx(2.88 / (8000 * 3600) * 1e6)
+
+
+@pytest.mark.parametrize(
+    ("prices", "each"),
+    [
+        ([("ort-cpu", "1")], [1, 1]),
+        ([("ort-cpu@new", "2"), ("ort-cpu", "1")], [1, 2]),
+        ([("Test CPU", "3"), ("ort-cpu@new", "2")], [3, 2]),
+        ([("test c", "3")], [3, 3]),
+    ],
+)
+def test_the_most_specific_price_counts(run, prices, each):
+    decision = decide([run(({}, {}), ({"environment": "new"}, {}))], wanted(prices=prices))
+    costs = [item.cells["cost_per_million"] for item in sorted(decision.ranked, key=lambda item: item.name)]
+    assert costs == pytest.approx([price / 3.6 for price in each])
+
+
+@pytest.mark.parametrize(
+    ("price", "said"),
+    [
+        (("ort-cpu", "cheap"), "'cheap' is not a price for ort-cpu"),
+        (("ort-cpu", "0"), "is not a price"),
+        (("ort-cpu", "nan"), "is not a price"),
+        (("ort-cpx", "1"), "no backend or host of these runs; did you mean 'ort-cpu'"),
+        (("", "1"), "no backend or host"),
+        (("CPU", "1"), "is part of 2 hosts"),
+    ],
+)
+def test_a_price_that_cannot_be_taken_is_refused(run, price, said):
+    runs = [run(({}, {})), run(({}, {}), name="other", host={"cpu": "Other CPU"})]
+    with pytest.raises(BadInput, match=said):
+        decide(runs, wanted(prices=[price]))
+
+
+@pytest.mark.parametrize(
+    ("figures", "asked", "reason"),
+    [
+        ({}, {"most": ["p99=9"], "calls": 5}, "p99 was withheld (fewer than 368 samples): measure with --metric p99"),
+        ({}, {"most": ["top1_drop=1"]}, "top1_drop: no labels: give --dataset"),
+        ({}, {"most": ["cold=1"]}, "cold_s: not measured: give --cold"),
+        ({}, {"least": ["sqnr=1"]}, "sqnr_db: its answers were not compared with the FP32 reference's"),
+        ({}, {"most": ["energy=1"]}, "energy_mj: known of a GPU alone"),
+        ({}, {"most": ["build=1"]}, "build_s: nothing is compiled ahead for it"),
+        ({}, {"least": ["speedup=1"]}, "speedup: no other row to compare with: measure with --baseline"),
+        ({}, {"least": ["slo_rate=1"]}, "slo_rate_per_s: nothing measures it yet"),
+        ({"rounds": 4}, {"most": ["p50_ci_high=9"]}, "p50_ci_high_ms: fewer than 10 rounds: --budget normal"),
+        ({}, {"objective": "memory"}, "peak_rss_mb: not measured at quick: --budget normal"),
+        ({}, {"objective": "energy"}, "energy_mj: known of a GPU alone"),
+        ({"stopped": False}, {}, UNFINISHED),
+    ],
+)
+def test_a_figure_that_is_missing_is_the_reason(run, figures, asked, reason):
+    calls = {"calls": asked.pop("calls")} if "calls" in asked else {}
+    quick = to_wire(Sweep(budget=BUDGETS["quick"]))
+    decision = decide([run(({}, {**figures, **calls}), sweep=quick)], wanted(**asked))
+    assert (decision.pick, excluded(decision)) == (None, {"ort-cpu fp32 b1": [reason]})
+
+
+def test_every_metric_has_a_reason_to_be_absent(run):
+    ((row, _),) = lines([run(({}, None))])
+    assert all(len(absent(column.name, row)) > len(column.name) for column in COLUMNS if column.number)
+
+
+def test_rows_that_are_not_ok_and_instruments_are_excluded_with_their_own_reason(run_folder, make_cell):
+    ok, instrument, refused, far, lost = cells = [
+        make_cell(backend=name) for name in ("ort-cpu", "null", "torch-cpu", "openvino-cpu", "tensorrt")
+    ]
+    folder = run_folder(*cells)
+    for cell in (ok, instrument, far):
+        measured(folder, cell)
+    folder.verified(far, sqnr_db=1.0, agreement=0.0)
+    folder.add("ended", refused, status="unsupported", reason="no PyTorch source")
+    decision = decide([read(folder.path)], wanted())
+    assert decision.pick.cells["backend"] == "ort-cpu"
+    assert decision.runner_up is None
+    assert excluded(decision) == {
+        "null fp32 b1": ["an instrument, and no target"],
+        "torch-cpu fp32 b1": ["unsupported: no PyTorch source"],
+        "openvino-cpu fp32 b1": ["mismatch: SQNR 1.0 dB against the FP32 reference, and fp32 needs 80"],
+        f"{lost.backend} fp32 b1": ["failed: not measured: the run was interrupted; --resume goes on with it"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("objective", "mine", "theirs", "middle", "shown"),
+    [
+        ("throughput", {"rates": (1120, 1130)}, {"rates": (1000, 1010)}, 1.12, True),
+        ("throughput", {"rates": (1001, 900, 1110)}, {"rates": (1000,)}, 1.0, False),
+        ("latency", {"ms": 1.0}, {"ms": 1.25}, 1.25, True),
+        ("cost", {"rates": (1000,)}, {"rates": (1000,)}, 3.0, True),
+    ],
+)
+@pytest.mark.parametrize("together", [True, False])
+def test_the_runner_up_is_compared_by_round_in_one_run_and_by_intervals_otherwise(
+    run, objective, mine, theirs, middle, shown, together
+):
+    rows = [({"backend": FAST}, mine), ({"backend": SLOW}, theirs)]
+    runs = [run(*rows)] if together else [run(row, name=row[0]["backend"]) for row in rows]
+    prices = [(FAST, "1"), (SLOW, "3")] if objective == "cost" else []
+    decision = decide(runs, wanted(objective, prices=prices))
+    assert decision.pick.cells["backend"] == FAST
+    assert decision.difference.interval.middle == pytest.approx(middle, rel=0.02)
+    assert decision.difference.shown is shown
+    assert decision.difference.how.startswith("paired in 10 rounds" if together else "not paired")
+
+
+@pytest.mark.parametrize(("objective", "how"), [("memory", "measured once each"), ("throughput", "fewer than 10 rounds")])
+def test_what_has_no_interval_shows_no_difference(run, objective, how):
+    rows = [({"backend": name}, {"rss": rss, "rounds": 4}) for name, rss in ((FAST, 100.0), (SLOW, 150.0))]
+    found = decide([run(*rows)], wanted(objective)).difference
+    assert (found.interval, found.shown) == (None, False)
+    assert how in found.how
+
+
+def test_a_pick_that_is_not_shown_to_be_better_says_what_speaks_for_the_other(run):
+    rows = [({"backend": FAST}, {"rates": (1110, 900), "rss": 300.0}), ({"backend": SLOW}, {"rates": (1000,), "rss": 100.0})]
+    decision = decide([run(*rows)], wanted(prices=[(FAST, "2"), (SLOW, "1")]))
+    text = advice.advise(decision, "table")
+    assert "pick: openvino-cpu fp32 b1: throughput 1005 /s" in text
+    assert "no difference shown: " in text
+    assert "not shown to be better than the runner-up, which costs less and takes less memory" in text
+
+
+def test_what_binds_is_the_best_row_that_one_limit_alone_excludes(run):
+    rows = [
+        ({"backend": "a"}, {"ms": 1, "rates": (100,), "rss": 10.0}),
+        ({"backend": "b"}, {"ms": 3, "rates": (200,), "rss": 10.0}),
+        ({"backend": "c"}, {"ms": 4, "rates": (300,), "rss": 10.0}),
+        ({"backend": "d"}, {"ms": 5, "rates": (400,), "rss": 99.0}),
+        ({"backend": "e"}, {"ms": 9, "rates": (50,), "rss": 10.0}),
+    ]
+    decision = decide([run(*rows)], wanted(most=["p50=2ms", "peak_rss=50"]))
+    assert decision.pick.cells["backend"] == "a"
+    told = [(item.miss.condition.text, item.candidate.cells["backend"], item.miss.value) for item in decision.binding]
+    assert told == [("--max p50=2ms", "c", 4.0), ("--max peak_rss=50", "d", 99.0)]
+    assert [miss.condition.text for miss in decision.binding[1].others] == ["--max p50=2ms"]
+
+
+@pytest.mark.parametrize(
+    ("most", "least", "nearest", "relax"),
+    [
+        (["p50=0.5"], ["throughput=100"], "a", "--max p50=1ms"),
+        (["p50=1.9"], ["throughput=210"], "b", "--min throughput=200/s"),
+        (["p50=0.5ms", "peak_rss=9"], [], "a", None),
+        (["p50=0.5", "p50=0.7"], [], "a", None),
+    ],
+)
+def test_with_nothing_feasible_the_smallest_relaxation_of_one_limit_wins(run, most, least, nearest, relax):
+    rows = [
+        ({"backend": name}, {"ms": ms, "rates": (rate,), "rss": 10.0}) for name, ms, rate in (("a", 1, 100), ("b", 1.5, 200))
+    ]
+    decision = decide([run(*rows)], wanted(most=most, least=least))
+    told = json.loads(advice.advise(decision, "json"))
+    assert advice.exit_code(decision) == 1
+    assert (told["pick"], told["nearest"]["name"], told["nearest"]["relax"]) == (None, f"{nearest} fp32 b1", relax)
+    text = advice.advise(decision, "table")
+    assert (f"{relax} would be enough" if relax else "no single limit is enough") in text
+
+
+@given(value=st.floats(min_value=1e-6, max_value=1e9), most=st.booleans())
+def test_a_relaxed_limit_is_kept_and_is_one_that_can_be_given(value, most):
+    (condition,) = parse([("p99", "1ms")], most=most)
+    option, _, text = advice.relaxed(Miss(condition=condition, value=value)).partition(" ")
+    (again,) = parse([tuple(text.split("="))], most=most)
+    assert option == ("--max" if most else "--min")
+    assert again.holds(value)
+    assert again.limit == pytest.approx(value, rel=2e-3)
+
+
+FIGURE = st.sampled_from([-math.inf, -2.0, -1.0, 0.0, 1.0])
+
+
+@given(points=st.lists(st.tuples(FIGURE, FIGURE, FIGURE, FIGURE), max_size=8))
+def test_the_pareto_set_is_what_the_definition_says(points):
+    found = undominated(points)
+    for index, point in enumerate(points):
+        beaten = False
+        for other in points:
+            pairs = list(zip(other, point))
+            beaten |= all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
+        assert (index in found) is not beaten
+    assert bool(found) is bool(points)
+
+
+def test_pareto_rows_trade_throughput_latency_and_accuracy(run):
+    rows = [
+        ({"backend": "fastest"}, {"ms": 3, "rates": (300,), "top1": 97}),
+        ({"backend": "quickest"}, {"ms": 1, "rates": (100,), "top1": 97}),
+        ({"backend": "truest"}, {"ms": 4, "rates": (90,), "top1": 98}),
+        ({"backend": "beaten"}, {"ms": 4, "rates": (80,), "top1": 97}),
+    ]
+    for objective in ("throughput", "latency"):
+        decision = decide([run(*rows, name=objective)], wanted(objective))
+        on = {decision.ranked[index].cells["backend"] for index in decision.pareto}
+        assert on == {"fastest", "quickest", "truest"}
+
+
+def test_hosts_are_an_axis_and_names_tell_rows_apart(run):
+    runs = [run(({}, {}), name="one"), run(({}, {}), name="two"), run(({}, {}), name="far", host={"cpu": "Other CPU"})]
+    names = [item.name for item in decide(runs, wanted()).ranked]
+    here, far = "ort-cpu fp32 b1 on Test CPU", "ort-cpu fp32 b1 on Other CPU"
+    assert sorted(names) == sorted([f"{here} (one)", f"{here} (two)", far])
+
+
+def test_several_models_are_compared_and_it_says_so(run):
+    decision = decide([run(({"model": "a"}, {}), ({"model": "b"}, {}))], wanted())
+    assert decision.pick.name == "a ort-cpu fp32 b1"
+    assert "rows of several models are compared: a, b" in decision.notes
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"sha256": "cd" * 32}, "cnn is another fp32 file in "),
+        ({"sha256": "cd" * 32, "precision": "tf32"}, "cnn is another fp32 file in "),
+        ({"shapes": (("input", (1, 3, 9, 9)),)}, "cnn at batch 1 has other shapes in "),
+    ],
+)
+def test_runs_of_other_files_or_shapes_are_refused(run, changes, said):
+    runs = [run(({}, {}), name="one"), run((changes, {}), name="two")]
+    with pytest.raises(BadInput, match=said):
+        decide(runs, wanted())
+
+
+def test_another_file_in_int8_is_another_candidate(run):
+    runs = [run(({"precision": "int8", "sha256": digit * 64}, {}), name=digit) for digit in "ab"]
+    assert len(decide(runs, wanted()).ranked) == 2
+
+
+def test_a_half_written_run_gives_its_finished_rows_and_says_so(run):
+    rows = [({"batch": 1}, {}), ({"batch": 8}, {"stopped": False}), ({"batch": 32}, None)]
+    found = run(*rows)
+    decision = decide([found], wanted())
+    assert [item.name for item in decision.ranked] == ["ort-cpu fp32 b1"]
+    assert f"{found.folder} is half-written: 1 of 3 rows are finished and are used" in decision.notes
+
+
+def test_settings_and_program_are_of_the_way_that_the_objective_was_measured_in(run):
+    found = run(({}, {"ms": 1}))
+    for objective, deploy, program in (("throughput", "two at once", "two"), ("latency", "one at a time", "one")):
+        text = advice.advise(decide([found], wanted(objective)), "table")
+        assert deploy in text
+        assert text.endswith(f"to paste:\n\nprint('{program}')\n")
+        assert "file artifacts/cnn.onnx" in text
+    assert ("of one call in flight" in text) is False
+
+
+def test_a_run_without_programs_gives_the_settings_alone(run_folder, make_cell):
+    folder = run_folder(make_cell())
+    folder.measured(make_cell(), 1000)
+    text = advice.advise(decide([read(folder.path)], wanted()), "table")
+    assert text.endswith(
+        "# the run has no program for it: it is older than they are, or its runtime has none; the settings are above\n"
+    )
+    assert "batch 1 · lanes 1" in text
+
+
+def test_programs_get_what_is_needed(run):
+    decision = decide([run(*THREE)], wanted(least=["throughput=850"], prices=[(FAST, "2")]))
+    told = json.loads(advice.advise(decision, "json"))
+    assert set(told) >= {"schema", "host", "objective", "conditions", "pick", "runner_up", "pareto", "excluded", "binding"}
+    assert (told["objective"], told["conditions"], told["host"]) == (
+        "throughput",
+        ["--min throughput=850"],
+        {"cpu": "Test CPU"},
+    )
+    assert (told["pick"]["name"], told["pick"]["snippet"]) == ("openvino-cpu fp32 b1", "print('two')\n")
+    assert told["runner_up"]["name"] == "ort-cuda fp32 b1"
+    rows = list(csv.DictReader(io.StringIO(advice.advise(decision, "csv"))))
+    assert [(row["rank"], row["backend"]) for row in rows] == [("1", FAST), ("2", "ort-cuda")]
+    assert [bool(row["cost_per_million"]) for row in rows] == [True, False]
+
+
+def test_markdown_has_the_table_and_the_program_in_a_fence(run):
+    text = advice.advise(decide([run(*THREE)], wanted(most=["p50=1.5"])), "markdown")
+    assert text.startswith("- pick: ort-cpu fp32 b1")
+    assert "| rank |" in text
+    assert text.endswith("```python\nprint('two')\n```\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ([], 0, "pick: openvino-cpu"),
+        (["--objective", "latency"], 0, "pick: ort-cpu"),
+        (["--max", "p50=1us"], 1, "nothing is feasible"),
+        (["--max", "p50=fast"], 2, "is not a limit for p50"),
+        (["--max", "p5=1"], 2, "'p5' is not a metric; did you mean"),
+        (["--objective", "cost"], 2, "--objective cost needs a price"),
+        (["--price", "gpu=1"], 2, "is no backend or host"),
+        (["nowhere"], 2, "is not a run folder"),
+    ],
+)
+def test_exit_codes(run, arguments, code, said):
+    found = run(*THREE)
+    done = CliRunner().invoke(main, ["recommend", str(found.folder), *arguments])
+    assert (done.exit_code, said in done.output) == (code, True), done.output
+
+
+@pytest.mark.parametrize(("head", "said"), [({"kind": "check"}, "is a check"), ({"schema": 99}, "has schema 99")])
+def test_a_check_and_a_newer_schema_are_refused(run_folder, make_cell, head, said):
+    folder = run_folder(make_cell(), **head)
+    done = CliRunner().invoke(main, ["recommend", str(folder.path)])
+    assert (done.exit_code, said in done.output) == (2, True), done.output
+
+
+def test_text_from_outside_does_not_act_on_a_terminal(run):
+    text = advice.advise(decide([run(({"model": "a\x1b[31m"}, {}), ({"model": "b"}, {}))], wanted()), "table")
+    assert "\x1b" not in text

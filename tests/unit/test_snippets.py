@@ -1,0 +1,91 @@
+import ast
+
+import pytest
+from onnxbench import backends
+from onnxbench.spec import Concurrency, Settings, Source, TensorSpec
+
+SPECS = (
+    TensorSpec(name="image", dtype="float16", shape=("batch", 3)),
+    TensorSpec(name='odd "name"', dtype="int64", shape=(), high=7),
+    TensorSpec(name="mask", dtype="bool", shape=("batch",)),
+)
+SHAPES = (("image", (4, 3)), ('odd "name"', ()), ("mask", (4,)))
+HOW = Concurrency(lanes=3, streams=2, threads=5)
+
+
+@pytest.fixture
+def snippet(make_artifact, make_cell):
+    def of(name, source=None, **changes):
+        backend = backends.get(name)
+        device = "cpu" if backend.device_kind == "cpu" else "cuda:1"
+        cell = make_cell(**{"backend": name, "device": device, "batch": 4, "shapes": SHAPES, **changes})
+        artifact = make_artifact(inputs=SPECS, path="some where/it's.onnx", source=source)
+        return backend.snippet(artifact, cell, HOW)
+
+    return of
+
+
+PROGRAMS = ("ort-cpu", "openvino-cpu", "torch-cpu", "ort-cuda", "torch-cuda")
+SOURCE = Source(factory="nets:build", weights="deep/weights.safetensors")
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_is_python_that_names_the_file_alone(snippet, name):
+    text = snippet(name, SOURCE)
+    names = {
+        node.targets[0].id: node.value
+        for node in ast.parse(text).body
+        if isinstance(node, ast.Assign) and hasattr(node.targets[0], "id")
+    }
+    assert ast.literal_eval(names["MODEL"]) == "it's.onnx"
+    assert "LANES, THREADS, BATCH = 3, 5, 4" in text
+    assert "onnxbench" not in text
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_text_from_outside_is_not_code(snippet, name):
+    text = snippet(name, SOURCE, model='x\nimport os; os.abort()\r"""$file')
+    assert "import os" in text.splitlines()[0]
+    assert not any(isinstance(node, ast.Import) and node.names[0].name == "os" for node in ast.walk(ast.parse(text)))
+
+
+def test_inputs_have_their_shapes_types_and_range(snippet):
+    text = snippet("ort-cpu")
+    body = ast.parse(text).body
+    upto = next(
+        index for index, node in enumerate(body) if isinstance(node, ast.Import) and node.names[0].name == "onnxruntime"
+    )
+    scope = {}
+    exec(compile(ast.Module(body[:upto], []), "snippet", "exec"), scope)
+    drawn = {name: (array.dtype.name, array.shape) for name, array in scope["inputs"].items()}
+    assert drawn == {"image": ("float16", (4, 3)), 'odd "name"': ("int64", ()), "mask": ("bool", (4,))}
+    assert 0 <= scope["inputs"]['odd "name"'] < 7
+
+
+def test_no_source_no_program_for_pytorch_and_none_for_what_has_none(snippet):
+    assert snippet("torch-cpu") == snippet("null") == snippet("tensorrt") == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "said"),
+    [
+        (
+            "openvino-cpu",
+            {"precision": "bf16"},
+            "'INFERENCE_PRECISION_HINT': 'bf16', 'NUM_STREAMS': 2, 'INFERENCE_NUM_THREADS': 10",
+        ),
+        ("ort-cpu", {}, "{'batch': 4}"),
+        ("torch-cpu", {"precision": "bf16"}, "to(torch.bfloat16)"),
+        ("torch-cpu", {}, "FACTORY, WEIGHTS = 'nets:build', 'weights.safetensors'"),
+        (
+            "ort-cuda",
+            {"precision": "tf32"},
+            "('CUDAExecutionProvider', {'device_id': '1', 'use_tf32': '1', 'prefer_nhwc': '1'})",
+        ),
+        ("torch-cuda", {"precision": "tf32"}, "allow_tf32 = True"),
+        ("torch-cuda", {}, "memory_format=torch.preserve_format"),
+    ],
+)
+def test_what_was_measured_is_set(snippet, name, changes, said):
+    options = (("cuda_graph", "off"), ("prefer_nhwc", "1")) if name == "ort-cuda" else ()
+    assert said in snippet(name, SOURCE, settings=Settings(threads=5, options=options), **changes)

@@ -213,7 +213,7 @@ class Backend(abc.ABC):
         """A session for `cell`, compiled and ready to bind, for one call in flight or for `concurrency`.
 
         `built` is what `build` answered; without it what must be built is, and is not kept. Every foreign exception comes
-        out as `RuntimeFailed`.
+        out as `RuntimeFailed`, or as `OutOfMemory`.
         """
         asked = concurrency or Concurrency(threads=cell.settings.threads)
         return self._guarded("load", lambda: self._open_built(artifact, cell, asked, built))

@@ -6,7 +6,7 @@ inputs that are in place. `MODEL`, `THREADS` and `inputs` (arrays by name) are t
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 from string import Template
 from typing import Any, NamedTuple
 
@@ -70,7 +70,7 @@ def program(template: str, case: Case, **own: Any) -> str:
     shapes = dict(cell.shapes)
     same = {
         "title": Code(" ".join(cell.id.split())),
-        "file": os.path.basename(artifact.path),  # noqa: PTH119
+        "file": Path(artifact.path).name,
         "lanes": how.lanes,
         "threads": how.threads,
         "batch": cell.batch,

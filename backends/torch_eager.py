@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 from ..errors import BadInput, RuntimeFailed, Unavailable, one_line
@@ -260,7 +261,7 @@ class TorchCpu(Backend):
         if artifact.source is None:
             return ""
         weights = artifact.source.weights
-        own = {"factory": artifact.source.factory, "weights": weights and os.path.basename(weights)}  # noqa: PTH119
+        own = {"factory": artifact.source.factory, "weights": weights and Path(weights).name}
         case = snippets.Case(artifact, cell, concurrency)
         return snippets.program(FACTORY + self.template, case, **own, **self._flags(cell))
 

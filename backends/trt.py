@@ -1,4 +1,4 @@
-"""TensorRT, versions 8.6 to 11. tensorrt and cuda-core, inside functions.
+"""TensorRT. tensorrt and cuda-core, inside functions.
 
 An engine is built for one file, one precision, the cell's own shapes and this GPU, and kept; a session is an execution context
 of it on a stream of its own.

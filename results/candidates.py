@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from ..errors import BadInput
-from ..spec import PRECISIONS
+from ..spec import PRECISIONS, Shapes
 from .absent import absent
 from .columns import Row
 from .conditions import Condition
@@ -104,21 +104,23 @@ def _check(runs: Sequence[Run]) -> None:
     files = [(run, cell.model, cell.sha256[:8]) for run, cell in cells if PRECISIONS[cell.precision].file == "fp32"]
     for model, one, other in _differing(files):
         raise BadInput(f"{model} is another fp32 file in {one} than in {other} (by sha256)", "recommend each apart")
-    for (model, batch), one, other in _differing([(run, (cell.model, cell.batch), cell.shapes) for run, cell in cells]):
+    for (model, batch), one, other in _differing(
+        [(run, (cell.model, cell.batch), _shaped(cell.shapes)) for run, cell in cells]
+    ):
         raise BadInput(f"{model} at batch {batch} has other shapes in {one} than in {other}", "recommend each apart")
 
 
-def _differing(facts: Sequence[tuple[Run, Any, object]]) -> Iterator[tuple[Any, str, str]]:
+def _differing(facts: Sequence[tuple[Run, Any, str]]) -> Iterator[tuple[Any, str, str]]:
     """Each key of `facts` (run, key, value) whose value is not what it was first, and where both are."""
-    first: dict[Any, tuple[object, Run]] = {}
+    first: dict[Any, tuple[str, Run]] = {}
     for run, key, value in facts:
         known, where = first.setdefault(key, (value, run))
         if known != value:
-            yield key, f"{where.folder} ({_short(known)})", f"{run.folder} ({_short(value)})"
+            yield key, f"{where.folder} ({known})", f"{run.folder} ({value})"
 
 
-def _short(value: object) -> str:
-    return value if isinstance(value, str) else ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in value)  # type: ignore[attr-defined]
+def _shaped(shapes: Shapes) -> str:
+    return ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes)
 
 
 def _baseline(runs: Sequence[Run]) -> str | None:

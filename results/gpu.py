@@ -34,8 +34,8 @@ def at_power_limit(record: CellRecord) -> bool:
 
 
 def untold(record: CellRecord) -> list[str]:
-    """Why evidence is missing: the first reason in the rounds, and that of the energy, each once. None for a cell that has
-    all of it, and for one that ran on no GPU."""
+    """Why evidence is missing: the first reason in the rounds, and that of the energy, each once; nothing for a cell that
+    has all of it, and for one that ran on no GPU."""
     reasons = [str(counts["reason"]) for part in PARTS for counts in _told(record, part) if counts.get("reason")]
     energy = [str(record.energy["reason"])] if record.energy and record.energy.get("reason") else []
     return list(dict.fromkeys([*reasons[:1], *energy]))

@@ -234,7 +234,7 @@ def latency(state: State, tell: Tell, *, key: str, block_ms: float, calls: int, 
             whole = measure.end_to_end(slot.session, slot.inputs, now, least_ns=least_ns // APART_SHARE, least_calls=calls)
             device = measure.on_device(slot.session, now, least_ns=least_ns // APART_SHARE, least_calls=calls)
     times = {"latency": single, "end_to_end": whole, "device": device}
-    np.savez(samples, **times)  # type: ignore[arg-type]
+    np.savez(samples, latency=single, end_to_end=whole, device=device)
     p50_ns = {kind: float(np.percentile(ns, 50, method="inverted_cdf")) for kind, ns in times.items() if len(ns)}
     return {"calls": len(single), "p50_ns": p50_ns, "noise": noise, "settled": measure.settle(state.clock)}
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import OutOfMemory, RuntimeFailed, Unavailable, failure, one_line
+from ..spec import Cell, Device
 from .protocol import Array, Session, SessionInfo
 
 Call = Callable[[], object]
@@ -23,6 +24,27 @@ ALIKE = 1e-2  # of the largest answer, for two runs of the same kernels
 SETTLED = 2  # calls after which kernels are chosen and memory is held
 GRAPH_OPTION = {"cuda_graph": "auto: where one can be captured; on: or else the row fails; off: every kernel is launched"}
 GRAPH_CHOICES = {"cuda_graph": ("auto", "on", "off")}
+ON_STREAM = """\
+from cuda import core
+
+device = core.Device($index)
+device.set_current()
+
+
+def on_stream(stream, run):
+    for _ in range(3):
+        run()
+    stream.sync()
+    if not $graph:
+        return run, stream.sync
+    builder = stream.create_graph_builder().begin_building("thread_local")
+    run()
+    graph = builder.end_building().complete()
+    return lambda: graph.launch(stream), stream.sync
+
+
+"""
+"""What programs to paste have in common: a call as the measurement made it, in a CUDA graph unless that was off."""
 
 
 def import_core(install: str) -> Any:
@@ -190,6 +212,11 @@ def output(stream: Stream, shape: tuple[int, ...], dtype: Any) -> Output:
     """Room for an output."""
     pinned = stream.pinned(shape, dtype)
     return Output(place=stream.room(pinned.array.nbytes), pinned=pinned)
+
+
+def programmed(cell: Cell) -> dict[str, Any]:
+    """What `ON_STREAM` needs to know."""
+    return {"index": Device.parse(cell.device).index, "graph": dict(cell.settings.options).get("cuda_graph") != "off"}
 
 
 def graphed(mode: str, run: Call, capture: Callable[[], Call], info: SessionInfo) -> tuple[Call, SessionInfo]:

@@ -129,7 +129,7 @@ class OpenVinoCpu(Backend):
 
     def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
         how = {**self._arithmetic(cell), **_parallel(concurrency)}
-        return snippets.program(SNIPPET, snippets.Case(artifact, cell, concurrency), how=how)
+        return snippets.program(SNIPPET, snippets.Case(artifact, cell, concurrency), snippets.THREADED, how=how)
 
     def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:
         openvino = _import_openvino()

@@ -20,23 +20,33 @@ InfoOf = Callable[[Any], SessionInfo]
 
 KIND = "cuda"
 
-SNIPPET = """\
-import onnxruntime
-
+SNIPPET = (
+    "import onnxruntime\n"
+    + cuda.ON_STREAM
+    + """\
 options = onnxruntime.SessionOptions()
 for symbol, size in $symbols.items():
     options.add_free_dimension_override_by_name(symbol, size)
+how = onnxruntime.RunOptions()
+how.add_run_config_entry("disable_synchronize_execution_providers", "1")
 
 
-def open_lane():  # without the CUDA graph that the measurement replayed, where its settings say so
-    session = onnxruntime.InferenceSession(MODEL, options, providers=[$provider, "CPUExecutionProvider"])
+def open_lane():
+    stream = device.create_stream()
+    provider = {**$provider, "user_compute_stream": str(int(stream.handle))}
+    providers = [("CUDAExecutionProvider", provider), "CPUExecutionProvider"]
+    session = onnxruntime.InferenceSession(MODEL, options, providers=providers)
     binding = session.io_binding()
     for name, array in inputs.items():
         binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array, "cuda", $index))
     for output in session.get_outputs():
         binding.bind_output(output.name, "cuda", $index)
-    return lambda: session.run_with_iobinding(binding)
+    session.run_with_iobinding(binding)
+    for output, value in zip(session.get_outputs(), binding.get_outputs()):  # a graph writes to fixed places
+        binding.bind_ortvalue_output(output.name, value)
+    return on_stream(stream, lambda: session.run_with_iobinding(binding, how))
 """
+)
 
 
 class OrtCudaSession(cuda.CudaSession):
@@ -130,19 +140,20 @@ class OrtCuda(OrtCpu):
         return f"{concurrency.lanes} sessions, each on a CUDA stream of its own (user_compute_stream)"
 
     def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
-        own, index = dict(cell.settings.options), Device.parse(cell.device).index
-        own.pop("cuda_graph", None)
-        provider = (self.provider, {"device_id": str(index), **self.precisions[cell.precision], **own})
-        told = {"symbols": symbols(artifact, cell), "provider": provider, "index": index}
-        return snippets.program(SNIPPET, snippets.Case(artifact, cell, concurrency), **told)
+        device = cuda.programmed(cell)
+        told = {"symbols": symbols(artifact, cell), "provider": self._provider(cell, device["index"])}
+        return snippets.program(SNIPPET, snippets.Case(artifact, cell, concurrency), snippets.QUEUED, **told, **device)
+
+    def _provider(self, cell: Cell, index: int) -> dict[str, str]:
+        """The provider's options but for the stream."""
+        own = {name: value for name, value in cell.settings.options if name != "cuda_graph"}
+        return {"device_id": str(index), **self.precisions[cell.precision], **own}
 
     def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:
-        device, own = Device.parse(cell.device), dict(cell.settings.options)
-        graph = own.pop("cuda_graph", "auto")
+        device, graph = Device.parse(cell.device), dict(cell.settings.options).get("cuda_graph", "auto")
 
         def open_on(stream: cuda.Stream) -> Load:
-            chosen = {"device_id": str(device.index), "user_compute_stream": str(stream.handle)}
-            provider = (self.provider, {**chosen, **self.precisions[cell.precision], **own})
+            provider = (self.provider, {**self._provider(cell, device.index), "user_compute_stream": str(stream.handle)})
             return self.loader(artifact, cell, concurrency, [provider, "CPUExecutionProvider"])
 
         return OrtCudaSession(open_on, artifact, device, graph, lambda session: self._info(session, cell))

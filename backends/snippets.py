@@ -1,7 +1,8 @@
 """Programs to paste into a deployment: what is the same in those of all runtimes. Standard library only.
 
-A runtime's own part is a template in its file, which defines `open_lane()`: it returns a function that makes one call on
-inputs that are in place. `MODEL`, `THREADS` and `inputs` (arrays by name) are there for it.
+A runtime's own part is a template in its file, which defines `open_lane()`. Where a call blocks (`THREADED`) it returns a
+function that makes one on inputs that are in place; where one thread keeps all lanes busy (`QUEUED`), one that starts a call
+and one that waits for it. `MODEL`, `THREADS` and `inputs` (arrays by name) are there for it.
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ from ..spec import Artifact, Cell, Concurrency, TensorSpec
 HEAD = """\
 # $title
 import time
-from concurrent.futures import ThreadPoolExecutor
-
+$imports
 import numpy as np
 
 MODEL = $file  # the path of the file that was measured
@@ -29,7 +29,9 @@ $inputs
 }
 
 """
-TAIL = """
+THREADED = (
+    "from concurrent.futures import ThreadPoolExecutor\n",
+    """
 
 def rate(_):
     call = open_lane()
@@ -45,7 +47,30 @@ def rate(_):
 with ThreadPoolExecutor(LANES) as pool:  # one call in flight in each thread
     rates = list(pool.map(rate, range(LANES)))
 print(f"{BATCH * sum(rates):.1f} items/s")
-"""
+""",
+)
+QUEUED = (
+    "",
+    """
+
+lanes = [open_lane() for _ in range(LANES)]
+for start, _ in lanes:
+    start()
+for seconds in (WARM_UP_S, SECONDS):
+    calls, begin = 0, time.perf_counter()
+    while time.perf_counter() - begin < seconds:
+        for start, wait in lanes:  # the oldest call is done, and the next one takes its place
+            wait()
+            start()
+        calls += LANES
+    took = time.perf_counter() - begin
+for _, wait in lanes:
+    wait()
+print(f"{BATCH * calls / took:.1f} items/s")
+""",
+)
+"""What is imported, and what comes after a runtime's own part."""
+
 DRAWN = {"f": "generator.standard_normal({shape})", "b": "generator.integers(0, 2, {shape})"}
 INTEGER_HIGH = 10  # as the inputs that are measured
 
@@ -64,20 +89,21 @@ class Code(str):
     __slots__ = ()
 
 
-def program(template: str, case: Case, **own: Any) -> str:
-    """The whole program: `template` with its `$names` from `own`, between what is the same in all."""
-    artifact, cell, how = case
+def program(template: str, case: Case, tail: tuple[str, str], /, **own: Any) -> str:
+    """The whole program: `template` with its `$names` from `own`, between what is the same in all that run so."""
+    artifact, cell, concurrency = case
     shapes = dict(cell.shapes)
     same = {
+        "imports": Code(tail[0]),
         "title": Code(" ".join(cell.id.split())),
         "file": Path(artifact.path).name,
-        "lanes": how.lanes,
-        "threads": how.threads,
+        "lanes": concurrency.lanes,
+        "threads": concurrency.threads,
         "batch": cell.batch,
         "inputs": Code("\n".join(f"    {spec.name!r}: {_drawn(spec, shapes[spec.name])}," for spec in artifact.inputs)),
     }
     values = {name: value if isinstance(value, Code) else repr(value) for name, value in {**same, **own}.items()}
-    return Template(HEAD + template + TAIL).substitute(values)
+    return Template(HEAD + template + tail[1]).substitute(values)
 
 
 def _drawn(spec: TensorSpec, shape: tuple[int, ...]) -> str:

@@ -62,12 +62,24 @@ def open_lane():
     tensors = [tensor.to(memory_format=torch.$memory) if tensor.dim() == 4 else tensor for tensor in tensors]
     torch.cuda.synchronize($device)
 
-    def call():  # without the CUDA graph that the measurement replayed, where its settings say so
+    def run():
         with torch.inference_mode(), torch.cuda.stream(stream):
             module(*tensors)
-        stream.synchronize()
 
-    return call
+    for _ in range(3):
+        run()
+    stream.synchronize()
+    if not $graph:
+        return run, stream.synchronize
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+        run()
+
+    def start():
+        with torch.cuda.stream(stream):
+            graph.replay()
+
+    return start, stream.synchronize
 """
 
 
@@ -231,6 +243,7 @@ class TorchCpu(Backend):
     name = "torch-cpu"
     session: ClassVar[type[TorchSession]] = TorchSession
     template: ClassVar[str] = ON_CPU
+    tail: ClassVar[tuple[str, str]] = snippets.THREADED
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "float32", "bf16": "bfloat16"}
     install = "pip install 'onnxbench[torch]'"
 
@@ -263,7 +276,7 @@ class TorchCpu(Backend):
         weights = artifact.source.weights
         own = {"factory": artifact.source.factory, "weights": weights and Path(weights).name}
         case = snippets.Case(artifact, cell, concurrency)
-        return snippets.program(FACTORY + self.template, case, **own, **self._flags(cell))
+        return snippets.program(FACTORY + self.template, case, self.tail, **own, **self._flags(cell))
 
     def _flags(self, cell: Cell) -> dict[str, Any]:
         """What the snippet's own lines need."""
@@ -293,6 +306,7 @@ class TorchCuda(TorchCpu):
     device_kind = "cuda"
     session = TorchCudaSession
     template: ClassVar[str] = ON_CUDA
+    tail = snippets.QUEUED
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "float32", "tf32": "float32", "bf16": "bfloat16", "fp16": "float16"}
     options: ClassVar[Mapping[str, str]] = {
         **GRAPH_OPTION,
@@ -330,6 +344,7 @@ class TorchCuda(TorchCpu):
         return {
             **super()._flags(cell),
             "device": cell.device,
+            "graph": own.get("cuda_graph") != "off",
             "tf32": cell.precision == "tf32",
             "benchmark": own.get("cudnn_benchmark") == "on",
             "memory": snippets.Code("channels_last" if own.get("channels_last") == "on" else "preserve_format"),

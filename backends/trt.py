@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import Unavailable, Unsupported, one_line
 from ..spec import Artifact, Cell, Concurrency, Device
-from . import cuda, trt_build, trt_layers, trt_shelf
+from . import cuda, snippets, trt_build, trt_layers, trt_shelf
 from .protocol import Array, Backend, Build, Kernel, Probe, Session, SessionInfo, Workshop, by_share
 
 DTYPES = {
@@ -29,6 +29,57 @@ DTYPES = {
     "UINT8": "uint8",
 }
 """NumPy's names of TensorRT's types; what is not here has no array."""
+
+SNIPPET = (
+    "import ctypes\n\nimport tensorrt\n"
+    + cuda.ON_STREAM
+    + """\
+logger = tensorrt.Logger(tensorrt.Logger.WARNING)
+builder, flags, kinds = tensorrt.Builder(logger), tensorrt.BuilderFlag, tensorrt.NetworkDefinitionCreationFlag
+kind = "EXPLICIT_BATCH" if hasattr(flags, "FP16") else "STRONGLY_TYPED"  # flags choose the arithmetic, or the file's types do
+network = builder.create_network(1 << int(getattr(kinds, kind)) if hasattr(kinds, kind) else 0)
+parser = tensorrt.OnnxParser(network, logger)
+if not parser.parse_from_file(MODEL):
+    raise SystemExit(str(parser.get_error(0)))
+config = builder.create_builder_config()
+for name in $arithmetic:
+    if hasattr(flags, name):
+        (config.set_flag if name in $chosen else config.clear_flag)(getattr(flags, name))
+if $level is not None:
+    config.builder_optimization_level = $level
+own = [source for name, source in tensorrt.TacticSource.__members__.items() if name not in $outside]
+config.set_tactic_sources(sum(1 << int(source) for source in own))
+profile = builder.create_optimization_profile()
+for name, array in inputs.items():
+    profile.set_shape(name, array.shape, array.shape, array.shape)
+config.add_optimization_profile(profile)
+plan = builder.build_serialized_network(network, config)  # seconds to minutes: keep it in a file
+engine = tensorrt.Runtime(logger).deserialize_cuda_engine(plan)
+types = $types
+
+
+def open_lane():
+    stream, context, kept = device.create_stream(), engine.create_execution_context(), []
+    for name in map(engine.get_tensor_name, range(engine.num_io_tensors)):
+        dtype = types[str(engine.get_tensor_dtype(name)).rpartition(".")[2]]
+        if name in inputs:
+            array = np.ascontiguousarray(inputs[name], dtype)
+            context.set_input_shape(name, array.shape)
+        else:
+            array = np.zeros(tuple(context.get_tensor_shape(name)), dtype)
+        if str(engine.get_tensor_location(name)).endswith("HOST"):
+            kept.append(array)
+            context.set_tensor_address(name, array.ctypes.data)
+            continue
+        pinned = core.LegacyPinnedMemoryResource().allocate(max(1, array.nbytes))
+        ctypes.memmove(int(pinned.handle), array.ctypes.data, array.nbytes)
+        kept.append((device.allocate(max(1, array.nbytes), stream=stream), pinned))
+        kept[-1][0].copy_from(pinned, stream=stream)
+        context.set_tensor_address(name, int(kept[-1][0].handle))
+    stream.sync()
+    return on_stream(stream, lambda: kept and context.execute_async_v3(int(stream.handle)))
+"""
+)
 
 PROFILED = 10  # calls whose layers are timed
 
@@ -157,6 +208,17 @@ class TensorRt(Backend):
 
     def deploy(self, concurrency: Concurrency) -> str:
         return f"{concurrency.lanes} execution contexts of one engine, each on a CUDA stream of its own"
+
+    def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
+        own = {
+            "arithmetic": sorted(trt_build.ARITHMETIC),
+            "chosen": trt_build.FLAGS[cell.precision],
+            "level": _recipe(artifact, cell).level,
+            "outside": sorted(trt_build.OUTSIDE),
+            "types": DTYPES,
+        }
+        case = snippets.Case(artifact, cell, concurrency)
+        return snippets.program(SNIPPET, case, snippets.QUEUED, **own, **cuda.programmed(cell))
 
     def _build(self, artifact: Artifact, cell: Cell, workshop: Workshop) -> Build:
         trt = _import_tensorrt()

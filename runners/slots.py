@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -209,7 +209,15 @@ def warm(
 
 
 def _deployment(slot: Slot, how: Concurrency) -> dict[str, str]:
-    return {"deploy": slot.backend.deploy(how), "snippet": slot.backend.snippet(slot.artifact, slot.cell, how)}
+    return {"deploy": slot.backend.deploy(how), "snippet": slot.backend.snippet(slot.artifact, _as_it_runs(slot), how)}
+
+
+def _as_it_runs(slot: Slot) -> Cell:
+    """The cell with its options as the session has them, where it tells: a graph that cannot be captured is off."""
+    told, settings = dict(slot.session.info.settings), slot.cell.settings
+    found = tuple((name, told[name]) for name, known in slot.backend.choices.items() if told.get(name) in known)
+    options = {**dict(settings.options), **dict(found)}
+    return replace(slot.cell, settings=replace(settings, options=tuple(options.items())))
 
 
 def _search(slot: Slot, state: State, length_ns: int, passes: int) -> dict[Concurrency, float]:

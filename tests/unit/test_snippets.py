@@ -25,7 +25,7 @@ def snippet(make_artifact, make_cell):
     return of
 
 
-PROGRAMS = ("ort-cpu", "openvino-cpu", "torch-cpu", "ort-cuda", "torch-cuda")
+PROGRAMS = ("ort-cpu", "openvino-cpu", "torch-cpu", "ort-cuda", "torch-cuda", "tensorrt")
 SOURCE = Source(factory="nets:build", weights="deep/weights.safetensors")
 
 
@@ -63,7 +63,7 @@ def test_inputs_have_their_shapes_types_and_range(snippet):
 
 
 def test_no_source_no_program_for_pytorch_and_none_for_what_has_none(snippet):
-    assert snippet("torch-cpu") == snippet("null") == snippet("tensorrt") == ""
+    assert snippet("torch-cpu") == snippet("null") == ""
 
 
 @pytest.mark.parametrize(
@@ -80,10 +80,13 @@ def test_no_source_no_program_for_pytorch_and_none_for_what_has_none(snippet):
         (
             "ort-cuda",
             {"precision": "tf32"},
-            "('CUDAExecutionProvider', {'device_id': '1', 'use_tf32': '1', 'prefer_nhwc': '1'})",
+            "{**{'device_id': '1', 'use_tf32': '1', 'prefer_nhwc': '1'}, \"user_compute_stream\"",
         ),
         ("torch-cuda", {"precision": "tf32"}, "allow_tf32 = True"),
         ("torch-cuda", {}, "memory_format=torch.preserve_format"),
+        ("ort-cuda", {}, "if not False:"),
+        ("tensorrt", {"precision": "int8+fp16"}, "if name in ('INT8', 'FP16') else"),
+        ("tensorrt", {}, "if not True:"),
     ],
 )
 def test_what_was_measured_is_set(snippet, name, changes, said):

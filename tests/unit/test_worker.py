@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import asdict, replace
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -154,6 +155,8 @@ class Lane(Session):
 
 class Runtime:
     """A backend with three ways of running, of which some are fast."""
+
+    choices: ClassVar[dict] = {}
 
     def __init__(self, time, call_ns):
         self.time, self.call_ns, self.sessions, self.opened, self.calls = time, call_ns, [], [], 0
@@ -365,6 +368,15 @@ def test_a_warm_up_finds_the_concurrency_and_tells_what_it_tried(worker):
     rates = [way["items_per_s"] for way in told["tried"]]
     assert rates == pytest.approx([8 * 1e9 / 1100, 8 * 1e9 / 2025, 8 * 1e9 / 550], rel=0.01)
     assert sum(closed(found.runtime.sessions)) == 4  # of FOUR: what was compiled, and the lanes beside it
+
+
+def test_the_program_has_the_options_that_the_session_tells(worker):
+    found = worker()
+    found.runtime.choices = {"graph": ("auto", "on", "off"), "search": ("wide", "narrow")}
+    found.slot.cell = replace(found.slot.cell, settings=Settings(threads=2, options=(("graph", "auto"), ("odd", "1"))))
+    found.slot.session.info = SessionInfo(executed="fp32", settings=(("graph", "off"), ("search", "some"), ("threads", "2")))
+    found.runtime.snippet = lambda artifact, cell, how: str(dict(cell.settings.options))
+    assert warmed(found)["snippet"] == "{'graph': 'off', 'odd': '1'}"
 
 
 def test_a_way_that_cannot_run_has_no_rate(worker):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import abc
 import ctypes
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -138,12 +139,14 @@ class Stream:
     def graph(self, call: Call) -> Call:
         """What `call` puts on the stream, captured: the same again as one launch. Raises what capturing it raises."""
         builder = self._stream.create_graph_builder()
-        builder.begin_building("thread_local")
         try:
+            builder.begin_building("thread_local")
             call()
-        finally:
-            builder.end_building()
-        graph = builder.complete()
+            graph = builder.end_building().complete()
+        except BaseException:
+            with suppress(Exception):
+                builder.close()  # it ends a capture that failed, which end_building refuses, so that the stream can be used
+            raise
         graph.upload(self._stream)
         return _launch(graph, self._stream)
 
@@ -234,6 +237,8 @@ def graphed(mode: str, run: Call, capture: Callable[[], Call], info: SessionInfo
         failed = failure("no CUDA graph could be captured", error)
         if mode == "on" or isinstance(failed, OutOfMemory):
             raise failed from error
+        with suppress(Exception):
+            run()  # CUDA tells an error once more to whoever asks next
         run()
         return run, replace(_said(info, "off"), remarks=(*info.remarks, failed.message))
 

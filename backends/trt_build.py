@@ -6,7 +6,9 @@ for RTX) it is strongly typed, and the types of the file do. Both are given the 
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,6 +30,12 @@ FLAGS: dict[str, tuple[str, ...]] = {
 ARITHMETIC = {"TF32", "FP16", "BF16", "INT8", "FP8", "INT4"}
 FROM_TYPES = ("fp32", "tf32", "fp16", "int8")
 """What a strongly typed network can be asked for with the files that there are."""
+
+LOGGED_NODE = re.compile(
+    r'While parsing node number \d+ \[(?P<node>[^\n]*)\]:(?:(?!^name:|--- End node).)*(?:^name: "(?P<name>[^"]*)")?',
+    re.M | re.S,
+)
+"""As 8.6's parser writes it: a line, then the node in protobuf's text, in which its own fields are not indented."""
 
 OUTSIDE = {"CUBLAS", "CUBLAS_LT", "CUDNN"}
 """Sources of kernels that are libraries of their own; versions after 8.6 leave them out unless told."""
@@ -93,7 +101,7 @@ def build(trt: Any, recipe: Recipe, timings: bytes = b"") -> tuple[bytes, bytes]
     network = builder.create_network(_network_flags(trt))
     parser = trt.OnnxParser(network, log)
     if not parser.parse_from_file(str(recipe.path)):
-        raise Unsupported(f"TensorRT {trt.__version__} cannot parse the file: {_parser_error(parser)}")
+        raise Unsupported(f"TensorRT {trt.__version__} cannot parse the file: {_parser_error(parser, log.errors)}")
     config = _config(trt, builder, network, recipe)
     known = config.create_timing_cache(timings)
     config.set_timing_cache(known, ignore_mismatch=False)
@@ -110,11 +118,18 @@ def _network_flags(trt: Any) -> int:
     return sum(1 << int(getattr(flags, name)) for name in names if hasattr(flags, name))
 
 
-def _parser_error(parser: Any) -> str:
-    """The parser's first error, with the node where this version tells its name."""
+def _parser_error(parser: Any, logged: Sequence[str]) -> str:
+    """The parser's first error, with the node's name: versions that tell only its number write the node to the log."""
     error = parser.get_error(0)
-    name = error.node_name() if hasattr(error, "node_name") else ""
-    return one_line(RuntimeError(f"{error.desc()} (node {name})" if name else str(error)))
+    name = error.node_name() if hasattr(error, "node_name") else _logged_node("\n".join(logged))
+    said = error.desc() if hasattr(error, "node_name") and name else str(error)
+    return one_line(RuntimeError(f"{said} (node {name})" if name else said))
+
+
+def _logged_node(log: str) -> str:
+    """The name of the first node in the parser's log, or its type and output where it has none."""
+    found = LOGGED_NODE.search(log)
+    return (found["name"] or found["node"]) if found else ""
 
 
 def _config(trt: Any, builder: Any, network: Any, recipe: Recipe) -> Any:

@@ -59,9 +59,57 @@ def test_calls_are_a_graph_that_is_captured_when_they_have_settled(mode):
 def test_where_no_graph_can_be_captured_a_call_is_made_again_and_that_is_said():
     script = Script(capture=1)
     call, info = graphed("auto", script)
-    assert (call, script.log) == (script.run, [*["run"] * cuda.SETTLED, "capture", "run"])
+    assert (call, script.log) == (script.run, [*["run"] * cuda.SETTLED, "capture", "run", "run"])
     assert info.settings == (*INFO.settings, ("cuda_graph", "off"))
     assert info.remarks == ("an old remark", "no CUDA graph could be captured: stream is capturing")
+
+
+def test_an_error_that_the_capture_left_behind_is_not_the_next_calls():
+    script = Script(capture=1, run=cuda.SETTLED + 1)
+    assert graphed("auto", script)[0] == script.run
+    assert script.log[-2:] == ["run", "run"]
+
+
+class Capturing:
+    """cuda-core's stream and builder: what fails while it is captured leaves a capture that only `close` ends."""
+
+    def __init__(self):
+        self.state = "none"
+
+    def create_graph_builder(self):
+        return self
+
+    def begin_building(self, mode):
+        self.state = f"active {mode}"
+
+    def end_building(self):
+        if self.state == "broken":
+            raise RuntimeError("it has been invalidated and must now be ended")
+        self.state = "built"
+        return self
+
+    def complete(self):
+        return SimpleNamespace(upload=lambda _: None, launch=lambda stream: stream)
+
+    def close(self):
+        self.state = "none"
+        raise RuntimeError("operation failed due to a previous error during capture")
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_a_capture_that_fails_is_ended_and_raises_what_it_failed_with(raises):
+    stream = cuda.Stream.__new__(cuda.Stream)
+    stream._stream = Capturing()
+
+    def call():
+        stream._stream.state = "broken"
+        if raises:
+            raise RuntimeError("not permitted when stream is capturing")
+
+    with pytest.raises(RuntimeError, match="not permitted" if raises else "must now be ended"):
+        stream.graph(call)
+    assert stream._stream.state == "none"
+    assert stream.graph(lambda: None)() is stream._stream
 
 
 def test_where_a_graph_is_wanted_in_any_case_none_is_a_failure():

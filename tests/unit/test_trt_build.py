@@ -87,7 +87,8 @@ class Profile:
 
 
 class Module:
-    """TensorRT's module. `faults`: what its parser finds; `engine`: what its builder makes, after it logged `says`."""
+    """TensorRT's module. `faults`: what its parser finds; `engine`: what its builder makes; what fails
+    logs `says` before."""
 
     def __init__(self, version, flags, networks, sources, faults=(), engine=b"plan", says=()):
         self.__version__, self.config, self.faults = version, Config(self), faults
@@ -118,13 +119,18 @@ class Module:
     def OnnxParser(self, network, log):
         def parse(path):
             self.parsed = path
+            if self.faults:
+                self._tell()
             return not self.faults
 
         return SimpleNamespace(parse_from_file=parse, num_errors=len(self.faults), get_error=lambda nth: self.faults[nth])
 
-    def _build(self, network, config):
+    def _tell(self):
         for severity, text in self._says:
             self.log.log(severity, text)
+
+    def _build(self, network, config):
+        self._tell()
         return None if self._engine is None else bytearray(self._engine)
 
 
@@ -207,6 +213,26 @@ def test_what_the_parser_refuses_is_unsupported_in_its_words(module, fault, word
     with pytest.raises(Unsupported) as caught:
         trt_build.build(module(faults=[fault, OldFault()]), RECIPE)
     assert caught.value.message == f"TensorRT 8.6.1 cannot parse the file: {words}"
+
+
+BEGIN = 'ModelImporter.cpp:726: While parsing node number 3 [Det -> "y"]:', "ModelImporter.cpp:727: --- Begin node ---"
+FIELDS = 'input: "x"\noutput: "y"\n{}op_type: "Det"\nattribute {{\n  name: "axis"\n}}\n'
+
+
+@pytest.mark.parametrize(
+    ("log", "node"),
+    [
+        ((*BEGIN, "ModelImporter.cpp:728: " + FIELDS.format('name: "/head/det"\n'), "--- End node ---"), " (node /head/det)"),
+        ((*BEGIN, "ModelImporter.cpp:728: " + FIELDS.format(""), "--- End node ---", 'name: "other"'), ' (node Det -> "y")'),
+        (("3: getPluginCreator could not find plugin: Det version: 1",), ""),
+    ],
+    ids=["named", "without a name", "not logged"],
+)
+def test_a_version_that_tells_a_number_alone_writes_the_node_to_its_log(module, log, node):
+    trt = module(faults=[OldFault()], says=[(Severity.ERROR, text) for text in log])
+    with pytest.raises(Unsupported) as caught:
+        trt_build.build(trt, RECIPE)
+    assert caught.value.message.endswith(f"In node 3 (importConv): UNSUPPORTED_NODE: zero point{node}")
 
 
 def test_a_fault_of_no_node_is_told_without_one(module):

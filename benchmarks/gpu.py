@@ -77,8 +77,8 @@ def sweep() -> None:
 
 
 def train() -> None:
-    """The CNN on the GPU against the CPU; FP16 on a CPU is slow, so there are few epochs."""
-    devices, how = ("--device", "cpu", "--device", "cuda"), ("--epochs", "2", "--format", "json")
+    """The CNN on the GPU against the CPU. FP16 on a CPU may take minutes, so there are few epochs and a limit."""
+    devices, how = ("--device", "cuda", "--device", "cpu"), ("--epochs", "2", "--timeout", "120", "--format", "json")
     command = [sys.executable, "-m", "onnxbench.cli", "train", *devices, "--precision", "fp32,tf32,bf16,fp16", *how]
     KEPT.mkdir(parents=True, exist_ok=True)
     (KEPT / "train.json").write_text(subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout)

@@ -34,7 +34,7 @@ SNIPPET = (
     "import ctypes\n\nimport tensorrt\n"
     + cuda.ON_STREAM
     + """\
-logger = tensorrt.Logger(tensorrt.Logger.WARNING)
+logger = tensorrt.Logger(tensorrt.Logger.ERROR)  # it prints where the result is printed
 builder, flags, kinds = tensorrt.Builder(logger), tensorrt.BuilderFlag, tensorrt.NetworkDefinitionCreationFlag
 kind = "EXPLICIT_BATCH" if hasattr(flags, "FP16") else "STRONGLY_TYPED"  # flags choose the arithmetic, or the file's types do
 network = builder.create_network(1 << int(getattr(kinds, kind)) if hasattr(kinds, kind) else 0)

@@ -6,7 +6,7 @@ open at the same time as fit into memory; those that others are compared with ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -170,7 +170,7 @@ def _head(sweep: Sweep, rows: Sequence[Planned], found: Sequence[Found], around:
     old = record.read_head(around.out) if (around.out / record.RUN).exists() else {}
     cells = [*old.get("cells", []), *(to_wire(row.cell) for row in rows)]
     unique = {digest(cell): cell for cell in cells}
-    return {
+    head = {
         "schema": record.SCHEMA,
         "tool": __version__,
         "began_unix_s": old.get("began_unix_s", around.clock.wall_s()),
@@ -180,6 +180,23 @@ def _head(sweep: Sweep, rows: Sequence[Planned], found: Sequence[Found], around:
         "sweep": to_wire(sweep),
         "cells": list(unique.values()),
     }
+    _check_same(old, head, around.out)
+    return head
+
+
+def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], out: Path) -> None:
+    """`BadInput` if the folder's rows are of another machine or of other versions: one table has one of each."""
+    before, now = _facts(old), _facts(new)
+    other = next((what for what in before if before[what] != now.get(what)), None)
+    if other:
+        found = f"{out} was measured with {other} {before[other]}, and here it is {now.get(other)}"
+        raise BadInput(found, "give another --out, and both folders to bench compare or bench show")
+
+
+def _facts(head: Mapping[str, Any]) -> dict[str, str]:
+    host = head.get("host", {})
+    names = {"the CPU": host.get("cpu"), "the GPUs": ", ".join(gpu["name"] for gpu in host.get("gpus", []))}
+    return {what: str(value) for what, value in {**names, **head.get("versions", {})}.items() if value}
 
 
 def _measure(sweep: Sweep, rows: Sequence[Planned], hired: Hire, desk: Desk, gpu: Nvml) -> None:

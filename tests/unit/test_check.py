@@ -1,5 +1,6 @@
 """`bench check`, with workers in this process."""
 
+import json
 from collections import Counter
 from dataclasses import replace
 
@@ -224,6 +225,29 @@ def test_two_kinds_of_runs_do_not_share_a_folder(bench):
     with pytest.raises(BadInput, match="is a run of another kind"):
         found.infer(resume=True)
     assert found.works.cells("open") == ["fp32/8"]
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda head: head["host"].update(cpu="Other CPU"), "the CPU Other CPU, and here it is "),
+        (lambda head: head["host"].update(gpus=[{"name": "H100"}]), "the GPUs H100, and here it is GPU 0"),
+        (lambda head: head["versions"].update(null="0.0.1"), "null 0.0.1, and here it is "),
+    ],
+    ids=["cpu", "gpus", "version"],
+)
+def test_a_measurement_is_not_gone_on_with_on_another_machine_or_by_another_version(bench, change, found):
+    run = bench(FP32)
+    run.infer(batches=(1,))
+    before = (run.out / record.JOURNAL).read_bytes()
+    head = record.read_head(run.out)
+    change(head)
+    (run.out / record.RUN).write_text(json.dumps(head))
+    with pytest.raises(BadInput, match=found) as caught:
+        run.infer(batches=(1, 2), resume=True)
+    assert caught.value.hint.startswith("give another --out")
+    assert record.read_head(run.out) == head
+    assert (run.out / record.JOURNAL).read_bytes() == before
 
 
 def test_a_measurement_can_be_gone_on_with_and_a_check_cannot(bench):

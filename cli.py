@@ -15,15 +15,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import __version__
+from .budgets import BUDGETS
 from .decide import compare, recommend
 from .errors import BadInput, BenchError
 from .options import (
     INT8_HELP,
     METHODS,
     SCHEMES,
+    Duration,
     Names,
     Pair,
     Pairs,
+    Slo,
     dataset_option,
     debug_option,
     format_option,
@@ -36,7 +39,7 @@ from .options import (
     threads_option,
     timeout_option,
 )
-from .spec import BUDGETS, METRICS, Conversion, Device, Sweep
+from .spec import METRICS, Conversion, Device, Load, Sweep
 
 if TYPE_CHECKING:
     from .results.record import Run
@@ -191,6 +194,10 @@ def export(scheme: str, method: str, exclude: tuple[str, ...], timeout_s: float,
     click.option("--baseline", help="BACKEND[@ENV] that speed-ups are against; measure until they are known."),
     click.option("--metric", type=click.Choice(METRICS), default="p50", show_default=True, help="What must be known well."),
     images_option,
+    click.option("--load", type=click.Choice(("poisson",)), help="Find the highest rate of arrivals that holds --slo."),
+    click.option("--slo", type=Slo(), help="p99=10ms: a percentile of the responses, and the most that it may be."),
+    click.option("--max-batch", type=click.IntRange(min=1), help="Under load: leave out batches above it."),
+    click.option("--max-wait", "max_wait_ms", type=Duration(), help="Under load: how long a call waits to be full.  [2ms]"),
     click.option("--cold", is_flag=True, help="Time fresh processes too, from their start to the first answer."),
     click.option("--dry-run", is_flag=True, help="Print what would be measured and how long it takes, and do nothing."),
     click.option("--out", type=click.Path(path_type=Path), help="The run folder. Default: a new one under runs/."),
@@ -209,6 +216,7 @@ def infer(ctx: click.Context, /, out: Path | None, resume: bool, format: str, de
     from .runners.clock import Clock
     from .runners.progress import terminal
 
+    asked["load"] = _load(asked)
     if dry_run:
         return _preview(_sweep(asked), format, debug)
     folder = out or _latest_run(resume)
@@ -290,7 +298,21 @@ def _preview(sweep: Sweep, format: str, debug: bool) -> None:
 
 def _sweep(asked: dict[str, Any]) -> Sweep:
     device = str(Device.parse(asked["device"])) if asked["device"] else None
-    return Sweep(**{**asked, "artifacts": str(asked["artifacts"]), "device": device, "budget": BUDGETS[asked["budget"]]})
+    changed = {"artifacts": str(asked["artifacts"]), "device": device, "budget": BUDGETS[asked["budget"]]}
+    return Sweep(**{**asked, **changed})
+
+
+def _load(asked: dict[str, Any]) -> Load | None:
+    """What of `asked` is about load, taken out of it."""
+    arrivals, slo, most, wait = (asked.pop(name, None) for name in ("load", "slo", "max_batch", "max_wait_ms"))
+    if not arrivals:
+        if slo or most or wait is not None:
+            raise BadInput("--slo, --max-batch and --max-wait are about --load", "give --load poisson too")
+        return None
+    if not slo:
+        raise BadInput("--load looks for the highest rate that holds a limit, and there is none", "give --slo p99=10ms")
+    given = {name: value for name, value in (("max_batch", most), ("max_wait_ms", wait)) if value is not None}
+    return Load(arrivals=arrivals, percentile=slo[0], limit_ms=slo[1], **given)
 
 
 def _selects(ctx: click.Context, folder: Path) -> bool:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,7 +15,7 @@ from .errors import BadInput
 from .options import FORMATS, Pair, Pairs, debug_option, format_option, group
 
 GITHUB = "github"
-OBJECTIVES = ("throughput", "latency", "memory", "energy", "cost")
+OBJECTIVES = ("throughput", "latency", "slo_rate", "memory", "energy", "cost")
 FAIL_HELP = (
     "Fail (exit 1) where a metric is shown to be worse by more than LIMIT: p50>5% is slower by more than 5 %, throughput>5% a"
     " loss of more than 5 %, peak_rss>10% more memory, top1_drop>0.3 a drop larger by more than 0.3 points."
@@ -141,12 +142,11 @@ def _once(side: tuple[Path, ...]) -> tuple[Path, ...]:
         metavar="BACKEND|HOST=AMOUNT",
         help="Currency an hour, for a BACKEND[@ENV], or a host by (a part of) its name.",
     ),
+    click.option("--demand", type=click.FloatRange(min=0, min_open=True), help="Items a second: how many machines take them."),
     format_option,
     debug_option,
 )
-def recommend(
-    runs: tuple[Path, ...], most: Pairs, least: Pairs, objective: str, prices: Pairs, format: str, debug: bool
-) -> None:
+def recommend(runs: tuple[Path, ...], most: Pairs, least: Pairs, prices: Pairs, format: str, debug: bool, **what: Any) -> None:
     """Which row to deploy, and how: the best within limits.
 
     With the settings and a program to paste, the runner-up, what binds, and why rows are left out. Exits with 1 if no row is
@@ -157,10 +157,11 @@ def recommend(
     from .results.candidates import Wanted
     from .results.objective import OBJECTIVES as KNOWN
 
+    objective = what["objective"]
     if objective == "cost" and not prices:
         raise BadInput("--objective cost needs a price", "give --price BACKEND=AMOUNT, in currency an hour")
     limits = (*conditions.parse(most, most=True), *conditions.parse(least, most=False))
-    wanted = Wanted(objective=KNOWN[objective], conditions=limits, prices=prices)
+    wanted = Wanted(objective=KNOWN[objective], conditions=limits, prices=prices, demand=what["demand"])
     decision = decisions.decide([record.read(run) for run in dict.fromkeys(runs)], wanted)
     click.echo(advice.advise(decision, format), nl=False)
     sys.exit(advice.exit_code(decision))

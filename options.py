@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import click
 
@@ -18,6 +19,7 @@ else:
 INT8_HELP = "portable: one file for every runtime. ort, openvino: what that runtime likes best."
 SCHEMES = ("portable", "ort", "openvino")
 METHODS = ("minmax", "entropy", "percentile")
+SLO_PERCENTILES = ("p50", "p90", "p95", "p99", "p99.9")
 FORMATS = ("table", "markdown", "csv", "json")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -65,6 +67,39 @@ class Pair(ParamType):
         if not equals or not name:
             self.fail(f"{value!r} is not of the form {self.name}", param, ctx)
         return name, right
+
+
+class Duration(ParamType):
+    """`2ms`: a time in ms, where no unit is given."""
+
+    name = "TIME"
+    units: ClassVar[Mapping[str, float]] = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3, "": 1.0}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"([0-9.]+)\s*(\D*)", str(value).strip())
+        try:
+            return float(found[1]) * self.units[found[2]]  # type: ignore[index]
+        except (TypeError, ValueError, KeyError):
+            self.fail(f"{value!r} is not a time; give for example 2ms, 500us or 1s", param, ctx)
+
+
+class Slo(Pair):
+    """`p99=10ms`: a percentile of the responses, and the most that it may be, in ms."""
+
+    name = "PERCENTILE=TIME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        name, limit = super().convert(value, param, ctx)
+        if name not in SLO_PERCENTILES:
+            self.fail(f"{name!r} is not one of {', '.join(SLO_PERCENTILES)}; give for example p99=10ms", param, ctx)
+        limit_ms = Duration().convert(limit, param, ctx)
+        if not limit_ms > 0:
+            self.fail(f"{limit!r} is no time that a response could take", param, ctx)
+        return float(name[1:]), limit_ms
 
 
 class Tensor(Pair):

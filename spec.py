@@ -18,6 +18,7 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from .budgets import BUDGETS, Budget
 from .errors import BadInput, one_line
 
 Shape = tuple[int, ...]
@@ -214,92 +215,22 @@ class Concurrency:
     threads: int = 1
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Budget:
-    """How long to measure: every cell is visited once in each round.
+METRICS = ("p50", "p90", "p99", "e2e_p50", "throughput")
 
-    `looks`: after how many rounds a cell's interval is looked at; it is narrow enough when its half-width is at most
-    `half_width` (a share), and the last look ends the cell as it is. `repeats`: visits that may be made again
-    because something disturbed them, as a share of the rounds. `cell_s`: how long a cell may take on average; after
-    that it ends as soon as it has had the rounds of the first look. A latency block lasts `block_ms` and has `block_calls`
-    calls at least, so that slow models have enough for their p50. `passes`: how often each way of calling in parallel is
-    tried. `images`: how many labelled images accuracy rests on at most. `memory`: whether a fresh process for each cell
-    tells its memory; `cold_starts`: how many `--cold` times. `energy_ms`: how long a GPU is kept busy for a cell's energy.
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Load:
+    """Items that arrive one by one, whether the last ones are answered or not: at random (`poisson`).
+
+    Looked for is the highest rate at which `percentile` of the responses, from when an item was due, is at most `limit_ms`. A
+    call waits for its batch to fill, but `max_wait_ms` at most. Cells of more than `max_batch` items a call have no load.
     """
 
-    name: str
-    looks: tuple[int, ...]
-    half_width: float
-    block_ms: float
-    block_calls: int
-    warmup_ms: float
-    warmup_limit_ms: float
-    images: int
-    memory: bool
-    cold_starts: int
-    cell_s: float
-    passes: int
-    repeats: float = 0.5
-    energy_ms: float = 0.0
-
-    @property
-    def rounds(self) -> int:
-        """The most rounds that a cell takes."""
-        return self.looks[-1]
-
-
-BUDGETS: Mapping[str, Budget] = {
-    row.name: row
-    for row in (
-        Budget(
-            name="quick",
-            looks=(3,),
-            half_width=0.05,
-            block_ms=60,
-            block_calls=2,
-            warmup_ms=100,
-            warmup_limit_ms=1000,
-            images=128,
-            memory=False,
-            cold_starts=3,
-            cell_s=2,
-            passes=2,
-            energy_ms=500,
-        ),
-        Budget(
-            name="normal",
-            looks=(10, 14, 20),
-            half_width=0.02,
-            block_ms=100,
-            block_calls=1,
-            warmup_ms=200,
-            warmup_limit_ms=2000,
-            images=2000,
-            memory=True,
-            cold_starts=5,
-            cell_s=4.5,
-            passes=5,
-            energy_ms=1000,
-        ),
-        Budget(
-            name="thorough",
-            looks=(20, 30, 45, 60),
-            half_width=0.015,
-            block_ms=150,
-            block_calls=1,
-            warmup_ms=500,
-            warmup_limit_ms=6000,
-            images=10_000,
-            memory=True,
-            cold_starts=10,
-            cell_s=45,
-            passes=7,
-            energy_ms=3000,
-        ),
-    )
-}
-
-METRICS = ("p50", "p90", "p99", "e2e_p50", "throughput")
+    percentile: float
+    limit_ms: float
+    arrivals: str = "poisson"
+    max_batch: int | None = None
+    max_wait_ms: float = 2.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -309,7 +240,8 @@ class Sweep:
     `signature` is what `--shape` says: the shape, and for a module from elsewhere the type, of inputs by name. `inputs`
     are paths of .npy files by input name. `pythons` are interpreters, or folders of virtual environments, by `Target`.
     `baseline` is the target that speed-ups are against, `metric` (of METRICS) what the stop rule looks at where there is none.
-    `cold` asks for cold starts. `timeout_s` bounds every single answer of a worker. `images` is instead of the budget's number.
+    `cold` asks for cold starts, `load` for the rate that a limit of latency allows. `timeout_s` bounds every single answer of a
+    worker. `images` is instead of the budget's number.
     """
 
     model: str | None = None
@@ -328,6 +260,7 @@ class Sweep:
     baseline: str | None = None
     metric: str = "p50"
     cold: bool = False
+    load: Load | None = None
     images: int | None = None
     seed: int = 0
     timeout_s: float = 300.0

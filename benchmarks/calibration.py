@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import simulated
 from onnxbench import backends
+from onnxbench.budgets import BUDGETS
 from onnxbench.results import record, table
 from onnxbench.runners.group import Group
 from onnxbench.runners.interrupt import Stop
@@ -36,7 +37,7 @@ from onnxbench.runners.prepare import Context
 from onnxbench.runners.progress import Silent
 from onnxbench.runners.verify import save_arrays
 from onnxbench.runners.visits import Desk, Visit
-from onnxbench.spec import BUDGETS, Artifact, Cell, Settings, Sweep, TensorSpec, to_wire
+from onnxbench.spec import Artifact, Cell, Settings, Sweep, TensorSpec, to_wire
 
 SLOWER = 0.03
 BASE, SAME, SLOW = "simulated", "simulated-again", "simulated-slower"

@@ -26,7 +26,7 @@ REASONS: Mapping[str, str] = {
     **dict.fromkeys(("p50_ci_low_ms", "p50_ci_high_ms"), INTERVAL),
     **dict.fromkeys(("agreement", "sqnr_db", "max_abs_err", "rel_err"), PARITY),
     "build_s": "nothing is compiled ahead for it",
-    "slo_rate_per_s": "nothing measures it yet",
+    "slo_rate_per_s": "not measured: give --load poisson --slo p99=10ms",
 }
 GPU_COLUMNS = ("device_mem_mb", "device_p50_ms", "energy_mj", "gpu_power_w", "gpu_mhz", "gpu_temperature_c")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any
@@ -46,6 +47,8 @@ def _json(decision: Decision) -> str:
         "objective": wanted.objective.name,
         "conditions": [condition.text for condition in wanted.conditions],
         "prices": dict(wanted.prices),
+        "demand_per_s": wanted.demand,
+        "machines": machines(decision, decision.pick) if decision.pick else None,
         "pick": _told(decision.pick),
         "runner_up": _told(decision.runner_up),
         "difference": best and {"ratio": best.ratio, **_ends(best), "shown": best.shown, "how": best.how},
@@ -138,12 +141,23 @@ def _answer(decision: Decision) -> list[str]:
     pick, other, best = decision.pick, decision.runner_up, decision.difference
     if pick is None:
         return [plain(line) for line in _infeasible(decision)]
-    lines = [f"pick: {pick.name}: {_figures(pick)}", *(f"    {line}" for line in _settings(pick))]
+    lines = [f"pick: {pick.name}: {_figures(pick)}", *(f"    {line}" for line in _settings(pick)), *_machines(decision, pick)]
     if other and best:
         lines += [f"runner-up: {other.name}: {_figures(other)}", f"    {_compared(best)}", *_cheaper(pick, other, best)]
     elif other is None:
         lines.append("runner-up: none: no other row is feasible")
     return [plain(line) for line in [*lines, *(f"note: {note}" for note in decision.notes)]]
+
+
+def machines(decision: Decision, item: Candidate) -> int | None:
+    """How many machines like this one take what is demanded."""
+    rate, _ = item.rate
+    return math.ceil(decision.wanted.demand / rate) if decision.wanted.demand and rate else None
+
+
+def _machines(decision: Decision, item: Candidate) -> list[str]:
+    count, (_, why) = machines(decision, item), item.rate
+    return [f"    {count} of this machine for {decision.wanted.demand:g}/s: {why}"] if count else []
 
 
 def _figures(item: Candidate) -> str:
@@ -162,12 +176,10 @@ def _settings(item: Candidate) -> list[str]:
     """What to set: the runtime's own words for how the objective was measured, threads, lanes, batch, options, the file."""
     record, deploy = item.row.record, item.deployment["deploy"]
     cell = record.cell
-    lanes = 1 if item.objective.single else item.cells["lanes"]
-    threads = cell.settings.threads if item.objective.single else item.cells["throughput_threads"]
     facts = [
         f"batch {cell.batch}",
-        f"lanes {lanes}",
-        f"threads a lane {threads}",
+        f"lanes {item.lanes}",
+        f"threads a lane {item.threads}",
         *(f"{key}={value}" for key, value in cell.settings.options),
     ]
     file = (record.opened or {}).get("file")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import BadInput
 from ..spec import PRECISIONS, Shapes
 from .absent import absent
-from .columns import Row
+from .columns import Row, Value
 from .conditions import Condition
 from .objective import COST, Objective, cost_of, parse_prices
 from .record import Run
@@ -23,11 +23,12 @@ UNFINISHED = "its rounds were not all measured: --resume goes on with it"
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What a decision is to be after, and within which conditions."""
+    """What a decision is to be after, and within which conditions. `demand`: items a second that are to be taken."""
 
     objective: Objective
     conditions: tuple[Condition, ...] = ()
     prices: tuple[tuple[str, str], ...] = ()
+    demand: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +77,38 @@ class Candidate:
     def deployment(self) -> dict[str, str]:
         """How the objective's figure was measured, in the runtime's own terms: `deploy` and `snippet`, both may be empty."""
         warm = self.row.record.warm or {}
-        told = warm.get("single", {}) if self.objective.single else warm
-        return {name: str(told.get(name) or "") for name in ("deploy", "snippet")}
+        told = warm.get("single", {}) if self.lanes == 1 else warm
+        way = self._way or {}
+        return {name: str(told.get(name) or "") for name in ("deploy", "snippet")} | {
+            k: way[k] for k in ("deploy",) if k in way
+        }
+
+    @property
+    def lanes(self) -> Value:
+        """How many calls were in flight."""
+        return 1 if self.objective.single else self._way["concurrency"]["lanes"] if self._way else self.cells["lanes"]
+
+    @property
+    def threads(self) -> Value:
+        """How many threads computed each of them."""
+        if self.objective.single:
+            return self.row.record.cell.settings.threads
+        return self._way["concurrency"]["threads"] if self._way else self.cells["throughput_threads"]
+
+    @property
+    def _way(self) -> Mapping[str, Any] | None:
+        """What held the limit under load, where the objective is of that."""
+        return self.row.held.way if self.objective.loaded and self.row.held else None
+
+    @property
+    def rate(self) -> tuple[float | None, str]:
+        """Items a second that a machine takes, and what that is: within the limit under load, or at best."""
+        rate = number(self.cells["slo_rate_per_s"])
+        return (rate, f"each {rate:.4g}/s with {self.cells['slo']}") if rate else self._throughput()
+
+    def _throughput(self) -> tuple[float | None, str]:
+        rate = number(self.cells["throughput_per_s"])
+        return rate, f"each {rate or 0:.4g}/s at full load; --load poisson --slo says what a limit of latency leaves of it"
 
 
 def number(value: object) -> float | None:

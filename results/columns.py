@@ -11,7 +11,7 @@ from functools import cached_property
 from statistics import median
 from typing import Any
 
-from . import gpu, series
+from . import gpu, load, series
 from .executed import executed, placement, unlike
 from .grade import grade
 from .record import CellRecord
@@ -52,6 +52,11 @@ class Row:
     @cached_property
     def p50(self) -> Interval | None:
         return series.interval(self.record, "p50")
+
+    @cached_property
+    def held(self) -> load.Best | None:
+        """The highest rate of arrivals within the limit that was asked for."""
+        return load.held(self.record, self.asked)
 
     @cached_property
     def trust(self) -> tuple[str, list[str]]:
@@ -206,17 +211,22 @@ def _notes(row: Row) -> Value:
         notes.append("its threads were still busy while others were measured")
     if gpu.at_power_limit(record):
         notes.append("the GPU ran at its power limit")
+    notes += load.notes(record, row.asked)
     notes += [f"GPU evidence is missing: {reason}" for reason in gpu.untold(record)]
     return "; ".join(dict.fromkeys(notes)) or None
 
 
-def _nothing(_: Row) -> Value:
-    return None
+def _slo(row: Row) -> Value:
+    wanted = load.asked(row.record, row.asked)
+    return None if wanted is None else f"p{wanted['percentile']:g} <= {wanted['limit_ms']:g} ms, {wanted['arrivals']} arrivals"
 
 
-def _unfilled(name: str, unit: str = "") -> Column:
-    """A column of the contract that nothing measures yet."""
-    return Column(name=name, value=_nothing, unit=unit)
+def _slo_rate(row: Row) -> Value:
+    return row.held.capacity.rate_per_s if row.held else None
+
+
+def _slo_settings(row: Row) -> Value:
+    return row.held.way["deploy"] if row.held and row.held.capacity.rate_per_s else None
 
 
 COLUMNS: tuple[Column, ...] = (
@@ -288,7 +298,9 @@ COLUMNS: tuple[Column, ...] = (
     _timed("gpu_power_w", _from("energy", "power_w"), unit="W", title="GPU power", shown=False),
     _timed("gpu_mhz", lambda row: gpu.clock_mhz(row.record), unit="MHz", title="GPU clock", shown=False),
     _timed("gpu_temperature_c", lambda row: gpu.temperature_c(row.record), unit="°C", title="GPU temperature", shown=False),
-    _unfilled("slo_rate_per_s", "/s"),
+    _timed("slo", _slo, varies=True, number=False, label="under load"),
+    _timed("slo_rate_per_s", _slo_rate, unit="/s", title="rate under load"),
+    _timed("slo_settings", _slo_settings, shown=False, number=False),
     _timed("grade", lambda row: row.trust[0], number=False),
     Column(name="notes", number=False, value=_notes, shown=False),
 )

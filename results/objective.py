@@ -23,7 +23,8 @@ class Objective:
     """A figure of a row, in `column` (`on_gpu` for a row on one), and whether more of it is better (`largest`).
 
     `metric`: what of METRICS it rests on, one value a round, for an interval; empty where it was measured once. `single`: it
-    is of one call in flight, so that the lanes that were found are not what to deploy for it.
+    is of one call in flight, so that the lanes that were found are not what to deploy for it. `loaded`: it is of items that
+    arrive, for which other lanes may be best.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Objective:
     largest: bool = False
     metric: str = ""
     single: bool = False
+    loaded: bool = False
     on_gpu: str = ""
 
     def column_of(self, device: str) -> str:
@@ -44,6 +46,7 @@ OBJECTIVES: Mapping[str, Objective] = {
     for item in (
         Objective(name="throughput", column="throughput_per_s", unit="/s", largest=True, metric="throughput"),
         Objective(name="latency", column="p50_ms", unit="ms", metric="p50", single=True),
+        Objective(name="slo_rate", column="slo_rate_per_s", unit="/s", largest=True, loaded=True),
         Objective(name="memory", column="peak_rss_mb", unit="MB", single=True, on_gpu="device_mem_mb"),
         Objective(name="energy", column="energy_mj", unit="mJ"),
         Objective(name="cost", column=COST, unit="a million", metric="throughput"),

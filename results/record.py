@@ -2,7 +2,7 @@
 
     run.json        schema version, host, versions, settings, seed, and the cells in the order of the plan
     journal.jsonl   one line an event of one cell, appended as it ends: built, cold, opened, inspected,
-                    verified, warm, energy, block, stopped, ended; a check has the first five, and explained
+                    verified, warm, energy, block, stopped, load, ended; a check has the first five, and explained
                     a block's `p50_ns` are the medians of its samples, by their kind, since most readers need no more
     samples/        one .npz for each block: `latency`, `end_to_end` and `device` (by the device's own clock, empty
                     where it has none), the time of every call (int64 ns)
@@ -53,6 +53,7 @@ class CellRecord:
     explained: Data | None = None
     warm: Data | None = None
     energy: Data | None = None
+    load: Data | None = None
     stopped: Data | None = None
     ended: Data | None = None
     cold: tuple[Data, ...] = ()
@@ -229,6 +230,7 @@ def _gather(cell: Cell, folder: Path, events: Sequence[dict[str, Any]], check: b
         explained=latest.get("explained"),
         warm=latest.get("warm"),
         energy=latest.get("energy"),
+        load=latest.get("load"),
         stopped=latest.get("stopped"),
         ended=latest.get("ended"),
         cold=tuple(cold),

@@ -196,13 +196,13 @@ def _conversions(rows: Sequence[Cells]) -> list[str]:
 
 
 def _deployments(rows: Sequence[Cells]) -> list[str]:
-    """What to set for the throughput that was found; rows that differ in their batch alone in one line."""
+    """What to set for the throughput and the rate that were found; rows that differ in their batch alone in one line."""
     about: dict[tuple[str, str], list[str]] = {}
-    for row in (row for row in rows if row["throughput_settings"]):
-        about.setdefault((f"{target_of(row)} {row['precision']}", str(row["throughput_settings"])), []).append(
-            str(row["batch"])
-        )
-    return [f"{who} b{','.join(batches)}: throughput with {settings}" for (who, settings), batches in about.items()]
+    for column, what in (("throughput_settings", "throughput"), ("slo_settings", "rate under load")):
+        for row in (row for row in rows if row[column]):
+            how = (f"{target_of(row)} {row['precision']}", f"{what} with {row[column]}")
+            about.setdefault(how, []).append(str(row["batch"]))
+    return [f"{who} b{','.join(batches)}: {how}" for (who, how), batches in about.items()]
 
 
 def named(names: Sequence[str], of: int) -> str:

@@ -8,11 +8,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from ..budgets import BUDGETS
 from ..errors import BadInput, BenchError, StorageFailed
 from ..results import record, stats
 from ..results.conditions import Condition
 from ..results.table import CHECKED
-from ..spec import BUDGETS, RANDOM, Sweep, to_wire
+from ..spec import RANDOM, Sweep, to_wire
 from . import prepare
 from .drawing import draw
 from .group import Group, hire

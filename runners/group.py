@@ -13,11 +13,12 @@ from ..results.noise import disturbed
 from ..results.stats import samples_needed
 from ..spec import RANDOM, Artifact, Concurrency, Sweep, Target, from_wire, to_wire
 from . import rounds
+from .capacity import loaded
 from .clock import Clock
 from .isolate import Worker
 from .journal import Journal
 from .memory import Limits, Room
-from .visits import Desk, Visit
+from .visits import Desk, Visit, loads
 
 OPENING_STEPS, ROUND_STEPS = 2, 2  # of the progress bar, for each cell
 TRIES = 2  # a disturbed visit is made again so often in its round
@@ -74,6 +75,7 @@ class Group:
                 self._round(rounds.order(visits, self._desk.sweep.seed, number), number)
                 self._look(visits, self._desk.context.clock.since_s(begin) > limit_s)
                 number += 1
+            self._attempt_all([visit for visit in self._visits if visit.finished and not visit.out], self._load)
         finally:
             self.dismiss()
 
@@ -231,6 +233,12 @@ class Group:
         answer = self._ask(visit, "throughput", key=visit.key, **how)
         visit.block["throughput"] = answer
         visit.dirty = disturbed("throughput", answer["noise"])
+
+    def _load(self, visit: Visit) -> None:
+        """The rate that a limit of latency allows, when everybody else is done and sleeps."""
+        if visit.block and not visit.loaded and loads(visit.planned, self._desk.sweep):
+            self._desk.journal.add("load", visit.key, **loaded(visit, self._desk, partial(self._ask, visit)))
+            visit.loaded = True
 
     def _add(self, visit: Visit, number: int) -> None:
         """Both parts are done, and become a block of the journal."""

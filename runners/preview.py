@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..spec import Budget, Sweep, Target, to_wire
+from ..budgets import Budget
+from ..spec import Sweep, Target, to_wire
 from . import cold, host, prepare
 from .clock import Clock
 from .environments import places

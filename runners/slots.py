@@ -237,7 +237,7 @@ def latency(state: State, tell: Tell, *, key: str, block_ms: float, calls: int, 
     slot, now, least_ns = state.slots[key], state.clock.now_ns, _ns(block_ms)
     with measure.quiet():
         measure.rewarm(slot.session, now, block_ns=least_ns)
-        with _counted(state, slot.cell) as noise:
+        with counted(state, slot.cell) as noise:
             single = measure.latency(slot.session, now, least_ns=least_ns, least_calls=calls)
             whole = measure.end_to_end(slot.session, slot.inputs, now, least_ns=least_ns // APART_SHARE, least_calls=calls)
             device = measure.on_device(slot.session, now, least_ns=least_ns // APART_SHARE, least_calls=calls)
@@ -252,13 +252,13 @@ def throughput(state: State, tell: Tell, *, key: str, block_ms: float, concurren
     slot, now = state.slots[key], state.clock.now_ns
     sessions = slot.lanes(from_wire(Concurrency, concurrency))
     length = lanes.Length(least_ns=_ns(block_ms), lead_ns=int(_ns(block_ms) * LEAD_SHARE))
-    with measure.quiet(), _counted(state, slot.cell) as noise:
+    with measure.quiet(), counted(state, slot.cell) as noise:
         rate = lanes.throughput(sessions, now, length)
     return {"rate": asdict(rate), "noise": noise, "settled": measure.settle(state.clock)}
 
 
 @contextmanager
-def _counted(state: State, cell: Cell) -> Iterator[dict[str, Any]]:
+def counted(state: State, cell: Cell) -> Iterator[dict[str, Any]]:
     """What disturbed the blocks inside, known when they are over; for a cell on a GPU also what that did (`gpu`).
 
     NVML is asked outside of what the CPU's counters span, since its own calls would be in them.

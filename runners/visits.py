@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from ..budgets import Budget
 from ..errors import BenchError, Interrupted, StorageFailed
 from ..results.record import CellRecord
-from ..spec import Budget, Concurrency, Sweep, from_wire
+from ..spec import Concurrency, Sweep, from_wire
 from .interrupt import Stop
 from .journal import Journal
 from .plan import Planned
@@ -21,7 +22,7 @@ class Visit:
     """A cell, the arrays it is given (folders), and how far it is.
 
     `finished` and `out` both end it: with figures, or with a reason why there are none. `block`: what is known of its
-    current round. `energy`: that is known, or why it is not. `dirty`: what was measured last was disturbed.
+    current round. `energy`, `loaded`: that is known, or why it is not. `dirty`: what was measured last was disturbed.
     """
 
     planned: Planned
@@ -32,6 +33,7 @@ class Visit:
     verified: bool = False
     concurrency: Concurrency | None = None
     energy: bool = False
+    loaded: bool = False
     cold: int = 0
     rounds: int = 0
     last_round: int = -1
@@ -67,11 +69,17 @@ def visit(planned: Planned, held: CellRecord, sweep: Sweep) -> Visit:
         verified=held.inspected is not None,
         concurrency=from_wire(Concurrency, chosen) if chosen else None,
         energy=held.energy is not None,
+        loaded=held.load is not None,
         cold=sum("cold_s" in event or not sweep.cold for event in held.cold),
         rounds=len(held.blocks),
         last_round=max(held.blocks, default=-1),
-        finished=_finished(held, sweep.budget),
+        finished=_finished(held, sweep.budget) and (held.load is not None or not loads(planned, sweep)),
     )
+
+
+def loads(planned: Planned, sweep: Sweep) -> bool:
+    """Whether the rate that a limit allows is asked of a cell: of one whose calls are not larger than `--max-batch`."""
+    return sweep.load is not None and planned.cell.batch <= (sweep.load.max_batch or planned.cell.batch)
 
 
 def _finished(held: CellRecord, budget: Budget) -> bool:

@@ -41,6 +41,7 @@ JOBS: Mapping[str, str] = {
     "latency": "slots:latency",
     "throughput": "slots:throughput",
     "energy": "energy:energy",
+    "load": "load:load",
     "close": "slots:close",
     "cold": "slots:cold",
     "describe": "prepare_jobs:describe",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from onnxbench import errors, spec
+from onnxbench.budgets import BUDGETS
 from onnxbench.exporters import manifest
 from onnxbench.results import conditions, record
 from onnxbench.runners import sweep
@@ -18,7 +19,7 @@ from onnxbench.runners.clock import Clock
 from onnxbench.runners.nvml import Nvml
 from onnxbench.runners.verify import save_arrays
 from onnxbench.runners.worker import State, answer
-from onnxbench.spec import BUDGETS, Artifact, Cell, Conversion, Sweep, TensorSpec, to_wire
+from onnxbench.spec import Artifact, Cell, Conversion, Sweep, TensorSpec, to_wire
 
 from .fake_nvml import PID, FakeNvml
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnxbench.backends.null import Null
+from onnxbench.budgets import BUDGETS
 from onnxbench.errors import Interrupted, RuntimeFailed, StorageFailed, WorkerDied, WorkerTimeout, from_wire
 from onnxbench.results import record, series
 from onnxbench.results.stats import samples_needed
@@ -30,7 +31,7 @@ from onnxbench.runners.progress import Silent
 from onnxbench.runners.verify import save_arrays
 from onnxbench.runners.visits import Desk, Visit, visit
 from onnxbench.runners.worker import State, answer
-from onnxbench.spec import BUDGETS, Artifact, Cell, Concurrency, Settings, Sweep, TensorSpec, to_wire
+from onnxbench.spec import Artifact, Cell, Concurrency, Load, Settings, Sweep, TensorSpec, to_wire
 
 from .fake_nvml import FakeNvml
 
@@ -514,3 +515,24 @@ def test_a_finished_baseline_is_visited_again_beside_what_is_compared_with_it(ru
 def test_all_rounds_together_carry_the_p99_that_was_asked_for(run):
     found = run("fp32/1", metric="p99", budget=replace(BUDGET, looks=(10,)))
     assert len(series.samples(found.cells["fp32/1"], "latency")) >= samples_needed(99)
+
+
+UNDER_LOAD = {"load": Load(percentile=50, limit_ms=1, max_batch=1), "budget": replace(SHORT, load_s=1e-5)}
+
+
+def test_who_is_asked_for_a_rate_is_loaded_when_all_rounds_are_done(run):
+    found = run("fp32/1", "fp32/8", **UNDER_LOAD)
+    assert set(found.names("load")) == {"fp32/1"}  # calls of eight are larger than asked for
+    jobs = [job for job, _ in found.works.asked]
+    assert jobs.index("load") > max(index for index, job in enumerate(jobs) if job == "throughput")
+    told = found.cells["fp32/1"].load
+    assert told["asked"]["limit_ms"] == 1
+    assert [point["items"] > 0 for way in told["ways"] for point in way["points"]]
+    assert found.cells["fp32/8"].load is None
+
+
+def test_a_worker_that_dies_under_load_ends_the_row_alone(run):
+    died = WorkerDied("it was killed")
+    found = run("fp32/1", "bf16/1", plot=only("load", "fp32/1", 0, raised=died), **UNDER_LOAD)
+    assert found.cells["fp32/1"].status == "ok"
+    assert found.cells["bf16/1"].load is not None

@@ -3,9 +3,10 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnxbench.budgets import BUDGETS
 from onnxbench.runners.plan import Planned
 from onnxbench.runners.preview import seconds
-from onnxbench.spec import BUDGETS, Cell, Settings, Sweep
+from onnxbench.spec import Cell, Settings, Sweep
 
 NORMAL = BUDGETS["normal"]
 

@@ -2,11 +2,13 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from onnxbench.budgets import BUDGETS
 from onnxbench.cli import main
 from onnxbench.errors import BadInput
 from onnxbench.results import advice
@@ -18,7 +20,7 @@ from onnxbench.results.objective import OBJECTIVES
 from onnxbench.results.recommend import decide, undominated
 from onnxbench.results.record import read
 from onnxbench.results.table import lines
-from onnxbench.spec import BUDGETS, Sweep, to_wire
+from onnxbench.spec import Sweep, to_wire
 
 FAST, SLOW = "openvino-cpu", "ort-cpu"
 
@@ -37,6 +39,8 @@ def measured(folder, cell, ms=1.0, rates=(1000,), rounds=10, calls=40, **more):
         folder.cold(cell, cold_s=1.0, peak_rss_mb=more["rss"], device_mem_mb=more.get("device"))
     if "energy" in more:
         folder.add("energy", cell, energy_mj=more["energy"])
+    if "load" in more:
+        folder.add("load", cell, **more["load"])
     for number in range(rounds):
         folder.block(cell, number, [int(ms * 1e6)] * calls, calls=rates[number % len(rates)])
     if more.get("stopped", True):
@@ -140,7 +144,7 @@ def test_a_price_that_cannot_be_taken_is_refused(run, price, said):
         ({}, {"most": ["energy=1"]}, "energy_mj: known of a GPU alone"),
         ({}, {"most": ["build=1"]}, "build_s: nothing is compiled ahead for it"),
         ({}, {"least": ["speedup=1"]}, "speedup: no other row to compare with: measure with --baseline"),
-        ({}, {"least": ["slo_rate=1"]}, "slo_rate_per_s: nothing measures it yet"),
+        ({}, {"least": ["slo_rate=1"]}, "slo_rate_per_s: not measured: give --load poisson --slo p99=10ms"),
         ({"rounds": 4}, {"most": ["p50_ci_high=9"]}, "p50_ci_high_ms: fewer than 10 rounds: --budget normal"),
         ({}, {"objective": "memory"}, "peak_rss_mb: not measured at quick: --budget normal"),
         ({}, {"objective": "energy"}, "energy_mj: known of a GPU alone"),
@@ -405,3 +409,31 @@ def test_a_check_and_a_newer_schema_are_refused(run_folder, make_cell, head, sai
 def test_text_from_outside_does_not_act_on_a_terminal(run):
     text = advice.advise(decide([run(({"model": "a\x1b[31m"}, {}), ({"model": "b"}, {}))], wanted()), "table")
     assert "\x1b" not in text
+
+
+def loaded(lanes, *rates):
+    """What a cell is known to do under load: the p99 in ms at each rate."""
+    points = [
+        {"rate_per_s": rate, "overloaded": False, "latency_ns": {"99": p99_ms * 1e6}, "noise": {}} for rate, p99_ms in rates
+    ]
+    way = {"concurrency": {"lanes": lanes, "streams": 1, "threads": 3}, "deploy": f"{lanes} lanes", "points": points}
+    return {"asked": {"percentile": 99, "limit_ms": 10, "arrivals": "poisson"}, "ways": [way]}
+
+
+@pytest.mark.parametrize(("lanes", "program"), [(1, "print('one')\n"), (2, "print('two')\n")])
+def test_machines_are_counted_by_the_rate_that_holds_the_limit(run, lanes, program):
+    fast, slow = {"load": loaded(lanes, (100, 5), (200, 10), (300, 20))}, {"load": loaded(lanes, (90, 5), (100, 20))}
+    sides = (({"backend": "openvino-cpu"}, slow), ({}, fast))
+    decision = decide([run(*sides)], replace(wanted(objective="slo_rate"), demand=500.0))
+    assert decision.pick.name == "ort-cpu fp32 b1"
+    assert (decision.pick.lanes, decision.pick.threads, decision.pick.deployment["snippet"]) == (lanes, 3, program)
+    told = json.loads(advice.advise(decision, "json"))
+    assert (told["machines"], told["demand_per_s"]) == (3, 500)
+    assert "3 of this machine for 500/s: each 200/s with p99 <= 10 ms" in advice.advise(decision, "table")
+
+
+def test_without_a_load_machines_are_counted_by_throughput_and_that_is_said(run):
+    decision = decide([run(({}, {}))], replace(wanted(), demand=1e9))
+    (line,) = [line for line in advice.advise(decision, "table").splitlines() if "of this machine" in line]
+    assert "at full load; --load poisson --slo says" in line
+    assert advice.advise(replace(decision, wanted=wanted()), "table").count("of this machine") == 0

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnxbench.budgets import BUDGETS
 from onnxbench.results.record import SCHEMA
 from onnxbench.runners import rounds
 from onnxbench.runners.group import length
@@ -12,7 +13,7 @@ from onnxbench.runners.journal import Journal
 from onnxbench.runners.plan import Planned
 from onnxbench.runners.rounds import End
 from onnxbench.runners.visits import Visit
-from onnxbench.spec import BUDGETS, Cell, Settings, Sweep, to_wire
+from onnxbench.spec import Cell, Settings, Sweep, to_wire
 
 NOWHERE = Path("no such run")
 BUDGET = replace(BUDGETS["normal"], looks=(10, 12))

@@ -21,7 +21,7 @@ CONTRACT = [
     *("agreement", "sqnr_db", "max_abs_err", "rel_err"),
     *("cold_s", "cold_process_s", "cold_import_s", "cold_load_s", "cold_first_ms"),
     *("peak_rss_mb", "device_mem_mb", "artifact_mb", "energy_mj", "gpu_power_w", "gpu_mhz", "gpu_temperature_c"),
-    *("slo_rate_per_s",),
+    *("slo", "slo_rate_per_s", "slo_settings"),
     *("grade", "notes"),
 ]
 AXES = {"model": "cnn", "backend": "ort-cpu", "device": "cpu", "precision": "fp32", "batch": 8, "threads": 2}

@@ -1,0 +1,130 @@
+"""The curve of latency over arrival rate, and the highest rate that a limit allows, read off it. NumPy and SciPy only.
+
+Every limit is read off the same curve, made monotone, so that a higher limit never allows a lower rate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .noise import disturbances
+from .record import CellRecord
+from .stats import nearest_rank, samples_needed
+
+PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
+ENDLESS_NS = 1e15  # stands for a queue that grows without end
+
+Point = tuple[float, float]  # items a second, and the percentile of the responses at it, in ns
+
+
+def quantiles(responses: NDArray[np.int64]) -> dict[str, float | None]:
+    """PERCENTILES of int64 ns by their text; None where there are too few to carry one. Items that wait for the same call are
+    not independent, so that `stats.samples_needed` is the least."""
+    return {
+        f"{which:g}": nearest_rank(responses, which) if len(responses) >= samples_needed(which) else None
+        for which in PERCENTILES
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capacity:
+    """The highest `rate_per_s` within a limit; None where the lowest rate that was tried is over it. `at_least`: the highest
+    that was tried is within it. `curve`: every rate and its latency, monotone."""
+
+    rate_per_s: float | None
+    at_least: bool
+    curve: tuple[Point, ...]
+
+
+def points(told: Sequence[Mapping[str, Any]], percentile: float) -> list[Point]:
+    """Each rate with the median over its passes; an overloaded one is endless, one without this percentile left out."""
+    found: dict[float, list[float]] = {}
+    for item in told:
+        value = ENDLESS_NS if item["overloaded"] else item["latency_ns"].get(f"{percentile:g}")
+        if value is not None:
+            found.setdefault(float(item["rate_per_s"]), []).append(float(value))
+    return [(rate, median(values)) for rate, values in sorted(found.items())]
+
+
+def monotone(curve: Sequence[Point]) -> tuple[Point, ...]:
+    """The nearest curve (least squares of logarithms) in which latency never falls with the rate."""
+    from scipy.optimize import isotonic_regression
+
+    fitted = isotonic_regression([math.log(latency) for _, latency in curve]).x
+    return tuple((rate, math.exp(value)) for (rate, _), value in zip(curve, fitted))
+
+
+def capacity(told: Sequence[Mapping[str, Any]], percentile: float, limit_ns: float) -> Capacity | None:
+    """What `limit_ns` allows by the rates that were tried; between two of them by interpolation in the logarithm of latency,
+    except towards one that was overloaded, which has no latency. None where no rate tells the percentile."""
+    known = points(told, percentile)
+    if not known:
+        return None
+    curve = monotone(known)
+    held = [point for point in curve if point[1] <= limit_ns]
+    if not held:
+        return Capacity(rate_per_s=None, at_least=False, curve=curve)
+    if len(held) == len(curve):
+        return Capacity(rate_per_s=held[-1][0], at_least=True, curve=curve)
+    return Capacity(rate_per_s=_between(held[-1], curve[len(held)], limit_ns), at_least=False, curve=curve)
+
+
+def _between(low: Point, high: Point, limit_ns: float) -> float:
+    if high[1] >= ENDLESS_NS / 2:
+        return low[0]
+    share = math.log(limit_ns / low[1]) / math.log(high[1] / low[1])
+    return low[0] + share * (high[0] - low[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The way of calling in parallel that allows most, and what is known of it."""
+
+    way: Mapping[str, Any]
+    capacity: Capacity
+
+
+def best(told: Mapping[str, Any] | None, percentile: float, limit_ms: float) -> Best | None:
+    """Of the ways in which a cell was loaded, the one that holds the limit at the highest rate."""
+    found = [
+        Best(way=way, capacity=known)
+        for way in (told or {}).get("ways", ())
+        if (known := capacity(way["points"], percentile, limit_ms * 1e6))
+    ]
+    return max(found, key=lambda item: item.capacity.rate_per_s or 0.0, default=None)
+
+
+def asked(record: CellRecord, sweep: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The limit that counts for `record`: of its run's sweep, or else the one that it was loaded for; None without a curve."""
+    return (sweep.get("load") or record.load["asked"]) if record.load else None
+
+
+def held(record: CellRecord, sweep: Mapping[str, Any]) -> Best | None:
+    """What the limit of `asked` allows."""
+    wanted = asked(record, sweep)
+    return best(record.load, wanted["percentile"], wanted["limit_ms"]) if wanted else None
+
+
+def notes(record: CellRecord, sweep: Mapping[str, Any]) -> list[str]:
+    """Why there is no rate, or that there may be a higher one; and what disturbed the rates that it rests on."""
+    wanted, found = asked(record, sweep), held(record, sweep)
+    if wanted is None:
+        return []
+    name = f"p{wanted['percentile']:g}"
+    if found is None:
+        return [f"no rate: too few items arrived to tell {name}"]
+    dirty = {cause for point in found.way["points"] for cause in disturbances({"noise": {"throughput": point["noise"]}})}
+    disturbed = [f"disturbed under load: {', '.join(sorted(dirty))}"] if dirty else []
+    if found.capacity.rate_per_s is None:
+        rate, latency = found.capacity.curve[0]
+        took = "its queue grows" if latency >= ENDLESS_NS / 2 else f"{name} is {latency / 1e6:.3g} ms"
+        return [f"no rate: {took} at {rate:.3g}/s already", *disturbed]
+    more = [f"{name} holds at the highest rate that was tried"] if found.capacity.at_least else []
+    return [*more, *disturbed]

@@ -54,7 +54,7 @@ class OpenCell:
         given = None if search else asdict(Concurrency(threads=self._cell.settings.threads))
         how = {"least_ms": budget.warmup_ms, "limit_ms": budget.warmup_limit_ms, "passes": budget.passes, "concurrency": given}
         found = self._ask("warm", key=self._cell.key, **how)
-        self._concurrency = found["concurrency"]
+        self.concurrency = found["concurrency"]
         return str(found["deploy"])
 
     def latency(self, seconds: float) -> dict[str, float]:
@@ -66,9 +66,14 @@ class OpenCell:
 
     def throughput(self, seconds: float) -> float:
         """Items a second with the settings that were found."""
-        how = {"block_ms": seconds * 1e3, "concurrency": self._concurrency}
+        how = {"block_ms": seconds * 1e3, "concurrency": self.concurrency}
         rate = self._ask("throughput", key=self._cell.key, **how)["rate"]
         return float(self._batch * rate["calls"] / rate["took_ns"] * 1e9)
+
+    def load(self, arriving: dict[str, Any], give_up_ms: float, concurrency: dict[str, Any]) -> dict[str, Any]:
+        """What is known of items that arrive so."""
+        how = {"waiting": {"wait_ms": 0.0, "give_up_ms": give_up_ms}, "concurrency": concurrency}
+        return self._ask("load", key=self._cell.key, arriving=arriving, **how)
 
     def _ask(self, job: str, **request: Any) -> dict[str, Any]:
         return self._worker.ask(job, TIMEOUT_S, **request)

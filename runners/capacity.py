@@ -77,6 +77,12 @@ def items(rate: float, batch: int, wanted: Load, budget: Budget) -> int:
     return max(1, math.ceil(min(max(least, rate * budget.load_s), rate * budget.load_s * LONGEST, MOST_ITEMS)))
 
 
+def seconds(budget: Budget) -> tuple[float, float]:
+    """The least and the most time that a cell's search takes, overloaded rates not counted."""
+    rates = len(SHARES) + budget.load_halvings + 2 * (budget.load_passes - 1)
+    return len(SHARES) * budget.load_s, 2 * rates * budget.load_s * LONGEST
+
+
 def search(measure: Measure, top: float, wanted: Load, budget: Budget) -> list[dict[str, Any]]:
     """Every rate that was tried up to `top` (items a second), with what `measure` said of it."""
     found: list[dict[str, Any]] = []

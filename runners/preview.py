@@ -10,7 +10,7 @@ from typing import Any
 
 from ..budgets import Budget
 from ..spec import Sweep, Target, to_wire
-from . import cold, host, prepare
+from . import capacity, cold, host, prepare
 from .clock import Clock
 from .environments import places
 from .isolate import Worker
@@ -18,6 +18,7 @@ from .plan import Defaults, Planned, chosen_precisions, left_out, plan
 from .progress import Progress
 from .survey import survey
 from .sweep import given_shapes, tell_absent, tell_left_out
+from .visits import loads
 
 START_S, FILE_S, CREW_S = 4.0, 2.0, 0.5
 OPEN_S, FRESH_PROCESS_S, VISIT_S = 0.7, 1.5, 0.15
@@ -75,7 +76,9 @@ def seconds(rows: Sequence[Planned], sweep: Sweep) -> tuple[float, float]:
     energy_s = sum(row.cell.device != "cpu" for row in rows) * budget.energy_ms / 1e3
     fixed_s = START_S + FILE_S * files + CREW_S * crews + energy_s + cells * (OPEN_S + warm_s + _fresh_s(sweep))
     least, most = (cells * count * _visit_s(budget) for count in (budget.looks[0], budget.looks[-1]))
-    return fixed_s + least, fixed_s + max(least, min(most, cells * budget.cell_s))
+    loaded = sum(loads(row, sweep) for row in rows)
+    under_load = [loaded * each for each in capacity.seconds(budget)]
+    return fixed_s + least + under_load[0], fixed_s + max(least, min(most, cells * budget.cell_s)) + under_load[1]
 
 
 def _visit_s(budget: Budget) -> float:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from onnxbench.budgets import BUDGETS
 from onnxbench.runners.plan import Planned
 from onnxbench.runners.preview import seconds
-from onnxbench.spec import Cell, Settings, Sweep
+from onnxbench.spec import Cell, Load, Settings, Sweep
 
 NORMAL = BUDGETS["normal"]
 
@@ -81,6 +81,14 @@ def test_fresh_processes_are_counted_where_there_are_some(memory, cold, processe
     none = seconds([row()], Sweep(budget=replace(NORMAL, memory=False)))[0]
     some = seconds([row()], Sweep(budget=replace(NORMAL, memory=memory, cold_starts=5), cold=cold))[0]
     assert some - none == pytest.approx(1.5 * processes)
+
+
+def test_a_cell_under_load_takes_longer():
+    budget = replace(NORMAL, load_s=2, load_halvings=3, load_passes=3)
+    plain, loaded = Sweep(budget=budget), Sweep(budget=budget, load=Load(percentile=99, limit_ms=10, max_batch=4))
+    small, large = row(batch=4), row(batch=8)
+    least, most = (after - before for before, after in zip(seconds([small, large], plain), seconds([small, large], loaded)))
+    assert (least, most) == (pytest.approx(4 * 2), pytest.approx(2 * 11 * 2 * 5))  # of the small one alone
 
 
 def test_a_cell_on_a_gpu_is_kept_busy_for_its_energy():

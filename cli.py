@@ -17,6 +17,7 @@ import click
 from . import __version__
 from .decide import compare, recommend
 from .errors import BadInput, BenchError
+from .exchange import report
 from .options import (
     INT8_HELP,
     METHODS,
@@ -337,6 +338,7 @@ def cache(clear: bool, debug: bool) -> None:
 
 main.add_command(compare)
 main.add_command(recommend)
+main.add_command(report)
 
 
 def _tabulate(runs: Sequence[Run], baseline: str | None) -> Table:

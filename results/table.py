@@ -55,8 +55,12 @@ def build(runs: Sequence[Run], baseline: str | None = None) -> Table:
 
     `BadInput` if no run has that baseline.
     """
+    return tabulate(runs, [cells for _, cells in lines(runs, baseline)], baseline)
+
+
+def tabulate(runs: Sequence[Run], rows: Sequence[Cells], baseline: str | None) -> Table:
+    """The table of the `rows` that `lines` found in `runs`."""
     instruments = {name for run in runs for name in run.head.get("instruments", [])}
-    rows = [cells for _, cells in lines(runs, baseline)]
     explained = _explained(runs)
     fields = _fields(rows, CHECKED if runs and all(run.is_check for run in runs) else None)
     return Table(

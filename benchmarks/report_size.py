@@ -74,27 +74,32 @@ def events(cell: Cell, number: int, rounds: int) -> list[dict[str, Any]]:
 
 
 def browse(path: Path, rows: int) -> None:
-    """Opens the page afresh REPEATS times, filters it, sorts it, and prints the times."""
-    from playwright.sync_api import expect, sync_playwright
+    """Opens the page REPEATS times, each in a browser of its own, and prints what it took."""
+    from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for _ in range(REPEATS):
-            tab = browser.new_context(offline=True).new_page()
-            count, times = tab.locator("#count"), []
-            for act, left in (
-                (lambda: tab.goto(path.as_uri()), f"{rows} of"),
-                (lambda: tab.fill("#filter", "backend-c int8 model-1"), ""),
-                (lambda: tab.locator("#grid th button").nth(4).click(), ""),
-            ):
-                before = count.inner_text() if times else ""
-                begin = time.perf_counter()
-                act()
-                if left or len(times) == 1:
-                    expect(count).not_to_have_text(before, timeout=30_000)
-                times.append(time.perf_counter() - begin)
-            print("opened {:.2f} s, filtered {:.2f} s, sorted {:.2f} s;".format(*times), count.inner_text(), flush=True)
-        browser.close()
+            browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+            times, left = visit(browser.new_context(offline=True).new_page(), path, rows)
+            print("opened {:.2f} s, filtered {:.2f} s, sorted {:.2f} s;".format(*times), left, flush=True)
+            browser.close()
+
+
+def visit(tab: Any, path: Path, rows: int) -> tuple[list[float], str]:
+    """The seconds until the page shows its rows, until those of a filter, and until they are sorted; and how many are left."""
+    from playwright.sync_api import expect
+
+    count, times = tab.locator("#count"), [time.perf_counter()]
+    tab.goto(path.as_uri())
+    expect(count).to_contain_text(f"{rows} of", timeout=60_000)
+    times.append(time.perf_counter())
+    tab.fill("#filter", "backend-c int8")
+    expect(count).not_to_contain_text(f"{rows} of {rows}", timeout=60_000)
+    times.append(time.perf_counter())
+    tab.locator("#grid th button").nth(4).click()
+    expect(tab.locator("#grid th").nth(5)).to_have_attribute("aria-sort", "ascending")
+    times.append(time.perf_counter())
+    return [after - before for before, after in itertools.pairwise(times)], count.inner_text()
 
 
 def main() -> None:

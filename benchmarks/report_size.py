@@ -1,9 +1,9 @@
 """How large is a report of many rows, how long does it take to make, and how long to open and to filter in Chromium?
 
-    python benchmarks/report_size.py [ROWS] [ROUNDS] [RUN]
+    python benchmarks/report_size.py [ROWS] [ROUNDS] [FOLDER]
 
-A synthetic run folder, under RUN where it is to be kept: models, backends, precisions and batches, with accuracy, a reason where a
-row failed, and notes. Blocks share a few files of samples. It takes the extra `report`, playwright, and a chromium in PATH.
+A synthetic run folder: models, backends, precisions and batches, with accuracy, a reason where a row failed, and notes. The page
+is kept in FOLDER. Blocks share a few files of samples. It takes the extra `report`, playwright, and a chromium in PATH.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python benchmarks/report_size.py [ROWS] [ROUNDS] [FOLDER]
 
-A synthetic run folder: models, backends, precisions and batches, with accuracy, a reason where a row failed, and notes. The page
-is kept in FOLDER. Blocks share a few files of samples. It takes the extra `report`, playwright, and a chromium in PATH.
+A synthetic run folder: models, backends, precisions and batches, with accuracy, a reason where a row failed, and notes. The
+page is kept in FOLDER. Blocks share a few files of samples. It takes the extra `report`, playwright, and a chromium in PATH.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import Unavailable, one_line
-from ..candidates import Wanted
+from ..candidates import Wanted, baseline_of
 from ..columns import COLUMNS
 from ..record import Run
 from ..render import render
@@ -42,7 +42,7 @@ def export(
     `BadInput` if no run has that baseline.
     """
     if format in (*TEXTS, "parquet"):
-        table = build(runs, baseline)
+        table = build(runs, baseline or baseline_of(runs))
         content = parquet(table) if format == "parquet" else render(table, format).encode()
         return {out: content}, half_written(runs)
     from .page import page

@@ -18,6 +18,7 @@ from . import __version__
 from .budgets import BUDGETS
 from .decide import compare, recommend
 from .errors import BadInput, BenchError
+from .exchange import report
 from .options import (
     INT8_HELP,
     METHODS,
@@ -359,6 +360,7 @@ def cache(clear: bool, debug: bool) -> None:
 
 main.add_command(compare)
 main.add_command(recommend)
+main.add_command(report)
 
 
 def _tabulate(runs: Sequence[Run], baseline: str | None) -> Table:

@@ -12,10 +12,9 @@ from typing import Any
 import click
 
 from .errors import BadInput
-from .options import FORMATS, Pair, Pairs, debug_option, format_option, group
+from .options import FORMATS, debug_option, format_option, group, wanted_options
 
 GITHUB = "github"
-OBJECTIVES = ("throughput", "latency", "slo_rate", "memory", "energy", "cost")
 FAIL_HELP = (
     "Fail (exit 1) where a metric is shown to be worse by more than LIMIT: p50>5% is slower by more than 5 %, throughput>5% a"
     " loss of more than 5 %, peak_rss>10% more memory, top1_drop>0.3 a drop larger by more than 0.3 points."
@@ -131,37 +130,21 @@ def _once(side: tuple[Path, ...]) -> tuple[Path, ...]:
 @click.command()
 @click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True)
 @group(
-    click.option("--max", "most", type=Pair(), multiple=True, metavar="METRIC=LIMIT", help="Take no row above it: p99=10ms."),
-    click.option("--min", "least", type=Pair(), multiple=True, metavar="METRIC=LIMIT", help="Take no row below it: top1=97."),
-    click.option("--objective", type=click.Choice(OBJECTIVES), default="throughput", show_default=True, help="What is best."),
-    click.option(
-        "--price",
-        "prices",
-        type=Pair(),
-        multiple=True,
-        metavar="BACKEND|HOST=AMOUNT",
-        help="Currency an hour, for a BACKEND[@ENV], or a host by (a part of) its name.",
-    ),
+    wanted_options,
     click.option("--demand", type=click.FloatRange(min=0, min_open=True), help="Items a second: how many machines take them."),
     format_option,
     debug_option,
 )
-def recommend(runs: tuple[Path, ...], most: Pairs, least: Pairs, prices: Pairs, format: str, debug: bool, **what: Any) -> None:
+def recommend(runs: tuple[Path, ...], format: str, debug: bool, **what: Any) -> None:
     """Which row to deploy, and how: the best within limits.
 
     With the settings and a program to paste, the runner-up, what binds, and why rows are left out. Exits with 1 if no row is
     feasible, and says which limit to relax.
     """
-    from .results import advice, conditions, record
+    from .results import advice, record
     from .results import recommend as decisions
-    from .results.candidates import Wanted
-    from .results.objective import OBJECTIVES as KNOWN
+    from .results.candidates import wanted
 
-    objective = what["objective"]
-    if objective == "cost" and not prices:
-        raise BadInput("--objective cost needs a price", "give --price BACKEND=AMOUNT, in currency an hour")
-    limits = (*conditions.parse(most, most=True), *conditions.parse(least, most=False))
-    wanted = Wanted(objective=KNOWN[objective], conditions=limits, prices=prices, demand=what["demand"])
-    decision = decisions.decide([record.read(run) for run in dict.fromkeys(runs)], wanted)
+    decision = decisions.decide([record.read(run) for run in dict.fromkeys(runs)], wanted(**what))
     click.echo(advice.advise(decision, format), nl=False)
     sys.exit(advice.exit_code(decision))

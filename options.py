@@ -21,6 +21,7 @@ SCHEMES = ("portable", "ort", "openvino")
 METHODS = ("minmax", "entropy", "percentile")
 SLO_PERCENTILES = ("p50", "p90", "p95", "p99", "p99.9")
 FORMATS = ("table", "markdown", "csv", "json")
+OBJECTIVES = ("throughput", "latency", "slo_rate", "memory", "energy", "cost")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -155,6 +156,19 @@ images_option = click.option(
     "--images",
     type=click.IntRange(min=1),
     help="Labelled images that accuracy rests on at most. Default: the budget's (128, 2000, 10000); for check all.",
+)
+wanted_options = group(
+    click.option("--max", "most", type=Pair(), multiple=True, metavar="METRIC=LIMIT", help="Take no row above it: p99=10ms."),
+    click.option("--min", "least", type=Pair(), multiple=True, metavar="METRIC=LIMIT", help="Take no row below it: top1=97."),
+    click.option("--objective", type=click.Choice(OBJECTIVES), default="throughput", show_default=True, help="What is best."),
+    click.option(
+        "--price",
+        "prices",
+        type=Pair(),
+        multiple=True,
+        metavar="BACKEND|HOST=AMOUNT",
+        help="Currency an hour, for a BACKEND[@ENV], or a host by (a part of) its name.",
+    ),
 )
 python_option = click.option(
     "--python",

@@ -90,17 +90,17 @@ def _relaxation(item: Candidate | None) -> dict[str, Any] | None:
 
 
 def _table(decision: Decision) -> str:
-    lines = [*_answer(decision), *([_grid(decision, "table")] if decision.ranked else []), *_rest(decision)]
-    program = ["", "to paste:", "", *_program(decision.pick)] if decision.pick else []
-    return _joined([*lines, *program])
+    lines = [*answer(decision), *([_grid(decision, "table")] if decision.ranked else []), *rest(decision)]
+    pasted = ["", "to paste:", "", *program(decision.pick)] if decision.pick else []
+    return _joined([*lines, *pasted])
 
 
 def _markdown(decision: Decision) -> str:
-    told = [f"- {line.strip()}" for line in _answer(decision)]
-    rest = [f"- {line.strip()}" for line in _rest(decision)]
-    snippet = _program(decision.pick) if decision.pick else []
-    program = ["", "```python", *snippet, "```"] if snippet else []
-    return _joined([*told, "", *([_grid(decision, "markdown")] if decision.ranked else []), *rest, *program])
+    told = [f"- {line.strip()}" for line in answer(decision)]
+    below = [f"- {line.strip()}" for line in rest(decision)]
+    snippet = program(decision.pick) if decision.pick else []
+    pasted = ["", "```python", *snippet, "```"] if snippet else []
+    return _joined([*told, "", *([_grid(decision, "markdown")] if decision.ranked else []), *below, *pasted])
 
 
 def _joined(lines: Sequence[str]) -> str:
@@ -111,7 +111,8 @@ def _grid(decision: Decision, format: str) -> str:
     return render(_ranking(decision), format).rstrip() + "\n"
 
 
-def _program(item: Candidate) -> list[str]:
+def program(item: Candidate) -> list[str]:
+    """The program to paste, in lines; a comment that there is none where the run has none."""
     snippet = item.deployment["snippet"]
     return [plain(line) for line in snippet.splitlines()] if snippet else [f"# {OLD}"]
 
@@ -137,7 +138,8 @@ def _field(name: str) -> Field:
     return Field(name=name, title=found.title or name, unit=found.unit, digits=found.digits, decimals=found.decimals)
 
 
-def _answer(decision: Decision) -> list[str]:
+def answer(decision: Decision) -> list[str]:
+    """The pick, how to set it, the runner-up and the notes, or what is nearest, in lines; settings are indented."""
     pick, other, best = decision.pick, decision.runner_up, decision.difference
     if pick is None:
         return [plain(line) for line in _infeasible(decision)]
@@ -243,7 +245,7 @@ def relaxed(miss: Miss) -> str:
     return f"{option} {rest.partition('=')[0]}={limit:f}{unit}"
 
 
-def _rest(decision: Decision) -> list[str]:
+def rest(decision: Decision) -> list[str]:
     """What binds, and what is not in the ranking, the same reason once."""
     lines = [NONDOMINATED_LEGEND] if decision.ranked else []
     for item in decision.binding:

@@ -13,8 +13,8 @@ from ..errors import BadInput
 from ..spec import PRECISIONS, Shapes
 from .absent import absent
 from .columns import Row, Value
-from .conditions import Condition
-from .objective import COST, Objective, cost_of, parse_prices
+from .conditions import Condition, parse
+from .objective import COST, OBJECTIVES, Objective, cost_of, parse_prices
 from .record import Run
 from .table import Cells, lines, name_of
 
@@ -77,11 +77,9 @@ class Candidate:
     def deployment(self) -> dict[str, str]:
         """How the objective's figure was measured, in the runtime's own terms: `deploy` and `snippet`, both may be empty."""
         warm = self.row.record.warm or {}
-        told = warm.get("single", {}) if self.lanes == 1 else warm
-        way = self._way or {}
-        return {name: str(told.get(name) or "") for name in ("deploy", "snippet")} | {
-            k: way[k] for k in ("deploy",) if k in way
-        }
+        single = self.objective.single or (self._way is not None and self.lanes == 1)
+        told = warm.get("single", {}) if single else warm
+        return {name: str(told.get(name) or "") for name in ("deploy", "snippet")}
 
     @property
     def lanes(self) -> Value:
@@ -111,16 +109,33 @@ class Candidate:
         return rate, f"each {rate or 0:.4g}/s at full load; --load poisson --slo says what a limit of latency leaves of it"
 
 
+Named = Sequence[tuple[str, str]]
+
+
+def wanted(objective: str, most: Named, least: Named, prices: Named, demand: float | None = None) -> Wanted:
+    """What the command line asks for. `BadInput` for a limit that is none, and for a cost without a price."""
+    if objective == "cost" and not prices:
+        raise BadInput("--objective cost needs a price", "give --price BACKEND=AMOUNT, in currency an hour")
+    limits = (*parse(most, most=True), *parse(least, most=False))
+    return Wanted(objective=OBJECTIVES[objective], conditions=limits, prices=tuple(prices), demand=demand)
+
+
 def number(value: object) -> float | None:
     """A figure; None for what is none."""
     return float(value) if isinstance(value, int | float) else None
 
 
-def candidates(runs: Sequence[Run], wanted: Wanted) -> list[Candidate]:
-    """Every row of `runs`. `BadInput` for runs that cannot be held together, and for a price of what is not in them."""
+Measured = Sequence[tuple[Row, Cells]]
+
+
+def candidates(runs: Sequence[Run], wanted: Wanted, known: Measured | None = None) -> list[Candidate]:
+    """Every row of `runs`; `known` are their `lines`, where the caller has them.
+
+    `BadInput` for runs that cannot be held together, and for a price of what is not in them.
+    """
     _check(runs)
     of_record = {id(record): run for run in runs for record in run.cells}
-    measured = lines(runs, _baseline(runs))
+    measured = lines(runs, baseline_of(runs)) if known is None else known
     prices = parse_prices(wanted.prices, [cells for _, cells in measured])
     found = [(row, {**cells, COST: cost_of(cells, prices)}) for row, cells in measured]
     names = _names([(of_record[id(row.record)], cells) for row, cells in found])
@@ -154,8 +169,8 @@ def _shaped(shapes: Shapes) -> str:
     return ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes)
 
 
-def _baseline(runs: Sequence[Run]) -> str | None:
-    """The baseline that all runs were measured against."""
+def baseline_of(runs: Sequence[Run]) -> str | None:
+    """The baseline that all runs were measured against; None where there is none, or not one."""
     asked = {run.sweep.get("baseline") for run in runs}
     known = {str(record.cell.target) for run in runs for record in run.cells}
     (only, *others) = asked or {None}

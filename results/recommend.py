@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .candidates import Candidate, Miss, Wanted, candidates, number, unfinished
+from .candidates import Candidate, Measured, Miss, Wanted, candidates, number, unfinished
 from .columns import FIGURES
 from .record import Run
 from .series import interval, paired
@@ -65,9 +65,12 @@ class Decision:
         return self.ranked[1] if len(self.ranked) > 1 else None
 
 
-def decide(runs: Sequence[Run], wanted: Wanted) -> Decision:
-    """The decision. `BadInput` for runs that cannot be held together, and for a price of what is not in them."""
-    found = candidates(runs, wanted)
+def decide(runs: Sequence[Run], wanted: Wanted, known: Measured | None = None) -> Decision:
+    """The decision; `known` are the runs' `lines`, where the caller has them.
+
+    `BadInput` for runs that cannot be held together, and for a price of what is not in them.
+    """
+    found = candidates(runs, wanted, known)
     ranked = sorted((item for item in found if item.feasible), key=lambda item: -item.score)
     excluded = [item for item in found if not item.feasible]
     return Decision(
@@ -97,7 +100,11 @@ def _larger(value: object, sign: int) -> float:
 
 def undominated(points: Sequence[Point]) -> frozenset[int]:
     """The indices of points that no other is as good as in everything and better than in something; larger is better."""
-    return frozenset(index for index, point in enumerate(points) if not any(_dominates(other, point) for other in points))
+    front: list[int] = []
+    for index in sorted(range(len(points)), key=lambda index: tuple(points[index]), reverse=True):
+        if not any(_dominates(points[known], points[index]) for known in front):  # what dominates a point comes before it
+            front.append(index)
+    return frozenset(front)
 
 
 def _dominates(one: Point, other: Point) -> bool:

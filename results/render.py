@@ -35,23 +35,23 @@ def plain(text: str) -> str:
     return "".join(char if char.isprintable() else "�" for char in text)
 
 
-def _shown(table: Table) -> tuple[list[str], list[list[str]]]:
+def shown(table: Table) -> tuple[list[str], list[list[str]]]:
     """Titles and texts of the fields for people, with one unit for all latencies."""
-    factor, latency_unit = _scale(table.rows)
+    factor, latency_unit = scale(table.rows)
     titles, columns = [], []
     for field in table.fields:
         is_latency = field.unit == LATENCY_UNIT
         unit = latency_unit if is_latency else field.unit
         titles.append(f"{field.title} {unit}".strip())
         values = [row[field.name] for row in table.rows]
-        columns.append(_texts(values, factor if is_latency else 1.0, field))
+        columns.append(texts(values, factor if is_latency else 1.0, field))
         if field.name == MARKED and table.best:
             columns[-1] = [text + (MARK if n in table.best else " " * len(MARK)) for n, text in enumerate(columns[-1])]
     return titles, [list(row) for row in zip(*columns)]
 
 
-def _scale(rows: Sequence[Cells]) -> tuple[float, str]:
-    """One unit for all latencies, chosen by the middle p50."""
+def scale(rows: Sequence[Cells]) -> tuple[float, str]:
+    """One unit for all latencies, chosen by the middle p50: what ms are multiplied by, and its name."""
     known = sorted(value for row in rows if isinstance(value := row.get("p50_ms"), float))
     if not known:
         return 1.0, LATENCY_UNIT
@@ -59,14 +59,20 @@ def _scale(rows: Sequence[Cells]) -> tuple[float, str]:
     return next((factor, unit) for least, factor, unit in SCALES if middle >= least)
 
 
-def _texts(values: Sequence[Value], factor: float, field: Field) -> list[str]:
-    """One column's texts; its numbers have the same decimals, enough for the field's significant ones in the smallest."""
-    numbers = [abs(value * factor) for value in values if isinstance(value, float) and value]
+def texts(values: Sequence[Value], factor: float, field: Field) -> list[str]:
+    """One column's texts; its numbers have the same decimals."""
     if field.digits == SCIENTIFIC:
         return [f"{value:.1e}" if isinstance(value, float) else _text(value, 1.0, 0) for value in values]
-    least = max(0, min(DECIMALS, field.digits - 1 - math.floor(math.log10(min(numbers))))) if numbers else 0
-    decimals = least if field.decimals is None else field.decimals
+    decimals = places(values, factor, field)
     return [_text(value, factor, decimals) for value in values]
+
+
+def places(values: Sequence[Value], factor: float, field: Field) -> int:
+    """How many decimals a column has: its own, or enough for the field's significant digits in the smallest of `values`."""
+    if field.decimals is not None:
+        return field.decimals
+    numbers = [abs(value * factor) for value in values if isinstance(value, float) and value]
+    return max(0, min(DECIMALS, field.digits - 1 - math.floor(math.log10(min(numbers))))) if numbers else 0
 
 
 def _text(value: Value, factor: float, decimals: int) -> str:
@@ -87,7 +93,7 @@ def _table(table: Table) -> str:
     from rich.table import Table as Grid
     from rich.text import Text
 
-    titles, rows = _shown(table)
+    titles, rows = shown(table)
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
     for field, title in zip(table.fields, titles):
         grid.add_column(Text(title), justify="left" if field.name in LEFT_ALIGNED else "right", no_wrap=True)
@@ -109,7 +115,7 @@ def _ends_group(rows: Sequence[Cells], index: int) -> bool:
 
 
 def _markdown(table: Table) -> str:
-    titles, rows = _shown(table)
+    titles, rows = shown(table)
     sides = ["---" if field.name in LEFT_ALIGNED else "---:" for field in table.fields]
     lines = ["| " + " | ".join(row) + " |" for row in (titles, sides, *(map(_escaped, row) for row in rows))]
     facts = [f"{_escaped(plain(fact))}  " for fact in table.facts]

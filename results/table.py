@@ -10,7 +10,7 @@ from ..errors import BadInput
 from ..spec import PRECISIONS, Target, nearest
 from .columns import COLUMNS, FIGURES, Column, Row, Value
 from .explain import explain
-from .record import SCHEMA, Run
+from .record import SCHEMA, CellRecord, Run, is_base
 from .stats import Interval, holm
 
 NAMED_AT_MOST = 3
@@ -55,8 +55,12 @@ def build(runs: Sequence[Run], baseline: str | None = None) -> Table:
 
     `BadInput` if no run has that baseline.
     """
+    return tabulate(runs, [cells for _, cells in lines(runs, baseline)], baseline)
+
+
+def tabulate(runs: Sequence[Run], rows: Sequence[Cells], baseline: str | None) -> Table:
+    """The table of the `rows` that `lines` found in `runs`."""
     instruments = {name for run in runs for name in run.head.get("instruments", [])}
-    rows = [cells for _, cells in lines(runs, baseline)]
     explained = _explained(runs)
     fields = _fields(rows, CHECKED if runs and all(run.is_check for run in runs) else None)
     return Table(
@@ -80,15 +84,27 @@ def lines(runs: Sequence[Run], baseline: str | None = None) -> list[tuple[Row, C
 
     `BadInput` if no run has that baseline.
     """
-    records = [(run, record) for run in runs for record in run.cells]
-    known = {str(record.cell.target) for _, record in records}
+    known = {str(record.cell.target) for run in runs for record in run.cells}
     if baseline and baseline not in known:
         raise BadInput(f"no row is of the baseline {baseline!r}", nearest(baseline, known))
-    facts = _judged(
-        [Row(record=record, base=run.base_of(record, baseline), host=_host(run), asked=run.sweep) for run, record in records]
-    )
+    facts = _judged([row for run in runs for row in _rows(run, baseline)])
     found = [(row, {column.name: column.of(row) for column in COLUMNS}) for row in facts]
     return sorted(found, key=lambda line: order(line[1]))
+
+
+def _rows(run: Run, baseline: str | None) -> list[Row]:
+    """The rows of `run`, each with its baseline's; these are few, and looked for once."""
+    host, asked = _host(run), run.sweep
+    bases: dict[tuple[str, int], list[CellRecord]] = {}
+    for record in run.cells:
+        if baseline and is_base(record.cell, record.cell, baseline):
+            bases.setdefault((record.cell.model, record.cell.batch), []).append(record)
+    return [Row(record=record, base=_base(record, bases, baseline), host=host, asked=asked) for record in run.cells]
+
+
+def _base(record: CellRecord, bases: Mapping[tuple[str, int], list[CellRecord]], baseline: str | None) -> CellRecord | None:
+    near = bases.get((record.cell.model, record.cell.batch), ())
+    return next((item for item in near if is_base(item.cell, record.cell, baseline)), None)
 
 
 def order(row: Cells) -> tuple[str, str, int, int]:

@@ -11,10 +11,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("backends", "exporters", "models", "results", "runners")
-ROOT_FILES = {"__init__.py", "budgets.py", "cli.py", "decide.py", "errors.py", "options.py", "spec.py"}
-SOURCES = sorted(path for folder in (ROOT, *(ROOT / name for name in PACKAGES)) for path in folder.glob("*.py"))
+INNER = ("results/report",)
+ROOT_FILES = {"__init__.py", "budgets.py", "cli.py", "decide.py", "errors.py", "exchange.py", "options.py", "spec.py"}
+SOURCES = sorted(path for folder in (ROOT, *(ROOT / name for name in (*PACKAGES, *INNER))) for path in folder.glob("*.py"))
 FILE_CAP, FUNCTION_CAP, MEDIAN_CAP = 400, 50, 10
-HEAVY = ("numpy", "onnx", "rich", "psutil", "torch", "onnxruntime", "openvino", "sklearn", "importlib.metadata")
+PAGE = ("matplotlib", "jinja2", "pyarrow")
+HEAVY = ("numpy", "onnx", "rich", "psutil", "torch", "onnxruntime", "openvino", "sklearn", "importlib.metadata", *PAGE)
 
 
 def functions(path):
@@ -29,11 +31,14 @@ def length(node):
 def test_the_root_holds_the_architecture_and_nothing_else():
     assert {path.name for path in ROOT.glob("*.py")} == ROOT_FILES
     assert {path.parent.name for path in ROOT.glob("*/__init__.py")} == set(PACKAGES)
+    assert {str(path.parent.relative_to(ROOT)) for path in ROOT.glob("[a-z]*/*/__init__.py")} == set(INNER)
 
 
 def test_every_package_is_shipped():
     listed = re.search(r"^packages = \[(.*)\]$", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[1]
-    assert re.findall(r'"onnxbench\.?(\w*)"', listed) == ["", *PACKAGES]
+    assert sorted(re.findall(r'"onnxbench\.?([\w.]*)"', listed)) == sorted(
+        ["", *PACKAGES, *(n.replace("/", ".") for n in INNER)]
+    )
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: f"{path.parent.name}/{path.name}")
@@ -71,10 +76,12 @@ def loaded(code):
 def test_help_loads_the_standard_library_and_click_alone():
     assert loaded("from onnxbench.cli import main\nmain(['--help'], standalone_mode=False)") == []
     assert loaded("from onnxbench.cli import main\nmain(['infer', '--help'], standalone_mode=False)") == []
+    assert loaded("from onnxbench.cli import main\nmain(['report', '--help'], standalone_mode=False)") == []
 
 
 def test_the_parents_modules_load_no_framework():
     code = "from onnxbench.runners import sweep, prepare, train\nfrom onnxbench.results import table, render"
+    code += "\nfrom onnxbench.results.report import data, points, plots, inline, page, exports"
     assert set(loaded(code)) <= {"numpy", "rich", "psutil", "importlib.metadata"}
 
 

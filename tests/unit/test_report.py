@@ -1,0 +1,328 @@
+import base64
+import hashlib
+import io
+import json
+import re
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pandas
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from onnxbench.cli import main
+from onnxbench.results import table
+from onnxbench.results.candidates import wanted
+from onnxbench.results.columns import COLUMNS
+from onnxbench.results.record import read
+from onnxbench.results.report import exports, points
+from onnxbench.results.report.data import gather, grid, headline, machines, same
+from onnxbench.results.report.inline import inline
+from onnxbench.results.report.page import PLAIN_ROWS, embedded, page
+from onnxbench.results.report.plots import draw, image
+from onnxbench.results.report.points import DOTS, LINES, Point
+
+ASKED = wanted("throughput", (), (), ())
+HOSTILE = (
+    "<img src=x onerror=alert(1)>",
+    "</script><script>alert(1)</script>",
+    '"><svg onload=alert(1)>',
+    "$x_$ {{ 7 * 7 }} &amp;\u2028",
+)
+FAST, SLOW = "openvino-cpu", "ort-cpu"
+
+
+@pytest.fixture
+def folder(run_folder, make_cell):
+    """The path of a run with a row for each of what cells differ in: row n takes n + 1 ms a call, in 40 calls a round."""
+
+    def make(*changes, name="run", rounds=10, sqnr=(), **head):
+        cells = [make_cell(**change) for change in changes]
+        made = run_folder(*cells, name=name, **head)
+        for nth, cell in enumerate(cells):
+            made.measured(cell, (nth + 1) * 1_000_000, rounds)
+            if nth < len(sqnr):
+                made.verified(cell, sqnr[nth], top1=97.0, top1_drop=1.0, images=1000, lost=15, gained=5)
+        return made.path
+
+    return make
+
+
+@pytest.fixture
+def check(run_folder, make_cell):
+    made = run_folder(cell := make_cell(), name="check", kind="check")
+    made.opened(cell)
+    made.inspected(cell, "fp32 Conv")
+    made.verified(cell, 120.0)
+    return made.path
+
+
+def report(*paths, baseline=None):
+    return gather([read(path) for path in paths], ASKED, baseline)
+
+
+def column(told, name):
+    return next(item for item in told["columns"] if item["name"] == name)
+
+
+def drawn(told):
+    return {plot.name: plot for plot in draw(told)}
+
+
+def test_a_grid_holds_every_figure_and_says_texts_once(folder):
+    told = grid(report(folder({"backend": FAST}, {}, {"batch": 8})).table)
+    assert told["rows"] == 3
+    assert column(told, "p50_ms")["values"] == [1.0, 2.0, 3.0]
+    backends = column(told, "backend")
+    assert [backends["texts"][place] for place in backends["values"]] == [FAST, SLOW, SLOW]
+    assert told["selects"] == ["backend", "batch"]
+    assert [len(item["values"]) for item in told["columns"]] == [3] * len(told["columns"])
+
+
+def test_what_is_the_same_in_all_rows_is_said_once(folder):
+    told = report(folder({}, {"batch": 8})).table
+    assert ("model", "cnn") in same(told)
+    assert ("rounds", "10") in same(told)
+    names = {item["name"] for item in grid(told)["columns"]}
+    assert names.isdisjoint({"model", "rounds", "top1", "energy_mj"})
+    known = {name for name in told.names if any(row[name] is not None for row in told.rows)}
+    assert known == names | {c.name for c in COLUMNS if (c.name in known) and len({row[c.name] for row in told.rows}) == 1}
+
+
+def test_a_half_written_run_is_used_and_said_to_be_one(folder, make_cell, run_folder):
+    made = run_folder(done := make_cell(), make_cell(batch=8), name="half")
+    made.measured(done, 10**6)
+    told = report(made.path)
+    assert [note.endswith("is half-written: 1 of 2 rows are finished and are used") for note in told.notes] == [True]
+    lines = headline(told)["answer"]
+    assert lines[0].startswith("pick: ort-cpu fp32 b1")
+    assert "half-written" not in "".join(lines)
+
+
+def test_a_check_has_its_accuracy_and_sentences_for_the_rest(check):
+    told = report(check)
+    assert told.decision is None
+    assert "measures no time" in told.undecided
+    assert {name for name, plot in drawn(told).items() if plot.figure} == {"accuracy"}
+    assert all("There is no plot" in plot.caption for plot in drawn(told).values() if not plot.figure)
+    assert "measures no time" in page(told)
+
+
+def test_runs_that_cannot_be_ranked_together_are_shown_all_the_same(folder):
+    told = report(folder({}), folder({"sha256": "cd" * 32}, name="other"))
+    assert told.undecided.startswith("There is no recommendation: cnn is another fp32 file in")
+    assert len(told.table.rows) == 2
+    assert len(machines(told)) == 2
+
+
+def test_speed_ups_are_against_what_the_runs_were_measured_with(folder):
+    path = folder({}, {"backend": FAST}, sweep={"baseline": SLOW})
+    assert report(path).baseline == SLOW
+    (bar,), of = points.speedups(report(path))
+    assert (bar.target, bar.x, of) == (FAST, pytest.approx(0.5), 1)
+    assert bar.low <= bar.x <= bar.high
+    other = report(path, baseline=FAST)
+    assert [point.target for point in points.speedups(other)[0]] == [SLOW]
+    assert "give --baseline" in drawn(report(folder({}, name="bare")))["speedup"].caption
+
+
+def test_quantiles_are_of_the_calls_and_end_where_samples_do(run_folder, make_cell):
+    made = run_folder(cell := make_cell())
+    made.opened(cell)
+    made.warm(cell)
+    made.block(cell, 0, [n * 1000 for n in range(1, 101)])
+    (spread,), of = points.spreads(report(made.path))
+    assert of == 1
+    assert {which: spread.quantiles.get(which) for which in (5, 50, 95, 99)} == pytest.approx(
+        {5: 0.005, 50: 0.05, 95: 0.095, 99: None}
+    )
+
+
+def test_rows_that_are_left_out_of_a_plot_are_counted(folder):
+    told = report(folder(*({"batch": 1 + n} for n in range(LINES + 3)), rounds=1))
+    spreads, of = points.spreads(told)
+    assert (len(spreads), of) == (LINES, LINES + 3)
+    assert "3 others are not" in drawn(told)["latency"].caption
+
+
+def test_the_frontier_is_marked_for_each_model(folder):
+    path = folder({"batch": 1}, {"batch": 8}, {"batch": 2}, {"model": "other"})
+    told = {(point.name, point.marked) for point in points.frontier(report(path))}
+    assert told == {
+        ("cnn ort-cpu fp32 b1", True),
+        ("cnn ort-cpu fp32 b8", True),
+        ("cnn ort-cpu fp32 b2", False),
+        ("other ort-cpu fp32 b1", True),
+    }
+
+
+def test_accuracy_has_the_drop_with_its_interval(folder):
+    path = folder(
+        {},
+        {"precision": "int8", "sha256": "cd" * 32},
+        {"precision": "int8", "sha256": "cd" * 32, "batch": 8},
+        sqnr=(200, 40, 40),
+    )
+    drops = points.accuracy(report(path), "top1_drop")
+    assert [(point.precision, point.y) for point in drops] == [("fp32", 1.0), ("int8", 1.0)]
+    assert all(point.low < 1.0 < point.high for point in drops)
+    assert [point.y for point in points.accuracy(report(path), "sqnr_db")] == [200, 40]
+
+
+@given(st.integers(0, 3 * DOTS), st.sets(st.integers(0, 3 * DOTS), max_size=20))
+def test_thinning_keeps_what_is_marked_and_no_more_than_can_be_drawn(count, marked):
+    given_points = [Point(name=str(n), target="", precision="", x=n, y=0, marked=n in marked) for n in range(count)]
+    left = points.thinned(given_points)
+    assert len(left) == min(count, DOTS) == len({point.name for point in left})
+    assert {point.name for point in given_points if point.marked} <= {point.name for point in left}
+
+
+@given(st.recursive(st.text() | st.integers() | st.sampled_from(HOSTILE), st.lists))
+def test_embedded_data_has_no_markup_and_is_what_it_was(data):
+    text = embedded(data)
+    assert not set("<>&\u2028\u2029") & set(text)
+    assert json.loads(text) == data
+
+
+class Tags(HTMLParser):
+    """The elements and attributes of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found, self.urls, self.handlers = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append(tag)
+        self.urls += [
+            value for name, value in attrs if name in ("src", "href", "xlink:href", "action") and not value.startswith("#")
+        ]
+        self.handlers += [name for name, _ in attrs if name.startswith("on")]
+
+
+def test_hostile_names_are_text_in_the_page_and_in_its_plots(folder):
+    path = folder(*({"model": name, "environment": "e", "backend": name} for name in HOSTILE), {}, sqnr=(100,) * 5)
+    told = page(report(path, baseline=SLOW))
+    tags = Tags(told)
+    assert tags.found.count("script") == 2
+    assert "img" not in tags.found
+    assert (tags.urls, tags.handlers) == (["data:,"], [])
+    assert HOSTILE[0].replace("<", "&lt;").replace(">", "&gt;") in told
+    assert "{{ 7 * 7 }}" in told
+
+
+def test_the_policy_allows_the_pages_own_script_alone(folder):
+    told = page(report(folder({})))
+    script = re.findall(r"<script>(.*?)</script>", told, re.DOTALL)
+    allowed = re.search(r"script-src 'sha256-([^']+)'", told)[1]
+    assert [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in script] == [allowed]
+    assert "default-src 'none'" in told
+
+
+def test_a_page_without_scripts_has_the_first_rows(folder):
+    told = page(report(folder(*({"batch": 1 + n} for n in range(PLAIN_ROWS + 1)), rounds=1)))
+    still = told.partition('<div class="still">')[2].partition("</section>")[0]
+    assert still.count("<tr>") == PLAIN_ROWS + 1
+    assert f"The first {PLAIN_ROWS} of {PLAIN_ROWS + 1} rows" in still
+
+
+def test_an_inline_plot_follows_the_page_and_has_its_own_ids(folder):
+    plot = drawn(report(folder({}, {"backend": FAST})))["frontier"]
+    root = ElementTree.fromstring(inline(plot))
+    ids = [element.get("id") for element in root.iter() if element.get("id")]
+    assert all(name.startswith("frontier-") for name in ids)
+    references = [value[1:] for e in root.iter() for name, value in e.attrib.items() if name.endswith("href")]
+    assert references
+    assert set(references) <= set(ids)
+    titles = [element.text for element in root.iter("{http://www.w3.org/2000/svg}title")]
+    assert "ort-cpu fp32 b1: p50 1 ms, 100 items/s" in titles
+    assert (root.get("role"), root.get("aria-label")) == ("img", "Latency and throughput")
+    assert not re.search(r"#[0-9a-f]{6}", inline(plot))
+    assert "currentColor" in inline(plot)
+
+
+def test_an_image_is_the_same_for_the_same_runs(folder):
+    told = report(folder({}, {"backend": FAST}, sweep={"baseline": SLOW}))
+    first, second = ([image(plot, "svg") for plot in draw(told) if plot.figure] for _ in range(2))
+    assert first == second
+    assert image(drawn(told)["latency"], "png").startswith(b"\x89PNG")
+
+
+def test_exports_load_in_one_line_with_their_types(folder):
+    run = read(folder({}, {"backend": FAST, "batch": 8}, sqnr=(100,)))
+    built = table.build([run])
+    frame = pandas.read_parquet(io.BytesIO(exports.parquet(built)))
+    assert list(frame) == [column.name for column in COLUMNS]
+    assert list(frame["p50_ms"]) == [1.0, 2.0]
+    assert (frame["batch"].dtype, frame["p50_ms"].dtype, frame["energy_mj"].dtype) == ("int64", "float64", "float64")
+    assert frame["top1"].isna().tolist() == [False, True]
+    (csv,) = exports.export([run], "csv", None, ASKED, None)[0].values()
+    assert pandas.read_csv(io.BytesIO(csv))["p50_ms"].tolist() == [1.0, 2.0]
+
+
+def test_whole_numbers_are_stored_as_such(folder):
+    row = table.build([read(folder({}, sqnr=(100.5,)))]).rows[0]
+    whole = {column.name for column in COLUMNS if column.number and type(row[column.name]) is int}
+    assert whole == set(exports.INTEGERS)
+
+
+def bench(*words):
+    return CliRunner().invoke(main, ["report", *map(str, words)])
+
+
+@pytest.mark.parametrize("suffix", ["html", "md", "csv", "parquet"])
+def test_a_file_is_written_whole_and_named(folder, tmp_path, suffix):
+    out = tmp_path / f"made.{suffix}"
+    done = bench(folder({}), "--out", out)
+    assert (done.exit_code, done.stdout) == (0, f"{out}\n")
+    assert out.stat().st_size > 400
+    assert [path.name for path in tmp_path.iterdir() if "made" in path.name] == [out.name]
+
+
+def test_images_are_a_file_each_and_the_others_are_explained(folder, tmp_path):
+    done = bench(folder({}), "--out", tmp_path / "made.png")
+    assert done.stdout.splitlines() == [str(tmp_path / f"made-{name}.png") for name in ("latency", "frontier")]
+    assert all((tmp_path / f"made-{name}.png").exists() for name in ("latency", "frontier"))
+    assert "give --baseline" in done.stderr
+
+
+def test_text_goes_to_stdout_without_a_file(folder):
+    path = folder({})
+    assert bench(path, "--format", "csv").stdout.startswith("host,model,backend")
+    assert (
+        bench(path, "--format", "markdown").stdout
+        == CliRunner().invoke(main, ["show", str(path), "--format", "markdown"]).stdout
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--out", "made.docx"), "'made.docx' says no format; end it in one of .html, .md"),
+        (("--out", "nowhere/made.html"), "there is no folder nowhere"),
+        (("--out", "."), ". is a folder; give a file"),
+        ((), "--out is missing"),
+        (("--format", "html"), "--out is missing"),
+        (("--out", "made.html", "--baseline", "ort"), "no row is of the baseline 'ort'"),
+        (("--out", "made.html", "--max", "p51=1"), "'p51' is not a metric"),
+        (("--out", "made.html", "--objective", "cost"), "needs a price"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_no_file(folder, tmp_path, monkeypatch, words, said):
+    path = folder({})
+    monkeypatch.chdir(tmp_path)
+    before = set(tmp_path.iterdir())
+    done = bench(path, *words)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_what_is_no_run_leaves_the_old_file(tmp_path):
+    out = tmp_path / "made.html"
+    out.write_text("old")
+    done = bench(tmp_path / "none", "--out", out)
+    assert (done.exit_code, out.read_text()) == (2, "old")
+    assert "is not a run folder" in done.stderr

@@ -17,6 +17,7 @@ import click
 from . import __version__
 from .decide import compare, recommend
 from .errors import BadInput, BenchError
+from .exchange import take
 from .options import (
     INT8_HELP,
     METHODS,
@@ -305,7 +306,7 @@ def _latest_run(resume: bool) -> Path:
 
     if not resume:
         return RUNS / Clock().stamp()
-    found = [path for path in sorted(RUNS.glob("*/run.json")) if not record.is_check(path.parent)]
+    found = [path for path in sorted(RUNS.glob("*/run.json")) if record.is_measured(path.parent)]
     if not found:
         raise BadInput(f"there is no run in {RUNS}/ to resume", "give its folder as --out")
     return found[-1].parent
@@ -337,6 +338,7 @@ def cache(clear: bool, debug: bool) -> None:
 
 main.add_command(compare)
 main.add_command(recommend)
+main.add_command(take)
 
 
 def _tabulate(runs: Sequence[Run], baseline: str | None) -> Table:

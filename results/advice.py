@@ -110,6 +110,8 @@ def _grid(decision: Decision, format: str) -> str:
 
 def _program(item: Candidate) -> list[str]:
     snippet = item.deployment["snippet"]
+    if not snippet and item.row.record.imported:
+        return [f"# these are figures of {plain(item.row.record.imported['tool'])}: there is no program to paste"]
     return [plain(line) for line in snippet.splitlines()] if snippet else [f"# {OLD}"]
 
 
@@ -166,8 +168,7 @@ def _settings(item: Candidate) -> list[str]:
     threads = cell.settings.threads if item.objective.single else item.cells["throughput_threads"]
     facts = [
         f"batch {cell.batch}",
-        f"lanes {lanes}",
-        f"threads a lane {threads}",
+        *(f"{name} {value}" for name, value in (("lanes", lanes), ("threads a lane", threads)) if value),
         *(f"{key}={value}" for key, value in cell.settings.options),
     ]
     file = (record.opened or {}).get("file")

@@ -1,14 +1,21 @@
-"""The command that takes what other tools measured into a run folder. click; everything else is imported late."""
+"""What comes from other tools and goes to them: the command that takes their files into a run folder, and what `--track` does.
+
+click; everything else is imported late.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .options import debug_option, format_option, group
 from .spec import PRECISIONS, Device, to_wire
+
+if TYPE_CHECKING:
+    from .results.trackers.logged import Logged
 
 IMPORT = "import"  # the kind of a run that was not measured by this tool
 
@@ -65,3 +72,14 @@ def _write(rows: list[Any], out: Path, host: str) -> None:
         journal.write_head(head)
         for row in rows:
             journal.add("imported", row.cell.key, **row.event)
+
+
+def track(names: Sequence[str], logged: Callable[[], Logged], interrupted: bool = False) -> None:
+    """Log what was printed to the trackers `names`, and tell what comes of it; nothing of that is an error."""
+    from .results import trackers
+    from .results.render import plain
+
+    if interrupted and names:
+        click.echo("bench: not logged, since the run was interrupted", err=True)
+    elif names:
+        trackers.track(names, logged(), lambda text: click.echo(plain(text), err=True))

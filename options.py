@@ -18,6 +18,7 @@ else:
 INT8_HELP = "portable: one file for every runtime. ort, openvino: what that runtime likes best."
 SCHEMES = ("portable", "ort", "openvino")
 METHODS = ("minmax", "entropy", "percentile")
+TRACKERS = ("mlflow", "wandb", "tensorboard")
 FORMATS = ("table", "markdown", "csv", "json")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -128,6 +129,12 @@ python_option = click.option(
     multiple=True,
     metavar="BACKEND[@ENV]=PATH",
     help="The interpreter, or virtual environment, that a backend runs in.",
+)
+track_option = click.option(
+    "--track",
+    type=click.Choice(TRACKERS),
+    multiple=True,
+    help="Log the rows there too; its own environment variables say where. Without them nothing leaves this machine.",
 )
 debug_option = click.option("--debug", is_flag=True, help="Show tracebacks, and say where the workers' logs are.")
 

@@ -85,12 +85,18 @@ def _text(path: Path) -> str:
 
 
 def _check_used(found: Mapping[Path, Found], asked: Asked) -> None:
-    """`BadInput` for an option that no file needs, where one says something else."""
+    """`BadInput` for an option that no file needs, where one says something else, and for one of several files that only seems
+    to be something else."""
     for name in FILLED:
         value, said = getattr(asked, name), {path: getattr(item, name) for path, item in found.items()}
+        if value is None:
+            continue
         other = next((path for path in said if said[path] != value), None)
-        if value is not None and other and None not in said.values():
+        if other and None not in said.values():
             raise BadInput(f"--{name} {value} is not what {other} says ({said[other]})", f"leave --{name} out")
+        unsure = next((path for path, item in found.items() if item.guesses.get(name, value) != value), None)
+        if unsure and len(found) > 1:
+            raise BadInput(f"--{name} {value} may not be meant for {unsure} ({found[unsure].guesses[name]})", "import it apart")
 
 
 def _row(path: Path, found: Found, asked: Asked) -> Row:

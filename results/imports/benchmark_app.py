@@ -34,6 +34,7 @@ NOTES = (
     "load_s is the sum of the times for reading, reshaping and compiling the model",
     "on a CPU that has BF16, benchmark_app computes in it unless -infer_precision says otherwise, and its report does not tell",
 )
+UNSURE = "its report says batch 1, as it does too where it finds no batch dimension, so throughput is its calls times the row's"
 FILLING = "inputs are set between the calls, which throughput includes and latency does not"
 IN_FLIGHT = "median and percentiles are with {} requests in flight, so they are not one call's latency and are left out"
 ONE_IN_FLIGHT = "throughput is of one request in flight, and nothing was searched for"
@@ -78,16 +79,25 @@ def _found(given: Values, setup: Values, results: Values) -> Found:
     full = _of(setup, "inference_only", "benchmark_mode", "benchmark mode")
     single = (LATENCY, ONE_IN_FLIGHT) if requests == 1 else (IN_FLIGHT.format(requests), SEVERAL.format(requests))
     threads = _option(given, "nthreads")
+    batch, rate = _batch(setup), number(_of(results, "throughput"), "throughput")
+    unsure = batch == 1
     return Found(
         tool=TOOL,
         backend=_backend(device),
         model=_model(given, setup),
-        batch=_batch(setup),
+        batch=None if unsure else batch,
+        guesses={"batch": 1} if unsure else {},
+        queries_per_s=rate if unsure else None,
         device=_device(device),
-        figures=_figures(setup, results, given, requests),
+        figures={**_figures(setup, results, given, requests), **({} if unsure else {"throughput_per_s": rate})},
         settings=(("api", str(_of(setup, "API", "api") or "?")[:20]), ("nireq", str(requests))),
         threads=whole(threads, "-nthreads") if threads else 0,
-        notes=(*single, *((FILLING,) if str(full) in ("False", "false", "full") else ()), *NOTES),
+        notes=(
+            *single,
+            *((UNSURE,) if unsure else ()),
+            *((FILLING,) if str(full) in ("False", "false", "full") else ()),
+            *NOTES,
+        ),
     )
 
 
@@ -133,7 +143,6 @@ def _figures(setup: Values, results: Values, given: Values, requests: int) -> di
     hint = _option(given, "hint")
     told = [*streams, f"{requests} infer requests", *([f"-hint {hint}"] if hint else [])]
     return {
-        "throughput_per_s": number(_of(results, "throughput"), "throughput"),
         "lanes": requests,
         "throughput_settings": " · ".join(told),
         **(_latencies(results) if requests == 1 else {}),

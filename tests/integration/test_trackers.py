@@ -4,8 +4,11 @@ import importlib.util
 import json
 import os
 
+import numpy as np
 import onnxfiles
 import pytest
+from onnxbench.results.trackers import track
+from onnxbench.results.trackers.logged import Entry, Logged
 
 REQUIRED = os.environ.get("BENCH_REQUIRE", "").split(",")
 ASKED = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID", "NETRC")
@@ -167,7 +170,9 @@ def test_all_at_once_and_a_check(alone):
 def test_a_training_is_logged_with_its_curves(alone):
     here("mlflow", "wandb", "tensorboard")
     everything = ("--track", "mlflow", "--track", "wandb", "--track", "tensorboard")
-    done = alone.bench("train", "--epochs", "2", "--format", "json", *everything)
+    draw = np.random.default_rng(0)
+    np.savez(alone.folder / "data.npz", x=draw.integers(0, 256, (100, 8, 8), np.uint8), y=np.arange(100) % 10)
+    done = alone.bench("train", "--dataset", "npz:data.npz", "--epochs", "2", "--format", "json", *everything)
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)["rows"]
     (folder,) = (alone.folder / "runs").glob("*-train")
@@ -181,3 +186,19 @@ def test_a_training_is_logged_with_its_curves(alone):
     assert [step for step, _ in found["epoch/accuracy"]] == [1, 2]
     assert found["epoch/accuracy"][-1][1] == pytest.approx(row["accuracy"])
     assert list((folder / "wandb").glob("offline-run-*/files/media/table/rows_*.json"))
+
+
+def test_a_curve_may_be_longer_than_one_request_and_a_text_longer_than_what_is_taken(tmp_path, monkeypatch):
+    here("mlflow")
+    for name in ASKED:
+        monkeypatch.delenv(name, raising=False)
+    curve = tuple((step, 1 / step) for step in range(1, 1501))
+    texts = {"params": {"x@y": "p" * 9000}, "metrics": {}, "tags": {"status": "ok", "notes": "n" * 9000}}
+    entry = Entry(name="row", **texts, curves={"epoch/loss": curve})
+    said = []
+    track(["mlflow"], Logged(name="run", folder=tmp_path, wall_s=1e9, params={}, entries=(entry,)), said.append)
+    assert said[0].startswith("mlflow: 1 rows")
+    client, _, children = mlflow_runs(tmp_path)
+    assert len(client.get_metric_history(children["row"].info.run_id, "epoch/loss")) == 1500
+    assert set(children["row"].data.params) == {"x_y"}
+    assert children["row"].data.tags["notes"].startswith("nnn")

@@ -150,6 +150,12 @@ def test_logs_of_one_percentile_without_stamps_and_in_utf_16_are_taken(tmp_path)
     assert dict(found.figures) == {"device_p50_ms": 0.30625, "e2e_p50_ms": 0.405}
 
 
+def test_where_benchmark_app_finds_no_batch_its_throughput_is_in_calls(tmp_path):
+    (row,) = imported(tmp_path, "benchmark_app-sync.json", options=("--precision", "fp32", "--batch", "8"))
+    assert (row["batch"], row["throughput_per_s"]) == (8, pytest.approx(8 * 402.33))
+    assert "as it does too where it finds no batch dimension" in row["notes"]
+
+
 def test_without_transfers_there_is_no_end_to_end(tmp_path):
     lines = (SAMPLES / "trtexec.log").read_text().splitlines()
     still = [line.replace("0.0703", "0").replace("0.0039", "0") for line in lines]
@@ -170,7 +176,7 @@ def test_without_transfers_there_is_no_end_to_end(tmp_path):
         ("loadgen-singlestream.txt", ("--backend", "ort-cpu", "--model", "m", "--device", "cpu"), "give --precision"),
         ("trtexec-times.json", ("--precision", "fp16", "--model", "m"), "does not say its batch; give --batch"),
         ("benchmark_app-shapes.json", ("--precision", "fp32"), "does not say its batch; give --batch"),
-        ("benchmark_app-sync.json", ("--precision", "fp32", "--batch", "8"), "--batch 8 is not what"),
+        ("benchmark_app-cpp.json", ("--precision", "fp32", "--batch", "8"), "--batch 8 is not what"),
         (
             "benchmark_app-sync.json",
             ("--precision", "fp32", "--backend", "ort-cpu"),
@@ -191,12 +197,20 @@ def test_what_cannot_be_a_row_is_one_sentence(tmp_path, name, options, sentence)
 
 
 def test_an_option_fills_in_only_what_a_file_does_not_say(tmp_path):
-    found = imported(tmp_path, "benchmark_app-sync.json", "loadgen-offline.txt", "loadgen-multistream.txt")
-    assert [(row["backend"], row["environment"], row["batch"], row["model"]) for row in found] == [
-        ("openvino-cpu", "benchmark_app", 1, "cnn"),
-        ("ort-cpu", "loadgen", 4, "cnn"),
-        ("ort-cpu", "loadgen", 4, "cnn"),
+    options = (*GIVEN[:6], "--device", "cpu", "--batch", "8")
+    found = imported(tmp_path, "benchmark_app-cpp.json", "loadgen-offline.txt", "loadgen-multistream.txt", options=options)
+    assert [(row["backend"], row["environment"], row["device"], row["batch"], row["model"]) for row in found] == [
+        ("openvino-gpu", "benchmark_app", "gpu:1", 4, "cnn"),
+        ("ort-cpu", "loadgen", "cpu", 4, "cnn"),
+        ("ort-cpu", "loadgen", "cpu", 8, "cnn"),
     ]
+
+
+def test_of_several_files_none_gets_a_batch_that_may_be_meant_for_another(tmp_path):
+    files = [SAMPLES / name for name in ("loadgen-offline.txt", "benchmark_app-sync.json")]
+    done = bench("import", *files, *GIVEN, "--out", tmp_path / "out", code=2)
+    assert "--batch 4 may not be meant for" in done.stderr
+    assert "benchmark_app-sync.json (1); import it apart" in done.stderr
 
 
 def test_the_same_row_twice_and_a_folder_that_is_taken_are_refused(tmp_path):

@@ -14,33 +14,33 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import __version__
+from . import __version__, exchange
 from .budgets import BUDGETS
 from .decide import compare, recommend
 from .errors import BadInput, BenchError
-from .exchange import report
 from .options import (
     INT8_HELP,
     METHODS,
     SCHEMES,
-    Duration,
     Names,
     Pair,
     Pairs,
-    Slo,
     dataset_option,
     debug_option,
     format_option,
     group,
     images_option,
+    load_of,
+    load_options,
     python_option,
     seed_option,
     selectors,
     shape_option,
     threads_option,
     timeout_option,
+    track_option,
 )
-from .spec import METRICS, Conversion, Device, Load, Sweep
+from .spec import METRICS, Conversion, Device, Sweep
 
 if TYPE_CHECKING:
     from .results.record import Run
@@ -117,31 +117,37 @@ def backends(pythons: Pairs, debug: bool) -> None:
     threads_option,
     seed_option,
     timeout_option,
+    track_option,
     format_option,
     debug_option,
 )
-def train(model: str, dataset: str | None, format: str, debug: bool, timeout_s: float, threads: int | None, **how: Any) -> None:
+def train(model: str, dataset: str | None, format: str, debug: bool, track: tuple[str, ...], **how: Any) -> None:
     """Train a named model; CPU against GPU in one table."""
     from .models import MODELS, kind_of
+    from .results import trackers
     from .results import training as tables
+    from .results.trackers.logged import of_training
     from .runners import train as runner
     from .runners.clock import Clock
     from .runners.host import usable_threads
     from .runners.progress import terminal
 
+    trackers.check(track)
     if kind_of(model) != "named":
         raise BadInput(f"{model!r} is not a named model", f"there are: {', '.join(MODELS)}")
     how["devices"] = tuple(str(Device.parse(device)) for device in how["devices"])
     wanted = runner.Training(
         model=model,
         dataset=dataset or runner.default_dataset(model),
-        threads=threads or usable_threads(),
-        timeout_s=timeout_s,
-        **how,
+        **{**how, "threads": how["threads"] or usable_threads()},
     )
+    clock = Clock()
+    began_s, folder = clock.wall_s(), RUNS / f"{clock.stamp()}-train"
     with _logs(debug) as logs, terminal().live() as progress:
-        results = runner.train(wanted, logs, Clock(), progress)
-    _print(tables.build(results, wanted.head()), format)
+        results = runner.train(wanted, logs, clock, progress)
+    table = tables.build(results, wanted.head())
+    _print(table, format)
+    exchange.track(track, lambda: of_training(results, table, folder, began_s))
     if any(result["status"] != "ok" for result in results):
         sys.exit(3)
 
@@ -195,14 +201,12 @@ def export(scheme: str, method: str, exclude: tuple[str, ...], timeout_s: float,
     click.option("--baseline", help="BACKEND[@ENV] that speed-ups are against; measure until they are known."),
     click.option("--metric", type=click.Choice(METRICS), default="p50", show_default=True, help="What must be known well."),
     images_option,
-    click.option("--load", type=click.Choice(("poisson",)), help="Find the highest rate of arrivals that holds --slo."),
-    click.option("--slo", type=Slo(), help="p99=10ms: a percentile of the responses, and the most that it may be."),
-    click.option("--max-batch", type=click.IntRange(min=1), help="Under load: leave out batches above it."),
-    click.option("--max-wait", "max_wait_ms", type=Duration(), help="Under load: how long a call waits to be full.  [2ms]"),
+    load_options,
     click.option("--cold", is_flag=True, help="Time fresh processes too, from their start to the first answer."),
     click.option("--dry-run", is_flag=True, help="Print what would be measured and how long it takes, and do nothing."),
     click.option("--out", type=click.Path(path_type=Path), help="The run folder. Default: a new one under runs/."),
     click.option("--resume", is_flag=True, help="Go on with the run in --out (or the latest)."),
+    track_option,
     format_option,
     debug_option,
 )
@@ -212,12 +216,14 @@ def infer(ctx: click.Context, /, out: Path | None, resume: bool, format: str, de
 
     Latency, throughput, parity and accuracy of what artifacts/ holds, or of --model; trained and exported where it must be.
     """
-    from .results import outcome, record
+    from .results import outcome, record, trackers
+    from .results.trackers.logged import of_run
     from .runners import sweep as runner
     from .runners.clock import Clock
     from .runners.progress import terminal
 
-    asked["load"] = _load(asked)
+    asked["load"] = load_of(asked)
+    trackers.check(track := asked.pop("track"))
     if dry_run:
         return _preview(_sweep(asked), format, debug)
     folder = out or _latest_run(resume)
@@ -228,6 +234,7 @@ def infer(ctx: click.Context, /, out: Path | None, resume: bool, format: str, de
         interrupted = _run(lambda: runner.infer(sweep, around), around, debug)
     run = record.read(folder)
     _print(_tabulate([run], baseline), format)
+    exchange.track(track, lambda: of_run(run, baseline), interrupted)
     sys.exit(130 if interrupted else outcome.exit_code(run, sweep))
 
 
@@ -239,6 +246,7 @@ def infer(ctx: click.Context, /, out: Path | None, resume: bool, format: str, de
     click.option("--explain", is_flag=True, help="Say why INT8 is as fast as it is, and which nodes cost the accuracy."),
     images_option,
     click.option("--out", type=click.Path(path_type=Path), help="The run folder. Default: a new one under runs/."),
+    track_option,
     format_option,
     debug_option,
 )
@@ -248,12 +256,14 @@ def check(most: Pairs, least: Pairs, out: Path | None, explain: bool, format: st
     Parity and labelled accuracy of every precision on every runtime here; no time is measured. Exits with 1 if a row is a
     mismatch, or a limit is broken.
     """
-    from .results import conditions, outcome, record
+    from .results import conditions, outcome, record, trackers
+    from .results.trackers.logged import of_run
     from .runners import check as runner
     from .runners.clock import Clock
     from .runners.progress import terminal
     from .runners.sweep import Surroundings
 
+    trackers.check(track := asked.pop("track"))
     limits = [*conditions.parse(most, most=True), *conditions.parse(least, most=False)]
     sweep, folder = _sweep({**asked, "budget": "thorough"}), out or RUNS / f"{Clock().stamp()}-{record.CHECK}"
     with terminal().live() as progress:
@@ -262,6 +272,7 @@ def check(most: Pairs, least: Pairs, out: Path | None, explain: bool, format: st
     run = record.read(folder)
     table = conditions.judged(_tabulate([run], None), limits)
     _print(table, format)
+    exchange.track(track, lambda: of_run(run, None), interrupted)
     sys.exit(130 if interrupted else outcome.check_exit_code(run, sweep, table.head["broken"]))
 
 
@@ -303,23 +314,10 @@ def _sweep(asked: dict[str, Any]) -> Sweep:
     return Sweep(**{**asked, **changed})
 
 
-def _load(asked: dict[str, Any]) -> Load | None:
-    """What of `asked` is about load, taken out of it."""
-    arrivals, slo, most, wait = (asked.pop(name, None) for name in ("load", "slo", "max_batch", "max_wait_ms"))
-    if not arrivals:
-        if slo or most or wait is not None:
-            raise BadInput("--slo, --max-batch and --max-wait are about --load", "give --load poisson too")
-        return None
-    if not slo:
-        raise BadInput("--load looks for the highest rate that holds a limit, and there is none", "give --slo p99=10ms")
-    given = {name: value for name, value in (("max_batch", most), ("max_wait_ms", wait)) if value is not None}
-    return Load(arrivals=arrivals, percentile=slo[0], limit_ms=slo[1], **given)
-
-
 def _selects(ctx: click.Context, folder: Path) -> bool:
     """Whether the user said what to measure; a resumed run that is told nothing measures what it was begun with."""
     said = {name for name in ctx.params if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
-    return bool(said - {"out", "resume", "format", "debug", "baseline"}) or not (folder / "run.json").exists()
+    return bool(said - {"out", "resume", "format", "debug", "baseline", "track"}) or not (folder / "run.json").exists()
 
 
 def _latest_run(resume: bool) -> Path:
@@ -328,7 +326,7 @@ def _latest_run(resume: bool) -> Path:
 
     if not resume:
         return RUNS / Clock().stamp()
-    found = [path for path in sorted(RUNS.glob("*/run.json")) if not record.is_check(path.parent)]
+    found = [path for path in sorted(RUNS.glob("*/run.json")) if record.is_measured(path.parent)]
     if not found:
         raise BadInput(f"there is no run in {RUNS}/ to resume", "give its folder as --out")
     return found[-1].parent
@@ -360,7 +358,8 @@ def cache(clear: bool, debug: bool) -> None:
 
 main.add_command(compare)
 main.add_command(recommend)
-main.add_command(report)
+main.add_command(exchange.report)
+main.add_command(exchange.take)
 
 
 def _tabulate(runs: Sequence[Run], baseline: str | None) -> Table:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import click
 
-from .spec import PRECISIONS, TensorSpec
+from .errors import BadInput
+from .spec import PRECISIONS, Load, TensorSpec
 
 if TYPE_CHECKING:
     ParamType = click.ParamType[Any]
@@ -20,6 +21,7 @@ INT8_HELP = "portable: one file for every runtime. ort, openvino: what that runt
 SCHEMES = ("portable", "ort", "openvino")
 METHODS = ("minmax", "entropy", "percentile")
 SLO_PERCENTILES = ("p50", "p90", "p95", "p99", "p99.9")
+TRACKERS = ("mlflow", "wandb", "tensorboard")
 FORMATS = ("table", "markdown", "csv", "json")
 OBJECTIVES = ("throughput", "latency", "slo_rate", "memory", "energy", "cost")
 
@@ -178,6 +180,12 @@ python_option = click.option(
     metavar="BACKEND[@ENV]=PATH",
     help="The interpreter, or virtual environment, that a backend runs in.",
 )
+track_option = click.option(
+    "--track",
+    type=click.Choice(TRACKERS),
+    multiple=True,
+    help="Log the rows there too; its own environment variables say where. Without them nothing leaves this machine.",
+)
 debug_option = click.option("--debug", is_flag=True, help="Show tracebacks, and say where the workers' logs are.")
 
 selectors = group(
@@ -202,3 +210,22 @@ selectors = group(
     seed_option,
     timeout_option,
 )
+load_options = group(
+    click.option("--load", type=click.Choice(("poisson",)), help="Find the highest rate of arrivals that holds --slo."),
+    click.option("--slo", type=Slo(), help="p99=10ms: a percentile of the responses, and the most that it may be."),
+    click.option("--max-batch", type=click.IntRange(min=1), help="Under load: leave out batches above it."),
+    click.option("--max-wait", "max_wait_ms", type=Duration(), help="Under load: how long a call waits to be full.  [2ms]"),
+)
+
+
+def load_of(asked: dict[str, Any]) -> Load | None:
+    """What of `asked` is about load, taken out of it."""
+    arrivals, slo, most, wait = (asked.pop(name, None) for name in ("load", "slo", "max_batch", "max_wait_ms"))
+    if not arrivals:
+        if slo or most or wait is not None:
+            raise BadInput("--slo, --max-batch and --max-wait are about --load", "give --load poisson too")
+        return None
+    if not slo:
+        raise BadInput("--load looks for the highest rate that holds a limit, and there is none", "give --slo p99=10ms")
+    given = {name: value for name, value in (("max_batch", most), ("max_wait_ms", wait)) if value is not None}
+    return Load(arrivals=arrivals, percentile=slo[0], limit_ms=slo[1], **given)

@@ -170,7 +170,7 @@ class Artifact:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """What a cell asks of its runtime: compute threads for one call, and the backend's own options."""
+    """What a cell asks of its runtime: compute threads for one call (0: not told), and the backend's own options."""
 
     threads: int
     options: Options = ()

@@ -33,6 +33,8 @@ GPU_COLUMNS = ("device_mem_mb", "device_p50_ms", "energy_mj", "gpu_power_w", "gp
 
 def absent(name: str, row: Row) -> str:
     """Why the column `name` is null in `row`, whose status has figures; with the metric's name in front."""
+    if row.record.imported:
+        return f"{name}: {row.record.imported['tool']} does not tell it"
     if name in WITHHELD:
         metric, which = WITHHELD[name]
         return f"{metric} was withheld (fewer than {samples_needed(which)} samples): measure with --metric {metric}"

@@ -114,6 +114,8 @@ def _grid(decision: Decision, format: str) -> str:
 def program(item: Candidate) -> list[str]:
     """The program to paste, in lines; a comment that there is none where the run has none."""
     snippet = item.deployment["snippet"]
+    if not snippet and item.row.record.imported:
+        return [f"# these are figures of {plain(item.row.record.imported['tool'])}: there is no program to paste"]
     return [plain(line) for line in snippet.splitlines()] if snippet else [f"# {OLD}"]
 
 
@@ -180,8 +182,7 @@ def _settings(item: Candidate) -> list[str]:
     cell = record.cell
     facts = [
         f"batch {cell.batch}",
-        f"lanes {item.lanes}",
-        f"threads a lane {item.threads}",
+        *(f"{name} {value}" for name, value in (("lanes", item.lanes), ("threads a lane", item.threads)) if value),
         *(f"{key}={value}" for key, value in cell.settings.options),
     ]
     file = (record.opened or {}).get("file")

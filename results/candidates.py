@@ -76,6 +76,8 @@ class Candidate:
     @property
     def deployment(self) -> dict[str, str]:
         """How the objective's figure was measured, in the runtime's own terms: `deploy` and `snippet`, both may be empty."""
+        if self.row.record.imported and not self.objective.single:
+            return {"deploy": str(self.cells["throughput_settings"] or ""), "snippet": ""}
         warm = self.row.record.warm or {}
         single = self.objective.single or (self._way is not None and self.lanes == 1)
         told = warm.get("single", {}) if single else warm
@@ -138,15 +140,24 @@ def candidates(runs: Sequence[Run], wanted: Wanted, known: Measured | None = Non
     measured = lines(runs, baseline_of(runs)) if known is None else known
     prices = parse_prices(wanted.prices, [cells for _, cells in measured])
     found = [(row, {**cells, COST: cost_of(cells, prices)}) for row, cells in measured]
-    names = _names([(of_record[id(row.record)], cells) for row, cells in found])
+    names = _names([(of_record[id(row.record)], _told_apart(row, cells)) for row, cells in found])
     return [_candidate(name, of_record[id(row.record)], row, cells, wanted) for name, (row, cells) in zip(names, found)]
 
 
+def _told_apart(row: Row, cells: Cells) -> Cells:
+    """`cells`, for a name: rows of another tool that differ only in how it was run have that behind their batch."""
+    how = ",".join(value for _, value in row.record.cell.settings.options) if row.record.imported else ""
+    return {**cells, "batch": f"{cells['batch']} {how}"} if how else cells
+
+
 def _check(runs: Sequence[Run]) -> None:
-    """`BadInput` for a check, and for runs that call different files, or inputs of different shapes, by one name."""
+    """`BadInput` for a check, and for runs that call different files, or inputs of different shapes, by one name.
+
+    Nothing is known of the files and shapes of other tools.
+    """
     for run in (run for run in runs if run.is_check):
         raise BadInput(f"{run.folder} is a check, which measures no time", "give folders that bench infer wrote")
-    cells = [(run, record.cell) for run in runs for record in run.cells]
+    cells = [(run, record.cell) for run in runs for record in run.cells if not record.imported]
     files = [(run, cell.model, cell.sha256[:8]) for run, cell in cells if PRECISIONS[cell.precision].file == "fp32"]
     for model, one, other in _differing(files):
         raise BadInput(f"{model} is another fp32 file in {one} than in {other} (by sha256)", "recommend each apart")
@@ -179,12 +190,12 @@ def baseline_of(runs: Sequence[Run]) -> str | None:
 
 def _names(rows: Sequence[tuple[Run, Cells]]) -> list[str]:
     """What each row is called: with its model and host where there are several, and its run where that is not enough."""
-    several = {axis: len({cells[axis] for _, cells in rows}) > 1 for axis in ("model", "device", "host", "threads")}
+    several = {axis: len({cells[axis] for _, cells in rows} - {None}) > 1 for axis in ("model", "device", "host", "threads")}
     named = []
     for _, cells in rows:
         model = f"{cells['model']} " if several["model"] else ""
         device = f" {cells['device']}" if several["device"] and re.search(r":[1-9]", str(cells["device"])) else ""
-        threads = f" {cells['threads']} threads" if several["threads"] else ""
+        threads = f" {cells['threads']} threads" if several["threads"] and cells["threads"] else ""
         named.append(model + name_of(cells) + device + threads + (f" on {cells['host']}" if several["host"] else ""))
     counts = Counter(named)
     return [f"{name} ({run.folder.name})" if counts[name] > 1 else name for name, (run, _) in zip(named, rows)]

@@ -258,7 +258,7 @@ COLUMNS: tuple[Column, ...] = (
     _timed("lanes", _from("warm", "lanes"), varies=True),
     _timed("throughput_threads", _throughput_threads, title="threads a lane", varies=True),
     _timed("throughput_settings", _deployed, shown=False, number=False),
-    Column(name="threads", value=lambda row: row.record.cell.settings.threads, measured=False, varies=True),
+    Column(name="threads", value=lambda row: row.record.cell.settings.threads or None, measured=False, varies=True),
     _timed("speedup", lambda row: typical(row.ratios), unit="x", title="speed-up"),
     _timed("speedup_ci_low", _speedup_bound("low"), unit="x", title="from"),
     _timed("speedup_ci_high", _speedup_bound("high"), unit="x", title="to"),

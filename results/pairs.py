@@ -23,7 +23,7 @@ Records = Mapping[int, CellRecord]
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """One cell on both sides: its records by the number of their run, those alone that have figures."""
+    """One cell on both sides: its records by the number of their run, those alone that have figures of rounds."""
 
     cell: Cell
     base: Records
@@ -74,7 +74,8 @@ def _key(cell: Cell) -> Key:
 
 
 def _usable(records: Records, runs: Sequence[Run]) -> dict[int, CellRecord]:
-    return {n: item for n, item in records.items() if item.status in FIGURES and not unfinished(item, runs[n])}
+    kept = {n: item for n, item in records.items() if item.status in FIGURES and not item.imported}
+    return {n: item for n, item in kept.items() if not unfinished(item, runs[n])}
 
 
 def unfinished(record: CellRecord, run: Run) -> bool:
@@ -104,6 +105,8 @@ def _unfinished(
 
 
 def _why(record: CellRecord) -> str:
+    if record.imported:
+        return f"but those of {record.imported['tool']}, without rounds to compare"
     if record.status in FIGURES:
         return "its run was interrupted before the cell was finished"
     return f"{record.status} ({record.reason})"

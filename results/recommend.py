@@ -182,6 +182,10 @@ def _notes(runs: Sequence[Run], found: Sequence[Candidate], ranked: Sequence[Can
     models = sorted({str(item.cells["model"]) for item in found if item.cells["status"] in FIGURES})
     if len(models) > 1:
         notes.append(f"rows of several models are compared: {', '.join(models)}")
+    tools = {item.row.record.imported["tool"]: item for item in reversed(ranked) if item.row.record.imported}
+    notes += [
+        f"{item.name} is measured by {tool}, whose definitions differ: bench show says how" for tool, item in tools.items()
+    ]
     return notes + (_apart(ranked) if ranked else [])
 
 

@@ -2,7 +2,8 @@
 
     run.json        schema version, host, versions, settings, seed, and the cells in the order of the plan
     journal.jsonl   one line an event of one cell, appended as it ends: built, cold, opened, inspected,
-                    verified, warm, energy, block, stopped, load, ended; a check has the first five, and explained
+                    verified, warm, energy, block, stopped, load, ended; a check has the first five, and explained;
+                    imported is all that a row of another tool has
                     a block's `p50_ns` are the medians of its samples, by their kind, since most readers need no more
     samples/        one .npz for each block: `latency`, `end_to_end` and `device` (by the device's own clock, empty
                     where it has none), the time of every call (int64 ns)
@@ -41,7 +42,7 @@ Data = Mapping[str, Any]
 @dataclass(frozen=True, kw_only=True)
 class CellRecord:
     """Everything that was stored about one cell. `ended` says why it has no figures, where it has none; `check`: its run
-    compares answers and measures no time."""
+    compares answers and measures no time. `imported`: the figures of another tool, its name, and how its definitions differ."""
 
     cell: Cell
     folder: Path
@@ -56,6 +57,7 @@ class CellRecord:
     load: Data | None = None
     stopped: Data | None = None
     ended: Data | None = None
+    imported: Data | None = None
     cold: tuple[Data, ...] = ()
     blocks: Mapping[int, Data] = field(default_factory=dict)
 
@@ -89,7 +91,7 @@ class CellRecord:
     def _complete(self) -> bool:
         """Whether anything was found out."""
         instrument = bool((self.opened or {}).get("instrument"))
-        return bool(self.blocks) or (self.check and (self.inspected is not None or instrument))
+        return bool(self.blocks or self.imported) or (self.check and (self.inspected is not None or instrument))
 
     def _far_from_reference(self) -> bool:
         """Under the precision's floor, unless enough real samples come out the same."""
@@ -179,9 +181,9 @@ def read_head(folder: Path) -> dict[str, Any]:
     return dict(head)
 
 
-def is_check(folder: Path) -> bool:
-    """Whether the run in `folder` measures no time."""
-    return read_head(folder).get("kind") == CHECK
+def is_measured(folder: Path) -> bool:
+    """Whether the run in `folder` was measured here, and is neither a check nor imported."""
+    return not read_head(folder).get("kind")
 
 
 def read_journal(folder: Path) -> Iterator[dict[str, Any]]:
@@ -233,6 +235,7 @@ def _gather(cell: Cell, folder: Path, events: Sequence[dict[str, Any]], check: b
         load=latest.get("load"),
         stopped=latest.get("stopped"),
         ended=latest.get("ended"),
+        imported=latest.get("imported"),
         cold=tuple(cold),
         blocks=blocks,
     )

@@ -22,6 +22,7 @@ CHECKED = (
 """What people are shown of a check."""
 
 Cells = Mapping[str, Value]
+NAMES = frozenset(column.name for column in COLUMNS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,23 +52,26 @@ class Table:
 
 
 def build(runs: Sequence[Run], baseline: str | None = None) -> Table:
-    """The table of all cells of `runs`, with speed-ups against the target `baseline`. Instruments are never marked.
+    """The table of all cells of `runs`, with speed-ups against the target `baseline`. Never marked are instruments, and
+    rows of other tools, whose p50 is another one.
 
     `BadInput` if no run has that baseline.
     """
-    return tabulate(runs, [cells for _, cells in lines(runs, baseline)], baseline)
+    return tabulate(runs, lines(runs, baseline), baseline)
 
 
-def tabulate(runs: Sequence[Run], rows: Sequence[Cells], baseline: str | None) -> Table:
-    """The table of the `rows` that `lines` found in `runs`."""
+def tabulate(runs: Sequence[Run], found: Sequence[tuple[Row, Cells]], baseline: str | None) -> Table:
+    """The table of what `lines` found in `runs`."""
+    rows = [cells for _, cells in found]
     instruments = {name for run in runs for name in run.head.get("instruments", [])}
+    unmarked = {index for index, (row, cells) in enumerate(found) if row.record.imported or cells["backend"] in instruments}
     explained = _explained(runs)
     fields = _fields(rows, CHECKED if runs and all(run.is_check for run in runs) else None)
     return Table(
         names=tuple(column.name for column in COLUMNS),
         rows=tuple(rows),
         fields=tuple(fields),
-        best=frozenset(_fastest(rows, instruments)),
+        best=frozenset(_fastest(rows, unmarked)),
         facts=_facts(runs, rows, baseline, [field.name for field in fields]),
         remarks=(*_remarks(rows), *_conversions(rows), *_deployments(rows), *explained["speed"], *explained["accuracy"]),
         head={
@@ -88,7 +92,7 @@ def lines(runs: Sequence[Run], baseline: str | None = None) -> list[tuple[Row, C
     if baseline and baseline not in known:
         raise BadInput(f"no row is of the baseline {baseline!r}", nearest(baseline, known))
     facts = _judged([row for run in runs for row in _rows(run, baseline)])
-    found = [(row, {column.name: column.of(row) for column in COLUMNS}) for row in facts]
+    found = [(row, {column.name: column.of(row) for column in COLUMNS} | _imported(row)) for row in facts]
     return sorted(found, key=lambda line: order(line[1]))
 
 
@@ -105,6 +109,13 @@ def _rows(run: Run, baseline: str | None) -> list[Row]:
 def _base(record: CellRecord, bases: Mapping[tuple[str, int], list[CellRecord]], baseline: str | None) -> CellRecord | None:
     near = bases.get((record.cell.model, record.cell.batch), ())
     return next((item for item in near if is_base(item.cell, record.cell, baseline)), None)
+
+
+def _imported(row: Row) -> dict[str, Value]:
+    """What another tool says, by column name; nothing for a row that was measured here."""
+    told = row.record.imported or {}
+    figures = {name: value for name, value in told.get("figures", {}).items() if name in NAMES}
+    return {**figures, "notes": "; ".join(told["notes"])} if told else {}
 
 
 def order(row: Cells) -> tuple[str, str, int, int]:
@@ -155,12 +166,12 @@ def _stands(column: Column, values: set[Value]) -> bool:
     return column.shown and (len(values) > 1 if column.varies else bool(values - {None}))
 
 
-def _fastest(rows: Sequence[Cells], instruments: set[str]) -> list[int]:
-    """The index of the row with the lowest p50 in each group of the same host, model and batch."""
+def _fastest(rows: Sequence[Cells], unmarked: Collection[int]) -> list[int]:
+    """The index of the row with the lowest p50 in each group of the same host, model and batch, of those not `unmarked`."""
     best: dict[tuple[Value, ...], int] = {}
     for index, row in enumerate(rows):
         group = (row["host"], row["model"], row["batch"])
-        if row["status"] != "ok" or row["p50_ms"] is None or row["backend"] in instruments:
+        if row["status"] != "ok" or row["p50_ms"] is None or index in unmarked:
             continue
         if group not in best or _p50(row) < _p50(rows[best[group]]):
             best[group] = index

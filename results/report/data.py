@@ -51,7 +51,7 @@ def gather(runs: Sequence[Run], wanted: Wanted, baseline: str | None = None) -> 
     return Report(
         runs=tuple(runs),
         measured=measured,
-        table=tabulate(runs, [cells for _, cells in measured], against),
+        table=tabulate(runs, measured, against),
         decision=decision,
         undecided=undecided,
         baseline=against,

@@ -68,7 +68,14 @@ def test_naming_a_backend_imports_no_runtime(any_backend):
 
 def test_required_backends_exist():
     required = [name for name in os.environ.get("BENCH_REQUIRE", "").split(",") if name and not name.startswith("python")]
-    assert set(required) - {"tensorrt-rtx", "chromium"} <= set(backends.entries())  # these two are for tests/integration
+    others = {
+        "tensorrt-rtx",
+        "mlflow",
+        "wandb",
+        "tensorboard",
+        "chromium",
+    }  # a builder, trackers and a browser, for tests/integration
+    assert set(required) - others <= set(backends.entries())
     assert set(remote.Interpreters(os.environ.get("BENCH_PYTHON", "")).pythons) <= set(backends.entries())
 
 

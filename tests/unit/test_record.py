@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 from onnxbench.errors import BadInput
-from onnxbench.results.record import is_check, read, read_head, read_journal
+from onnxbench.results.record import is_measured, read, read_head, read_journal
 from onnxbench.spec import Settings
 
 
@@ -246,16 +246,18 @@ def check(run_folder):
     return lambda *cells: run_folder(*cells, kind="check")
 
 
-@pytest.mark.parametrize(("head", "answer"), [({"kind": "check"}, True), ({}, False), ({"kind": "other"}, False)])
-def test_a_run_is_a_check_if_its_head_says_so(run_folder, cell, head, answer):
+@pytest.mark.parametrize(
+    ("head", "answer", "measured"), [({"kind": "check"}, True, False), ({}, False, True), ({"kind": "other"}, False, False)]
+)
+def test_a_run_is_a_check_if_its_head_says_so(run_folder, cell, head, answer, measured):
     folder = run_folder(cell, **head)
     run = read(folder.path)
-    assert (run.is_check, is_check(folder.path), run.cells[0].check) == (answer, answer, answer)
+    assert (run.is_check, run.cells[0].check, is_measured(folder.path)) == (answer, answer, measured)
 
 
-def test_whether_a_folder_is_a_check_is_not_said_where_there_is_no_run(tmp_path):
+def test_whether_a_folder_was_measured_is_not_said_where_there_is_no_run(tmp_path):
     with pytest.raises(BadInput, match="is not a run folder"):
-        is_check(tmp_path)
+        is_measured(tmp_path)
 
 
 def test_a_cell_of_a_check_is_ok_when_its_kernels_were_told_though_nothing_was_timed(check, cell):

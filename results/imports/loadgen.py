@@ -1,0 +1,120 @@
+"""MLPerf LoadGen's `mlperf_log_summary.txt`. Standard library only.
+
+Seen from mlcommons-loadgen 6.0, whose summary does not tell its version; the names of its lines have been the same since 1.0.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from .found import Figure, Format, Found, number, whole
+
+TOOL = "loadgen"
+Values = Mapping[str, str]
+PERCENTILES = {"p50_ms": "50.00", "p90_ms": "90.00", "p99_ms": "99.00"}
+LINE = re.compile(r"\s*([^:]+?)\s*:\s*(\S.*?)\s*")
+SUT = "latency is from a query's issue to its completion as the system under test tells it, whatever that does around the call"
+
+
+def _single(values: Values) -> dict[str, Figure]:
+    rate = number(values.get("QPS w/ loadgen overhead"), "QPS w/ loadgen overhead")
+    return {**_percentiles(values), "throughput_per_s": rate, "lanes": 1}
+
+
+def _percentiles(values: Values) -> dict[str, Figure]:
+    names = {column: f"{which} percentile latency (ns)" for column, which in PERCENTILES.items()}
+    return {column: number(values.get(name), name) / 1e6 for column, name in names.items()}
+
+
+def _offline(values: Values) -> dict[str, Figure]:
+    return {"throughput_per_s": number(values.get("Samples per second"), "Samples per second")}
+
+
+def _server(values: Values) -> dict[str, Figure]:
+    """A rate that is known to hold the target, and nothing where the run is not valid."""
+    if values.get("Result is") != "VALID":
+        return {}
+    name = "Scheduled samples per second"
+    return {"slo_rate_per_s": number(values.get(name), name)}
+
+
+SCENARIOS: Mapping[str, tuple[Callable[[Values], dict[str, Figure]], tuple[str, ...]]] = {
+    "SingleStream": (
+        _single,
+        (
+            "LoadGen's own result is the 90th percentile (p90), not the median",
+            "throughput is of one query in flight, and nothing was searched for",
+            SUT,
+        ),
+    ),
+    "MultiStream": (
+        _percentiles,
+        (
+            "latency is of a query of several samples, taken as one call of that batch, and LoadGen's own result is its p99",
+            SUT,
+        ),
+    ),
+    "Offline": (
+        _offline,
+        (
+            "all samples are issued in one query and batched by the system under test, so the latencies are left out",
+            "its lanes and threads are not told",
+        ),
+    ),
+    "Server": (
+        _server,
+        (
+            "queries arrive at random, and their latency is from when they were scheduled, waiting included, so it is left out",
+            "slo_rate_per_s is a rate at which the run held its target latency, not the highest that would",
+        ),
+    ),
+}
+
+
+def _looks(text: str) -> bool:
+    return "MLPerf Results Summary" in text[:10_000]
+
+
+def _parse(text: str) -> Found:
+    values = _values(text)
+    scenario, mode = values.get("Scenario", "").replace(" ", ""), values.get("Mode", "")
+    if scenario not in SCENARIOS:
+        raise ValueError(f"its scenario is {scenario[:40] or 'missing'}, none of {', '.join(SCENARIOS)}")
+    if not mode.startswith("Performance"):
+        raise ValueError(f"its mode is {mode[:40] or 'missing'}, and times are measured in PerformanceOnly")
+    figures, notes = SCENARIOS[scenario]
+    batch = None if scenario == "Offline" else whole(values.get("samples_per_query"), "samples_per_query")
+    return Found(
+        tool=TOOL,
+        batch=batch,
+        figures=figures(values),
+        settings=(("scenario", scenario),),
+        notes=(f"LoadGen's scenario {scenario}", *_invalid(text, values), *_target(values), *notes),
+    )
+
+
+def _values(text: str) -> dict[str, str]:
+    """The first value of each name; what LoadGen calls one percentile twice has the same value."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        if match := LINE.fullmatch(line[:200]):
+            found.setdefault(match[1], match[2])
+    return found
+
+
+def _invalid(text: str, values: Values) -> Sequence[str]:
+    """What a run misses that LoadGen does not call valid."""
+    if values.get("Result is") == "VALID":
+        return ()
+    missed = [match[1] for line in text.splitlines() if (match := re.fullmatch(r"\s*(\w[\w ]{0,60}\w)\s*: NO\s*", line[:200]))]
+    return (f"LoadGen calls the run {values.get('Result is', 'neither valid nor invalid')[:20]}: not {', not '.join(missed)}",)
+
+
+def _target(values: Values) -> Sequence[str]:
+    """The target latency, which only a Server run has."""
+    told = values.get("target_latency (ns)", "0")
+    return () if values.get("Scenario") != "Server" else (f"target latency {number(told, 'target_latency (ns)') / 1e6:g} ms",)
+
+
+SUMMARY = Format(name="LoadGen's mlperf_log_summary.txt", looks=_looks, parse=_parse)

@@ -1,0 +1,130 @@
+"""What a tracker is given: rows as parameters, metrics, tags and curves. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..columns import COLUMNS, FIGURES, Value
+from ..record import Run
+from ..table import Cells, Table, lines, name_of
+
+TAGS = (
+    *("status", "grade", "reason", "notes", "verdict", "stopped"),
+    *("executed", "placement", "conversion", "throughput_settings"),
+)
+"""Columns that say how a row came out, and are neither what was asked for nor a figure."""
+
+CURVES = ("loss", "accuracy", "seconds")
+AXES = ("batch", "threads")  # numbers that are what was asked for, and are found as such too
+Curve = tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One row: what was asked for, its figures, how it came out, and by name what changed from step to step, from step 1."""
+
+    name: str
+    params: Mapping[str, str | int]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+
+    @property
+    def done(self) -> bool:
+        """Whether it has figures."""
+        return self.tags.get("status") in FIGURES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logged:
+    """A run as a tracker takes it. `folder` is where what is kept on this machine goes; `params` hold for all entries;
+    `wall_s` is when it began, in seconds since 1970."""
+
+    name: str
+    folder: Path
+    wall_s: float
+    params: Mapping[str, str]
+    entries: tuple[Entry, ...]
+
+
+def of_run(run: Run, baseline: str | None) -> Logged:
+    """The rows of `run`, in the order of the table; those that have no figures too."""
+    found = [_entry(row.record.cell, cells, run) for row, cells in lines([run], baseline)]
+    params = {"tool": str(run.head.get("tool")), "kind": str(run.head.get("kind", "infer")), **_host(run.host)}
+    asked = {name: run.sweep.get(name) for name in ("metric", "seed")} | {"budget": run.sweep.get("budget", {}).get("name")}
+    said = {name: str(value) for name, value in asked.items() if value is not None}
+    return Logged(
+        name=run.folder.resolve().name,
+        folder=run.folder,
+        wall_s=float(run.head.get("began_unix_s", 0)),
+        params={**params, **said},
+        entries=unique(found),
+    )
+
+
+def _entry(cell: Any, cells: Cells, run: Run) -> Entry:
+    options = {f"option.{name}": value for name, value in cell.settings.options}
+    known = {"sha256": cell.sha256, "version": run.head.get("versions", {}).get(str(cell.target), "")}
+    text = {column.name: cells[column.name] for column in COLUMNS if not column.number and column.name not in TAGS}
+    return Entry(
+        name=f"{cell.model} {name_of(cells)} {cell.device}",
+        params=_known({**text, **{name: cells[name] for name in AXES}, **known, **options}),
+        metrics=_numbers({column.name: cells[column.name] for column in COLUMNS if column.number}),
+        tags={name: str(value) for name, value in _known({name: cells[name] for name in TAGS}).items()},
+    )
+
+
+def _host(host: Mapping[str, Any]) -> dict[str, str]:
+    return {f"host.{name}": _text(value) for name, value in host.items() if value not in (None, [], "")}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(str(item.get("name", item)) if isinstance(item, dict) else str(item) for item in value)
+    return str(value)
+
+
+def _known(values: Mapping[str, Value]) -> dict[str, str | int]:
+    return {name: value if isinstance(value, int) else str(value) for name, value in values.items() if value not in (None, "")}
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    known = {name: float(value) for name, value in values.items() if isinstance(value, int | float)}
+    return {name: value for name, value in known.items() if math.isfinite(value)}
+
+
+def of_training(results: Sequence[Mapping[str, Any]], table: Table, folder: Path, wall_s: float) -> Logged:
+    """The rows of a training's `table`, with `results`, which it was made from, for the curves: CURVES by epoch."""
+    head = {key: str(value) for key, value in table.head.items()}
+    entries = [_trained(result, row, head) for result, row in zip(results, table.rows)]
+    return Logged(name=folder.name, folder=folder, wall_s=wall_s, params=head, entries=unique(entries))
+
+
+def _trained(result: Mapping[str, Any], row: Cells, head: Mapping[str, str]) -> Entry:
+    epochs = result.get("epochs") or []
+    drawn = {f"epoch/{name}": tuple((n, float(epoch[name])) for n, epoch in enumerate(epochs, 1)) for name in CURVES}
+    finite = {name: tuple((n, value) for n, value in curve if math.isfinite(value)) for name, curve in drawn.items()}
+    said = {name: row[name] for name in ("device", "precision")}
+    return Entry(
+        name=f"{head['model']} {row['device']} {row['precision']}",
+        params=_known({**said, "torch": result.get("torch")}),
+        metrics=_numbers(row),
+        tags={name: str(value) for name, value in _known({name: row[name] for name in ("status", "reason")}).items()},
+        curves={name: curve for name, curve in finite.items() if curve},
+    )
+
+
+def unique(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """`entries` with a number behind the name of each that is called as one before it."""
+    made: dict[str, Entry] = {}
+    for entry in entries:
+        name, number = entry.name, 1
+        while name in made:
+            number += 1
+            name = f"{entry.name} ({number})"
+        made[name] = Entry(**{**vars(entry), "name": name})
+    return tuple(made.values())

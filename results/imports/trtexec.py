@@ -1,7 +1,7 @@
 """TensorRT's trtexec: what `--exportTimes=FILE` writes, and the log that it prints. Standard library only.
 
-The formats are those of TensorRT 8.0 to 10.x as its published sources write them (the first of 8 have `endToEndMs` too, and one
-percentile in the log); they were read there, and not seen from a run. Logs of 7.x, of another layout, are not taken.
+The formats were read in the published source of a version 8 and in logs of 8 and 10 that people showed, and not seen from a run
+(the first of 8 have `endToEndMs` too, and one percentile in the log). Logs of 7, of another layout, are not taken.
 """
 
 from __future__ import annotations

@@ -85,11 +85,12 @@ def _legend(table: Table) -> list[str]:
 def _table(table: Table) -> str:
     titles, rows = _shown(table)
     columns = [_aligned(cells, field.name in LEFT_ALIGNED) for field, *cells in zip(table.fields, titles, *rows)]
-    head, *lines = (f" {GAP.join(cells)}".rstrip() for cells in zip(*columns)) if columns else ("",)
-    body = [f"{line}\n" if table.grouped and _ends_group(table.rows, n) else line for n, line in enumerate(lines)]
+    head, *body = (f" {GAP.join(cells)}".rstrip() for cells in zip(*columns)) if columns else ("",)
+    body = [f"{line}\n" if table.grouped and _ends_group(table.rows, n) else line for n, line in enumerate(body)]
     rule = " " + "─" * (sum(_width(cells[0]) + len(GAP) for cells in columns) - len(GAP))
     grid = ["", head, rule, *body, ""] if columns else [""]
-    return "\n".join([*(plain(fact).rstrip() for fact in table.facts), *grid, *(line.rstrip() for line in _legend(table))]) + "\n"
+    lines = [*map(plain, table.facts), *grid, *_legend(table)]
+    return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
 def _aligned(texts: Sequence[str], left: bool) -> list[str]:

@@ -86,7 +86,8 @@ def _table(table: Table) -> str:
     titles, rows = _shown(table)
     columns = [_aligned(cells, field.name in LEFT_ALIGNED) for field, *cells in zip(table.fields, titles, *rows)]
     head, *body = (f" {GAP.join(cells)}".rstrip() for cells in zip(*columns)) if columns else ("",)
-    body = [f"{line}\n" if table.grouped and _ends_group(table.rows, n) else line for n, line in enumerate(body)]
+    gaps = [table.grouped and _ends_group(table.rows, index) for index in range(len(rows))]
+    body = [text for line, gap in zip(body, gaps) for text in ([line, ""] if gap else [line])]
     rule = " " + "─" * (sum(_width(cells[0]) + len(GAP) for cells in columns) - len(GAP))
     grid = ["", head, rule, *body, ""] if columns else [""]
     lines = [*map(plain, table.facts), *grid, *_legend(table)]

@@ -204,7 +204,7 @@ def infer(ctx: click.Context, /, out: Path | None, resume: bool, format: str, de
 
     Latency, throughput, parity and accuracy of what artifacts/ holds, or of --model; trained and exported where it must be.
     """
-    from .results import outcome, record
+    from .results import digest, outcome
     from .runners import sweep as runner
     from .runners.clock import Clock
     from .runners.progress import terminal
@@ -217,7 +217,8 @@ def infer(ctx: click.Context, /, out: Path | None, resume: bool, format: str, de
     with terminal().live() as progress:
         around = runner.Surroundings(clock=Clock(), progress=progress, out=folder, resume=resume)
         interrupted = _run(lambda: runner.infer(sweep, around), around, debug)
-    run = record.read(folder)
+    digest.write(folder)
+    run = digest.read(folder)
     _print(_tabulate([run], baseline), format)
     sys.exit(130 if interrupted else outcome.exit_code(run, sweep))
 
@@ -316,9 +317,9 @@ def _latest_run(resume: bool) -> Path:
 @group(click.option("--baseline", help="Show speed-ups against this BACKEND[@ENV]."), format_option, debug_option)
 def show(runs: tuple[Path, ...], baseline: str | None, format: str, debug: bool) -> None:
     """Print runs again, in any format, measuring nothing."""
-    from .results import record
+    from .results import digest
 
-    _print(_tabulate([record.read(run) for run in runs], baseline), format)
+    _print(_tabulate([digest.read(run) for run in runs], baseline), format)
 
 
 @main.command()

@@ -69,14 +69,14 @@ def compare(
     Exits with 1 where a regression beyond --fail-on is shown; one that may be or not is a warning.
     """
     from .results import compare as comparing
-    from .results import gate, record
+    from .results import digest, gate
     from .results.comparison import facts, tabulate
     from .results.render import plain, render
 
     old, now = _sides(runs, base, new)
     asked = gate.parse(limits)
     with _uncollected():
-        read = [[record.read(folder) for folder in side] for side in (old, now)]
+        read = [[digest.read(folder) for folder in side] for side in (old, now)]
         sides, found = comparing.compare(read[0], read[1], control, gate.thresholds(asked))
     judged = gate.judge(asked, found)
     if how["format"] == GITHUB:
@@ -152,7 +152,7 @@ def recommend(
     With the settings and a program to paste, the runner-up, what binds, and why rows are left out. Exits with 1 if no row is
     feasible, and says which limit to relax.
     """
-    from .results import advice, conditions, record
+    from .results import advice, conditions, digest
     from .results import recommend as decisions
     from .results.candidates import Wanted
     from .results.objective import OBJECTIVES as KNOWN
@@ -161,6 +161,6 @@ def recommend(
         raise BadInput("--objective cost needs a price", "give --price BACKEND=AMOUNT, in currency an hour")
     limits = (*conditions.parse(most, most=True), *conditions.parse(least, most=False))
     wanted = Wanted(objective=KNOWN[objective], conditions=limits, prices=prices)
-    decision = decisions.decide([record.read(run) for run in dict.fromkeys(runs)], wanted)
+    decision = decisions.decide([digest.read(run) for run in dict.fromkeys(runs)], wanted)
     click.echo(advice.advise(decision, format), nl=False)
     sys.exit(advice.exit_code(decision))

@@ -183,15 +183,20 @@ def _question(cell: Cell) -> tuple[str, int, int]:
 def read(folder: Path) -> Run:
     """The run in `folder`; `BadInput` if there is none, or one that this version cannot read."""
     head = read_head(folder)
-    events: dict[str, list[dict[str, Any]]] = {}
-    for event in read_journal(folder):
-        events.setdefault(event["cell"], []).append(event)
-    records = []
+    return Run(folder=folder, head=head, cells=tuple(item for item, _ in gathered(folder, head, read_journal(folder))))
+
+
+def gathered(
+    folder: Path, head: Data, events: Iterable[dict[str, Any]]
+) -> Iterator[tuple[CellRecord, dict[str, list[dict[str, Any]]]]]:
+    """The record of each cell in `head`, and those of its `events` that count, but for its blocks, by kind."""
+    about: dict[str, list[dict[str, Any]]] = {}
+    for event in events:
+        about.setdefault(event["cell"], []).append(event)
     for cell in cells_of(head, folder):
-        known = kept(events.get(cell.key, ()))
+        known = kept(about.get(cell.key, ()))
         blocks = {block["round"]: block for block in known.pop(BLOCK, ())}
-        records.append(gather(cell, folder, head.get("kind") == CHECK, known, blocks))
-    return Run(folder=folder, head=head, cells=tuple(records))
+        yield gather(cell, folder, head.get("kind") == CHECK, known, blocks), known
 
 
 def cells_of(head: Data, folder: Path) -> list[Cell]:

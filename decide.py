@@ -78,11 +78,12 @@ def compare(
     with _uncollected():
         read = [[digest.read(folder) for folder in side] for side in (old, now)]
         sides, found = comparing.compare(read[0], read[1], control, gate.thresholds(asked))
-    judged = gate.judge(asked, found)
-    if how["format"] == GITHUB:
-        click.echo(plain_lines(gate.workflow(found, judged, facts(sides, found), sides.match.left)), nl=False)
-    else:
-        click.echo(render(tabulate(sides, found, (*judged.shown, *judged.unsure)), how["format"]), nl=False)
+        judged = gate.judge(asked, found)
+        if how["format"] == GITHUB:
+            text = plain_lines(gate.workflow(found, judged, facts(sides, found), sides.match.left))
+        else:
+            text = render(tabulate(sides, found, (*judged.shown, *judged.unsure)), how["format"])
+    click.echo(text, nl=False)
     for sentence in (*sides.match.left, *judged.unsure):
         click.echo(f"bench: {plain(sentence)}", err=True)
     sys.exit(1 if judged.shown else 0)

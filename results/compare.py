@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
-from statistics import fmean, median
+from statistics import median
 from typing import Any
 
 from ..errors import BadInput
@@ -190,7 +190,7 @@ def _timed(pair: Pair, metric: Metric, sides: Sides) -> Finding | None:
 
 def _finding(pair: Pair, metric: Metric, figures: Sequence[Sequence[float]]) -> Finding:
     """What the sides' figures are, one a run, before it is known how far to trust them."""
-    base, new = (metric.scale * math.exp(fmean(map(math.log, side))) for side in figures)
+    base, new = [metric.scale * math.exp(math.fsum(map(math.log, side)) / len(side)) for side in figures]
     return Finding(pair=pair, metric=metric, base=base, new=new, change=new / base)
 
 

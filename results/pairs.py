@@ -70,7 +70,7 @@ def _side(runs: Sequence[Run]) -> dict[Key, dict[int, CellRecord]]:
 
 def _key(cell: Cell) -> Key:
     settings = (cell.settings.threads, tuple(sorted(cell.settings.options)))
-    return (cell.model, cell.target, cell.device, cell.precision, cell.batch, cell.shapes, settings)
+    return (cell.model, cell.backend, cell.environment, cell.device, cell.precision, cell.batch, cell.shapes, settings)
 
 
 def _usable(records: Records, runs: Sequence[Run]) -> dict[int, CellRecord]:

@@ -88,7 +88,8 @@ def _table(table: Table) -> str:
     head, *body = (f" {GAP.join(cells)}".rstrip() for cells in zip(*columns)) if columns else ("",)
     gaps = [table.grouped and _ends_group(table.rows, index) for index in range(len(rows))]
     body = [text for line, gap in zip(body, gaps) for text in ([line, ""] if gap else [line])]
-    rule = " " + "─" * (sum(_width(cells[0]) + len(GAP) for cells in columns) - len(GAP))
+    first = GAP.join(cells[0] for cells in columns)
+    rule = " " + "─" * (len(first) + _wider([first])[0])
     grid = ["", head, rule, *body, ""] if columns else [""]
     lines = [*map(plain, table.facts), *grid, *_legend(table)]
     return "\n".join(line.rstrip() for line in lines) + "\n"
@@ -96,19 +97,20 @@ def _table(table: Table) -> str:
 
 def _aligned(texts: Sequence[str], left: bool) -> list[str]:
     """`texts` of the same width; where they stand at the right, so do those with spaces behind them."""
-    widest = max(map(_width, texts))
-    shown = texts if left else [text.rstrip() for text in texts]
-    spaces = [" " * (widest - _width(text)) for text in shown]
-    return [text + space if left else space + text for text, space in zip(shown, spaces)]
+    wider = _wider(texts)
+    widest = max(len(text) + more for text, more in zip(texts, wider))
+    if left:
+        return [text.ljust(widest - more) for text, more in zip(texts, wider)]
+    return [text.rstrip().rjust(widest - more) for text, more in zip(texts, wider)]
 
 
-def _width(text: str) -> int:
-    """How many characters wide a terminal shows it; rich knows of those that are none or two wide."""
-    if text.isascii():
-        return len(text)
+def _wider(texts: Sequence[str]) -> list[int]:
+    """By how much a terminal shows each wider than its length; rich knows of characters that are none or two wide."""
+    if "".join(texts).isascii():
+        return [0] * len(texts)
     from rich.cells import cell_len
 
-    return cell_len(text)
+    return [cell_len(text) - len(text) for text in texts]
 
 
 def _ends_group(rows: Sequence[Cells], index: int) -> bool:

@@ -127,11 +127,12 @@ def difference(
     distance from 1.
     `alpha`: ALPHA where the figures' own intervals ended their measurement.
     """
-    variances = [(item.error**2, item.freedom) for item in (*plus, *minus)]
-    total = sum(variance for variance, _ in variances)
-    weights = sum(variance**2 / freedom for variance, freedom in variances)
-    freedom = total**2 / weights if weights and math.isfinite(total) else min(freedom for _, freedom in variances)
-    mean, error = sum(item.mean for item in plus) - sum(item.mean for item in minus), math.sqrt(total)
+    known = [*plus, *minus]
+    variances = [item.error**2 for item in known]
+    total = sum(variances)
+    weights = sum([variance**2 / item.freedom for variance, item in zip(variances, known)])
+    freedom = total**2 / weights if weights and math.isfinite(total) else min(item.freedom for item in known)
+    mean, error = sum([item.mean for item in plus]) - sum([item.mean for item in minus]), math.sqrt(total)
     half = float(stdtrit(freedom, 1 - alpha / 2)) * error + allowance
     beyond = max(0.0, abs(mean) - allowance)
     distance = beyond / error if error else (math.inf if beyond else 0.0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from statistics import median
@@ -28,9 +28,9 @@ from .stats import (
     Estimate,
     difference,
     drop_interval,
-    estimates,
     holm,
     mcnemar,
+    of_each,
     of_runs,
 )
 
@@ -103,9 +103,10 @@ class Sides:
     control: str | None = None
     thresholds: Mapping[str, float] = field(default_factory=dict)
 
-    def figure(self, record: CellRecord, metric: Metric) -> Figure | None:
-        """`metric` of `record`; None of what was not timed."""
-        return self._figures.get((id(record), metric.name))
+    def figures(self, records: Records, metric: Metric) -> Figures:
+        """`metric` of those of `records` that it was timed in."""
+        known, name = self._figures, metric.name
+        return {number: known[key] for number, record in records.items() if (key := (id(record), name)) in known}
 
     @cached_property
     def _figures(self) -> dict[tuple[int, str], Figure]:
@@ -113,7 +114,7 @@ class Sides:
         records = {id(item): item for pair in self.match.pairs for side in (pair.base, pair.new) for item in side.values()}
         told = {number: series.figures(item) for number, item in records.items() if not item.check}
         rounds = {(number, name): values for number, known in told.items() for name, values in known.items() if values}
-        known = zip(rounds.items(), estimates(list(rounds.values())))
+        known = zip(rounds.items(), of_each(list(rounds.values())))
         return {key: Figure(estimate=found, rounds=len(values)) for (key, values), found in known}
 
     def control_of(self, pair: Pair) -> Pair | None:
@@ -166,61 +167,51 @@ def _findings(pair: Pair, sides: Sides) -> list[Finding]:
     return [item for item in known if not (drop and item.metric.name == "top1")]  # which says the same once more
 
 
-def _with(found: Finding, **changes: Any) -> Finding:
-    """`found` with `changes`, in a third of the time that dataclasses.replace takes."""
-    return Finding(**{**vars(found), **changes})
-
-
 def _timed(pair: Pair, metric: Metric, sides: Sides) -> Finding | None:
-    values = [
-        {number: figure for number, item in side.items() if (figure := sides.figure(item, metric))}
-        for side in (pair.base, pair.new)
-    ]
+    values = [sides.figures(records, metric) for records in (pair.base, pair.new)]
     if not all(values):
         return None
-    found = _finding(pair, metric, [[figure.typical for figure in side.values()] for side in values])
+    typical = [[figure.typical for figure in side.values()] for side in values]
     if str(pair.cell.target) == sides.control:
-        return _with(found, verdict=None, reason="the control")
+        return _finding(pair, metric, typical, verdict=None, reason="the control")
     control = sides.control_of(pair) if sides.control else None
-    found = _of_runs(found, values, control, sides) if sides.several else _of_rounds(found, values, control, sides)
-    if not sides.match.same_host:
-        return _with(found, ends=None, reason="other host")
-    return found
+    known = (_of_runs if sides.several else _of_rounds)(metric, values, control, sides)
+    other = {} if sides.match.same_host else {"ends": None, "reason": "other host"}
+    return _finding(pair, metric, typical, **known, **other)
 
 
-def _finding(pair: Pair, metric: Metric, figures: Sequence[Sequence[float]]) -> Finding:
-    """What the sides' figures are, one a run, before it is known how far to trust them."""
+def _finding(pair: Pair, metric: Metric, figures: Sequence[Sequence[float]], **known: Any) -> Finding:
+    """What the sides' figures are, one a run, and how far to trust them, as far as that is `known`."""
     base, new = [metric.scale * math.exp(math.fsum(map(math.log, side)) / len(side)) for side in figures]
-    return Finding(pair=pair, metric=metric, base=base, new=new, change=new / base)
+    return Finding(pair=pair, metric=metric, base=base, new=new, **{"change": new / base, **known})
 
 
-def _of_runs(found: Finding, values: Sequence[Figures], control: Pair | None, sides: Sides) -> Finding:
+def _of_runs(metric: Metric, values: Sequence[Figures], control: Pair | None, sides: Sides) -> dict[str, Any]:
     """The run is the unit: what differs between processes and between days is in the interval."""
-    kept = [_per_run(side, records, found.metric, sides) for side, records in zip(values, _records(control))]
-    return _concluded(
-        found, [of_runs(figures) for figures in kept], f"fewer than {LEAST_RUNS} runs a side", 0.0, _method("runs", control)
-    )
+    kept = [_per_run(side, records, metric, sides) for side, records in zip(values, _records(control))]
+    estimates = [of_runs(figures) for figures in kept]
+    return _concluded(estimates, f"fewer than {LEAST_RUNS} runs a side", 0.0, _method("runs", control))
 
 
 def _per_run(values: Figures, controls: Records | None, metric: Metric, sides: Sides) -> list[float]:
     """One figure a run; with a control those of the runs that it is in, over its own."""
     if controls is None:
         return [figure.typical for figure in values.values()]
-    fixed = {number: sides.figure(record, metric) for number, record in controls.items()}
+    fixed = sides.figures(controls, metric)
     return [figure.typical / other.typical for number, figure in values.items() if (other := fixed.get(number))]
 
 
-def _of_rounds(found: Finding, values: Sequence[Figures], control: Pair | None, sides: Sides) -> Finding:
+def _of_rounds(metric: Metric, values: Sequence[Figures], control: Pair | None, sides: Sides) -> dict[str, Any]:
     """The round is the unit, and what two processes may differ by is allowed for: for each pair of them, added in squares."""
     own = [next(iter(side.values())).known for side in values]
-    others = [sides.figure(next(iter(side.values())), found.metric) for side in _records(control) if side]
-    fixed = [other.known if other else None for other in others]
+    others = [sides.figures(side, metric) for side in _records(control) if side]
+    fixed = [other[next(iter(other))].known if other else None for other in others]
     controlled = len(fixed) == 2 and all(fixed)
     allowance = math.log1p(PROCESS) * math.sqrt(1 + controlled)
     # the control's ratio goes out of that of the cell: its base multiplies, its new divides
     swapped = fixed[::-1] if controlled else []
     method = _method("one run", control if controlled else None)
-    return _concluded(found, [*own, *swapped], f"fewer than {LEAST_ROUNDS} rounds", allowance, method)
+    return _concluded([*own, *swapped], f"fewer than {LEAST_ROUNDS} rounds", allowance, method)
 
 
 def _records(control: Pair | None) -> tuple[Records | None, Records | None]:
@@ -231,14 +222,14 @@ def _method(unit: str, control: Pair | None) -> str:
     return f"{unit} over {control.cell.target}" if control else unit
 
 
-def _concluded(found: Finding, told: Sequence[Estimate | None], lacking: str, allowance: float, method: str) -> Finding:
-    """`found` with the interval that the estimates `told` give: bases (0, 2), which divide, and news (1, 3)."""
-    known = [estimate for estimate in told if estimate]
-    if len(known) < len(told):
-        return _with(found, reason=lacking, method=method)
+def _concluded(estimates: Sequence[Estimate | None], lacking: str, allowance: float, method: str) -> dict[str, Any]:
+    """What the `estimates` say of a finding, if none is `lacking`: bases (0, 2), which divide, and news (1, 3)."""
+    known = [estimate for estimate in estimates if estimate]
+    if len(known) < len(estimates):
+        return {"reason": lacking, "method": method}
     alpha = ALPHA if method.startswith("one run") else 1 - CONFIDENCE
     interval = difference(known[1::2], known[0::2], allowance=allowance, alpha=alpha)
-    return _with(found, change=interval.middle, ends=(interval.low, interval.high), p=interval.p, method=method)
+    return {"change": interval.middle, "ends": (interval.low, interval.high), "p": interval.p, "method": method}
 
 
 def _held(pair: Pair, metric: Metric, sides: Sides) -> Finding | None:
@@ -246,11 +237,12 @@ def _held(pair: Pair, metric: Metric, sides: Sides) -> Finding | None:
     sets = [[known for item in side.values() if (known := _median(item, metric.column))] for side in (pair.base, pair.new)]
     if not all(sets):
         return None
-    found = _finding(pair, metric, sets)
     if sides.several:
-        return _concluded(found, [of_runs(values) for values in sets], f"fewer than {LEAST_RUNS} runs a side", 0.0, "runs")
-    exact = [Estimate(mean=math.log(values[0]), error=0.0, freedom=1) for values in sets]
-    return _concluded(found, exact, "", math.log1p(MEMORY), "one run")
+        told = _concluded([of_runs(values) for values in sets], f"fewer than {LEAST_RUNS} runs a side", 0.0, "runs")
+    else:
+        exact = [Estimate(mean=math.log(values[0]), error=0.0, freedom=1) for values in sets]
+        told = _concluded(exact, "", math.log1p(MEMORY), "one run")
+    return _finding(pair, metric, sets, **told)
 
 
 def _median(record: CellRecord, name: str) -> float | None:
@@ -271,12 +263,12 @@ def _right(pair: Pair, metric: Metric, sides: Sides) -> Finding | None:
     change = float(now[metric.name] - old[metric.name])
     found = Finding(pair=pair, metric=metric, base=old[metric.name], new=now[metric.name], change=change, method="images")
     if old.get("images") != now.get("images") or any(line.startswith("dataset: ") for line in sides.match.changed):
-        return _with(found, reason="other images")
+        return replace(found, reason="other images")
     counts = _changes(old, now, metric)
     if counts is None:
-        return _with(found, reason="not known which answers changed")
+        return replace(found, reason="not known which answers changed")
     low, high = drop_interval(*counts, int(now["images"]))
-    return _with(found, ends=(-high, -low) if metric.more_is_better else (low, high), p=mcnemar(*counts))
+    return replace(found, ends=(-high, -low) if metric.more_is_better else (low, high), p=mcnemar(*counts))
 
 
 def _changes(old: Mapping[str, float], now: Mapping[str, float], metric: Metric) -> tuple[int, int] | None:
@@ -294,8 +286,8 @@ def _judged(found: Finding, shown: bool, sides: Sides) -> Finding:
         return found
     low, high = found.loss
     if shown and (low > 0 or high < 0):
-        return _with(found, verdict=found.metric.words[low > 0])
+        return replace(found, verdict=found.metric.words[low > 0])
     enough = sides.thresholds.get(found.metric.name, POINTS if found.metric.in_points else THRESHOLD)
     if -enough <= low and high <= enough:
-        return _with(found, verdict=NO_DIFFERENCE)
-    return _with(found, reason=f"the interval is wider than ±{told(enough, found.metric)}")
+        return replace(found, verdict=NO_DIFFERENCE)
+    return replace(found, reason=f"the interval is wider than ±{told(enough, found.metric)}")

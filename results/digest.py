@@ -143,22 +143,24 @@ def _digested(folder: Path, stored: Arrays) -> Run:
     _present(folder, stored["files"].tobytes().decode().split("\n"))
     head = record.read_head(folder)
     kinds = stored["kinds"].tolist()
-    columns = [_rows(stored, name) for name in ("event", "block", *NAMES)]
+    columns = [_rows(stored[name].tolist(), stored[f"{name}_counts"]) for name in ("event", *NAMES)]
+    blocks = _rows(stored["block"], stored["block_counts"])
     samples = np.where(np.isnan(stored["samples"]), None, stored["samples"]).tolist()  # type: ignore[call-overload]
     cells = []
-    for cell, events, blocks, *figures, of_samples in zip(record.cells_of(head, folder), *columns, samples, strict=True):
+    cells_of = record.cells_of(head, folder)
+    for cell, events, places, *figures, of_samples in zip(cells_of, columns[0], blocks, *columns[1:], samples, strict=True):
         told: dict[str, list[Data]] = {}
         for kind, *place in events:
             told.setdefault(kinds[kind], []).append(Late(partial(_event, journal, place)))
-        late: Mapping[int, Data] = Late(partial(_blocks, journal, blocks)) if blocks else {}
+        late: Mapping[int, Data] = Late(partial(_blocks, journal, places)) if len(places) else {}
         known = Digested(figures={name: of for name, of in zip(NAMES, figures) if of}, samples=of_samples)
         cells.append(record.gather(cell, folder, head.get("kind") == CHECK, told, late, digested=known))
     return Run(folder=folder, head=head, cells=tuple(cells))
 
 
-def _rows(stored: Arrays, name: str) -> list[Any]:
+def _rows(items: Any, counts: NDArray[np.int64]) -> list[Any]:
     """What `_ragged` was made from."""
-    items, ends = stored[name].tolist(), [0, *accumulate(stored[f"{name}_counts"].tolist())]
+    ends = [0, *accumulate(counts.tolist())]
     return [items[begin:end] for begin, end in pairwise(ends)]
 
 
@@ -174,5 +176,5 @@ def _event(journal: bytes, place: Sequence[int]) -> dict[str, Any]:
     return dict(json.loads(journal[slice(*place)]))
 
 
-def _blocks(journal: bytes, places: Sequence[tuple[int, int, int]]) -> dict[int, Any]:
-    return {number: _event(journal, place) for number, *place in places}
+def _blocks(journal: bytes, places: NDArray[np.int64]) -> dict[int, Any]:
+    return {number: _event(journal, place) for number, *place in places.tolist()}

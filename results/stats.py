@@ -66,7 +66,7 @@ def nearest_rank(samples: NDArray[np.int64], which: float) -> float:
 
 def typical(values: Sequence[float]) -> float | None:
     """The mean on the log scale of positive values, one a round, without the lowest and highest TRIM; None for none."""
-    return math.exp(estimates([values])[0].mean) if values else None
+    return math.exp(of_each([values])[0].mean) if values else None
 
 
 def log_interval(values: Sequence[float]) -> Interval | None:
@@ -91,10 +91,10 @@ class Estimate:
 
 def of_rounds(values: Sequence[float]) -> Estimate | None:
     """What one run says of a figure, from one positive value a round, trimmed; None for fewer than LEAST_ROUNDS."""
-    return estimates([values])[0] if len(values) >= LEAST_ROUNDS else None
+    return of_each([values])[0] if len(values) >= LEAST_ROUNDS else None
 
 
-def estimates(series: Sequence[Sequence[float]]) -> list[Estimate]:
+def of_each(series: Sequence[Sequence[float]]) -> list[Estimate]:
     """`of_rounds` of each of many series, at once for those of one length; of however few values, at least one."""
     by_length: dict[int, list[int]] = {}
     for index, values in enumerate(series):

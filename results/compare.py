@@ -176,8 +176,9 @@ def _timed(pair: Pair, metric: Metric, sides: Sides) -> Finding | None:
         return _finding(pair, metric, typical, verdict=None, reason="the control")
     control = sides.control_of(pair) if sides.control else None
     known = (_of_runs if sides.several else _of_rounds)(metric, values, control, sides)
-    other = {} if sides.match.same_host else {"ends": None, "reason": "other host"}
-    return _finding(pair, metric, typical, **known, **other)
+    if not sides.match.same_host:
+        known |= {"ends": None, "reason": "other host"}
+    return _finding(pair, metric, typical, **known)
 
 
 def _finding(pair: Pair, metric: Metric, figures: Sequence[Sequence[float]], **known: Any) -> Finding:

@@ -79,7 +79,7 @@ class CellRecord:
         """Whether it has figures: another cell may be compared with it."""
         return bool(self.blocks) and not self.ended
 
-    @property
+    @cached_property
     def status(self) -> str:
         """ok, mismatch, or why not, derived from the outcome and the parity."""
         if self.ended:

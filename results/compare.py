@@ -38,6 +38,8 @@ PROCESS = 0.02
 """By which share two processes of the same runtime differ for as long as they live, at most of what was seen: the real ort-cpu
 against itself in another process (docs/measuring.md, Calibration)."""
 
+TWO_PROCESSES = math.log1p(PROCESS)
+
 MEMORY = 0.01
 """By which share the peak memory of two processes for a cell differs; 0.6 % at most of what was seen (docs/measuring.md)."""
 
@@ -46,7 +48,7 @@ WORSE = ("slower", "worse")
 VERDICTS = (*WORSE, "faster", "better", NO_DIFFERENCE, INCONCLUSIVE)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
     """One metric of one cell. `interval`: of the ratio new/base, or (low, high) of the difference in points.
 
@@ -105,17 +107,20 @@ class Sides:
 
     def figures(self, records: Records, metric: Metric) -> Figures:
         """`metric` of those of `records` that it was timed in."""
-        known, name = self._figures, metric.name
-        return {number: known[key] for number, record in records.items() if (key := (id(record), name)) in known}
+        known = self._figures[metric.name]
+        return {number: known[id(record)] for number, record in records.items() if id(record) in known}
 
     @cached_property
-    def _figures(self) -> dict[tuple[int, str], Figure]:
-        """By record and metric, all at once, which is many times faster than one by one."""
+    def _figures(self) -> dict[str, dict[int, Figure]]:
+        """By metric and record, all at once, which is many times faster than one by one."""
         records = {id(item): item for pair in self.match.pairs for side in (pair.base, pair.new) for item in side.values()}
         told = {number: series.figures(item) for number, item in records.items() if not item.check}
-        rounds = {(number, name): values for number, known in told.items() for name, values in known.items() if values}
-        known = zip(rounds.items(), of_each(list(rounds.values())))
-        return {key: Figure(estimate=found, rounds=len(values)) for (key, values), found in known}
+        found: dict[str, dict[int, Figure]] = {}
+        for name in METRICS:
+            rounds = {number: values for number, known in told.items() if (values := known.get(name))}
+            each = zip(rounds.items(), of_each(list(rounds.values())))
+            found[name] = {number: Figure(estimate=known, rounds=len(values)) for (number, values), known in each}
+        return found
 
     def control_of(self, pair: Pair) -> Pair | None:
         """The control's cell that is most like `pair`: of the same model if there is one, then batch, then precision."""
@@ -172,7 +177,7 @@ def _timed(pair: Pair, metric: Metric, sides: Sides) -> Finding | None:
     if not all(values):
         return None
     typical = [[figure.typical for figure in side.values()] for side in values]
-    if str(pair.cell.target) == sides.control:
+    if sides.control and str(pair.cell.target) == sides.control:
         return _finding(pair, metric, typical, verdict=None, reason="the control")
     control = sides.control_of(pair) if sides.control else None
     known = (_of_runs if sides.several else _of_rounds)(metric, values, control, sides)
@@ -208,7 +213,7 @@ def _of_rounds(metric: Metric, values: Sequence[Figures], control: Pair | None, 
     others = [sides.figures(side, metric) for side in _records(control) if side]
     fixed = [other[next(iter(other))].known if other else None for other in others]
     controlled = len(fixed) == 2 and all(fixed)
-    allowance = math.log1p(PROCESS) * math.sqrt(1 + controlled)
+    allowance = TWO_PROCESSES * math.sqrt(1 + controlled)
     # the control's ratio goes out of that of the cell: its base multiplies, its new divides
     swapped = fixed[::-1] if controlled else []
     method = _method("one run", control if controlled else None)
@@ -283,9 +288,10 @@ def _changes(old: Mapping[str, float], now: Mapping[str, float], metric: Metric)
 
 def _judged(found: Finding, shown: bool, sides: Sides) -> Finding:
     """`found` with its verdict; `shown`: among all of them, the change is no chance."""
-    if found.loss is None or found.verdict is None:
+    loss = found.loss
+    if loss is None or found.verdict is None:
         return found
-    low, high = found.loss
+    low, high = loss
     if shown and (low > 0 or high < 0):
         return replace(found, verdict=found.metric.words[low > 0])
     enough = sides.thresholds.get(found.metric.name, POINTS if found.metric.in_points else THRESHOLD)

@@ -97,7 +97,8 @@ def _unfinished(
     for name, side, known in zip(("base", "new"), sides, usable):
         about: dict[str, list[str]] = {}
         for key, records in side.items():
-            for number in records.keys() - known[key].keys() if all(key in other for other in sides) else ():
+            left = records.keys() - known[key].keys()
+            for number in left if left and all(key in other for other in sides) else ():
                 about.setdefault(_why(records[number]), []).append(_said(cells[key]))
         for why, found in about.items():
             yield f"{name} has no figures, {why}: {', '.join(dict.fromkeys(found))}"

@@ -216,7 +216,7 @@ def infer(ctx: click.Context, /, out: Path | None, resume: bool, format: str, de
 
     Latency, throughput, parity and accuracy of what artifacts/ holds, or of --model; trained and exported where it must be.
     """
-    from .results import outcome, record, trackers
+    from .results import digest, outcome, trackers
     from .results.trackers.logged import of_run
     from .runners import sweep as runner
     from .runners.clock import Clock
@@ -232,7 +232,8 @@ def infer(ctx: click.Context, /, out: Path | None, resume: bool, format: str, de
     with terminal().live() as progress:
         around = runner.Surroundings(clock=Clock(), progress=progress, out=folder, resume=resume)
         interrupted = _run(lambda: runner.infer(sweep, around), around, debug)
-    run = record.read(folder)
+    digest.write(folder)
+    run = digest.read(folder)
     _print(_tabulate([run], baseline), format)
     exchange.track(track, lambda: of_run(run, baseline), interrupted)
     sys.exit(130 if interrupted else outcome.exit_code(run, sweep))
@@ -337,9 +338,9 @@ def _latest_run(resume: bool) -> Path:
 @group(click.option("--baseline", help="Show speed-ups against this BACKEND[@ENV]."), format_option, debug_option)
 def show(runs: tuple[Path, ...], baseline: str | None, format: str, debug: bool) -> None:
     """Print runs again, in any format, measuring nothing."""
-    from .results import record
+    from .results import digest
 
-    _print(_tabulate([record.read(run) for run in runs], baseline), format)
+    _print(_tabulate([digest.read(run) for run in runs], baseline), format)
 
 
 @main.command()

@@ -69,20 +69,21 @@ def compare(
     Exits with 1 where a regression beyond --fail-on is shown; one that may be or not is a warning.
     """
     from .results import compare as comparing
-    from .results import gate, record
+    from .results import digest, gate
     from .results.comparison import facts, tabulate
     from .results.render import plain, render
 
     old, now = _sides(runs, base, new)
     asked = gate.parse(limits)
     with _uncollected():
-        read = [[record.read(folder) for folder in side] for side in (old, now)]
+        read = [[digest.read(folder) for folder in side] for side in (old, now)]
         sides, found = comparing.compare(read[0], read[1], control, gate.thresholds(asked))
-    judged = gate.judge(asked, found)
-    if how["format"] == GITHUB:
-        click.echo(plain_lines(gate.workflow(found, judged, facts(sides, found), sides.match.left)), nl=False)
-    else:
-        click.echo(render(tabulate(sides, found, (*judged.shown, *judged.unsure)), how["format"]), nl=False)
+        judged = gate.judge(asked, found)
+        if how["format"] == GITHUB:
+            text = plain_lines(gate.workflow(found, judged, facts(sides, found), sides.match.left))
+        else:
+            text = render(tabulate(sides, found, (*judged.shown, *judged.unsure)), how["format"])
+    click.echo(text, nl=False)
     for sentence in (*sides.match.left, *judged.unsure):
         click.echo(f"bench: {plain(sentence)}", err=True)
     sys.exit(1 if judged.shown else 0)
@@ -141,10 +142,10 @@ def recommend(runs: tuple[Path, ...], format: str, debug: bool, **what: Any) -> 
     With the settings and a program to paste, the runner-up, what binds, and why rows are left out. Exits with 1 if no row is
     feasible, and says which limit to relax.
     """
-    from .results import advice, record
+    from .results import advice, digest
     from .results import recommend as decisions
     from .results.candidates import wanted
 
-    decision = decisions.decide([record.read(run) for run in dict.fromkeys(runs)], wanted(**what))
+    decision = decisions.decide([digest.read(run) for run in dict.fromkeys(runs)], wanted(**what))
     click.echo(advice.advise(decision, format), nl=False)
     sys.exit(advice.exit_code(decision))

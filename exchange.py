@@ -47,7 +47,7 @@ def report(
     An HTML page that needs no network: the recommendation, the table, plots, hosts and settings. Or the table alone as
     Markdown, CSV or Parquet, and the plots as PNG or SVG. --max, --min and --objective are those of recommend.
     """
-    from .results import record
+    from .results import digest
     from .results.candidates import wanted
     from .results.render import plain
     from .results.report import exports
@@ -55,7 +55,7 @@ def report(
     chosen = _format(out, format)
     asked = wanted(objective, limits["most"], limits["least"], limits["prices"])
     exports.require(chosen)
-    read = [record.read(run) for run in dict.fromkeys(runs)]
+    read = [digest.read(run) for run in dict.fromkeys(runs)]
     files, notes = exports.export(read, chosen, out or Path(), asked, baseline)
     for note in notes:
         click.echo(f"bench: {plain(note)}", err=True)

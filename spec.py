@@ -2,24 +2,23 @@
 
     Sweep -> Artifact -> Cell -> (a backend's Session) -> records
 
-Everything here can be sent to a worker process as JSON: `to_wire` and `from_wire` are the one way to do it.
+Everything here can be sent to a worker process as JSON: `to_wire` and `from_wire` (wire.py) are the one way to do it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import json
 import re
-import types
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from functools import cache
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 from .budgets import BUDGETS, Budget
 from .errors import BadInput, one_line
+from .wire import digest as digest
+from .wire import from_wire as from_wire
+from .wire import to_wire as to_wire
 
 Shape = tuple[int, ...]
 Shapes = tuple[tuple[str, Shape], ...]
@@ -270,37 +269,6 @@ class Sweep:
         """The targets that the user named, each of which has a row: by an interpreter too, where all are measured."""
         labels = [label for label, _ in self.pythons] if not self.backends or ALL in self.backends else []
         return tuple(dict.fromkeys(name for name in (*self.backends, *labels) if name != ALL))
-
-
-Value = TypeVar("Value")
-_hints = cache(get_type_hints)  # finding them out takes longer than all else of reading a large run
-
-
-def to_wire(value: Any) -> dict[str, Any]:
-    """A value of this module as JSON data."""
-    return asdict(value)
-
-
-def from_wire(kind: type[Value], data: Mapping[str, Any]) -> Value:
-    """The value that `to_wire` made `data` from. Unknown names are left out, so older code reads newer data."""
-    hints = _hints(kind)  # type: ignore[arg-type]
-    return kind(**{name: _decode(hints[name], data[name]) for name in hints if name in data})
-
-
-def _decode(kind: Any, data: Any) -> Any:
-    arguments = get_args(kind)
-    if get_origin(kind) in (Union, types.UnionType):
-        members = [item for item in arguments if is_dataclass(item)]
-        return data if data is None or not members else _decode(members[0], data)
-    if get_origin(kind) is tuple:
-        of = arguments[:1] * len(data) if arguments[-1] is Ellipsis else arguments
-        return tuple(_decode(item, value) for item, value in zip(of, data))
-    return from_wire(kind, data) if isinstance(kind, type) and is_dataclass(kind) else data
-
-
-def digest(data: Any) -> str:
-    """SHA-256 of JSON data, the same for equal data whatever the order of its names."""
-    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 def relocate(artifact: Artifact, folder: str) -> Artifact:

@@ -1,27 +1,30 @@
-"""How long does it take to compare two large runs? Synthetic run folders, with and without medians in the journal.
+"""How long does it take to compare two large runs? Synthetic run folders, and the whole command, from its start to its end.
 
     python benchmarks/compare_size.py [ROWS] [ROUNDS]
 
-With them no samples are read; without them, as in runs of older versions, every block's file is opened (tried at a tenth of
-the rows, since it takes so long). All blocks share one file of samples, which the disk's cache holds.
+Finished runs have a digest, which `bench infer` leaves; other runs have their journals read, and those of older versions,
+whose journals tell no medians, every block's file too (tried at a tenth of the rows, since it takes so long). All blocks share
+one file of samples, which the disk's cache holds. The best of TIMES; `show` and `recommend` of one of the runs once each.
 """
 
 from __future__ import annotations
 
-import gc
 import json
 import random
+import resource
+import subprocess
 import sys
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnxbench.results import record
-from onnxbench.results.compare import compare
+from onnxbench.results import digest, record
 from onnxbench.spec import Cell, Settings, Sweep, to_wire
 
+TIMES = 3
 RATE = {"calls": 100, "took_ns": 10**8, "lanes": 1}
 COUNTS = {"wall_ns": 10**8, "cpus": 2, "steal_ns": 0, "others_ns": 0, "run_delay_ns": 0, "major_faults": 0}
 
@@ -55,27 +58,44 @@ def events(rounds: int, medians: bool) -> list[dict[str, Any]]:
     return [{"event": "warm", "stationary": True}, *blocks, {"event": "stopped", "why": "interval", "half_width": 0.01}]
 
 
-def ask(rows: int, rounds: int, medians: bool) -> None:
+def timed(*words: str | Path) -> tuple[float, float]:
+    """The wall time and the CPU time of a command, in s."""
+    before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run([sys.executable, "-m", "onnxbench.cli", *map(str, words)], check=True, stdout=subprocess.DEVNULL)
+    wall, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+
+def tell(what: str, rows: int, rounds: int, *words: str | Path, times: int = TIMES) -> None:
+    wall, cpu = (min(values) for values in zip(*(timed(*words) for _ in range(times))))
+    print(f"{words[0]}, {rows} rows of {rounds} rounds, {what}: {wall:.2f} s, {cpu:.2f} s of CPU time", flush=True)
+
+
+def ask(rows: int, rounds: int) -> None:
+    """Runs whose journals tell medians: without their digests, then with them."""
+    record._load = cache(record._load)  # so that it does not take minutes to make a digest here
     with tempfile.TemporaryDirectory() as scratch:
-        folders = [write(Path(scratch) / name, rows, rounds, medians) for name in "ab"]
-        gc.disable()  # as the command does
-        begin = time.perf_counter()
-        base, new = (record.read(folder) for folder in folders)
-        between = time.perf_counter()
-        _, found = compare([base], [new])
-        end = time.perf_counter()
-        gc.enable()
-    what = "medians in the journal" if medians else "samples read"
-    print(
-        f"{rows} rows of {rounds} rounds a side, {what}: read {between - begin:.2f} s, compared {end - between:.2f} s", end=""
-    )
-    print(f", {1e3 * (end - begin) / rows:.2f} ms a row; {len(found)} findings", flush=True)
+        base, new = (write(Path(scratch) / name, rows, rounds, medians=True) for name in "ab")
+        tell("from the journals", rows, rounds, "compare", base, new)
+        for folder in (base, new):
+            digest.write(folder)
+        for format in ("table", "json"):
+            tell(f"with digests, as {format}", rows, rounds, "compare", base, new, "--format", format)
+        tell("with digests", rows, rounds, "show", base, "--format", "csv", times=1)
+        tell("with digests", rows, rounds, "recommend", base, times=1)
+
+
+def ask_old(rows: int, rounds: int) -> None:
+    """Runs whose journals do not tell medians."""
+    with tempfile.TemporaryDirectory() as scratch:
+        base, new = (write(Path(scratch) / name, rows, rounds, medians=False) for name in "ab")
+        tell("samples read", rows, rounds, "compare", base, new, times=1)
 
 
 def main() -> None:
     rows, rounds = (int(word) for word in (*sys.argv[1:], *("10000", "10")[len(sys.argv) - 1 :]))
-    ask(rows, rounds, medians=True)
-    ask(max(1, rows // 10), rounds, medians=False)
+    ask(rows, rounds)
+    ask_old(max(1, rows // 10), rounds)
 
 
 if __name__ == "__main__":

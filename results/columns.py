@@ -15,13 +15,12 @@ from . import gpu, load, series
 from .executed import executed, placement, unlike
 from .grade import grade
 from .record import CellRecord
-from .stats import Interval, drop_interval, log_interval, mcnemar, percentile, samples_needed, typical
+from .stats import Interval, drop_interval, log_interval, mcnemar, samples_needed, typical
 
 Value = str | int | float | None
 
 FIGURES = ("ok", "mismatch")
 SCIENTIFIC = 0  # digits of a column whose figures are shown as 1.2e-03
-NOTED_PERCENTILES = (50, 90, 99)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,9 +120,9 @@ def _info(name: str) -> Callable[[Row], Value]:
     return value
 
 
-def _percentile(kind: str, which: float) -> Callable[[Row], Value]:
+def _percentile(kind: str, which: int) -> Callable[[Row], Value]:
     def value(row: Row) -> Value:
-        found = percentile(series.samples(row.record, kind), which)
+        found = series.of_calls(row.record, kind, which)
         return None if found is None else found / 1e6
 
     return value
@@ -204,8 +203,8 @@ def _notes(row: Row) -> Value:
         notes.append("its rounds were not all measured: --resume goes on with it")
     if record.warm and not record.warm["stationary"]:
         notes.append("latency was still changing when the warm-up ended")
-    for which in NOTED_PERCENTILES:
-        if len(series.samples(record, "latency")) < samples_needed(which):
+    for which in series.NOTED:
+        if series.calls(record, "latency") < samples_needed(which):
             notes.append(f"p{which} withheld: fewer than {samples_needed(which)} samples")
     if not all(block.get("settled", True) for block in record.blocks.values()):
         notes.append("its threads were still busy while others were measured")
@@ -248,7 +247,7 @@ COLUMNS: tuple[Column, ...] = (
     _timed("p50_ci_high_ms", _p50_bound("high"), unit="ms", title="to"),
     _timed("p90_ms", _percentile("latency", 90), unit="ms", title="p90"),
     _timed("p99_ms", _percentile("latency", 99), unit="ms", title="p99"),
-    _timed("samples", lambda row: len(series.samples(row.record, "latency")), shown=False),
+    _timed("samples", lambda row: series.calls(row.record, "latency"), shown=False),
     _timed("rounds", lambda row: len(series.values(row.record, "throughput")), shown=False),
     _timed("disturbed", lambda row: len(series.disturbed(row.record)), shown=False),
     _timed("stopped", _stopped, shown=False, number=False),

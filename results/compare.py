@@ -9,7 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import fmean, median
+from functools import cached_property
+from itertools import product
+from statistics import median
+from typing import Any
 
 from ..errors import BadInput
 from ..spec import Cell, nearest
@@ -27,14 +30,15 @@ from .stats import (
     drop_interval,
     holm,
     mcnemar,
-    of_rounds,
+    of_each,
     of_runs,
-    typical,
 )
 
 PROCESS = 0.02
 """By which share two processes of the same runtime differ for as long as they live, at most of what was seen: the real ort-cpu
 against itself in another process (docs/measuring.md, Calibration)."""
+
+TWO_PROCESSES = math.log1p(PROCESS)
 
 MEMORY = 0.01
 """By which share the peak memory of two processes for a cell differs; 0.6 % at most of what was seen (docs/measuring.md)."""
@@ -44,7 +48,7 @@ WORSE = ("slower", "worse")
 VERDICTS = (*WORSE, "faster", "better", NO_DIFFERENCE, INCONCLUSIVE)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
     """One metric of one cell. `interval`: of the ratio new/base, or (low, high) of the difference in points.
 
@@ -71,6 +75,27 @@ class Finding:
         return (-high, -low) if self.metric.more_is_better else (low, high)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figure:
+    """One metric of one cell in one run, over `rounds`."""
+
+    estimate: Estimate
+    rounds: int
+
+    @property
+    def typical(self) -> float:
+        """What stats.typical says of the rounds."""
+        return math.exp(self.estimate.mean)
+
+    @property
+    def known(self) -> Estimate | None:
+        """What stats.of_rounds says of them."""
+        return self.estimate if self.rounds >= LEAST_ROUNDS else None
+
+
+Figures = Mapping[int, Figure]  # by the number of the run
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sides:
     """What is compared: `several` runs a side or one, against which `control`, and by metric what is too little to matter."""
@@ -79,22 +104,39 @@ class Sides:
     several: bool
     control: str | None = None
     thresholds: Mapping[str, float] = field(default_factory=dict)
-    known: dict[int, Mapping[str, list[float]]] = field(default_factory=dict)
 
-    def rounds(self, record: CellRecord, metric: Metric) -> list[float]:
-        """`metric` in each round of `record`; none of what was not timed. Computed once for all metrics."""
-        if id(record) not in self.known:
-            self.known[id(record)] = {} if record.check else series.figures(record)
-        return self.known[id(record)].get(metric.name, [])
+    def figures(self, records: Records, metric: Metric) -> Figures:
+        """`metric` of those of `records` that it was timed in."""
+        known = self._figures[metric.name]
+        return {number: known[id(record)] for number, record in records.items() if id(record) in known}
+
+    @cached_property
+    def _figures(self) -> dict[str, dict[int, Figure]]:
+        """By metric and record, all at once, which is many times faster than one by one."""
+        records = {id(item): item for pair in self.match.pairs for side in (pair.base, pair.new) for item in side.values()}
+        told = {number: series.figures(item) for number, item in records.items() if not item.check}
+        found: dict[str, dict[int, Figure]] = {}
+        for name in METRICS:
+            rounds = {number: values for number, known in told.items() if (values := known.get(name))}
+            each = zip(rounds.items(), of_each(list(rounds.values())))
+            found[name] = {number: Figure(estimate=known, rounds=len(values)) for (number, values), known in each}
+        return found
 
     def control_of(self, pair: Pair) -> Pair | None:
-        """The control's cell that is most like `pair`."""
-        cell, found = pair.cell, [other for other in self.match.pairs if str(other.cell.target) == self.control]
-        return min(found, key=lambda other: _unlike(other.cell, cell), default=None)
+        """The control's cell that is most like `pair`: of the same model if there is one, then batch, then precision."""
+        found = (self._controls.get(key) for key in _likeness(pair.cell))
+        return next(filter(None, found), None)
+
+    @cached_property
+    def _controls(self) -> dict[tuple[object, ...], Pair]:
+        """The control's cells by what they may be asked for, the first of each."""
+        named = [pair for pair in self.match.pairs if str(pair.cell.target) == self.control]
+        return {key: pair for pair in reversed(named) for key in _likeness(pair.cell)}
 
 
-def _unlike(cell: Cell, other: Cell) -> tuple[bool, ...]:
-    return (cell.model != other.model, cell.batch != other.batch, cell.precision != other.precision)
+def _likeness(cell: Cell) -> list[tuple[object, ...]]:
+    """What other cells have in common with `cell`, the most alike first; None is anything."""
+    return list(product((cell.model, None), (cell.batch, None), (cell.precision, None)))
 
 
 def compare(
@@ -131,53 +173,51 @@ def _findings(pair: Pair, sides: Sides) -> list[Finding]:
 
 
 def _timed(pair: Pair, metric: Metric, sides: Sides) -> Finding | None:
-    values = [
-        {n: rounds for n, item in side.items() if (rounds := sides.rounds(item, metric))} for side in (pair.base, pair.new)
-    ]
+    values = [sides.figures(records, metric) for records in (pair.base, pair.new)]
     if not all(values):
         return None
-    found = _finding(pair, metric, [[typical(rounds) or 0.0 for rounds in side.values()] for side in values])
-    if str(pair.cell.target) == sides.control:
-        return replace(found, verdict=None, reason="the control")
+    typical = [[figure.typical for figure in side.values()] for side in values]
+    if sides.control and str(pair.cell.target) == sides.control:
+        return _finding(pair, metric, typical, verdict=None, reason="the control")
     control = sides.control_of(pair) if sides.control else None
-    found = _of_runs(found, values, control, sides) if sides.several else _of_rounds(found, values, control, sides)
+    known = (_of_runs if sides.several else _of_rounds)(metric, values, control, sides)
     if not sides.match.same_host:
-        return replace(found, ends=None, reason="other host")
-    return found
+        known |= {"ends": None, "reason": "other host"}
+    return _finding(pair, metric, typical, **known)
 
 
-def _finding(pair: Pair, metric: Metric, figures: Sequence[Sequence[float]]) -> Finding:
-    """What the sides' figures are, one a run, before it is known how far to trust them."""
-    base, new = (metric.scale * math.exp(fmean(map(math.log, side))) for side in figures)
-    return Finding(pair=pair, metric=metric, base=base, new=new, change=new / base)
+def _finding(pair: Pair, metric: Metric, figures: Sequence[Sequence[float]], **known: Any) -> Finding:
+    """What the sides' figures are, one a run, and how far to trust them, as far as that is `known`."""
+    base, new = [metric.scale * math.exp(math.fsum(map(math.log, side)) / len(side)) for side in figures]
+    return Finding(pair=pair, metric=metric, base=base, new=new, **{"change": new / base, **known})
 
 
-def _of_runs(found: Finding, values: Sequence[Mapping[int, list[float]]], control: Pair | None, sides: Sides) -> Finding:
+def _of_runs(metric: Metric, values: Sequence[Figures], control: Pair | None, sides: Sides) -> dict[str, Any]:
     """The run is the unit: what differs between processes and between days is in the interval."""
-    kept = [_per_run(side, records, found.metric, sides) for side, records in zip(values, _records(control))]
+    kept = [_per_run(side, records, metric, sides) for side, records in zip(values, _records(control))]
     estimates = [of_runs(figures) for figures in kept]
-    return _concluded(found, estimates, f"fewer than {LEAST_RUNS} runs a side", 0.0, _method("runs", control))
+    return _concluded(estimates, f"fewer than {LEAST_RUNS} runs a side", 0.0, _method("runs", control))
 
 
-def _per_run(values: Mapping[int, list[float]], controls: Records | None, metric: Metric, sides: Sides) -> list[float]:
+def _per_run(values: Figures, controls: Records | None, metric: Metric, sides: Sides) -> list[float]:
     """One figure a run; with a control those of the runs that it is in, over its own."""
-    own = {number: typical(rounds) or 0.0 for number, rounds in values.items()}
     if controls is None:
-        return list(own.values())
-    other = {number: typical(sides.rounds(record, metric)) for number, record in controls.items()}
-    return [figure / fixed for number, figure in own.items() if (fixed := other.get(number))]
+        return [figure.typical for figure in values.values()]
+    fixed = sides.figures(controls, metric)
+    return [figure.typical / other.typical for number, figure in values.items() if (other := fixed.get(number))]
 
 
-def _of_rounds(found: Finding, values: Sequence[Mapping[int, list[float]]], control: Pair | None, sides: Sides) -> Finding:
+def _of_rounds(metric: Metric, values: Sequence[Figures], control: Pair | None, sides: Sides) -> dict[str, Any]:
     """The round is the unit, and what two processes may differ by is allowed for: for each pair of them, added in squares."""
-    estimates = [of_rounds(next(iter(side.values()))) for side in values]
-    fixed = [of_rounds(sides.rounds(next(iter(side.values())), found.metric)) for side in _records(control) if side]
+    own = [next(iter(side.values())).known for side in values]
+    others = [sides.figures(side, metric) for side in _records(control) if side]
+    fixed = [other[next(iter(other))].known if other else None for other in others]
     controlled = len(fixed) == 2 and all(fixed)
-    allowance = math.log1p(PROCESS) * math.sqrt(1 + controlled)
+    allowance = TWO_PROCESSES * math.sqrt(1 + controlled)
     # the control's ratio goes out of that of the cell: its base multiplies, its new divides
     swapped = fixed[::-1] if controlled else []
     method = _method("one run", control if controlled else None)
-    return _concluded(found, [*estimates, *swapped], f"fewer than {LEAST_ROUNDS} rounds", allowance, method)
+    return _concluded([*own, *swapped], f"fewer than {LEAST_ROUNDS} rounds", allowance, method)
 
 
 def _records(control: Pair | None) -> tuple[Records | None, Records | None]:
@@ -188,14 +228,14 @@ def _method(unit: str, control: Pair | None) -> str:
     return f"{unit} over {control.cell.target}" if control else unit
 
 
-def _concluded(found: Finding, estimates: Sequence[Estimate | None], lacking: str, allowance: float, method: str) -> Finding:
-    """`found` with the interval that its `estimates` give: bases (0, 2), which divide, and news (1, 3)."""
+def _concluded(estimates: Sequence[Estimate | None], lacking: str, allowance: float, method: str) -> dict[str, Any]:
+    """What the `estimates` say of a finding, if none is `lacking`: bases (0, 2), which divide, and news (1, 3)."""
     known = [estimate for estimate in estimates if estimate]
     if len(known) < len(estimates):
-        return replace(found, reason=lacking, method=method)
+        return {"reason": lacking, "method": method}
     alpha = ALPHA if method.startswith("one run") else 1 - CONFIDENCE
     interval = difference(known[1::2], known[0::2], allowance=allowance, alpha=alpha)
-    return replace(found, change=interval.middle, ends=(interval.low, interval.high), p=interval.p, method=method)
+    return {"change": interval.middle, "ends": (interval.low, interval.high), "p": interval.p, "method": method}
 
 
 def _held(pair: Pair, metric: Metric, sides: Sides) -> Finding | None:
@@ -203,11 +243,12 @@ def _held(pair: Pair, metric: Metric, sides: Sides) -> Finding | None:
     sets = [[known for item in side.values() if (known := _median(item, metric.column))] for side in (pair.base, pair.new)]
     if not all(sets):
         return None
-    found = _finding(pair, metric, sets)
     if sides.several:
-        return _concluded(found, [of_runs(values) for values in sets], f"fewer than {LEAST_RUNS} runs a side", 0.0, "runs")
-    exact = [Estimate(mean=math.log(values[0]), error=0.0, freedom=1) for values in sets]
-    return _concluded(found, exact, "", math.log1p(MEMORY), "one run")
+        told = _concluded([of_runs(values) for values in sets], f"fewer than {LEAST_RUNS} runs a side", 0.0, "runs")
+    else:
+        exact = [Estimate(mean=math.log(values[0]), error=0.0, freedom=1) for values in sets]
+        told = _concluded(exact, "", math.log1p(MEMORY), "one run")
+    return _finding(pair, metric, sets, **told)
 
 
 def _median(record: CellRecord, name: str) -> float | None:
@@ -247,9 +288,10 @@ def _changes(old: Mapping[str, float], now: Mapping[str, float], metric: Metric)
 
 def _judged(found: Finding, shown: bool, sides: Sides) -> Finding:
     """`found` with its verdict; `shown`: among all of them, the change is no chance."""
-    if found.loss is None or found.verdict is None:
+    loss = found.loss
+    if loss is None or found.verdict is None:
         return found
-    low, high = found.loss
+    low, high = loss
     if shown and (low > 0 or high < 0):
         return replace(found, verdict=found.metric.words[low > 0])
     enough = sides.thresholds.get(found.metric.name, POINTS if found.metric.in_points else THRESHOLD)

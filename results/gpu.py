@@ -53,6 +53,8 @@ def _told(record: CellRecord, part: str) -> list[Counts]:
 
 def _rounds(record: CellRecord) -> list[dict[str, Counts]]:
     """What NVML told, by part, in each round that counts."""
+    if record.cell.device == "cpu":
+        return []
     noises = [record.blocks[number].get("noise", {}) for number in counted(record.blocks, disturbed(record))]
     return [
         {part: noise[part]["gpu"] for part in PARTS if isinstance(noise.get(part), Mapping) and noise[part].get("gpu")}

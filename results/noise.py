@@ -98,4 +98,6 @@ def disturbed(part: str, counts: Counts) -> bool:
 
 
 def _above(part: str, counts: Counts) -> list[str]:
-    return [item.text(counts) for item in THRESHOLDS[part] if counts.get("wall_ns") and item.share(counts) > item.most]
+    if not counts.get("wall_ns"):
+        return []
+    return [item.text(counts) for item in THRESHOLDS[part] if item.share(counts) > item.most]

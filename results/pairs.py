@@ -70,7 +70,7 @@ def _side(runs: Sequence[Run]) -> dict[Key, dict[int, CellRecord]]:
 
 def _key(cell: Cell) -> Key:
     settings = (cell.settings.threads, tuple(sorted(cell.settings.options)))
-    return (cell.model, cell.target, cell.device, cell.precision, cell.batch, cell.shapes, settings)
+    return (cell.model, cell.backend, cell.environment, cell.device, cell.precision, cell.batch, cell.shapes, settings)
 
 
 def _usable(records: Records, runs: Sequence[Run]) -> dict[int, CellRecord]:
@@ -98,7 +98,8 @@ def _unfinished(
     for name, side, known in zip(("base", "new"), sides, usable):
         about: dict[str, list[str]] = {}
         for key, records in side.items():
-            for number in records.keys() - known[key].keys() if all(key in other for other in sides) else ():
+            left = records.keys() - known[key].keys()
+            for number in left if left and all(key in other for other in sides) else ():
                 about.setdefault(_why(records[number]), []).append(_said(cells[key]))
         for why, found in about.items():
             yield f"{name} has no figures, {why}: {', '.join(dict.fromkeys(found))}"

@@ -100,11 +100,11 @@ def _larger(value: object, sign: int) -> float:
 
 def undominated(points: Sequence[Point]) -> frozenset[int]:
     """The indices of points that no other is as good as in everything and better than in something; larger is better."""
-    front: list[int] = []
-    for index in sorted(range(len(points)), key=lambda index: tuple(points[index]), reverse=True):
-        if not any(_dominates(points[known], points[index]) for known in front):  # what dominates a point comes before it
-            front.append(index)
-    return frozenset(front)
+    front: dict[Point, None] = {}
+    for point in sorted(set(map(tuple, points)), reverse=True):  # in which none is dominated by a later one
+        if not any(_dominates(other, point) for other in front):
+            front[point] = None
+    return frozenset(index for index, point in enumerate(points) if tuple(point) in front)
 
 
 def _dominates(one: Point, other: Point) -> bool:

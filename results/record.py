@@ -15,8 +15,9 @@ one of its kind (and round), so a cell that failed and was measured again counts
 from __future__ import annotations
 
 import json
+import os
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 
 from ..errors import BadInput, one_line
 from ..spec import PRECISIONS, Cell, from_wire
+from .noise import disturbances
 from .stats import nearest_rank
 
 SCHEMA = 2
@@ -35,8 +37,21 @@ AGREEMENT_FLOOR, AGREEMENT_IMAGES = 97.0, 100
 
 CHECK = "check"  # the kind of a run that measures no time
 BEGINNINGS = ("built", "cold", "opened")
+BLOCK = "block"
+MANY = (BLOCK, "cold", "warm")  # kinds of events of which not only the last counts
+
+END_BYTES = 22  # the last record of a zip file
 
 Data = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Digested:
+    """What is known of a cell without a look at its blocks (digest.py): series.figures, and of the samples that count, for each
+    of series.KINDS, how many there are and their percentiles series.NOTED, in ns."""
+
+    figures: Mapping[str, Sequence[float]]
+    samples: Sequence[Sequence[float | None]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +75,14 @@ class CellRecord:
     imported: Data | None = None
     cold: tuple[Data, ...] = ()
     blocks: Mapping[int, Data] = field(default_factory=dict)
+    digested: Digested | None = None
 
     @property
     def measured(self) -> bool:
         """Whether it has figures: another cell may be compared with it."""
         return bool(self.blocks) and not self.ended
 
-    @property
+    @cached_property
     def status(self) -> str:
         """ok, mismatch, or why not, derived from the outcome and the parity."""
         if self.ended:
@@ -100,6 +116,11 @@ class CellRecord:
         agrees = (self.parity.get("agreement") or 0) >= AGREEMENT_FLOOR and self.parity.get("images", 0) >= AGREEMENT_IMAGES
         return bool(self.parity["sqnr_db"] < PRECISIONS[self.cell.precision].floor_db) and not agrees
 
+    @cached_property
+    def disturbed(self) -> frozenset[int]:
+        """The rounds that something disturbed."""
+        return frozenset(number for number, block in self.blocks.items() if disturbances(block))
+
     def calls(self, number: int, kind: str) -> NDArray[np.int64]:
         """The times of a round's calls in ns. `kind`: latency, end_to_end or device; none of what was not timed."""
         return self._samples[number].get(kind, np.array([], np.int64))
@@ -129,6 +150,7 @@ class Run:
     folder: Path
     head: Data
     cells: tuple[CellRecord, ...]
+    _bases: dict[str | None, dict[tuple[str, int, int], CellRecord]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def host(self) -> Data:
@@ -146,27 +168,46 @@ class Run:
 
     def base_of(self, record: CellRecord, baseline: str | None) -> CellRecord | None:
         """The baseline's fp32 cell of the same model, batch and threads."""
-        return next((item for item in self.cells if is_base(item.cell, record.cell, baseline)), None)
+        if baseline not in self._bases:
+            named = [item for item in self.cells if is_base(item.cell, item.cell, baseline)]
+            self._bases[baseline] = {_question(item.cell): item for item in reversed(named)}
+        return self._bases[baseline].get(_question(record.cell))
 
 
 def is_base(cell: Cell, of: Cell, baseline: str | None) -> bool:
     """Whether the speed-up of `of` is against `cell`: the one place that says what is compared with what."""
-    comparable = (cell.model, cell.batch, cell.settings.threads) == (of.model, of.batch, of.settings.threads)
-    return str(cell.target) == baseline and cell.precision == "fp32" and comparable
+    return str(cell.target) == baseline and cell.precision == "fp32" and _question(cell) == _question(of)
+
+
+def _question(cell: Cell) -> tuple[str, int, int]:
+    return cell.model, cell.batch, cell.settings.threads
 
 
 def read(folder: Path) -> Run:
     """The run in `folder`; `BadInput` if there is none, or one that this version cannot read."""
     head = read_head(folder)
-    events: dict[str, list[dict[str, Any]]] = {}
-    for event in read_journal(folder):
-        events.setdefault(event["cell"], []).append(event)
+    return Run(folder=folder, head=head, cells=tuple(item for item, _ in gathered(folder, head, read_journal(folder))))
+
+
+def gathered(
+    folder: Path, head: Data, events: Iterable[dict[str, Any]]
+) -> Iterator[tuple[CellRecord, dict[str, list[dict[str, Any]]]]]:
+    """The record of each cell in `head`, and those of its `events` that count, but for its blocks, by kind."""
+    about: dict[str, list[dict[str, Any]]] = {}
+    for event in events:
+        about.setdefault(event["cell"], []).append(event)
+    for cell in cells_of(head, folder):
+        known = kept(about.get(cell.key, ()))
+        blocks = {block["round"]: block for block in known.pop(BLOCK, ())}
+        yield gather(cell, folder, head.get("kind") == CHECK, known, blocks), known
+
+
+def cells_of(head: Data, folder: Path) -> list[Cell]:
+    """The cells that the head of the run in `folder` lists; `BadInput` if it has no such list."""
     try:
-        cells = [from_wire(Cell, cell) for cell in head["cells"]]
+        return [from_wire(Cell, cell) for cell in head["cells"]]
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{folder / RUN} has no list of cells ({one_line(error)})", "measure it again") from error
-    records = [_gather(cell, folder, events.get(cell.key, ()), head.get("kind") == CHECK) for cell in cells]
-    return Run(folder=folder, head=head, cells=tuple(records))
 
 
 def read_head(folder: Path) -> dict[str, Any]:
@@ -189,38 +230,57 @@ def is_measured(folder: Path) -> bool:
 def read_journal(folder: Path) -> Iterator[dict[str, Any]]:
     """The journal's whole lines in order; blocks whose samples did not reach the disk are left out."""
     path = folder / JOURNAL
-    for line in path.read_bytes().splitlines() if path.exists() else ():
+    for event, _, _ in whole_lines(path.read_bytes() if path.exists() else b"", folder):
+        yield event
+
+
+def whole_lines(journal: bytes, folder: Path) -> Iterator[tuple[dict[str, Any], int, int]]:
+    """The events of `read_journal`, each with where its line begins and ends."""
+    end = 0
+    for line in journal.splitlines(keepends=True):
+        begin, end = end, end + len(line)
         try:
             event = json.loads(line)
         except ValueError:
             continue  # the line that a kill cut short
-        if event.get("event") != "block" or _readable(folder / event["samples"]):
-            yield event
+        if event.get("event") != BLOCK or _readable(f"{folder}/{event['samples']}"):
+            yield event, begin, end
 
 
-def _readable(path: Path) -> bool:
+def _readable(path: str) -> bool:
+    """Whether it is a whole .npz: a zip file's directory is at its end, so one that was cut short is none."""
     try:
-        return zipfile.is_zipfile(path)  # its directory is at the end, so a file that was cut short is none
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (100,000 times in a large run)
+            file.seek(-END_BYTES, os.SEEK_END)
+            end = file.read()
+            return (end[:4] == b"PK\5\6" and end[-2:] == bytes(2)) or zipfile.is_zipfile(file)  # NumPy writes no comment
     except OSError:
         return False
 
 
-def _gather(cell: Cell, folder: Path, events: Sequence[dict[str, Any]], check: bool) -> CellRecord:
-    """The record of `cell` from its events: the last of each kind; a cell that ended without figures begins anew."""
-    latest: dict[str, Any] = {}
-    blocks: dict[int, Data] = {}
-    cold: list[Data] = []
+def kept(events: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Those of one cell's events that count, by kind: the last of each, and several of MANY (one block a round).
+
+    A cell that ended without figures begins anew.
+    """
+    found: dict[str, dict[Any, dict[str, Any]]] = {}
     for event in events:
-        if "ended" in latest and event["event"] in BEGINNINGS:
-            latest, blocks, cold = {}, {}, []
-        if event["event"] == "block":
-            blocks[event["round"]] = event
-            continue
-        if event["event"] == "cold":
-            cold.append(event)
-            continue
-        known = latest.get(event["event"], {}) if event["event"] == "warm" else {}
-        latest[event["event"]] = {**known, **event}  # what a search found is not told again when a cell is opened again
+        kind = event["event"]
+        if "ended" in found and kind in BEGINNINGS:
+            found = {}
+        same = found.setdefault(kind, {})
+        same[event["round"] if kind == BLOCK else len(same) if kind in MANY else None] = event
+    return {kind: list(same.values()) for kind, same in found.items()}
+
+
+def gather(
+    cell: Cell, folder: Path, check: bool, events: Mapping[str, Sequence[Data]], blocks: Mapping[int, Data], **more: Any
+) -> CellRecord:
+    """The record of `cell` from its events that count (`kept`), of which `blocks` are by round."""
+    latest = {kind: same[-1] for kind, same in events.items()}
+    warm = events.get("warm", ())
+    if len(warm) > 1:  # what a search found is not told again when a cell is opened again
+        latest["warm"] = {name: value for event in warm for name, value in event.items()}
     return CellRecord(
         cell=cell,
         folder=folder,
@@ -236,6 +296,7 @@ def _gather(cell: Cell, folder: Path, events: Sequence[dict[str, Any]], check: b
         stopped=latest.get("stopped"),
         ended=latest.get("ended"),
         imported=latest.get("imported"),
-        cold=tuple(cold),
+        cold=tuple(events.get("cold", ())),
         blocks=blocks,
+        **more,
     )

@@ -1,4 +1,5 @@
-"""A table as text: for people (`table`, `markdown`) and for programs (`csv`, `json`). Pure; rich, when it is used.
+"""A table as text: for people (`table`, `markdown`) and for programs (`csv`, `json`). Pure; rich alone, for how wide a
+terminal shows a text that is not ASCII.
 
 Text from outside (model names, a runtime's messages) is shown as it is, without control characters or markup; JSON
 keeps every character, escaped.
@@ -21,7 +22,7 @@ LATENCY_UNIT = "ms"
 DECIMALS = 3
 LEFT_ALIGNED = ("backend", "environment", "model", "host", "device", "precision", "status", "executed", "placement")
 SCALES = ((1000.0, 1e-3, "s"), (0.1, 1.0, "ms"), (0.0, 1e3, "µs"))  # at least this p50 in ms: factor, unit
-UNLIMITED = 1_000_000  # columns: a figure is never cut, on however narrow a terminal
+GAP = "   "  # between columns
 MARKDOWN = re.compile(r"([\\|<*`\[\]])")
 
 
@@ -32,7 +33,7 @@ def render(table: Table, format: str) -> str:
 
 def plain(text: str) -> str:
     """`text` without characters that a terminal would act on."""
-    return "".join(char if char.isprintable() else "�" for char in text)
+    return text if text.isprintable() else "".join(char if char.isprintable() else "�" for char in text)
 
 
 def shown(table: Table) -> tuple[list[str], list[list[str]]]:
@@ -88,25 +89,34 @@ def _legend(table: Table) -> list[str]:
 
 
 def _table(table: Table) -> str:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table as Grid
-    from rich.text import Text
-
     titles, rows = shown(table)
-    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
-    for field, title in zip(table.fields, titles):
-        grid.add_column(Text(title), justify="left" if field.name in LEFT_ALIGNED else "right", no_wrap=True)
-    for index, row in enumerate(rows):
-        grid.add_row(*(Text(text) for text in row), end_section=table.grouped and _ends_group(table.rows, index))
-    sink = io.StringIO()
-    console = Console(file=sink, width=UNLIMITED, color_system=None)
-    for fact in table.facts:
-        console.print(Text(plain(fact)))
-    console.print(grid)
-    for line in _legend(table):
-        console.print(Text(line))
-    return "\n".join(line.rstrip() for line in sink.getvalue().splitlines()) + "\n"
+    columns = [_aligned(cells, field.name in LEFT_ALIGNED) for field, *cells in zip(table.fields, titles, *rows)]
+    head, *body = (f" {GAP.join(cells)}".rstrip() for cells in zip(*columns)) if columns else ("",)
+    gaps = [table.grouped and _ends_group(table.rows, index) for index in range(len(rows))]
+    body = [text for line, gap in zip(body, gaps) for text in ([line, ""] if gap else [line])]
+    first = GAP.join(cells[0] for cells in columns)
+    rule = " " + "─" * (len(first) + _wider([first])[0])
+    grid = ["", head, rule, *body, ""] if columns else [""]
+    lines = [*map(plain, table.facts), *grid, *_legend(table)]
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _aligned(texts: Sequence[str], left: bool) -> list[str]:
+    """`texts` of the same width; where they stand at the right, so do those with spaces behind them."""
+    wider = _wider(texts)
+    widest = max(len(text) + more for text, more in zip(texts, wider))
+    if left:
+        return [text.ljust(widest - more) for text, more in zip(texts, wider)]
+    return [text.rstrip().rjust(widest - more) for text, more in zip(texts, wider)]
+
+
+def _wider(texts: Sequence[str]) -> list[int]:
+    """By how much a terminal shows each wider than its length; rich knows of characters that are none or two wide."""
+    if "".join(texts).isascii():
+        return [0] * len(texts)
+    from rich.cells import cell_len
+
+    return [cell_len(text) - len(text) for text in texts]
 
 
 def _ends_group(rows: Sequence[Cells], index: int) -> bool:

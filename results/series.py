@@ -6,21 +6,21 @@ all count. The row's grade and its column `disturbed` tell of them either way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .noise import disturbances
 from .record import CellRecord
-from .stats import LEAST_ROUNDS, Interval, log_interval, nearest_rank
+from .stats import LEAST_ROUNDS, Interval, log_interval, nearest_rank, percentile
 
 Values = dict[int, float]
+KINDS, NOTED = ("latency", "end_to_end", "device"), (50, 90, 99)
 
 
-def disturbed(record: CellRecord) -> set[int]:
+def disturbed(record: CellRecord) -> frozenset[int]:
     """The rounds of `record` that something disturbed."""
-    return {number for number, block in record.blocks.items() if disturbances(block)}
+    return record.disturbed
 
 
 def counted(rounds: Collection[int], *dirty: Collection[int]) -> list[int]:
@@ -33,6 +33,18 @@ def samples(record: CellRecord, kind: str) -> NDArray[np.int64]:
     """The times of all calls of the rounds that count, in ns. `kind`: latency or end_to_end."""
     parts = [record.calls(number, kind) for number in counted(record.blocks, disturbed(record))]
     return np.concatenate(parts or [np.array([], np.int64)])
+
+
+def calls(record: CellRecord, kind: str) -> int:
+    """How many `samples` there are."""
+    return int(record.digested.samples[KINDS.index(kind)][0] or 0) if record.digested else len(samples(record, kind))
+
+
+def of_calls(record: CellRecord, kind: str, which: int) -> float | None:
+    """A percentile of `samples` in ns, of those that are NOTED; None where they are too few."""
+    if record.digested:
+        return record.digested.samples[KINDS.index(kind)][1 + NOTED.index(which)]
+    return percentile(samples(record, kind), which)
 
 
 def _percentile(kind: str, which: float) -> Callable[[CellRecord, int], float]:
@@ -67,8 +79,10 @@ def values(record: CellRecord, metric: str) -> Values:
     return {number: of(record, number) for number in counted(record.blocks, disturbed(record))}
 
 
-def figures(record: CellRecord) -> dict[str, list[float]]:
+def figures(record: CellRecord) -> Mapping[str, Sequence[float]]:
     """MEDIANS (ns) and the throughput (items a second) of each round that counts; nothing of what was not timed."""
+    if record.digested:
+        return record.digested.figures
     rounds = counted(record.blocks, disturbed(record))
     found = {name: [record.p50_ns(number, kind) for number in rounds] for name, kind in MEDIANS.items()}
     timed = {name: [max(1.0, p50) for p50 in p50s if p50] for name, p50s in found.items() if all(p50s)}

@@ -66,7 +66,7 @@ def nearest_rank(samples: NDArray[np.int64], which: float) -> float:
 
 def typical(values: Sequence[float]) -> float | None:
     """The mean on the log scale of positive values, one a round, without the lowest and highest TRIM; None for none."""
-    return math.exp(_trimmed(np.log(np.asarray(values, np.float64)))[0]) if values else None
+    return math.exp(of_each([values])[0].mean) if values else None
 
 
 def log_interval(values: Sequence[float]) -> Interval | None:
@@ -91,10 +91,20 @@ class Estimate:
 
 def of_rounds(values: Sequence[float]) -> Estimate | None:
     """What one run says of a figure, from one positive value a round, trimmed; None for fewer than LEAST_ROUNDS."""
-    if len(values) < LEAST_ROUNDS:
-        return None
-    mean, error, freedom = _trimmed(np.log(np.asarray(values, np.float64)))
-    return Estimate(mean=mean, error=error, freedom=freedom)
+    return of_each([values])[0] if len(values) >= LEAST_ROUNDS else None
+
+
+def of_each(series: Sequence[Sequence[float]]) -> list[Estimate]:
+    """`of_rounds` of each of many series, at once for those of one length; of however few values, at least one."""
+    by_length: dict[int, list[int]] = {}
+    for index, values in enumerate(series):
+        by_length.setdefault(len(values), []).append(index)
+    found: dict[int, Estimate] = {}
+    for indices in by_length.values():
+        means, errors, freedom = _trimmed(np.log(np.array([series[index] for index in indices], np.float64)))
+        for index, mean, error in zip(indices, means.tolist(), errors.tolist()):
+            found[index] = Estimate(mean=mean, error=error, freedom=freedom)
+    return [found[index] for index in range(len(series))]
 
 
 def of_runs(figures: Sequence[float]) -> Estimate | None:
@@ -117,11 +127,12 @@ def difference(
     distance from 1.
     `alpha`: ALPHA where the figures' own intervals ended their measurement.
     """
-    variances = [(item.error**2, item.freedom) for item in (*plus, *minus)]
-    total = sum(variance for variance, _ in variances)
-    weights = sum(variance**2 / freedom for variance, freedom in variances)
-    freedom = total**2 / weights if weights and math.isfinite(total) else min(freedom for _, freedom in variances)
-    mean, error = sum(item.mean for item in plus) - sum(item.mean for item in minus), math.sqrt(total)
+    known = [*plus, *minus]
+    variances = [item.error**2 for item in known]
+    total = sum(variances)
+    weights = sum([variance**2 / item.freedom for variance, item in zip(variances, known)])
+    freedom = total**2 / weights if weights and math.isfinite(total) else min(item.freedom for item in known)
+    mean, error = sum([item.mean for item in plus]) - sum([item.mean for item in minus]), math.sqrt(total)
     half = float(stdtrit(freedom, 1 - alpha / 2)) * error + allowance
     beyond = max(0.0, abs(mean) - allowance)
     distance = beyond / error if error else (math.inf if beyond else 0.0)
@@ -129,15 +140,15 @@ def difference(
     return Interval(middle=math.exp(mean), low=math.exp(mean - half), high=math.exp(mean + half), p=p)
 
 
-def _trimmed(values: NDArray[np.float64]) -> tuple[float, float, int]:
-    """The trimmed mean, its standard error from the winsorized variance, and its degrees of freedom."""
-    count, cut = len(values), int(TRIM * len(values))
+def _trimmed(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+    """Of each row of `values` the trimmed mean and its standard error from the winsorized variance; the degrees of freedom."""
+    count, cut = values.shape[1], int(TRIM * values.shape[1])
     ranked, left = np.sort(values), count - 2 * cut
-    mean = float(ranked[cut : count - cut].mean())
+    means = ranked[:, cut : count - cut].mean(axis=1)
     if left < 2:
-        return mean, math.inf, 1
-    winsorized = np.clip(ranked, ranked[cut], ranked[count - cut - 1])
-    return mean, float(winsorized.std(ddof=1)) * math.sqrt((count - 1) / (left * (left - 1))), left - 1
+        return means, np.full(len(means), math.inf), 1
+    winsorized = np.clip(ranked, ranked[:, cut, None], ranked[:, count - cut - 1, None])
+    return means, winsorized.std(axis=1, ddof=1) * math.sqrt((count - 1) / (left * (left - 1))), left - 1
 
 
 def drop_interval(lost: int, gained: int, images: int) -> tuple[float, float]:

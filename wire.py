@@ -1,0 +1,60 @@
+"""Frozen dataclasses as JSON data, and back: how values of spec.py reach a worker process or a file. Standard library only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache, partial
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+Value = TypeVar("Value")
+
+
+def to_wire(value: Any) -> dict[str, Any]:
+    """A dataclass of texts, numbers, dataclasses, and tuples of these, as JSON data."""
+    return {name: _encode(getattr(value, name)) for name in _names(type(value))}  # type: ignore[arg-type]
+
+
+_names = cache(lambda kind: tuple(item.name for item in fields(kind)))
+
+
+def _encode(data: Any) -> Any:
+    if isinstance(data, tuple):
+        return tuple(map(_encode, data))
+    return to_wire(data) if is_dataclass(data) else data
+
+
+def from_wire(kind: type[Value], data: Mapping[str, Any]) -> Value:
+    """The value that `to_wire` made `data` from. Unknown names are left out, so older code reads newer data."""
+    return kind(**{name: decode(data[name]) for name, decode in _decoders(kind) if name in data})  # type: ignore[arg-type]
+
+
+@cache  # finding out the types takes longer than all else of reading a large run
+def _decoders(kind: Any) -> list[tuple[str, Callable[[Any], Any]]]:
+    return [(name, _decoder(hint)) for name, hint in get_type_hints(kind).items()]
+
+
+def _decoder(kind: Any) -> Callable[[Any], Any]:
+    arguments = get_args(kind)
+    if get_origin(kind) in (Union, types.UnionType):
+        of = next((_decoder(item) for item in arguments if is_dataclass(item)), _same)
+        return lambda data: None if data is None else of(data)
+    if get_origin(kind) is tuple and arguments[-1] is Ellipsis:
+        of = _decoder(arguments[0])
+        return tuple if of is _same else lambda data: tuple(map(of, data))
+    if get_origin(kind) is tuple:
+        each = [_decoder(item) for item in arguments]
+        return lambda data: tuple([of(value) for of, value in zip(each, data)])
+    return partial(from_wire, kind) if is_dataclass(kind) else _same  # type: ignore[arg-type]
+
+
+def _same(data: Any) -> Any:
+    return data
+
+
+def digest(data: Any) -> str:
+    """SHA-256 of JSON data, the same for equal data whatever the order of its names."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

@@ -77,20 +77,14 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figure:
-    """One metric of one cell in one run, over `rounds`."""
+    """One metric of one cell in one run: what stats.typical and stats.of_rounds say of it."""
 
-    estimate: Estimate
-    rounds: int
+    typical: float
+    known: Estimate | None
 
-    @property
-    def typical(self) -> float:
-        """What stats.typical says of the rounds."""
-        return math.exp(self.estimate.mean)
 
-    @property
-    def known(self) -> Estimate | None:
-        """What stats.of_rounds says of them."""
-        return self.estimate if self.rounds >= LEAST_ROUNDS else None
+def _figure(rounds: Sequence[float], estimate: Estimate) -> Figure:
+    return Figure(typical=math.exp(estimate.mean), known=estimate if len(rounds) >= LEAST_ROUNDS else None)
 
 
 Figures = Mapping[int, Figure]  # by the number of the run
@@ -119,7 +113,7 @@ class Sides:
         for name in METRICS:
             rounds = {number: values for number, known in told.items() if (values := known.get(name))}
             each = zip(rounds.items(), of_each(list(rounds.values())))
-            found[name] = {number: Figure(estimate=known, rounds=len(values)) for (number, values), known in each}
+            found[name] = {number: _figure(values, estimate) for (number, values), estimate in each}
         return found
 
     def control_of(self, pair: Pair) -> Pair | None:

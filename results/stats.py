@@ -102,8 +102,8 @@ def of_each(series: Sequence[Sequence[float]]) -> list[Estimate]:
     found: dict[int, Estimate] = {}
     for indices in by_length.values():
         means, errors, freedom = _trimmed(np.log(np.array([series[index] for index in indices], np.float64)))
-        for index, mean, error in zip(indices, means.tolist(), errors.tolist()):
-            found[index] = Estimate(mean=mean, error=error, freedom=freedom)
+        each = zip(indices, means.tolist(), errors.tolist())
+        found |= {index: Estimate(mean=mean, error=error, freedom=freedom) for index, mean, error in each}
     return [found[index] for index in range(len(series))]
 
 

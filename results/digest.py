@@ -12,8 +12,8 @@
 
 It holds nothing that the run does not, and can be removed: `bench infer` writes it at its end, and readers never do. It is
 used where the run's files have its marks, or its hashes, which a copy of the folder has too, and where no file of samples is
-missing; otherwise, or if it cannot be read, the journal is read as if there were none. What a column needs of the journal beyond
-it is read when it is asked for.
+missing; otherwise, or if it cannot be read, the journal is read as if there were none. What a column needs of the journal
+beyond it is read when it is asked for.
 """
 
 from __future__ import annotations

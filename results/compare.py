@@ -26,7 +26,7 @@ from .stats import (
     LEAST_ROUNDS,
     LEAST_RUNS,
     Estimate,
-    difference,
+    differences,
     drop_interval,
     holm,
     mcnemar,
@@ -43,8 +43,10 @@ TWO_PROCESSES = math.log1p(PROCESS)
 MEMORY = 0.01
 """By which share the peak memory of two processes for a cell differs; 0.6 % at most of what was seen (docs/measuring.md)."""
 
+FEW_ROUNDS, FEW_RUNS = f"fewer than {LEAST_ROUNDS} rounds", f"fewer than {LEAST_RUNS} runs a side"
 NO_DIFFERENCE, INCONCLUSIVE = "no difference shown", "inconclusive"
 WORSE = ("slower", "worse")
+Draft = dict[str, Any]  # what a Finding is made of; `estimates` and `how` of the interval that it does not have yet
 VERDICTS = (*WORSE, "faster", "better", NO_DIFFERENCE, INCONCLUSIVE)
 
 
@@ -77,20 +79,14 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figure:
-    """One metric of one cell in one run, over `rounds`."""
+    """One metric of one cell in one run: what stats.typical and stats.of_rounds say of it."""
 
-    estimate: Estimate
-    rounds: int
+    typical: float
+    known: Estimate | None
 
-    @property
-    def typical(self) -> float:
-        """What stats.typical says of the rounds."""
-        return math.exp(self.estimate.mean)
 
-    @property
-    def known(self) -> Estimate | None:
-        """What stats.of_rounds says of them."""
-        return self.estimate if self.rounds >= LEAST_ROUNDS else None
+def _figure(rounds: Sequence[float], estimate: Estimate) -> Figure:
+    return Figure(typical=math.exp(estimate.mean), known=estimate if len(rounds) >= LEAST_ROUNDS else None)
 
 
 Figures = Mapping[int, Figure]  # by the number of the run
@@ -119,7 +115,7 @@ class Sides:
         for name in METRICS:
             rounds = {number: values for number, known in told.items() if (values := known.get(name))}
             each = zip(rounds.items(), of_each(list(rounds.values())))
-            found[name] = {number: Figure(estimate=known, rounds=len(values)) for (number, values), known in each}
+            found[name] = {number: _figure(values, estimate) for (number, values), estimate in each}
         return found
 
     def control_of(self, pair: Pair) -> Pair | None:
@@ -151,7 +147,7 @@ def compare(
         raise BadInput(f"no cell of both sides is of the control {control!r}", nearest(control, known))
     chosen = control or (None if several else _instrument(matched.pairs, base))
     sides = Sides(match=matched, several=several, control=chosen, thresholds=thresholds or {})
-    found = [finding for pair in matched.pairs for finding in _findings(pair, sides)]
+    found = _concluded([draft for pair in matched.pairs for draft in _drafts(pair, sides)])
     shown = holm({index: finding.p for index, finding in enumerate(found) if finding.ends and finding.verdict})
     return sides, [_judged(finding, index in shown, sides) for index, finding in enumerate(found)]
 
@@ -164,39 +160,52 @@ def _instrument(pairs: Sequence[Pair], runs: Sequence[Run]) -> str | None:
     return str(fixed[0].cell.target) if fixed and len(targets) > 1 else None
 
 
-def _findings(pair: Pair, sides: Sides) -> list[Finding]:
-    ways: dict[str, Callable[[Pair, Metric, Sides], Finding | None]] = {"time": _timed, "memory": _held, "accuracy": _right}
-    found = [ways[metric.kind](pair, metric, sides) for metric in METRICS.values()]
-    known = [item for item in found if item]
-    drop = any(item.metric.name == "top1_drop" for item in known)
-    return [item for item in known if not (drop and item.metric.name == "top1")]  # which says the same once more
+def _concluded(drafts: Sequence[Draft]) -> list[Finding]:
+    """The findings, with the intervals that their estimates give, all at once."""
+    about: dict[tuple[float, float], list[Draft]] = {}
+    for draft in drafts:
+        if "estimates" in draft:
+            about.setdefault(draft.pop("how"), []).append(draft)
+    for (allowance, alpha), alike in about.items():
+        ratios = [(known[1::2], known[0::2]) for draft in alike if (known := draft.pop("estimates"))]
+        for draft, interval in zip(alike, differences(ratios, allowance=allowance, alpha=alpha)):
+            draft["change"], draft["p"] = interval.middle, interval.p
+            draft.setdefault("ends", (interval.low, interval.high))
+    return [Finding(**draft) for draft in drafts]
 
 
-def _timed(pair: Pair, metric: Metric, sides: Sides) -> Finding | None:
+def _drafts(pair: Pair, sides: Sides) -> list[Draft]:
+    found = [WAYS[metric.kind](pair, metric, sides) for metric in METRICS.values()]
+    known = {draft["metric"].name: draft for draft in found if draft}
+    if "top1_drop" in known:
+        known.pop("top1", None)  # which says the same once more
+    return list(known.values())
+
+
+def _timed(pair: Pair, metric: Metric, sides: Sides) -> Draft | None:
     values = [sides.figures(records, metric) for records in (pair.base, pair.new)]
     if not all(values):
         return None
     typical = [[figure.typical for figure in side.values()] for side in values]
     if sides.control and str(pair.cell.target) == sides.control:
-        return _finding(pair, metric, typical, verdict=None, reason="the control")
+        return {**_figures(pair, metric, typical), "verdict": None, "reason": "the control"}
     control = sides.control_of(pair) if sides.control else None
     known = (_of_runs if sides.several else _of_rounds)(metric, values, control, sides)
     if not sides.match.same_host:
         known |= {"ends": None, "reason": "other host"}
-    return _finding(pair, metric, typical, **known)
+    return _figures(pair, metric, typical) | known
 
 
-def _finding(pair: Pair, metric: Metric, figures: Sequence[Sequence[float]], **known: Any) -> Finding:
-    """What the sides' figures are, one a run, and how far to trust them, as far as that is `known`."""
+def _figures(pair: Pair, metric: Metric, figures: Sequence[Sequence[float]]) -> Draft:
+    """What the sides' figures are, one a run, before it is known how far to trust them."""
     base, new = [metric.scale * math.exp(math.fsum(map(math.log, side)) / len(side)) for side in figures]
-    return Finding(pair=pair, metric=metric, base=base, new=new, **{"change": new / base, **known})
+    return {"pair": pair, "metric": metric, "base": base, "new": new, "change": new / base}
 
 
-def _of_runs(metric: Metric, values: Sequence[Figures], control: Pair | None, sides: Sides) -> dict[str, Any]:
+def _of_runs(metric: Metric, values: Sequence[Figures], control: Pair | None, sides: Sides) -> Draft:
     """The run is the unit: what differs between processes and between days is in the interval."""
     kept = [_per_run(side, records, metric, sides) for side, records in zip(values, _records(control))]
-    estimates = [of_runs(figures) for figures in kept]
-    return _concluded(estimates, f"fewer than {LEAST_RUNS} runs a side", 0.0, _method("runs", control))
+    return _resting([of_runs(figures) for figures in kept], FEW_RUNS, 0.0, _method("runs", control))
 
 
 def _per_run(values: Figures, controls: Records | None, metric: Metric, sides: Sides) -> list[float]:
@@ -207,9 +216,11 @@ def _per_run(values: Figures, controls: Records | None, metric: Metric, sides: S
     return [figure.typical / other.typical for number, figure in values.items() if (other := fixed.get(number))]
 
 
-def _of_rounds(metric: Metric, values: Sequence[Figures], control: Pair | None, sides: Sides) -> dict[str, Any]:
+def _of_rounds(metric: Metric, values: Sequence[Figures], control: Pair | None, sides: Sides) -> Draft:
     """The round is the unit, and what two processes may differ by is allowed for: for each pair of them, added in squares."""
     own = [next(iter(side.values())).known for side in values]
+    if control is None:
+        return _resting(own, FEW_ROUNDS, TWO_PROCESSES, "one run")
     others = [sides.figures(side, metric) for side in _records(control) if side]
     fixed = [other[next(iter(other))].known if other else None for other in others]
     controlled = len(fixed) == 2 and all(fixed)
@@ -217,7 +228,7 @@ def _of_rounds(metric: Metric, values: Sequence[Figures], control: Pair | None, 
     # the control's ratio goes out of that of the cell: its base multiplies, its new divides
     swapped = fixed[::-1] if controlled else []
     method = _method("one run", control if controlled else None)
-    return _concluded([*own, *swapped], f"fewer than {LEAST_ROUNDS} rounds", allowance, method)
+    return _resting([*own, *swapped], FEW_ROUNDS, allowance, method)
 
 
 def _records(control: Pair | None) -> tuple[Records | None, Records | None]:
@@ -228,27 +239,25 @@ def _method(unit: str, control: Pair | None) -> str:
     return f"{unit} over {control.cell.target}" if control else unit
 
 
-def _concluded(estimates: Sequence[Estimate | None], lacking: str, allowance: float, method: str) -> dict[str, Any]:
-    """What the `estimates` say of a finding, if none is `lacking`: bases (0, 2), which divide, and news (1, 3)."""
-    known = [estimate for estimate in estimates if estimate]
-    if len(known) < len(estimates):
+def _resting(estimates: Sequence[Estimate | None], lacking: str, allowance: float, method: str) -> Draft:
+    """What an interval rests on, if no estimate is `lacking`: bases (0, 2), which divide, and news (1, 3)."""
+    if not all(estimates):
         return {"reason": lacking, "method": method}
     alpha = ALPHA if method.startswith("one run") else 1 - CONFIDENCE
-    interval = difference(known[1::2], known[0::2], allowance=allowance, alpha=alpha)
-    return {"change": interval.middle, "ends": (interval.low, interval.high), "p": interval.p, "method": method}
+    return {"estimates": estimates, "how": (allowance, alpha), "method": method}
 
 
-def _held(pair: Pair, metric: Metric, sides: Sides) -> Finding | None:
+def _held(pair: Pair, metric: Metric, sides: Sides) -> Draft | None:
     """Peak memory: the median of a run's fresh processes."""
     sets = [[known for item in side.values() if (known := _median(item, metric.column))] for side in (pair.base, pair.new)]
     if not all(sets):
         return None
     if sides.several:
-        told = _concluded([of_runs(values) for values in sets], f"fewer than {LEAST_RUNS} runs a side", 0.0, "runs")
+        told = _resting([of_runs(values) for values in sets], FEW_RUNS, 0.0, "runs")
     else:
         exact = [Estimate(mean=math.log(values[0]), error=0.0, freedom=1) for values in sets]
-        told = _concluded(exact, "", math.log1p(MEMORY), "one run")
-    return _finding(pair, metric, sets, **told)
+        told = _resting(exact, "", math.log1p(MEMORY), "one run")
+    return _figures(pair, metric, sets) | told
 
 
 def _median(record: CellRecord, name: str) -> float | None:
@@ -256,7 +265,7 @@ def _median(record: CellRecord, name: str) -> float | None:
     return float(median(known)) if known else None
 
 
-def _right(pair: Pair, metric: Metric, sides: Sides) -> Finding | None:
+def _right(pair: Pair, metric: Metric, sides: Sides) -> Draft | None:
     """Accuracy, which does not depend on the day: that of the first run of each side.
 
     For the drop, what base lost and new did not is counted as a change back, so pairs of images that changed alike are
@@ -266,15 +275,15 @@ def _right(pair: Pair, metric: Metric, sides: Sides) -> Finding | None:
     old, now = (next(iter(side.values())).parity or {} for side in (pair.base, pair.new))
     if old.get(metric.name) is None or now.get(metric.name) is None:
         return None
-    change = float(now[metric.name] - old[metric.name])
-    found = Finding(pair=pair, metric=metric, base=old[metric.name], new=now[metric.name], change=change, method="images")
+    found = {"pair": pair, "metric": metric, "base": old[metric.name], "new": now[metric.name], "method": "images"}
+    found["change"] = float(now[metric.name] - old[metric.name])
     if old.get("images") != now.get("images") or any(line.startswith("dataset: ") for line in sides.match.changed):
-        return replace(found, reason="other images")
+        return {**found, "reason": "other images"}
     counts = _changes(old, now, metric)
     if counts is None:
-        return replace(found, reason="not known which answers changed")
+        return {**found, "reason": "not known which answers changed"}
     low, high = drop_interval(*counts, int(now["images"]))
-    return replace(found, ends=(-high, -low) if metric.more_is_better else (low, high), p=mcnemar(*counts))
+    return {**found, "ends": (-high, -low) if metric.more_is_better else (low, high), "p": mcnemar(*counts)}
 
 
 def _changes(old: Mapping[str, float], now: Mapping[str, float], metric: Metric) -> tuple[int, int] | None:
@@ -284,6 +293,9 @@ def _changes(old: Mapping[str, float], now: Mapping[str, float], metric: Metric)
         return (int(now["lost"] + old["gained"]), int(now["gained"] + old["lost"])) if both else None
     wrong = [round(side["images"] * (1 - side["top1"] / 100)) for side in (now, old) if side.get("images")]
     return (wrong[0], wrong[1]) if len(wrong) == 2 else None
+
+
+WAYS: Mapping[str, Callable[[Pair, Metric, Sides], Draft | None]] = {"time": _timed, "memory": _held, "accuracy": _right}
 
 
 def _judged(found: Finding, shown: bool, sides: Sides) -> Finding:

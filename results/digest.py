@@ -1,6 +1,8 @@
 """What a finished run's journal and samples come to, in one file beside them, so that large runs are read in a moment.
 
-    digest.npz      stamp      of this format, of the rules behind what is in it, and of the run's two files, byte by byte
+    digest.npz      rules      of this format, and those behind what is in it
+                    marks      of the run's two files: inode, bytes, and when they were changed
+                    hashes     of their bytes
                     kinds      names of kinds of events
                     event      kind, begin and end of each line of the journal that counts, `event_counts` of them for each cell
                     block      round, begin and end of each block's line, `block_counts` of them for each cell
@@ -9,8 +11,8 @@
                     samples    of each cell and each of series.KINDS, how many and series.NOTED in ns (NaN: too few)
 
 It holds nothing that the run does not, and can be removed: `bench infer` writes it at its end, and readers never do. It is
-used where the stamp is that of the run's files as they are now, which a copy of the folder keeps, and where no file of samples
-is missing; otherwise, or if it cannot be read, the journal is read as if there were none. What a column needs of the journal
+used where the run's files have its marks, or its hashes, which a copy of the folder has too, and where no file of samples is
+missing; otherwise, or if it cannot be read, the journal is read as if there were none. What a column needs of the journal
 beyond it is read when it is asked for.
 """
 
@@ -23,7 +25,7 @@ import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cached_property, partial
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, TypeVar
@@ -74,6 +76,18 @@ class Late(Mapping[Key, Any]):
         return True
 
 
+class Journal:
+    """A run's journal, read when it is first asked for. What is in it stays where it is, since it only grows."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / JOURNAL
+
+    @cached_property
+    def text(self) -> bytes:
+        """All of it."""
+        return self._path.read_bytes()
+
+
 def read(folder: Path) -> Run:
     """What record.read says of the run in `folder`, with less work where its digest fits. Raises what that raises."""
     with suppress(*UNFIT), np.load(folder / DIGEST, allow_pickle=False) as stored:
@@ -84,8 +98,11 @@ def read(folder: Path) -> Run:
 def write(folder: Path) -> None:
     """Leave the digest of the run in `folder`, whose writer is gone; nothing where that cannot be done."""
     with suppress(*UNFIT):
-        stamp, journal = _stamped(folder)  # of a journal that grows meanwhile it is the stamp no more
-        arrays: dict[str, Any] = {"stamp": np.array(stamp), **_arrays(folder, journal)}
+        marks, hashes, journal = _marks(folder), _hashes(folder), Journal(folder)  # in this order: a file that changes
+        arrays: dict[str, Any] = {  # meanwhile has other marks and another hash than these
+            **{"rules": np.array(_rules()), "marks": np.array(marks), "hashes": np.array(hashes)},
+            **_arrays(folder, journal.text),
+        }
         scratch = folder / f".{DIGEST}.{os.getpid()}"
         try:
             with scratch.open("wb") as file:
@@ -95,13 +112,20 @@ def write(folder: Path) -> None:
             scratch.unlink(missing_ok=True)
 
 
-def _stamped(folder: Path) -> tuple[str, bytes]:
-    """The stamp of the run in `folder` as it is now, and its journal."""
-    journal = (folder / JOURNAL).read_bytes()
-    hashes = [hashlib.sha256(data).hexdigest() for data in ((folder / RUN).read_bytes(), journal)]
+def _rules() -> str:
     thresholds = [[part, item.what, item.most] for part, of in noise.THRESHOLDS.items() for item in of]
     needed = [samples_needed(which) for which in series.NOTED]
-    return json.dumps([FORMAT, NAMES, series.KINDS, series.NOTED, needed, LEAST_ROUNDS, thresholds, hashes]), journal
+    return json.dumps([FORMAT, NAMES, series.KINDS, series.NOTED, needed, LEAST_ROUNDS, thresholds])
+
+
+def _marks(folder: Path) -> list[list[int]]:
+    """What cannot stay the same when a file is changed; nobody can set when its inode was."""
+    found = [(folder / name).stat() for name in (RUN, JOURNAL)]
+    return [[one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns] for one in found]
+
+
+def _hashes(folder: Path) -> list[str]:
+    return [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (RUN, JOURNAL)]
 
 
 def _arrays(folder: Path, journal: bytes) -> dict[str, NDArray[Any]]:
@@ -137,9 +161,10 @@ def _of_samples(item: CellRecord, kind: str) -> list[float]:
 
 def _digested(folder: Path, stored: Arrays) -> Run:
     """The run, from what is `stored`. Raises one of UNFIT where that is not of the run's files."""
-    stamp, journal = _stamped(folder)
-    if str(stored["stamp"]) != stamp:
-        raise ValueError("it is of other files")
+    same = stored["marks"].tolist() == _marks(folder) or stored["hashes"].tolist() == _hashes(folder)
+    if str(stored["rules"]) != _rules() or not same:
+        raise ValueError("it is of other files, or by other rules")
+    journal = Journal(folder)
     _present(folder, stored["files"].tobytes().decode().split("\n"))
     head = record.read_head(folder)
     kinds = stored["kinds"].tolist()
@@ -172,9 +197,9 @@ def _present(folder: Path, files: Sequence[str]) -> None:
         raise FileNotFoundError
 
 
-def _event(journal: bytes, place: Sequence[int]) -> dict[str, Any]:
-    return dict(json.loads(journal[slice(*place)]))
+def _event(journal: Journal, place: Sequence[int]) -> dict[str, Any]:
+    return dict(json.loads(journal.text[slice(*place)]))
 
 
-def _blocks(journal: bytes, places: NDArray[np.int64]) -> dict[int, Any]:
+def _blocks(journal: Journal, places: NDArray[np.int64]) -> dict[int, Any]:
     return {number: _event(journal, place) for number, *place in places.tolist()}

@@ -146,7 +146,11 @@ def _csv(table: Table) -> str:
 
 
 def _json(table: Table) -> str:
-    return json.dumps({**table.head, "rows": table.rows}, indent=1, allow_nan=False) + "\n"
+    """As json.dumps with an indent of 1, which takes ten times as long for rows, whose values are all plain."""
+    text = json.dumps({**table.head, "rows": []}, indent=1, allow_nan=False)
+    encode = json.JSONEncoder(separators=(",\n   ", ": "), allow_nan=False).encode
+    rows = [f"  {{\n   {encode(row)[1:-1]}\n  }}" for row in table.rows]
+    return (text.removesuffix("[]\n}") + "[\n" + ",\n".join(rows) + "\n ]\n}" if rows else text) + "\n"
 
 
 FORMATS: Mapping[str, Callable[[Table], str]] = {

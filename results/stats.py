@@ -102,8 +102,8 @@ def of_each(series: Sequence[Sequence[float]]) -> list[Estimate]:
     found: dict[int, Estimate] = {}
     for indices in by_length.values():
         means, errors, freedom = _trimmed(np.log(np.array([series[index] for index in indices], np.float64)))
-        for index, mean, error in zip(indices, means.tolist(), errors.tolist()):
-            found[index] = Estimate(mean=mean, error=error, freedom=freedom)
+        each = zip(indices, means.tolist(), errors.tolist())
+        found |= {index: Estimate(mean=mean, error=error, freedom=freedom) for index, mean, error in each}
     return [found[index] for index in range(len(series))]
 
 
@@ -127,16 +127,35 @@ def difference(
     distance from 1.
     `alpha`: ALPHA where the figures' own intervals ended their measurement.
     """
-    known = [*plus, *minus]
-    variances = [item.error**2 for item in known]
+    return differences([(plus, minus)], allowance=allowance, alpha=alpha)[0]
+
+
+def differences(
+    ratios: Sequence[tuple[Sequence[Estimate], Sequence[Estimate]]], *, allowance: float, alpha: float
+) -> list[Interval]:
+    """The `difference` of each of many, with the same `allowance` and `alpha`."""
+    known = [[*plus, *minus] for plus, minus in ratios]
+    variances = [[item.error**2 for item in row] for row in known]
+    errors = [math.sqrt(sum(row)) for row in variances]
+    freedoms = [_freedom(row, of) for row, of in zip(variances, known)]
+    means = [sum([item.mean for item in plus]) - sum([item.mean for item in minus]) for plus, minus in ratios]
+    beyond = [max(0.0, abs(mean) - allowance) for mean in means]
+    distances = [far / error if error else (math.inf if far else 0.0) for far, error in zip(beyond, errors)]
+    quantiles = stdtrit(freedoms, 1 - alpha / 2).tolist()
+    tails = stdtr(freedoms, np.negative(distances)).tolist()
+    return [
+        _interval(mean, quantile * error + allowance, min(1.0, 2 * tail * (1 - CONFIDENCE) / alpha))
+        for mean, error, quantile, tail in zip(means, errors, quantiles, tails)
+    ]
+
+
+def _freedom(variances: Sequence[float], known: Sequence[Estimate]) -> float:
     total = sum(variances)
     weights = sum([variance**2 / item.freedom for variance, item in zip(variances, known)])
-    freedom = total**2 / weights if weights and math.isfinite(total) else min(item.freedom for item in known)
-    mean, error = sum([item.mean for item in plus]) - sum([item.mean for item in minus]), math.sqrt(total)
-    half = float(stdtrit(freedom, 1 - alpha / 2)) * error + allowance
-    beyond = max(0.0, abs(mean) - allowance)
-    distance = beyond / error if error else (math.inf if beyond else 0.0)
-    p = min(1.0, 2 * float(stdtr(freedom, -distance)) * (1 - CONFIDENCE) / alpha)
+    return total**2 / weights if weights and math.isfinite(total) else min(item.freedom for item in known)
+
+
+def _interval(mean: float, half: float, p: float) -> Interval:
     return Interval(middle=math.exp(mean), low=math.exp(mean - half), high=math.exp(mean + half), p=p)
 
 

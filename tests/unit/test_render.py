@@ -33,6 +33,31 @@ def grid(markdown):
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in markdown.splitlines() if line.startswith("|")]
 
 
+@pytest.mark.parametrize("rows", [(), (("ort-cpu", 1, 0.5, None),), (('a\n"é', 1, 0.5, 2.0), ("", 0, -0.0, None))])
+@pytest.mark.parametrize("head", [{}, {"schema": 2, "rows_of": [], "host": {"cpu": ["x", {}]}}])
+def test_json_is_indented_as_the_standard_library_does_it(rows, head):
+    table = make(*rows, head=head)
+    assert render(table, "json") == json.dumps({**head, "rows": table.rows}, indent=1) + "\n"
+
+
+@pytest.mark.parametrize("texts", [("ort", "ort-cpu"), ("é漢字", "ort-cpu"), ("", "x  ")])
+def test_columns_are_as_wide_as_a_terminal_shows_their_widest_text(texts):
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    table = make(*((text, number, None, 1.0) for number, text in enumerate(texts)), grouped=False)
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title, side in (("backend", "left"), ("batch", "right"), ("p50 ms", "right"), ("speed-up x", "right")):
+        grid.add_column(Text(title), justify=side, no_wrap=True)
+    for number, text in enumerate(texts):
+        grid.add_row(Text(text), Text(str(number)), Text(""), Text("1.00"))
+    sink = io.StringIO()
+    Console(file=sink, width=1000, color_system=None).print(grid)
+    assert render(table, "table").splitlines() == [line.rstrip() for line in sink.getvalue().splitlines()]
+
+
 def test_the_formats_are_those_of_the_command_line():
     assert list(FORMATS) == ["table", "markdown", "csv", "json"]
 

@@ -7,6 +7,8 @@ import scipy.stats
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from onnxbench.results.stats import (
+    difference,
+    differences,
     drift,
     drop_interval,
     holm,
@@ -15,6 +17,7 @@ from onnxbench.results.stats import (
     log_interval,
     mcnemar,
     nearest_rank,
+    of_each,
     percentile,
     samples_needed,
     typical,
@@ -27,6 +30,16 @@ rounds = st.lists(positive, min_size=10, max_size=25)
 def simulated(many, count, noise, seed=0):
     """`many` series of `count` rounds around 1, whose logs are normal with the deviation `noise`."""
     return np.exp(np.random.default_rng(seed).normal(0, noise, (many, count))).tolist()
+
+
+@given(st.lists(st.lists(positive, min_size=1, max_size=25), min_size=1, max_size=6))
+def test_many_series_are_told_the_same_together_as_each_alone(many):
+    together = of_each(many)
+    assert together == [of_each([values])[0] for values in many]
+    ratios = [([item], [together[0]]) for item in together]
+    assert differences(ratios, allowance=0.02, alpha=0.04) == [
+        difference(*ratio, allowance=0.02, alpha=0.04) for ratio in ratios
+    ]
 
 
 def share(outcomes):

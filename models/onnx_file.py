@@ -154,11 +154,15 @@ def _dim(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
 
 
 def _precision(proto: onnx.ModelProto) -> str:
-    """`int8` if the graph quantizes, `fp16` if most of its weights are float16, else `fp32`."""
+    """`int8` if the graph quantizes, `fp16` if most of its weights (without any, of its inputs) are float16, else `fp32`."""
     import onnx
 
     if any(node.op_type in quantized.QUANTIZING for node in proto.graph.node):
         return "int8"
-    halves = sum(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in proto.graph.initializer)
-    floats = sum(tensor.data_type == onnx.TensorProto.FLOAT for tensor in proto.graph.initializer)
+    weights = [tensor.data_type for tensor in proto.graph.initializer]
+    of_inputs = [value.type.tensor_type.elem_type for value in proto.graph.input]
+    floating = (onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT)
+    halves, floats = (weights.count(each) for each in floating)
+    if not halves and not floats:
+        halves, floats = (of_inputs.count(each) for each in floating)
     return "fp16" if halves > floats else "fp32"

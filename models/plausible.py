@@ -26,6 +26,7 @@ SETTINGS: Mapping[str, Mapping[int, str]] = {
     "CumProd": {1: "axis"},
     "CumSum": {1: "axis"},
     "DFT": {1: "dft_length", 2: "axis"},
+    "Dropout": {1: "ratio"},
     "Expand": {1: "shape"},
     "HammingWindow": {0: "size"},
     "HannWindow": {0: "size"},

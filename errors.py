@@ -16,6 +16,12 @@ FULL = re.compile(
 )
 """What runtimes say when memory is used up: CUDA's CUDA_ERROR_OUT_OF_MEMORY, torch's OutOfMemoryError, ONNX Runtime's arena."""
 
+CODE = re.compile(
+    r"/\S+\.(?:h|cc|cpp|cuh?):\d+ \w[^()]*\(.*?\)(?: const)?(?: \[with [^\]]*\])?(?=\s)"
+    r"|Exception from src/\S+:\d+:| failed at src/\S+:\d+(?=:)"
+)
+"""Where in its sources a runtime raised, with the function's whole signature: often longer than what it has to say."""
+
 
 class BenchError(Exception):
     """What was found (`message`) and what to do about it (`hint`, may be empty).
@@ -107,5 +113,5 @@ def failure(what: str, error: BaseException) -> BenchError:
 
 def one_line(error: BaseException, limit: int = 300) -> str:
     """An exception's words on one line of at most `limit` characters, for a row's reason; its type if it has none."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(CODE.sub("", " ".join(str(error).split())).split()) or type(error).__name__
     return text if len(text) <= limit else text[: limit - 1] + "…"

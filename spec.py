@@ -96,18 +96,38 @@ class Target:
         return f"{self.backend}@{self.environment}" if self.environment else self.backend
 
 
+INTEGER_HIGH = 10  # integers of which nothing is known are under that
+SAMPLE_RATE = 16_000  # Hz: what most models of speech take
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TensorSpec:
     """One input or output of a graph. A dimension is a size, a symbol's name, or None where it has neither.
 
-    `dtype` is NumPy's name (`float32`, `int64`, `bool`, `bfloat16`); `high` bounds integer inputs that index
-    into a table (the smallest table's length), where that is known.
+    `dtype` is NumPy's name (`float32`, `int64`, `bool`, `bfloat16`); `ranked` is False where the file does not even say how
+    many dimensions there are. The rest is what an input takes, where that is known: integers are under `high` (the length of
+    the smallest table that they index), and under the size of an axis of another input, `of`. `role`: a `mask` is ones, a
+    `length` the whole of `of`, `positive` above 0, `rate` that of samples. `setting`: what it sets, which no one can guess.
     """
 
     name: str
     dtype: str
     shape: tuple[int | str | None, ...]
     high: int | None = None
+    ranked: bool = True
+    role: str = ""
+    of: tuple[str, int] | None = None
+    setting: str = ""
+
+    def integers(self, shapes: Mapping[str, Shape]) -> tuple[int, int]:
+        """The least integer that is plausible, and the one above the largest, where inputs by name have `shapes`."""
+        shape, axis = shapes.get(self.of[0], ()) if self.of else (), self.of[1] if self.of else 0
+        size = shape[axis] if -len(shape) <= axis < len(shape) else None
+        high = min((bound for bound in (self.high, size) if bound), default=INTEGER_HIGH)
+        if self.role == "length":
+            size = size or max((dims[1] for dims in shapes.values() if len(dims) > 1), default=1)
+        fixed = {"mask": 1, "rate": SAMPLE_RATE, "length": size}.get(self.role)
+        return (int(self.role == "positive"), max(1, high)) if fixed is None else (fixed, fixed + 1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

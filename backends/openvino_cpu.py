@@ -5,7 +5,7 @@ Arithmetic is pinned: by itself OpenVINO computes in BF16 wherever the CPU has i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from statistics import median
 from typing import Any, ClassVar
 
@@ -58,8 +58,8 @@ class OpenVinoSession(Session):
     def bind(self, inputs: Mapping[str, Array]) -> None:
         import openvino
 
-        for port in self._compiled.inputs:
-            self._request.set_tensor(port, openvino.Tensor(inputs[_name(port, inputs)].copy()))
+        for port, name in zip(self._compiled.inputs, _names(self._compiled.inputs, inputs)):
+            self._request.set_tensor(port, openvino.Tensor(inputs[name].copy()))
 
     def start(self) -> None:
         self._request.infer(share_outputs=True)  # by default the binding copies the outputs, which is fetch's job
@@ -169,14 +169,23 @@ def _import_openvino() -> Any:
 def _shapes(model: Any, cell: Cell) -> dict[Any, list[int]]:
     """Each of the model's inputs with its shape in `cell`."""
     shapes = dict(cell.shapes)
-    return {port: list(shapes[_name(port, shapes)]) for port in model.inputs}
+    return {port: list(shapes[name]) for port, name in zip(model.inputs, _names(model.inputs, shapes))}
 
 
-def _name(port: Any, known: Collection[str]) -> str:
-    """Which of the file's inputs `port` is; a port may have several names."""
-    found: str | None = next((name for name in port.get_names() if name in known), None)
-    if found is None:
-        raise RuntimeFailed(f"OpenVINO made an input {sorted(port.get_names())} that the file does not have")
+def _names(ports: Sequence[Any], known: Collection[str]) -> list[str]:
+    """Which of the file's inputs, `known` in their order, each port is. A port may have several names.
+
+    An input that is an output too goes by the output's name alone: it is the next one that no port goes by.
+    """
+    told: list[str | None] = [next((name for name in port.get_names() if name in known), None) for port in ports]
+    order = list(known)
+    found: list[str] = []
+    for port, name in zip(ports, told):
+        after = order[order.index(found[-1]) + 1 :] if found else order
+        which = name or next((other for other in after if other not in told), None)
+        if which is None:
+            raise RuntimeFailed(f"OpenVINO made an input {sorted(port.get_names())} that the file does not have")
+        found.append(which)
     return found
 
 

@@ -7,11 +7,12 @@ and one that waits for it. `MODEL`, `THREADS` and `inputs` (arrays by name) are 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 from typing import Any, NamedTuple
 
-from ..spec import Artifact, Cell, Concurrency, TensorSpec
+from ..spec import Artifact, Cell, Concurrency, Shape, TensorSpec
 
 HEAD = """\
 # $title
@@ -71,8 +72,7 @@ print(f"{BATCH * calls / took:.1f} items/s")
 )
 """What is imported, and what comes after a runtime's own part."""
 
-DRAWN = {"f": "generator.standard_normal({shape})", "b": "generator.integers(0, 2, {shape})"}
-INTEGER_HIGH = 10  # as the inputs that are measured
+FLOATS = {"mask": "np.ones({shape})", "positive": "abs(generator.standard_normal({shape})) + 0.1"}  # as what is measured
 
 
 class Case(NamedTuple):
@@ -100,14 +100,18 @@ def program(template: str, case: Case, tail: tuple[str, str], /, **own: Any) -> 
         "lanes": concurrency.lanes,
         "threads": concurrency.threads,
         "batch": cell.batch,
-        "inputs": Code("\n".join(f"    {spec.name!r}: {_drawn(spec, shapes[spec.name])}," for spec in artifact.inputs)),
+        "inputs": Code("\n".join(f"    {spec.name!r}: {_drawn(spec, shapes)}," for spec in artifact.inputs)),
     }
     values = {name: value if isinstance(value, Code) else repr(value) for name, value in {**same, **own}.items()}
     return Template(HEAD + template + tail[1]).substitute(values)
 
 
-def _drawn(spec: TensorSpec, shape: tuple[int, ...]) -> str:
-    """An expression for an array of the right type and plausible values."""
-    kind = "f" if spec.dtype.startswith("float") else "b" if spec.dtype == "bool" else "i"
-    integers = f"generator.integers(0, {spec.high or INTEGER_HIGH}, {{shape}})"
-    return f"np.asarray({DRAWN.get(kind, integers).format(shape=shape)}, {spec.dtype!r})"
+def _drawn(spec: TensorSpec, shapes: Mapping[str, Shape]) -> str:
+    """An expression for an array of the right type and plausible values; a file to load where none can be guessed."""
+    if spec.setting:
+        return f"np.load({f'{spec.name}.npy'!r})"
+    low, high = (int(spec.role == "mask"), 2) if spec.dtype == "bool" else spec.integers(shapes)
+    integers = f"generator.integers({low}, {high}, {{shape}})"
+    floats = FLOATS.get(spec.role, "generator.standard_normal({shape})")
+    drawn = floats if spec.dtype.startswith("float") else integers
+    return f"np.asarray({drawn.format(shape=shapes[spec.name])}, {spec.dtype!r})"

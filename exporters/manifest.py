@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -51,6 +51,10 @@ def add(folder: Path, exported: Exported, entry: Path, files: list[Path]) -> Exp
     """
     new = exported.artifact
     others = [item for item in read(folder) if not _outdated(item.artifact, new)]
+    _check_free(
+        [item for item in others if item.artifact.sha256 != new.sha256],
+        [folder.absolute() / file.relative_to(entry) for file in files],
+    )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file in files:
@@ -61,6 +65,14 @@ def add(folder: Path, exported: Exported, entry: Path, files: list[Path]) -> Exp
     except OSError as error:
         raise StorageFailed(f"cannot write to {folder} ({error.strerror})", "free some space or give another --out") from error
     return replace(exported, artifact=relocate(new, str(folder.absolute())))
+
+
+def _check_free(others: Sequence[Exported], targets: Sequence[Path]) -> None:
+    """`BadInput` if a file of another artifact would be overwritten."""
+    for item in others:
+        if Path(item.artifact.path) in targets:
+            found = f"{item.artifact.path} is {item.artifact.model} in {item.artifact.precision}, and would be overwritten"
+            raise BadInput(found, "give another --out, or a file of another name")
 
 
 def _outdated(old: Artifact, new: Artifact) -> bool:

@@ -6,17 +6,20 @@ Run in a worker, so that a file that crashes a parser costs one worker and no me
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import BadInput, Unsupported, one_line
 from ..spec import Artifact, TensorSpec
-from . import quantized
+from . import plausible, quantized
 
 if TYPE_CHECKING:
     import onnx
 
 CHUNK = 1 << 20
+NO_NAME = ("", "?", "-1", "None")  # what exporters call a dimension of which they know nothing: each is one of its own
 
 
 def describe(path: Path, *, model: str, full_check: bool = False) -> Artifact:
@@ -28,7 +31,7 @@ def describe(path: Path, *, model: str, full_check: bool = False) -> Artifact:
     external = _external_files(proto, path)
     _check(path, full_check)
     initial = {tensor.name for tensor in proto.graph.initializer}
-    heights, precision = _table_heights(proto), _precision(proto)
+    uses, precision = plausible.uses(proto.graph), _precision(proto)
     in_8_bits, in_float = quantized.layers(proto.graph)
     return Artifact(
         model=model,
@@ -37,8 +40,8 @@ def describe(path: Path, *, model: str, full_check: bool = False) -> Artifact:
         sha256=digest_files([path, *external]),
         nbytes=sum(file.stat().st_size for file in (path, *external)),
         opset=next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 0),
-        inputs=tuple(_tensor(value, heights) for value in proto.graph.input if value.name not in initial),
-        outputs=tuple(_tensor(value, {}) for value in proto.graph.output),
+        inputs=tuple(_input(value, uses) for value in proto.graph.input if value.name not in initial),
+        outputs=tuple(_tensor(value, "output") for value in proto.graph.output),
         nodes=len(proto.graph.node),
         quantized_layers=in_8_bits,
         float_layers=in_float,
@@ -112,47 +115,54 @@ def digest_files(paths: list[Path]) -> str:
     return total.hexdigest()
 
 
-def _tensor(value: onnx.ValueInfoProto, heights: dict[str, int]) -> TensorSpec:
-    import onnx
+def _input(value: onnx.ValueInfoProto, uses: Mapping[str, plausible.Use]) -> TensorSpec:
+    spec = _tensor(value, "input")
+    return replace(spec, **plausible.about(uses.get(spec.name), spec.name, spec.dtype))
 
+
+def _tensor(value: onnx.ValueInfoProto, end: str) -> TensorSpec:
+    """`value` as an `end` (input or output) of the graph; `Unsupported` for what no array holds."""
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
         found = (kind or "untyped value").replace("_type", "")
-        raise Unsupported(f"{value.name!r} is a {found}, and only tensors can be measured", "export it with tensors")
+        raise Unsupported(
+            f"{end} {value.name!r} is of kind {found}, and only tensors can be measured", "export it with tensors"
+        )
     tensor = value.type.tensor_type
-    dtype = (
-        "str" if tensor.elem_type == onnx.TensorProto.STRING else onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
-    )
-    return TensorSpec(
-        name=value.name, dtype=dtype, shape=tuple(_dim(dim) for dim in tensor.shape.dim), high=heights.get(value.name)
-    )
+    shape = tuple(_dim(dim) for dim in tensor.shape.dim)
+    return TensorSpec(name=value.name, dtype=_dtype(value, end), shape=shape, ranked=tensor.HasField("shape"))
+
+
+def _dtype(value: onnx.ValueInfoProto, end: str) -> str:
+    """NumPy's name of the type; strings can be compared, but not be bound."""
+    import onnx
+
+    kind = value.type.tensor_type.elem_type
+    if kind == onnx.TensorProto.STRING and end == "output":
+        return "str"
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind)
+    if dtype.kind not in "fiub" or dtype.isbuiltin != 1:
+        told = onnx.TensorProto.DataType.Name(kind).lower()
+        raise Unsupported(f"{end} {value.name!r} is of type {told}, and only NumPy's numbers and booleans can be measured")
+    return str(dtype.name)
 
 
 def _dim(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
-    if dim.HasField("dim_value") and dim.dim_value > 0:
+    if dim.HasField("dim_value") and dim.dim_value >= 0:
         return int(dim.dim_value)
-    return dim.dim_param or None
-
-
-def _table_heights(proto: onnx.ModelProto) -> dict[str, int]:
-    """For each input that indexes into a table of weights (Gather on axis 0): the smallest table's length."""
-    lengths = {tensor.name: tensor.dims[0] for tensor in proto.graph.initializer if tensor.dims}
-    heights: dict[str, int] = {}
-    for node in proto.graph.node:
-        if node.op_type == "DequantizeLinear" and node.input[0] in lengths:
-            lengths[node.output[0]] = lengths[node.input[0]]
-        if node.op_type == "Gather" and node.input[0] in lengths and not any(a.name == "axis" and a.i for a in node.attribute):
-            length, ids = lengths[node.input[0]], node.input[1]
-            heights[ids] = min(length, heights.get(ids, length))
-    return heights
+    return None if dim.dim_param in NO_NAME else str(dim.dim_param)
 
 
 def _precision(proto: onnx.ModelProto) -> str:
-    """`int8` if the graph quantizes, `fp16` if most of its weights are float16, else `fp32`."""
+    """`int8` if the graph quantizes, `fp16` if most of its weights (without any, of its inputs) are float16, else `fp32`."""
     import onnx
 
     if any(node.op_type in quantized.QUANTIZING for node in proto.graph.node):
         return "int8"
-    halves = sum(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in proto.graph.initializer)
-    floats = sum(tensor.data_type == onnx.TensorProto.FLOAT for tensor in proto.graph.initializer)
+    weights = [tensor.data_type for tensor in proto.graph.initializer]
+    of_inputs = [value.type.tensor_type.elem_type for value in proto.graph.input]
+    floating = (onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT)
+    halves, floats = (weights.count(each) for each in floating)
+    if not halves and not floats:
+        halves, floats = (of_inputs.count(each) for each in floating)
     return "fp16" if halves > floats else "fp32"

@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadInput, StorageFailed
+from ..errors import BadInput, StorageFailed, Unsupported
 from ..exporters.cache import replace_file
 from ..results.record import JOURNAL, RUN, SAMPLES
 
@@ -47,7 +47,7 @@ class Journal:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         shutil.rmtree(self.scratch, ignore_errors=True)
-        if kind and issubclass(kind, BadInput) and not (self.folder / RUN).exists():
+        if kind and issubclass(kind, (BadInput, Unsupported)) and not (self.folder / RUN).exists():
             self._vanish()
         self._open.close()
 

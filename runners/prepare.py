@@ -165,7 +165,9 @@ def _check_calibration(wanted: Wanted) -> None:
 
 
 def _name(model: str) -> str:
-    return Path(model).stem if kind_of(model) == "file" else model
+    """What rows call the model: a file's name, which keeps its ending where a model of our own is called so."""
+    path = Path(model)
+    return model if kind_of(model) != "file" else path.name if path.stem in MODELS else path.stem
 
 
 def _file_entry(wanted: Wanted, context: Context) -> dict[str, Any]:

@@ -22,13 +22,14 @@ from ..errors import BadInput
 from ..exporters import cache, torch_onnx
 from ..models import datasets, onnx_file
 from ..models import inputs as random_inputs
+from ..models.shapes import show
 from ..spec import PRECISIONS, Artifact, Shapes, Source, TensorSpec, digest, from_wire, to_wire
 from . import verify
 from .reference import open_reference
 from .worker import Reply, State, Tell
 
 KIND = "exports"
-ENTRY_FORMAT = 2  # changes when entries say more than they did
+ENTRY_FORMAT = 3  # changes when entries say more than they did
 PARITY_IMAGES = 16
 ATTEMPTS = 2
 
@@ -186,10 +187,17 @@ def draw(
     unknown = [spec for spec in file.inputs if spec.name not in given]
     if file.dataset and not given:
         arrays: dict[str, Array] = {file.inputs[0].name: evaluation_images(file.dataset, sizes[0][1][0])}
+        _check_size(file, arrays[file.inputs[0].name].shape, sizes[0][1])
     else:
         arrays = random_inputs.draw(unknown, sizes, seed) | {n: np.load(p, allow_pickle=False) for n, p in given.items()}
     verify.save_arrays(Path(folder), {spec.name: np.asarray(arrays[spec.name], order="C") for spec in file.inputs})
     return {"data": "given" if given else file.dataset or "random"}
+
+
+def _check_size(artifact: Artifact, found: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    if found != wanted:
+        what = f"input {artifact.inputs[0].name!r} is to be {show(wanted)}, and {artifact.dataset} gives {show(found)}"
+        raise BadInput(what, "leave --shape out, or --dataset")
 
 
 def reference(

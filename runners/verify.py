@@ -25,7 +25,7 @@ def save_arrays(folder: Path, arrays: Mapping[str, Array]) -> None:
     """Write each array to `folder`; names may hold slashes, so files are numbered in the mapping's order."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, array in enumerate(arrays.values()):
-        np.save(folder / f"{number}.npy", array)
+        np.save(folder / f"{number}.npy", array.astype(str) if array.dtype.kind == "O" else array)  # texts, without pickle
 
 
 def load_arrays(folder: Path, names: Iterable[str]) -> dict[str, Array]:
@@ -45,7 +45,7 @@ def distance(found: Mapping[str, Array], expected: Mapping[str, Array]) -> dict[
         if name not in found or found[name].shape != want.shape:
             shape = found[name].shape if name in found else None
             raise RuntimeFailed(f"output {name!r} has shape {shape} and the reference {want.shape}")
-        a, b = _numbers(found[name]), _numbers(want)
+        a, b = _pair(found[name], want)
         same = (a == b) | (np.isnan(a) & np.isnan(b))
         with np.errstate(invalid="ignore"):
             error = np.where(same, 0.0, np.abs(a - b))
@@ -61,6 +61,13 @@ def distance(found: Mapping[str, Array], expected: Mapping[str, Array]) -> dict[
         "rel_err": _finite(worst / largest) if largest else None,
         "agreement": _agreement(found, expected),
     }
+
+
+def _pair(found: Array, want: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Both as numbers that can be subtracted; of texts, whether each is the one that is wanted."""
+    if found.dtype.kind in "OU" and want.dtype.kind in "OU":
+        return (found.astype(str) == want.astype(str)).astype(np.float64), np.ones(want.shape)
+    return _numbers(found), _numbers(want)
 
 
 def _numbers(array: Array) -> NDArray[np.float64]:

@@ -55,6 +55,28 @@ def test_an_open_dimension_is_asked_for_by_name(shell):
     assert {(row["status"], row["batch"]) for row in rows} == {("ok", 3)}
 
 
+def test_a_model_that_is_no_tensor_is_unsupported_by_name_and_leaves_nothing(shell):
+    value, node = onnxfiles.value, onnxfiles.helper.make_node
+    ends = value("x", Type.FLOAT, ["N", 4]), onnxfiles.helper.make_tensor_sequence_value_info("parts", Type.FLOAT, None)
+    graph = onnxfiles.helper.make_graph([node("SplitToSequence", ["x"], ["parts"])], "g", [ends[0]], [ends[1]])
+    refused = shell.bench("infer", "--model", onnxfiles.write(shell.folder / "model.onnx", graph), *RUNTIMES, "--out", "run")
+    assert (refused.returncode, refused.stdout) == (3, "")
+    assert "output 'parts' is of kind sequence" in refused.stderr
+    assert not (shell.folder / "run").exists()
+
+
+def test_what_sets_an_operator_is_given_as_an_array(shell):
+    value, node = onnxfiles.value, onnxfiles.helper.make_node
+    inputs = [value("x", Type.FLOAT, [2, 6]), value("shape", Type.INT64, [2])]
+    graph = onnxfiles.helper.make_graph([node("Reshape", ["x", "shape"], ["y"])], "g", inputs, [value("y", Type.FLOAT, [3, 4])])
+    path = onnxfiles.write(shell.folder / "model.onnx", graph)
+    assert {row["status"]: row["reason"] for row in measure(shell, path, code=3)} == {
+        "unsupported": "input 'shape' is the shape of Reshape, of which no value can be guessed; give --input shape=FILE.npy"
+    }
+    np.save(shell.folder / "shape.npy", np.array([3, 4]))
+    assert {row["status"] for row in measure(shell, path, "--input", "shape=shape.npy")} == {"ok"}
+
+
 def test_real_arrays_fix_the_batch_and_are_what_runs(shell):
     path = onnxfiles.write(shell.folder / "model.onnx", onnxfiles.dense())
     np.save(shell.folder / "x.npy", np.ones((6, 4), np.float32))

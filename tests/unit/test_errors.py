@@ -116,3 +116,22 @@ def test_an_exception_without_words_is_its_type():
 def test_a_long_line_is_cut_to_the_limit():
     assert one_line(ValueError("x" * 300)) == "x" * 300
     assert one_line(ValueError("x" * 301)) == "x" * 299 + "…"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "Load model from a.onnx failed:/src/load.h:46 void onnx::Check(const std::map<std::string, int>&, bool) Opset 28",
+            "Load model from a.onnx failed: Opset 28",
+        ),
+        ("Message: /src/common.h:31 int64_t onnx::Axis(int64_t) axis 6 is not valid", "Message: axis 6 is not valid"),
+        (
+            "Exception from src/core.cpp:84: Check 'false' failed at src/report.cpp:151: No conversion rule for Tree",
+            "Check 'false': No conversion rule for Tree",
+        ),
+        ("cannot read /home/me/model.onnx", "cannot read /home/me/model.onnx"),
+    ],
+)
+def test_where_in_its_sources_a_runtime_raised_is_left_out(text, told):
+    assert one_line(RuntimeError(text)) == told

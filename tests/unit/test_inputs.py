@@ -56,3 +56,37 @@ def test_each_input_gets_values_of_its_own():
 def test_what_cannot_be_drawn_is_unsupported(dtype):
     with pytest.raises(Unsupported, match=f"input 'x' is of type {dtype}"):
         one(dtype)
+
+
+def drawn(dtype="int64", shape=(1000,), **what):
+    spec = TensorSpec(name="x", dtype=dtype, shape=shape, **what)
+    return draw([spec], (("x", shape), ("frames", (7, 3, 4))), 0)["x"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64", "bool"])
+def test_masks_are_ones(dtype):
+    assert drawn(dtype, role="mask").tolist() == [1] * 1000
+
+
+def test_lengths_are_whole():
+    assert set(drawn(role="length", of=("frames", 0)).tolist()) == {7}
+    assert set(drawn(role="length").tolist()) == {3}
+
+
+def test_indices_stay_under_the_size_of_what_they_index_and_under_every_table():
+    assert sorted(set(drawn(of=("frames", 1)).tolist())) == [0, 1, 2]
+    assert sorted(set(drawn(of=("frames", -1), high=2).tolist())) == [0, 1]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64", "uint8"])
+def test_what_is_divided_by_is_above_0(dtype):
+    assert drawn(dtype, role="positive").min() > 0
+
+
+def test_a_rate_is_that_of_speech():
+    assert drawn(role="rate", shape=()) == 16_000
+
+
+def test_what_sets_an_operator_is_asked_for_by_name():
+    with pytest.raises(Unsupported, match=r"input 'x' is the shape of Reshape, .* give --input x=FILE.npy"):
+        drawn(setting="shape of Reshape")

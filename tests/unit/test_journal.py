@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from onnxbench.errors import BadInput
+from onnxbench.errors import BadInput, Unsupported
 from onnxbench.results.record import read_head, read_journal
 from onnxbench.runners.journal import Journal
 
@@ -82,10 +82,11 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
         Journal(tmp_path / "file" / "run").__enter__()
 
 
-def test_a_run_that_was_refused_before_it_began_leaves_no_folder(tmp_path):
+@pytest.mark.parametrize("kind", [BadInput, Unsupported])
+def test_a_run_that_was_refused_before_it_began_leaves_no_folder(tmp_path, kind):
     journal = Journal(tmp_path / "run").__enter__()
     (journal.logs / "probe.log").touch()
-    journal.__exit__(BadInput, None, None)
+    journal.__exit__(kind, None, None)
     assert not (tmp_path / "run").exists()
 
 

@@ -196,3 +196,11 @@ def test_files_in_folders_stay_in_them(export, tmp_path):
     (entry / "model/w.bin").write_text("data")
     add(tmp_path / "out", exported, entry, [entry / "model/w.bin"])
     assert (tmp_path / "out/model/w.bin").read_text() == "data"
+
+
+def test_the_file_of_another_model_is_not_overwritten(export, tmp_path):
+    add(tmp_path / "out", *export())
+    with pytest.raises(BadInput, match=r"cnn-fp32.onnx is cnn in fp32, and would be overwritten"):
+        add(tmp_path / "out", *export("other weights", model="theirs", sha256="ff" * 32))
+    assert (tmp_path / "out" / "cnn-fp32.onnx").read_text() == "weights"
+    assert [item.artifact.model for item in read(tmp_path / "out")] == ["cnn"]

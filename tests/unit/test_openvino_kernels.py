@@ -4,8 +4,9 @@ from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
-from onnxbench.backends.openvino_cpu import RUNS, UNCOUNTED, OpenVinoSession
+from onnxbench.backends.openvino_cpu import RUNS, UNCOUNTED, OpenVinoSession, _names
 from onnxbench.backends.protocol import Kernel
+from onnxbench.errors import RuntimeFailed
 
 
 class Compiled:
@@ -89,3 +90,23 @@ def test_times_are_told_where_they_are_asked_for_and_the_runtime_tells_them():
     middle_ms = (UNCOUNTED + 1 + RUNS) / 2
     assert [kernel.ns for kernel in kernels(*layers)] == [None, None]
     assert [kernel.ns for kernel in kernels(*layers, timed=True)] == [middle_ms * 1e6, None]
+
+
+@pytest.mark.parametrize(
+    ("ports", "names"),
+    [
+        (["x", "mask"], ["x", "mask"]),
+        (["mask", "x"], ["mask", "x"]),
+        (["y"], ["x"]),
+        (["x", "y", "last"], ["x", "mask", "last"]),
+    ],
+)
+def test_an_input_that_is_an_output_too_is_found_by_its_place(ports, names):
+    asked = [SimpleNamespace(get_names=lambda name=name: {name}) for name in ports]
+    assert _names(asked, ["x", "mask", "last"]) == names
+
+
+def test_an_input_that_the_file_does_not_have_is_an_error():
+    ports = [SimpleNamespace(get_names=lambda name=name: {name}) for name in ("x", "y")]
+    with pytest.raises(RuntimeFailed, match="made an input \\['y'\\]"):
+        _names(ports, ["x"])

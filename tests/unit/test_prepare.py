@@ -256,6 +256,12 @@ def test_the_dataset_of_a_file_is_named_with_its_whole_path(wanted, context, tmp
     )
 
 
+def test_a_file_that_is_called_as_a_model_of_our_own_keeps_its_ending(wanted, context):
+    desk = context()
+    export(wanted(model="theirs/cnn.onnx"), desk)
+    assert desk.asked[0][1]["model"] == "cnn.onnx"
+
+
 def test_what_was_made_is_told_on_one_line(make_artifact):
     how = Conversion(origin=SHA, scheme="portable", method="minmax", exclude=("a", "b"), data="digits", samples=128)
     parity = {"sqnr_db": 31.6, "runtime": "ort-cpu 1.31", "data": "digits"}

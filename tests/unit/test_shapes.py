@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench.errors import BadInput
-from onnxbench.models.shapes import BatchRule, batch_rule, cell_shapes, check_given, show
+from onnxbench.models.shapes import BatchRule, batch_rule, cell_shapes, check_given, show, size_of
 from onnxbench.spec import TensorSpec
 
 
@@ -102,3 +102,62 @@ def test_given_shapes_that_disagree_about_a_symbol_are_refused():
 
 def test_shapes_are_shown_for_people():
     assert [show(shape) for shape in ((1, 3, 48), ("batch", None, 3), ())] == ["1x3x48", "batchx?x3", "scalar"]
+
+
+@pytest.mark.parametrize(
+    ("dim", "size"),
+    [
+        ("T", 5),
+        ("2*T", 10),
+        ("past + T", 8),
+        ("(past + T) // 2", 4),
+        ("T / 5", 1),
+        ("Max(past, T)", 5),
+        ("min(past, T) - 1", 2),
+        ("T % 0", None),
+        ("T + unknown", None),
+        ("round(T)", None),
+        ("T.real", None),
+        ("not a name", None),
+        ("a-name", None),
+    ],
+)
+def test_an_expression_comes_to_what_its_symbols_are(dim, size):
+    assert size_of(dim, {"T": 5, "past": 3}) == size
+
+
+def test_a_symbol_whose_name_could_be_an_expression_is_itself():
+    assert size_of("batch-size", {"batch-size": 4}) == 4
+    assert batch_rule([tensor("x", "batch-size", 3)], {}).symbols == {"batch-size"}
+
+
+def test_an_expression_of_the_batch_is_not_the_batch():
+    inputs = [tensor("x", "batch", 4), tensor("pairs", "2*batch", 4)]
+    rule = batch_rule(inputs, {})
+    assert cell_shapes(inputs, 3, rule, {}) == (("x", (3, 4)), ("pairs", (6, 4)))
+
+
+@pytest.mark.parametrize("dim", ["2*N", "2*rows"])
+def test_a_batch_may_be_in_expressions_alone(dim):
+    inputs = [tensor("x", dim, 4)]
+    rule = batch_rule(inputs, {})
+    assert rule.fixed is None
+    assert cell_shapes(inputs, 3, rule, {}) == (("x", (6, 4)),)
+
+
+def test_a_given_shape_settles_expressions_of_its_symbols():
+    inputs, given_shapes = [tensor("x", "N", "T"), tensor("cache", "N", "T + 1")], {"x": (2, 5)}
+    assert cell_shapes(inputs, 2, batch_rule(inputs, given_shapes), given_shapes) == (("x", (2, 5)), ("cache", (2, 6)))
+
+
+def test_given_shapes_that_contradict_an_expression_are_refused():
+    with pytest.raises(BadInput, match=r"make dimension '2\*T' both 10 and 7"):
+        check_given([tensor("x", "T"), tensor("y", "2*T")], {"x": (5,), "y": (7,)})
+
+
+def test_an_input_of_unknown_rank_is_asked_for_by_name_and_takes_any_shape():
+    inputs = [TensorSpec(name="x", dtype="float32", shape=(), ranked=False)]
+    with pytest.raises(BadInput, match="how many dimensions input 'x' has; give --shape x="):
+        cell_shapes(inputs, 1, batch_rule(inputs, {}), {})
+    check_given(inputs, {"x": (2, 3)})
+    assert cell_shapes(inputs, 2, batch_rule(inputs, {"x": (2, 3)}), {"x": (2, 3)}) == (("x", (2, 3)),)

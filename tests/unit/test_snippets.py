@@ -2,6 +2,7 @@ import ast
 
 import pytest
 from onnxbench import backends
+from onnxbench.backends import snippets
 from onnxbench.spec import Concurrency, Settings, Source, TensorSpec
 
 SPECS = (
@@ -92,3 +93,20 @@ def test_no_source_no_program_for_pytorch_and_none_for_what_has_none(snippet):
 def test_what_was_measured_is_set(snippet, name, changes, said):
     options = (("cuda_graph", "off"), ("prefer_nhwc", "1")) if name == "ort-cuda" else ()
     assert said in snippet(name, SOURCE, settings=Settings(threads=5, options=options), **changes)
+
+
+@pytest.mark.parametrize(
+    ("what", "expression"),
+    [
+        ({"dtype": "float32", "role": "mask"}, "np.asarray(np.ones((2, 3)), 'float32')"),
+        ({"dtype": "bool", "role": "mask"}, "np.asarray(generator.integers(1, 2, (2, 3)), 'bool')"),
+        ({"dtype": "bool"}, "np.asarray(generator.integers(0, 2, (2, 3)), 'bool')"),
+        ({"dtype": "int64", "role": "mask"}, "np.asarray(generator.integers(1, 2, (2, 3)), 'int64')"),
+        ({"dtype": "int32", "of": ("frames", 0), "role": "length"}, "np.asarray(generator.integers(7, 8, (2, 3)), 'int32')"),
+        ({"dtype": "float32", "role": "positive"}, "np.asarray(abs(generator.standard_normal((2, 3))) + 0.1, 'float32')"),
+        ({"dtype": "int64", "setting": "shape of Reshape"}, "np.load('x.npy')"),
+    ],
+)
+def test_a_program_draws_its_inputs_as_what_was_measured(what, expression):
+    spec = TensorSpec(name="x", shape=(2, 3), **what)
+    assert snippets._drawn(spec, {"x": (2, 3), "frames": (7, 4)}) == expression

@@ -111,7 +111,7 @@ def test_a_missing_output_fails():
         distance({"other": np.ones(1)}, out(1.0))
 
 
-@pytest.mark.parametrize("array", [np.array(["a"]), np.array([1j])])
+@pytest.mark.parametrize("array", [np.array([b"a"]), np.array([1j])])
 def test_what_is_no_number_cannot_be_compared(array):
     with pytest.raises(RuntimeFailed, match="cannot be compared"):
         distance({"y": array}, {"y": array})
@@ -240,3 +240,10 @@ def test_accuracy_is_told_while_it_goes_on(compared):
     heard = []
     compared([0, 1, 2], [0, 1, 2], labels=[0, 1, 2], tell=heard.append)
     assert heard == [{"images": 2}, {"images": 3}]
+
+
+@pytest.mark.parametrize(("found", "equal"), [(["a", "b"], True), (["a", "c"], False)])
+def test_texts_are_equal_or_not(tmp_path, found, equal):
+    save_arrays(tmp_path, {"y": np.array(["a", "b"], object)})
+    expected = load_arrays(tmp_path, ["y"])
+    assert (distance({"y": np.array(found, object)}, expected)["sqnr_db"] == 200.0) is equal

@@ -17,7 +17,7 @@ test: $(VENV)/.test .typing/onnxbench
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	BENCH_REQUIRE=$${BENCH_REQUIRE-torch-cpu,ort-cpu,openvino-cpu,null,tensorrt-rtx,mlflow,wandb,tensorboard} $(BIN)/pytest
+	BENCH_REQUIRE=$${BENCH_REQUIRE-torch-cpu,ort-cpu,openvino-cpu,null,tensorrt-rtx,mlflow,wandb,tensorboard} $(BIN)/pytest -n 2 --dist loadgroup
 
 gpu: $(GPU_VENV)/.gpu
 	$(GPU_VENV)/bin/python benchmarks/gpu.py $(STEPS)

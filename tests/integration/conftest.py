@@ -14,13 +14,6 @@ REQUIRED = os.environ.get("BENCH_REQUIRE", "").split(",")
 BENCH = (sys.executable, "-m", "onnxbench.cli")
 
 
-def pytest_collection_modifyitems(items):
-    """With several workers (pytest -n) one has all of these tests, so that real runs do not stand beside each other."""
-    here = Path(__file__).parent
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("integration" if item.path.is_relative_to(here) else str(item.path)))
-
-
 @dataclass
 class Shell:
     """Runs `bench` in `folder` with the cache `cache`."""

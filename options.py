@@ -82,9 +82,10 @@ class Duration(ParamType):
         if isinstance(value, float):
             return value
         found = re.fullmatch(r"([0-9.]+)\s*(\D*)", str(value).strip())
+        number, unit = found.groups() if found else ("", "")
         try:
-            return float(found[1]) * self.units[found[2]]  # type: ignore[index]
-        except (TypeError, ValueError, KeyError):
+            return float(number) * self.units[unit]
+        except (ValueError, KeyError):
             self.fail(f"{value!r} is not a time; give for example 2ms, 500us or 1s", param, ctx)
 
 

@@ -46,18 +46,16 @@ def loaded(visit: Visit, desk: Desk, ask: Ask) -> dict[str, Any]:
     for how, top in tops.items():
         if top <= held:
             continue
-        points = search(_measure(visit, desk, ask, how), top, wanted, desk.sweep.budget)
+        points = search(_measure(visit, desk, ask, how, wanted), top, wanted, desk.sweep.budget)
         ways.append({"concurrency": asdict(how), "deploy": points[0]["deploy"], "points": points})
         known = capacity(points, wanted.percentile, wanted.limit_ms * 1e6)
         held = max(held, (known and known.rate_per_s) or 0.0)
     return {"asked": asdict(wanted), "ways": ways}
 
 
-def _measure(visit: Visit, desk: Desk, ask: Ask, how: Concurrency) -> Measure:
+def _measure(visit: Visit, desk: Desk, ask: Ask, how: Concurrency, wanted: Load) -> Measure:
     """Loads the cell at one rate; another draw of arrivals each time."""
-    wanted, budget = desk.sweep.load, desk.sweep.budget
-    if wanted is None:
-        raise ValueError("no load was asked for")
+    budget = desk.sweep.budget
     drawn = iter(range(desk.sweep.seed, desk.sweep.seed + 10_000))
     batch = visit.planned.cell.batch
     waiting = {"wait_ms": wanted.max_wait_ms, "give_up_ms": max(GIVE_UP * wanted.limit_ms, GIVE_UP_MS)}

@@ -339,8 +339,11 @@ def _latest_run(resume: bool) -> Path:
 def show(runs: tuple[Path, ...], baseline: str | None, format: str, debug: bool) -> None:
     """Print runs again, in any format, measuring nothing."""
     from .results import record
+    from .results.untrusted import understood
 
-    _print(_tabulate([record.read(run) for run in runs], baseline), format)
+    with understood(runs):
+        table = _tabulate([record.read(run) for run in runs], baseline)
+        _print(table, format)
 
 
 @main.command()

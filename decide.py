@@ -73,17 +73,19 @@ def compare(
     from .results import gate, record
     from .results.comparison import facts, tabulate
     from .results.render import plain, render
+    from .results.untrusted import understood
 
     old, now = _sides(runs, base, new)
     asked = gate.parse(limits)
-    with _uncollected():
+    with _uncollected(), understood((*old, *now)):
         read = [[record.read(folder) for folder in side] for side in (old, now)]
         sides, found = comparing.compare(read[0], read[1], control, gate.thresholds(asked))
-    judged = gate.judge(asked, found)
-    if how["format"] == GITHUB:
-        click.echo(plain_lines(gate.workflow(found, judged, facts(sides, found), sides.match.left)), nl=False)
-    else:
-        click.echo(render(tabulate(sides, found, (*judged.shown, *judged.unsure)), how["format"]), nl=False)
+        judged = gate.judge(asked, found)
+        if how["format"] == GITHUB:
+            text = plain_lines(gate.workflow(found, judged, facts(sides, found), sides.match.left))
+        else:
+            text = render(tabulate(sides, found, (*judged.shown, *judged.unsure)), how["format"])
+    click.echo(text, nl=False)
     for sentence in (*sides.match.left, *judged.unsure):
         click.echo(f"bench: {plain(sentence)}", err=True)
     sys.exit(1 if judged.shown else 0)
@@ -156,12 +158,14 @@ def recommend(runs: tuple[Path, ...], most: Pairs, least: Pairs, prices: Pairs, 
     from .results import recommend as decisions
     from .results.candidates import Wanted
     from .results.objective import OBJECTIVES as KNOWN
+    from .results.untrusted import understood
 
     objective = what["objective"]
     if objective == "cost" and not prices:
         raise BadInput("--objective cost needs a price", "give --price BACKEND=AMOUNT, in currency an hour")
     limits = (*conditions.parse(most, most=True), *conditions.parse(least, most=False))
     wanted = Wanted(objective=KNOWN[objective], conditions=limits, prices=prices, demand=what["demand"])
-    decision = decisions.decide([record.read(run) for run in dict.fromkeys(runs)], wanted)
-    click.echo(advice.advise(decision, format), nl=False)
+    with understood(runs):
+        decision = decisions.decide([record.read(run) for run in dict.fromkeys(runs)], wanted)
+        click.echo(advice.advise(decision, format), nl=False)
     sys.exit(advice.exit_code(decision))

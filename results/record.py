@@ -13,7 +13,6 @@ one of its kind (and round), so a cell that failed and was measured again counts
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 from ..errors import BadInput, one_line
 from ..spec import PRECISIONS, Cell, from_wire
 from .stats import nearest_rank
+from .untrusted import WRONG, load_times, parse, read_bytes, sample_path, understood
 
 SCHEMA = 2
 RUN, JOURNAL, SAMPLES = "run.json", "journal.jsonl", "samples"
@@ -112,12 +112,7 @@ class CellRecord:
 
     @cached_property
     def _samples(self) -> dict[int, dict[str, NDArray[np.int64]]]:
-        return {number: _load(self.folder / self.blocks[number]["samples"]) for number in sorted(self.blocks)}
-
-
-def _load(path: Path) -> dict[str, NDArray[np.int64]]:
-    with np.load(path, allow_pickle=False) as arrays:
-        return dict(arrays)
+        return {number: load_times(self.folder / self.blocks[number]["samples"]) for number in sorted(self.blocks)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,18 +156,21 @@ def read(folder: Path) -> Run:
         events.setdefault(event["cell"], []).append(event)
     try:
         cells = [from_wire(Cell, cell) for cell in head["cells"]]
-    except (KeyError, TypeError, ValueError) as error:
+        keys = [cell.key for cell in cells]
+    except WRONG as error:
         raise BadInput(f"{folder / RUN} has no list of cells ({one_line(error)})", "measure it again") from error
-    records = [_gather(cell, folder, events.get(cell.key, ()), head.get("kind") == CHECK) for cell in cells]
+    with understood([folder]):
+        check = head.get("kind") == CHECK
+        records = [_gather(cell, folder, events.get(key, ()), check) for cell, key in zip(cells, keys)]
     return Run(folder=folder, head=head, cells=tuple(records))
 
 
 def read_head(folder: Path) -> dict[str, Any]:
     """run.json; `BadInput` if it is missing, damaged or of a newer schema."""
     try:
-        head = json.loads((folder / RUN).read_text())
+        head = parse(read_bytes(folder / RUN))
         schema = int(head["schema"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, *WRONG) as error:
         raise BadInput(f"{folder} is not a run folder ({one_line(error)})", "give a folder that bench infer wrote") from error
     if schema > SCHEMA:
         raise BadInput(f"{folder} has schema {schema}, and this version reads up to {SCHEMA}", "upgrade onnxbench")
@@ -186,19 +184,31 @@ def is_check(folder: Path) -> bool:
 
 def read_journal(folder: Path) -> Iterator[dict[str, Any]]:
     """The journal's whole lines in order; blocks whose samples did not reach the disk are left out."""
-    path = folder / JOURNAL
-    for line in path.read_bytes().splitlines() if path.exists() else ():
+    for line in _journal(folder).splitlines():
         try:
-            event = json.loads(line)
+            event = parse(line)
         except ValueError:
             continue  # the line that a kill cut short
-        if event.get("event") != "block" or _readable(folder / event["samples"]):
+        if _is_event(event) and (event["event"] != "block" or _readable(folder, event)):
             yield event
 
 
-def _readable(path: Path) -> bool:
+def _journal(folder: Path) -> bytes:
+    path = folder / JOURNAL
     try:
-        return zipfile.is_zipfile(path)  # its directory is at the end, so a file that was cut short is none
+        return read_bytes(path) if path.exists() or path.is_symlink() else b""
+    except OSError as error:
+        raise BadInput(f"the journal of {folder} cannot be read ({one_line(error)})", "measure it again") from error
+
+
+def _is_event(event: Any) -> bool:
+    return isinstance(event, dict) and isinstance(event.get("event"), str) and isinstance(event.get("cell"), str)
+
+
+def _readable(folder: Path, block: dict[str, Any]) -> bool:
+    path = sample_path(folder, block.get("samples"), SAMPLES)
+    try:
+        return path is not None and zipfile.is_zipfile(path)  # its directory is at the end: one that was cut short is none
     except OSError:
         return False
 

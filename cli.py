@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from .runners.sweep import Surroundings
 
 RUNS = Path("runs")
+LONGEST = 900  # characters of a sentence
 
 
 class Bench(click.Group):
@@ -58,13 +59,18 @@ class Bench(click.Group):
         except BenchError as error:
             if "--debug" in sys.argv:
                 raise
-            click.echo(f"bench: {_plain(str(error))}", err=True)
+            click.echo(f"bench: {_sentence(error)}", err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             click.echo("bench: interrupted", err=True)
             ctx.exit(130)
         except BrokenPipeError:
             ctx.exit(0)
+
+
+def _sentence(error: BenchError) -> str:
+    """What went wrong, and no more of it than can be read: names come from files."""
+    return _plain(str(error))[:LONGEST]
 
 
 def _plain(text: str) -> str:
@@ -339,7 +345,7 @@ def _latest_run(resume: bool) -> Path:
 def show(runs: tuple[Path, ...], baseline: str | None, format: str, debug: bool) -> None:
     """Print runs again, in any format, measuring nothing."""
     from .results import record
-    from .results.untrusted import understood
+    from .untrusted import understood
 
     with understood(runs):
         table = _tabulate([record.read(run) for run in runs], baseline)

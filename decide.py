@@ -73,7 +73,7 @@ def compare(
     from .results import gate, record
     from .results.comparison import facts, tabulate
     from .results.render import plain, render
-    from .results.untrusted import understood
+    from .untrusted import understood
 
     old, now = _sides(runs, base, new)
     asked = gate.parse(limits)
@@ -158,7 +158,7 @@ def recommend(runs: tuple[Path, ...], most: Pairs, least: Pairs, prices: Pairs, 
     from .results import recommend as decisions
     from .results.candidates import Wanted
     from .results.objective import OBJECTIVES as KNOWN
-    from .results.untrusted import understood
+    from .untrusted import understood
 
     objective = what["objective"]
     if objective == "cost" and not prices:

@@ -9,14 +9,16 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import BadInput, Unsupported, one_line
+from ..errors import BadInput, Unsupported, one_line, shown
 from ..spec import Artifact, TensorSpec
+from ..untrusted import is_plain
 from . import quantized
 
 if TYPE_CHECKING:
     import onnx
 
 CHUNK = 1 << 20
+LONGEST_NUMBER = 19  # digits that 63 bits hold
 
 
 def describe(path: Path, *, model: str, full_check: bool = False) -> Artifact:
@@ -64,7 +66,7 @@ def external_files(path: Path) -> list[Path]:
 def _parse(path: Path) -> onnx.ModelProto:
     import onnx
 
-    if not path.is_file():
+    if not is_plain(path):
         raise BadInput(f"there is no file {path}", "give the path of an ONNX file")
     try:
         proto = onnx.load(str(path), load_external_data=False)
@@ -81,16 +83,36 @@ def _external_files(proto: onnx.ModelProto, path: Path) -> list[Path]:
     for tensor in proto.graph.initializer:
         entries = {entry.key: entry.value for entry in tensor.external_data}
         if tensor.data_location == tensor.EXTERNAL:
-            end = int(entries.get("offset", 0)) + int(entries.get("length", 0))
-            ends[entries.get("location", "")] = max(end, ends.get(entries.get("location", ""), 0))
+            location = entries.get("location", "")
+            ends[location] = max(_end(entries, path), ends.get(location, 0))
     for location, end in ends.items():
-        file = path.parent / location
-        if not file.resolve().is_relative_to(path.parent.resolve()):
-            raise BadInput(f"{path} keeps weights outside its folder, in {location}", "move them beside it")
-        if not file.is_file() or file.stat().st_size < end:
-            what = "is cut short" if file.is_file() else "is missing"
-            raise BadInput(f"{location}, in which {path} keeps its weights, {what}", f"put the whole file into {path.parent}")
+        _check_external(path, location, end)
     return [path.parent / location for location in ends]
+
+
+def _end(entries: dict[str, str], path: Path) -> int:
+    """Where a tensor ends in its file. `BadInput` for anything but whole numbers from 0 up."""
+    numbers = [entries.get(name) or "0" for name in ("offset", "length")]
+    if not all(number.isascii() and number.isdecimal() and len(number) < LONGEST_NUMBER for number in numbers):
+        raise BadInput(f"{path} keeps weights at {shown(' to '.join(numbers))}", "export it again")
+    return sum(map(int, numbers))
+
+
+def _check_external(path: Path, location: str, end: int) -> None:
+    """`BadInput` unless `location` is a file of at least `end` bytes in the folder of `path`."""
+    file = path.parent / location
+    try:
+        inside = file.resolve().is_relative_to(path.parent.resolve())
+        size = file.stat().st_size if inside and is_plain(file) else None
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a null byte, a link to itself
+        raise BadInput(f"{path} keeps weights in {shown(location)}, which is no file", "export it again") from error
+    if not inside:
+        raise BadInput(f"{path} keeps weights outside its folder, in {shown(location)}", "move them beside it")
+    if size is None or size < end:
+        what = "is missing" if size is None else "is cut short"
+        raise BadInput(
+            f"{shown(location)}, in which {path} keeps its weights, {what}", f"put the whole file into {path.parent}"
+        )
 
 
 def _check(path: Path, full_check: bool) -> None:
@@ -118,8 +140,10 @@ def _tensor(value: onnx.ValueInfoProto, heights: dict[str, int]) -> TensorSpec:
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
         found = (kind or "untyped value").replace("_type", "")
-        raise Unsupported(f"{value.name!r} is a {found}, and only tensors can be measured", "export it with tensors")
+        raise Unsupported(f"{shown(value.name)} is a {found}, and only tensors can be measured", "export it with tensors")
     tensor = value.type.tensor_type
+    if tensor.elem_type not in onnx.TensorProto.DataType.values() or not tensor.elem_type:
+        raise Unsupported(f"{shown(value.name)} is of type {tensor.elem_type}, which this onnx does not know", "upgrade onnx")
     dtype = (
         "str" if tensor.elem_type == onnx.TensorProto.STRING else onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
     )

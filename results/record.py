@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from ..errors import BadInput, one_line
 from ..spec import PRECISIONS, Cell, from_wire
+from ..untrusted import WRONG, load_times, parse, read_bytes, sample_path, understood
 from .stats import nearest_rank
-from .untrusted import WRONG, load_times, parse, read_bytes, sample_path, understood
 
 SCHEMA = 2
 RUN, JOURNAL, SAMPLES = "run.json", "journal.jsonl", "samples"

@@ -1,6 +1,10 @@
-"""What must hold of the tool for whatever file it is given: the three things that are fuzzed, and how they are judged."""
+"""What must hold of the tool for whatever file it is given: the three things that are fuzzed, and how they are judged.
+
+The fuzzer is our own, a seeded mutation of good files and of their fields: every input is seen again from its number.
+"""
 
 import resource
+import shutil
 import time
 import unicodedata
 from pathlib import Path
@@ -9,6 +13,8 @@ import hostile
 from click.testing import CliRunner
 from onnxbench.cli import main
 from onnxbench.errors import BenchError
+from onnxbench.runners.clock import Clock
+from onnxbench.runners.isolate import Worker
 
 LIMIT_S, LIMIT_MB = 5.0, 300
 COMMANDS = (
@@ -22,12 +28,12 @@ COMMANDS = (
 CONTROLS = ("Cc", "Cf", "Cs")  # what a terminal acts on: control, format (as text from right to left), halves of characters
 
 
-def run_folder(seed, place):
+def run_folder(seed, place, worker=None):
     """Every command that reads a run folder, on a hostile one. What is wrong, or nothing."""
     folder = hostile.run_folder(seed, place / str(seed))
     found = []
-    for words in COMMANDS:
-        words = [word.format(run=folder, good=hostile.SEEDS / "run") for word in words]
+    for command in COMMANDS:
+        words = [word.format(run=folder, good=hostile.SEEDS / "run") for word in command]
         found += [f"{words[0]} {' '.join(words[2:])}: {wrong}" for wrong in _command(words)]
     return found
 
@@ -67,7 +73,7 @@ def _peak_mb():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def dataset(seed, place):
+def dataset(seed, place, worker=None):
     """The loader of datasets on a hostile one."""
     from onnxbench.models import datasets
 
@@ -75,10 +81,10 @@ def dataset(seed, place):
     return _call(lambda: datasets.load(name))
 
 
-def model(worker, seed, place):
-    """A worker that describes a hostile ONNX file. `worker(job, **request)` asks one."""
+def model(seed, place, worker):
+    """A worker that describes a hostile ONNX file."""
     path = hostile.model(seed, place / str(seed))
-    return _call(lambda: worker("describe", path=str(path), model="m"))
+    return _call(lambda: worker.ask("describe", path=str(path), model="m"))
 
 
 def _call(function):
@@ -94,3 +100,38 @@ def _call(function):
     else:
         wrong = []
     return [*wrong, *_within(begin, before), *(["code was run"] if Path(hostile.OWNED).exists() else [])]
+
+
+class Hands:
+    """A worker with a limit of time, replaced where it was lost."""
+
+    def __init__(self, log):
+        self._log, self._worker = log, None
+
+    def ask(self, job, **request):
+        self._worker = self._worker or Worker(self._log, Clock(), network=False)
+        try:
+            return self._worker.ask(job, LIMIT_S, **request)
+        except BenchError as error:
+            if error.spoils_worker:
+                self.dismiss()
+            raise
+
+    def dismiss(self):
+        if self._worker:
+            self._worker.dismiss()
+        self._worker = None
+
+
+KINDS = {"model": model, "dataset": dataset, "run_folder": run_folder}
+
+
+def wrong(kind, seeds, place):
+    """Every seed of `seeds` with what is wrong with it, if anything is. Files are made in the folder `place`, and removed."""
+    hands = Hands(place / "worker.log")
+    try:
+        for seed in seeds:
+            yield from ((seed, text) for text in KINDS[kind](seed, place, hands))
+            shutil.rmtree(place / str(seed))
+    finally:
+        hands.dismiss()

@@ -216,7 +216,7 @@ def _sample(rng, folder):
 
 def _odd_file(rng, path):
     """Something else than a file where one should be."""
-    path.unlink()
+    path.unlink(missing_ok=True)
     match rng.randrange(5):
         case 0:
             os.mkfifo(path)
@@ -289,7 +289,20 @@ def model(seed, folder):
     return path
 
 
-LOCATIONS = ("../w.bin", "/etc/passwd", "/dev/zero", "", ".", "..", "a/../../w.bin", "w.bin\0", "x" * 5000, ESCAPE, "link", "pipe")
+LOCATIONS = (
+    "../w.bin",
+    "/etc/passwd",
+    "/dev/zero",
+    "",
+    ".",
+    "..",
+    "a/../../w.bin",
+    "w.bin\0",
+    "x" * 5000,
+    ESCAPE,
+    "link",
+    "pipe",
+)
 OFFSETS = ("-1", "0", "99999999999999999999", "a", "", "1e3", "１", " 4")
 
 
@@ -300,7 +313,7 @@ def _fields(rng, path):
     proto = onnx.load(path, load_external_data=False)
     for _ in range(rng.choice((1, 1, 2, 4))):
         _field(rng, proto, onnx)
-    os.symlink("/etc/passwd", path.parent / "link")
+    (path.parent / "link").symlink_to("/etc/passwd")
     os.mkfifo(path.parent / "pipe")
     path.write_bytes(proto.SerializeToString())
 

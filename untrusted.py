@@ -1,6 +1,7 @@
 """Reading what somebody else may have written: bounded, from plain files alone, and never as code. NumPy only.
 
-A run folder may come from another machine, an archive or a cache of a CI. What is wrong with it is `BadInput`, one sentence.
+A run folder or a dataset may come from another machine, an archive or a cache of a CI. What is wrong with it is `BadInput`,
+one sentence.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import BadInput, one_line
+from .errors import BadInput, one_line
 
 TEXT_BYTES, ARRAYS_BYTES = 1 << 29, 1 << 28
 """The most that a file of text, and the arrays of one archive after unpacking, may have: far more than a run has."""
+
+PACKED_RATIO = 100
+"""How many times larger than its file an archive may be beyond ARRAYS_BYTES; real images and tensors come to a tenth of it."""
 
 WRONG = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError)
 """What code meets that was promised other data than it got."""
@@ -65,7 +69,7 @@ def sample_path(folder: Path, name: object, inside: str) -> Path | None:
 def load_times(path: Path) -> dict[str, NDArray[np.int64]]:
     """The arrays of an .npz file, each of times: int64, one axis. `BadInput` for anything else."""
     try:
-        _check_size(path)
+        check_archive(path, ratio=0)
         with np.load(path, allow_pickle=False) as arrays:
             found = dict(arrays)
     except Exception as error:  # a damaged file makes NumPy's reader raise nearly anything
@@ -75,17 +79,15 @@ def load_times(path: Path) -> dict[str, NDArray[np.int64]]:
     return found
 
 
-def _check_size(path: Path) -> None:
-    check_expansion(path, ARRAYS_BYTES)
-
-
-def check_expansion(path: Path, most_bytes: float) -> None:
-    """`ValueError` if the archive at `path` unpacks to more than `most_bytes`. What it says of itself holds: zipfile reads no
-    more of a member than its directory tells."""
+def check_archive(path: Path, ratio: float = PACKED_RATIO) -> None:
+    """`ValueError` if the archive at `path` unpacks to more than ARRAYS_BYTES and `ratio` times its size, and `OSError` if
+    it is no plain file. What it says of itself holds: zipfile reads no more of a member than its directory tells."""
+    if not is_plain(path):
+        raise OSError(f"{path.name} is no plain file")
     with zipfile.ZipFile(path) as archive:
         size = sum(member.file_size for member in archive.infolist())
-    if size > most_bytes:
-        raise ValueError(f"it unpacks to {size / 1e6:.0f} MB, and {most_bytes / 1e6:.0f} MB is the most that is read")
+    if size > max(ARRAYS_BYTES, ratio * path.stat().st_size):
+        raise ValueError(f"it unpacks from {path.stat().st_size / 1e6:.1f} to {size / 1e6:.0f} MB, which no such file does")
 
 
 @contextmanager

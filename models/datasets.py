@@ -229,7 +229,7 @@ def _read_npz(path: Path) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
     except Exception as error:  # a damaged file makes NumPy's reader raise nearly anything
         raise BadInput(f"cannot read {path} ({one_line(error)})", "give an .npz file with arrays x and y") from error
     if not (x.size and y.size):  # a length without any data can be as long as it likes
-        raise BadInput(f"{path} has x of shape {x.shape} and y of shape {y.shape}", "give at least 10 items")
+        raise BadInput(f"{path} has images of shape {x.shape} and labels of shape {y.shape}", "give at least 10 items")
     return x, y
 
 

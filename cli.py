@@ -7,7 +7,7 @@ bad input; 130 interrupted; 3 something named got no `ok` row, or a cell failed;
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,11 +43,11 @@ from .options import (
 from .spec import METRICS, Conversion, Device, Sweep
 
 if TYPE_CHECKING:
-    from .results.record import Run
     from .results.table import Table
     from .runners.sweep import Surroundings
 
 RUNS = Path("runs")
+LONGEST = 900  # characters of a sentence
 
 
 class Bench(click.Group):
@@ -59,13 +59,18 @@ class Bench(click.Group):
         except BenchError as error:
             if "--debug" in sys.argv:
                 raise
-            click.echo(f"bench: {_plain(str(error))}", err=True)
+            click.echo(f"bench: {_sentence(error)}", err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             click.echo("bench: interrupted", err=True)
             ctx.exit(130)
         except BrokenPipeError:
             ctx.exit(0)
+
+
+def _sentence(error: BenchError) -> str:
+    """What went wrong, and no more of it than can be read: names come from files."""
+    return _plain(str(error))[:LONGEST]
 
 
 def _plain(text: str) -> str:
@@ -216,7 +221,7 @@ def infer(ctx: click.Context, /, out: Path | None, resume: bool, format: str, de
 
     Latency, throughput, parity and accuracy of what artifacts/ holds, or of --model; trained and exported where it must be.
     """
-    from .results import digest, outcome, trackers
+    from .results import digest, outcome, table, trackers
     from .results.trackers.logged import of_run
     from .runners import sweep as runner
     from .runners.clock import Clock
@@ -234,7 +239,7 @@ def infer(ctx: click.Context, /, out: Path | None, resume: bool, format: str, de
         interrupted = _run(lambda: runner.infer(sweep, around), around, debug)
     digest.write(folder)
     run = digest.read(folder)
-    _print(_tabulate([run], baseline), format)
+    _print(table.build([run], baseline), format)
     exchange.track(track, lambda: of_run(run, baseline), interrupted)
     sys.exit(130 if interrupted else outcome.exit_code(run, sweep))
 
@@ -257,7 +262,7 @@ def check(most: Pairs, least: Pairs, out: Path | None, explain: bool, format: st
     Parity and labelled accuracy of every precision on every runtime here; no time is measured. Exits with 1 if a row is a
     mismatch, or a limit is broken.
     """
-    from .results import conditions, outcome, record, trackers
+    from .results import conditions, outcome, record, table, trackers
     from .results.trackers.logged import of_run
     from .runners import check as runner
     from .runners.clock import Clock
@@ -271,10 +276,10 @@ def check(most: Pairs, least: Pairs, out: Path | None, explain: bool, format: st
         around = Surroundings(clock=Clock(), progress=progress, out=folder)
         interrupted = _run(lambda: runner.check(sweep, around, limits, explain), around, debug)
     run = record.read(folder)
-    table = conditions.judged(_tabulate([run], None), limits)
-    _print(table, format)
+    judged = conditions.judged(table.build([run]), limits)
+    _print(judged, format)
     exchange.track(track, lambda: of_run(run, None), interrupted)
-    sys.exit(130 if interrupted else outcome.check_exit_code(run, sweep, table.head["broken"]))
+    sys.exit(130 if interrupted else outcome.check_exit_code(run, sweep, judged.head["broken"]))
 
 
 def _run(work: Callable[[], None], around: Surroundings, debug: bool) -> bool:
@@ -338,9 +343,11 @@ def _latest_run(resume: bool) -> Path:
 @group(click.option("--baseline", help="Show speed-ups against this BACKEND[@ENV]."), format_option, debug_option)
 def show(runs: tuple[Path, ...], baseline: str | None, format: str, debug: bool) -> None:
     """Print runs again, in any format, measuring nothing."""
-    from .results import digest
+    from .results import digest, table
+    from .untrusted import understood
 
-    _print(_tabulate([digest.read(run) for run in runs], baseline), format)
+    with understood(runs):
+        _print(table.build([digest.read(run) for run in runs], baseline), format)
 
 
 @main.command()
@@ -361,12 +368,6 @@ main.add_command(compare)
 main.add_command(recommend)
 main.add_command(exchange.report)
 main.add_command(exchange.take)
-
-
-def _tabulate(runs: Sequence[Run], baseline: str | None) -> Table:
-    from .results import table
-
-    return table.build(runs, baseline)
 
 
 def _print(table: Table, format: str) -> None:

@@ -72,10 +72,11 @@ def compare(
     from .results import digest, gate
     from .results.comparison import facts, tabulate
     from .results.render import plain, render
+    from .untrusted import understood
 
     old, now = _sides(runs, base, new)
     asked = gate.parse(limits)
-    with _uncollected():
+    with _uncollected(), understood((*old, *now)):
         read = [[digest.read(folder) for folder in side] for side in (old, now)]
         sides, found = comparing.compare(read[0], read[1], control, gate.thresholds(asked))
         judged = gate.judge(asked, found)
@@ -145,7 +146,9 @@ def recommend(runs: tuple[Path, ...], format: str, debug: bool, **what: Any) -> 
     from .results import advice, digest
     from .results import recommend as decisions
     from .results.candidates import wanted
+    from .untrusted import understood
 
-    decision = decisions.decide([digest.read(run) for run in dict.fromkeys(runs)], wanted(**what))
-    click.echo(advice.advise(decision, format), nl=False)
+    with understood(runs):
+        decision = decisions.decide([digest.read(run) for run in dict.fromkeys(runs)], wanted(**what))
+        click.echo(advice.advise(decision, format), nl=False)
     sys.exit(advice.exit_code(decision))

@@ -51,12 +51,14 @@ def report(
     from .results.candidates import wanted
     from .results.render import plain
     from .results.report import exports
+    from .untrusted import understood
 
     chosen = _format(out, format)
     asked = wanted(objective, limits["most"], limits["least"], limits["prices"])
     exports.require(chosen)
-    read = [digest.read(run) for run in dict.fromkeys(runs)]
-    files, notes = exports.export(read, chosen, out or Path(), asked, baseline)
+    with understood(runs):
+        read = [digest.read(run) for run in dict.fromkeys(runs)]
+        files, notes = exports.export(read, chosen, out or Path(), asked, baseline)
     for note in notes:
         click.echo(f"bench: {plain(note)}", err=True)
     for path, content in files.items():

@@ -22,20 +22,22 @@ GROUP = "onnxbench.backends"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """Where a backend's class is (`package.module:Class`), and whether it is an instrument and no target."""
+    """Where a backend's class is (`package.module:Class`), whether it is an instrument and no target, and whether its
+    workers keep the network: code of somebody else's may need it, and what reads data alone does not."""
 
     target: str
     instrument: bool = False
+    network: bool = True
 
 
 BUILT_IN: Mapping[str, Entry] = {
     "torch-cpu": Entry(target="onnxbench.backends.torch_eager:TorchCpu"),
     "torch-cuda": Entry(target="onnxbench.backends.torch_eager:TorchCuda"),
-    "ort-cpu": Entry(target="onnxbench.backends.ort:OrtCpu"),
+    "ort-cpu": Entry(target="onnxbench.backends.ort:OrtCpu", network=False),
     "ort-cuda": Entry(target="onnxbench.backends.ort_cuda:OrtCuda"),
     "tensorrt": Entry(target="onnxbench.backends.trt:TensorRt"),
-    "openvino-cpu": Entry(target="onnxbench.backends.openvino_cpu:OpenVinoCpu"),
-    "null": Entry(target="onnxbench.backends.null:Null", instrument=True),
+    "openvino-cpu": Entry(target="onnxbench.backends.openvino_cpu:OpenVinoCpu", network=False),
+    "null": Entry(target="onnxbench.backends.null:Null", instrument=True, network=False),
 }
 
 
@@ -58,6 +60,11 @@ def check_name(name: str) -> str:
     if name not in BUILT_IN and name not in entries():
         raise BadInput(f"{name!r} is not a backend", nearest(name, entries()))
     return name
+
+
+def network(name: str) -> bool:
+    """Whether workers of the backend called `name` keep the network."""
+    return (BUILT_IN.get(name) or entries()[name]).network
 
 
 def get(name: str) -> Backend:

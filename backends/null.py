@@ -18,6 +18,8 @@ from ..errors import RuntimeFailed
 from ..spec import PRECISIONS, Artifact, Cell, Concurrency
 from .protocol import Array, Backend, Probe, Session, SessionInfo
 
+PIECE, EATEN = 1 << 24, 1 << 29  # bytes
+
 
 def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
@@ -35,7 +37,30 @@ def _print() -> None:
     os.write(1, b"a stray print\n")
 
 
-FAULTS = {"die": _die, "hang": _hang, "raise": _fail, "print": _print}
+def _crash() -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def _starve() -> None:
+    raise MemoryError
+
+
+def _eat() -> None:
+    """Grow until somebody ends it; after EATEN bytes it waits for that."""
+    held = [b"\1" * PIECE for _ in range(EATEN // PIECE)]
+    threading.Event().wait()
+    del held
+
+
+FAULTS = {
+    "die": _die,
+    "crash": _crash,
+    "hang": _hang,
+    "raise": _fail,
+    "print": _print,
+    "starve": _starve,
+    "eat": _eat,
+}
 
 
 class NullSession(Session):
@@ -100,7 +125,7 @@ class Null(Backend):
     precisions: ClassVar[Mapping[str, str]] = {name: name for name in PRECISIONS}
     options: ClassVar[Mapping[str, str]] = {
         "work": "turns of an empty loop in each call",
-        "fault": "die|hang|raise|print @ open|bind|start|fetch [:N] [/BATCH]",
+        "fault": "die|crash|hang|raise|print|starve|eat @ open|bind|start|fetch [:N] [/BATCH]",
     }
 
     def _probe(self) -> Probe:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from ..errors import BadInput, Unavailable, one_line
 from ..spec import TensorSpec, nearest
+from ..untrusted import check_archive, is_plain
 
 SIDE, CHANNELS = 48, 3
 # The mean of digits (0.305) and of Fashion-MNIST (0.286), and about half their standard deviation: with half of it the
@@ -31,6 +33,7 @@ IDX_FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
+DEFLATED = 1040  # bytes that one byte of a .gz file can become at most
 IDX_MAGIC = {1: 0x0801, 3: 0x0803}  # rank -> magic number of unsigned bytes, http://yann.lecun.com/exdb/mnist/
 
 Images = NDArray[np.float32]
@@ -180,21 +183,24 @@ def _idx(name: str, folder: Path) -> Dataset:
 
 def _idx_path(folder: Path, file: str) -> Path:
     for path in (folder / file, folder / f"{file}.gz"):
-        if path.is_file():
+        if is_plain(path):
             return path
     raise BadInput(f"{folder} has no {file} (nor {file}.gz)", "give idx:DIR with the four files of MNIST or Fashion-MNIST")
 
 
 def _read_idx(path: Path, rank: int) -> NDArray[np.uint8]:
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+            header = np.frombuffer(file.read(4 + 4 * rank).ljust(4 + 4 * rank, b"\0"), ">u4")
+            shape = tuple(int(size) for size in header[1:])
+            count = math.prod(shape)
+            whole = header[0] == IDX_MAGIC[rank] and 0 < count <= path.stat().st_size * DEFLATED
+            data = file.read(count + 1) if whole else b""  # and no more, however much there is
     except (OSError, EOFError, zlib.error) as error:
         raise BadInput(f"cannot read {path} ({one_line(error)})", "fetch the file again") from error
-    header = np.frombuffer(data[: 4 + 4 * rank], ">u4") if len(data) >= 4 + 4 * rank else np.zeros(1, ">u4")
-    shape = tuple(int(size) for size in header[1:])
-    if header[0] != IDX_MAGIC[rank] or len(data) != 4 + 4 * rank + np.prod(shape, dtype=np.int64):
+    if not whole or len(data) != count:
         raise BadInput(f"{path} is not an IDX file of {rank} dimension(s), or is cut short", "fetch the file again")
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * rank).reshape(shape)
+    return np.frombuffer(data, np.uint8).reshape(shape)
 
 
 def _npz(name: str, path: Path) -> Dataset:
@@ -215,12 +221,15 @@ def _tensors(name: str, path: Path) -> Dataset:
 def _read_npz(path: Path) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
     """The arrays `x` and `y` of the .npz file at `path`."""
     try:
+        check_archive(path)
         with np.load(path, allow_pickle=False) as arrays:
             x, y = np.asarray(arrays["x"]), np.asarray(arrays["y"])
     except KeyError as error:
         raise BadInput(f"{path} has no array {error.args[0].split()[0]}", "give an .npz file with arrays x and y") from error
     except Exception as error:  # a damaged file makes NumPy's reader raise nearly anything
         raise BadInput(f"cannot read {path} ({one_line(error)})", "give an .npz file with arrays x and y") from error
+    if not (x.size and y.size):  # a length without any data can be as long as it likes
+        raise BadInput(f"{path} has images of shape {x.shape} and labels of shape {y.shape}", "give at least 10 items")
     return x, y
 
 

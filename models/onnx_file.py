@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import BadInput, Unsupported, one_line
+from ..errors import BadInput, Unsupported, one_line, shown
 from ..spec import Artifact, TensorSpec
+from ..untrusted import is_plain
 from . import plausible, quantized
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 20
 NO_NAME = ("", "?", "-1", "None")  # what exporters call a dimension of which they know nothing: each is one of its own
+LONGEST_NUMBER = 19  # digits that 63 bits hold
 
 
 def describe(path: Path, *, model: str, full_check: bool = False) -> Artifact:
@@ -67,7 +69,7 @@ def external_files(path: Path) -> list[Path]:
 def _parse(path: Path) -> onnx.ModelProto:
     import onnx
 
-    if not path.is_file():
+    if not is_plain(path):
         raise BadInput(f"there is no file {path}", "give the path of an ONNX file")
     try:
         proto = onnx.load(str(path), load_external_data=False)
@@ -84,16 +86,36 @@ def _external_files(proto: onnx.ModelProto, path: Path) -> list[Path]:
     for tensor in proto.graph.initializer:
         entries = {entry.key: entry.value for entry in tensor.external_data}
         if tensor.data_location == tensor.EXTERNAL:
-            end = int(entries.get("offset", 0)) + int(entries.get("length", 0))
-            ends[entries.get("location", "")] = max(end, ends.get(entries.get("location", ""), 0))
+            location = entries.get("location", "")
+            ends[location] = max(_end(entries, path), ends.get(location, 0))
     for location, end in ends.items():
-        file = path.parent / location
-        if not file.resolve().is_relative_to(path.parent.resolve()):
-            raise BadInput(f"{path} keeps weights outside its folder, in {location}", "move them beside it")
-        if not file.is_file() or file.stat().st_size < end:
-            what = "is cut short" if file.is_file() else "is missing"
-            raise BadInput(f"{location}, in which {path} keeps its weights, {what}", f"put the whole file into {path.parent}")
+        _check_external(path, location, end)
     return [path.parent / location for location in ends]
+
+
+def _end(entries: dict[str, str], path: Path) -> int:
+    """Where a tensor ends in its file. `BadInput` for anything but whole numbers from 0 up."""
+    numbers = [entries.get(name) or "0" for name in ("offset", "length")]
+    if not all(number.isascii() and number.isdecimal() and len(number) < LONGEST_NUMBER for number in numbers):
+        raise BadInput(f"{path} keeps weights at {shown(' to '.join(numbers))}", "export it again")
+    return sum(map(int, numbers))
+
+
+def _check_external(path: Path, location: str, end: int) -> None:
+    """`BadInput` unless `location` is a file of at least `end` bytes in the folder of `path`."""
+    file = path.parent / location
+    try:
+        inside = file.resolve().is_relative_to(path.parent.resolve())
+        size = file.stat().st_size if inside and is_plain(file) else None
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a null byte, a link to itself
+        raise BadInput(f"{path} keeps weights in {shown(location)}, which is no file", "export it again") from error
+    if not inside:
+        raise BadInput(f"{path} keeps weights outside its folder, in {shown(location)}", "move them beside it")
+    if size is None or size < end:
+        what = "is missing" if size is None else "is cut short"
+        raise BadInput(
+            f"{shown(location)}, in which {path} keeps its weights, {what}", f"put the whole file into {path.parent}"
+        )
 
 
 def _check(path: Path, full_check: bool) -> None:
@@ -126,7 +148,7 @@ def _tensor(value: onnx.ValueInfoProto, end: str) -> TensorSpec:
     if kind != "tensor_type":
         found = (kind or "untyped value").replace("_type", "")
         raise Unsupported(
-            f"{end} {value.name!r} is of kind {found}, and only tensors can be measured", "export it with tensors"
+            f"{end} {shown(value.name)} is of kind {found}, and only tensors can be measured", "export it with tensors"
         )
     tensor = value.type.tensor_type
     shape = tuple(_dim(dim) for dim in tensor.shape.dim)
@@ -140,10 +162,12 @@ def _dtype(value: onnx.ValueInfoProto, end: str) -> str:
     kind = value.type.tensor_type.elem_type
     if kind == onnx.TensorProto.STRING and end == "output":
         return "str"
+    if kind not in onnx.TensorProto.DataType.values() or not kind:
+        raise Unsupported(f"{end} {shown(value.name)} is of type {kind}, which this onnx does not know", "upgrade onnx")
     dtype = onnx.helper.tensor_dtype_to_np_dtype(kind)
     if dtype.kind not in "fiub" or dtype.isbuiltin != 1:
         told = onnx.TensorProto.DataType.Name(kind).lower()
-        raise Unsupported(f"{end} {value.name!r} is of type {told}, and only NumPy's numbers and booleans can be measured")
+        raise Unsupported(f"{end} {shown(value.name)} is of type {told}, and only NumPy's numbers and booleans can be measured")
     return str(dtype.name)
 
 

@@ -33,6 +33,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..untrusted import WRONG, check_archive, read_bytes
 from . import noise, record, series
 from .record import CHECK, JOURNAL, RUN, CellRecord, Data, Digested, Run
 from .stats import LEAST_ROUNDS, percentile, samples_needed
@@ -41,7 +42,7 @@ DIGEST = "digest.npz"
 FORMAT = 1
 """To be raised with every change of what is in the file, or of which of a journal's events count."""
 
-UNFIT = (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile)
+UNFIT = (OSError, EOFError, zipfile.BadZipFile, *WRONG)
 NAMES = (*series.MEDIANS, "throughput")
 
 Key = TypeVar("Key")
@@ -85,14 +86,20 @@ class Journal:
     @cached_property
     def text(self) -> bytes:
         """All of it."""
-        return self._path.read_bytes()
+        return read_bytes(self._path)
 
 
 def read(folder: Path) -> Run:
     """What record.read says of the run in `folder`, with less work where its digest fits. Raises what that raises."""
-    with suppress(*UNFIT), np.load(folder / DIGEST, allow_pickle=False) as stored:
+    with suppress(*UNFIT), _stored(folder / DIGEST) as stored:
         return _digested(folder, dict(stored))
     return record.read(folder)
+
+
+def _stored(path: Path) -> Any:
+    """The arrays of the file at `path`; one of UNFIT where it unpacks to more than a digest has."""
+    check_archive(path, ratio=0)
+    return np.load(path, allow_pickle=False)
 
 
 def write(folder: Path) -> None:
@@ -125,7 +132,7 @@ def _marks(folder: Path) -> list[list[int]]:
 
 
 def _hashes(folder: Path) -> list[str]:
-    return [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (RUN, JOURNAL)]
+    return [hashlib.sha256(read_bytes(folder / name)).hexdigest() for name in (RUN, JOURNAL)]
 
 
 def _arrays(folder: Path, journal: bytes) -> dict[str, NDArray[Any]]:

@@ -14,7 +14,6 @@ one of its kind (and round), so a cell that failed and was measured again counts
 
 from __future__ import annotations
 
-import json
 import os
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ from numpy.typing import NDArray
 
 from ..errors import BadInput, one_line
 from ..spec import PRECISIONS, Cell, from_wire
+from ..untrusted import WRONG, load_times, parse, read_bytes, sample_path, understood
 from .noise import disturbances
 from .stats import nearest_rank
 
@@ -135,12 +135,7 @@ class CellRecord:
 
     @cached_property
     def _samples(self) -> dict[int, dict[str, NDArray[np.int64]]]:
-        return {number: _load(self.folder / self.blocks[number]["samples"]) for number in sorted(self.blocks)}
-
-
-def _load(path: Path) -> dict[str, NDArray[np.int64]]:
-    with np.load(path, allow_pickle=False) as arrays:
-        return dict(arrays)
+        return {number: load_times(self.folder / self.blocks[number]["samples"]) for number in sorted(self.blocks)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +181,8 @@ def _question(cell: Cell) -> tuple[str, int, int]:
 def read(folder: Path) -> Run:
     """The run in `folder`; `BadInput` if there is none, or one that this version cannot read."""
     head = read_head(folder)
-    return Run(folder=folder, head=head, cells=tuple(item for item, _ in gathered(folder, head, read_journal(folder))))
+    with understood([folder]):
+        return Run(folder=folder, head=head, cells=tuple(item for item, _ in gathered(folder, head, read_journal(folder))))
 
 
 def gathered(
@@ -205,17 +201,19 @@ def gathered(
 def cells_of(head: Data, folder: Path) -> list[Cell]:
     """The cells that the head of the run in `folder` lists; `BadInput` if it has no such list."""
     try:
-        return [from_wire(Cell, cell) for cell in head["cells"]]
-    except (KeyError, TypeError, ValueError) as error:
+        cells = [from_wire(Cell, cell) for cell in head["cells"]]
+        _ = [cell.key for cell in cells]  # of values of another type there is none
+    except WRONG as error:
         raise BadInput(f"{folder / RUN} has no list of cells ({one_line(error)})", "measure it again") from error
+    return cells
 
 
 def read_head(folder: Path) -> dict[str, Any]:
     """run.json; `BadInput` if it is missing, damaged or of a newer schema."""
     try:
-        head = json.loads((folder / RUN).read_text())
+        head = parse(read_bytes(folder / RUN))
         schema = int(head["schema"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, *WRONG) as error:
         raise BadInput(f"{folder} is not a run folder ({one_line(error)})", "give a folder that bench infer wrote") from error
     if schema > SCHEMA:
         raise BadInput(f"{folder} has schema {schema}, and this version reads up to {SCHEMA}", "upgrade onnxbench")
@@ -229,9 +227,17 @@ def is_measured(folder: Path) -> bool:
 
 def read_journal(folder: Path) -> Iterator[dict[str, Any]]:
     """The journal's whole lines in order; blocks whose samples did not reach the disk are left out."""
-    path = folder / JOURNAL
-    for event, _, _ in whole_lines(path.read_bytes() if path.exists() else b"", folder):
+    for event, _, _ in whole_lines(journal_bytes(folder), folder):
         yield event
+
+
+def journal_bytes(folder: Path) -> bytes:
+    """The journal as it is, nothing where there is none. `BadInput` where it is no plain file, or too large for one."""
+    path = folder / JOURNAL
+    try:
+        return read_bytes(path) if path.exists() or path.is_symlink() else b""
+    except OSError as error:
+        raise BadInput(f"the journal of {folder} cannot be read ({one_line(error)})", "measure it again") from error
 
 
 def whole_lines(journal: bytes, folder: Path) -> Iterator[tuple[dict[str, Any], int, int]]:
@@ -240,16 +246,23 @@ def whole_lines(journal: bytes, folder: Path) -> Iterator[tuple[dict[str, Any], 
     for line in journal.splitlines(keepends=True):
         begin, end = end, end + len(line)
         try:
-            event = json.loads(line)
+            event = parse(line)
         except ValueError:
             continue  # the line that a kill cut short
-        if event.get("event") != BLOCK or _readable(f"{folder}/{event['samples']}"):
+        if _is_event(event) and (event["event"] != BLOCK or _readable(folder, event)):
             yield event, begin, end
 
 
-def _readable(path: str) -> bool:
-    """Whether it is a whole .npz: a zip file's directory is at its end, so one that was cut short is none."""
+def _is_event(event: Any) -> bool:
+    return isinstance(event, dict) and isinstance(event.get("event"), str) and isinstance(event.get("cell"), str)
+
+
+def _readable(folder: Path, block: Data) -> bool:
+    """Whether its samples are a whole .npz: a zip file's directory is at its end, so one that was cut short is none."""
+    path = sample_path(folder, block.get("samples"), SAMPLES)
     try:
+        if path is None:
+            return False
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (100,000 times in a large run)
             file.seek(-END_BYTES, os.SEEK_END)
             end = file.read()

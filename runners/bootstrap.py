@@ -2,8 +2,8 @@
 (3.6), or one without NumPy, answers every request with that.
 
 It loads the package from the folder that this file is in, so a worker can live in an environment in which the
-package is not installed. Its arguments are two file descriptors (requests come in on one, answers go out on the other)
-and the parent's process id.
+package is not installed. Its arguments are two file descriptors (requests come in on one, answers go out on the other),
+the parent's process id, and `isolated` if it is to have no network.
 """
 
 import ctypes
@@ -14,6 +14,8 @@ import signal
 import sys
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000  # linux/sched.h
+NETWORK = "ONNXBENCH_NETWORK"  # `open`: the user wants workers to have one. For a worker's jobs: how it is.
 OLDEST = (3, 10)
 
 
@@ -23,6 +25,36 @@ def _die_with_parent(parent: int) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
+
+
+def _die_first() -> None:
+    """Ask the kernel to take this process first where memory runs out: what it was doing is one row."""
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("1000")
+    except OSError:
+        pass
+
+
+def _isolate() -> bool:
+    """Leave the network for an empty one; whether that was possible. Before any thread is started.
+
+    Root can do it at once. Anybody else needs a user namespace, in which he stays who he is.
+    """
+    if sys.platform != "linux":
+        return False
+    unshare, user, group = ctypes.CDLL(None).unshare, os.getuid(), os.getgid()
+    if unshare(CLONE_NEWNET) == 0:
+        return True
+    if unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0:
+        return False
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+        try:
+            with open("/proc/self/" + name, "w") as file:
+                file.write(text)
+        except OSError:
+            pass
+    return True
 
 
 def _obstacle() -> str:
@@ -59,10 +91,13 @@ def _load_package() -> None:
 
 
 def main() -> None:
-    """Become a worker: `bootstrap.py REQUESTS_FD ANSWERS_FD PARENT_PID`."""
+    """Become a worker: `bootstrap.py REQUESTS_FD ANSWERS_FD PARENT_PID [isolated]`."""
     requests, answers, parent = (int(text) for text in sys.argv[1:4])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    _die_with_parent(parent)
+    isolated = "isolated" in sys.argv[4:] and os.environ.get(NETWORK) != "open" and _isolate()
+    os.environ[NETWORK] = "isolated" if isolated else "open"
+    _die_with_parent(parent)  # after the namespaces: the kernel forgets it where rights change
+    _die_first()
     sys.path[:] = [*sys.path[1:], os.getcwd()]  # MODULE:FACTORY is found here, and shadows nothing that is installed
     why = _obstacle()
     if why:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 
+from .. import backends
 from ..spec import Sweep, to_wire
 from .isolate import Worker
 from .visits import Desk, Visit
@@ -40,7 +41,7 @@ def _start(desk: Desk, visits: Sequence[Visit], timed: bool) -> None:
         for visit in visits:
             begin = desk.context.clock.now_ns()
             log = desk.journal.logs / f"{visit.planned.cell.target}-cold.log"
-            worker = Worker(log, desk.context.clock, visit.planned.python)
+            worker = Worker(log, desk.context.clock, visit.planned.python, network=backends.network(visit.planned.cell.backend))
             stack.callback(worker.dismiss)
             running.append((visit, worker, begin))
         for visit, worker, _ in running:

@@ -33,7 +33,7 @@ def _draw(desk: Desk, visits: Sequence[Visit]) -> None:
     folder = desk.journal.scratch / artifact.sha256[:16]
     jobs = {visit.planned.cell.shapes: visit.planned.cell.batch for visit in visits}
     places = {shapes: folder / digest(shapes)[:16] for shapes in jobs}
-    with Worker(desk.context.logs / "prepare.log", desk.context.clock) as worker:
+    with Worker(desk.context.logs / "prepare.log", desk.context.clock, network=False) as worker:
         for shapes, place in places.items():
             worker.ask("draw", desk.sweep.timeout_s, **_drawing(desk, artifact, shapes, place))
         asked = [

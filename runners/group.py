@@ -8,6 +8,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any, Protocol
 
+from .. import backends
 from ..errors import RuntimeFailed, WorkerDied, WorkerTimeout
 from ..results.noise import disturbed
 from ..results.stats import samples_needed
@@ -45,7 +46,8 @@ def hire(journal: Journal, clock: Clock, spare: dict[Target, Worker]) -> Hire:
 
     def hired(visit: Visit) -> Asked:
         cell, python = visit.planned.cell, visit.planned.python
-        return spare.pop(cell.target, None) or Worker(journal.logs / f"{cell.target}-{cell.precision}.log", clock, python)
+        log, network = journal.logs / f"{cell.target}-{cell.precision}.log", backends.network(cell.backend)
+        return spare.pop(cell.target, None) or Worker(log, clock, python, network=network)
 
     return hired
 

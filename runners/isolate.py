@@ -16,13 +16,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..errors import WorkerDied, WorkerTimeout, from_wire
-from . import nvml
+from ..errors import OutOfMemory, WorkerDied, WorkerTimeout, from_wire
+from . import nvml, watchdog
 from .clock import Clock
+from .watchdog import Watchdog
 
 BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
 READ_SIZE = 1 << 16
 GRACE_S = 5.0
+ISOLATED = "isolated"  # what the bootstrap is told
 LAST_BYTES, LAST_WORDS = 4096, 200
 
 Event = Callable[[dict[str, Any]], None]
@@ -40,13 +42,18 @@ def _environment(python: str) -> dict[str, str]:
 class Worker:
     """One worker process. A context manager: leaving it ends the process, however it is."""
 
-    def __init__(self, log: Path, clock: Clock, python: str = sys.executable) -> None:
-        """Start a worker of the interpreter `python`; what it prints goes to the file `log`."""
+    def __init__(self, log: Path, clock: Clock, python: str = sys.executable, *, network: bool = True) -> None:
+        """Start a worker of the interpreter `python`; what it prints goes to the file `log`.
+
+        Without `network` it has none where the system allows that, and else it has one all the same.
+        """
         self.log, self._clock, self._buffer = log, clock, b""
+        most_mb = watchdog.limit_mb()
         request_read, self._requests = os.pipe()
         self._answers, answer_write = os.pipe()
         log.parent.mkdir(parents=True, exist_ok=True)
         arguments = [python, "-u", str(BOOTSTRAP), str(request_read), str(answer_write), str(os.getpid())]
+        arguments += [] if network else [ISOLATED]
         try:
             with log.open("ab") as sink:
                 self._process = subprocess.Popen(
@@ -61,6 +68,7 @@ class Worker:
         finally:
             os.close(request_read)
             os.close(answer_write)
+        self._watchdog = Watchdog(pid=self._process.pid, most_mb=most_mb)
 
     @property
     def pid(self) -> int:
@@ -83,7 +91,7 @@ class Worker:
     def receive(self, job: str, timeout_s: float, on_event: Event | None = None) -> dict[str, Any]:
         """The answer to what was sent; an event starts the time limit anew."""
         while True:
-            message = json.loads(self._line(job, timeout_s))
+            message = self._message(job, timeout_s)
             if "error" in message:
                 raise from_wire(message["error"])
             if "ok" in message:
@@ -91,20 +99,42 @@ class Worker:
             if on_event:
                 on_event(message["event"])
 
+    def _message(self, job: str, timeout_s: float) -> dict[str, Any]:
+        """A line as data; a worker that wrote anything else into the pipe is not listened to any more."""
+        line = self._line(job, timeout_s)
+        try:
+            return dict(json.loads(line))
+        except (ValueError, TypeError, RecursionError):
+            self.kill()
+            raise WorkerDied(f"the worker answered with no JSON while it was to {job}", "it was ended") from None
+
     def _line(self, job: str, timeout_s: float) -> bytes:
         begin = self._clock.now_ns()
         while b"\n" not in self._buffer:
             left = timeout_s - self._clock.since_s(begin)
-            ready = select.select([self._answers], [], [], max(0.0, left))[0]
-            if not ready:
-                self.kill()
-                raise WorkerTimeout(f"no answer within {timeout_s:g} s while it was to {job}", "allow more with --timeout")
+            if not self._wait(min(left, watchdog.LOOK_S)):
+                self._check(job, timeout_s, left)
+                continue
             data = os.read(self._answers, READ_SIZE)
             if not data:
                 raise self._death(job)
             self._buffer += data
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line
+
+    def _wait(self, seconds: float) -> bool:
+        """Whether there is something to read, after so long at most."""
+        return bool(select.select([self._answers], [], [], max(0.0, seconds))[0])
+
+    def _check(self, job: str, timeout_s: float, left_s: float) -> None:
+        """End a worker that has used up its time or its memory."""
+        found = self._watchdog.found()
+        if found:
+            self.kill()
+            raise OutOfMemory(f"the worker {found}, while it was to {job}", f"try a smaller batch, or set {watchdog.LIMIT}")
+        if left_s <= 0:
+            self.kill()
+            raise WorkerTimeout(f"no answer within {timeout_s:g} s while it was to {job}", "allow more with --timeout")
 
     def _death(self, job: str) -> WorkerDied:
         code = self._process.wait()

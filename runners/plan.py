@@ -32,6 +32,7 @@ class Found:
     precisions: tuple[str, ...] = tuple(PRECISIONS)
     on_request: tuple[str, ...] = ()
     builds: bool = False
+    network: str = "open"
 
     @property
     def target(self) -> Target:

@@ -88,7 +88,7 @@ def entry(key: str, make: Any) -> Reply:
         try:
             content = json.loads((folder / cache.ENTRY).read_text())
             whole = onnx_file.file_hash(folder / content["artifact"]["path"]) == content["artifact"]["sha256"]
-        except (OSError, ValueError, KeyError, BadInput):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, BadInput):
             whole = False
         if whole:
             return {"folder": str(folder), "cached": cached, **content}

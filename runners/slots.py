@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -17,6 +18,7 @@ from ..errors import Unsupported
 from ..exporters import cache
 from ..spec import Artifact, Cell, Concurrency, Device, from_wire
 from . import lanes, measure, procfs
+from .bootstrap import NETWORK
 from .verify import accuracy, distance, load_arrays
 from .worker import Reply, State, Tell
 
@@ -95,6 +97,7 @@ def probe(state: State, tell: Tell, *, backend: str) -> Reply:
         "instrument": found.instrument,
         "options": dict(found.options),
         "builds": found.builds,
+        "network": os.environ.get(NETWORK, "open"),
     }
     return {**asdict(found.probe()), **kinds, "precisions": tuple(found.precisions), "on_request": found.on_request}
 

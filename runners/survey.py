@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .. import backends
 from ..errors import BenchError, WorkerDied
 from ..spec import Target
 from .clock import Clock
@@ -39,7 +40,7 @@ def survey(places: Mapping[Target, str], logs: Path, clock: Clock) -> Survey:
     with ExitStack() as stack:
         workers: dict[Target, Worker] = {}
         for target, python in places.items():
-            workers[target] = Worker(logs / f"{target}.log", clock, python)
+            workers[target] = Worker(logs / f"{target}.log", clock, python, network=backends.network(target.backend))
             stack.callback(workers[target].dismiss)
             with suppress(WorkerDied):  # said again, and with more certainty, to who waits for the answer
                 workers[target].send("probe", backend=target.backend)

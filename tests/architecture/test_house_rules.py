@@ -21,6 +21,7 @@ ROOT_FILES = {
     "exchange.py",
     "options.py",
     "spec.py",
+    "untrusted.py",
     "wire.py",
 }
 SOURCES = sorted(

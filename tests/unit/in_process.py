@@ -53,7 +53,7 @@ class Works:
         self.nvml = FakeNvml()
         self.gpu = Nvml(load=lambda: self.nvml, environ={}, pid=PID)
 
-    def start(self, log, clock, python=sys.executable):
+    def start(self, log, clock, python=sys.executable, *, network=True):
         self.started.append(InProcess(self, log, python))
         return self.started[-1]
 

@@ -22,7 +22,7 @@ def kept(tmp_path, monkeypatch, make_cell, make_artifact):
 
     def of(answer, **asked):
         fake = {"send": lambda job, **request: None, "receive": lambda job, timeout_s: dict(answer), "dismiss": lambda: None}
-        monkeypatch.setattr(cold, "Worker", lambda log, clock, python: SimpleNamespace(**fake))
+        monkeypatch.setattr(cold, "Worker", lambda log, clock, python, network: SimpleNamespace(**fake))
         with Journal(tmp_path / "run") as journal:
             journal.write_head({"schema": 2, "cells": []})
             context = Context(logs=journal.logs, clock=Clock(now_ns=lambda: 10**9), progress=Silent(), timeout_s=1)

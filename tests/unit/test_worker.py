@@ -511,7 +511,7 @@ def test_kernels_are_told_as_data_after_the_session_was_entered(worker, timed):
 @pytest.fixture
 def hired(tmp_path, monkeypatch):
     """Who works for a cell; in place of a new worker, its log's name."""
-    monkeypatch.setattr(group, "Worker", lambda log, clock, python: f"{python} {log.name}")
+    monkeypatch.setattr(group, "Worker", lambda log, clock, python, network: f"{python} {log.name}")
 
     def by(spare, cell, artifact):
         planned = Planned(cell=cell, artifact=artifact, python="py")

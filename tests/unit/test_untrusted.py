@@ -1,0 +1,90 @@
+import errno
+import os
+
+import numpy as np
+import pytest
+from onnxbench.errors import BadInput, StorageFailed
+from onnxbench.exporters import cache
+from onnxbench.runners import journal as journals
+from onnxbench.runners.clock import Clock
+from onnxbench.runners.journal import Journal
+from onnxbench.runners.watchdog import Watchdog, limit_mb
+from onnxbench.untrusted import check_archive, load_times, parse, read_bytes, sample_path, understood
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero"), lambda path: None])
+def test_only_a_plain_file_is_read(tmp_path, make):
+    make(tmp_path / "a")
+    with pytest.raises(OSError, match="a"):
+        read_bytes(tmp_path / "a")
+
+
+def test_json_that_is_too_deep_is_no_json():
+    with pytest.raises(ValueError, match="nested too deep"):
+        parse(b"[" * 200_000)
+
+
+@pytest.mark.parametrize(
+    "name", ["../samples/a.npz", "/a.npz", "samples/../a.npz", "samples/..", "samples/x\0", 3, None, "a.npz"]
+)
+def test_samples_are_found_in_their_folder_alone(tmp_path, name):
+    (tmp_path / "samples").mkdir()
+    for place in (tmp_path / "a.npz", tmp_path / "samples/a.npz"):
+        place.touch()
+    assert sample_path(tmp_path, name, "samples") is None
+    assert sample_path(tmp_path, "samples/a.npz", "samples") == tmp_path / "samples/a.npz"
+
+
+@pytest.mark.parametrize("array", [np.zeros(3), np.zeros((2, 2), np.int64), np.array([-1])])
+def test_samples_are_times(tmp_path, array):
+    np.savez(tmp_path / "a.npz", latency=array)
+    with pytest.raises(BadInput, match="something else than times"):
+        load_times(tmp_path / "a.npz")
+
+
+def test_an_archive_that_expands_without_end_is_refused(tmp_path):
+    np.savez_compressed(tmp_path / "a.npz", x=np.zeros(1 << 29, np.uint8))
+    with pytest.raises(ValueError, match="unpacks"):
+        check_archive(tmp_path / "a.npz")
+
+
+def test_data_that_is_not_what_it_should_be_is_bad_input(tmp_path):
+    with pytest.raises(BadInput, match="no bench infer wrote"), understood([tmp_path]):
+        {}["missing"]
+
+
+def test_a_process_over_its_limit_is_found():
+    assert "1 MB is the limit" in Watchdog(pid=os.getpid(), most_mb=1).found()
+    assert Watchdog(pid=os.getpid(), most_mb=1e9).found() == ""
+
+
+@pytest.mark.parametrize("text", ["much", "0", "-3"])
+def test_a_limit_is_a_number(monkeypatch, text):
+    monkeypatch.setenv("ONNXBENCH_MEMORY_MB", text)
+    with pytest.raises(BadInput, match="ONNXBENCH_MEMORY_MB"):
+        limit_mb()
+
+
+def test_a_folder_that_becomes_read_only_keeps_the_journal(tmp_path, monkeypatch):
+    def refuse(_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with Journal(tmp_path / "run") as journal:
+        journal.add("opened", "a")
+        monkeypatch.setattr(journals.os, "fsync", refuse)
+        with pytest.raises(StorageFailed, match="Read-only file system"):
+            journal.add("opened", "b")
+    assert b'"a"' in (tmp_path / "run/journal.jsonl").read_bytes()
+
+
+def test_a_clock_that_is_set_back_changes_no_span():
+    clock = Clock(now_ns=iter([0, 3_000_000_000]).__next__, wall_s=iter([2000.0, 1000.0]).__next__)
+    begin = clock.now_ns()
+    clock.wall_s()
+    assert clock.since_s(begin) == 3.0
+
+
+def test_a_cache_whose_folder_is_a_file_is_a_sentence(cache_folder):
+    cache_folder.write_text("")
+    with pytest.raises(StorageFailed, match="cannot write to the cache"):
+        cache.entry("exports", "a", lambda place: None)

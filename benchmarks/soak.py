@@ -2,29 +2,45 @@
 
     python benchmarks/soak.py [MINUTES [CELLS]]
 
-Prints counts: cells by status, kills, resumes, and the parent's memory, open files and children at start, middle and end.
-Exits with 1 if a cell is missing, a row has no figures and no reason, or the parent's files or children grew.
+The run is interrupted after a third of the time, its parent is killed after two, and it is resumed each time. Prints what the
+parent held, workers killed, and cells by status. Exits with 1 if a cell is missing, a row has no figures and no reason, no row
+is ok, the journal lost a line, a process is left, or the parent's memory, open files or children grew.
 """
 
 from __future__ import annotations
 
 import collections
+import contextlib
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import onnx
 import psutil
 from onnx import TensorProto, helper
 
-MINUTES, CELLS, ENVIRONMENTS, KILL_EVERY_S, RESUMES, LOOK_S, GRACE_S = 60.0, 500, 25, 10.0, 3, 1.0, 60
+MINUTES, CELLS, ENVIRONMENTS, BUDGET = 60.0, 500, 25, "normal"
+KILL_EVERY_S, LOOK_S, SETTLE_S, GRACE_S = 10.0, 1.0, 2.0, 120.0
+ENDS = (signal.SIGINT, signal.SIGKILL, signal.SIGINT)
+MORE = {"mb": 10.0, "files": 4, "children": 2}
+"""By how much a part's last quarter may be above its second: the allocator's noise, and workers that are being replaced."""
 BENCH = (sys.executable, "-m", "onnxbench.cli")
-Look = tuple[float, float, int, int]
+
+
+class Look(NamedTuple):
+    """What the parent has after `s` seconds: resident memory, open files, processes under it."""
+
+    s: float
+    mb: float
+    files: int
+    children: int
 
 
 def identity(path: Path) -> None:
@@ -37,60 +53,92 @@ def identity(path: Path) -> None:
 def command(folder: Path, cells: int) -> list[str]:
     names = [f"null@e{number}" for number in range(ENVIRONMENTS)]
     batches = ",".join(str(batch) for batch in range(1, cells // ENVIRONMENTS + 1))
-    asked = ["infer", "--model", str(folder / "m.onnx"), "--backend", ",".join(names), "--batch", batches, "--budget", "quick"]
-    return [*asked, *(word for number, name in enumerate(names) for word in ("--option", f"{name}.work={100 + number}"))]
+    asked = ["infer", "--model", str(folder / "m.onnx"), "--backend", ",".join(names), "--batch", batches, "--budget", BUDGET]
+    work = [word for number, name in enumerate(names) for word in ("--option", f"{name}.work={100 + number}")]
+    return [*asked, *work, "--out", str(folder / "run")]
 
 
 def look(parent: psutil.Process, begin: float) -> Look:
     held = parent.memory_info().rss / 1e6
-    return time.monotonic() - begin, held, parent.num_fds(), len(parent.children(recursive=True))
+    return Look(time.monotonic() - begin, held, parent.num_fds(), len(parent.children(recursive=True)))
 
 
-def soak(arguments: list[str], end: float, rng: random.Random) -> tuple[int, list[Look], int]:
-    """Run until it ends or the time is up, killing workers; how many were, what the parent held, and its exit code."""
+def soak(arguments: list[str], end: float, last: int, rng: random.Random) -> tuple[list[Look], int, int]:
+    """Run until it is done, or send it the signal `last` at `end`, and kill workers meanwhile.
+
+    What the parent held, how many workers were killed, and its exit code.
+    """
     process = subprocess.Popen([*BENCH, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    parent, begin, kills, looks, due = psutil.Process(process.pid), time.monotonic(), 0, [], time.monotonic() + KILL_EVERY_S
-    while process.poll() is None:
+    parent, begin, looks, kills = psutil.Process(process.pid), time.monotonic(), [], 0
+    due = begin + KILL_EVERY_S
+    while process.poll() is None and time.monotonic() < end:
         time.sleep(LOOK_S)
-        now = time.monotonic()
-        try:
+        with contextlib.suppress(psutil.Error):  # it ended meanwhile
             looks.append(look(parent, begin))
-            workers = parent.children()
-            if now > due and workers:
+            if time.monotonic() > due and (workers := parent.children()):
                 rng.choice(workers).kill()
-                kills, due = kills + 1, now + rng.expovariate(1 / KILL_EVERY_S)
-        except psutil.Error:
-            continue
-        if now > end:
-            process.terminate() if now > end + GRACE_S else process.send_signal(2)
-            process.wait()
-    return kills, looks, process.returncode
+                kills, due = kills + 1, time.monotonic() + rng.expovariate(1 / KILL_EVERY_S)
+    if process.poll() is None:
+        process.send_signal(last)
+    return looks, kills, process.wait(GRACE_S)
+
+
+def grown(looks: list[Look]) -> list[str]:
+    """What the parent's last quarter has more of than its second; the first is its start."""
+    count = len(looks) // 4
+    found = []
+    for name, most in MORE.items():
+        before, after = (max(getattr(one, name) for one in part) for part in (looks[count : 2 * count], looks[-count:]))
+        print(f"  {name}: at most {before:.0f} in the second quarter, {after:.0f} in the last")
+        found += [f"{name} grew"] if after > before + most else []
+    return found
+
+
+def left(cache: str) -> list[int]:
+    """Processes that are still there, by the cache that they were given."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.pid != os.getpid() and process.environ().get("ONNXBENCH_CACHE") == cache:
+                found.append(process.pid)
+    return found
+
+
+def parts(folder: Path, cells: int, minutes: float) -> list[str]:
+    """The run, ended and gone on with; what was wrong on the way."""
+    rng, begin, wrong = random.Random(0), time.monotonic(), []
+    kept, journal = b"", folder / "run/journal.jsonl"
+    for number, last in enumerate(ENDS):
+        end = begin + minutes * 60 * (number + 1) / len(ENDS)
+        looks, kills, code = soak([*command(folder, cells), *(["--resume"] if number else [])], end, last, rng)
+        print(f"part {number + 1}: {looks[-1].s:.0f} s, {kills} workers killed, exit code {code}", flush=True)
+        wrong += grown(looks)
+        text = journal.read_bytes()
+        wrong += [] if text.startswith(kept) else ["the journal lost records"]
+        kept = text[: text.rfind(b"\n") + 1]
+        time.sleep(SETTLE_S)
+        wrong += [f"process {pid} is left" for pid in left(os.environ["ONNXBENCH_CACHE"])]
+    return wrong
 
 
 def main() -> None:
     minutes = float(sys.argv[1]) if len(sys.argv) > 1 else MINUTES
     cells = int(sys.argv[2]) if len(sys.argv) > 2 else CELLS
-    rng, begin, failed = random.Random(0), time.monotonic(), False
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["ONNXBENCH_CACHE"] = f"{scratch}/cache"
-        folder = Path(scratch)
-        identity(folder / "m.onnx")
-        arguments = [*command(folder, cells), "--out", str(folder / "run")]
-        for part in range(1, RESUMES + 1):
-            end = begin + minutes * 60 * part / RESUMES
-            kills, looks, code = soak([*arguments, *(["--resume"] if part > 1 else [])], end, rng)
-            print(f"part {part}: exit code {code}, {kills} workers killed")
-            for when in (looks[0], looks[len(looks) // 2], looks[-1]):
-                print("  {:.0f} s: {:.0f} MB, {} open files, {} children".format(*when))
-            failed |= looks[-1][2] > looks[len(looks) // 2][2] + 2 * ENVIRONMENTS
-        shown = subprocess.run([*BENCH, "show", str(folder / "run"), "--format", "json"], capture_output=True, text=True)
+        identity(Path(scratch, "m.onnx"))
+        wrong = parts(Path(scratch), cells, minutes)
+        shown = subprocess.run([*BENCH, "show", f"{scratch}/run", "--format", "json"], capture_output=True, text=True)
         rows = json.loads(shown.stdout)["rows"]
-        counts = collections.Counter(row["status"] for row in rows)
-        print(f"{len(rows)} of {cells} cells accounted for: {dict(counts)}")
-        mute = [row for row in rows if row["p50_ms"] is None and not row["reason"]]
-        left = [child.pid for child in psutil.Process().children(recursive=True)]
-        print(f"rows without figures and reason: {len(mute)}; processes left: {len(left)}")
-    sys.exit(bool(failed or mute or left or len(rows) != cells))
+    counts = collections.Counter(row["status"] for row in rows)
+    print(f"{len(rows)} of {cells} cells accounted for: {dict(counts)}")
+    for reason, count in collections.Counter(row["reason"] for row in rows if row["status"] != "ok").most_common(5):
+        print(f"  {count} of: {reason}")
+    wrong += [f"{row['id']}: neither figures nor a reason" for row in rows if row["p50_ms"] is None and not row["reason"]]
+    wrong += [] if len(rows) == cells else ["cells are missing"]
+    wrong += [] if counts["ok"] else ["no row is ok"]
+    print("\n".join(wrong) or "nothing is wrong")
+    sys.exit(bool(wrong))
 
 
 if __name__ == "__main__":

@@ -176,7 +176,7 @@ def _head(sweep: Sweep, rows: Sequence[Planned], found: Sequence[Found], around:
         "began_unix_s": old.get("began_unix_s", around.clock.wall_s()),
         "host": host.describe(around.gpu),
         "versions": old.get("versions", {}) | {str(item.target): item.version for item in found if item.available},
-        "networks": {str(item.target): item.network for item in found if item.available},
+        "networks": old.get("networks", {}) | {str(item.target): item.network for item in found if item.available},
         "instruments": sorted({*old.get("instruments", []), *(item.name for item in found if item.instrument)}),
         "sweep": to_wire(sweep),
         "cells": list(unique.values()),

@@ -14,7 +14,7 @@ from onnxbench.runners.plan import Defaults, Found, Planned, plan
 from onnxbench.runners.visits import Visit
 from onnxbench.spec import Sweep, Target, from_wire, to_wire
 
-from .in_process import TINY
+from .in_process import FP32, TINY
 
 MS = 10**6
 NAMES = st.text("abcXYZ019_-", min_size=1)
@@ -216,3 +216,10 @@ def test_an_interpreter_that_will_not_do_is_a_row_that_says_which(bench, link, e
     rows = {str(row.cell.target): row for row in record.read(found.out).cells}
     assert rows["null"].status == "ok"
     assert (rows["null@old"].status, rows["null@old"].reason) == ("unavailable", f"{link}: {error}")
+
+
+def test_what_is_known_of_a_runs_targets_grows(bench, link):
+    run = bench(FP32).infer(batches=(1,))
+    run.infer(backends=("null@old",), pythons=(("null@old", link),), batches=(1,), resume=True)
+    head = record.read_head(run.out)
+    assert head["versions"].keys() == head["networks"].keys() == {"null", "null@old"}

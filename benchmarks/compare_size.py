@@ -73,7 +73,7 @@ def tell(what: str, rows: int, rounds: int, *words: str | Path, times: int = TIM
 
 def ask(rows: int, rounds: int) -> None:
     """Runs whose journals tell medians: without their digests, then with them."""
-    record._load = cache(record._load)  # so that it does not take minutes to make a digest here
+    record.load_times = cache(record.load_times)  # so that it does not take minutes to make a digest here
     with tempfile.TemporaryDirectory() as scratch:
         base, new = (write(Path(scratch) / name, rows, rounds, medians=True) for name in "ab")
         tell("from the journals", rows, rounds, "compare", base, new)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import BadInput
 from ..spec import Cell, nearest
@@ -71,22 +71,23 @@ class Finding:
     @property
     def loss(self) -> tuple[float, float] | None:
         """The interval of how much worse it became: a share of the base's figure, or points."""
-        if self.ends is None:
-            return None
-        low, high = self.ends if self.metric.in_points else (self.ends[0] - 1, self.ends[1] - 1)
-        return (-high, -low) if self.metric.more_is_better else (low, high)
+        return _loss(self.metric, self.ends) if self.ends else None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Figure:
-    """One metric of one cell in one run: what stats.typical and stats.of_rounds say of it."""
+def _loss(metric: Metric, ends: tuple[float, float]) -> tuple[float, float]:
+    low, high = ends if metric.in_points else (ends[0] - 1, ends[1] - 1)
+    return (-high, -low) if metric.more_is_better else (low, high)
 
-    typical: float
+
+class Figure(NamedTuple):
+    """One metric of one cell in one run: the logarithm of stats.typical, and what stats.of_rounds says of it."""
+
+    log: float
     known: Estimate | None
 
 
 def _figure(rounds: Sequence[float], estimate: Estimate) -> Figure:
-    return Figure(typical=math.exp(estimate.mean), known=estimate if len(rounds) >= LEAST_ROUNDS else None)
+    return Figure(estimate.mean, estimate if len(rounds) >= LEAST_ROUNDS else None)
 
 
 Figures = Mapping[int, Figure]  # by the number of the run
@@ -104,6 +105,8 @@ class Sides:
     def figures(self, records: Records, metric: Metric) -> Figures:
         """`metric` of those of `records` that it was timed in."""
         known = self._figures[metric.name]
+        if not known:
+            return {}
         return {number: known[id(record)] for number, record in records.items() if id(record) in known}
 
     @cached_property
@@ -147,9 +150,13 @@ def compare(
         raise BadInput(f"no cell of both sides is of the control {control!r}", nearest(control, known))
     chosen = control or (None if several else _instrument(matched.pairs, base))
     sides = Sides(match=matched, several=several, control=chosen, thresholds=thresholds or {})
-    found = _concluded([draft for pair in matched.pairs for draft in _drafts(pair, sides)])
-    shown = holm({index: finding.p for index, finding in enumerate(found) if finding.ends and finding.verdict})
-    return sides, [_judged(finding, index in shown, sides) for index, finding in enumerate(found)]
+    drafts = [draft for pair in matched.pairs for draft in _drafts(pair, sides)]
+    _conclude(drafts)
+    judged = [index for index, draft in enumerate(drafts) if draft.get("ends") and draft.get("verdict", INCONCLUSIVE)]
+    shown = holm({index: drafts[index]["p"] for index in judged})
+    for index in judged:
+        drafts[index] |= _verdict(drafts[index], index in shown, sides)
+    return sides, [Finding(**draft) for draft in drafts]
 
 
 def _instrument(pairs: Sequence[Pair], runs: Sequence[Run]) -> str | None:
@@ -160,8 +167,8 @@ def _instrument(pairs: Sequence[Pair], runs: Sequence[Run]) -> str | None:
     return str(fixed[0].cell.target) if fixed and len(targets) > 1 else None
 
 
-def _concluded(drafts: Sequence[Draft]) -> list[Finding]:
-    """The findings, with the intervals that their estimates give, all at once."""
+def _conclude(drafts: Sequence[Draft]) -> None:
+    """Give `drafts` the intervals that follow from their estimates, all at once."""
     about: dict[tuple[float, float], list[Draft]] = {}
     for draft in drafts:
         if "estimates" in draft:
@@ -171,7 +178,6 @@ def _concluded(drafts: Sequence[Draft]) -> list[Finding]:
         for draft, interval in zip(alike, differences(ratios, allowance=allowance, alpha=alpha)):
             draft["change"], draft["p"] = interval.middle, interval.p
             draft.setdefault("ends", (interval.low, interval.high))
-    return [Finding(**draft) for draft in drafts]
 
 
 def _drafts(pair: Pair, sides: Sides) -> list[Draft]:
@@ -186,19 +192,19 @@ def _timed(pair: Pair, metric: Metric, sides: Sides) -> Draft | None:
     values = [sides.figures(records, metric) for records in (pair.base, pair.new)]
     if not all(values):
         return None
-    typical = [[figure.typical for figure in side.values()] for side in values]
+    logs = [[figure.log for figure in side.values()] for side in values]
     if sides.control and str(pair.cell.target) == sides.control:
-        return {**_figures(pair, metric, typical), "verdict": None, "reason": "the control"}
+        return {**_figures(pair, metric, logs), "verdict": None, "reason": "the control"}
     control = sides.control_of(pair) if sides.control else None
     known = (_of_runs if sides.several else _of_rounds)(metric, values, control, sides)
     if not sides.match.same_host:
         known |= {"ends": None, "reason": "other host"}
-    return _figures(pair, metric, typical) | known
+    return _figures(pair, metric, logs) | known
 
 
-def _figures(pair: Pair, metric: Metric, figures: Sequence[Sequence[float]]) -> Draft:
-    """What the sides' figures are, one a run, before it is known how far to trust them."""
-    base, new = [metric.scale * math.exp(math.fsum(map(math.log, side)) / len(side)) for side in figures]
+def _figures(pair: Pair, metric: Metric, logs: Sequence[Sequence[float]]) -> Draft:
+    """What the sides' figures are, from the logarithm of one a run, before it is known how far to trust them."""
+    base, new = [metric.scale * math.exp(math.fsum(side) / len(side)) for side in logs]
     return {"pair": pair, "metric": metric, "base": base, "new": new, "change": new / base}
 
 
@@ -211,9 +217,9 @@ def _of_runs(metric: Metric, values: Sequence[Figures], control: Pair | None, si
 def _per_run(values: Figures, controls: Records | None, metric: Metric, sides: Sides) -> list[float]:
     """One figure a run; with a control those of the runs that it is in, over its own."""
     if controls is None:
-        return [figure.typical for figure in values.values()]
+        return [math.exp(figure.log) for figure in values.values()]
     fixed = sides.figures(controls, metric)
-    return [figure.typical / other.typical for number, figure in values.items() if (other := fixed.get(number))]
+    return [math.exp(figure.log - other.log) for number, figure in values.items() if (other := fixed.get(number))]
 
 
 def _of_rounds(metric: Metric, values: Sequence[Figures], control: Pair | None, sides: Sides) -> Draft:
@@ -257,7 +263,7 @@ def _held(pair: Pair, metric: Metric, sides: Sides) -> Draft | None:
     else:
         exact = [Estimate(mean=math.log(values[0]), error=0.0, freedom=1) for values in sets]
         told = _resting(exact, "", math.log1p(MEMORY), "one run")
-    return _figures(pair, metric, sets) | told
+    return _figures(pair, metric, [[math.log(value) for value in values] for values in sets]) | told
 
 
 def _median(record: CellRecord, name: str) -> float | None:
@@ -298,15 +304,13 @@ def _changes(old: Mapping[str, float], now: Mapping[str, float], metric: Metric)
 WAYS: Mapping[str, Callable[[Pair, Metric, Sides], Draft | None]] = {"time": _timed, "memory": _held, "accuracy": _right}
 
 
-def _judged(found: Finding, shown: bool, sides: Sides) -> Finding:
-    """`found` with its verdict; `shown`: among all of them, the change is no chance."""
-    loss = found.loss
-    if loss is None or found.verdict is None:
-        return found
-    low, high = loss
+def _verdict(draft: Draft, shown: bool, sides: Sides) -> Draft:
+    """What the interval of `draft` says; `shown`: among all of them, the change is no chance."""
+    metric = draft["metric"]
+    low, high = _loss(metric, draft["ends"])
     if shown and (low > 0 or high < 0):
-        return replace(found, verdict=found.metric.words[low > 0])
-    enough = sides.thresholds.get(found.metric.name, POINTS if found.metric.in_points else THRESHOLD)
+        return {"verdict": metric.words[low > 0]}
+    enough = sides.thresholds.get(metric.name, POINTS if metric.in_points else THRESHOLD)
     if -enough <= low and high <= enough:
-        return replace(found, verdict=NO_DIFFERENCE)
-    return replace(found, reason=f"the interval is wider than ±{told(enough, found.metric)}")
+        return {"verdict": NO_DIFFERENCE}
+    return {"reason": f"the interval is wider than ±{told(enough, metric)}"}

@@ -201,11 +201,9 @@ def gathered(
 def cells_of(head: Data, folder: Path) -> list[Cell]:
     """The cells that the head of the run in `folder` lists; `BadInput` if it has no such list."""
     try:
-        cells = [from_wire(Cell, cell) for cell in head["cells"]]
-        _ = [cell.key for cell in cells]  # of values of another type there is none
+        return [from_wire(Cell, cell) for cell in head["cells"]]
     except WRONG as error:
         raise BadInput(f"{folder / RUN} has no list of cells ({one_line(error)})", "measure it again") from error
-    return cells
 
 
 def read_head(folder: Path) -> dict[str, Any]:

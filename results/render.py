@@ -79,7 +79,7 @@ def places(values: Sequence[Value], factor: float, field: Field) -> int:
 def _text(value: Value, factor: float, decimals: int) -> str:
     if isinstance(value, float):
         text = f"{value * factor:.{decimals}f}"
-        return text if float(text) else text.removeprefix("-")
+        return text if text[0] != "-" or float(text) else text[1:]
     return "" if value is None else plain(str(value))
 
 

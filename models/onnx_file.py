@@ -84,7 +84,7 @@ def _external_files(proto: onnx.ModelProto, path: Path) -> list[Path]:
     """The files that `proto` keeps tensors in, each once; `BadInput` if one is missing, short or elsewhere."""
     ends: dict[str, int] = {}
     for tensor in proto.graph.initializer:
-        entries = {entry.key: entry.value for entry in tensor.external_data}
+        entries = {entry.key: str(entry.value) for entry in tensor.external_data}  # bytes, where they are no UTF-8
         if tensor.data_location == tensor.EXTERNAL:
             location = entries.get("location", "")
             ends[location] = max(_end(entries, path), ends.get(location, 0))

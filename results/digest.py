@@ -171,6 +171,8 @@ def _digested(folder: Path, stored: Arrays) -> Run:
     same = stored["marks"].tolist() == _marks(folder) or stored["hashes"].tolist() == _hashes(folder)
     if str(stored["rules"]) != _rules() or not same:
         raise ValueError("it is of other files, or by other rules")
+    if not all((stored[name] > 0).all() for name in NAMES):
+        raise ValueError("it holds what no block comes to")
     journal = Journal(folder)
     _present(folder, stored["files"].tobytes().decode().split("\n"))
     head = record.read_head(folder)

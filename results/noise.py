@@ -46,13 +46,18 @@ def _of_all_cpus(name: str) -> Callable[[Counts], float]:
 
     def share(counts: Counts) -> float:
         spent = counts.get(name, 0)
-        return float(spent / (counts["wall_ns"] * counts["cpus"])) if spent > LEAST_TICKS * TICK_NS else 0.0
+        return float(spent / _cpu_ns(counts)) if spent > LEAST_TICKS * TICK_NS else 0.0
 
     return share
 
 
+def _cpu_ns(counts: Counts) -> float:
+    """All CPUs' time. Of numbers: a text or a list times a whole number is gigabytes."""
+    return float(counts["wall_ns"]) * float(counts["cpus"])
+
+
 def _waiting(counts: Counts) -> float:
-    return float(counts.get("run_delay_ns", 0) / (counts["wall_ns"] * counts["cpus"]))
+    return float(counts.get("run_delay_ns", 0) / _cpu_ns(counts))
 
 
 def _faults(counts: Counts) -> float:

@@ -6,6 +6,7 @@ all count. The row's grade and its column `disturbed` tell of them either way.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
@@ -56,9 +57,12 @@ def _median(kind: str) -> Callable[[CellRecord, int], float]:
 
 
 def _rate(record: CellRecord, number: int) -> float:
-    """Items a second."""
-    rate = record.blocks[number]["throughput"]
-    return float(record.cell.batch * rate["calls"] / rate["took_ns"] * 1e9)
+    """Items a second. `ValueError` where that is no number above 0, which no block's is."""
+    told = record.blocks[number]["throughput"]
+    rate = record.cell.batch * float(told["calls"]) / float(told["took_ns"]) * 1e9
+    if not 0 < rate < math.inf:
+        raise ValueError(f"round {number} of {record.cell.id} has a throughput of {rate:g} items a second")
+    return rate
 
 
 METRICS: Mapping[str, Callable[[CellRecord, int], float]] = {

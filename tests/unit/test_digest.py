@@ -146,6 +146,10 @@ def of_fewer_cells(folder):
     rewritten(folder, lambda parts: parts.update(event_counts=parts["event_counts"][:-1]))
 
 
+def of_no_time(folder):
+    rewritten(folder, lambda parts: parts.update(p50=parts["p50"] * 0))
+
+
 def rewritten(folder, change):
     with np.load(folder.path / "digest.npz") as stored:
         parts = dict(stored)
@@ -161,7 +165,7 @@ def folder_cell(folder, number):
     "happens",
     [
         *(more_events, same_length_and_time, another_head, no_samples),
-        *(cut_short, a_flipped_byte, emptied, a_folder, lacking, of_fewer_cells),
+        *(cut_short, a_flipped_byte, emptied, a_folder, lacking, of_fewer_cells, of_no_time),
     ],
 )
 def test_a_digest_of_something_else_or_that_is_damaged_is_not_used(folder, happens):

@@ -4,8 +4,8 @@
     python benchmarks/gpu.py STEP ...     some of: contract sweep train loops results
 
 What is interrupted goes on where it was (the run folder is runs/gpu). TENSORRT names the Python that has TensorRT, where it is
-not this one (8.6 is for Python 3.10 alone); BUDGET is quick, normal (the default) or thorough. What there is to say of how it
-was run is in runs/gpu-notes/remarks.txt, a line each.
+not this one (8.6 is for Python 3.10 alone); BUDGET is quick, normal (the default) or thorough. The results are called as the
+GPU, or NAME. What there is to say of how it was run is in runs/gpu-notes/remarks.txt, a line each.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def sweep() -> None:
 
 def train() -> None:
     """The CNN on the GPU against the CPU. FP16 on a CPU may take minutes, so there are few epochs and a limit."""
-    devices, how = ("--device", "cuda", "--device", "cpu"), ("--epochs", "2", "--timeout", "120", "--format", "json")
+    devices, how = ("--device", "cuda", "--device", "cpu"), ("--epochs", "2", "--timeout", "60", "--format", "json")
     command = [sys.executable, "-m", "onnxbench.cli", "train", *devices, "--precision", "fp32,tf32,bf16,fp16", *how]
     KEPT.mkdir(parents=True, exist_ok=True)
     (KEPT / "train.json").write_text(subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout)
@@ -126,7 +126,7 @@ def results() -> None:
     run = record.read(RUN)
     found = table.build([run])
     gpus = run.host.get("gpus") or [{"name": "no GPU"}]
-    name = re.sub(r"[^a-z0-9]+", "-", str(gpus[0]["name"]).lower()).strip("-")
+    name = os.environ.get("NAME") or re.sub(r"[^a-z0-9]+", "-", str(gpus[0]["name"]).lower()).strip("-")
     date = datetime.fromtimestamp(run.head["began_unix_s"], tz=timezone.utc).date().isoformat()
     kept = {path.stem: path.read_text() for path in sorted(KEPT.glob("*"))}
     trained = json.loads(kept["train"]) if kept.get("train") else {}

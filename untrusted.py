@@ -79,6 +79,11 @@ def load_times(path: Path) -> dict[str, NDArray[np.int64]]:
     return found
 
 
+def unpacked_most(path: Path, ratio: float = PACKED_RATIO) -> float:
+    """How many bytes the file at `path` may come to when it is unpacked."""
+    return max(ARRAYS_BYTES, ratio * path.stat().st_size)
+
+
 def check_archive(path: Path, ratio: float = PACKED_RATIO) -> None:
     """`ValueError` if the archive at `path` unpacks to more than ARRAYS_BYTES and `ratio` times its size, and `OSError` if
     it is no plain file. What it says of itself holds: zipfile reads no more of a member than its directory tells."""
@@ -86,7 +91,7 @@ def check_archive(path: Path, ratio: float = PACKED_RATIO) -> None:
         raise OSError(f"{path.name} is no plain file")
     with zipfile.ZipFile(path) as archive:
         size = sum(member.file_size for member in archive.infolist())
-    if size > max(ARRAYS_BYTES, ratio * path.stat().st_size):
+    if size > unpacked_most(path, ratio):
         raise ValueError(f"it unpacks from {path.stat().st_size / 1e6:.1f} to {size / 1e6:.0f} MB, which no such file does")
 
 

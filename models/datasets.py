@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ..errors import BadInput, Unavailable, one_line
 from ..spec import TensorSpec, nearest
-from ..untrusted import check_archive, is_plain
+from ..untrusted import check_archive, is_plain, unpacked_most
 
 SIDE, CHANNELS = 48, 3
 # The mean of digits (0.305) and of Fashion-MNIST (0.286), and about half their standard deviation: with half of it the
@@ -33,7 +33,6 @@ IDX_FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
-DEFLATED = 1040  # bytes that one byte of a .gz file can become at most
 IDX_MAGIC = {1: 0x0801, 3: 0x0803}  # rank -> magic number of unsigned bytes, http://yann.lecun.com/exdb/mnist/
 
 Images = NDArray[np.float32]
@@ -194,7 +193,7 @@ def _read_idx(path: Path, rank: int) -> NDArray[np.uint8]:
             header = np.frombuffer(file.read(4 + 4 * rank).ljust(4 + 4 * rank, b"\0"), ">u4")
             shape = tuple(int(size) for size in header[1:])
             count = math.prod(shape)
-            whole = header[0] == IDX_MAGIC[rank] and 0 < count <= path.stat().st_size * DEFLATED
+            whole = header[0] == IDX_MAGIC[rank] and 0 < count <= unpacked_most(path)
             data = file.read(count + 1) if whole else b""  # and no more, however much there is
     except (OSError, EOFError, zlib.error) as error:
         raise BadInput(f"cannot read {path} ({one_line(error)})", "fetch the file again") from error

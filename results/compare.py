@@ -102,18 +102,30 @@ class Sides:
     control: str | None = None
     thresholds: Mapping[str, float] = field(default_factory=dict)
 
+    @cached_property
+    def known(self) -> list[Metric]:
+        """The metrics that some record has."""
+        records = list(self._records.values())
+        has: dict[str, Callable[[Metric], bool]] = {
+            "time": lambda metric: bool(self._figures[metric.name]),
+            "memory": lambda metric: any(event.get(metric.column) for item in records for event in item.cold),
+            "accuracy": lambda metric: any(item.parity and metric.name in item.parity for item in records),
+        }
+        return [metric for metric in METRICS.values() if has[metric.kind](metric)]
+
     def figures(self, records: Records, metric: Metric) -> Figures:
         """`metric` of those of `records` that it was timed in."""
         known = self._figures[metric.name]
-        if not known:
-            return {}
         return {number: known[id(record)] for number, record in records.items() if id(record) in known}
+
+    @cached_property
+    def _records(self) -> dict[int, CellRecord]:
+        return {id(item): item for pair in self.match.pairs for side in (pair.base, pair.new) for item in side.values()}
 
     @cached_property
     def _figures(self) -> dict[str, dict[int, Figure]]:
         """By metric and record, all at once, which is many times faster than one by one."""
-        records = {id(item): item for pair in self.match.pairs for side in (pair.base, pair.new) for item in side.values()}
-        told = {number: series.figures(item) for number, item in records.items() if not item.check}
+        told = {number: series.figures(item) for number, item in self._records.items() if not item.check}
         found: dict[str, dict[int, Figure]] = {}
         for name in METRICS:
             rounds = {number: values for number, known in told.items() if (values := known.get(name))}
@@ -181,7 +193,7 @@ def _conclude(drafts: Sequence[Draft]) -> None:
 
 
 def _drafts(pair: Pair, sides: Sides) -> list[Draft]:
-    found = [WAYS[metric.kind](pair, metric, sides) for metric in METRICS.values()]
+    found = [WAYS[metric.kind](pair, metric, sides) for metric in sides.known]
     known = {draft["metric"].name: draft for draft in found if draft}
     if "top1_drop" in known:
         known.pop("top1", None)  # which says the same once more

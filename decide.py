@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,26 +68,36 @@ def compare(
     With three runs a side or more, the runs' own spread is in the interval; one run a side allows 2 % for two processes.
     Exits with 1 where a regression beyond --fail-on is shown; one that may be or not is a warning.
     """
+    from .results.render import plain
+    from .untrusted import understood
+
+    sides = _sides(runs, base, new)
+    with _uncollected(), understood([folder for side in sides for folder in side]):
+        text, warnings, failed = _compared(*sides, limits, control, how["format"])
+    click.echo(text, nl=False)
+    for sentence in warnings:
+        click.echo(f"bench: {plain(sentence)}", err=True)
+    sys.exit(1 if failed else 0)
+
+
+def _compared(
+    base: Sequence[Path], new: Sequence[Path], limits: Sequence[str], control: str | None, format: str
+) -> tuple[str, Sequence[str], bool]:
+    """What is printed, what is warned of, and whether a limit is broken. All that was read is freed at its end."""
     from .results import compare as comparing
     from .results import digest, gate
     from .results.comparison import facts, tabulate
-    from .results.render import plain, render
-    from .untrusted import understood
+    from .results.render import render
 
-    old, now = _sides(runs, base, new)
     asked = gate.parse(limits)
-    with _uncollected(), understood((*old, *now)):
-        read = [[digest.read(folder) for folder in side] for side in (old, now)]
-        sides, found = comparing.compare(read[0], read[1], control, gate.thresholds(asked))
-        judged = gate.judge(asked, found)
-        if how["format"] == GITHUB:
-            text = plain_lines(gate.workflow(found, judged, facts(sides, found), sides.match.left))
-        else:
-            text = render(tabulate(sides, found, (*judged.shown, *judged.unsure)), how["format"])
-    click.echo(text, nl=False)
-    for sentence in (*sides.match.left, *judged.unsure):
-        click.echo(f"bench: {plain(sentence)}", err=True)
-    sys.exit(1 if judged.shown else 0)
+    read = [[digest.read(folder) for folder in side] for side in (base, new)]
+    sides, found = comparing.compare(read[0], read[1], control, gate.thresholds(asked))
+    judged = gate.judge(asked, found)
+    warnings = (*sides.match.left, *judged.unsure)
+    if format == GITHUB:
+        return plain_lines(gate.workflow(found, judged, facts(sides, found), sides.match.left)), warnings, bool(judged.shown)
+    table = tabulate(sides, found, (*judged.shown, *judged.unsure))
+    return render(table, format), warnings, bool(judged.shown)
 
 
 @contextmanager

@@ -29,12 +29,17 @@ def _encode(data: Any) -> Any:
 
 def from_wire(kind: type[Value], data: Mapping[str, Any]) -> Value:
     """The value that `to_wire` made `data` from. Unknown names are left out, so older code reads newer data."""
-    return kind(**{name: decode(data[name]) for name, decode in _decoders(kind) if name in data})  # type: ignore[arg-type]
+    same, others = _decoders(kind)  # type: ignore[arg-type]
+    found = {name: data[name] for name in same if name in data}
+    found |= {name: decode(data[name]) for name, decode in others if name in data}
+    return kind(**found)
 
 
 @cache  # finding out the types takes longer than all else of reading a large run
-def _decoders(kind: Any) -> list[tuple[str, Callable[[Any], Any]]]:
-    return [(name, _decoder(hint)) for name, hint in get_type_hints(kind).items()]
+def _decoders(kind: Any) -> tuple[list[str], list[tuple[str, Callable[[Any], Any]]]]:
+    """The fields that JSON has as they are, and the others with what makes them from it."""
+    every = [(name, _decoder(hint)) for name, hint in get_type_hints(kind).items()]
+    return [name for name, decode in every if decode is _same], [item for item in every if item[1] is not _same]
 
 
 def _decoder(kind: Any) -> Callable[[Any], Any]:

@@ -50,8 +50,7 @@ Draft = dict[str, Any]  # what a Finding is made of; `estimates` and `how` of th
 VERDICTS = (*WORSE, "faster", "better", NO_DIFFERENCE, INCONCLUSIVE)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """One metric of one cell. `interval`: of the ratio new/base, or (low, high) of the difference in points.
 
     `change` is new/base, or new minus base in points. `p`: of the change by chance. `method`: what the interval rests on.
@@ -201,20 +200,20 @@ def _drafts(pair: Pair, sides: Sides) -> list[Draft]:
 
 
 def _timed(pair: Pair, metric: Metric, sides: Sides) -> Draft | None:
-    values = [sides.figures(records, metric) for records in (pair.base, pair.new)]
-    if not all(values):
+    base, new = sides.figures(pair.base, metric), sides.figures(pair.new, metric)
+    if not (base and new):
         return None
-    logs = [[figure.log for figure in side.values()] for side in values]
+    draft = _figures(pair, metric, [known.log for known in base.values()], [known.log for known in new.values()])
     if sides.control and str(pair.cell.target) == sides.control:
-        return {**_figures(pair, metric, logs), "verdict": None, "reason": "the control"}
+        return {**draft, "verdict": None, "reason": "the control"}
     control = sides.control_of(pair) if sides.control else None
-    known = (_of_runs if sides.several else _of_rounds)(metric, values, control, sides)
+    draft |= (_of_runs if sides.several else _of_rounds)(metric, (base, new), control, sides)
     if not sides.match.same_host:
-        known |= {"ends": None, "reason": "other host"}
-    return _figures(pair, metric, logs) | known
+        draft |= {"ends": None, "reason": "other host"}
+    return draft
 
 
-def _figures(pair: Pair, metric: Metric, logs: Sequence[Sequence[float]]) -> Draft:
+def _figures(pair: Pair, metric: Metric, *logs: Sequence[float]) -> Draft:
     """What the sides' figures are, from the logarithm of one a run, before it is known how far to trust them."""
     base, new = [metric.scale * math.exp(math.fsum(side) / len(side)) for side in logs]
     return {"pair": pair, "metric": metric, "base": base, "new": new, "change": new / base}
@@ -275,7 +274,7 @@ def _held(pair: Pair, metric: Metric, sides: Sides) -> Draft | None:
     else:
         exact = [Estimate(mean=math.log(values[0]), error=0.0, freedom=1) for values in sets]
         told = _resting(exact, "", math.log1p(MEMORY), "one run")
-    return _figures(pair, metric, [[math.log(value) for value in values] for values in sets]) | told
+    return _figures(pair, metric, *([math.log(value) for value in values] for values in sets)) | told
 
 
 def _median(record: CellRecord, name: str) -> float | None:

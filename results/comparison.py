@@ -69,8 +69,9 @@ def _row(found: Finding) -> Cells:
 
 def _stands(name: str, rows: Sequence[Cells]) -> bool:
     """Whether people are shown a column: what varies, and figures that some row has."""
-    values = {row[name] for row in rows}
-    return len(values) > 1 if name in VARYING and name != "backend" else bool(values - {None})
+    if name in VARYING and name != "backend":
+        return len({row[name] for row in rows}) > 1
+    return any(row[name] is not None for row in rows)
 
 
 def _decimals(name: str) -> int | None:

@@ -11,6 +11,7 @@ import csv
 import io
 import json
 import math
+import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 
@@ -63,9 +64,9 @@ def scale(rows: Sequence[Cells]) -> tuple[float, str]:
 def texts(values: Sequence[Value], factor: float, field: Field) -> list[str]:
     """One column's texts; its numbers have the same decimals."""
     if field.digits == SCIENTIFIC:
-        return [f"{value:.1e}" if isinstance(value, float) else _text(value, 1.0, 0) for value in values]
-    decimals = places(values, factor, field)
-    return [_text(value, factor, decimals) for value in values]
+        return [f"{value:.1e}" if isinstance(value, float) else _text(value) for value in values]
+    form = f".{places(values, factor, field)}f"
+    return [_number(value * factor, form) if isinstance(value, float) else _text(value) for value in values]
 
 
 def places(values: Sequence[Value], factor: float, field: Field) -> int:
@@ -76,10 +77,13 @@ def places(values: Sequence[Value], factor: float, field: Field) -> int:
     return max(0, min(DECIMALS, field.digits - 1 - math.floor(math.log10(min(numbers))))) if numbers else 0
 
 
-def _text(value: Value, factor: float, decimals: int) -> str:
-    if isinstance(value, float):
-        text = f"{value * factor:.{decimals}f}"
-        return text if text[0] != "-" or float(text) else text[1:]
+def _number(value: float, form: str) -> str:
+    """`value` as `form` has it; a zero has no sign."""
+    text = format(value, form)
+    return text if text[0] != "-" or float(text) else text[1:]
+
+
+def _text(value: Value) -> str:
     return "" if value is None else plain(str(value))
 
 
@@ -104,10 +108,9 @@ def _table(table: Table) -> str:
 def _aligned(texts: Sequence[str], left: bool) -> list[str]:
     """`texts` of the same width; where they stand at the right, so do those with spaces behind them."""
     wider = _wider(texts)
-    widest = max(len(text) + more for text, more in zip(texts, wider))
-    if left:
-        return [text.ljust(widest - more) for text, more in zip(texts, wider)]
-    return [text.rstrip().rjust(widest - more) for text, more in zip(texts, wider)]
+    widest = max(map(operator.add, map(len, texts), wider))
+    widths = [widest - more for more in wider]
+    return list(map(str.ljust, texts, widths) if left else map(str.rjust, map(str.rstrip, texts), widths))
 
 
 def _wider(texts: Sequence[str]) -> list[int]:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +26,7 @@ DRIFT_P, DRIFT_SHARE = 0.01, 0.05
 Key = TypeVar("Key")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Interval:
+class Interval(NamedTuple):
     """A positive figure with its interval. `p` is the probability of being so far from 1 by chance (two-sided)."""
 
     middle: float
@@ -80,13 +78,15 @@ def log_interval(values: Sequence[float]) -> Interval | None:
     return difference([known], [], alpha=ALPHA) if known else None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Estimate:
+class Estimate(NamedTuple):
     """A figure on the log scale: its standard error, and the degrees of freedom that the error is known with."""
 
     mean: float
     error: float
     freedom: float
+
+
+EXACT = Estimate(mean=0.0, error=0.0, freedom=math.inf)  # adds nothing to a sum
 
 
 def of_rounds(values: Sequence[float]) -> Estimate | None:
@@ -103,7 +103,7 @@ def of_each(series: Sequence[Sequence[float]]) -> list[Estimate]:
     for indices in by_length.values():
         means, errors, freedom = _trimmed(np.log(np.array([series[index] for index in indices], np.float64)))
         each = zip(indices, means.tolist(), errors.tolist())
-        found |= {index: Estimate(mean=mean, error=error, freedom=freedom) for index, mean, error in each}
+        found |= {index: Estimate(mean, error, freedom) for index, mean, error in each}
     return [found[index] for index in range(len(series))]
 
 
@@ -134,29 +134,30 @@ def differences(
     ratios: Sequence[tuple[Sequence[Estimate], Sequence[Estimate]]], *, allowance: float, alpha: float
 ) -> list[Interval]:
     """The `difference` of each of many, with the same `allowance` and `alpha`."""
-    known = [[*plus, *minus] for plus, minus in ratios]
-    variances = [[item.error**2 for item in row] for row in known]
-    errors = [math.sqrt(sum(row)) for row in variances]
-    freedoms = [_freedom(row, of) for row, of in zip(variances, known)]
-    means = [sum([item.mean for item in plus]) - sum([item.mean for item in minus]) for plus, minus in ratios]
-    beyond = [max(0.0, abs(mean) - allowance) for mean in means]
-    distances = [far / error if error else (math.inf if far else 0.0) for far, error in zip(beyond, errors)]
-    quantiles = stdtrit(freedoms, 1 - alpha / 2).tolist()
-    tails = stdtr(freedoms, np.negative(distances)).tolist()
-    return [
-        _interval(mean, quantile * error + allowance, min(1.0, 2 * tail * (1 - CONFIDENCE) / alpha))
-        for mean, error, quantile, tail in zip(means, errors, quantiles, tails)
-    ]
+    if not ratios:
+        return []
+    means = np.array([sum([item.mean for item in plus]) - sum([item.mean for item in minus]) for plus, minus in ratios])
+    errors, freedoms = _spread([[*plus, *minus] for plus, minus in ratios])
+    beyond = np.maximum(0.0, np.abs(means) - allowance)
+    with np.errstate(all="ignore"):
+        distances = np.where(errors > 0, beyond / errors, np.where(beyond > 0, math.inf, 0.0))
+        tails = np.minimum(1.0, 2 * stdtr(freedoms, -distances) * (1 - CONFIDENCE) / alpha)
+        halves = stdtrit(freedoms, 1 - alpha / 2) * errors + allowance
+        ends = np.exp((means, means - halves, means + halves))
+    return [Interval(*of) for of in zip(*ends.tolist(), tails.tolist())]
 
 
-def _freedom(variances: Sequence[float], known: Sequence[Estimate]) -> float:
-    total = sum(variances)
-    weights = sum([variance**2 / item.freedom for variance, item in zip(variances, known)])
-    return total**2 / weights if weights and math.isfinite(total) else min(item.freedom for item in known)
-
-
-def _interval(mean: float, half: float, p: float) -> Interval:
-    return Interval(middle=math.exp(mean), low=math.exp(mean - half), high=math.exp(mean + half), p=p)
+def _spread(rows: Sequence[Sequence[Estimate]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The standard error of each row's sum, and its degrees of freedom; rows of any lengths."""
+    longest = max(map(len, rows))
+    filled = [[*row, *[EXACT] * (longest - len(row))] for row in rows] if longest > min(map(len, rows)) else rows
+    variances = np.array([[item.error for item in row] for row in filled]) ** 2
+    known = np.array([[item.freedom for item in row] for row in filled], np.float64)
+    totals = variances.sum(axis=1)
+    with np.errstate(all="ignore"):
+        weights = (variances**2 / known).sum(axis=1)
+        freedoms = np.where((weights > 0) & np.isfinite(totals), totals**2 / weights, known.min(axis=1))
+    return np.sqrt(totals), freedoms
 
 
 def _trimmed(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -440,4 +439,4 @@ def test_independent_figures_by_hand():
 
 def test_too_few_rounds_or_runs_have_no_estimate():
     assert (of_runs([1.0, 2.0]), of_rounds([1.0] * 9)) == (None, None)
-    assert replace(of_rounds([1.0] * 10), freedom=0).error == 0
+    assert of_rounds([1.0] * 10).error == 0

@@ -84,7 +84,10 @@ def dataset(seed, place, worker=None):
 def model(seed, place, worker):
     """A worker that describes a hostile ONNX file."""
     path = hostile.model(seed, place / str(seed))
-    return _call(lambda: worker.ask("describe", path=str(path), model="m"))
+    before = worker.peak_mb()
+    wrong = _call(lambda: worker.ask("describe", path=str(path), model="m"))
+    grown = worker.peak_mb() - before
+    return [*wrong, *([f"{grown:.0f} MB more in the worker"] if grown > LIMIT_MB else [])]
 
 
 def _call(function):
@@ -108,14 +111,22 @@ class Hands:
     def __init__(self, log):
         self._log, self._worker = log, None
 
+    def peak_mb(self):
+        """The most that the worker had resident; 0 if it was lost."""
+        status = Path(f"/proc/{self._hired().pid}/status").read_text()
+        return max([int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM")], default=0.0)
+
     def ask(self, job, **request):
-        self._worker = self._worker or Worker(self._log, Clock(), network=False)
         try:
-            return self._worker.ask(job, LIMIT_S, **request)
+            return self._hired().ask(job, LIMIT_S, **request)
         except BenchError as error:
             if error.spoils_worker:
                 self.dismiss()
             raise
+
+    def _hired(self):
+        self._worker = self._worker or Worker(self._log, Clock(), network=False)
+        return self._worker
 
     def dismiss(self):
         if self._worker:

@@ -145,6 +145,29 @@ def test_a_damaged_cache_is_made_again(shell, null_file, name, damage):
     assert "exported and checked" in again.stdout
 
 
+STEPPING = """
+import itertools, time
+steps, real = itertools.cycle((0.0, 86_400.0, -86_400.0)), time.time
+time.time = lambda: real() + next(steps)
+"""
+
+
+def test_a_wall_clock_that_steps_is_in_no_figure(shell, null_file):
+    """It goes a day forth and back at every look, in the parent and in workers, during the run and its resumption."""
+    (shell.folder / "site").mkdir()
+    (shell.folder / "site/sitecustomize.py").write_text(STEPPING)
+    shell.environment["PYTHONPATH"] = os.pathsep.join([str(shell.folder / "site"), *sys.path])
+    asked = ("infer", "--model", null_file, "--backend", "null", *MINI, "--out", "run", "--batch")
+    rows = [*shell.rows(*asked, "1"), *shell.rows(*asked, "1,8", "--resume")]
+    assert [row["batch"] for row in rows] == [1, 1, 8]
+    for row in rows:
+        assert row["status"] == "ok"
+        assert all(0 <= row[name] < 60_000 for name in ("p50_ms", "p90_ms", "first_ms"))
+        assert 0 <= row["load_s"] < 60
+        assert row["throughput_per_s"] > 1
+    check_nothing_is_left(shell)
+
+
 PLUGIN = {
     "boom": "raise RuntimeError('no licence \\x1b[31m')",
     "exits": "import sys\nsys.exit(7)",

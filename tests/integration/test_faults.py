@@ -41,11 +41,6 @@ def test_a_hang_is_a_timeout_and_leaves_no_process(shell, null_file, step):
     assert not workers(shell)
 
 
-def test_a_worker_that_prints_disturbs_nothing(shell, null_file):
-    done = shell.bench(*null(null_file, "--option", "fault=print@start:10", "--format", "json"))
-    assert {row["status"] for row in rows_of(done).values()} == {"ok"}
-
-
 def test_a_worker_killed_from_outside_is_one_failed_row(shell, null_file):
     arguments = null(null_file, "--option", "work=20000", "--out", "run", "--format", "json")
     process = subprocess.Popen(shell.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **shell.popen())

@@ -30,7 +30,7 @@ TENSORRT = os.environ.get("TENSORRT", "")
 BUDGET = os.environ.get("BUDGET", "normal")
 BACKENDS = ("torch-cuda", "ort-cuda", "tensorrt")
 SWEEPS = (
-    ("ort-cpu,openvino-cpu", "fp32,bf16,int8", "1,16,64,256"),
+    ("ort-cpu,openvino-cpu", "fp32,bf16,int8", "1,16,256"),
     ("torch-cuda,ort-cuda,tensorrt", "fp32,tf32,fp16,int8,int8+fp16", "1,16,64,256,1024"),
 )
 LOOPS = (("fp32", 1), ("fp16", 1), ("fp16", 256))

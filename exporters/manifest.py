@@ -39,7 +39,7 @@ def read(folder: Path) -> list[Exported]:
         if data.get("schema", 0) > SCHEMA:
             raise BadInput(f"{path} was written by a newer onnxbench (schema {data['schema']})", "upgrade onnxbench")
         found = [Exported(artifact=from_wire(Artifact, entry["artifact"]), made=entry["made"]) for entry in data["artifacts"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadInput(f"{path} is not a manifest ({one_line(error)})", "run bench export again") from error
     return [replace(item, artifact=relocate(item.artifact, str(folder.absolute()))) for item in found]
 

@@ -20,6 +20,7 @@ from ..errors import BadInput, one_line
 from ..models import kind_of
 from ..results import record
 from ..spec import Artifact, Shape, Sweep, Target, digest, from_wire, to_wire
+from ..untrusted import is_plain
 from . import builds, cold, host, prepare, rounds
 from .clock import Clock
 from .drawing import draw
@@ -117,6 +118,8 @@ def _arrays(sweep: Sweep) -> dict[str, NDArray[Any]]:
 
 
 def _array(path: Path) -> NDArray[Any]:
+    if not is_plain(path):
+        raise BadInput(f"there is no file {path}", "give an .npy file of numbers")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

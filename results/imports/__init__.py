@@ -13,6 +13,7 @@ from typing import Any
 
 from ...errors import BadInput, one_line
 from ...spec import PRECISIONS, Cell, Settings, Target, nearest
+from ...untrusted import read_bytes
 from . import benchmark_app, loadgen, trtexec
 from .found import Format, Found
 
@@ -76,7 +77,7 @@ def _text(path: Path) -> str:
     try:
         if path.stat().st_size > LARGEST:
             raise BadInput(f"{path} is larger than {LARGEST // 1_000_000} MB", "cut it down to one run")
-        data = path.read_bytes()
+        data = read_bytes(path)
         return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
     except (OSError, UnicodeError) as error:
         raise BadInput(

@@ -1,4 +1,4 @@
-"""What must hold of the tool for whatever file it is given: the three things that are fuzzed, and how they are judged.
+"""What must hold of the tool for whatever file it is given: the four things that are fuzzed, and how they are judged.
 
 The fuzzer is our own, a seeded mutation of good files and of their fields: every input is seen again from its number.
 """
@@ -81,6 +81,19 @@ def dataset(seed, place, worker=None):
     return _call(lambda: datasets.load(name))
 
 
+SAID = ("--backend", "ort-cpu", "--model", "m", "--device", "cpu", "--batch", "1")  # what some files do not say
+
+
+def imported(seed, place, worker=None):
+    """The import of a hostile file, with and without what a user says of it, and the tables of what became of it."""
+    file, found = hostile.imported(seed, place / str(seed)), []
+    for number, said in enumerate(((), SAID)):
+        run = place / str(seed) / f"run-{number}"
+        found += _command(["import", str(file), "--out", str(run), "--precision", "fp32", *said])
+        found += _command(["show", str(run), "--format", "json"]) if run.exists() else []
+    return found
+
+
 def model(seed, place, worker):
     """A worker that describes a hostile ONNX file."""
     path = hostile.model(seed, place / str(seed))
@@ -134,7 +147,7 @@ class Hands:
         self._worker = None
 
 
-KINDS = {"model": model, "dataset": dataset, "run_folder": run_folder}
+KINDS = {"model": model, "dataset": dataset, "run_folder": run_folder, "imported": imported}
 
 
 def wrong(kind, seeds, place):

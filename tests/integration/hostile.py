@@ -269,6 +269,24 @@ def _idx(rng, path, rank, spoiled):
         _odd_file(rng, path)
 
 
+def imported(seed, folder):
+    """What another tool might have written, damaged, in `folder`; its path."""
+    rng = random.Random(seed)
+    folder.mkdir(parents=True)
+    source = rng.choice(sorted((SEEDS.parent / "unit/imports").iterdir()))
+    path, data = folder / source.name, source.read_bytes()
+    if source.suffix == ".json" and rng.random() < 0.7:
+        data = text_of(structure_of(rng, json.loads(data)))
+    elif rng.random() < 0.1:
+        data = deep(rng)
+    else:
+        data = bytes_of(rng, data)
+    path.write_bytes(data)
+    if rng.random() < 0.05:
+        _odd_file(rng, path)
+    return path
+
+
 def model(seed, folder):
     """A hostile ONNX file in `folder`, and its path."""
     import onnxfiles

@@ -139,7 +139,11 @@ def main() -> None:
     print(f"{len(rows)} of {cells} cells accounted for: {dict(counts)}")
     for reason, count in collections.Counter(row["reason"] for row in rows if row["status"] != "ok").most_common(5):
         print(f"  {count} of: {reason}")
-    wrong += [f"{row['id']}: neither figures nor a reason" for row in rows if row["p50_ms"] is None and not row["reason"]]
+    wrong += [
+        f"{row['environment']} b{row['batch']}: neither figures nor a reason"
+        for row in rows
+        if row["p50_ms"] is None and not row["reason"]
+    ]
     wrong += [] if len(rows) == cells else ["cells are missing"]
     wrong += [] if counts["ok"] else ["no row is ok"]
     print("\n".join(wrong) or "nothing is wrong")

@@ -13,7 +13,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import os
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import simulated
+import slowed_ort
 from onnxbench import backends
 from onnxbench.budgets import BUDGETS
 from onnxbench.results import record, table
@@ -39,9 +39,8 @@ from onnxbench.runners.verify import save_arrays
 from onnxbench.runners.visits import Desk, Visit
 from onnxbench.spec import Artifact, Cell, Settings, Sweep, TensorSpec, to_wire
 
-SLOWER = 0.03
+SLOWER = slowed_ort.SLOWER
 BASE, SAME, SLOW = "simulated", "simulated-again", "simulated-slower"
-HERE = Path(__file__).parent
 SHARED_MEMORY = Path("/dev/shm")
 SPEC = TensorSpec(name="x", dtype="float32", shape=("batch", 4))
 FILE = Artifact(
@@ -107,20 +106,8 @@ def simulations(count: int) -> None:
             print(f"{budget}, {len(rows)} comparisons, {slower:.0%} slower: {report(rows, truth)}", flush=True)
 
 
-def plugins(folder: Path) -> dict[str, str]:
-    """An environment in which `ort-again` and `ort-slower` are installed."""
-    info = folder / "slowed-0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: slowed\nVersion: 0\n")
-    (info / "entry_points.txt").write_text(
-        "[onnxbench.backends]\nort-again = slowed_ort:Again\nort-slower = slowed_ort:Slower\n"
-    )
-    known = os.environ.get("PYTHONPATH", "")
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(HERE), *filter(None, [known])])}
-
-
 def real(file: str, seeds: range, folder: Path) -> Iterator[list[dict[str, Any]]]:
-    environment = plugins(folder)
+    environment = slowed_ort.installed(folder)
     command = [sys.executable, "-m", "onnxbench.cli", "infer", "--model", file, "--backend", "ort-cpu,ort-again,ort-slower"]
     command += ["--baseline", "ort-cpu", "--batch", "1", "--threads", "2", "--budget", "thorough", "--format", "json"]
     for seed in seeds:

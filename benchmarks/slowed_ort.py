@@ -1,15 +1,29 @@
-"""Two backends for benchmarks/calibration.py: ONNX Runtime under another name, and with every call made 3 % longer."""
+"""Backends for calibration.py and two_builds.py: ONNX Runtime under another name, and with every call made longer."""
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 from typing import Any
 
 from onnxbench.backends.ort import OrtCpu, OrtSession
 from onnxbench.backends.protocol import Session
 from onnxbench.spec import Artifact, Cell, Concurrency
 
-SLOWER = 0.03
+SLOWER = float(os.environ.get("SLOWER", "0.03"))  # the share by which a call takes longer
+POINTS = "[onnxbench.backends]\nort-again = slowed_ort:Again\nort-slower = slowed_ort:Slower\n"
+
+
+def installed(folder: Path) -> dict[str, str]:
+    """An environment in which `ort-again` and `ort-slower` are installed; `folder` is where what says so is put."""
+    info = folder / "slowed-0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: slowed\nVersion: 0\n")
+    (info / "entry_points.txt").write_text(POINTS)
+    known = os.environ.get("PYTHONPATH", "")
+    paths = [str(folder), str(Path(__file__).parent), *filter(None, [known])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 class Again(OrtCpu):

@@ -1,0 +1,78 @@
+"""Does `bench compare` call the same build the same, and a slower one slower? Real runtimes on this machine.
+
+    python benchmarks/two_builds.py ARTIFACTS [RUNS [BUDGET]]
+
+ARTIFACTS is what `bench export` made. Three builds are measured in turns, RUNS times each (8, at `normal`: about 24
+minutes on two cores): ort-slower with nothing added, the same once more, and with every call made 10 % longer. OpenVINO stands
+beside each and is always the same. The first two are one build: every cell has its difference shown or not. The last must fail
+`--fail-on "p50>5%"`. Runs that are in ./two_builds are not measured again.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import slowed_ort
+
+BUILDS = {"base": 0.0, "same": 0.0, "slower": 0.1}
+RUNS = Path("two_builds")
+MEASURED = ("--backend", "ort-slower,openvino-cpu", "--precision", "fp32,int8", "--batch", "1,4,8")
+TIMES = ("p50", "e2e_p50", "throughput")
+
+
+def bench(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "onnxbench.cli", *arguments], env=env, capture_output=True, text=True)
+
+
+def measure(folder: Path, count: int, budget: str) -> None:
+    """`count` runs of each build, in turns that begin with another build each time."""
+    names = list(BUILDS)
+    with tempfile.TemporaryDirectory() as site:
+        environment = slowed_ort.installed(Path(site))
+        for number in range(count):
+            for name in names[number % 3 :] + names[: number % 3]:
+                out = RUNS / f"{name}-{number}"
+                known = {**environment, "SLOWER": str(BUILDS[name])}
+                how = ("--budget", budget, "--seed", str(number), "--out", str(out), "--resume")
+                done = bench("infer", "--artifacts", str(folder), *MEASURED, *how, env=known)
+                print(out, done.returncode, done.stderr[-200:] if done.returncode else "", flush=True)
+
+
+def compared(new: str, count: int, *options: str) -> tuple[int, list[dict[str, Any]]]:
+    sides = [str(RUNS / f"{name}-{number}") for name in ("base", new) for number in range(count)]
+    how = ("--base", *sides[:count], "--new", *sides[count:], "--format", "json", *options)
+    done = bench("compare", *how)
+    print(done.stderr[-600:])
+    return done.returncode, json.loads(done.stdout)["rows"]
+
+
+def told(what: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    for metric in TIMES:
+        mine = [row for row in rows if row["metric"].removesuffix("_ms").removesuffix("_per_s") == metric]
+        verdicts = ", ".join(f"{word} {count}" for word, count in Counter(row["verdict"] for row in mine).most_common())
+        ratios = sorted(row["ratio"] for row in mine)
+        print(
+            f"{what} | {metric} | {verdicts} of {len(mine)} | {ratios[0]:.3f} to {ratios[-1]:.3f}" if mine else f"{what}: none"
+        )
+
+
+def main() -> None:
+    count = int(sys.argv[2]) if len(sys.argv) > 2 else 8
+    measure(Path(sys.argv[1]), count, sys.argv[3] if len(sys.argv) > 3 else "normal")
+    _, rows = compared("same", count)
+    told("the same", rows)
+    code, rows = compared("slower", count, "--fail-on", "p50>5%")
+    told("10 % slower", [row for row in rows if row["backend"] == "ort-slower"])
+    told("beside it, the same", [row for row in rows if row["backend"] != "ort-slower"])
+    print(f"--fail-on 'p50>5%' exits with {code}")
+
+
+if __name__ == "__main__":
+    main()

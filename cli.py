@@ -149,12 +149,12 @@ def train(model: str, dataset: str | None, format: str, debug: bool, track: tupl
     clock = Clock()
     began_s, folder = clock.wall_s(), RUNS / f"{clock.stamp()}-train"
     with _logs(debug) as logs, terminal().live() as progress:
-        results = runner.train(wanted, logs, clock, progress)
+        results, interrupted = runner.train(wanted, logs, clock, progress)
     table = tables.build(results, wanted.head())
     _print(table, format)
     exchange.track(track, lambda: of_training(results, table, folder, began_s))
-    if any(result["status"] != "ok" for result in results):
-        sys.exit(3)
+    if interrupted or any(result["status"] != "ok" for result in results):
+        sys.exit(130 if interrupted else 3)
 
 
 @main.command()

@@ -30,9 +30,11 @@ from cuda import core
 
 device = core.Device($index)
 device.set_current()
+alive = []
 
 
 def on_stream(stream, run):
+    alive.append(run)  # a graph does not keep what it works on
     for _ in range(3):
         run()
     stream.sync()

@@ -53,6 +53,7 @@ ON_CUDA = """\
 torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = $tf32
 torch.backends.cudnn.benchmark = $benchmark
 module = module.eval().to($device, torch.$dtype, memory_format=torch.$memory)
+alive = []
 
 
 def open_lane():
@@ -60,10 +61,12 @@ def open_lane():
     tensors = [torch.tensor(array).to($device) for array in inputs.values()]
     tensors = [tensor.to(torch.$dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
     tensors = [tensor.to(memory_format=torch.$memory) if tensor.dim() == 4 else tensor for tensor in tensors]
+    alive.append(tensors)  # a graph does not keep what it works on
     torch.cuda.synchronize($device)
 
     def run():
-        with torch.inference_mode(), torch.cuda.stream(stream):
+        torch.cuda.set_stream(stream)
+        with torch.inference_mode():
             module(*tensors)
 
     for _ in range(3):
@@ -76,8 +79,8 @@ def open_lane():
         run()
 
     def start():
-        with torch.cuda.stream(stream):
-            graph.replay()
+        torch.cuda.set_stream(stream)
+        graph.replay()
 
     return start, stream.synchronize
 """

@@ -30,12 +30,12 @@ def build(results: Sequence[Mapping[str, Any]], head: Mapping[str, Any]) -> Tabl
     """The table of `results` (device, precision, status, reason, and what the job answered) of one training.
 
     Seconds an epoch are the median of all but the first, which also pays for set-up; None after a single epoch.
-    The speed-up is against the first row.
+    The speed-up is against the first row. What did not end has the figures of the epochs that it had, and no speed-up.
     """
     rows = [_row(result) for result in results]
     for row in rows:
         base, own = rows[0]["epoch_s"] or rows[0]["first_epoch_s"], row["epoch_s"] or row["first_epoch_s"]
-        row["speedup"] = float(base) / float(own) if base and own else None
+        row["speedup"] = float(base) / float(own) if base and own and row["status"] == "ok" else None
     remarks = [f"{row['device']} {row['precision']}: {row['status']}: {row['reason']}" for row in rows if row["reason"]]
     facts = " · ".join(f"{name} {head[name]}" for name in ("model", "dataset", "epochs", "batch_size", "lr", "seed", "threads"))
     return Table(

@@ -221,7 +221,9 @@ def _checkpoint(wanted: Wanted, context: Context) -> Path:
     dataset = wanted.dataset or MODELS[wanted.model].dataset
     context.progress.note(f"{wanted.model} has no checkpoint for {dataset} yet, so it is trained first")
     training = train.Training(model=wanted.model, dataset=dataset, threads=host.usable_threads())
-    result = train.train(training, context.logs, context.clock, context.progress)[0]
+    (result,), interrupted = train.train(training, context.logs, context.clock, context.progress)
+    if interrupted:
+        raise KeyboardInterrupt
     if result["status"] != "ok":
         raise Unsupported(f"{wanted.model} cannot be trained: {result['reason']}")
     return checkpoints.path_of(wanted.model, dataset)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from . import checkpoints
 from .clock import Clock
 from .isolate import Worker
 from .progress import Progress
+
+INTERRUPTED = "it was interrupted before it ended"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,48 +44,54 @@ def default_dataset(model: str) -> str:
     return MODELS[model].dataset
 
 
-def train(training: Training, logs: Path, clock: Clock, progress: Progress) -> list[dict[str, Any]]:
+def train(training: Training, logs: Path, clock: Clock, progress: Progress) -> tuple[list[dict[str, Any]], bool]:
     """Train on every device in every precision, one after the other. The first that ends well leaves the checkpoint.
 
-    Answers one dict for each: device, precision, status, reason, and what the job answered.
+    Answers one dict for each, and whether Ctrl-C ended it: device, precision, status, reason, the epochs that were done even
+    where it failed, and what else the job answered.
     """
     datasets.check(training.dataset)
-    results: list[dict[str, Any]] = []
-    for device, precision in _runs(training):
-        kept = any(result["status"] == "ok" for result in results)
-        target = logs / "unkept.safetensors" if kept else checkpoints.path_of(training.model, training.dataset)
-        results.append(_one(training, device, precision, target, logs, clock, progress))
-    (logs / "unkept.safetensors").unlink(missing_ok=True)
-    return results
-
-
-def _runs(training: Training) -> Sequence[tuple[str, str]]:
-    return [(device, precision) for device in training.devices for precision in training.precisions]
+    runs = [(device, precision) for device in training.devices for precision in training.precisions]
+    results: list[dict[str, Any]] = [
+        {"device": device, "precision": precision, "status": "failed", "reason": INTERRUPTED, "epochs": []}
+        for device, precision in runs
+    ]
+    unkept = logs / "unkept.safetensors"
+    try:
+        for result in results:
+            kept = any(other["status"] == "ok" for other in results)
+            target = unkept if kept else checkpoints.path_of(training.model, training.dataset)
+            log = logs / f"train-{result['device'].replace(':', '')}-{result['precision']}.log"
+            result.update(_one(training, result, target, partial(Worker, log, clock), progress))
+    except KeyboardInterrupt:
+        return results, True
+    finally:
+        unkept.unlink(missing_ok=True)
+    return results, False
 
 
 def _one(
-    training: Training, device: str, precision: str, target: Path, logs: Path, clock: Clock, progress: Progress
+    training: Training, result: dict[str, Any], target: Path, start: Callable[[], Worker], progress: Progress
 ) -> dict[str, Any]:
-    head = training.head()
+    """Train as `result` says, to which epochs are added as they are done; what else there is to say of it."""
+    head, where = training.head(), {name: result[name] for name in ("device", "precision")}
     how = {name: head[name] for name in ("epochs", "batch_size", "lr", "seed", "threads")}
-    name = f"{training.model} on {device} in {precision}"
+    name = f"{training.model} on {result['device']} in {result['precision']}"
     progress.note(f"training {name}: {training.dataset}, {training.epochs} epochs")
+
+    def heard(event: dict[str, Any]) -> None:
+        result["epochs"] += [event["done"]] if "done" in event else []
+        _tell(progress, name, event)
+
+    asked = {"model": training.model, "dataset": checkpoints.absolute(training.dataset), "checkpoint": str(target)}
     try:
-        with Worker(logs / f"train-{device.replace(':', '')}-{precision}.log", clock) as worker:
-            answer = worker.ask(
-                "train",
-                training.timeout_s,
-                lambda event: _tell(progress, name, event),
-                model=training.model,
-                dataset=checkpoints.absolute(training.dataset),
-                how={**how, "device": device, "precision": precision},
-                checkpoint=str(target),
-            )
+        with start() as worker:
+            answer = worker.ask("train", training.timeout_s, heard, how={**how, **where}, **asked)
     except (BadInput, StorageFailed):
         raise
     except BenchError as error:
-        return {"device": device, "precision": precision, "status": error.status, "reason": str(error)}
-    return {"device": device, "precision": precision, "status": "ok", "reason": None, **answer}
+        return {"status": error.status, "reason": str(error)}
+    return {"status": "ok", "reason": None, **answer}
 
 
 def _tell(progress: Progress, name: str, event: dict[str, Any]) -> None:

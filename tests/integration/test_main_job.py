@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -114,6 +116,22 @@ def test_bf16_training_and_an_npz_dataset(shell):
     exported = shell.bench("export")
     assert exported.returncode == 0, exported.stderr
     assert "data.npz" in exported.stdout
+
+
+def test_an_interrupted_training_keeps_the_epochs_that_were_done(shell):
+    np.savez(shell.folder / "data.npz", x=np.zeros((60, 12, 12), np.uint8), y=np.arange(60) % 10)
+    many = ("train", "--dataset", "npz:data.npz", "--epochs", "9999", "--precision", "fp32,bf16", "--format", "json")
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(shell.command(*many), start_new_session=True, **pipes, **shell.popen())
+    assert any("epoch 3/9999" in line for line in process.stderr)
+    os.killpg(process.pid, signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    first, second = json.loads(out)["rows"]
+    assert [row["status"] for row in (first, second)] == ["failed", "failed"]
+    assert all("interrupted" in row["reason"] for row in (first, second))
+    assert first["epoch_s"] > 0
+    assert first["speedup"] is second["first_epoch_s"] is None
 
 
 def test_a_module_from_elsewhere_is_exported_and_measured(shell):

@@ -103,3 +103,9 @@ def test_as_json_it_has_the_columns_in_order():
 def test_a_loss_that_diverged_is_none():
     (row,) = build([ran("cpu", epoch(2.0, loss=float("nan")))], HEAD).rows
     assert row["loss"] is None
+
+
+def test_what_did_not_end_has_the_epochs_that_it_had_and_no_speedup():
+    ended = {**ran("cpu", epoch(8.0), epoch(4.0), precision="fp16"), "status": "timeout", "reason": "no answer"}
+    row = build([ran("cpu", epoch(2.0), epoch(1.0)), ended], HEAD).rows[1]
+    assert (row["status"], row["epoch_s"], row["speedup"]) == ("timeout", 4.0, None)

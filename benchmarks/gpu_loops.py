@@ -2,9 +2,10 @@
 
     PYTHON benchmarks/gpu_loops.py BACKEND FILE.onnx PRECISION BATCH ROUNDS [WEIGHTS.safetensors]
 
-PYTHON has the runtime of BACKEND and NumPy, and need not be the one that onnxbench is installed in. The loops are written
-with the runtime's own API: PyTorch's CUDAGraph, ONNX Runtime's option enable_cuda_graph, TensorRT's execute_async_v3 in a
-graph of cuda-core. Prints one JSON object; each figure is a list with one value a round, ours and theirs in the same order.
+PYTHON has the runtime of BACKEND and NumPy, and need not be the one that onnxbench is installed in. The loops are written with
+the runtime's own API: PyTorch's CUDAGraph; ONNX Runtime's option enable_cuda_graph for the host and, since that waits inside
+every call, its calls in a graph of cuda-core for the rest; TensorRT's execute_async_v3 in such a graph. Prints one JSON object;
+each figure is a list with one value a round, ours and theirs in the same order.
 
     host       p50 of one call and the wait for it, ms
     device     between two events around one call, ms
@@ -97,59 +98,27 @@ class TorchLoop:
         self.slots[number][0].synchronize()
 
 
-class OrtLoop:
-    """A session with the provider's own graphs, on its own stream; it waits inside every call."""
+class GraphLoop:
+    """Graphs of cuda-core, each on a stream; `slot` says how a call is put on one."""
 
-    def __init__(self, file: str, precision: str, arrays: Arrays, weights: str | None) -> None:
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        provider = {"use_tf32": str(int(precision == "tf32")), "enable_cuda_graph": "1"}
-        self.session = ort.InferenceSession(file, options, providers=[("CUDAExecutionProvider", provider)])
-        self.binding, self.values = self.session.io_binding(), []
-        for name, array in arrays.items():
-            self.values.append(ort.OrtValue.ortvalue_from_numpy(array, "cuda", 0))
-            self.binding.bind_ortvalue_input(name, self.values[-1])
-        for entry in self.session.get_outputs():
-            batch = len(next(iter(arrays.values())))
-            value = ort.OrtValue.ortvalue_from_shape_and_type((batch, *entry.shape[1:]), np.float32, "cuda", 0)
-            self.values.append(value)
-            self.binding.bind_ortvalue_output(entry.name, value)
-        for _ in range(3):
-            self.session.run_with_iobinding(self.binding)
-
-    def host(self) -> float:
-        return timed(lambda: self.session.run_with_iobinding(self.binding), HOST_S)
-
-
-class TensorRtLoop:
-    """Contexts of one engine, each in a graph on a stream."""
-
-    def __init__(self, engine: Any, arrays: Arrays) -> None:
+    def __init__(self) -> None:
         from cuda import core
 
         self.core, self.device_ = core, core.Device(0)
         self.device_.set_current()
-        self.engine, self.arrays = engine, arrays
-        self.slots = [self.slot() for _ in range(max(LANES))]
+        self.slots = [self.captured(*self.slot(self.device_.create_stream())) for _ in range(max(LANES))]
 
-    def slot(self) -> tuple[Any, Any, Any]:
-        stream, context, kept = self.device_.create_stream(), self.engine.create_execution_context(), []
-        for index in range(self.engine.num_io_tensors):
-            name = self.engine.get_tensor_name(index)
-            if name in self.arrays:
-                context.set_input_shape(name, self.arrays[name].shape)
-            nbytes = int(np.prod(context.get_tensor_shape(name))) * 4
-            kept.append(self.device_.allocate(nbytes, stream=stream))
-            context.set_tensor_address(name, int(kept[-1].handle))
+    def slot(self, stream: Any) -> tuple[Any, Call, Any]:
+        """`stream`, what puts a call on it, and what that needs."""
+        raise NotImplementedError
+
+    def captured(self, stream: Any, run: Call, kept: Any) -> tuple[Any, Any, Any]:
         for _ in range(3):
-            context.execute_async_v3(int(stream.handle))
+            run()
         stream.sync()
-        builder = stream.create_graph_builder().begin_building()
-        context.execute_async_v3(int(stream.handle))
-        graph = builder.end_building().complete()
-        return stream, graph, (context, kept)
+        builder = stream.create_graph_builder().begin_building("thread_local")
+        run()
+        return stream, builder.end_building().complete(), kept
 
     def host(self) -> float:
         stream, graph, _ = self.slots[0]
@@ -174,6 +143,63 @@ class TensorRtLoop:
 
     def sync(self, number: int) -> None:
         self.slots[number][0].sync()
+
+
+class OrtLoop(GraphLoop):
+    """Sessions on streams; what the host sees is a session with the provider's own graph, which waits inside every call."""
+
+    def __init__(self, file: str, precision: str, arrays: Arrays, weights: str | None) -> None:
+        import onnxruntime
+
+        self.ort, self.file, self.arrays = onnxruntime, file, arrays
+        self.provider = {"use_tf32": str(int(precision == "tf32"))}
+        super().__init__()
+        self.own = self.open(enable_cuda_graph="1")
+        for _ in range(3):
+            self.own[0].run_with_iobinding(self.own[1])
+
+    def open(self, **more: str) -> tuple[Any, Any, list[Any]]:
+        """A session, its binding to places on the device, and these."""
+        options = self.ort.SessionOptions()
+        options.log_severity_level = 3
+        providers = [("CUDAExecutionProvider", {**self.provider, **more})]
+        session, batch = self.ort.InferenceSession(self.file, options, providers=providers), len(self.arrays["input"])
+        binding, value = session.io_binding(), self.ort.OrtValue
+        kept = [value.ortvalue_from_numpy(self.arrays["input"], "cuda", 0)]
+        binding.bind_ortvalue_input("input", kept[0])
+        for entry in session.get_outputs():
+            kept.append(value.ortvalue_from_shape_and_type((batch, *entry.shape[1:]), np.float32, "cuda", 0))
+            binding.bind_ortvalue_output(entry.name, kept[-1])
+        return session, binding, kept
+
+    def slot(self, stream: Any) -> tuple[Any, Call, Any]:
+        how = self.ort.RunOptions()
+        how.add_run_config_entry("disable_synchronize_execution_providers", "1")
+        opened = self.open(user_compute_stream=str(int(stream.handle)))
+        return stream, lambda: opened[0].run_with_iobinding(opened[1], how), opened
+
+    def host(self) -> float:
+        session, binding, _ = self.own
+        return timed(lambda: session.run_with_iobinding(binding), HOST_S)
+
+
+class TensorRtLoop(GraphLoop):
+    """Contexts of one engine."""
+
+    def __init__(self, engine: Any, arrays: Arrays) -> None:
+        self.engine, self.arrays = engine, arrays
+        super().__init__()
+
+    def slot(self, stream: Any) -> tuple[Any, Call, Any]:
+        context, kept = self.engine.create_execution_context(), []
+        for index in range(self.engine.num_io_tensors):
+            name = self.engine.get_tensor_name(index)
+            if name in self.arrays:
+                context.set_input_shape(name, self.arrays[name].shape)
+            nbytes = int(np.prod(context.get_tensor_shape(name))) * 4
+            kept.append(self.device_.allocate(nbytes, stream=stream))
+            context.set_tensor_address(name, int(kept[-1].handle))
+        return stream, lambda: context.execute_async_v3(int(stream.handle)), (context, kept)
 
 
 def full(loop: Any, count: int, seconds: float) -> float:
@@ -260,27 +286,19 @@ def given(name: str, file: str, precision: str, batch: int, weights: str | None)
 
 
 def pairs(lanes: Sequence[Any], loop: Any, batch: int) -> list[tuple[str, str, Callable[[], float]]]:
-    """What is measured in a round: our figure, and theirs where the loop has it."""
+    """What is measured in a round: our figure, and theirs."""
     from onnxbench.runners import lanes as several
     from onnxbench.runners import measure
 
     length = several.Length(least_ns=int(RATE_S * 1e9), lead_ns=int(RATE_S * 1e8))
-    turns: list[tuple[str, str, Callable[[], float]]] = [
+    return [
         ("host", "ours", lambda: float(np.median(measure.latency(lanes[0], now, least_ns=int(HOST_S * 1e9)))) / 1e6),
         ("host", "theirs", loop.host),
+        ("device", "ours", lambda: float(np.median(measure.on_device(lanes[0], now, least_ns=int(DEVICE_S * 1e9)))) / 1e6),
+        ("device", "theirs", loop.device),
+        ("rate", "ours", lambda: batch * max(several.throughput(lanes[:count], now, length).calls_per_s for count in LANES)),
+        ("rate", "theirs", lambda: batch * max(full(loop, count, RATE_S) for count in LANES)),
     ]
-    if hasattr(loop, "device"):
-        turns += [
-            ("device", "ours", lambda: float(np.median(measure.on_device(lanes[0], now, least_ns=int(DEVICE_S * 1e9)))) / 1e6),
-            ("device", "theirs", loop.device),
-            (
-                "rate",
-                "ours",
-                lambda: batch * max(several.throughput(lanes[:count], now, length).calls_per_s for count in LANES),
-            ),
-            ("rate", "theirs", lambda: batch * max(full(loop, count, RATE_S) for count in LANES)),
-        ]
-    return turns
 
 
 if __name__ == "__main__":

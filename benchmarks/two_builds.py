@@ -2,7 +2,7 @@
 
     python benchmarks/two_builds.py ARTIFACTS [RUNS [BUDGET]]
 
-ARTIFACTS is what `bench export` made. Three builds are measured in turns, RUNS times each (12, at `normal`: about 25 minutes on
+ARTIFACTS is what `bench export` made. Three builds are measured in turns, RUNS times each (12, at `normal`: about 33 minutes on
 two cores): ort-slower with nothing added, the same once more, and with every call made 10 % longer. OpenVINO stands beside
 each, is always the same, and is the control. The first two are one build, so no cell may be slower or faster; the last
 must fail `--fail-on "p50>5%"`. Runs that are in ./two_builds are not measured again.

@@ -14,6 +14,7 @@ each figure is a list with one value a round, ours and theirs in the same order.
 
 from __future__ import annotations
 
+import abc
 import json
 import runpy
 import sys
@@ -98,7 +99,7 @@ class TorchLoop:
         self.slots[number][0].synchronize()
 
 
-class GraphLoop:
+class GraphLoop(abc.ABC):
     """Graphs of cuda-core, each on a stream; `slot` says how a call is put on one."""
 
     def __init__(self) -> None:
@@ -108,9 +109,9 @@ class GraphLoop:
         self.device_.set_current()
         self.slots = [self.captured(*self.slot(self.device_.create_stream())) for _ in range(max(LANES))]
 
+    @abc.abstractmethod
     def slot(self, stream: Any) -> tuple[Any, Call, Any]:
         """`stream`, what puts a call on it, and what that needs."""
-        raise NotImplementedError
 
     def captured(self, stream: Any, run: Call, kept: Any) -> tuple[Any, Any, Any]:
         for _ in range(3):

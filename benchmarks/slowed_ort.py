@@ -12,7 +12,7 @@ from onnxbench.backends.protocol import Session
 from onnxbench.spec import Artifact, Cell, Concurrency
 
 SLOWER = float(os.environ.get("SLOWER", "0.03"))  # the share by which a call takes longer
-POINTS = "[onnxbench.backends]\nort-again = slowed_ort:Again\nort-slower = slowed_ort:Slower\n"
+ENTRY_POINTS = "[onnxbench.backends]\nort-again = slowed_ort:Again\nort-slower = slowed_ort:Slower\n"
 
 
 def installed(folder: Path) -> dict[str, str]:
@@ -20,7 +20,7 @@ def installed(folder: Path) -> dict[str, str]:
     info = folder / "slowed-0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: slowed\nVersion: 0\n")
-    (info / "entry_points.txt").write_text(POINTS)
+    (info / "entry_points.txt").write_text(ENTRY_POINTS)
     known = os.environ.get("PYTHONPATH", "")
     paths = [str(folder), str(Path(__file__).parent), *filter(None, [known])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

@@ -15,7 +15,7 @@ from .clock import Clock
 from .isolate import Worker
 from .progress import Progress
 
-INTERRUPTED = "it was interrupted before it ended"
+INTERRUPTED = "the training was interrupted before this one ended"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,11 +1,11 @@
-"""Everything that is known of a GPU machine, by one command: the contract suite, the sweep, training, and bare loops.
+"""Everything that is known of a GPU machine, by one command: contract suite, sweep, programs, training, and bare loops.
 
     make gpu                              all steps, in this order; results go to docs/results/
-    python benchmarks/gpu.py STEP ...     some of: contract sweep train loops results
+    python benchmarks/gpu.py STEP ...     some of: contract sweep programs train loops results
 
-What is interrupted goes on where it was (the run folder is runs/gpu). TENSORRT names the Python that has TensorRT, where it is
-not this one (8.6 is for Python 3.10 alone); BUDGET is quick, normal (the default) or thorough. The results are called as the
-GPU, or NAME. What there is to say of how it was run is in runs/gpu-notes/remarks.txt, a line each.
+What is interrupted goes on where it was; the run folder is RUN (runs/gpu). TENSORRT names the Python that has TensorRT, where
+it is not this one (8.6 is for Python 3.10 alone); BUDGET is quick, normal (the default) or thorough. The results are called as
+the GPU, or NAME. What there is to say of how it was run is in runs/gpu-notes/remarks.txt, a line each.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -22,11 +23,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from onnxbench.results import record, render, table
+from onnxbench.results import recommend, record, render, table
+from onnxbench.results.candidates import Wanted
+from onnxbench.results.objective import OBJECTIVES
 from onnxbench.results.stats import log_interval
+from recommendation import COMMAND, stated
 
 ROOT = Path(__file__).resolve().parents[1]
-RUN, KEPT, RESULTS = Path("runs/gpu"), Path("runs/gpu-notes"), ROOT / "docs/results"
+RUN, KEPT, RESULTS = Path(os.environ.get("RUN", "runs/gpu")), Path("runs/gpu-notes"), ROOT / "docs/results"
 TENSORRT = os.environ.get("TENSORRT", "")
 BUDGET = os.environ.get("BUDGET", "normal")
 BACKENDS = ("torch-cuda", "ort-cuda", "tensorrt")
@@ -36,6 +40,7 @@ SWEEPS = (
 )
 LOOPS = (("fp32", 1), ("fp16", 1), ("fp16", 256))
 ROUNDS = 12
+PROGRAM_TIMES, PROGRAM_S = 3, 40.0
 SHOWN = (
     *("backend", "precision", "batch", "status", "executed", "p50_ms", "e2e_p50_ms", "device_p50_ms", "throughput_per_s"),
     *("lanes", "build_s", "load_s", "top1", "sqnr_db", "energy_mj", "device_mem_mb", "grade"),
@@ -45,7 +50,14 @@ SHOWN = (
 def bench(*arguments: str) -> int:
     """Run the tool; its exit code. What it prints goes where ours does."""
     where = ("--python", f"tensorrt={TENSORRT}") if TENSORRT and "tensorrt" in " ".join(arguments) else ()
-    return subprocess.run([sys.executable, "-m", "onnxbench.cli", *arguments, *where]).returncode
+    return subprocess.run([*COMMAND, *arguments, *where]).returncode
+
+
+def elsewhere(backend: str) -> tuple[str, dict[str, str]]:
+    """The Python that has the runtime of `backend`, and the environment for it."""
+    if not TENSORRT or backend != "tensorrt":
+        return sys.executable, dict(os.environ)
+    return TENSORRT, {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 def contract() -> None:
@@ -77,10 +89,46 @@ def sweep() -> None:
         bench("infer", *what, "--budget", BUDGET, "--out", str(RUN), "--resume")
 
 
+def programs() -> None:
+    """What is recommended of each backend, pasted and run: items a second over what the row says."""
+    KEPT.mkdir(parents=True, exist_ok=True)
+    runs, found = [record.read(RUN)], []
+    for objective in ("throughput", "latency"):
+        wanted = Wanted(objective=OBJECTIVES[objective], conditions=(), prices=())
+        ranked = recommend.decide(runs, wanted).ranked
+        for backend in BACKENDS:
+            best = next(item for item in ranked if item.cells["backend"] == backend)
+            told = {"objective": objective, "name": best.name, "stated": stated(best.cells, objective)}
+            found.append({**told, **_pasted(backend, best.deployment["snippet"])})
+            print(_program(found[-1]), flush=True)
+            (KEPT / "programs.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+def _pasted(backend: str, text: str) -> dict[str, Any]:
+    """Items a second of some runs of a program, fewer where it first builds for long; what it said when it failed."""
+    python, environment = elsewhere(backend)
+    program, rates, end = Path("artifacts/program.py").absolute(), [], time.monotonic() + PROGRAM_S
+    program.write_text(text)
+    while len(rates) < PROGRAM_TIMES and (not rates or time.monotonic() < end):
+        done = subprocess.run([python, str(program)], cwd=program.parent, capture_output=True, text=True, env=environment)
+        if done.returncode:
+            return {"rates": rates, "failed": done.stderr.strip()[-2000:]}
+        rates.append(float(re.findall(r"([0-9.]+) items/s", done.stdout)[-1]))
+    return {"rates": rates}
+
+
+def _program(told: Mapping[str, Any]) -> str:
+    shown = [told["objective"], told["name"], f"{told['stated']:.0f}"]
+    if told.get("failed"):
+        return " | ".join([*shown, "", f"failed: {told['failed'].splitlines()[-1]}"])
+    ratios = " ".join(f"{rate / told['stated']:.3f}" for rate in told["rates"])
+    return " | ".join([*shown, f"{median(told['rates']):.0f}", ratios])
+
+
 def train() -> None:
     """The CNN on the GPU against the CPU, where FP16 takes minutes an epoch; interrupted, it keeps what it has."""
     devices, how = ("--device", "cuda", "--device", "cpu"), ("--epochs", "2", "--format", "json")
-    command = [sys.executable, "-m", "onnxbench.cli", "train", *devices, "--precision", "fp32,tf32,bf16,fp16", *how]
+    command = [*COMMAND, "train", *devices, "--precision", "fp32,tf32,bf16,fp16", *how]
     KEPT.mkdir(parents=True, exist_ok=True)
     with (
         (KEPT / "train.json").open("w") as file,
@@ -95,13 +143,10 @@ def loops() -> None:
     """Sessions against bare loops, in one process for each backend."""
     KEPT.mkdir(parents=True, exist_ok=True)
     for backend in os.environ.get("LOOPS", ",".join(BACKENDS)).split(","):
-        python = TENSORRT if TENSORRT and backend == "tensorrt" else sys.executable
+        python, environment = elsewhere(backend)
         for precision, batch in LOOPS:
             file = f"artifacts/cnn.{precision}.onnx"
             how = (backend, file, precision, str(batch), str(ROUNDS), "artifacts/cnn.safetensors")
-            environment = {
-                name: value for name, value in os.environ.items() if python == sys.executable or name != "PYTHONPATH"
-            }
             done = subprocess.run(
                 [python, str(ROOT / "benchmarks/gpu_loops.py"), *how], capture_output=True, text=True, env=environment
             )
@@ -145,6 +190,7 @@ def results() -> None:
         "contract": kept.get("contract"),
         "remarks": remarks,
         "rows": found.rows,
+        "programs": json.loads(kept.get("programs", "[]")),
         "train": trained,
         "loops": told,
     }
@@ -164,7 +210,15 @@ def _page(facts: Mapping[str, Any], found: table.Table, content: Mapping[str, An
         f"Contract suite of {', '.join(BACKENDS)}: {(content['contract'] or 'not run').strip()}.",
         *content["remarks"],
         *("", "## Inference", "", _markdown(found)),
-        *("## Training", "", _trained(content["train"])),
+        *(
+            "## Programs",
+            "",
+            "What `bench recommend` prints, run as it is: items a second, over what the row says.",
+            "",
+        ),
+        *("| objective | row | stated | program | ratio of each run |", "|---|---|---|---|---|"),
+        *(f"| {_program(told)} |" for told in content["programs"]),
+        *("", "## Training", "", _trained(content["train"])),
         *("## Against bare loops", "", "Ours over theirs, paired by round; host and device in ms, rate in items a second.", ""),
         *("| cell | what | ours | theirs | ratio |", "|---|---|---|---|---|"),
         *(f"| {line} |" for told in content["loops"] for line in _ratios(told)),
@@ -195,6 +249,7 @@ def _trained(told: Mapping[str, Any]) -> str:
 STEPS: Mapping[str, Callable[[], None]] = {
     "contract": contract,
     "sweep": sweep,
+    "programs": programs,
     "train": train,
     "loops": loops,
     "results": results,

@@ -53,7 +53,8 @@ profile = builder.create_optimization_profile()
 for name, array in inputs.items():
     profile.set_shape(name, array.shape, array.shape, array.shape)
 config.add_optimization_profile(profile)
-plan = builder.build_serialized_network(network, config)  # seconds to minutes: keep it in a file
+# takes seconds to minutes, and may choose other kernels than were measured: keep what proves fast in a file
+plan = builder.build_serialized_network(network, config)
 engine = tensorrt.Runtime(logger).deserialize_cuda_engine(plan)
 types = $types
 

@@ -97,7 +97,10 @@ def programs() -> None:
         wanted = Wanted(objective=OBJECTIVES[objective], conditions=(), prices=())
         ranked = recommend.decide(runs, wanted).ranked
         for backend in BACKENDS:
-            best = next(item for item in ranked if item.cells["backend"] == backend)
+            best = next((item for item in ranked if item.cells["backend"] == backend), None)
+            if best is None:
+                print(f"{objective} | {backend} has no row to recommend", flush=True)
+                continue
             told = {"objective": objective, "name": best.name, "stated": stated(best.cells, objective)}
             found.append({**told, **_pasted(backend, best.deployment["snippet"])})
             print(_program(found[-1]), flush=True)
@@ -107,10 +110,10 @@ def programs() -> None:
 def _pasted(backend: str, text: str) -> dict[str, Any]:
     """Items a second of some runs of a program, fewer where it first builds for long; what it said when it failed."""
     python, environment = elsewhere(backend)
-    program, rates, end = Path("artifacts/program.py").absolute(), [], time.monotonic() + PROGRAM_S
-    program.write_text(text)
+    rates: list[float] = []
+    end = time.monotonic() + PROGRAM_S
     while len(rates) < PROGRAM_TIMES and (not rates or time.monotonic() < end):
-        done = subprocess.run([python, str(program)], cwd=program.parent, capture_output=True, text=True, env=environment)
+        done = subprocess.run([python, "-"], input=text, cwd="artifacts", capture_output=True, text=True, env=environment)
         if done.returncode:
             return {"rates": rates, "failed": done.stderr.strip()[-2000:]}
         rates.append(float(re.findall(r"([0-9.]+) items/s", done.stdout)[-1]))

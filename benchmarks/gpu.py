@@ -16,7 +16,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -115,14 +115,14 @@ def _pasted(backend: str, text: str) -> dict[str, Any]:
     while len(rates) < PROGRAM_TIMES and (not rates or time.monotonic() < end):
         done = subprocess.run([python, "-"], input=text, cwd="artifacts", capture_output=True, text=True, env=environment)
         if done.returncode:
-            return {"rates": rates, "failed": done.stderr.strip()[-2000:]}
+            return {"rates": rates, "failed": f"{done.stderr.strip()[-2000:]} (exit code {done.returncode})"}
         rates.append(float(re.findall(r"([0-9.]+) items/s", done.stdout)[-1]))
     return {"rates": rates}
 
 
 def _program(told: Mapping[str, Any]) -> str:
     shown = [told["objective"], told["name"], f"{told['stated']:.0f}"]
-    if told.get("failed"):
+    if "failed" in told:
         return " | ".join([*shown, "", f"failed: {told['failed'].splitlines()[-1]}"])
     ratios = " ".join(f"{rate / told['stated']:.3f}" for rate in told["rates"])
     return " | ".join([*shown, f"{median(told['rates']):.0f}", ratios])
@@ -214,8 +214,7 @@ def _page(facts: Mapping[str, Any], found: table.Table, content: Mapping[str, An
         *content["remarks"],
         *("", "## Inference", "", _markdown(found)),
         *("## Programs", "", "What `bench recommend` prints, run as it is: items a second over what the row says.", ""),
-        *("| objective | row | stated | program | ratio of each run |", "|---|---|---|---|---|"),
-        *(f"| {_program(told)} |" for told in content["programs"]),
+        *_programs(content["programs"]),
         *("", "## Training", "", "The CNN on digits; `speedup` is over the first row.", "", _trained(content["train"])),
         *("## Against bare loops", "", "Ours over theirs, paired by round; host and device in ms, rate in items a second.", ""),
         *("| cell | what | ours | theirs | ratio |", "|---|---|---|---|---|"),
@@ -227,6 +226,11 @@ def _page(facts: Mapping[str, Any], found: table.Table, content: Mapping[str, An
 def _markdown(found: table.Table) -> str:
     fields = [field for field in found.fields if field.name in SHOWN]
     return render.render(table.replace(found, fields=tuple(fields)), "markdown")
+
+
+def _programs(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    head = ["| objective | row | stated | program | ratio of each run |", "|---|---|---|---|---|"]
+    return [*head, *(f"| {_program(told)} |" for told in found)] if found else ["Not run."]
 
 
 def _trained(told: Mapping[str, Any]) -> str:

@@ -44,7 +44,7 @@ from .spec import METRICS, Conversion, Device, Sweep
 
 if TYPE_CHECKING:
     from .results.table import Table
-    from .runners.sweep import Surroundings
+    from .runners.infer import Surroundings
 
 RUNS = Path("runs")
 LONGEST = 900  # characters of a sentence
@@ -90,9 +90,9 @@ def main() -> None:
 def backends(pythons: Pairs, debug: bool) -> None:
     """What can run here; for the rest why not, and how to get it."""
     from . import backends as registry
-    from .runners.clock import Clock
-    from .runners.environments import places
-    from .runners.survey import survey
+    from .runners.pool.environments import places
+    from .runners.pool.survey import survey
+    from .runners.worker.clock import Clock
 
     everything = Sweep(backends=(*registry.entries(), *(label for label, _ in pythons)), pythons=pythons)
     with _logs(debug) as logs:
@@ -132,10 +132,10 @@ def train(model: str, dataset: str | None, format: str, debug: bool, track: tupl
     from .results import trackers
     from .results import training as tables
     from .results.trackers.logged import of_training
-    from .runners import train as runner
-    from .runners.clock import Clock
-    from .runners.host import usable_threads
-    from .runners.progress import terminal
+    from .runners.pool.host import usable_threads
+    from .runners.pool.progress import terminal
+    from .runners.prepare import train as runner
+    from .runners.worker.clock import Clock
 
     trackers.check(track)
     if kind_of(model) != "named":
@@ -178,9 +178,9 @@ def export(scheme: str, method: str, exclude: tuple[str, ...], timeout_s: float,
     A named model is trained first where it has no checkpoint yet.
     """
     from .models import kind_of
-    from .runners import prepare
-    from .runners.clock import Clock
-    from .runners.progress import terminal
+    from .runners.pool.progress import terminal
+    from .runners.prepare import exports as prepare
+    from .runners.worker.clock import Clock
 
     prepare.files_of(what["precisions"])
     kind_of(what["model"])
@@ -223,9 +223,9 @@ def infer(ctx: click.Context, /, out: Path | None, resume: bool, format: str, de
     """
     from .results import digest, outcome, table, trackers
     from .results.trackers.logged import of_run
-    from .runners import sweep as runner
-    from .runners.clock import Clock
-    from .runners.progress import terminal
+    from .runners import infer as runner
+    from .runners.pool.progress import terminal
+    from .runners.worker.clock import Clock
 
     asked["load"] = load_of(asked)
     trackers.check(track := asked.pop("track"))
@@ -265,9 +265,9 @@ def check(most: Pairs, least: Pairs, out: Path | None, explain: bool, format: st
     from .results import conditions, outcome, record, table, trackers
     from .results.trackers.logged import of_run
     from .runners import check as runner
-    from .runners.clock import Clock
-    from .runners.progress import terminal
-    from .runners.sweep import Surroundings
+    from .runners.infer import Surroundings
+    from .runners.pool.progress import terminal
+    from .runners.worker.clock import Clock
 
     trackers.check(track := asked.pop("track"))
     limits = [*conditions.parse(most, most=True), *conditions.parse(least, most=False)]
@@ -299,8 +299,8 @@ def _run(work: Callable[[], None], around: Surroundings, debug: bool) -> bool:
 def _preview(sweep: Sweep, format: str, debug: bool) -> None:
     from .results import preview as tables
     from .runners import preview as runner
-    from .runners.clock import Clock
-    from .runners.progress import terminal
+    from .runners.pool.progress import terminal
+    from .runners.worker.clock import Clock
 
     with _logs(debug) as logs, terminal().live() as progress:
         found = runner.preview(sweep, logs, Clock(), progress)
@@ -328,7 +328,7 @@ def _selects(ctx: click.Context, folder: Path) -> bool:
 
 def _latest_run(resume: bool) -> Path:
     from .results import record
-    from .runners.clock import Clock
+    from .runners.worker.clock import Clock
 
     if not resume:
         return RUNS / Clock().stamp()

@@ -128,8 +128,8 @@ def _write(rows: list[Any], out: Path, host: str) -> None:
     """A run folder of `rows`. `BadInput` if there is a run in `out`."""
     from . import __version__
     from .results import imports, record
-    from .runners.clock import Clock
-    from .runners.journal import Journal
+    from .runners.sweep.journal import Journal
+    from .runners.worker.clock import Clock
 
     if (out / record.RUN).exists():
         raise BadInput(f"{out} holds a run already", "give another --out")

@@ -28,15 +28,15 @@ import slowed_ort
 from onnxbench import backends
 from onnxbench.budgets import BUDGETS
 from onnxbench.results import record, table
-from onnxbench.runners.group import Group
-from onnxbench.runners.interrupt import Stop
-from onnxbench.runners.journal import Journal
-from onnxbench.runners.memory import Limits
-from onnxbench.runners.plan import Planned
-from onnxbench.runners.prepare import Context
-from onnxbench.runners.progress import Silent
-from onnxbench.runners.verify import save_arrays
-from onnxbench.runners.visits import Desk, Visit
+from onnxbench.runners.pool.memory import Limits
+from onnxbench.runners.pool.progress import Silent
+from onnxbench.runners.prepare.exports import Context
+from onnxbench.runners.sweep.group import Group
+from onnxbench.runners.sweep.interrupt import Stop
+from onnxbench.runners.sweep.journal import Journal
+from onnxbench.runners.sweep.plan import Planned
+from onnxbench.runners.sweep.visits import Desk, Visit
+from onnxbench.runners.worker.verify import save_arrays
 from onnxbench.spec import Artifact, Cell, Settings, Sweep, TensorSpec, to_wire
 
 SLOWER = slowed_ort.SLOWER

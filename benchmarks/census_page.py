@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from onnxbench.runners import host
+from onnxbench.runners.pool import host
 
 NAMES, REASON = 3, 190
 LONGEST = 100  # groups of a table; the rest is counted

@@ -12,7 +12,7 @@ import random
 import sys
 from statistics import median
 
-from onnxbench.runners import host
+from onnxbench.runners.pool import host
 from tool import OpenCell, ratio, told
 
 SECONDS = 0.5

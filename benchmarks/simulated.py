@@ -16,8 +16,8 @@ import numpy as np
 from onnxbench.backends.null import Null, NullSession
 from onnxbench.backends.protocol import Session
 from onnxbench.errors import from_wire
-from onnxbench.runners import worker
-from onnxbench.runners.clock import Clock
+from onnxbench.runners.worker import serve as worker
+from onnxbench.runners.worker.clock import Clock
 from onnxbench.spec import Artifact, Cell, Concurrency
 
 STEP_S = 0.05

@@ -16,9 +16,9 @@ import numpy as np
 from onnxbench.budgets import BUDGETS
 from onnxbench.models.shapes import batch_rule, cell_shapes
 from onnxbench.results.stats import Interval, log_interval, nearest_rank
-from onnxbench.runners.clock import Clock
-from onnxbench.runners.host import usable_threads
-from onnxbench.runners.isolate import Worker
+from onnxbench.runners.pool.host import usable_threads
+from onnxbench.runners.pool.isolate import Worker
+from onnxbench.runners.worker.clock import Clock
 from onnxbench.spec import Artifact, Cell, Concurrency, Settings, from_wire, to_wire
 
 TIMEOUT_S = 120.0

@@ -14,13 +14,13 @@ from ..results import record, stats
 from ..results.conditions import Condition
 from ..results.table import CHECKED
 from ..spec import RANDOM, Sweep, to_wire
-from . import prepare
-from .drawing import draw
-from .group import Group, hire
-from .memory import Limits
-from .plan import Planned
-from .sweep import Kind, Surroundings, planned, refuse
-from .visits import Desk, Visit
+from .infer import Kind, Surroundings, planned, refuse
+from .pool.memory import Limits
+from .prepare import exports as prepare
+from .sweep.drawing import draw
+from .sweep.group import Group, hire
+from .sweep.plan import Planned
+from .sweep.visits import Desk, Visit
 
 BATCHES = (8,)  # which batch it is hardly matters for an answer
 BY_THE_WAY = ("top1_change_p", "load_s", "first_ms", "artifact_mb")  # what a check knows and does not show

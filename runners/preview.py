@@ -10,15 +10,17 @@ from typing import Any
 
 from ..budgets import Budget
 from ..spec import Sweep, Target, to_wire
-from . import capacity, cold, host, prepare
-from .clock import Clock
-from .environments import places
-from .isolate import Worker
-from .plan import Defaults, Planned, chosen_precisions, left_out, plan
-from .progress import Progress
-from .survey import survey
-from .sweep import given_shapes, tell_absent, tell_left_out
-from .visits import loads
+from .infer import given_shapes, tell_absent, tell_left_out
+from .pool import host
+from .pool.environments import places
+from .pool.isolate import Worker
+from .pool.progress import Progress
+from .pool.survey import survey
+from .prepare import exports as prepare
+from .sweep import capacity, cold
+from .sweep.plan import Defaults, Planned, chosen_precisions, left_out, plan
+from .sweep.visits import loads
+from .worker.clock import Clock
 
 START_S, FILE_S, CREW_S = 4.0, 2.0, 0.5
 OPEN_S, FRESH_PROCESS_S, VISIT_S = 0.7, 1.5, 0.15

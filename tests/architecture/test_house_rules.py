@@ -11,7 +11,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("backends", "exporters", "models", "results", "runners")
-SUBPACKAGES = ("results/imports", "results/report", "results/trackers")
+SUBPACKAGES = (
+    *("results/imports", "results/report", "results/trackers"),
+    *("runners/pool", "runners/prepare", "runners/sweep", "runners/worker"),
+)
 ROOT_FILES = {
     "__init__.py",
     "budgets.py",
@@ -93,18 +96,19 @@ def test_help_loads_the_standard_library_and_click_alone():
 
 
 def test_the_parents_modules_load_no_framework():
-    code = "from onnxbench.runners import sweep, prepare, train\nfrom onnxbench.results import table, render"
+    code = "from onnxbench.runners import check, infer, preview\nfrom onnxbench.runners.prepare import train"
+    code += "\nfrom onnxbench.results import table, render"
     code += "\nfrom onnxbench.results.report import data, points, plots, inline, page, exports"
     assert set(loaded(code)) <= {"numpy", "rich", "psutil", "importlib.metadata"}
 
 
 def test_worker_modules_need_numpy_alone():
-    assert set(loaded("from onnxbench.runners import bootstrap, worker, slots")) <= {"numpy"}
+    assert set(loaded("from onnxbench.runners.worker import bootstrap, serve, slots")) <= {"numpy"}
 
 
 def test_nobody_names_a_backend_outside_its_file():
     names = re.compile(r"""["'](torch-cpu|torch-cuda|ort-cpu|ort-cuda|openvino-cpu|tensorrt)["']""")
-    allowed = {"backends/__init__.py", "runners/reference.py"}  # the registry; and what the reference is
+    allowed = {"backends/__init__.py", "runners/worker/reference.py"}  # the registry; and what the reference is
     allowed.add("results/imports/trtexec.py")  # a vendor's tool, which runs one runtime alone
     found = {str(path.relative_to(ROOT)) for path in SOURCES if names.search(path.read_text())}
     own = {name for name in found if name.startswith("backends/")}

@@ -204,7 +204,7 @@ def _spoil(*values):
 
 def main():
     """Become the other end: `remote.py WIRE_FD PARENT_PID`."""
-    bootstrap = runpy.run_path(str(HERE.parents[1] / "runners/bootstrap.py"))
+    bootstrap = runpy.run_path(str(HERE.parents[1] / "runners/worker/bootstrap.py"))
     bootstrap["_die_with_parent"](int(sys.argv[2]))
     sys.path[:] = [*sys.path[1:], str(HERE)]  # the factories of `zoo` are found here, and shadow nothing that is installed
     bootstrap["_load_package"]()

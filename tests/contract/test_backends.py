@@ -17,7 +17,7 @@ from onnxbench import backends
 from onnxbench.backends.protocol import Probe, Workshop
 from onnxbench.errors import BenchError, RuntimeFailed, Unavailable
 from onnxbench.models import inputs as random_inputs
-from onnxbench.runners.verify import distance
+from onnxbench.runners.worker.verify import distance
 from onnxbench.spec import PRECISIONS, Conversion
 
 DECLARED = [(name, precision) for name in backends.targets() for precision in backends.get(name).precisions]

@@ -13,8 +13,8 @@ import hostile
 from click.testing import CliRunner
 from onnxbench.cli import main
 from onnxbench.errors import BenchError
-from onnxbench.runners.clock import Clock
-from onnxbench.runners.isolate import Worker
+from onnxbench.runners.pool.isolate import Worker
+from onnxbench.runners.worker.clock import Clock
 
 LIMIT_S, LIMIT_MB = 5.0, 300
 COMMANDS = (

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import onnxfiles
 import pytest
-from onnxbench.runners.clock import Clock
-from onnxbench.runners.isolate import Worker
+from onnxbench.runners.pool.isolate import Worker
+from onnxbench.runners.worker.clock import Clock
 from onnxbench.spec import Artifact, Cell, Settings, TensorSpec, to_wire
 
 ROOT = Path(__file__).resolve().parents[2]

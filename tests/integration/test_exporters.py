@@ -14,9 +14,9 @@ from onnxbench.exporters import cache, graph
 from onnxbench.exporters.int8 import METHODS, SCHEMES
 from onnxbench.exporters.int8 import convert as quantize
 from onnxbench.models import onnx_file, quantized
-from onnxbench.runners import convert_jobs, explain_jobs
-from onnxbench.runners.convert_jobs import Order, calibration_of
-from onnxbench.runners.worker import State
+from onnxbench.runners.worker import convert_jobs, explain_jobs
+from onnxbench.runners.worker.convert_jobs import Order, calibration_of
+from onnxbench.runners.worker.serve import State
 from onnxbench.spec import Artifact, Conversion, from_wire, to_wire
 
 CHANNELS = 8

@@ -97,7 +97,7 @@ def test_training_on_a_gpu_that_is_not_there_is_a_row(trained):
 
 
 def test_a_checkpoint_is_data_and_records_its_split(trained):
-    from onnxbench.runners import checkpoints
+    from onnxbench.runners.prepare import checkpoints
 
     (path,) = (trained.cache / "checkpoints/cnn").glob("*.safetensors")
     record = checkpoints.record(path)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from onnxbench.errors import BadInput, WorkerDied, WorkerTimeout
-from onnxbench.runners.clock import Clock
-from onnxbench.runners.isolate import Worker
+from onnxbench.runners.pool.isolate import Worker
+from onnxbench.runners.worker.clock import Clock
 
 
 @pytest.fixture

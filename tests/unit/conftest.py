@@ -11,7 +11,9 @@ import pytest
 from hypothesis import settings
 from onnxbench.backends.protocol import Kernel
 from onnxbench.results.record import CellRecord
-from onnxbench.runners import cold, drawing, group, prepare, survey
+from onnxbench.runners.pool import survey
+from onnxbench.runners.prepare import exports as prepare
+from onnxbench.runners.sweep import cold, drawing, group
 from onnxbench.spec import Artifact, Cell, Settings, Sweep, TensorSpec, to_wire
 
 from .in_process import FP16, FP32, INT8, Bench, Works

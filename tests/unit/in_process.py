@@ -13,12 +13,12 @@ from onnxbench import errors, spec
 from onnxbench.budgets import BUDGETS
 from onnxbench.exporters import manifest
 from onnxbench.results import conditions, record
-from onnxbench.runners import sweep
+from onnxbench.runners import infer as sweep
 from onnxbench.runners.check import check
-from onnxbench.runners.clock import Clock
-from onnxbench.runners.nvml import Nvml
-from onnxbench.runners.verify import save_arrays
-from onnxbench.runners.worker import State, answer
+from onnxbench.runners.worker.clock import Clock
+from onnxbench.runners.worker.nvml import Nvml
+from onnxbench.runners.worker.serve import State, answer
+from onnxbench.runners.worker.verify import save_arrays
 from onnxbench.spec import Artifact, Cell, Conversion, Sweep, TensorSpec, to_wire
 
 from .fake_nvml import PID, FakeNvml

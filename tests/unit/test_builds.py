@@ -6,11 +6,11 @@ import pytest
 from onnxbench.errors import Interrupted, OutOfMemory, RuntimeFailed, WorkerDied
 from onnxbench.results import table
 from onnxbench.results.record import CellRecord, read, read_journal
-from onnxbench.runners.builds import build
-from onnxbench.runners.interrupt import Stop
-from onnxbench.runners.journal import Journal
-from onnxbench.runners.plan import Planned
-from onnxbench.runners.visits import Desk, Visit, visit
+from onnxbench.runners.sweep.builds import build
+from onnxbench.runners.sweep.interrupt import Stop
+from onnxbench.runners.sweep.journal import Journal
+from onnxbench.runners.sweep.plan import Planned
+from onnxbench.runners.sweep.visits import Desk, Visit, visit
 from onnxbench.spec import Sweep, to_wire
 
 from .in_process import Notes

@@ -3,7 +3,7 @@ import os
 
 import pytest
 from onnxbench.errors import BadInput
-from onnxbench.runners.checkpoints import absolute, find, path_of, record
+from onnxbench.runners.prepare.checkpoints import absolute, find, path_of, record
 
 pytestmark = pytest.mark.usefixtures("cache_folder")
 

@@ -1,4 +1,4 @@
-from onnxbench.runners.clock import Clock
+from onnxbench.runners.worker.clock import Clock
 
 
 def test_seconds_since_are_of_the_clock_that_was_given():

@@ -4,13 +4,13 @@ from types import SimpleNamespace
 
 import pytest
 from onnxbench.results.record import read_journal
-from onnxbench.runners import cold
-from onnxbench.runners.clock import Clock
-from onnxbench.runners.journal import Journal
-from onnxbench.runners.plan import Planned
-from onnxbench.runners.prepare import Context
-from onnxbench.runners.progress import Silent
-from onnxbench.runners.visits import Desk, Visit
+from onnxbench.runners.pool.progress import Silent
+from onnxbench.runners.prepare.exports import Context
+from onnxbench.runners.sweep import cold
+from onnxbench.runners.sweep.journal import Journal
+from onnxbench.runners.sweep.plan import Planned
+from onnxbench.runners.sweep.visits import Desk, Visit
+from onnxbench.runners.worker.clock import Clock
 from onnxbench.spec import Sweep
 
 ANSWER = {"up_ns": 3 * 10**9, "answered_ns": 5 * 10**9, "import_s": 1.0, "load_s": 0.5, "first_ms": 2.0, "peak_rss_mb": 300.0}

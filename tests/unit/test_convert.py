@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from onnxbench.errors import BadInput, Unavailable, Unsupported
 from onnxbench.exporters.int8 import guarded
-from onnxbench.runners.convert_jobs import Order, _fingerprint, _given, calibration_of, in_calls
+from onnxbench.runners.worker.convert_jobs import Order, _fingerprint, _given, calibration_of, in_calls
 from onnxbench.spec import Conversion, TensorSpec
 
 INT8 = Conversion(origin="", scheme="portable", method="minmax")

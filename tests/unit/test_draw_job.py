@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 from onnxbench.errors import BadInput
-from onnxbench.runners.prepare_jobs import draw
-from onnxbench.runners.verify import load_arrays
-from onnxbench.runners.worker import State
+from onnxbench.runners.worker.prepare_jobs import draw
+from onnxbench.runners.worker.serve import State
+from onnxbench.runners.worker.verify import load_arrays
 from onnxbench.spec import TensorSpec, to_wire
 
 

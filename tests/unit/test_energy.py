@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 from onnxbench.backends.protocol import Session, SessionInfo
-from onnxbench.runners.clock import Clock
-from onnxbench.runners.energy import LEAD_MS, figures, polled
-from onnxbench.runners.nvml import Nvml
-from onnxbench.runners.slots import Slot
-from onnxbench.runners.worker import State, answer
+from onnxbench.runners.worker.clock import Clock
+from onnxbench.runners.worker.energy import LEAD_MS, figures, polled
+from onnxbench.runners.worker.nvml import Nvml
+from onnxbench.runners.worker.serve import State, answer
+from onnxbench.runners.worker.slots import Slot
 from onnxbench.spec import Concurrency
 
 from .fake_nvml import PID, FakeNvml

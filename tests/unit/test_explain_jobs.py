@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from onnxbench.runners.convert_jobs import Order, calibration_of
-from onnxbench.runners.explain_jobs import _held_out, fewest, standing_out
+from onnxbench.runners.worker.convert_jobs import Order, calibration_of
+from onnxbench.runners.worker.explain_jobs import _held_out, fewest, standing_out
 from onnxbench.spec import Conversion, TensorSpec
 
 EXACT = 200.0

@@ -18,19 +18,20 @@ from onnxbench.budgets import BUDGETS
 from onnxbench.errors import Interrupted, RuntimeFailed, StorageFailed, WorkerDied, WorkerTimeout, from_wire
 from onnxbench.results import record, series
 from onnxbench.results.stats import samples_needed
-from onnxbench.runners import host, rounds
-from onnxbench.runners.clock import Clock
-from onnxbench.runners.group import TRIES, Group
-from onnxbench.runners.interrupt import Stop
-from onnxbench.runners.journal import Journal
-from onnxbench.runners.memory import Limits
-from onnxbench.runners.nvml import Nvml
-from onnxbench.runners.plan import Planned
-from onnxbench.runners.prepare import Context
-from onnxbench.runners.progress import Silent
-from onnxbench.runners.verify import save_arrays
-from onnxbench.runners.visits import Desk, Visit, visit
-from onnxbench.runners.worker import State, answer
+from onnxbench.runners.pool import host
+from onnxbench.runners.pool.memory import Limits
+from onnxbench.runners.pool.progress import Silent
+from onnxbench.runners.prepare.exports import Context
+from onnxbench.runners.sweep import rounds
+from onnxbench.runners.sweep.group import TRIES, Group
+from onnxbench.runners.sweep.interrupt import Stop
+from onnxbench.runners.sweep.journal import Journal
+from onnxbench.runners.sweep.plan import Planned
+from onnxbench.runners.sweep.visits import Desk, Visit, visit
+from onnxbench.runners.worker.clock import Clock
+from onnxbench.runners.worker.nvml import Nvml
+from onnxbench.runners.worker.serve import State, answer
+from onnxbench.runners.worker.verify import save_arrays
 from onnxbench.spec import Artifact, Cell, Concurrency, Load, Settings, Sweep, TensorSpec, to_wire
 
 from .fake_nvml import FakeNvml
@@ -147,7 +148,7 @@ class Measured:
 
 
 def measure(folder, visits, works, memory_mb=math.inf, **sweep):
-    """As runners/sweep does it: groups until nobody is wanted."""
+    """As runners/infer does it: groups until nobody is wanted."""
     asked = Sweep(**{"budget": SHORT, **sweep})
     with Journal(folder) as journal:
         journal.write_head({"schema": record.SCHEMA, "cells": [to_wire(visit.planned.cell) for visit in visits]})

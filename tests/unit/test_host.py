@@ -5,8 +5,8 @@ import sys
 
 import psutil
 import pytest
-from onnxbench.runners import host
-from onnxbench.runners.nvml import Nvml
+from onnxbench.runners.pool import host
+from onnxbench.runners.worker.nvml import Nvml
 
 from .fake_nvml import FakeNvml
 

@@ -2,7 +2,7 @@ import signal
 import threading
 
 import pytest
-from onnxbench.runners.interrupt import interruptible
+from onnxbench.runners.sweep.interrupt import interruptible
 
 
 def test_nobody_asks_by_himself():

@@ -3,7 +3,7 @@ import json
 import pytest
 from onnxbench.errors import BadInput, Unsupported
 from onnxbench.results.record import read_head, read_journal
-from onnxbench.runners.journal import Journal
+from onnxbench.runners.sweep.journal import Journal
 
 
 def events(folder):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench.backends.protocol import Session, SessionInfo
 from onnxbench.errors import RuntimeFailed, Unsupported
-from onnxbench.runners.lanes import Length, Rate, Trial, search, throughput
+from onnxbench.runners.worker.lanes import Length, Rate, Trial, search, throughput
 from onnxbench.spec import Concurrency
 
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from onnxbench.budgets import BUDGETS
 from onnxbench.results import load as curves
 from onnxbench.results.record import CellRecord
-from onnxbench.runners import capacity
-from onnxbench.runners.clock import Clock
-from onnxbench.runners.load import Queue, arrivals, serve
+from onnxbench.runners.sweep import capacity
+from onnxbench.runners.worker.clock import Clock
+from onnxbench.runners.worker.load import Queue, arrivals, serve
 from onnxbench.spec import Load
 
 MS = 1_000_000

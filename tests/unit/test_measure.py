@@ -4,8 +4,8 @@ from itertools import chain, repeat
 import numpy as np
 import pytest
 from onnxbench.backends.protocol import Session, SessionInfo
-from onnxbench.runners.clock import Clock
-from onnxbench.runners.measure import WarmUp, end_to_end, first_call, latency, on_device, quiet, rewarm, settle, warm_up
+from onnxbench.runners.worker.clock import Clock
+from onnxbench.runners.worker.measure import WarmUp, end_to_end, first_call, latency, on_device, quiet, rewarm, settle, warm_up
 
 
 class FakeClock:

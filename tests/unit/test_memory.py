@@ -6,8 +6,8 @@ import os
 import pytest
 from onnxbench.backends.null import Null
 from onnxbench.results import record
-from onnxbench.runners import host
-from onnxbench.runners.memory import Limits, Room
+from onnxbench.runners.pool import host
+from onnxbench.runners.pool.memory import Limits, Room
 
 HERE = os.getpid()
 

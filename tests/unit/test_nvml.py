@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from onnxbench.runners.nvml import LEVELS, SLOWED, Nvml, environment
+from onnxbench.runners.worker.nvml import LEVELS, SLOWED, Nvml, environment
 
 from .fake_nvml import PID, FakeNvml, process, write_proc
 

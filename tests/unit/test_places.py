@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from onnxbench.errors import BadInput
-from onnxbench.runners.environments import chosen_targets, interpreter, places
+from onnxbench.runners.pool.environments import chosen_targets, interpreter, places
 from onnxbench.spec import Sweep
 
 

@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 from onnxbench.errors import BadInput
-from onnxbench.runners.plan import Defaults, Found, chosen_precisions, found_from, left_out, plan
-from onnxbench.runners.sweep import tell_left_out
+from onnxbench.runners.infer import tell_left_out
+from onnxbench.runners.sweep.plan import Defaults, Found, chosen_precisions, found_from, left_out, plan
 from onnxbench.spec import Conversion, Settings, Sweep, TensorSpec
 
 from .in_process import Notes

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 from onnxbench.errors import BadInput, BenchError, Unavailable
 from onnxbench.exporters import manifest
-from onnxbench.runners.clock import Clock
-from onnxbench.runners.prepare import (
+from onnxbench.runners.prepare.exports import (
     INT8,
     Context,
     Made,
@@ -18,6 +17,7 @@ from onnxbench.runners.prepare import (
     files_of,
     missing_files,
 )
+from onnxbench.runners.worker.clock import Clock
 from onnxbench.spec import Conversion, Source, Sweep, TensorSpec, to_wire
 
 pytestmark = pytest.mark.usefixtures("cache_folder")

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench.budgets import BUDGETS
-from onnxbench.runners.plan import Planned
 from onnxbench.runners.preview import seconds
+from onnxbench.runners.sweep.plan import Planned
 from onnxbench.spec import Cell, Load, Settings, Sweep
 
 NORMAL = BUDGETS["normal"]

@@ -4,8 +4,8 @@ import os
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnxbench.runners import procfs
-from onnxbench.runners.clock import Clock
+from onnxbench.runners.worker import procfs
+from onnxbench.runners.worker.clock import Clock
 
 CPUS = sorted(os.sched_getaffinity(0))
 TICK_NS = 10**9 // os.sysconf("SC_CLK_TCK")

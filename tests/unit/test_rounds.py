@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench.budgets import BUDGETS
 from onnxbench.results.record import SCHEMA
-from onnxbench.runners import rounds
-from onnxbench.runners.group import length
-from onnxbench.runners.journal import Journal
-from onnxbench.runners.plan import Planned
-from onnxbench.runners.rounds import End
-from onnxbench.runners.visits import Visit
+from onnxbench.runners.sweep import rounds
+from onnxbench.runners.sweep.group import length
+from onnxbench.runners.sweep.journal import Journal
+from onnxbench.runners.sweep.plan import Planned
+from onnxbench.runners.sweep.rounds import End
+from onnxbench.runners.sweep.visits import Visit
 from onnxbench.spec import Cell, Settings, Sweep, to_wire
 
 NOWHERE = Path("no such run")

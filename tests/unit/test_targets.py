@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from onnxbench.errors import BadInput, Unavailable, WorkerDied
 from onnxbench.results import outcome, record, table
 from onnxbench.results.explain import explain
-from onnxbench.runners import rounds
-from onnxbench.runners.plan import Defaults, Found, Planned, plan
-from onnxbench.runners.visits import Visit
+from onnxbench.runners.sweep import rounds
+from onnxbench.runners.sweep.plan import Defaults, Found, Planned, plan
+from onnxbench.runners.sweep.visits import Visit
 from onnxbench.spec import Sweep, Target, from_wire, to_wire
 
 from .in_process import FP32, TINY

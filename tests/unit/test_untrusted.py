@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from onnxbench.errors import BadInput, StorageFailed
 from onnxbench.exporters import cache
-from onnxbench.runners import journal as journals
-from onnxbench.runners.clock import Clock
-from onnxbench.runners.journal import Journal
-from onnxbench.runners.watchdog import Watchdog, limit_mb
+from onnxbench.runners.pool.watchdog import Watchdog, limit_mb
+from onnxbench.runners.sweep import journal as journals
+from onnxbench.runners.sweep.journal import Journal
+from onnxbench.runners.worker.clock import Clock
 from onnxbench.untrusted import check_archive, load_times, parse, read_bytes, sample_path, understood
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from onnxbench.backends.protocol import Session, SessionInfo
 from onnxbench.errors import RuntimeFailed
-from onnxbench.runners.verify import accuracy, distance, load_arrays, predictions, save_arrays
+from onnxbench.runners.worker.verify import accuracy, distance, load_arrays, predictions, save_arrays
 from onnxbench.spec import TensorSpec
 
 INPUT = TensorSpec(name="input", dtype="float32", shape=("batch", 10))

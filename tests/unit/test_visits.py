@@ -5,10 +5,10 @@ import pytest
 from onnxbench.budgets import BUDGETS
 from onnxbench.errors import Interrupted, OutOfMemory, RuntimeFailed, StorageFailed, Unsupported, WorkerDied, WorkerTimeout
 from onnxbench.results.record import CellRecord, read_journal
-from onnxbench.runners.interrupt import Stop
-from onnxbench.runners.journal import Journal
-from onnxbench.runners.plan import Planned
-from onnxbench.runners.visits import Desk, Visit, visit
+from onnxbench.runners.sweep.interrupt import Stop
+from onnxbench.runners.sweep.journal import Journal
+from onnxbench.runners.sweep.plan import Planned
+from onnxbench.runners.sweep.visits import Desk, Visit, visit
 from onnxbench.spec import Concurrency, Settings, Sweep
 
 QUICK, NORMAL = BUDGETS["quick"], BUDGETS["normal"]

@@ -13,15 +13,15 @@ import pytest
 from onnxbench.backends.null import Null
 from onnxbench.backends.protocol import Build, Kernel, Session, SessionInfo
 from onnxbench.errors import RuntimeFailed
-from onnxbench.runners import group
-from onnxbench.runners.clock import Clock
-from onnxbench.runners.journal import Journal
-from onnxbench.runners.nvml import Nvml, environment
-from onnxbench.runners.plan import Planned
-from onnxbench.runners.slots import Slot
-from onnxbench.runners.verify import save_arrays
-from onnxbench.runners.visits import Visit
-from onnxbench.runners.worker import State, answer
+from onnxbench.runners.sweep import group
+from onnxbench.runners.sweep.journal import Journal
+from onnxbench.runners.sweep.plan import Planned
+from onnxbench.runners.sweep.visits import Visit
+from onnxbench.runners.worker.clock import Clock
+from onnxbench.runners.worker.nvml import Nvml, environment
+from onnxbench.runners.worker.serve import State, answer
+from onnxbench.runners.worker.slots import Slot
+from onnxbench.runners.worker.verify import save_arrays
 from onnxbench.spec import PRECISIONS, Concurrency, Settings, Target, to_wire
 
 from .fake_nvml import PID, FakeNvml, process

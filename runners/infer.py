@@ -1,0 +1,236 @@
+"""`bench infer`: plan -> inputs -> engines -> fresh processes -> groups of cells in rounds -> journal. Loads no framework.
+
+Cells are visited in rounds, in a seeded random order in each, so that whatever drifts falls on all alike. As many are
+open at the same time as fit into memory; those that others are compared with are in every group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import __version__
+from ..errors import BadInput, one_line
+from ..models import kind_of
+from ..results import record
+from ..spec import Artifact, Shape, Sweep, Target, digest, from_wire, to_wire
+from ..untrusted import is_plain
+from .pool import host
+from .pool.environments import places
+from .pool.isolate import Worker
+from .pool.memory import Limits
+from .pool.progress import Progress, Silent
+from .pool.survey import survey
+from .prepare import exports as prepare
+from .sweep import builds, cold, rounds
+from .sweep.drawing import draw
+from .sweep.group import OPENING_STEPS, ROUND_STEPS, Group, Hire, hire
+from .sweep.interrupt import interruptible
+from .sweep.journal import Journal
+from .sweep.plan import DEFAULT_BATCHES, Defaults, Found, Planned, chosen_precisions, left_out, plan
+from .sweep.visits import Desk, visit
+from .worker.clock import Clock
+from .worker.nvml import Nvml
+
+MEMORY_SHARE = 0.5  # of what is free, for workers that are open at the same time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What a sweep needs of its caller: where the run goes, and if it may go on there; time, somebody to tell, and the GPUs."""
+
+    out: Path
+    resume: bool = False
+    clock: Clock = field(default_factory=Clock)
+    progress: Progress = field(default_factory=Silent)
+    gpu: Nvml = field(default_factory=Nvml)
+
+
+def infer(sweep: Sweep, around: Surroundings) -> None:
+    """Measure `sweep` into the run folder `around.out`, which results/record reads.
+
+    `BadInput` before any long work; `StorageFailed` when the disk fills up, `Interrupted` when the user asks to
+    stop: both keep what was measured. Whatever happens to one cell is in its row.
+    """
+    with planned(sweep, around) as (rows, workers, desk):
+        _measure(sweep, rows, hire(desk.journal, desk.context.clock, workers), desk, around.gpu)
+
+
+def _nothing(rows: Sequence[Planned], context: prepare.Context) -> None:
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What a run is for: its name in the head, the batches of files that leave them open, whether precisions that a backend
+    computes in FP32 are left out, and what else must hold of its rows before any long work."""
+
+    name: str = ""
+    batches: tuple[int, ...] = DEFAULT_BATCHES
+    computed_only: bool = True
+    guard: Callable[[Sequence[Planned], prepare.Context], None] = _nothing
+
+
+INFER = Kind()
+
+
+@contextmanager
+def planned(
+    sweep: Sweep, around: Surroundings, kind: Kind = INFER
+) -> Iterator[tuple[list[Planned], dict[Target, Worker], Desk]]:
+    """The rows of `sweep`, workers in which backends were probed, and a desk in the run folder, which has its head now."""
+    where = places(sweep)
+    chosen_precisions(sweep)
+    given = given_shapes(sweep)
+    _check_out(around, kind.name)
+    with Journal(around.out) as journal, ExitStack() as stack:
+        context = prepare.Context(logs=journal.logs, clock=around.clock, progress=around.progress, timeout_s=sweep.timeout_s)
+        around.progress.step("asking the backends what can run here", 0, 1)
+        surveyed = survey(where, journal.logs, around.clock)
+        stack.callback(surveyed.dismiss)
+        found = surveyed.found
+        tell_absent(found, sweep, around.progress)
+        artifacts = prepare.artifacts(sweep, context)
+        _check_types(sweep, artifacts)
+        defaults = Defaults(given=given, threads=host.usable_threads(), batches=kind.batches, computed_only=kind.computed_only)
+        rows = plan(sweep, artifacts, found, defaults)
+        tell_left_out(rows, left_out(sweep, artifacts, found, defaults), around.progress)
+        kind.guard(rows, context)
+        journal.write_head({**_head(sweep, rows, found, around), **({"kind": kind.name} if kind.name else {})})
+        with interruptible() as stop:
+            yield rows, surveyed.workers, Desk(sweep=sweep, journal=journal, context=context, stop=stop)
+
+
+def given_shapes(sweep: Sweep) -> dict[str, Shape]:
+    """Shapes that the user fixed: by `--shape` (which for a module only describes it), and by arrays."""
+    by_shape = {} if sweep.model and kind_of(sweep.model) == "factory" else {s.name: s.shape for s in sweep.signature}
+    fixed = {name: tuple(int(dim or 0) for dim in shape) for name, shape in by_shape.items()}
+    return fixed | {name: tuple(array.shape) for name, array in _arrays(sweep).items()}
+
+
+def _arrays(sweep: Sweep) -> dict[str, NDArray[Any]]:
+    """The user's arrays by input name, mapped and not read."""
+    return {name: _array(Path(path)) for name, path in sweep.inputs}
+
+
+def _array(path: Path) -> NDArray[Any]:
+    if not is_plain(path):
+        raise BadInput(f"there is no file {path}", "give an .npy file of numbers")
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise BadInput(f"cannot read {path} as an array ({one_line(error)})", "give an .npy file of numbers") from error
+    if not isinstance(array, np.ndarray):
+        raise BadInput(f"{path} holds several arrays", "give an .npy file")
+    return array
+
+
+def _check_types(sweep: Sweep, artifacts: Sequence[Artifact]) -> None:
+    """`BadInput` if an array of the user's is of another type than its input."""
+    arrays = _arrays(sweep)
+    for spec in (spec for artifact in artifacts for spec in artifact.inputs if spec.name in arrays):
+        if arrays[spec.name].dtype.name != spec.dtype:
+            found = f"input {spec.name!r} is {spec.dtype} in the file and the given array is {arrays[spec.name].dtype}"
+            raise BadInput(found, "convert the array")
+
+
+def _check_out(around: Surroundings, kind: str) -> None:
+    exists = (around.out / record.RUN).exists()
+    if exists and not around.resume:
+        raise BadInput(
+            f"{around.out} holds a run already",
+            "give another --out" if kind else "give --resume to go on with it, or another --out",
+        )
+    if exists and record.read_head(around.out).get("kind", "") != kind:
+        raise BadInput(f"{around.out} is a run of another kind, in which nothing can be gone on with", "give another --out")
+
+
+def tell_absent(found: Sequence[Found], sweep: Sweep, progress: Progress) -> None:
+    """Say which targets are left out because they cannot run here."""
+    absent = [item for item in found if not item.available and not item.instrument and str(item.target) not in sweep.named]
+    if absent and not sweep.backends:
+        progress.note("not measured, because not here: " + "; ".join(f"{item.target} ({item.reason})" for item in absent))
+
+
+def tell_left_out(rows: Sequence[Planned], aside: Sequence[tuple[str, str, str]], progress: Progress) -> None:
+    """Say which precisions are not measured on which backends that have other rows."""
+    targets = {str(row.cell.target) for row in rows}
+    about: dict[str, dict[str, None]] = {}
+    for _, precision, name in aside:
+        if name in targets:
+            about.setdefault(precision, {})[name] = None
+    if about:
+        told = "; ".join(f"{precision} on {', '.join(names)}" for precision, names in about.items())
+        progress.note(f"not measured, because not computed there: {told} (--precision measures it all the same)")
+
+
+def _head(sweep: Sweep, rows: Sequence[Planned], found: Sequence[Found], around: Surroundings) -> dict[str, Any]:
+    """run.json: what is the same for all cells, and the cells, after those that the folder has already."""
+    old = record.read_head(around.out) if (around.out / record.RUN).exists() else {}
+    cells = [*old.get("cells", []), *(to_wire(row.cell) for row in rows)]
+    unique = {digest(cell): cell for cell in cells}
+    head = {
+        "schema": record.SCHEMA,
+        "tool": __version__,
+        "began_unix_s": old.get("began_unix_s", around.clock.wall_s()),
+        "host": host.describe(around.gpu),
+        "versions": old.get("versions", {}) | {str(item.target): item.version for item in found if item.available},
+        "networks": old.get("networks", {}) | {str(item.target): item.network for item in found if item.available},
+        "instruments": sorted({*old.get("instruments", []), *(item.name for item in found if item.instrument)}),
+        "sweep": to_wire(sweep),
+        "cells": list(unique.values()),
+    }
+    _check_same(old, head, around.out)
+    return head
+
+
+def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], out: Path) -> None:
+    """`BadInput` if the folder's rows are of another machine or of other versions: one table has one of each."""
+    before, now = _facts(old), _facts(new)
+    other = next((what for what in before if before[what] != now.get(what)), None)
+    if other:
+        found = f"{out} was measured with {other} {before[other]}, and here it is {now.get(other)}"
+        raise BadInput(found, "give another --out, and both folders to bench compare or bench show")
+
+
+def _facts(head: Mapping[str, Any]) -> dict[str, str]:
+    host = head.get("host", {})
+    names = {"the CPU": host.get("cpu"), "the GPUs": ", ".join(gpu["name"] for gpu in host.get("gpus", []))}
+    return {what: str(value) for what, value in {**names, **head.get("versions", {})}.items() if value}
+
+
+def _measure(sweep: Sweep, rows: Sequence[Planned], hired: Hire, desk: Desk, gpu: Nvml) -> None:
+    """Every row's blocks that the journal does not hold yet."""
+    held = {item.cell.key: item for item in record.read(desk.journal.folder).cells}
+    refuse(rows, desk)
+    visits = [visit(row, held[row.cell.key], sweep) for row in rows if not row.refused]
+    left = [item for item in visits if item.live]
+    desk.total = len(left) * (ROUND_STEPS * sweep.budget.looks[0] + OPENING_STEPS)
+    fresh = [item for item in visits if item.cold < cold.starts(sweep)]
+    draw(desk, [item for item in visits if item in fresh or item in rounds.wanted(visits, sweep)])
+    builds.build(desk, left, hired)
+    cold.measure(desk, fresh)
+    limits = Limits(resident_mb=host.memory_free_mb() * MEMORY_SHARE, gpu_free_mb=gpu.memory_free_mb)
+    while wanted := rounds.wanted(visits, sweep):
+        Group(desk, wanted, hired, limits).run(rounds.next_round(visits))
+
+
+def refuse(rows: Sequence[Planned], desk: Desk) -> None:
+    """Write down why some of `rows` cannot be measured."""
+    for row in rows:
+        if row.refused:
+            desk.journal.add("ended", row.cell.key, status=row.refused[0], reason=row.refused[1])
+
+
+def saved_sweep(folder: Path) -> Sweep:
+    """The sweep that the run in `folder` was begun with."""
+    try:
+        return from_wire(Sweep, record.read_head(folder)["sweep"])
+    except (KeyError, TypeError) as error:
+        raise BadInput(f"{folder} does not say what it measured ({one_line(error)})", "say it again beside --resume") from error

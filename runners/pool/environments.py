@@ -1,0 +1,98 @@
+"""Where the backends of a sweep live: which of them are asked for, and in which interpreter each has its workers.
+
+An environment that has no interpreter of its own is a name for other options, in the interpreter of the backend without it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from ... import backends
+from ...errors import BadInput, one_line
+from ...spec import ALL, Sweep, Target
+
+ASK = "import sys; print(6 * 7 if sys.version_info[0] == 3 else 0)"  # an answer that only a Python 3 has
+ANSWER_TIMEOUT_S = 60
+HINT = "give a Python, or the folder of a virtual environment"
+
+
+def places(sweep: Sweep) -> dict[Target, str]:
+    """Every target to probe, and its interpreter. `BadInput` for a name or a path that there is not."""
+    chosen = chosen_targets(sweep)
+    pythons = {Target.parse(label): interpreter(path) for label, path in sweep.pythons}
+    return {target: pythons.get(_home(target, pythons), sys.executable) for target in chosen}
+
+
+def chosen_targets(sweep: Sweep) -> tuple[Target, ...]:
+    """What the user named; or every backend, and every environment that has an interpreter."""
+    own = [_known(label) for label, _ in sweep.pythons]
+    everything = _side_by_side([*(Target(backend=name) for name in backends.targets()), *own])
+    named = [everything if name == ALL else [_known(name)] for name in sweep.backends or (ALL,)]
+    chosen = tuple(dict.fromkeys(target for group in named for target in group))
+    _check_interpreters(own, chosen)
+    for target in chosen:
+        _check_environment(target, own, sweep)
+    return chosen
+
+
+def _known(text: str) -> Target:
+    target = Target.parse(text)
+    backends.check_name(target.backend)
+    return target
+
+
+def _side_by_side(targets: Sequence[Target]) -> list[Target]:
+    """`targets` with those of one backend after each other."""
+    names = [target.backend for target in targets]
+    return sorted(targets, key=lambda target: names.index(target.backend))
+
+
+def _home(target: Target, own: Collection[Target]) -> Target:
+    """The target whose interpreter `target` has: its own, or that of its backend."""
+    return target if target in own else Target(backend=target.backend)
+
+
+def _check_interpreters(own: Sequence[Target], chosen: Sequence[Target]) -> None:
+    """`BadInput` for an interpreter that is given twice, or that nothing runs in."""
+    used = {_home(target, own) for target in chosen}
+    for target in own:
+        if own.count(target) > 1:
+            raise BadInput(f"--python {target} is given {own.count(target)} times", "give it once")
+        if target not in used:
+            raise BadInput(f"--python {target} names no backend of this run", f"add {target} to --backend")
+
+
+def _check_environment(target: Target, own: Collection[Target], sweep: Sweep) -> None:
+    """`BadInput` for an environment of which nothing is said."""
+    with_options = any(name.startswith(f"{target}.") for name, _ in sweep.options)
+    if target.environment and target not in own and not with_options:
+        raise BadInput(f"{target} names no environment", f"give --python {target}=PATH, or --option {target}.KEY=VALUE")
+
+
+def interpreter(given: str) -> str:
+    """The interpreter that `given` is, or that the virtual environment in the folder `given` has. `BadInput` if there is none.
+
+    Links are not followed: the link to it is how a virtual environment's Python knows where it is.
+    """
+    path = Path(given).expanduser().absolute()
+    path = path / "bin" / "python" if path.is_dir() else path
+    if not path.exists():
+        raise BadInput(f"there is no {path}", HINT)
+    if not os.access(path, os.X_OK):
+        raise BadInput(f"{path} cannot be executed", HINT)
+    _check_is_python(path)
+    return str(path)
+
+
+def _check_is_python(path: Path) -> None:
+    try:
+        asked = [str(path), "-S", "-c", ASK]
+        done = subprocess.run(asked, stdin=subprocess.DEVNULL, capture_output=True, timeout=ANSWER_TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BadInput(f"{path} is not a Python 3 ({one_line(error)})", HINT) from error
+    if done.stdout.strip() != b"42":
+        raise BadInput(f"{path} is not a Python 3", HINT)

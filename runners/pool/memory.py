@@ -1,0 +1,53 @@
+"""How many crews may be open at the same time: as many as fit into the machine's memory, and into the GPU's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ...spec import Device
+from . import host
+
+GPU_SPARE = 1.2  # a crew holds more while it computes than when it was opened
+
+
+def unknown(index: int) -> float | None:
+    """What is free on a GPU that nobody can ask; it bounds nothing."""
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """`resident_mb` that all crews together may have resident, and who tells what is free on a GPU, in MB, by CUDA's index."""
+
+    resident_mb: float
+    gpu_free_mb: Callable[[int], float | None] = unknown
+
+
+class Room:
+    """What is left for another crew, if it takes as much as the largest so far."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._largest_mb = self._largest_gpu_mb = 0.0
+        self._gpu: int | None = None
+        self._free_mb: float | None = None
+
+    def begin(self, pids: Sequence[int], device: str) -> bool:
+        """Whether there is no room for a crew on `device` beside the processes `pids`."""
+        parsed = Device.parse(device)
+        self._gpu = None if parsed.kind == "cpu" else parsed.index
+        self._free_mb = self._gpu_free_mb()
+        full = sum(map(host.rss_mb, pids)) + self._largest_mb > self._limits.resident_mb
+        return full or (self._free_mb is not None and self._free_mb < self._largest_gpu_mb * GPU_SPARE)
+
+    def end(self, pid: int | None) -> None:
+        """The crew is open, in the process `pid` if there is one left. On the GPU it took what is no longer free there, since
+        not every driver tells it by process."""
+        self._largest_mb = max(self._largest_mb, host.rss_mb(pid) if pid else 0.0)
+        left_mb = self._gpu_free_mb()
+        if self._free_mb is not None and left_mb is not None:
+            self._largest_gpu_mb = max(self._largest_gpu_mb, self._free_mb - left_mb)
+
+    def _gpu_free_mb(self) -> float | None:
+        return None if self._gpu is None else self._limits.gpu_free_mb(self._gpu)

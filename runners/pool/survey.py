@@ -1,0 +1,64 @@
+"""Asking every backend, each in a process of its own, whether it can run here. Loads no framework."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ... import backends
+from ...errors import BenchError, WorkerDied
+from ...spec import Target
+from ..sweep.plan import Found, found_from
+from ..worker.clock import Clock
+from .isolate import Worker
+
+PROBE_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What the backends said, and the workers of those that can run here: their runtime is imported already."""
+
+    found: Sequence[Found]
+    workers: dict[Target, Worker]
+
+    def dismiss(self) -> None:
+        """End the workers."""
+        for worker in self.workers.values():
+            worker.dismiss()
+
+
+def survey(places: Mapping[Target, str], logs: Path, clock: Clock) -> Survey:
+    """What each target of `places` says of itself in the interpreter that it has there, all asked at the same time.
+
+    A probe that dies is an unavailable backend.
+    """
+    with ExitStack() as stack:
+        workers: dict[Target, Worker] = {}
+        for target, python in places.items():
+            workers[target] = Worker(logs / f"{target}.log", clock, python, network=backends.network(target.backend))
+            stack.callback(workers[target].dismiss)
+            with suppress(WorkerDied):  # said again, and with more certainty, to who waits for the answer
+                workers[target].send("probe", backend=target.backend)
+        found = [_answer(target, places[target], worker) for target, worker in workers.items()]
+        stack.pop_all()
+    usable = {item.target for item in found if item.available}
+    for target in workers.keys() - usable:
+        workers.pop(target).dismiss()
+    return Survey(found=found, workers=workers)
+
+
+def _answer(target: Target, python: str, worker: Worker) -> Found:
+    """A reason says in which interpreter, where it is not this one: what to do about it is to be done there."""
+    where: dict[str, Any] = {"name": target.backend, "environment": target.environment, "python": python}
+    inside = "" if python == sys.executable else f"{python}: "
+    try:
+        answer = worker.receive("probe", PROBE_TIMEOUT_S)
+    except BenchError as error:
+        return Found(**where, available=False, device_kind="", reason=f"{inside}{error}")
+    reason = answer["reason"] and f"{inside}{answer['reason']}"
+    return found_from({**answer, "reason": reason}, **where)

@@ -1,0 +1,309 @@
+"""From what the user named to artifacts that can be measured: find, check, train, export. Loads no framework.
+
+Every step that reads a model runs in a worker; this side only asks and tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ...errors import BadInput, BenchError, StorageFailed, Unsupported
+from ...exporters import cache, manifest
+from ...exporters.manifest import Exported
+from ...models import MODELS, kind_of
+from ...spec import PRECISIONS, RANDOM, Artifact, Conversion, Source, Sweep, TensorSpec, from_wire, nearest, to_wire
+from ..pool import host
+from ..pool.isolate import Worker
+from ..pool.progress import Progress
+from ..worker.clock import Clock
+from . import checkpoints, train
+
+DEFAULT_MODEL = "cnn"
+EVERY_FILE = ("fp32", "fp16", "int8")
+INT8 = Conversion(origin="", scheme="portable", method="minmax")
+BATCH = "batch"
+RUNS_CODE = ("export",)  # jobs that call a MODULE:FACTORY, which may fetch its weights; the others read files
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """Where preparation works: a folder for logs, a clock, somebody to tell, and the limit for each answer."""
+
+    logs: Path
+    clock: Clock
+    progress: Progress
+    timeout_s: float
+
+    def ask(self, job: str, **request: Any) -> dict[str, Any]:
+        """The answer of a fresh worker to one job."""
+        with Worker(self.logs / "prepare.log", self.clock, network=job not in RUNS_CODE) as worker:
+            return worker.ask(job, self.timeout_s, **request)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """What to export: a model as the user named it, its inputs as the user gave them, and where it goes.
+
+    `precisions` are those that the user named; without any it is what can be made of EVERY_FILE. `exactly`: those that were
+    named must be possible, and are made as told, in place of what the folder has; otherwise what it has is kept. `how`: the
+    INT8 scheme, its method and what it leaves out. `calibration`: an .npz file.
+    """
+
+    model: str
+    dataset: str | None
+    folder: Path
+    inputs: tuple[TensorSpec, ...] = ()
+    precisions: tuple[str, ...] = ()
+    exactly: bool = True
+    how: Conversion = INT8
+    calibration: str | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Made:
+    """A file that was exported, and whether it came from the cache."""
+
+    exported: Exported
+    cached: bool
+
+    def told(self) -> str:
+        """The file, what it is, how it was made and how near it is to what it was made from, on one line."""
+        artifact, parity = self.exported.artifact, self.exported.made.get("parity")
+        how = "already exported, taken from the cache" if self.cached else "exported and checked"
+        made = str(artifact.conversion or "")
+        of = "the FP32 file" if artifact.conversion else "the module"
+        near = f"SQNR {parity['sqnr_db']:.0f} dB against {of} on {parity['runtime']}, {parity['data']}" if parity else ""
+        size = f"{artifact.nbytes / 1e6:.1f} MB, opset {artifact.opset}"
+        what = f"{artifact.path}: {artifact.model} {artifact.precision}, {size}"
+        return "; ".join(filter(None, (f"{what}, {how}", made, near)))
+
+
+def export(wanted: Wanted, context: Context) -> list[Made]:
+    """The artifacts of `wanted` in its folder, the one that others are made from first. Trains first where it must.
+
+    `BadInput` where a precision that was named cannot be made; the others are left out, and it is said why.
+    """
+    manifest.check_writable(wanted.folder)
+    _check_calibration(wanted)
+    base = _add(_ENTRIES[kind_of(wanted.model)](wanted, context), wanted.folder)
+    return [base, *convert(base.exported.artifact, wanted, context)]
+
+
+def convert(base: Artifact, wanted: Wanted, context: Context) -> list[Made]:
+    """`base` in the other precisions of `wanted`, in its folder."""
+    made: list[Made] = []
+    if base.precision != "fp32" and not wanted.precisions:
+        return made
+    for precision in files_of(wanted.precisions or EVERY_FILE):
+        if precision == base.precision:
+            continue
+        try:
+            made.append(_kept(base, precision, wanted, context) or _converted(base, precision, wanted, context))
+        except StorageFailed:
+            raise
+        except BenchError as error:
+            if wanted.precisions and wanted.exactly:
+                raise
+            context.progress.note(f"no {precision} of {base.model}: {error}")
+    return made
+
+
+def files_of(precisions: Sequence[str]) -> tuple[str, ...]:
+    """The precisions of the files that `precisions` run. `BadInput` for one that there is not."""
+    for name in precisions:
+        if name not in PRECISIONS:
+            raise BadInput(f"{name!r} is not a precision", nearest(name, PRECISIONS))
+    return tuple(dict.fromkeys(PRECISIONS[name].file for name in precisions))
+
+
+def _kept(base: Artifact, precision: str, wanted: Wanted, context: Context) -> Made | None:
+    """What the folder has of `base` in `precision` already, however it was made; None where it must be made."""
+    for item in () if wanted.exactly else manifest.read(wanted.folder):
+        found, of = item.artifact, item.artifact.conversion
+        if (found.model, found.precision) == (base.model, precision) and of and of.origin == base.sha256:
+            _check_unchanged(found, context)
+            return Made(exported=item, cached=True)
+    return None
+
+
+def _converted(base: Artifact, precision: str, wanted: Wanted, context: Context) -> Made:
+    if base.precision != "fp32":
+        raise BadInput(f"{Path(base.path).name} is {base.precision} already", f"give the FP32 file to make {precision} from")
+    order = {
+        "precision": precision,
+        "how": to_wire(wanted.how if precision == "int8" else Conversion(origin="")),
+        "calibration": wanted.calibration and str(Path(wanted.calibration).absolute()),
+        "shapes": [(spec.name, spec.shape) for spec in wanted.inputs],
+        "seed": wanted.seed,
+    }
+    made = _add(context.ask("convert", artifact=to_wire(base), order=order), wanted.folder, base.source)
+    conversion = made.exported.artifact.conversion
+    if conversion and conversion.data == RANDOM:
+        context.progress.note(
+            f"{base.model} {precision} was calibrated on random inputs: give --calibration FILE.npz for real ones"
+        )
+    return made
+
+
+def _add(answer: Mapping[str, Any], folder: Path, source: Source | None = None) -> Made:
+    """Put a cache entry into the manifest of `folder`. `source`: where the same model exists in PyTorch, if not said there."""
+    found = from_wire(Artifact, answer["artifact"])
+    if source:
+        weights = source.weights and Path(source.weights).name
+        found = replace(found, source=replace(source, weights=weights))
+    entry = Path(answer["folder"])
+    files = [file for file in sorted(entry.rglob("*")) if file.is_file() and file.name != cache.ENTRY]
+    exported = manifest.add(folder, Exported(artifact=found, made=answer["made"]), entry, files)
+    return Made(exported=exported, cached=bool(answer["cached"]))
+
+
+def _check_calibration(wanted: Wanted) -> None:
+    if wanted.calibration and not Path(wanted.calibration).is_file():
+        raise BadInput(f"there is no file {wanted.calibration}", "give an .npz file with an array for each input")
+
+
+def _name(model: str) -> str:
+    """What rows call the model: a file's name, which keeps its ending where a model of our own is called so."""
+    path = Path(model)
+    return model if kind_of(model) != "file" else path.name if path.stem in MODELS else path.stem
+
+
+def _file_entry(wanted: Wanted, context: Context) -> dict[str, Any]:
+    return context.ask("adopt", file=str(Path(wanted.model).absolute()), **_named(wanted.model, wanted.dataset))
+
+
+def _named(model: str, dataset: str | None) -> dict[str, Any]:
+    """What a worker is told of a file beside its path."""
+    return {"model": _name(model), "dataset": dataset and checkpoints.absolute(dataset)}
+
+
+def _factory_entry(wanted: Wanted, context: Context) -> dict[str, Any]:
+    if not wanted.inputs:
+        hint = "give each one in order, as --shape NAME=1x3x224x224[:int64]"
+        raise BadInput(f"{wanted.model} does not say what its inputs are", hint)
+    inputs = [replace(spec, shape=_batched(spec.shape)) for spec in wanted.inputs]
+    recipe = {
+        "model": wanted.model,
+        "source": to_wire(Source(factory=wanted.model)),
+        "inputs": [to_wire(spec) for spec in inputs],
+        "dataset": wanted.dataset and checkpoints.absolute(wanted.dataset),
+    }
+    return context.ask("export", recipe=recipe)
+
+
+def _named_entry(wanted: Wanted, context: Context) -> dict[str, Any]:
+    named, path = MODELS[wanted.model], _checkpoint(wanted, context)
+    recipe = {
+        "model": named.name,
+        "source": to_wire(Source(factory=named.factory, weights=str(path))),
+        "inputs": [to_wire(spec) for spec in named.inputs],
+        "outputs": named.outputs,
+        "dataset": checkpoints.record(path)["dataset"],
+    }
+    return context.ask("export", recipe=recipe)
+
+
+_ENTRIES: Mapping[str, Callable[[Wanted, Context], dict[str, Any]]] = {
+    "file": _file_entry,
+    "factory": _factory_entry,
+    "named": _named_entry,
+}
+
+
+def _checkpoint(wanted: Wanted, context: Context) -> Path:
+    """The weights of a named model; trained now, and said so, where there are none."""
+    found = checkpoints.find(wanted.model, wanted.dataset)
+    if found:
+        return found
+    dataset = wanted.dataset or MODELS[wanted.model].dataset
+    context.progress.note(f"{wanted.model} has no checkpoint for {dataset} yet, so it is trained first")
+    training = train.Training(model=wanted.model, dataset=dataset, threads=host.usable_threads())
+    (result,), interrupted = train.train(training, context.logs, context.clock, context.progress)
+    if interrupted:
+        raise KeyboardInterrupt
+    if result["status"] != "ok":
+        raise Unsupported(f"{wanted.model} cannot be trained: {result['reason']}")
+    return checkpoints.path_of(wanted.model, dataset)
+
+
+def artifacts(sweep: Sweep, context: Context) -> list[Artifact]:
+    """What `sweep` measures. Exports what is missing, and says so."""
+    found, wanted = held(sweep, context), _wanted(sweep)
+    missing = missing_files(sweep, found)
+    if not found or (missing and _is_file(sweep)):
+        context.progress.note(f"exporting {wanted.model} to {wanted.folder}")
+        return [item.exported.artifact for item in export(wanted, context)]
+    for base, precisions in missing:
+        context.progress.note(f"exporting {base.model} in {', '.join(precisions)} to {wanted.folder}")
+        found += [item.exported.artifact for item in convert(base, replace(wanted, precisions=precisions), context)]
+    return found
+
+
+def _wanted(sweep: Sweep) -> Wanted:
+    """What is exported for `sweep` where it is not there; in every precision only for models of our own."""
+    model = sweep.model or DEFAULT_MODEL
+    precisions = sweep.precisions or (() if kind_of(model) == "named" else ("fp32",))
+    folder = Path(sweep.artifacts)
+    what: dict[str, Any] = {"model": model, "dataset": sweep.dataset, "inputs": sweep.signature}
+    return Wanted(**what, folder=folder, precisions=precisions, exactly=False)
+
+
+def missing_files(sweep: Sweep, found: Sequence[Artifact]) -> list[tuple[Artifact, tuple[str, ...]]]:
+    """FP32 files of `found`, with the precisions that `sweep` names and that are not there of the same model."""
+    there = {(item.model, item.precision) for item in found}
+    bases = [item for item in found if item.precision == "fp32"]
+    files = files_of(sweep.precisions)
+    pairs = [(base, tuple(file for file in files if (base.model, file) not in there)) for base in bases]
+    return [(base, precisions) for base, precisions in pairs if precisions]
+
+
+def _is_file(sweep: Sweep) -> bool:
+    return bool(sweep.model) and kind_of(str(sweep.model)) == "file"
+
+
+def held(sweep: Sweep, context: Context) -> list[Artifact]:
+    """What `sweep` measures and is there already; nothing where it must be exported first."""
+    if sweep.model and kind_of(sweep.model) == "file":
+        path = str(Path(sweep.model).absolute())
+        return [from_wire(Artifact, context.ask("describe", path=path, **_named(sweep.model, sweep.dataset)))]
+    if sweep.model and kind_of(sweep.model) == "factory":
+        return []  # its code may have changed: the cache knows
+    chosen = [item.artifact for item in manifest.read(Path(sweep.artifacts)) if sweep.model in (None, item.artifact.model)]
+    for item in chosen:
+        _check_unchanged(item, context)
+    other = sweep.dataset and any(item.dataset != checkpoints.absolute(sweep.dataset) for item in chosen)
+    return [] if other else chosen
+
+
+def expected(sweep: Sweep, found: Sequence[Artifact]) -> tuple[list[Artifact], str]:
+    """`found` and what would be exported beside it, as far as that is known; and a sentence that says what is done first."""
+    if found:
+        missing = missing_files(sweep, found)
+        more = [replace(base, precision=precision) for base, precisions in missing for precision in precisions]
+        first = [f"{base.model} would be exported in {', '.join(precisions)} first" for base, precisions in missing]
+        return [*found, *more], "; ".join(first)
+    wanted = _wanted(sweep)
+    named = MODELS.get(wanted.model)
+    inputs = named.inputs if named else tuple(replace(item, shape=_batched(item.shape)) for item in sweep.signature)
+    untrained = named and not checkpoints.find(wanted.model, sweep.dataset)
+    source = Source(factory=named.factory if named else wanted.model)
+    known: dict[str, Any] = {"path": "", "sha256": "", "nbytes": 0, "opset": 0, "outputs": ()}
+    files = [
+        Artifact(model=wanted.model, precision=precision, inputs=inputs, source=source, **known)
+        for precision in dict.fromkeys(("fp32", *files_of(wanted.precisions or EVERY_FILE)))
+    ]
+    return files, f"{wanted.model} would be {'trained, then ' if untrained else ''}exported first"
+
+
+def _batched(shape: tuple[int | str | None, ...]) -> tuple[int | str | None, ...]:
+    return (BATCH, *shape[1:]) if shape else ()
+
+
+def _check_unchanged(artifact: Artifact, context: Context) -> None:
+    found = from_wire(Artifact, context.ask("describe", path=artifact.path, model=artifact.model))
+    if found.sha256 != artifact.sha256:
+        raise BadInput(f"{artifact.path} is not what was exported", "run bench export again, or measure it with --model")

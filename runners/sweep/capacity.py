@@ -1,0 +1,115 @@
+"""At which arrival rates a cell is loaded, to find the highest that holds its limit. Standard library and the package's own.
+
+From below: shares of the throughput that was measured until two in a row are over the limit, then halving between, then the
+two beside the answer again. An overloaded rate is given up early, so that it costs little.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from ...budgets import Budget
+from ...results.load import ENDLESS_NS, capacity
+from ...results.stats import samples_needed
+from ...spec import Concurrency, Load
+from .visits import Desk, Visit
+
+SHARES = (0.3, 0.6, 0.8, 1.0)
+ITEMS = 2  # as many as the percentile needs at least: items in one queue are not independent
+MOST_ITEMS = 100_000  # more of them tell no more
+LONGEST = 5  # times the budget's length, for rates at which so many items take long
+GIVE_UP = 20.0  # limits that an item may have waited, and GIVE_UP_MS at least
+GIVE_UP_MS = 250.0
+
+Ask = Callable[..., dict[str, Any]]
+Measure = Callable[[float], Mapping[str, Any]]
+
+
+def loaded(visit: Visit, desk: Desk, ask: Ask) -> dict[str, Any]:
+    """What is known of the cell under load: each way of calling in parallel with the points of its curve.
+
+    The way with the best throughput, and one call in flight with all threads, unless its throughput is less than the rate that
+    the first way holds.
+    """
+    wanted, block = desk.sweep.load, visit.block
+    if wanted is None:
+        raise ValueError("no load was asked for")
+    batch, chosen = visit.planned.cell.batch, visit.concurrency or Concurrency()
+    single = Concurrency(threads=visit.planned.cell.settings.threads)
+    rate = block["throughput"]["rate"]
+    tops = {chosen: batch * rate["calls"] / rate["took_ns"] * 1e9, single: batch / block["latency"]["p50_ns"]["latency"] * 1e9}
+    ways: list[dict[str, Any]] = []
+    held = 0.0
+    for how, top in tops.items():
+        if top <= held:
+            continue
+        points = search(_measure(visit, desk, ask, how, wanted), top, wanted, desk.sweep.budget)
+        ways.append({"concurrency": asdict(how), "deploy": points[0]["deploy"], "points": points})
+        known = capacity(points, wanted.percentile, wanted.limit_ms * 1e6)
+        held = max(held, (known and known.rate_per_s) or 0.0)
+    return {"asked": asdict(wanted), "ways": ways}
+
+
+def _measure(visit: Visit, desk: Desk, ask: Ask, how: Concurrency, wanted: Load) -> Measure:
+    """Loads the cell at one rate; another draw of arrivals each time."""
+    budget = desk.sweep.budget
+    drawn = iter(range(desk.sweep.seed, desk.sweep.seed + 10_000))
+    batch = visit.planned.cell.batch
+    waiting = {"wait_ms": wanted.max_wait_ms, "give_up_ms": max(GIVE_UP * wanted.limit_ms, GIVE_UP_MS)}
+    fixed = {"key": visit.key, "waiting": waiting, "concurrency": asdict(how)}
+
+    def measure(rate: float) -> Mapping[str, Any]:
+        desk.check_stop()
+        arriving = {"rate_per_s": rate, "items": items(rate, batch, wanted, budget), "seed": next(drawn)}
+        return ask("load", arriving=arriving, **fixed)
+
+    return measure
+
+
+def items(rate: float, batch: int, wanted: Load, budget: Budget) -> int:
+    """How many items arrive: enough for the percentile and the budget's time, but no longer than LONGEST times that."""
+    least = ITEMS * max(samples_needed(wanted.percentile), batch)
+    return max(1, math.ceil(min(max(least, rate * budget.load_s), rate * budget.load_s * LONGEST, MOST_ITEMS)))
+
+
+def seconds(budget: Budget) -> tuple[float, float]:
+    """The least and the most time that a cell's search takes, overloaded rates not counted."""
+    rates = len(SHARES) + budget.load_halvings + 2 * (budget.load_passes - 1)
+    return len(SHARES) * budget.load_s, 2 * rates * budget.load_s * LONGEST
+
+
+def search(measure: Measure, top: float, wanted: Load, budget: Budget) -> list[dict[str, Any]]:
+    """Every rate that was tried up to `top` (items a second), with what `measure` said of it."""
+    found: list[dict[str, Any]] = []
+
+    def holds(rate: float) -> bool:
+        found.append(dict(measure(rate)))
+        told = ENDLESS_NS if found[-1]["overloaded"] else found[-1]["latency_ns"].get(f"{wanted.percentile:g}")
+        return told is not None and told <= wanted.limit_ms * 1e6
+
+    low, high = _climb(holds, top)
+    if high is None:
+        return found
+    for _ in range(budget.load_halvings):
+        middle = (low + high) / 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    for _ in range(budget.load_passes - 1):
+        for rate in filter(None, (low, high)):
+            holds(rate)
+    return found
+
+
+def _climb(holds: Callable[[float], bool], top: float) -> tuple[float, float | None]:
+    """The highest rate that held (0 where none did), and the lowest above it that did not (None where the last one held)."""
+    low, high = 0.0, None
+    for share in SHARES:
+        if holds(share * top):
+            low, high = share * top, None
+        elif high is not None:
+            return low, high
+        else:
+            high = share * top
+    return low, high

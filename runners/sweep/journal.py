@@ -1,0 +1,93 @@
+"""The run folder as it is written: one writer, and a journal that only grows. Standard library only.
+
+results/record says what the files are and reads them back.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+from ...errors import BadInput, StorageFailed, Unsupported
+from ...exporters.cache import replace_file
+from ...results.record import JOURNAL, RUN, SAMPLES
+
+LOCK, SCRATCH, LOGS = ".lock", "scratch", "logs"
+
+
+class Journal:
+    """The open run folder. A context manager: entering takes the folder's lock, leaving removes the scratch arrays."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.scratch, self.logs = folder / SCRATCH, folder / LOGS
+        self._open = ExitStack()
+
+    def __enter__(self) -> Journal:
+        with ExitStack() as opening:
+            try:
+                for part in (self.folder / SAMPLES, self.scratch, self.logs):
+                    part.mkdir(parents=True, exist_ok=True)
+                lock = opening.enter_context((self.folder / LOCK).open("w"))
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._file = opening.enter_context((self.folder / JOURNAL).open("ab"))
+            except BlockingIOError as error:
+                hint = "wait for it, or give another --out"
+                raise BadInput(f"another bench is writing to {self.folder}", hint) from error
+            except OSError as error:
+                raise BadInput(f"cannot write to {self.folder} ({error.strerror})", "give another --out") from error
+            self._mend()
+            self._open = opening.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        if kind and issubclass(kind, (BadInput, Unsupported)) and not (self.folder / RUN).exists():
+            self._vanish()
+        self._open.close()
+
+    def _vanish(self) -> None:
+        """A run that was refused before it began leaves no folder behind."""
+        for part in (self.folder / SAMPLES, self.logs):
+            shutil.rmtree(part, ignore_errors=True)
+        for name in (LOCK, JOURNAL):
+            (self.folder / name).unlink(missing_ok=True)
+        with suppress(OSError):
+            self.folder.rmdir()
+
+    def _mend(self) -> None:
+        """End a line that a kill cut short, so that the next one stands alone."""
+        path = self.folder / JOURNAL
+        if path.stat().st_size and not path.read_bytes().endswith(b"\n"):
+            self._file.write(b"\n")
+
+    def add(self, event: str, cell: str, **content: Any) -> None:
+        """Append one event of one cell; it is on the disk when this returns."""
+        line = json.dumps({"event": event, "cell": cell, **content}) + "\n"
+        try:
+            self._file.write(line.encode())
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise StorageFailed(
+                f"cannot write to {self.folder} ({error.strerror})", "free some space, then --resume"
+            ) from error
+
+    def write_head(self, head: dict[str, Any]) -> None:
+        """Write run.json whole."""
+        try:
+            replace_file(self.folder / RUN, lambda scratch: scratch.write_text(json.dumps(head, indent=1)))
+        except OSError as error:
+            raise StorageFailed(
+                f"cannot write to {self.folder} ({error.strerror})", "free some space, then --resume"
+            ) from error
+
+    def sample_file(self, cell: str, round_number: int) -> tuple[str, Path]:
+        """Where a block's samples go: as the journal names it, and as a path."""
+        name = f"{SAMPLES}/{cell}-r{round_number:03}.npz"
+        return name, self.folder / name

@@ -1,0 +1,242 @@
+"""Sweep -> cells: which rows the table will have, and which of them are refused before anything runs. Pure."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ...errors import BadInput
+from ...models.shapes import BatchRule, batch_rule, cell_shapes, check_given
+from ...spec import PRECISIONS, Artifact, Cell, Options, Settings, Shape, Shapes, Sweep, Target, nearest
+
+DEFAULT_BATCHES = (1, 8, 32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What the probe of one backend told, in one of its environments, whose interpreter is `python`."""
+
+    name: str
+    available: bool
+    device_kind: str
+    environment: str = ""
+    python: str = sys.executable
+    instrument: bool = False
+    version: str = ""
+    devices: tuple[str, ...] = ()
+    reason: str = ""
+    install: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+    precisions: tuple[str, ...] = tuple(PRECISIONS)
+    on_request: tuple[str, ...] = ()
+    builds: bool = False
+    network: str = "open"
+
+    @property
+    def target(self) -> Target:
+        return Target(backend=self.name, environment=self.environment)
+
+    def takes(self, precision: str, defaults: Defaults) -> bool:
+        """Whether it is measured in a precision that nobody named."""
+        return precision in self.precisions and not (defaults.computed_only and precision in self.on_request)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A cell, the file that it runs, the FP32 file that this was made from, if that is there, why the cell is refused
+    (status and reason) where it is, and the interpreter of its workers. `builds`: something is compiled for it before it is
+    opened."""
+
+    cell: Cell
+    artifact: Artifact
+    origin: Artifact | None = None
+    refused: tuple[str, str] | None = None
+    python: str = sys.executable
+    builds: bool = False
+
+    @property
+    def reference(self) -> Artifact:
+        """The file whose answers are right."""
+        return self.origin or self.artifact
+
+
+def chosen_precisions(sweep: Sweep) -> tuple[str, ...]:
+    """The precisions that the user named; `BadInput` for one that there is not."""
+    for name in sweep.precisions:
+        if name not in PRECISIONS:
+            raise BadInput(f"{name!r} is not a precision", nearest(name, PRECISIONS))
+    return sweep.precisions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defaults:
+    """What a sweep has where the user said nothing: shapes of inputs that arrays fix, threads for each CPU backend, and
+    batches for files that leave them open. `computed_only`: precisions that a backend takes and computes in FP32 are
+    left out."""
+
+    given: Mapping[str, Shape]
+    threads: int
+    batches: tuple[int, ...] = DEFAULT_BATCHES
+    computed_only: bool = True
+
+
+def plan(sweep: Sweep, artifacts: Sequence[Artifact], found: Sequence[Found], defaults: Defaults) -> list[Planned]:
+    """Every row of `sweep`, in the order of the table.
+
+    Backends that the user did not name are left out where they cannot run. `BadInput` for shapes or options that fit
+    nothing.
+    """
+    usable = _usable(sweep, found)
+    if not usable:
+        what = f"no backend for {sweep.device}" if sweep.device else "no runtime"
+        raise BadInput(f"{what} is installed here", "run bench backends to see what there is and how to get it")
+    if sweep.baseline and sweep.baseline not in {str(item.target) for item in usable}:
+        hint = nearest(sweep.baseline, {str(item.target) for item in usable})
+        raise BadInput(f"the baseline {sweep.baseline!r} is not among the backends of this run", hint)
+    settings = {
+        item.target: Settings(threads=sweep.threads or defaults.threads, options=_options(sweep.options, item, usable))
+        for item in usable
+    }
+    aside = left_out(sweep, artifacts, usable, defaults)
+    return [
+        replace(planned, origin=_origin(artifact, artifacts))
+        for artifact, precision in _files(sweep, artifacts)
+        for backend in usable
+        if (artifact.model, precision, str(backend.target)) not in aside
+        for planned in _cells(sweep, (artifact, precision), defaults, backend, settings[backend.target])
+    ]
+
+
+def left_out(
+    sweep: Sweep, artifacts: Sequence[Artifact], found: Sequence[Found], defaults: Defaults
+) -> list[tuple[str, str, str]]:
+    """Models, precisions and targets without rows, since nobody named the precision, there is FP32 beside it, and the backend
+    does not have it, or would compute in FP32 all the same."""
+    if sweep.precisions:
+        return []
+    both = {item.model for item in artifacts if item.precision == "fp32"}
+    pairs = [(artifact.model, precision) for artifact, precision in _files(sweep, artifacts) if artifact.model in both]
+    return [(*pair, str(item.target)) for pair in pairs for item in found if not item.takes(pair[1], defaults)]
+
+
+def _origin(artifact: Artifact, artifacts: Sequence[Artifact]) -> Artifact | None:
+    """The file that `artifact` was made from, if it is there."""
+    origin = artifact.conversion and artifact.conversion.origin
+    return next((item for item in artifacts if item.sha256 == origin), None)
+
+
+def _usable(sweep: Sweep, found: Sequence[Found]) -> list[Found]:
+    """The targets that rows are for: what the user named; else the backends that can run here, on the device named.
+
+    Where nothing can run on that device, the targets that could are named with why not.
+    """
+    if sweep.backends:
+        return [item for item in found if str(item.target) in sweep.named or not item.instrument]
+    kind = sweep.device.partition(":")[0] if sweep.device else None
+    named = {item.target for item in found if str(item.target) in sweep.named}
+    targets = [item for item in found if item.target in named or (not item.instrument and kind in (None, item.device_kind))]
+    available = [item for item in targets if item.available or item.target in named]
+    return available if available or not kind else targets
+
+
+def _files(sweep: Sweep, artifacts: Sequence[Artifact]) -> list[tuple[Artifact, str]]:
+    """Each artifact with each precision that is wanted of its model."""
+    pairs: list[tuple[Artifact, str]] = []
+    for model in dict.fromkeys(artifact.model for artifact in artifacts):
+        files = {artifact.precision: artifact for artifact in artifacts if artifact.model == model}
+        for precision in chosen_precisions(sweep) or tuple(files):
+            any_file = next(iter(files.values()))
+            pairs.append((files.get(PRECISIONS[precision].file, any_file), precision))
+    return pairs
+
+
+def _cells(sweep: Sweep, file: tuple[Artifact, str], defaults: Defaults, backend: Found, settings: Settings) -> list[Planned]:
+    """A cell for each batch of one file in one precision."""
+    artifact, precision = file
+    check_given(artifact.inputs, defaults.given)
+    rule = batch_rule(artifact.inputs, defaults.given)
+    planned = []
+    for batch in sweep.batches or ((rule.fixed,) if rule.fixed else defaults.batches):
+        refused = _refusal(artifact, precision, backend) or _batch_refusal(batch, rule)
+        shapes: Shapes = () if rule.fixed not in (None, batch) else cell_shapes(artifact.inputs, batch, rule, defaults.given)
+        cell = Cell(
+            model=artifact.model,
+            sha256=artifact.sha256,
+            backend=backend.name,
+            environment=backend.environment,
+            device=_device(sweep, backend),
+            precision=precision,
+            batch=batch,
+            shapes=shapes,
+            settings=settings,
+        )
+        how: dict[str, Any] = {"refused": refused, "python": backend.python, "builds": backend.builds}
+        planned.append(Planned(cell=cell, artifact=artifact, **how))
+    return planned
+
+
+def _device(sweep: Sweep, backend: Found) -> str:
+    known = {"cpu": "cpu", "": "unknown"}
+    return sweep.device or known.get(backend.device_kind, f"{backend.device_kind}:0")
+
+
+def _refusal(artifact: Artifact, precision: str, backend: Found) -> tuple[str, str] | None:
+    if not backend.available:
+        install = f"; {backend.install}" if backend.install else ""
+        return "unavailable", f"{backend.reason}{install}"
+    wanted = PRECISIONS[precision].file
+    if artifact.precision != wanted:
+        return "unsupported", f"{precision} runs a file in {wanted}, and there is only one in {artifact.precision}"
+    return None
+
+
+def _batch_refusal(batch: int, rule: BatchRule) -> tuple[str, str] | None:
+    if rule.fixed in (None, batch):
+        return None
+    who = "the given shape" if rule.by_user else "the file"
+    hint = "" if rule.by_user else "; export it with a dynamic batch"
+    return "unsupported", f"{who} fixes the batch at {rule.fixed}{hint}"
+
+
+def _options(options: Options, backend: Found, among: Sequence[Found]) -> Options:
+    """The options for `backend`: unprefixed ones that it knows, over them those under its name, and over all those under its
+    name and environment. `BadInput` for unknown ones."""
+    taken: dict[str, str] = {}
+    for name, value in sorted(options, key=_exactness):
+        key = name.partition(".")[2] if "." in name else name
+        users = _under(name, among) if "." in name else [item for item in among if name in item.options]
+        _check_known(key, users, among)
+        if backend in users:
+            taken[key] = value
+    return tuple(sorted(taken.items()))
+
+
+def _exactness(option: tuple[str, str]) -> int:
+    """How few an option is for: 0 for all that know it, 1 for a backend in all its environments, 2 for one target."""
+    prefix, dot, _ = option[0].partition(".")
+    return 1 + ("@" in prefix) if dot else 0
+
+
+def _under(name: str, among: Sequence[Found]) -> list[Found]:
+    """Whom an option with a prefix is for: one target, or a backend in all of its environments."""
+    prefix = name.partition(".")[0]
+    users = [item for item in among if prefix in (str(item.target), item.name)]
+    if not users:
+        hint = nearest(prefix, {found for item in among for found in (str(item.target), item.name)})
+        raise BadInput(f"--option {name} names no backend of this run", f"add {prefix} to --backend" if "@" in prefix else hint)
+    return users
+
+
+def _check_known(key: str, users: Sequence[Found], among: Sequence[Found]) -> None:
+    """`BadInput` for an option that no backend has; one that did not answer at all cannot tell."""
+    known = {option: None for item in (users or among) for option in item.options}
+    if key not in known and (not users or any(item.device_kind for item in users)):
+        raise BadInput(f"no backend of this run has an option {key!r}", nearest(key, known))
+
+
+def found_from(answer: Mapping[str, Any], **where: Any) -> Found:
+    """What a probe's answer says, and `where` it was asked: the name, the environment, the interpreter."""
+    lists = {part: tuple(answer[part]) for part in ("devices", "precisions", "on_request")}
+    return Found(**{**answer, **lists, **where})

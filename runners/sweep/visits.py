@@ -1,0 +1,136 @@
+"""A cell while it is being measured, and what is done when a step of it goes wrong: its row says why, the others go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from ...budgets import Budget
+from ...errors import BenchError, Interrupted, StorageFailed
+from ...results.record import CellRecord
+from ...spec import Concurrency, Sweep, from_wire
+from ..prepare.exports import Context
+from .interrupt import Stop
+from .journal import Journal
+from .plan import Planned
+
+
+@dataclass(kw_only=True, eq=False)
+class Visit:
+    """A cell, the arrays it is given (folders), and how far it is.
+
+    `finished` and `out` both end it: with figures, or with a reason why there are none. `block`: what is known of its
+    current round. `energy`, `loaded`: that is known, or why it is not. `dirty`: what was measured last was disturbed.
+    """
+
+    planned: Planned
+    inputs: str = ""
+    reference: str | None = None
+    samples: str | None = None
+    built: bool = False
+    verified: bool = False
+    concurrency: Concurrency | None = None
+    energy: bool = False
+    loaded: bool = False
+    cold: int = 0
+    rounds: int = 0
+    last_round: int = -1
+    repeats: int = 0
+    block: dict[str, Any] = field(default_factory=dict)
+    dirty: bool = False
+    finished: bool = False
+    out: bool = False
+
+    @cached_property
+    def key(self) -> str:
+        return self.planned.cell.key
+
+    @property
+    def live(self) -> bool:
+        return not self.finished and not self.out
+
+    @property
+    def crew(self) -> tuple[Any, ...]:
+        """Cells that may share a process: the same backend, file and process-wide settings."""
+        cell = self.planned.cell
+        return (cell.backend, cell.environment, cell.device, cell.sha256, cell.precision, cell.settings)
+
+
+def visit(planned: Planned, held: CellRecord, sweep: Sweep) -> Visit:
+    """What is left to do of `planned`, of which `held` is known; a cell that failed begins anew."""
+    if held.ended:
+        return Visit(planned=planned)
+    chosen = (held.warm or {}).get("concurrency")
+    return Visit(
+        planned=planned,
+        built=held.built is not None,
+        verified=held.inspected is not None,
+        concurrency=from_wire(Concurrency, chosen) if chosen else None,
+        energy=held.energy is not None,
+        loaded=held.load is not None,
+        cold=sum("cold_s" in event or not sweep.cold for event in held.cold),
+        rounds=len(held.blocks),
+        last_round=max(held.blocks, default=-1),
+        finished=_finished(held, sweep.budget) and (held.load is not None or not loads(planned, sweep)),
+    )
+
+
+def loads(planned: Planned, sweep: Sweep) -> bool:
+    """Whether the rate that a limit allows is asked of a cell: of one whose calls are not larger than `--max-batch`."""
+    return sweep.load is not None and planned.cell.batch <= (sweep.load.max_batch or planned.cell.batch)
+
+
+def _finished(held: CellRecord, budget: Budget) -> bool:
+    """Whether what ended the cell before ends it in this budget too: the same one (its time may have been used up before
+    all of its rounds), as many rounds, or an interval as narrow."""
+    if not held.stopped:
+        return False
+    if held.stopped.get("budget") == budget.name:
+        return True
+    width = held.stopped["half_width"]
+    return len(held.blocks) >= budget.rounds or (width is not None and width <= budget.half_width)
+
+
+@dataclass(kw_only=True)
+class Desk:
+    """What every step needs: the sweep, its journal, where workers' logs go, and whether the user asked to stop."""
+
+    sweep: Sweep
+    journal: Journal
+    context: Context
+    stop: Stop
+    done: int = 0
+    total: int = 0
+    after_stop: str = ""
+
+    def attempt(self, visit: Visit, step: Callable[[Visit], None], lost: Callable[[Visit], None] | None = None) -> None:
+        """Do one step of one cell. What goes wrong ends this cell; `lost` is told where its worker is gone too."""
+        self.done += 1
+        if visit.out:
+            return
+        self.context.progress.step(visit.planned.cell.id, min(self.done, self.total), self.total)
+        try:
+            step(visit)
+        except StorageFailed:
+            raise
+        except BenchError as error:
+            if lost and error.spoils_worker:
+                lost(visit)
+            self.end(visit, error)
+
+    def check_stop(self) -> None:
+        """Raise `Interrupted` if the user asked to stop."""
+        if self.stop.asked:
+            raise Interrupted(
+                "stopped by Ctrl-C", self.after_stop or f"go on with bench infer --out {self.journal.folder} --resume"
+            )
+
+    def end(self, visit: Visit, error: BenchError) -> None:
+        """The row of `visit` has a reason instead of figures, unless it was complete and stood by for others."""
+        visit.out = True
+        if visit.finished:
+            self.context.progress.note(f"{visit.planned.cell.id}: {error}; it was complete and is not compared with any more")
+            return
+        self.journal.add("ended", visit.key, status=error.status, reason=str(error))

@@ -1,0 +1,193 @@
+"""The worker's job between two files: FP32 -> FP16 or INT8, with the data to calibrate on, into the cache. NumPy, onnx and
+ONNX Runtime's converters, inside functions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...backends.protocol import Array
+from ...errors import BadInput, one_line
+from ...exporters import fp16, graph, int8
+from ...models import datasets, onnx_file
+from ...models import inputs as random_inputs
+from ...models.shapes import batch_rule, cell_shapes, check_given
+from ...spec import RANDOM, Artifact, Conversion, Shape, TensorSpec, digest, from_wire, nearest, to_wire
+from . import verify
+from .prepare_jobs import entry, run_once, stem_of, write_entry
+from .reference import open_reference
+from .serve import Reply, State, Tell
+
+RANDOM_ITEMS, CALIBRATION_BATCH = 64, 16
+Feeds = Sequence[Mapping[str, Array]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """What file to make: a precision's, how (its `origin` is filled in), and from what to calibrate it.
+
+    `calibration`: an .npz file of arrays by input name. `shapes`: sizes of open dimensions, for random inputs.
+    """
+
+    precision: str
+    how: Conversion
+    calibration: str | None = None
+    shapes: tuple[tuple[str, Shape], ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """`feeds`, each the arrays of one call by input name, all of equal shapes; what they are, and how many items."""
+
+    feeds: Feeds
+    data: str
+    items: int
+
+
+def convert(state: State, tell: Tell, *, artifact: dict[str, Any], order: dict[str, Any]) -> Reply:
+    """A cache entry for `artifact`, an FP32 file, in another precision. Answers with the folder, and whether it was there."""
+    source, wanted = from_wire(Artifact, artifact), from_wire(Order, order)
+    calibration = calibration_of(source, wanted)
+    how = replace(wanted.how, origin=source.sha256)
+    if how.scheme:
+        how = replace(how, data=calibration.data, samples=calibration.items)
+    key = [
+        to_wire(how),
+        wanted.precision,
+        _fingerprint(calibration.feeds),
+        _code(),
+        fp16.versions(),
+        source.model,
+        source.dataset,
+    ]
+    return entry(digest(key), lambda scratch: _convert(scratch, source, (wanted.precision, how), calibration))
+
+
+def _fingerprint(feeds: Feeds) -> str:
+    total = hashlib.sha256()
+    for name, array in (item for arrays in feeds for item in arrays.items()):
+        total.update(f"{name}{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    return total.hexdigest()
+
+
+def _code() -> str:
+    """A hash of what makes the files, so that a change to it makes them again."""
+    return onnx_file.digest_files([Path(str(module.__file__)) for module in (fp16, int8, graph)])
+
+
+def _convert(folder: Path, source: Artifact, wanted: tuple[str, Conversion], calibration: Calibration) -> None:
+    precision, how = wanted
+    target = folder / f"{stem_of(source.model)}.{precision}.onnx"
+    if how.scheme:
+        int8.convert(Path(source.path), target, how, calibration.feeds)
+    else:
+        fp16.convert(Path(source.path), target)
+    found = replace(_checked(target, source), precision=precision, source=None, dataset=source.dataset, conversion=how)
+    made = {"exporter": "onnxruntime", "versions": fp16.versions(), "parity": parity(source, found, calibration)}
+    write_entry(folder, found, made)
+
+
+def _checked(made: Path, source: Artifact) -> Artifact:
+    """What the file `made` is. `BadInput` if it fails a check that its FP32 file passes."""
+    try:
+        onnx_file.describe(Path(source.path), model=source.model, full_check=True)
+        strictly = True
+    except BadInput:
+        strictly = False
+    try:
+        return onnx_file.describe(made, model=source.model, full_check=strictly)
+    except BadInput as error:
+        what = error.message.replace(str(made), made.name)
+        raise BadInput(f"the converted file would be invalid ({what})", "run it in FP32") from error
+
+
+def parity(source: Artifact, made: Artifact, calibration: Calibration) -> dict[str, Any]:
+    """How far the file `made` is from the FP32 file `source`, on one call's arrays. `BadInput` if it cannot be run."""
+    arrays = calibration.feeds[0]
+    shapes = tuple((spec.name, tuple(arrays[spec.name].shape)) for spec in source.inputs)
+    answers = []
+    for artifact in (source, made):
+        try:
+            session, runtime = open_reference(artifact, shapes)
+            with session:
+                answers.append(run_once(session, arrays))
+        except BadInput:
+            raise
+        except Exception as error:  # whatever the runtime raises
+            raise BadInput(f"the {artifact.precision} file cannot be run ({one_line(error)})", "measure it in FP32") from error
+    found = {**verify.distance(answers[1], answers[0]), "runtime": runtime, "data": calibration.data}
+    return {**found, "samples": calibration.items // len(calibration.feeds)}
+
+
+def calibration_of(source: Artifact, wanted: Order) -> Calibration:
+    """What `source` is calibrated on; `BadInput` if the given data does not fit."""
+    given = dict(wanted.shapes)
+    check_given(source.inputs, given)
+    if wanted.calibration:
+        return in_calls(_given(source, Path(wanted.calibration)), source, wanted.calibration)
+    if source.dataset:
+        data = datasets.load(source.dataset)
+        return in_calls({source.inputs[0].name: data.batch(data.split["calibration"])[0]}, source, source.dataset)
+    rule = batch_rule(source.inputs, given)
+    batch = rule.fixed or CALIBRATION_BATCH
+    shapes = cell_shapes(source.inputs, batch, rule, given)
+    calls = range(max(1, RANDOM_ITEMS // batch))
+    feeds = [random_inputs.draw(source.inputs, shapes, wanted.seed + call) for call in calls]
+    return Calibration(feeds=feeds, data=RANDOM, items=batch * len(feeds))
+
+
+def in_calls(arrays: Mapping[str, Array], source: Artifact, data: str) -> Calibration:
+    """`arrays`, whose first axis counts items, in calls of equal size; again from the first item where they are too few."""
+    per_item = _per_item(source)
+    items = min((len(arrays[name]) for name in per_item), default=1)
+    batch = batch_rule(source.inputs, {}).fixed
+    batch = batch or next(size for size in range(min(items, CALIBRATION_BATCH), 0, -1) if items % size == 0)
+    count = max(1, items // batch)
+    calls = [np.arange(call * batch, (call + 1) * batch) % items for call in range(count)]
+    feeds = [{name: x[which] if name in per_item else x for name, x in arrays.items()} for which in calls]
+    return Calibration(feeds=feeds, data=data, items=min(items, batch * count))
+
+
+def _per_item(source: Artifact) -> set[str]:
+    """The inputs whose first axis counts items: where it is the batch, or of the size at which the file fixes that."""
+    rule = batch_rule(source.inputs, {})
+    if rule.axes:
+        return {name for name, axis in rule.axes if axis == 0}
+    return {spec.name for spec in source.inputs if spec.shape and spec.shape[0] == rule.fixed}
+
+
+def _given(source: Artifact, path: Path) -> dict[str, Array]:
+    """The user's arrays, each with a first axis of items, if they are what the model takes."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: np.asarray(file[name]) for name in file.files}
+    except Exception as error:  # a damaged file makes NumPy's reader raise nearly anything
+        raise BadInput(f"cannot read {path} ({one_line(error)})", "give an .npz file with an array for each input") from error
+    known = {spec.name: spec for spec in source.inputs}
+    for name in arrays:
+        if name not in known:
+            raise BadInput(f"{path} has an array {name!r}, and the model has no such input", nearest(name, known))
+    for name, spec in known.items():
+        if name not in arrays:
+            raise BadInput(f"{path} has no array for the input {name!r}", "give one array for each input, by its name")
+        _check_array(path, spec, arrays[name], name in _per_item(source))
+    if len({len(arrays[name]) for name in _per_item(source)}) > 1:
+        raise BadInput(f"the arrays in {path} have different numbers of items", "give as many of each")
+    return arrays
+
+
+def _check_array(path: Path, spec: TensorSpec, array: Array, per_item: bool) -> None:
+    sizes = list(zip(spec.shape, array.shape))[1 if per_item else 0 :]
+    fits = len(array.shape) == len(spec.shape) and all(not isinstance(dim, int) or dim == size for dim, size in sizes)
+    if not fits or array.dtype.name != spec.dtype or 0 in array.shape:
+        raise BadInput(
+            f"{path} has {array.dtype} {list(array.shape)} for {spec.name!r}, which is {spec.dtype} {list(spec.shape)}",
+            "give its type and shape, with a first axis of items",
+        )

@@ -1,0 +1,180 @@
+"""The worker's job `train`: the article's loop, timed by the one clock. torch, inside functions.
+
+SGD with momentum 0.9 and cross-entropy on shuffled batches; after each epoch, loss and accuracy on the test split.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...errors import Unavailable, Unsupported, one_line
+from ...exporters.cache import replace_file
+from ...models import MODELS, datasets
+from ...spec import Device, resolve
+from .procfs import peak_rss_mb
+from .serve import Reply, State, Tell
+
+if TYPE_CHECKING:
+    import torch
+
+MOMENTUM = 0.9
+EVALUATION_BATCH = 256
+EVENTS_AN_EPOCH = 20  # telling takes time that is measured
+AMP = {"bf16": "bfloat16", "fp16": "float16"}
+PRECISIONS_OF = {"cpu": ("fp32", "bf16", "fp16"), "cuda": ("fp32", "tf32", "bf16", "fp16")}
+
+
+@dataclass(kw_only=True)
+class Trainer:
+    """A network, its optimizer and its data on one device, in one precision."""
+
+    network: Any
+    optimizer: Any
+    scaler: Any
+    device: str
+    precision: str
+    batch_size: int
+    generator: torch.Generator
+
+    def steps(self, images: torch.Tensor, labels: torch.Tensor) -> Iterator[int]:
+        """One epoch over shuffled batches; yields after each step how many there have been."""
+        import torch
+
+        order = torch.randperm(len(images), generator=self.generator)
+        self.network.train()
+        for number, chosen in enumerate(order.split(self.batch_size), 1):
+            x, y = images[chosen].to(self.device), labels[chosen].to(self.device)
+            self.optimizer.zero_grad()
+            with self._arithmetic():
+                loss = torch.nn.functional.cross_entropy(self.network(x), y)
+            self.scaler.scale(loss).backward()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            yield number
+
+    def test(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+        """Mean cross-entropy, and accuracy in per cent."""
+        import torch
+
+        loss, right = 0.0, 0
+        self.network.eval()
+        with torch.inference_mode(), self._arithmetic():
+            for x, y in zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH)):
+                logits = self.network(x.to(self.device)).float()
+                target = y.to(self.device)
+                loss += float(torch.nn.functional.cross_entropy(logits, target, reduction="sum"))
+                right += int((logits.argmax(1) == target).sum())
+        return loss / len(images), 100 * right / len(images)
+
+    def _arithmetic(self) -> Any:
+        import torch
+
+        kind = Device.parse(self.device).kind
+        return torch.autocast(kind, getattr(torch, AMP.get(self.precision, "bfloat16")), enabled=self.precision in AMP)
+
+    def finish(self) -> None:
+        """Return when the device has done all it was given."""
+        import torch
+
+        if Device.parse(self.device).kind == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def train(state: State, tell: Tell, *, model: str, dataset: str, how: dict[str, Any], checkpoint: str) -> Reply:
+    """Train `model` on `dataset` and write its checkpoint. Tells how far it is.
+
+    `how`: device, precision, epochs, batch_size, lr, seed, threads. Answers with the epochs (seconds, images a
+    second, loss, accuracy), the peak memory and the record of the split.
+    """
+    import numpy as np
+
+    torch = _import_torch(how)
+    data = datasets.load(dataset)
+    trainer = _trainer(torch, model, how)
+    parts = {part: tuple(map(torch.from_numpy, data.batch(data.split[part]))) for part in ("train", "test")}
+    epochs = [_epoch(state, tell, trainer, parts, number, how["epochs"]) for number in range(1, how["epochs"] + 1)]
+    record = {
+        "model": model,
+        **data.record(),
+        **how,
+        "epochs_done": epochs,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+    _save(trainer.network, Path(checkpoint), record)
+    return {"epochs": epochs, "peak_memory_mb": _peak_mb(torch, how["device"]), **data.record(), "torch": torch.__version__}
+
+
+def _epoch(state: State, tell: Tell, trainer: Trainer, parts: dict[str, Any], number: int, of: int) -> dict[str, Any]:
+    """One timed epoch and one timed test; the device is idle whenever the clock is read."""
+    clock, steps = state.clock, -(-len(parts["train"][0]) // trainer.batch_size)
+    trainer.finish()
+    begin = clock.now_ns()
+    for step in trainer.steps(*parts["train"]):
+        if step % max(1, steps // EVENTS_AN_EPOCH) == 0:
+            tell({"epoch": number, "epochs": of, "step": step, "steps": steps})
+    trainer.finish()
+    seconds = clock.since_s(begin)
+    begin = clock.now_ns()
+    loss, accuracy = trainer.test(*parts["test"])
+    trainer.finish()
+    test_s = clock.since_s(begin)
+    done = {
+        "seconds": seconds,
+        "train_per_s": len(parts["train"][0]) / seconds,
+        "test_per_s": len(parts["test"][0]) / test_s,
+        "loss": loss,
+        "accuracy": accuracy,
+    }
+    tell({"epoch": number, "epochs": of, "done": done})
+    return done
+
+
+def _import_torch(how: dict[str, Any]) -> Any:
+    """torch with its process-wide settings made; `Unavailable` or `Unsupported` if it cannot do what is asked."""
+    try:
+        import torch
+    except ImportError as error:
+        raise Unavailable(f"PyTorch is not installed ({one_line(error)})", "pip install 'onnxbench[torch]'") from error
+    device = Device.parse(how["device"])
+    if device.kind == "cuda" and device.index >= torch.cuda.device_count():
+        found = torch.cuda.device_count() or "no"
+        raise Unavailable(f"PyTorch {torch.__version__} finds {found} CUDA device(s), and {device} was asked for")
+    if how["precision"] not in PRECISIONS_OF[device.kind]:
+        raise Unsupported(f"training on {device} has no {how['precision']} (it has {', '.join(PRECISIONS_OF[device.kind])})")
+    torch.set_num_threads(how["threads"])
+    torch.manual_seed(how["seed"])
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = how["precision"] == "tf32"
+    return torch
+
+
+def _trainer(torch: Any, model: str, how: dict[str, Any]) -> Trainer:
+    network = resolve(MODELS[model].factory)().to(how["device"])
+    return Trainer(
+        network=network,
+        optimizer=torch.optim.SGD(network.parameters(), lr=how["lr"], momentum=MOMENTUM),
+        scaler=torch.amp.GradScaler(Device.parse(how["device"]).kind, enabled=how["precision"] == "fp16"),
+        device=how["device"],
+        precision=how["precision"],
+        batch_size=how["batch_size"],
+        generator=torch.Generator().manual_seed(how["seed"]),
+    )
+
+
+def _save(network: Any, path: Path, record: dict[str, Any]) -> None:
+    """Weights and record as safetensors: data, not pickle."""
+    from safetensors.torch import save_model
+
+    network = network.cpu().float()
+    replace_file(path, lambda scratch: save_model(network, str(scratch), metadata={"onnxbench": json.dumps(record)}))
+
+
+def _peak_mb(torch: Any, device: str) -> float:
+    """Peak memory in MB: of the device's allocator on CUDA, else resident memory of this process."""
+    if Device.parse(device).kind == "cuda":
+        return float(torch.cuda.max_memory_allocated(device)) / 1e6
+    return peak_rss_mb()

@@ -43,7 +43,7 @@ from .options import (
 from .spec import METRICS, Conversion, Device, Sweep
 
 if TYPE_CHECKING:
-    from .results.table import Table
+    from .results.table.table import Table
     from .runners.infer import Surroundings
 
 RUNS = Path("runs")
@@ -74,7 +74,7 @@ def _sentence(error: BenchError) -> str:
 
 
 def _plain(text: str) -> str:
-    from .results.render import plain
+    from .results.table.render import plain
 
     return plain(text)
 
@@ -130,7 +130,7 @@ def train(model: str, dataset: str | None, format: str, debug: bool, track: tupl
     """Train a named model; CPU against GPU in one table."""
     from .models import MODELS, kind_of
     from .results import trackers
-    from .results import training as tables
+    from .results.table import training as tables
     from .results.trackers.logged import of_training
     from .runners.pool.host import usable_threads
     from .runners.pool.progress import terminal
@@ -221,7 +221,9 @@ def infer(ctx: click.Context, /, out: Path | None, resume: bool, format: str, de
 
     Latency, throughput, parity and accuracy of what artifacts/ holds, or of --model; trained and exported where it must be.
     """
-    from .results import digest, outcome, table, trackers
+    from .results import trackers
+    from .results.store import digest, outcome
+    from .results.table import table
     from .results.trackers.logged import of_run
     from .runners import infer as runner
     from .runners.pool.progress import terminal
@@ -262,7 +264,9 @@ def check(most: Pairs, least: Pairs, out: Path | None, explain: bool, format: st
     Parity and labelled accuracy of every precision on every runtime here; no time is measured. Exits with 1 if a row is a
     mismatch, or a limit is broken.
     """
-    from .results import conditions, outcome, record, table, trackers
+    from .results import trackers
+    from .results.store import outcome, record
+    from .results.table import conditions, table
     from .results.trackers.logged import of_run
     from .runners import check as runner
     from .runners.infer import Surroundings
@@ -297,7 +301,7 @@ def _run(work: Callable[[], None], around: Surroundings, debug: bool) -> bool:
 
 
 def _preview(sweep: Sweep, format: str, debug: bool) -> None:
-    from .results import preview as tables
+    from .results.table import preview as tables
     from .runners import preview as runner
     from .runners.pool.progress import terminal
     from .runners.worker.clock import Clock
@@ -327,7 +331,7 @@ def _selects(ctx: click.Context, folder: Path) -> bool:
 
 
 def _latest_run(resume: bool) -> Path:
-    from .results import record
+    from .results.store import record
     from .runners.worker.clock import Clock
 
     if not resume:
@@ -343,7 +347,8 @@ def _latest_run(resume: bool) -> Path:
 @group(click.option("--baseline", help="Show speed-ups against this BACKEND[@ENV]."), format_option, debug_option)
 def show(runs: tuple[Path, ...], baseline: str | None, format: str, debug: bool) -> None:
     """Print runs again, in any format, measuring nothing."""
-    from .results import digest, table
+    from .results.store import digest
+    from .results.table import table
     from .untrusted import understood
 
     with understood(runs):
@@ -371,7 +376,7 @@ main.add_command(exchange.take)
 
 
 def _print(table: Table, format: str) -> None:
-    from .results.render import render
+    from .results.table.render import render
 
     click.echo(render(table, format), nl=False)
 

@@ -68,7 +68,7 @@ def compare(
     With three runs a side or more, the runs' own spread is in the interval; one run a side allows 2 % for two processes.
     Exits with 1 where a regression beyond --fail-on is shown; one that may be or not is a warning.
     """
-    from .results.render import plain
+    from .results.table.render import plain
     from .untrusted import understood
 
     sides = _sides(runs, base, new)
@@ -84,10 +84,11 @@ def _compared(
     base: Sequence[Path], new: Sequence[Path], limits: Sequence[str], control: str | None, format: str
 ) -> tuple[str, Sequence[str], bool]:
     """What is printed, what is warned of, and whether a limit is broken. All that was read is freed at its end."""
-    from .results import compare as comparing
-    from .results import digest, gate
-    from .results.comparison import facts, tabulate
-    from .results.render import render
+    from .results.compare import compare as comparing
+    from .results.compare import gate
+    from .results.compare.comparison import facts, tabulate
+    from .results.store import digest
+    from .results.table.render import render
 
     asked = gate.parse(limits)
     read = [[digest.read(folder) for folder in side] for side in (base, new)]
@@ -114,7 +115,7 @@ def _uncollected() -> Iterator[None]:
 
 def plain_lines(lines: list[str]) -> str:
     """Lines without what a terminal or a log would act on."""
-    from .results.render import plain
+    from .results.table.render import plain
 
     return "".join(f"{plain(line)}\n" for line in lines)
 
@@ -153,9 +154,10 @@ def recommend(runs: tuple[Path, ...], format: str, debug: bool, **what: Any) -> 
     With the settings and a program to paste, the runner-up, what binds, and why rows are left out. Exits with 1 if no row is
     feasible, and says which limit to relax.
     """
-    from .results import advice, digest
-    from .results import recommend as decisions
-    from .results.candidates import wanted
+    from .results.recommend import advice
+    from .results.recommend import recommend as decisions
+    from .results.recommend.candidates import wanted
+    from .results.store import digest
     from .untrusted import understood
 
     with understood(runs):

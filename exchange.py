@@ -47,10 +47,10 @@ def report(
     An HTML page that needs no network: the recommendation, the table, plots, hosts and settings. Or the table alone as
     Markdown, CSV or Parquet, and the plots as PNG or SVG. --max, --min and --objective are those of recommend.
     """
-    from .results import digest
-    from .results.candidates import wanted
-    from .results.render import plain
+    from .results.recommend.candidates import wanted
     from .results.report import exports
+    from .results.store import digest
+    from .results.table.render import plain
     from .untrusted import understood
 
     chosen = _format(out, format)
@@ -115,8 +115,10 @@ def take(files: tuple[Path, ...], out: Path, device: str | None, host: str, form
     One row each for benchmark_app's report (JSON or CSV), LoadGen's mlperf_log_summary.txt, and trtexec's --exportTimes file
     or log. The row's environment is the tool, and its notes say how the tool's definitions differ.
     """
-    from .results import imports, record, table
-    from .results.render import render
+    from .results import imports
+    from .results.store import record
+    from .results.table import table
+    from .results.table.render import render
 
     asked = imports.Asked(device=str(Device.parse(device)) if device else None, **said)
     _write(imports.rows(files, asked), out, host)
@@ -127,7 +129,8 @@ def take(files: tuple[Path, ...], out: Path, device: str | None, host: str, form
 def _write(rows: list[Any], out: Path, host: str) -> None:
     """A run folder of `rows`. `BadInput` if there is a run in `out`."""
     from . import __version__
-    from .results import imports, record
+    from .results import imports
+    from .results.store import record
     from .runners.sweep.journal import Journal
     from .runners.worker.clock import Clock
 
@@ -152,7 +155,7 @@ def _write(rows: list[Any], out: Path, host: str) -> None:
 def track(names: Sequence[str], logged: Callable[[], Logged], interrupted: bool = False) -> None:
     """Log what was printed to the trackers `names`, and tell what comes of it; nothing of that is an error."""
     from .results import trackers
-    from .results.render import plain
+    from .results.table.render import plain
 
     if interrupted and names:
         click.echo("bench: not logged, since the run was interrupted", err=True)

@@ -27,7 +27,8 @@ import simulated
 import slowed_ort
 from onnxbench import backends
 from onnxbench.budgets import BUDGETS
-from onnxbench.results import record, table
+from onnxbench.results.store import record
+from onnxbench.results.table import table
 from onnxbench.runners.pool.memory import Limits
 from onnxbench.runners.pool.progress import Silent
 from onnxbench.runners.prepare.exports import Context

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnxbench.results import digest, record
+from onnxbench.results.store import digest, record
 from onnxbench.spec import Cell, Settings, Sweep, to_wire
 
 TIMES = 3

@@ -23,10 +23,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from onnxbench.results import recommend, record, render, table
-from onnxbench.results.candidates import Wanted
-from onnxbench.results.objective import OBJECTIVES
-from onnxbench.results.stats import log_interval
+from onnxbench.results.recommend import recommend
+from onnxbench.results.recommend.candidates import Wanted
+from onnxbench.results.recommend.objective import OBJECTIVES
+from onnxbench.results.stats.intervals import log_interval
+from onnxbench.results.store import record
+from onnxbench.results.table import render, table
 from recommendation import COMMAND, stated
 
 ROOT = Path(__file__).resolve().parents[1]

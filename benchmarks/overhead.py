@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 from onnxbench.backends.null import Null
-from onnxbench.results.stats import log_interval
+from onnxbench.results.stats.intervals import log_interval
 from onnxbench.runners.worker import lanes, measure
 from onnxbench.spec import Artifact, Cell, Settings
 from tool import told

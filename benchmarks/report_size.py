@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnxbench.results import record
-from onnxbench.results.candidates import wanted
+from onnxbench.results.recommend.candidates import wanted
 from onnxbench.results.report.data import gather
 from onnxbench.results.report.page import page
+from onnxbench.results.store import record
 from onnxbench.spec import PRECISIONS, Cell, Settings, Sweep, to_wire
 
 FILES, PRECISE, BATCHES = 50, ("fp32", "bf16", "fp16", "int8"), (1, 2, 4, 8, 16)

@@ -5,7 +5,7 @@
 
 Both load the same file with the same lanes, in turns at the same rates: onnxbench's worker with its own queue, and LoadGen that
 draws and times the queries itself, with threads that take them from Python's queue. p99 is what each says. Both curves are
-read off in the same way (`results/load.py`), at LIMIT_MS (four times the latency of a call) and at twice that.
+read off in the same way (`results/table/load.py`), at LIMIT_MS (four times the latency of a call) and at twice that.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import peers
-from onnxbench.results.load import capacity
-from onnxbench.results.stats import LEAST_ROUNDS
+from onnxbench.results.stats.intervals import LEAST_ROUNDS
+from onnxbench.results.table.load import capacity
 from onnxbench.spec import Concurrency, from_wire
 from tool import OpenCell, ratio, told
 

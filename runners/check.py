@@ -10,9 +10,10 @@ from typing import Any
 
 from ..budgets import BUDGETS
 from ..errors import BadInput, BenchError, StorageFailed
-from ..results import record, stats
-from ..results.conditions import Condition
-from ..results.table import CHECKED
+from ..results.stats import intervals as stats
+from ..results.store import record
+from ..results.table.conditions import Condition
+from ..results.table.table import CHECKED
 from ..spec import RANDOM, Sweep, to_wire
 from .infer import Kind, Surroundings, planned, refuse
 from .pool.memory import Limits

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from .. import __version__
 from ..errors import BadInput, one_line
 from ..models import kind_of
-from ..results import record
+from ..results.store import record
 from ..spec import Artifact, Shape, Sweep, Target, digest, from_wire, to_wire
 from ..untrusted import is_plain
 from .pool import host
@@ -53,7 +53,7 @@ class Surroundings:
 
 
 def infer(sweep: Sweep, around: Surroundings) -> None:
-    """Measure `sweep` into the run folder `around.out`, which results/record reads.
+    """Measure `sweep` into the run folder `around.out`, which results/store/record reads.
 
     `BadInput` before any long work; `StorageFailed` when the disk fills up, `Interrupted` when the user asks to
     stop: both keep what was measured. Whatever happens to one cell is in its row.

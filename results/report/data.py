@@ -8,13 +8,13 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ...errors import BadInput
-from ..advice import answer, program, rest
-from ..candidates import Measured, Wanted, baseline_of
-from ..columns import COLUMNS, SCIENTIFIC, Column, Value
-from ..recommend import Decision, decide
-from ..record import CellRecord, Run
-from ..render import LATENCY_UNIT, places, plain, scale, texts
-from ..table import Field, Table, lines, tabulate
+from ..recommend.advice import answer, program, rest
+from ..recommend.candidates import Measured, Wanted, baseline_of
+from ..recommend.recommend import Decision, decide
+from ..store.record import CellRecord, Run
+from ..table.columns import COLUMNS, SCIENTIFIC, Column, Value
+from ..table.render import LATENCY_UNIT, places, plain, scale, texts
+from ..table.table import Field, Table, lines, tabulate
 
 SELECTS = ("host", "model", "backend", "environment", "device", "precision", "batch", "status", "grade")
 CHOICES = 40  # a column with more different values has no select

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import Unavailable, one_line
-from ..candidates import Wanted, baseline_of
-from ..columns import COLUMNS
-from ..record import Run
-from ..render import render
-from ..table import Table, build
+from ..recommend.candidates import Wanted, baseline_of
+from ..store.record import Run
+from ..table.columns import COLUMNS
+from ..table.render import render
+from ..table.table import Table, build
 from .data import gather, half_written
 
 INTEGERS = ("batch", "samples", "rounds", "disturbed", "lanes", "throughput_threads", "threads", "images")

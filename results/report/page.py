@@ -13,8 +13,8 @@ from dataclasses import replace
 from importlib import resources
 from typing import Any
 
-from ..render import plain, shown
-from ..table import Table
+from ..table.render import plain, shown
+from ..table.table import Table
 from .data import Report, grid, headline, machines, same
 from .inline import inline
 from .plots import Plot, draw

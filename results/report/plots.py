@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...spec import PRECISIONS
-from ..render import plain
+from ..table.render import plain
 from .data import Report
 from .points import Point, Spread, accuracy, frontier, speedups, spreads, thinned
 

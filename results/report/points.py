@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ..columns import FIGURES, Row
-from ..recommend import undominated
-from ..render import plain
-from ..series import samples
-from ..stats import percentile
-from ..table import Cells, name_of, target_of
+from ..recommend.recommend import undominated
+from ..stats.intervals import percentile
+from ..store.series import samples
+from ..table.columns import FIGURES, Row
+from ..table.render import plain
+from ..table.table import Cells, name_of, target_of
 from .data import Report
 
 LINES, DOTS = 24, 500  # rows of a plot of rows, and points of a plot of points, at most

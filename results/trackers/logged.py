@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..columns import COLUMNS, FIGURES, Value
-from ..record import Run
-from ..table import Cells, Table, lines, name_of
+from ..store.record import Run
+from ..table.columns import COLUMNS, FIGURES, Value
+from ..table.table import Cells, Table, lines, name_of
 
 TAGS = (
     *("status", "grade", "reason", "notes", "verdict", "stopped"),

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from ...results.render import plain
+from ...results.table.render import plain
 
 
 class Progress(Protocol):

@@ -12,8 +12,8 @@ from dataclasses import asdict
 from typing import Any
 
 from ...budgets import Budget
-from ...results.load import ENDLESS_NS, capacity
-from ...results.stats import samples_needed
+from ...results.stats.intervals import samples_needed
+from ...results.table.load import ENDLESS_NS, capacity
 from ...spec import Concurrency, Load
 from .visits import Desk, Visit
 

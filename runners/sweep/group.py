@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from ... import backends
 from ...errors import RuntimeFailed, WorkerDied, WorkerTimeout
-from ...results.noise import disturbed
-from ...results.stats import samples_needed
+from ...results.stats.intervals import samples_needed
+from ...results.store.noise import disturbed
 from ...spec import RANDOM, Artifact, Concurrency, Sweep, Target, from_wire, to_wire
 from ..pool.isolate import Worker
 from ..pool.memory import Limits, Room

@@ -1,6 +1,6 @@
 """The run folder as it is written: one writer, and a journal that only grows. Standard library only.
 
-results/record says what the files are and reads them back.
+results/store/record says what the files are and reads them back.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from ...errors import BadInput, StorageFailed, Unsupported
 from ...exporters.cache import replace_file
-from ...results.record import JOURNAL, RUN, SAMPLES
+from ...results.store.record import JOURNAL, RUN, SAMPLES
 
 LOCK, SCRATCH, LOGS = ".lock", "scratch", "logs"
 

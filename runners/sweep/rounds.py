@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...results import record
-from ...results.series import asked_interval
+from ...results.store import record
+from ...results.store.series import asked_interval
 from ...spec import Sweep
 from .visits import Visit
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...budgets import Budget
 from ...errors import BenchError, Interrupted, StorageFailed
-from ...results.record import CellRecord
+from ...results.store.record import CellRecord
 from ...spec import Concurrency, Sweep, from_wire
 from ..prepare.exports import Context
 from .interrupt import Stop

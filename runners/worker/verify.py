@@ -1,6 +1,6 @@
 """Parity with the FP32 reference and labelled accuracy: the figures, from arrays. NumPy only.
 
-What the figures mean for a row's status is derived when it is shown (results/record).
+What the figures mean for a row's status is derived when it is shown (results/store/record).
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("backends", "exporters", "models", "results", "runners")
 SUBPACKAGES = (
-    *("results/imports", "results/report", "results/trackers"),
+    *("results/compare", "results/imports", "results/recommend", "results/report"),
+    *("results/stats", "results/store", "results/table", "results/trackers"),
     *("runners/pool", "runners/prepare", "runners/sweep", "runners/worker"),
 )
 ROOT_FILES = {
@@ -97,7 +98,7 @@ def test_help_loads_the_standard_library_and_click_alone():
 
 def test_the_parents_modules_load_no_framework():
     code = "from onnxbench.runners import check, infer, preview\nfrom onnxbench.runners.prepare import train"
-    code += "\nfrom onnxbench.results import table, render"
+    code += "\nfrom onnxbench.results.table import table, render"
     code += "\nfrom onnxbench.results.report import data, points, plots, inline, page, exports"
     assert set(loaded(code)) <= {"numpy", "rich", "psutil", "importlib.metadata"}
 
@@ -130,7 +131,7 @@ def test_the_readme_names_every_command():
 
 
 def test_measuring_explains_every_column():
-    from onnxbench.results.columns import COLUMNS
+    from onnxbench.results.table.columns import COLUMNS
 
     text = (ROOT / "docs/measuring.md").read_text()
     assert [column.name for column in COLUMNS if f"`{column.name}`" not in text] == []

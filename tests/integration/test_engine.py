@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from onnxbench.budgets import BUDGETS
-from onnxbench.results import record
+from onnxbench.results.store import record
 from onnxbench.runners import infer as sweeps
 from onnxbench.spec import Sweep
 from onnxfiles import MINI

@@ -67,7 +67,7 @@ def test_the_note_about_absent_backends_is_on_stderr(table):
 
 
 def test_rows_keep_the_contracts_columns_in_order(table, trained):
-    from onnxbench.results.columns import COLUMNS
+    from onnxbench.results.table.columns import COLUMNS
 
     names = [column.name for column in COLUMNS]
     assert list(table[0]["rows"][0]) == names

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from onnxbench.backends.protocol import Kernel
-from onnxbench.results.record import CellRecord
+from onnxbench.results.store.record import CellRecord
 from onnxbench.runners.pool import survey
 from onnxbench.runners.prepare import exports as prepare
 from onnxbench.runners.sweep import cold, drawing, group

@@ -12,7 +12,8 @@ import numpy as np
 from onnxbench import errors, spec
 from onnxbench.budgets import BUDGETS
 from onnxbench.exporters import manifest
-from onnxbench.results import conditions, record
+from onnxbench.results.store import record
+from onnxbench.results.table import conditions
 from onnxbench.runners import infer as sweep
 from onnxbench.runners.check import check
 from onnxbench.runners.worker.clock import Clock

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 from onnxbench.errors import Interrupted, OutOfMemory, RuntimeFailed, WorkerDied
-from onnxbench.results import table
-from onnxbench.results.record import CellRecord, read, read_journal
+from onnxbench.results.store.record import CellRecord, read, read_journal
+from onnxbench.results.table import table
 from onnxbench.runners.sweep.builds import build
 from onnxbench.runners.sweep.interrupt import Stop
 from onnxbench.runners.sweep.journal import Journal

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from onnxbench import spec
 from onnxbench.errors import BadInput, Interrupted, RuntimeFailed, StorageFailed, WorkerDied, WorkerTimeout
-from onnxbench.results import record
+from onnxbench.results.store import record
 from onnxbench.runners.check import EVERY_IMAGE
 from onnxbench.spec import RANDOM, Conversion, TensorSpec
 

@@ -1,9 +1,9 @@
 """The table of a check."""
 
 import pytest
-from onnxbench.results import table
-from onnxbench.results.record import read
-from onnxbench.results.render import render
+from onnxbench.results.store.record import read
+from onnxbench.results.table import table
+from onnxbench.results.table.render import render
 
 ANSWERS = (
     *("executed", "placement", "top1", "top1_drop", "top1_drop_ci_low", "top1_drop_ci_high"),

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from onnxbench.results.record import read_journal
+from onnxbench.results.store.record import read_journal
 from onnxbench.runners.pool.progress import Silent
 from onnxbench.runners.prepare.exports import Context
 from onnxbench.runners.sweep import cold

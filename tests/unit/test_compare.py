@@ -9,11 +9,11 @@ from click.testing import CliRunner
 from onnxbench.cli import main
 from onnxbench.decide import spread
 from onnxbench.errors import BadInput
-from onnxbench.results import gate
-from onnxbench.results.compare import PROCESS, compare
-from onnxbench.results.comparison import facts, tabulate
-from onnxbench.results.record import read
-from onnxbench.results.stats import difference, of_rounds, of_runs
+from onnxbench.results.compare import gate
+from onnxbench.results.compare.compare import PROCESS, compare
+from onnxbench.results.compare.comparison import facts, tabulate
+from onnxbench.results.stats.intervals import difference, of_rounds, of_runs
+from onnxbench.results.store.record import read
 from onnxbench.spec import Settings
 
 MS = 10**6

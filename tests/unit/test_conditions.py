@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench.errors import BadInput
-from onnxbench.results import table
-from onnxbench.results.columns import COLUMNS
-from onnxbench.results.conditions import UNITS, broken, judged, metrics, parse, undecided
-from onnxbench.results.record import read
-from onnxbench.results.render import render
-from onnxbench.results.table import Table
+from onnxbench.results.store.record import read
+from onnxbench.results.table import table
+from onnxbench.results.table.columns import COLUMNS
+from onnxbench.results.table.conditions import UNITS, broken, judged, metrics, parse, undecided
+from onnxbench.results.table.render import render
+from onnxbench.results.table.table import Table
 
 
 def limit(text, most=True):

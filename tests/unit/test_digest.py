@@ -7,9 +7,9 @@ import shutil
 import numpy as np
 import pytest
 from onnxbench.errors import BadInput
-from onnxbench.results import digest, record, series
-from onnxbench.results.columns import COLUMNS, Row
-from onnxbench.results.compare import compare
+from onnxbench.results.compare.compare import compare
+from onnxbench.results.store import digest, record, series
+from onnxbench.results.table.columns import COLUMNS, Row
 from onnxbench.spec import Sweep, to_wire
 
 ASKED = to_wire(Sweep())

@@ -1,5 +1,5 @@
 import pytest
-from onnxbench.results.executed import executed, placement, unlike
+from onnxbench.results.table.executed import executed, placement, unlike
 
 HALF_FLOAT = ("int8 QLinearConv", "QuantizeLinear", "fp32 Conv", "DequantizeLinear")
 

@@ -2,10 +2,10 @@ import json
 import re
 
 import pytest
-from onnxbench.results import table
-from onnxbench.results.explain import explain
-from onnxbench.results.record import read
-from onnxbench.results.render import render
+from onnxbench.results.store.record import read
+from onnxbench.results.table import table
+from onnxbench.results.table.explain import explain
+from onnxbench.results.table.render import render
 
 WITH = {"host": {"cpu": "Test CPU", "isa": ["avx2", "avx512f", "avx512_vnni"]}}
 WITHOUT = {"host": {"cpu": "Test CPU", "isa": ["avx2", "avx512f"]}}

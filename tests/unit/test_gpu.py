@@ -1,8 +1,8 @@
 """What a GPU did, in a row: energy, power, clock, temperature and memory, and what is said where they are not known."""
 
 import pytest
-from onnxbench.results import gpu, table
-from onnxbench.results.record import read
+from onnxbench.results.store.record import read
+from onnxbench.results.table import gpu, table
 
 MS = 10**6
 TOLD = {

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from onnxbench.results import table
-from onnxbench.results.grade import grade
-from onnxbench.results.record import read
+from onnxbench.results.store.record import read
+from onnxbench.results.table import table
+from onnxbench.results.table.grade import grade
 
 ASKED = {"metric": "p50", "budget": {"half_width": 0.02}}
 CALM = [1000 + number % 3 for number in range(20)]

@@ -9,7 +9,7 @@ from onnxbench.cli import main
 from onnxbench.errors import BadInput
 from onnxbench.results import imports
 from onnxbench.results.imports import Asked, read, rows
-from onnxbench.results.table import NAMES
+from onnxbench.results.table.table import NAMES
 
 SAMPLES = Path(__file__).parent / "imports"
 GIVEN = ("--precision", "fp32", "--backend", "ort-cpu", "--model", "cnn", "--device", "cpu", "--batch", "4")

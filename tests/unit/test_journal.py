@@ -2,7 +2,7 @@ import json
 
 import pytest
 from onnxbench.errors import BadInput, Unsupported
-from onnxbench.results.record import read_head, read_journal
+from onnxbench.results.store.record import read_head, read_journal
 from onnxbench.runners.sweep.journal import Journal
 
 

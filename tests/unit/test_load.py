@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench.budgets import BUDGETS
-from onnxbench.results import load as curves
-from onnxbench.results.record import CellRecord
+from onnxbench.results.store.record import CellRecord
+from onnxbench.results.table import load as curves
 from onnxbench.runners.sweep import capacity
 from onnxbench.runners.worker.clock import Clock
 from onnxbench.runners.worker.load import Queue, arrivals, serve

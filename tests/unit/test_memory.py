@@ -5,7 +5,7 @@ import os
 
 import pytest
 from onnxbench.backends.null import Null
-from onnxbench.results import record
+from onnxbench.results.store import record
 from onnxbench.runners.pool import host
 from onnxbench.runners.pool.memory import Limits, Room
 

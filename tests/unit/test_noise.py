@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnxbench.results.noise import disturbances, disturbed
+from onnxbench.results.store.noise import disturbances, disturbed
 
 STEAL, OTHERS = "the hypervisor took CPU time away", "other processes computed"
 HELD_DOWN, ON_GPU = "the GPU's clocks were held down", "another process was on the GPU"

@@ -1,6 +1,6 @@
 import pytest
-from onnxbench.results.outcome import check_exit_code, exit_code
-from onnxbench.results.record import read
+from onnxbench.results.store.outcome import check_exit_code, exit_code
+from onnxbench.results.store.record import read
 from onnxbench.spec import Sweep
 
 

@@ -1,8 +1,8 @@
 import json
 
 import pytest
-from onnxbench.results.preview import build
-from onnxbench.results.render import FORMATS, render
+from onnxbench.results.table.preview import build
+from onnxbench.results.table.render import FORMATS, render
 
 FACTS = ("2 cells at quick: about 9 to 12 s", "")
 

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from onnxbench.budgets import BUDGETS
 from onnxbench.cli import main
 from onnxbench.errors import BadInput
-from onnxbench.results import advice
-from onnxbench.results.absent import absent
-from onnxbench.results.candidates import UNFINISHED, Miss, Wanted
-from onnxbench.results.columns import COLUMNS
-from onnxbench.results.conditions import parse
-from onnxbench.results.objective import OBJECTIVES
-from onnxbench.results.recommend import decide, undominated
-from onnxbench.results.record import read
-from onnxbench.results.table import lines
+from onnxbench.results.recommend import advice
+from onnxbench.results.recommend.candidates import UNFINISHED, Miss, Wanted
+from onnxbench.results.recommend.objective import OBJECTIVES
+from onnxbench.results.recommend.recommend import decide, undominated
+from onnxbench.results.store.record import read
+from onnxbench.results.table.absent import absent
+from onnxbench.results.table.columns import COLUMNS
+from onnxbench.results.table.conditions import parse
+from onnxbench.results.table.table import lines
 from onnxbench.spec import Sweep, to_wire
 
 FAST, SLOW = "openvino-cpu", "ort-cpu"

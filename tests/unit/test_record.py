@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 from onnxbench.errors import BadInput
-from onnxbench.results.record import is_measured, read, read_head, read_journal
+from onnxbench.results.store.record import is_measured, read, read_head, read_journal
 from onnxbench.spec import Settings
 
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnxbench.results.columns import SCIENTIFIC
-from onnxbench.results.render import FORMATS, plain, render
-from onnxbench.results.table import Field, Table
+from onnxbench.results.table.columns import SCIENTIFIC
+from onnxbench.results.table.render import FORMATS, plain, render
+from onnxbench.results.table.table import Field, Table
 
 FIELDS = (
     Field(name="backend", title="backend"),

@@ -12,16 +12,16 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench.cli import main
-from onnxbench.results import table
-from onnxbench.results.candidates import wanted
-from onnxbench.results.columns import COLUMNS
-from onnxbench.results.record import read
+from onnxbench.results.recommend.candidates import wanted
 from onnxbench.results.report import exports, points
 from onnxbench.results.report.data import gather, grid, headline, machines, same
 from onnxbench.results.report.inline import inline
 from onnxbench.results.report.page import PLAIN_ROWS, embedded, page
 from onnxbench.results.report.plots import draw, image
 from onnxbench.results.report.points import DOTS, LINES, Point
+from onnxbench.results.store.record import read
+from onnxbench.results.table import table
+from onnxbench.results.table.columns import COLUMNS
 
 ASKED = wanted("throughput", (), (), ())
 HOSTILE = (

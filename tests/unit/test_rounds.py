@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench.budgets import BUDGETS
-from onnxbench.results.record import SCHEMA
+from onnxbench.results.store.record import SCHEMA
 from onnxbench.runners.sweep import rounds
 from onnxbench.runners.sweep.group import length
 from onnxbench.runners.sweep.journal import Journal

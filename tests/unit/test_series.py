@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnxbench.results import series, table
-from onnxbench.results.record import read
-from onnxbench.results.stats import log_interval
+from onnxbench.results.stats.intervals import log_interval
+from onnxbench.results.store import series
+from onnxbench.results.store.record import read
+from onnxbench.results.table import table
 
 MS = 10**6
 times = st.lists(st.integers(1_000, 10**8), min_size=10, max_size=20)

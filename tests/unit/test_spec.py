@@ -209,7 +209,7 @@ def test_one_call_in_flight_is_the_concurrency_of_who_says_nothing():
 
 
 def test_metrics_are_those_that_a_series_can_be_made_of():
-    from onnxbench.results.series import METRICS as SERIES
+    from onnxbench.results.store.series import METRICS as SERIES
 
     assert set(METRICS) == set(SERIES)
     assert Sweep().metric in METRICS

@@ -6,7 +6,7 @@ import pytest
 import scipy.stats
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from onnxbench.results.stats import (
+from onnxbench.results.stats.intervals import (
     difference,
     differences,
     drift,

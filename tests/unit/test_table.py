@@ -4,8 +4,9 @@ from collections import Counter
 import numpy as np
 import pytest
 from onnxbench.errors import BadInput
-from onnxbench.results import stats, table
-from onnxbench.results.record import read
+from onnxbench.results.stats import intervals as stats
+from onnxbench.results.store.record import read
+from onnxbench.results.table import table
 from onnxbench.spec import Settings
 
 CONTRACT = [

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench.errors import BadInput, Unavailable, WorkerDied
-from onnxbench.results import outcome, record, table
-from onnxbench.results.explain import explain
+from onnxbench.results.store import outcome, record
+from onnxbench.results.table import table
+from onnxbench.results.table.explain import explain
 from onnxbench.runners.sweep import rounds
 from onnxbench.runners.sweep.plan import Defaults, Found, Planned, plan
 from onnxbench.runners.sweep.visits import Visit

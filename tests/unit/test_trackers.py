@@ -6,8 +6,8 @@ from click.testing import CliRunner
 from onnxbench import options
 from onnxbench.cli import main
 from onnxbench.errors import BadInput
-from onnxbench.results import training
-from onnxbench.results.record import read
+from onnxbench.results.store.record import read
+from onnxbench.results.table import training
 from onnxbench.results.trackers import TRACKERS, Tracker, check, track
 from onnxbench.results.trackers.logged import Entry, Logged, of_run, of_training, unique
 from onnxbench.results.trackers.to_wandb import may_send

@@ -1,8 +1,8 @@
 import json
 
 import pytest
-from onnxbench.results.render import FORMATS, render
-from onnxbench.results.training import build
+from onnxbench.results.table.render import FORMATS, render
+from onnxbench.results.table.training import build
 
 HEAD = {"model": "cnn", "dataset": "digits", "epochs": 3, "batch_size": 64, "lr": 0.01, "seed": 0, "threads": 2}
 

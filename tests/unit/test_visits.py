@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 from onnxbench.budgets import BUDGETS
 from onnxbench.errors import Interrupted, OutOfMemory, RuntimeFailed, StorageFailed, Unsupported, WorkerDied, WorkerTimeout
-from onnxbench.results.record import CellRecord, read_journal
+from onnxbench.results.store.record import CellRecord, read_journal
 from onnxbench.runners.sweep.interrupt import Stop
 from onnxbench.runners.sweep.journal import Journal
 from onnxbench.runners.sweep.plan import Planned

@@ -6,12 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..errors import BadInput
-from ..spec import PRECISIONS, Target, nearest
+from ...errors import BadInput
+from ...spec import PRECISIONS, Target, nearest
+from ..stats.intervals import Interval, holm
+from ..store.record import SCHEMA, CellRecord, Run, is_base
 from .columns import COLUMNS, FIGURES, Column, Row, Value
 from .explain import explain
-from .record import SCHEMA, CellRecord, Run, is_base
-from .stats import Interval, holm
 
 NAMED_AT_MOST = 3
 CHECKED = (

@@ -7,11 +7,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..errors import BadInput
-from ..spec import nearest
-from . import conditions
+from ...errors import BadInput
+from ...spec import nearest
+from ..table import conditions
+from ..table.conditions import NUMBER
 from .compare import VERDICTS, WORSE, Finding
-from .conditions import NUMBER
 from .metrics import METRICS, Metric
 
 FORM = re.compile(r"([^<>=]*)>([^<>=]*)")

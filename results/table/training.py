@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from ..store.record import SCHEMA
 from .columns import Value
-from .record import SCHEMA
 from .table import Field, Table
 
 FIELDS = (

@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import BadInput, one_line
-from ..spec import PRECISIONS, Cell, from_wire
-from ..untrusted import WRONG, load_times, parse, read_bytes, sample_path, understood
+from ...errors import BadInput, one_line
+from ...spec import PRECISIONS, Cell, from_wire
+from ...untrusted import WRONG, load_times, parse, read_bytes, sample_path, understood
+from ..stats.intervals import nearest_rank
 from .noise import disturbances
-from .stats import nearest_rank
 
 SCHEMA = 2
 RUN, JOURNAL, SAMPLES = "run.json", "journal.jsonl", "samples"

@@ -14,13 +14,9 @@ from itertools import product
 from statistics import median
 from typing import Any, NamedTuple
 
-from ..errors import BadInput
-from ..spec import Cell, nearest
-from . import series
-from .metrics import METRICS, POINTS, THRESHOLD, Metric, told
-from .pairs import Match, Pair, Records, match
-from .record import CellRecord, Run
-from .stats import (
+from ...errors import BadInput
+from ...spec import Cell, nearest
+from ..stats.intervals import (
     ALPHA,
     CONFIDENCE,
     LEAST_ROUNDS,
@@ -33,6 +29,10 @@ from .stats import (
     of_each,
     of_runs,
 )
+from ..store import series
+from ..store.record import CellRecord, Run
+from .metrics import METRICS, POINTS, THRESHOLD, Metric, told
+from .pairs import Match, Pair, Records, match
 
 PROCESS = 0.02
 """By which share two processes of the same runtime differ for as long as they live, at most of what was seen: the real ort-cpu

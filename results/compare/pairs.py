@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..spec import Cell
-from .columns import FIGURES
-from .record import CellRecord, Run
+from ...spec import Cell
+from ..store.record import CellRecord, Run
+from ..table.columns import FIGURES
 
 IDENTITY = ("cpu", "cores", "machine", "isa", "gpus")  # facts of a host that make it another one
 UNSAID = ("memory_gb",)  # what a host says differently from one day to the next

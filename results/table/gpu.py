@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
-from .noise import POWER_CAP
-from .record import CellRecord
-from .series import counted, disturbed
+from ..store.noise import POWER_CAP
+from ..store.record import CellRecord
+from ..store.series import counted, disturbed
 
 PARTS = ("latency", "throughput")
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ..errors import BadInput
-from ..spec import PRECISIONS, Shapes
-from .absent import absent
-from .columns import Row, Value
-from .conditions import Condition, parse
+from ...errors import BadInput
+from ...spec import PRECISIONS, Shapes
+from ..store.record import Run
+from ..table.absent import absent
+from ..table.columns import Row, Value
+from ..table.conditions import Condition, parse
+from ..table.table import Cells, lines, name_of
 from .objective import COST, OBJECTIVES, Objective, cost_of, parse_prices
-from .record import Run
-from .table import Cells, lines, name_of
 
 UNFINISHED = "its rounds were not all measured: --resume goes on with it"
 

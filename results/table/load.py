@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .noise import disturbances
-from .record import CellRecord
-from .stats import nearest_rank, samples_needed
+from ..stats.intervals import nearest_rank, samples_needed
+from ..store.noise import disturbances
+from ..store.record import CellRecord
 
 PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 ENDLESS_NS = 1e15  # stands for a queue that grows without end

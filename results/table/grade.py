@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from ..stats.intervals import LEAST_ROUNDS, drift
+from ..store.noise import disturbances
+from ..store.record import CellRecord
+from ..store.series import asked_interval, disturbed, values
 from .executed import unlike
-from .noise import disturbances
-from .record import CellRecord
-from .series import asked_interval, disturbed, values
-from .stats import LEAST_ROUNDS, drift
 
 
 def grade(record: CellRecord, base: CellRecord | None, asked: dict[str, Any]) -> tuple[str, list[str]]:

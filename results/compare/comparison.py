@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .columns import Value
+from ..store.record import SCHEMA
+from ..table.columns import Value
+from ..table.table import Cells, Field, Table
 from .compare import PROCESS, Finding, Sides
-from .record import SCHEMA
-from .table import Cells, Field, Table
 
 AXES = ("model", "backend", "environment", "device", "precision", "batch", "threads", "options")
 NAMES = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..stats.intervals import LEAST_ROUNDS, samples_needed
 from .columns import Row
-from .stats import LEAST_ROUNDS, samples_needed
 
 WITHHELD: Mapping[str, tuple[str, float]] = {
     "p50_ms": ("p50", 50),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .series import MEDIANS
+from ..store.series import MEDIANS
 
 THRESHOLD, POINTS = 0.05, 1.0
 """What is too little to matter where nobody says it: a share of a figure, and percentage points of accuracy."""

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..store.record import CellRecord, Run
 from .executed import other_layers
-from .record import CellRecord, Run
 
 SHOWN_NODES = 8
 INTEGER_UNITS = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")  # multiply 8 bits faster than floats

@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any
 
+from ..store.record import SCHEMA
+from ..table.columns import COLUMNS, Value
+from ..table.conditions import SUFFIX
+from ..table.render import plain, render
+from ..table.table import Field, Table, named
 from .candidates import Candidate, Miss
-from .columns import COLUMNS, Value
-from .conditions import SUFFIX
 from .objective import COST, UNITS
 from .recommend import Binding, Decision, Difference
-from .record import SCHEMA
-from .render import plain, render
-from .table import Field, Table, named
 
 SHOWN = ("backend", "environment", "host", "model", "precision", "batch", "executed", "throughput_per_s", "lanes")
 SHOWN_FIGURES = ("p50_ms", "p99_ms", "top1", "top1_drop", "peak_rss_mb", "device_mem_mb", "energy_mj")

@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ..stats.intervals import LEAST_ROUNDS, Interval, log_interval, nearest_rank, percentile
 from .record import CellRecord
-from .stats import LEAST_ROUNDS, Interval, log_interval, nearest_rank, percentile
 
 Values = dict[int, float]
 KINDS, NOTED = ("latency", "end_to_end", "device"), (50, 90, 99)

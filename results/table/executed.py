@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from ..spec import PRECISIONS
-from .record import CellRecord
+from ...spec import PRECISIONS
+from ..store.record import CellRecord
 
 
 def kernels(record: CellRecord) -> Sequence[dict[str, Any]]:

@@ -33,10 +33,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..untrusted import WRONG, check_archive, read_bytes
+from ...untrusted import WRONG, check_archive, read_bytes
+from ..stats.intervals import LEAST_ROUNDS, percentile, samples_needed
 from . import noise, record, series
 from .record import CHECK, JOURNAL, RUN, CellRecord, Data, Digested, Run
-from .stats import LEAST_ROUNDS, percentile, samples_needed
 
 DIGEST = "digest.npz"
 FORMAT = 1

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..stats.intervals import LEAST_ROUNDS, Interval, log_interval
+from ..store.record import Run
+from ..store.series import interval, paired
+from ..table.columns import FIGURES
 from .candidates import Candidate, Measured, Miss, Wanted, candidates, number, unfinished
-from .columns import FIGURES
-from .record import Run
-from .series import interval, paired
-from .stats import LEAST_ROUNDS, Interval, log_interval
 
 Point = Sequence[float]
 

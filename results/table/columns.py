@@ -11,11 +11,12 @@ from functools import cached_property
 from statistics import median
 from typing import Any
 
-from . import gpu, load, series
+from ..stats.intervals import Interval, drop_interval, log_interval, mcnemar, samples_needed, typical
+from ..store import series
+from ..store.record import CellRecord
+from . import gpu, load
 from .executed import executed, placement, unlike
 from .grade import grade
-from .record import CellRecord
-from .stats import Interval, drop_interval, log_interval, mcnemar, samples_needed, typical
 
 Value = str | int | float | None
 

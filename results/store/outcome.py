@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..spec import Sweep
+from ...spec import Sweep
 from .record import CellRecord, Run
 
 DONE, FOUND_WANTING, NOT_AS_NAMED = 0, 1, 3

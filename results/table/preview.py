@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..spec import Cell
-from .record import SCHEMA
+from ...spec import Cell
+from ..store.record import SCHEMA
 from .table import Cells, Field, Table, order
 
 FIELDS = tuple(

@@ -9,10 +9,10 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..errors import BadInput
-from ..spec import nearest
-from .columns import COLUMNS
-from .table import Cells, target_of
+from ...errors import BadInput
+from ...spec import nearest
+from ..table.columns import COLUMNS
+from ..table.table import Cells, target_of
 
 COST = "cost_per_million"
 Prices = Mapping[str, float]

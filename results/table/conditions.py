@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ..errors import BadInput
-from ..spec import nearest
+from ...errors import BadInput
+from ...spec import nearest
 from .columns import COLUMNS, FIGURES, Column, Value
 from .table import Cells, Table, name_of, named
 

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from onnxbench.budgets import BUDGETS
 from onnxbench.models.shapes import batch_rule, cell_shapes
-from onnxbench.results.stats.intervals import Interval, log_interval, nearest_rank
+from onnxbench.results.stats.intervals import Interval, log_interval
+from onnxbench.results.stats.percentiles import nearest_rank
 from onnxbench.runners.pool.host import usable_threads
 from onnxbench.runners.pool.isolate import Worker
 from onnxbench.runners.worker.clock import Clock

@@ -18,7 +18,6 @@ from ...errors import BadInput
 from ...spec import Cell, nearest
 from ..stats.intervals import (
     ALPHA,
-    CONFIDENCE,
     LEAST_ROUNDS,
     LEAST_RUNS,
     Estimate,
@@ -29,6 +28,7 @@ from ..stats.intervals import (
     of_each,
     of_runs,
 )
+from ..stats.percentiles import CONFIDENCE
 from ..store import series
 from ..store.record import CellRecord, Run
 from .metrics import METRICS, POINTS, THRESHOLD, Metric, told

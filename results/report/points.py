@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..recommend.recommend import undominated
-from ..stats.intervals import percentile
+from ..stats.percentiles import percentile
 from ..store.series import samples
 from ..table.columns import FIGURES, Row
 from ..table.render import plain

@@ -1,4 +1,4 @@
-"""The statistics of a row, as pure functions of numbers. NumPy, and SciPy for Student's t.
+"""Intervals and tests of a row's figures, as pure functions of numbers. NumPy, and SciPy for Student's t.
 
 The unit of an interval is the round: single calls are correlated with their neighbours, rounds hardly are.
 """
@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr, betaincinv, stdtr, stdtrit
 
-CONFIDENCE = 0.95
+from .percentiles import CONFIDENCE
+
 ALPHA = 0.04
 """What 1 - CONFIDENCE becomes in an interval of few rounds that ends its own measurement when it is narrow: by chance the
 narrow ones are narrow too early. So it covers 93.5 to 96.5 %, by how noisy the rounds are (benchmarks/calibration.py)."""
@@ -38,28 +39,6 @@ class Interval(NamedTuple):
     def half_width(self) -> float:
         """Half of the interval as a share of the figure: 0.02 for plus and minus 2 %."""
         return math.sqrt(self.high / self.low) - 1
-
-
-def samples_needed(percentile: float) -> int:
-    """How many independent samples a percentile needs for a two-sided distribution-free interval to exist.
-
-    The interval ends at an order statistic; none lies above the percentile q of n samples with probability q^n,
-    which must be at most (1 - CONFIDENCE) / 2 (David and Nagaraja, Order Statistics, 7.1). 6 for p50, 36 for p90, 368 for p99.
-    """
-    share = max(percentile, 100 - percentile) / 100
-    return math.ceil(math.log((1 - CONFIDENCE) / 2) / math.log(share))
-
-
-def percentile(samples: NDArray[np.int64], which: float) -> float | None:
-    """The nearest-rank percentile (a value that was measured); None where `samples` are too few to carry it."""
-    if len(samples) < samples_needed(which):
-        return None
-    return nearest_rank(samples, which)
-
-
-def nearest_rank(samples: NDArray[np.int64], which: float) -> float:
-    """The nearest-rank percentile of however few samples; at least one."""
-    return float(np.percentile(samples, which, method="inverted_cdf"))
 
 
 def typical(values: Sequence[float]) -> float | None:

@@ -34,7 +34,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...untrusted import WRONG, check_archive, read_bytes
-from ..stats.intervals import LEAST_ROUNDS, percentile, samples_needed
+from ..stats.intervals import LEAST_ROUNDS
+from ..stats.percentiles import percentile, samples_needed
 from . import noise, record, series
 from .record import CHECK, JOURNAL, RUN, CellRecord, Data, Digested, Run
 

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from ...errors import BadInput, one_line
 from ...spec import PRECISIONS, Cell, from_wire
 from ...untrusted import WRONG, load_times, parse, read_bytes, sample_path, understood
-from ..stats.intervals import nearest_rank
+from ..stats.percentiles import nearest_rank
 from .noise import disturbances
 
 SCHEMA = 2

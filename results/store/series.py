@@ -12,7 +12,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..stats.intervals import LEAST_ROUNDS, Interval, log_interval, nearest_rank, percentile
+from ..stats.intervals import LEAST_ROUNDS, Interval, log_interval
+from ..stats.percentiles import nearest_rank, percentile
 from .record import CellRecord
 
 Values = dict[int, float]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..stats.intervals import LEAST_ROUNDS, samples_needed
+from ..stats.intervals import LEAST_ROUNDS
+from ..stats.percentiles import samples_needed
 from .columns import Row
 
 WITHHELD: Mapping[str, tuple[str, float]] = {

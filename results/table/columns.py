@@ -11,7 +11,8 @@ from functools import cached_property
 from statistics import median
 from typing import Any
 
-from ..stats.intervals import Interval, drop_interval, log_interval, mcnemar, samples_needed, typical
+from ..stats.intervals import Interval, drop_interval, log_interval, mcnemar, typical
+from ..stats.percentiles import samples_needed
 from ..store import series
 from ..store.record import CellRecord
 from . import gpu, load

@@ -11,26 +11,12 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..stats.intervals import nearest_rank, samples_needed
 from ..store.noise import disturbances
 from ..store.record import CellRecord
 
-PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 ENDLESS_NS = 1e15  # stands for a queue that grows without end
 
 Point = tuple[float, float]  # items a second, and the percentile of the responses at it, in ns
-
-
-def quantiles(responses: NDArray[np.int64]) -> dict[str, float | None]:
-    """PERCENTILES of int64 ns by their text; None where there are too few to carry one. Items that wait for the same call are
-    not independent, so that `stats.samples_needed` is the least."""
-    return {
-        f"{which:g}": nearest_rank(responses, which) if len(responses) >= samples_needed(which) else None
-        for which in PERCENTILES
-    }
 
 
 @dataclass(frozen=True, kw_only=True)

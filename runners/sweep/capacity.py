@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ...budgets import Budget
-from ...results.stats.intervals import samples_needed
+from ...results.stats.percentiles import samples_needed
 from ...results.table.load import ENDLESS_NS, capacity
 from ...spec import Concurrency, Load
 from .visits import Desk, Visit

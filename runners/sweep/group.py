@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from ... import backends
 from ...errors import RuntimeFailed, WorkerDied, WorkerTimeout
-from ...results.stats.intervals import samples_needed
+from ...results.stats.percentiles import samples_needed
 from ...results.store.noise import disturbed
 from ...spec import RANDOM, Artifact, Concurrency, Sweep, Target, from_wire, to_wire
 from ..pool.isolate import Worker

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...backends.protocol import Session
-from ...results.table.load import quantiles
+from ...results.stats.percentiles import quantiles
 from ...spec import Concurrency, from_wire
 from . import lanes, measure
 from .clock import Clock

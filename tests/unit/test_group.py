@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from onnxbench.backends.null import Null
 from onnxbench.budgets import BUDGETS
 from onnxbench.errors import Interrupted, RuntimeFailed, StorageFailed, WorkerDied, WorkerTimeout, from_wire
-from onnxbench.results.stats.intervals import samples_needed
+from onnxbench.results.stats.percentiles import samples_needed
 from onnxbench.results.store import record, series
 from onnxbench.runners.pool import host
 from onnxbench.runners.pool.memory import Limits

@@ -16,12 +16,10 @@ from onnxbench.results.stats.intervals import (
     least_drop_shown,
     log_interval,
     mcnemar,
-    nearest_rank,
     of_each,
-    percentile,
-    samples_needed,
     typical,
 )
+from onnxbench.results.stats.percentiles import nearest_rank, percentile, samples_needed
 
 positive = st.floats(1e-3, 1e9)
 rounds = st.lists(positive, min_size=10, max_size=25)

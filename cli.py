@@ -132,10 +132,10 @@ def train(model: str, dataset: str | None, format: str, debug: bool, track: tupl
     from .results import trackers
     from .results.table import training as tables
     from .results.trackers.logged import of_training
-    from .runners.pool.host import usable_threads
     from .runners.pool.progress import terminal
     from .runners.prepare import train as runner
     from .runners.worker.clock import Clock
+    from .runners.worker.threads import usable_threads
 
     trackers.check(track)
     if kind_of(model) != "named":
@@ -178,6 +178,7 @@ def export(scheme: str, method: str, exclude: tuple[str, ...], timeout_s: float,
     A named model is trained first where it has no checkpoint yet.
     """
     from .models import kind_of
+    from .runners.pool.context import Context
     from .runners.pool.progress import terminal
     from .runners.prepare import exports as prepare
     from .runners.worker.clock import Clock
@@ -187,7 +188,7 @@ def export(scheme: str, method: str, exclude: tuple[str, ...], timeout_s: float,
     how = Conversion(origin="", scheme=scheme, method=method, exclude=exclude)
     wanted = prepare.Wanted(how=how, inputs=what.pop("signature"), **what)
     with _logs(debug) as logs, terminal().live() as progress:
-        context = prepare.Context(logs=logs, clock=Clock(), progress=progress, timeout_s=timeout_s)
+        context = Context(logs=logs, clock=Clock(), progress=progress, timeout_s=timeout_s)
         made = prepare.export(wanted, context)
     for item in made:
         click.echo(_plain(item.told()))

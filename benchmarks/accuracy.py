@@ -13,10 +13,10 @@ import tempfile
 from pathlib import Path
 
 from onnxbench.models import datasets
-from onnxbench.runners.pool.host import usable_threads
 from onnxbench.runners.prepare.train import Training
 from onnxbench.runners.worker import train_job
 from onnxbench.runners.worker.serve import State
+from onnxbench.runners.worker.threads import usable_threads
 
 SPREADS = (0.35, 0.2)
 

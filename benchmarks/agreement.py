@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from statistics import median
 
-from onnxbench.runners.pool.host import usable_threads
+from onnxbench.runners.worker.threads import usable_threads
 from peers import Peer, benchmark_app
 from tool import OpenCell, ratio, told
 

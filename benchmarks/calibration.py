@@ -29,9 +29,9 @@ from onnxbench import backends
 from onnxbench.budgets import BUDGETS
 from onnxbench.results.store import record
 from onnxbench.results.table import table
+from onnxbench.runners.pool.context import Context
 from onnxbench.runners.pool.memory import Limits
 from onnxbench.runners.pool.progress import Silent
-from onnxbench.runners.prepare.exports import Context
 from onnxbench.runners.sweep.group import Group
 from onnxbench.runners.sweep.interrupt import Stop
 from onnxbench.runners.sweep.journal import Journal

@@ -26,9 +26,9 @@ import numpy as np
 from census_models import Case, cases
 from onnxbench.errors import BadInput, BenchError, WorkerDied, WorkerTimeout
 from onnxbench.models.shapes import batch_rule, cell_shapes, check_given
-from onnxbench.runners.pool.host import usable_threads
 from onnxbench.runners.pool.isolate import Worker
 from onnxbench.runners.worker.clock import Clock
+from onnxbench.runners.worker.threads import usable_threads
 from onnxbench.spec import PRECISIONS, Artifact, Cell, Settings, Shapes, from_wire, to_wire
 
 BACKENDS = ("ort-cpu", "openvino-cpu")

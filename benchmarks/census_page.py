@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from onnxbench.runners.pool import host
+from onnxbench.runners.worker.threads import usable_threads
 
 NAMES, REASON = 3, 190
 LONGEST = 100  # groups of a table; the rest is counted
@@ -44,7 +45,7 @@ def page(found: Sequence[Any]) -> str:
 
 def _head(found: Sequence[Any], backends: Sequence[str]) -> str:
     machine = host.describe()
-    told = f"{machine['cpu']}, {host.usable_threads()} threads"
+    told = f"{machine['cpu']}, {usable_threads()} threads"
     return HEAD.format(
         models=len(found),
         backends=" and ".join(backends),

@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from onnxbench.runners.pool.host import usable_threads
+from onnxbench.runners.worker.threads import usable_threads
 from peers import Peer, benchmark_app
 
 DISTURB = "import time\nwhile True:\n    end = time.monotonic() + 1\n    while time.monotonic() < end: pass\n    time.sleep(2)"

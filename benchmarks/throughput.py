@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from statistics import median
 
-from onnxbench.runners.pool.host import usable_threads
+from onnxbench.runners.worker.threads import usable_threads
 from peers import Peer, benchmark_app
 from tool import OpenCell, ratio, told
 

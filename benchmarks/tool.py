@@ -17,9 +17,9 @@ from onnxbench.budgets import BUDGETS
 from onnxbench.models.shapes import batch_rule, cell_shapes
 from onnxbench.results.stats.intervals import Interval, log_interval
 from onnxbench.results.stats.percentiles import nearest_rank
-from onnxbench.runners.pool.host import usable_threads
 from onnxbench.runners.pool.isolate import Worker
 from onnxbench.runners.worker.clock import Clock
+from onnxbench.runners.worker.threads import usable_threads
 from onnxbench.spec import Artifact, Cell, Concurrency, Settings, from_wire, to_wire
 
 TIMEOUT_S = 120.0

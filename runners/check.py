@@ -16,8 +16,8 @@ from ..results.table.conditions import Condition
 from ..results.table.table import CHECKED
 from ..spec import RANDOM, Sweep, to_wire
 from .infer import Kind, Surroundings, planned, refuse
+from .pool.context import Context
 from .pool.memory import Limits
-from .prepare import exports as prepare
 from .sweep.drawing import draw
 from .sweep.group import Group, hire
 from .sweep.plan import Planned
@@ -79,7 +79,7 @@ def _explained(desk: Desk, visit: Visit) -> dict[str, Any]:
         return {"why_not": f"its nodes cannot be tried one at a time: {error}"}
 
 
-def _check_decidable(conditions: Sequence[Condition], sweep: Sweep, rows: Sequence[Planned], context: prepare.Context) -> None:
+def _check_decidable(conditions: Sequence[Condition], sweep: Sweep, rows: Sequence[Planned], context: Context) -> None:
     """`BadInput` for a limit that no answer on that many labelled images could keep, or where nothing is labelled."""
     datasets = sorted({row.reference.dataset or "" for row in rows})
     for condition in conditions:
@@ -92,7 +92,7 @@ def _check_decidable(conditions: Sequence[Condition], sweep: Sweep, rows: Sequen
                 _check_enough(condition, dataset, sweep, context)
 
 
-def _check_enough(condition: Condition, dataset: str, sweep: Sweep, context: prepare.Context) -> None:
+def _check_enough(condition: Condition, dataset: str, sweep: Sweep, context: Context) -> None:
     answer: dict[str, Any] = context.ask("count", dataset=dataset)
     images = min(int(answer["images"]), sweep.images or EVERY_IMAGE)
     least = stats.least_drop_shown(images)

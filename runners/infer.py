@@ -22,21 +22,23 @@ from ..results.store import record
 from ..spec import Artifact, Shape, Sweep, Target, digest, from_wire, to_wire
 from ..untrusted import is_plain
 from .pool import host
+from .pool.context import Context
 from .pool.environments import places
 from .pool.isolate import Worker
 from .pool.memory import Limits
 from .pool.progress import Progress, Silent
-from .pool.survey import survey
+from .pool.survey import Found, survey
 from .prepare import exports as prepare
 from .sweep import builds, cold, rounds
 from .sweep.drawing import draw
 from .sweep.group import OPENING_STEPS, ROUND_STEPS, Group, Hire, hire
 from .sweep.interrupt import interruptible
 from .sweep.journal import Journal
-from .sweep.plan import DEFAULT_BATCHES, Defaults, Found, Planned, chosen_precisions, left_out, plan
+from .sweep.plan import DEFAULT_BATCHES, Defaults, Planned, chosen_precisions, left_out, plan
 from .sweep.visits import Desk, visit
 from .worker.clock import Clock
 from .worker.nvml import Nvml
+from .worker.threads import usable_threads
 
 MEMORY_SHARE = 0.5  # of what is free, for workers that are open at the same time
 
@@ -62,7 +64,7 @@ def infer(sweep: Sweep, around: Surroundings) -> None:
         _measure(sweep, rows, hire(desk.journal, desk.context.clock, workers), desk, around.gpu)
 
 
-def _nothing(rows: Sequence[Planned], context: prepare.Context) -> None:
+def _nothing(rows: Sequence[Planned], context: Context) -> None:
     pass
 
 
@@ -74,7 +76,7 @@ class Kind:
     name: str = ""
     batches: tuple[int, ...] = DEFAULT_BATCHES
     computed_only: bool = True
-    guard: Callable[[Sequence[Planned], prepare.Context], None] = _nothing
+    guard: Callable[[Sequence[Planned], Context], None] = _nothing
 
 
 INFER = Kind()
@@ -90,7 +92,7 @@ def planned(
     given = given_shapes(sweep)
     _check_out(around, kind.name)
     with Journal(around.out) as journal, ExitStack() as stack:
-        context = prepare.Context(logs=journal.logs, clock=around.clock, progress=around.progress, timeout_s=sweep.timeout_s)
+        context = Context(logs=journal.logs, clock=around.clock, progress=around.progress, timeout_s=sweep.timeout_s)
         around.progress.step("asking the backends what can run here", 0, 1)
         surveyed = survey(where, journal.logs, around.clock)
         stack.callback(surveyed.dismiss)
@@ -98,7 +100,7 @@ def planned(
         tell_absent(found, sweep, around.progress)
         artifacts = prepare.artifacts(sweep, context)
         _check_types(sweep, artifacts)
-        defaults = Defaults(given=given, threads=host.usable_threads(), batches=kind.batches, computed_only=kind.computed_only)
+        defaults = Defaults(given=given, threads=usable_threads(), batches=kind.batches, computed_only=kind.computed_only)
         rows = plan(sweep, artifacts, found, defaults)
         tell_left_out(rows, left_out(sweep, artifacts, found, defaults), around.progress)
         kind.guard(rows, context)

@@ -11,7 +11,7 @@ from typing import Any
 from ..budgets import Budget
 from ..spec import Sweep, Target, to_wire
 from .infer import given_shapes, tell_absent, tell_left_out
-from .pool import host
+from .pool.context import Context
 from .pool.environments import places
 from .pool.isolate import Worker
 from .pool.progress import Progress
@@ -21,6 +21,7 @@ from .sweep import capacity, cold
 from .sweep.plan import Defaults, Planned, chosen_precisions, left_out, plan
 from .sweep.visits import loads
 from .worker.clock import Clock
+from .worker.threads import usable_threads
 
 START_S, FILE_S, CREW_S = 4.0, 2.0, 0.5
 OPEN_S, FRESH_PROCESS_S, VISIT_S = 0.7, 1.5, 0.15
@@ -47,13 +48,13 @@ def preview(sweep: Sweep, logs: Path, clock: Clock, progress: Progress) -> Previ
     where = places(sweep)
     chosen_precisions(sweep)
     given = given_shapes(sweep)
-    context = prepare.Context(logs=logs, clock=clock, progress=progress, timeout_s=sweep.timeout_s)
+    context = Context(logs=logs, clock=clock, progress=progress, timeout_s=sweep.timeout_s)
     with ExitStack() as stack:
         surveyed = survey(where, logs, clock)
         stack.callback(surveyed.dismiss)
         tell_absent(surveyed.found, sweep, progress)
         artifacts, first = prepare.expected(sweep, prepare.held(sweep, context))
-        defaults = Defaults(given=given, threads=host.usable_threads())
+        defaults = Defaults(given=given, threads=usable_threads())
         planned = plan(sweep, artifacts, surveyed.found, defaults)
         tell_left_out(planned, left_out(sweep, artifacts, surveyed.found, defaults), progress)
         rows = [_judged(row, surveyed.workers, sweep.timeout_s) for row in planned]

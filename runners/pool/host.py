@@ -1,8 +1,7 @@
-"""What machine this is, and how many threads are really ours: the affinity mask and the cgroup quota, not the cores."""
+"""The machine: its facts for the record, the memory that is left, and what a process holds of it. psutil."""
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 from pathlib import Path
@@ -12,39 +11,12 @@ import psutil
 
 from ..worker.nvml import Nvml
 from ..worker.procfs import read
-
-CGROUP, OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
-
-
-def usable_threads(cgroup: Path = CGROUP) -> int:
-    """Threads that can compute at the same time: the affinity mask's size, cut to the cgroup's CPU quota, at least 1."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = cpu_quota(cgroup)
-    return max(1, min(cores, math.floor(quota) if quota else cores))
-
-
-def cpu_quota(cgroup: Path = CGROUP, own: Path = OWN_GROUP) -> float | None:
-    """CPUs that the control groups of this process allow, the tightest of them; None for no limit.
-
-    v2 has `cpu.max` in the own group and those above it; v1 has `cpu.cfs_quota_us` in the mounted one.
-    """
-    texts = [read(folder / "cpu.max") for folder in _groups(cgroup, own)]
-    v1 = f"{read(cgroup / 'cpu/cpu.cfs_quota_us')} {read(cgroup / 'cpu/cpu.cfs_period_us')}"
-    pairs = [text.split() for text in (*texts, v1)]
-    numbers = [(int(pair[0]), int(pair[1])) for pair in pairs if len(pair) == 2 and all(part.isdecimal() for part in pair)]
-    return min((quota / period for quota, period in numbers if quota and period), default=None)
-
-
-def _groups(cgroup: Path, own: Path) -> list[Path]:
-    """The process's v2 group and the ones above it, down from the mount point."""
-    line = next((line for line in read(own).splitlines() if line.startswith("0::/")), "0::/")
-    path = Path(line.removeprefix("0::/"))
-    return [cgroup / part for part in (path, *path.parents)]
+from ..worker.threads import CGROUP, OWN_GROUP, cpu_quota, groups, usable_threads
 
 
 def memory_free_mb(cgroup: Path = CGROUP, own: Path = OWN_GROUP) -> float:
     """Memory that this process and its children could still take: the machine's, cut to what the control groups leave."""
-    limits = [(folder, "memory.max", "memory.current", "inactive_file") for folder in _groups(cgroup, own)]
+    limits = [(folder, "memory.max", "memory.current", "inactive_file") for folder in groups(cgroup, own)]
     limits.append((cgroup / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"))
     left = [room for folder, most, used, cache in limits if (room := _room(folder, most, used, cache)) is not None]
     return float(min([psutil.virtual_memory().available, *left]) / 1e6)

@@ -5,18 +5,42 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ... import backends
 from ...errors import BenchError, WorkerDied
-from ...spec import Target
-from ..sweep.plan import Found, found_from
+from ...spec import PRECISIONS, Target
 from ..worker.clock import Clock
 from .isolate import Worker
 
 PROBE_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What the probe of one backend told, in one of its environments, whose interpreter is `python`."""
+
+    name: str
+    available: bool
+    device_kind: str
+    environment: str = ""
+    python: str = sys.executable
+    instrument: bool = False
+    version: str = ""
+    devices: tuple[str, ...] = ()
+    reason: str = ""
+    install: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+    precisions: tuple[str, ...] = tuple(PRECISIONS)
+    on_request: tuple[str, ...] = ()
+    builds: bool = False
+    network: str = "open"
+
+    @property
+    def target(self) -> Target:
+        return Target(backend=self.name, environment=self.environment)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,3 +86,9 @@ def _answer(target: Target, python: str, worker: Worker) -> Found:
         return Found(**where, available=False, device_kind="", reason=f"{inside}{error}")
     reason = answer["reason"] and f"{inside}{answer['reason']}"
     return found_from({**answer, "reason": reason}, **where)
+
+
+def found_from(answer: Mapping[str, Any], **where: Any) -> Found:
+    """What a probe's answer says, and `where` it was asked: the name, the environment, the interpreter."""
+    lists = {part: tuple(answer[part]) for part in ("devices", "precisions", "on_request")}
+    return Found(**{**answer, **lists, **where})

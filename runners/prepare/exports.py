@@ -15,32 +15,14 @@ from ...exporters import cache, manifest
 from ...exporters.manifest import Exported
 from ...models import MODELS, kind_of
 from ...spec import PRECISIONS, RANDOM, Artifact, Conversion, Source, Sweep, TensorSpec, from_wire, nearest, to_wire
-from ..pool import host
-from ..pool.isolate import Worker
-from ..pool.progress import Progress
-from ..worker.clock import Clock
+from ..pool.context import Context
+from ..worker.threads import usable_threads
 from . import checkpoints, train
 
 DEFAULT_MODEL = "cnn"
 EVERY_FILE = ("fp32", "fp16", "int8")
 INT8 = Conversion(origin="", scheme="portable", method="minmax")
 BATCH = "batch"
-RUNS_CODE = ("export",)  # jobs that call a MODULE:FACTORY, which may fetch its weights; the others read files
-
-
-@dataclass(frozen=True, kw_only=True)
-class Context:
-    """Where preparation works: a folder for logs, a clock, somebody to tell, and the limit for each answer."""
-
-    logs: Path
-    clock: Clock
-    progress: Progress
-    timeout_s: float
-
-    def ask(self, job: str, **request: Any) -> dict[str, Any]:
-        """The answer of a fresh worker to one job."""
-        with Worker(self.logs / "prepare.log", self.clock, network=job not in RUNS_CODE) as worker:
-            return worker.ask(job, self.timeout_s, **request)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -221,7 +203,7 @@ def _checkpoint(wanted: Wanted, context: Context) -> Path:
         return found
     dataset = wanted.dataset or MODELS[wanted.model].dataset
     context.progress.note(f"{wanted.model} has no checkpoint for {dataset} yet, so it is trained first")
-    training = train.Training(model=wanted.model, dataset=dataset, threads=host.usable_threads())
+    training = train.Training(model=wanted.model, dataset=dataset, threads=usable_threads())
     (result,), interrupted = train.train(training, context.logs, context.clock, context.progress)
     if interrupted:
         raise KeyboardInterrupt

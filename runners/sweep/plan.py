@@ -4,43 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...errors import BadInput
 from ...models.shapes import BatchRule, batch_rule, cell_shapes, check_given
-from ...spec import PRECISIONS, Artifact, Cell, Options, Settings, Shape, Shapes, Sweep, Target, nearest
+from ...spec import PRECISIONS, Artifact, Cell, Options, Settings, Shape, Shapes, Sweep, nearest
+from ..pool.survey import Found
 
 DEFAULT_BATCHES = (1, 8, 32)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """What the probe of one backend told, in one of its environments, whose interpreter is `python`."""
-
-    name: str
-    available: bool
-    device_kind: str
-    environment: str = ""
-    python: str = sys.executable
-    instrument: bool = False
-    version: str = ""
-    devices: tuple[str, ...] = ()
-    reason: str = ""
-    install: str = ""
-    options: Mapping[str, str] = field(default_factory=dict)
-    precisions: tuple[str, ...] = tuple(PRECISIONS)
-    on_request: tuple[str, ...] = ()
-    builds: bool = False
-    network: str = "open"
-
-    @property
-    def target(self) -> Target:
-        return Target(backend=self.name, environment=self.environment)
-
-    def takes(self, precision: str, defaults: Defaults) -> bool:
-        """Whether it is measured in a precision that nobody named."""
-        return precision in self.precisions and not (defaults.computed_only and precision in self.on_request)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +90,12 @@ def left_out(
         return []
     both = {item.model for item in artifacts if item.precision == "fp32"}
     pairs = [(artifact.model, precision) for artifact, precision in _files(sweep, artifacts) if artifact.model in both]
-    return [(*pair, str(item.target)) for pair in pairs for item in found if not item.takes(pair[1], defaults)]
+    return [(*pair, str(item.target)) for pair in pairs for item in found if not takes(item, pair[1], defaults)]
+
+
+def takes(backend: Found, precision: str, defaults: Defaults) -> bool:
+    """Whether it is measured in a precision that nobody named."""
+    return precision in backend.precisions and not (defaults.computed_only and precision in backend.on_request)
 
 
 def _origin(artifact: Artifact, artifacts: Sequence[Artifact]) -> Artifact | None:
@@ -234,9 +211,3 @@ def _check_known(key: str, users: Sequence[Found], among: Sequence[Found]) -> No
     known = {option: None for item in (users or among) for option in item.options}
     if key not in known and (not users or any(item.device_kind for item in users)):
         raise BadInput(f"no backend of this run has an option {key!r}", nearest(key, known))
-
-
-def found_from(answer: Mapping[str, Any], **where: Any) -> Found:
-    """What a probe's answer says, and `where` it was asked: the name, the environment, the interpreter."""
-    lists = {part: tuple(answer[part]) for part in ("devices", "precisions", "on_request")}
-    return Found(**{**answer, **lists, **where})

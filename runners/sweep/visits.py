@@ -11,7 +11,7 @@ from ...budgets import Budget
 from ...errors import BenchError, Interrupted, StorageFailed
 from ...results.store.record import CellRecord
 from ...spec import Concurrency, Sweep, from_wire
-from ..prepare.exports import Context
+from ..pool.context import Context
 from .interrupt import Stop
 from .journal import Journal
 from .plan import Planned

@@ -8,7 +8,7 @@ from typing import Any
 from ... import backends
 from ...backends.protocol import Array, Session, SessionInfo
 from ...spec import Artifact, Cell, Settings, Shapes
-from ..pool.host import usable_threads
+from .threads import usable_threads
 
 RUNTIME = "ort-cpu"
 

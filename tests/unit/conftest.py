@@ -11,8 +11,7 @@ import pytest
 from hypothesis import settings
 from onnxbench.backends.protocol import Kernel
 from onnxbench.results.store.record import CellRecord
-from onnxbench.runners.pool import survey
-from onnxbench.runners.prepare import exports as prepare
+from onnxbench.runners.pool import context, survey
 from onnxbench.runners.sweep import cold, drawing, group
 from onnxbench.spec import Artifact, Cell, Settings, Sweep, TensorSpec, to_wire
 
@@ -214,7 +213,7 @@ def bench(tmp_path, monkeypatch):
 
     def of(*files, plot=lambda job, name, nth: {}, images=1000, probed=None):
         works = Works(files or (FP32, FP16, INT8), plot, images, probed or {})
-        for module in (survey, group, cold, drawing, prepare):
+        for module in (survey, group, cold, drawing, context):
             monkeypatch.setattr(module, "Worker", works.start)
         made.append(Bench(tmp_path / str(len(made)), works))
         return made[-1]

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 from onnxbench.results.store.record import read_journal
+from onnxbench.runners.pool.context import Context
 from onnxbench.runners.pool.progress import Silent
-from onnxbench.runners.prepare.exports import Context
 from onnxbench.runners.sweep import cold
 from onnxbench.runners.sweep.journal import Journal
 from onnxbench.runners.sweep.plan import Planned

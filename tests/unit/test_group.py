@@ -19,9 +19,9 @@ from onnxbench.errors import Interrupted, RuntimeFailed, StorageFailed, WorkerDi
 from onnxbench.results.stats.percentiles import samples_needed
 from onnxbench.results.store import record, series
 from onnxbench.runners.pool import host
+from onnxbench.runners.pool.context import Context
 from onnxbench.runners.pool.memory import Limits
 from onnxbench.runners.pool.progress import Silent
-from onnxbench.runners.prepare.exports import Context
 from onnxbench.runners.sweep import rounds
 from onnxbench.runners.sweep.group import TRIES, Group
 from onnxbench.runners.sweep.interrupt import Stop

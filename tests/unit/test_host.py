@@ -6,6 +6,7 @@ import sys
 import psutil
 import pytest
 from onnxbench.runners.pool import host
+from onnxbench.runners.worker import threads
 from onnxbench.runners.worker.nvml import Nvml
 
 from .fake_nvml import FakeNvml
@@ -32,43 +33,43 @@ def cgroup(tmp_path):
     [("max 100000\n", None), ("200000 100000\n", 2.0), ("150000 100000\n", 1.5), ("25000 50000\n", 0.5)],
 )
 def test_a_quota_is_read_from_version_two(cgroup, text, quota):
-    assert host.cpu_quota(cgroup(v2=text)) == quota
+    assert threads.cpu_quota(cgroup(v2=text)) == quota
 
 
 @pytest.mark.parametrize(("text", "quota"), [("-1\n", None), ("0\n", None), ("300000\n", 3.0), ("50000\n", 0.5)])
 def test_a_quota_is_read_from_version_one(cgroup, text, quota):
-    assert host.cpu_quota(cgroup(quota=text, period="100000\n")) == quota
+    assert threads.cpu_quota(cgroup(quota=text, period="100000\n")) == quota
 
 
 def test_version_two_goes_before_version_one(cgroup):
-    assert host.cpu_quota(cgroup(v2="200000 100000", quota="300000", period="100000")) == 2.0
+    assert threads.cpu_quota(cgroup(v2="200000 100000", quota="300000", period="100000")) == 2.0
 
 
 def test_a_damaged_version_two_is_read_as_version_one(cgroup):
-    assert host.cpu_quota(cgroup(v2="", quota="300000", period="100000")) == 3.0
+    assert threads.cpu_quota(cgroup(v2="", quota="300000", period="100000")) == 3.0
 
 
 def test_without_control_groups_there_is_no_quota(tmp_path):
-    assert host.cpu_quota(tmp_path) is None
+    assert threads.cpu_quota(tmp_path) is None
 
 
 def test_without_a_quota_the_affinity_mask_counts(tmp_path):
-    assert host.usable_threads(tmp_path) == CORES
+    assert threads.usable_threads(tmp_path) == CORES
 
 
 @pytest.mark.parametrize(
-    ("quota", "threads"),
+    ("quota", "expected"),
     [("10000", 1), ("100000", 1), ("199000", min(1, CORES)), ("200000", min(2, CORES)), ("100000000", CORES)],
 )
-def test_threads_are_cut_to_the_whole_cpus_of_the_quota(cgroup, quota, threads):
-    assert host.usable_threads(cgroup(v2=f"{quota} 100000")) == threads
+def test_threads_are_cut_to_the_whole_cpus_of_the_quota(cgroup, quota, expected):
+    assert threads.usable_threads(cgroup(v2=f"{quota} 100000")) == expected
 
 
 def test_the_affinity_mask_counts_and_not_the_cores(tmp_path):
     mask = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {min(mask)})
-        assert host.usable_threads(tmp_path) == 1
+        assert threads.usable_threads(tmp_path) == 1
     finally:
         os.sched_setaffinity(0, mask)
 
@@ -96,7 +97,7 @@ def test_the_tightest_group_above_a_process_counts(tmp_path):
     (inner.parent / "cpu.max").write_text("150000 100000")
     own = tmp_path / "own"
     own.write_text("0::/user.slice/mine\n")
-    assert host.cpu_quota(tmp_path / "cgroup", own) == 1.5
+    assert threads.cpu_quota(tmp_path / "cgroup", own) == 1.5
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 from onnxbench.errors import BadInput
 from onnxbench.runners.infer import tell_left_out
-from onnxbench.runners.sweep.plan import Defaults, Found, chosen_precisions, found_from, left_out, plan
+from onnxbench.runners.pool.survey import Found, found_from
+from onnxbench.runners.sweep.plan import Defaults, chosen_precisions, left_out, plan, takes
 from onnxbench.spec import Conversion, Settings, Sweep, TensorSpec
 
 from .in_process import Notes
@@ -321,7 +322,7 @@ def test_of_a_backend_without_any_rows_nothing_is_said_to_be_left_out(make_artif
     [("fp32", True, True), ("fp16", True, False), ("fp16", False, True), ("bf16", True, False), ("bf16", False, False)],
 )
 def test_a_backend_takes_by_itself_what_it_computes_in(precision, computed_only, taken):
-    assert HALF.takes(precision, Defaults(given={}, threads=2, computed_only=computed_only)) is taken
+    assert takes(HALF, precision, Defaults(given={}, threads=2, computed_only=computed_only)) is taken
 
 
 def test_what_was_made_from_a_file_is_compared_with_that_file(three_files):

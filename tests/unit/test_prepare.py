@@ -5,18 +5,8 @@ from pathlib import Path
 import pytest
 from onnxbench.errors import BadInput, BenchError, Unavailable
 from onnxbench.exporters import manifest
-from onnxbench.runners.prepare.exports import (
-    INT8,
-    Context,
-    Made,
-    Wanted,
-    artifacts,
-    convert,
-    expected,
-    export,
-    files_of,
-    missing_files,
-)
+from onnxbench.runners.pool.context import Context
+from onnxbench.runners.prepare.exports import INT8, Made, Wanted, artifacts, convert, expected, export, files_of, missing_files
 from onnxbench.runners.worker.clock import Clock
 from onnxbench.spec import Conversion, Source, Sweep, TensorSpec, to_wire
 

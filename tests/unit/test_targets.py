@@ -10,8 +10,9 @@ from onnxbench.errors import BadInput, Unavailable, WorkerDied
 from onnxbench.results.store import outcome, record
 from onnxbench.results.table import table
 from onnxbench.results.table.explain import explain
+from onnxbench.runners.pool.survey import Found
 from onnxbench.runners.sweep import rounds
-from onnxbench.runners.sweep.plan import Defaults, Found, Planned, plan
+from onnxbench.runners.sweep.plan import Defaults, Planned, plan
 from onnxbench.runners.sweep.visits import Visit
 from onnxbench.spec import Sweep, Target, from_wire, to_wire
 

@@ -162,7 +162,7 @@ def test_the_readmes_python_works(shell):
 
 def test_the_parent_stays_small(trained):
     code = (
-        "import sys\nfrom onnxbench.cli import main\nfrom onnxbench.runners.procfs import peak_rss_mb\n"
+        "import sys\nfrom onnxbench.cli import main\nfrom onnxbench.runners.worker.procfs import peak_rss_mb\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "print(round(peak_rss_mb()), file=sys.stderr)"
     )

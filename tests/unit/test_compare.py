@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from onnxbench.cli import main
-from onnxbench.decide import spread
+from onnxbench.commands.compare import spread
 from onnxbench.errors import BadInput
 from onnxbench.results.compare import gate
 from onnxbench.results.compare.compare import PROCESS, compare

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from onnxbench import options
+from onnxbench.commands import options
 from onnxbench.cli import main
 from onnxbench.errors import BadInput
 from onnxbench.results.store.record import read

@@ -1,4 +1,4 @@
-"""The commands that decide from runs that were measured, and whether a gate fails. click; everything else is imported late."""
+"""`bench compare`: two sides of runs, cell by cell, and the gates that fail on them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 
-from .errors import BadInput
-from .options import FORMATS, debug_option, format_option, group, wanted_options
+from ..errors import BadInput
+from .options import debug_option, format_option, group
+from .output import note, plain
 
 GITHUB = "github"
 FAIL_HELP = (
@@ -50,8 +50,10 @@ def spread(words: list[str]) -> list[str]:
         "--new", type=click.Path(path_type=Path), multiple=True, metavar="RUN...", help="Several runs of the new side."
     ),
     click.option("--fail-on", "limits", multiple=True, metavar="METRIC>LIMIT", help=FAIL_HELP),
-    click.option("--control", metavar="BACKEND[@ENV]", help="Timings over this cell's, which is the same on both sides."),
-    click.option("--format", type=click.Choice((*FORMATS, GITHUB)), default="table", show_default=True),
+    click.option(
+        "--control", metavar="BACKEND[@ENV]", help="A backend that did not change; its ratio is divided out of all timings."
+    ),
+    format_option(GITHUB),
     debug_option,
 )
 def compare(
@@ -68,15 +70,14 @@ def compare(
     With three runs a side or more, the runs' own spread is in the interval; one run a side allows 2 % for two processes.
     Exits with 1 where a regression beyond --fail-on is shown; one that may be or not is a warning.
     """
-    from .results.table.render import plain
-    from .untrusted import understood
+    from ..untrusted import understood
 
     sides = _sides(runs, base, new)
     with _uncollected(), understood([folder for side in sides for folder in side]):
         text, warnings, failed = _compared(*sides, limits, control, how["format"])
     click.echo(text, nl=False)
     for sentence in warnings:
-        click.echo(f"bench: {plain(sentence)}", err=True)
+        note(f"bench: {sentence}")
     sys.exit(1 if failed else 0)
 
 
@@ -84,11 +85,11 @@ def _compared(
     base: Sequence[Path], new: Sequence[Path], limits: Sequence[str], control: str | None, format: str
 ) -> tuple[str, Sequence[str], bool]:
     """What is printed, what is warned of, and whether a limit is broken. All that was read is freed at its end."""
-    from .results.compare import compare as comparing
-    from .results.compare import gate
-    from .results.compare.comparison import facts, tabulate
-    from .results.store import digest
-    from .results.table.render import render
+    from ..results.compare import compare as comparing
+    from ..results.compare import gate
+    from ..results.compare.comparison import facts, tabulate
+    from ..results.store import digest
+    from ..results.table.render import render
 
     asked = gate.parse(limits)
     read = [[digest.read(folder) for folder in side] for side in (base, new)]
@@ -115,7 +116,6 @@ def _uncollected() -> Iterator[None]:
 
 def plain_lines(lines: list[str]) -> str:
     """Lines without what a terminal or a log would act on."""
-    from .results.table.render import plain
 
     return "".join(f"{plain(line)}\n" for line in lines)
 
@@ -138,29 +138,3 @@ def _once(side: tuple[Path, ...]) -> tuple[Path, ...]:
     if twice:
         raise BadInput(f"{twice[0]} is given twice on one side", "measure it again for another run")
     return side
-
-
-@click.command()
-@click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True)
-@group(
-    wanted_options,
-    click.option("--demand", type=click.FloatRange(min=0, min_open=True), help="Items a second: how many machines take them."),
-    format_option,
-    debug_option,
-)
-def recommend(runs: tuple[Path, ...], format: str, debug: bool, **what: Any) -> None:
-    """Which row to deploy, and how: the best within limits.
-
-    With the settings and a program to paste, the runner-up, what binds, and why rows are left out. Exits with 1 if no row is
-    feasible, and says which limit to relax.
-    """
-    from .results.recommend import advice
-    from .results.recommend import recommend as decisions
-    from .results.recommend.candidates import wanted
-    from .results.store import digest
-    from .untrusted import understood
-
-    with understood(runs):
-        decision = decisions.decide([digest.read(run) for run in dict.fromkeys(runs)], wanted(**what))
-        click.echo(advice.advise(decision, format), nl=False)
-    sys.exit(advice.exit_code(decision))

@@ -1,16 +1,19 @@
-"""What the command line takes: the types of its values, and the options that several commands share. click and spec only."""
+"""Options of the command line: the types of their values, and the options that several commands share. click and spec only.
+
+Each option is declared once: here where several commands have it, else in its command's module. `bench import` describes
+rows that another tool measured, so it has its own `--model`, `--precision`, `--batch`, `--backend` and `--device`.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import click
 
-from .errors import BadInput
-from .spec import PRECISIONS, Load, TensorSpec
+from ..spec import PRECISIONS, TensorSpec
 
 if TYPE_CHECKING:
     ParamType = click.ParamType[Any]
@@ -135,17 +138,54 @@ def group(*declared: Callable[[Function], Function]) -> Callable[[Function], Fun
     return decorate
 
 
-model_option = click.option("--model", help="A named model (cnn), FILE.onnx, or MODULE:FACTORY of an nn.Module.")
+def model_option(default: str | None = None) -> Callable[[Function], Function]:
+    """`--model` of what is measured, exported or trained."""
+    return click.option(
+        "--model",
+        default=default,
+        show_default=bool(default),
+        help="A named model (cnn), FILE.onnx, or MODULE:FACTORY of an nn.Module. Only a named model can be trained.",
+    )
+
+
+def precision_option(names: Sequence[str], default: str = "") -> Callable[[Function], Function]:
+    """`--precision`, of those in `names`; without a `default`, what the files have."""
+    told = f"Precisions, of {', '.join(names)}." + ("" if default else " Default: all that the files have or can have.")
+    return click.option("--precision", "precisions", type=Names(), default=default or (), show_default=bool(default), help=told)
+
+
+def device_option(*, several: bool = False) -> Callable[[Function], Function]:
+    """`--device`: one for a sweep, `several` for training."""
+    more: dict[str, Any] = {"multiple": True, "default": ("cpu",), "show_default": True} if several else {}
+    told = "Several give one table." if several else "Default: each backend's own."
+    return click.option("--device", "devices" if several else "device", **more, help=f"cpu, cuda or cuda:N. {told}")
+
+
+def out_option(what: str, *, default: Path | None = None, required: bool = False) -> Callable[[Function], Function]:
+    """`--out`: where a command writes `what`."""
+    kind = click.Path(path_type=Path)
+    return click.option("--out", type=kind, default=default, show_default=bool(default), required=required, help=what)
+
+
+def format_option(*more: str) -> Callable[[Function], Function]:
+    """`--format`: FORMATS, and `more` that one command has."""
+    return click.option("--format", type=click.Choice((*FORMATS, *more)), default="table", show_default=True)
+
+
+RUN_FOLDER = "Run folder to write. Default: a new one under runs/."
+
+runs_argument = click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True)
 dataset_option = click.option(
     "--dataset", help="digits, idx:DIR (MNIST's files), npz:FILE (images x, labels y), tensors:FILE (x as the model takes it)."
 )
 shape_option = click.option(
     "--shape", "signature", type=Tensor(), multiple=True, help="An input's shape; an empty right side is a scalar."
 )
-format_option = click.option("--format", type=click.Choice(FORMATS), default="table", show_default=True)
 seed_option = click.option("--seed", type=int, default=0, show_default=True)
 threads_option = click.option(
-    "--threads", type=click.IntRange(min=1), help="Compute threads for every CPU backend. Default: what this process may use."
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Compute threads for every CPU backend. Default: all that this process may use.",
 )
 timeout_option = click.option(
     "--timeout",
@@ -153,24 +193,48 @@ timeout_option = click.option(
     type=click.FloatRange(min=0, min_open=True),
     default=300.0,
     show_default=True,
-    help="Seconds for one answer of a worker.",
+    help="Seconds to wait for one answer of a worker.",
 )
 images_option = click.option(
     "--images",
     type=click.IntRange(min=1),
-    help="Labelled images that accuracy rests on at most. Default: the budget's (128, 2000, 10000); for check all.",
+    help="Most labelled images to compute accuracy from. Default: the budget's (128, 2000, 10000); for check all.",
+)
+baseline_option = click.option(
+    "--baseline",
+    metavar="BACKEND[@ENV]",
+    help="Compute speed-ups against this backend. infer measures until their interval is narrow.",
+)
+limit_options = group(
+    click.option(
+        "--max",
+        "most",
+        type=Pair(),
+        multiple=True,
+        metavar="METRIC=LIMIT",
+        help="Upper limit: p99=10ms, top1_drop=0.5. A row above it fails the check, and is not recommended.",
+    ),
+    click.option(
+        "--min",
+        "least",
+        type=Pair(),
+        multiple=True,
+        metavar="METRIC=LIMIT",
+        help="Lower limit: top1=97, sqnr=30. A row below it fails the check, and is not recommended.",
+    ),
 )
 wanted_options = group(
-    click.option("--max", "most", type=Pair(), multiple=True, metavar="METRIC=LIMIT", help="Take no row above it: p99=10ms."),
-    click.option("--min", "least", type=Pair(), multiple=True, metavar="METRIC=LIMIT", help="Take no row below it: top1=97."),
-    click.option("--objective", type=click.Choice(OBJECTIVES), default="throughput", show_default=True, help="What is best."),
+    limit_options,
+    click.option(
+        "--objective", type=click.Choice(OBJECTIVES), default="throughput", show_default=True, help="Metric to optimize."
+    ),
     click.option(
         "--price",
         "prices",
         type=Pair(),
         multiple=True,
         metavar="BACKEND|HOST=AMOUNT",
-        help="Currency an hour, for a BACKEND[@ENV], or a host by (a part of) its name.",
+        help="Currency an hour, for a BACKEND[@ENV], or for a host by (a part of) its name.",
     ),
 )
 python_option = click.option(
@@ -179,27 +243,25 @@ python_option = click.option(
     type=Pair(),
     multiple=True,
     metavar="BACKEND[@ENV]=PATH",
-    help="The interpreter, or virtual environment, that a backend runs in.",
+    help="Run a backend in this interpreter, or in the virtual environment in this folder.",
 )
 track_option = click.option(
     "--track",
     type=click.Choice(TRACKERS),
     multiple=True,
-    help="Log the rows there too; its own environment variables say where. Without them nothing leaves this machine.",
+    help="Log the rows to this tracker too; its own environment variables set the server. Nothing is sent by default.",
 )
-debug_option = click.option("--debug", is_flag=True, help="Show tracebacks, and say where the workers' logs are.")
+debug_option = click.option("--debug", is_flag=True, help="Show tracebacks, and print where the workers' logs are.")
 
 selectors = group(
-    model_option,
+    model_option(),
     click.option("--artifacts", type=click.Path(path_type=Path), default=Path("artifacts"), show_default=True),
     click.option(
-        "--backend", "backends", type=Names(), default=(), help="BACKEND[@ENV],..., or all. Default: what can run here."
+        "--backend", "backends", type=Names(), default=(), help="BACKEND[@ENV],..., or all. Default: all that can run here."
     ),
     python_option,
-    click.option("--device", help="cpu, cuda or cuda:N. Default: each backend's own."),
-    click.option(
-        "--precision", "precisions", type=Names(), default=(), help=f"Of {', '.join(PRECISIONS)}. Default: the files'."
-    ),
+    device_option(),
+    precision_option(tuple(PRECISIONS)),
     click.option("--batch", "batches", type=Numbers(), default=(), help="Items a call. Default: 1,8,32, or the file's own."),
     threads_option,
     shape_option,
@@ -211,22 +273,3 @@ selectors = group(
     seed_option,
     timeout_option,
 )
-load_options = group(
-    click.option("--load", type=click.Choice(("poisson",)), help="Find the highest rate of arrivals that holds --slo."),
-    click.option("--slo", type=Slo(), help="p99=10ms: a percentile of the responses, and the most that it may be."),
-    click.option("--max-batch", type=click.IntRange(min=1), help="Under load: leave out batches above it."),
-    click.option("--max-wait", "max_wait_ms", type=Duration(), help="Under load: how long a call waits to be full.  [2ms]"),
-)
-
-
-def load_of(asked: dict[str, Any]) -> Load | None:
-    """What of `asked` is about load, taken out of it."""
-    arrivals, slo, most, wait = (asked.pop(name, None) for name in ("load", "slo", "max_batch", "max_wait_ms"))
-    if not arrivals:
-        if slo or most or wait is not None:
-            raise BadInput("--slo, --max-batch and --max-wait are about --load", "give --load poisson too")
-        return None
-    if not slo:
-        raise BadInput("--load looks for the highest rate that holds a limit, and there is none", "give --slo p99=10ms")
-    given = {name: value for name, value in (("max_batch", most), ("max_wait_ms", wait)) if value is not None}
-    return Load(arrivals=arrivals, percentile=slo[0], limit_ms=slo[1], **given)

@@ -1,0 +1,81 @@
+"""`bench train`: train a named model on one or several devices."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from ..errors import BadInput
+from ..spec import Device
+from .options import (
+    dataset_option,
+    debug_option,
+    device_option,
+    format_option,
+    group,
+    model_option,
+    precision_option,
+    seed_option,
+    threads_option,
+    timeout_option,
+    track_option,
+)
+from .output import logs, print_table, track
+from .runs import RUNS
+
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+
+
+@click.command()
+@group(
+    model_option("cnn"),
+    dataset_option,
+    device_option(several=True),
+    precision_option(PRECISIONS, default="fp32"),
+    click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True),
+    click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True),
+    click.option(
+        "--lr",
+        type=click.FloatRange(min=0, min_open=True),
+        default=0.01,
+        show_default=True,
+        help="Learning rate. The article's is 0.001.",
+    ),
+    threads_option,
+    seed_option,
+    timeout_option,
+    track_option,
+    format_option(),
+    debug_option,
+)
+def train(model: str, dataset: str | None, format: str, debug: bool, **how: Any) -> None:
+    """Train a named model; CPU against GPU in one table."""
+    from ..models import MODELS, kind_of
+    from ..results import trackers
+    from ..results.table import training as tables
+    from ..results.trackers.logged import of_training
+    from ..runners.pool.progress import terminal
+    from ..runners.prepare import train as runner
+    from ..runners.worker.clock import Clock
+    from ..runners.worker.threads import usable_threads
+
+    trackers.check(names := how.pop("track"))
+    if kind_of(model) != "named":
+        raise BadInput(f"{model!r} is not a named model", f"there are: {', '.join(MODELS)}")
+    how["devices"] = tuple(str(Device.parse(device)) for device in how["devices"])
+    wanted = runner.Training(
+        model=model,
+        dataset=dataset or runner.default_dataset(model),
+        **{**how, "threads": how["threads"] or usable_threads()},
+    )
+    clock = Clock()
+    began_s, folder = clock.wall_s(), RUNS / f"{clock.stamp()}-train"
+    with logs(debug) as of_workers, terminal().live() as progress:
+        results, interrupted = runner.train(wanted, of_workers, clock, progress)
+    table = tables.build(results, wanted.head())
+    print_table(table, format)
+    track(names, lambda: of_training(results, table, folder, began_s))
+    if interrupted or any(result["status"] != "ok" for result in results):
+        sys.exit(130 if interrupted else 3)

@@ -18,11 +18,13 @@ from .budgets import BUDGETS, Budget
 from .errors import BadInput, one_line
 from .wire import digest as digest
 from .wire import from_wire as from_wire
+from .wire import set_fields
 from .wire import to_wire as to_wire
 
 Shape = tuple[int, ...]
 Shapes = tuple[tuple[str, Shape], ...]
 Options = tuple[tuple[str, str], ...]
+KEY_DIGITS = 16  # of a SHA-256, in hexadecimal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -211,8 +213,11 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """The cell's identity, 16 hexadecimal digits; equal cells of any two runs have equal keys."""
-        return digest(to_wire(self))[:16]
+        """The cell's identity, 16 hexadecimal digits. A field at its default is left out, so a new field changes no key.
+
+        Equal cells have equal keys in runs of one schema. A run folder has the key that it uses beside each cell.
+        """
+        return digest(set_fields(self))[:KEY_DIGITS]
 
     @property
     def target(self) -> Target:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache, partial
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -18,13 +18,27 @@ def to_wire(value: Any) -> dict[str, Any]:
     return {name: _encode(getattr(value, name)) for name in _names(type(value))}  # type: ignore[arg-type]
 
 
+def set_fields(value: Any) -> dict[str, Any]:
+    """`to_wire` without the fields that are at their defaults: it stays the same when its type gets a field with a default."""
+    given = {name: getattr(value, name) for name, default in _defaults(type(value)) if getattr(value, name) != default}  # type: ignore[arg-type]
+    return {name: _encode(data, set_fields) for name, data in given.items()}
+
+
 _names = cache(lambda kind: tuple(item.name for item in fields(kind)))
 
 
-def _encode(data: Any) -> Any:
+@cache
+def _defaults(kind: Any) -> tuple[tuple[str, Any], ...]:
+    """Each field with its default, MISSING where it has none."""
+    return tuple(
+        (item.name, item.default if item.default_factory is MISSING else item.default_factory()) for item in fields(kind)
+    )
+
+
+def _encode(data: Any, of: Callable[[Any], dict[str, Any]] = to_wire) -> Any:
     if isinstance(data, tuple):
-        return tuple(map(_encode, data))
-    return to_wire(data) if is_dataclass(data) else data
+        return tuple(_encode(item, of) for item in data)
+    return of(data) if is_dataclass(data) else data
 
 
 def from_wire(kind: type[Value], data: Mapping[str, Any]) -> Value:

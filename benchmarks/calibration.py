@@ -74,7 +74,12 @@ def simulate(seed: int, name: str, slower: float, budget: str) -> dict[str, Any]
 
 def measure(journal: Journal, machine: simulated.Machine, sweep: Sweep, cells: list[Cell]) -> None:
     save_arrays(journal.scratch, {"x": np.zeros((1, 4), np.float32)})
-    head = {"schema": record.SCHEMA, "host": {}, "sweep": to_wire(sweep), "cells": [to_wire(item) for item in cells]}
+    head = {
+        "schema": record.SCHEMA,
+        "host": {},
+        "sweep": to_wire(sweep),
+        "cells": [record.listed(item, item.key) for item in cells],
+    }
     journal.write_head(head)
     context = Context(logs=journal.logs, clock=machine.clock, progress=Silent(), timeout_s=1)
     desk = Desk(sweep=sweep, journal=journal, context=context, stop=Stop())

@@ -42,7 +42,7 @@ def write(folder: Path, rows: int, rounds: int, medians: bool) -> Path:
     np.savez(folder / "samples/all.npz", latency=times, end_to_end=times, device=times[:0])
     known = cells(rows)
     head = {"schema": record.SCHEMA, "host": {"cpu": "synthetic"}, "sweep": to_wire(Sweep())}
-    (folder / "run.json").write_text(json.dumps({**head, "cells": [to_wire(cell) for cell in known]}))
+    (folder / "run.json").write_text(json.dumps({**head, "cells": [record.listed(cell, cell.key) for cell in known]}))
     with (folder / "journal.jsonl").open("w") as journal:
         for cell in known:
             for event in events(rounds, medians):

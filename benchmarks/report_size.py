@@ -49,7 +49,7 @@ def write(folder: Path, rows: int, rounds: int) -> Path:
         np.savez(folder / f"samples/{number}.npz", latency=times, end_to_end=times + 10_000, device=times[:0])
     known = cells(rows)
     head = {"schema": record.SCHEMA, "host": {"cpu": "synthetic"}, "sweep": to_wire(Sweep()), "versions": {}}
-    (folder / "run.json").write_text(json.dumps({**head, "cells": [to_wire(cell) for cell in known]}))
+    (folder / "run.json").write_text(json.dumps({**head, "cells": [record.listed(cell, cell.key) for cell in known]}))
     with (folder / "journal.jsonl").open("w") as journal:
         for number, cell in enumerate(known):
             for event in events(cell, number, rounds):

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..errors import BadInput
-from ..spec import PRECISIONS, Device, to_wire
+from ..spec import PRECISIONS, Device
 from .options import debug_option, format_option, group, out_option
 from .output import print_table
 
@@ -62,7 +62,7 @@ def _write(rows: list[Any], out: Path, host: str) -> None:
         "host": {"cpu": host},
         "versions": imports.versions(rows),
         "instruments": [],
-        "cells": [to_wire(row.cell) for row in rows],
+        "cells": [record.listed(row.cell, row.cell.key) for row in rows],
     }
     with Journal(out) as journal:
         journal.write_head(head)

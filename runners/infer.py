@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from .. import __version__
 from ..errors import BadInput, one_line
 from ..models import kind_of
 from ..results.store import record
-from ..spec import Artifact, Shape, Sweep, Target, digest, from_wire, to_wire
+from ..spec import Artifact, Cell, Shape, Sweep, Target, from_wire, to_wire
 from ..untrusted import is_plain
 from .pool import host
 from .pool.context import Context
@@ -104,7 +104,9 @@ def planned(
         rows = plan(sweep, artifacts, found, defaults)
         tell_left_out(rows, left_out(sweep, artifacts, found, defaults), around.progress)
         kind.guard(rows, context)
-        journal.write_head({**_head(sweep, rows, found, around), **({"kind": kind.name} if kind.name else {})})
+        keys = _keys(rows, around.out)
+        journal.write_head({**_head(sweep, keys, found, around), **({"kind": kind.name} if kind.name else {})})
+        rows = [replace(row, stored_key=keys[row.cell]) for row in rows]
         with interruptible() as stop:
             yield rows, surveyed.workers, Desk(sweep=sweep, journal=journal, context=context, stop=stop)
 
@@ -172,11 +174,15 @@ def tell_left_out(rows: Sequence[Planned], aside: Sequence[tuple[str, str, str]]
         progress.note(f"not measured, because not computed there: {told} (--precision measures it all the same)")
 
 
-def _head(sweep: Sweep, rows: Sequence[Planned], found: Sequence[Found], around: Surroundings) -> dict[str, Any]:
-    """run.json: what is the same for all cells, and the cells, after those that the folder has already."""
+def _keys(rows: Sequence[Planned], out: Path) -> dict[Cell, str]:
+    """The cells of the run folder `out` with their keys there, and after them those of `rows`."""
+    old = record.cells_of(record.read_head(out), out) if (out / record.RUN).exists() else {}
+    return old | {row.cell: row.cell.key for row in rows if row.cell not in old}
+
+
+def _head(sweep: Sweep, keys: Mapping[Cell, str], found: Sequence[Found], around: Surroundings) -> dict[str, Any]:
+    """run.json: what is the same for all cells, and the cells with their keys."""
     old = record.read_head(around.out) if (around.out / record.RUN).exists() else {}
-    cells = [*old.get("cells", []), *(to_wire(row.cell) for row in rows)]
-    unique = {digest(cell): cell for cell in cells}
     head = {
         "schema": record.SCHEMA,
         "tool": __version__,
@@ -186,7 +192,7 @@ def _head(sweep: Sweep, rows: Sequence[Planned], found: Sequence[Found], around:
         "networks": old.get("networks", {}) | {str(item.target): item.network for item in found if item.available},
         "instruments": sorted({*old.get("instruments", []), *(item.name for item in found if item.instrument)}),
         "sweep": to_wire(sweep),
-        "cells": list(unique.values()),
+        "cells": [record.listed(cell, key) for cell, key in keys.items()],
     }
     _check_same(old, head, around.out)
     return head
@@ -209,9 +215,9 @@ def _facts(head: Mapping[str, Any]) -> dict[str, str]:
 
 def _measure(sweep: Sweep, rows: Sequence[Planned], hired: Hire, desk: Desk, gpu: Nvml) -> None:
     """Every row's blocks that the journal does not hold yet."""
-    held = {item.cell.key: item for item in record.read(desk.journal.folder).cells}
+    held = {item.cell: item for item in record.read(desk.journal.folder).cells}
     refuse(rows, desk)
-    visits = [visit(row, held[row.cell.key], sweep) for row in rows if not row.refused]
+    visits = [visit(row, held[row.cell], sweep) for row in rows if not row.refused]
     left = [item for item in visits if item.live]
     desk.total = len(left) * (ROUND_STEPS * sweep.budget.looks[0] + OPENING_STEPS)
     fresh = [item for item in visits if item.cold < cold.starts(sweep)]
@@ -227,7 +233,7 @@ def refuse(rows: Sequence[Planned], desk: Desk) -> None:
     """Write down why some of `rows` cannot be measured."""
     for row in rows:
         if row.refused:
-            desk.journal.add("ended", row.cell.key, status=row.refused[0], reason=row.refused[1])
+            desk.journal.add("ended", row.key, status=row.refused[0], reason=row.refused[1])
 
 
 def saved_sweep(folder: Path) -> Sweep:

@@ -182,14 +182,16 @@ def _digested(folder: Path, stored: Arrays) -> Run:
     blocks = _rows(stored["block"], stored["block_counts"])
     samples = np.where(np.isnan(stored["samples"]), None, stored["samples"]).tolist()  # type: ignore[call-overload]
     cells = []
-    cells_of = record.cells_of(head, folder)
-    for cell, events, places, *figures, of_samples in zip(cells_of, columns[0], blocks, *columns[1:], samples, strict=True):
+    listed = record.cells_of(head, folder).items()
+    for (cell, key), events, places, *figures, of_samples in zip(
+        listed, columns[0], blocks, *columns[1:], samples, strict=True
+    ):
         told: dict[str, list[Data]] = {}
         for kind, *place in events:
             told.setdefault(kinds[kind], []).append(Late(partial(_event, journal, place)))
         late: Mapping[int, Data] = Late(partial(_blocks, journal, places)) if len(places) else {}
         known = Digested(figures={name: of for name, of in zip(NAMES, figures) if of}, samples=of_samples)
-        cells.append(record.gather(cell, folder, head.get("kind") == CHECK, told, late, digested=known))
+        cells.append(record.gather(cell, key, folder, head.get("kind") == CHECK, told, late, digested=known))
     return Run(folder=folder, head=head, cells=tuple(cells))
 
 

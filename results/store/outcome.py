@@ -12,8 +12,8 @@ BROKEN = ("failed", "timeout")
 
 
 def exit_code(run: Run, sweep: Sweep) -> int:
-    """0, or 3 if a cell failed or timed out, or if something that `sweep` named got no `ok` row."""
-    if any(record.status in BROKEN for record in run.cells):
+    """0, or 3 if a cell or a later step of one failed, or if something that `sweep` named got no `ok` row."""
+    if any(record.status in BROKEN or record.failed_steps for record in run.cells):
         return NOT_AS_NAMED
     fine = [record for record in run.cells if record.status == "ok"]
     return DONE if all(_has(fine, axis, name) for axis, name in _named(sweep)) else NOT_AS_NAMED

@@ -1,9 +1,10 @@
 """What a run folder holds, and how it is read back: run.json, the journal, the samples. NumPy only.
 
-    run.json        schema version, host, versions, settings, seed, and the cells in the order of the plan
+    run.json        schema version, host, versions, settings, seed, and the cells in the order of the plan, each with the
+                    `key` that the journal has for it
     journal.jsonl   one line an event of one cell, appended as it ends: built, cold, opened, inspected,
                     verified, warm, energy, block, stopped, load, ended; a check has the first five, and explained;
-                    imported is all that a row of another tool has
+                    imported is all that a row of another tool has; step_failed: after a cell was complete
                     a block's `p50_ns` are the medians of its samples, by their kind, since most readers need no more
     samples/        one .npz for each block: `latency`, `end_to_end` and `device` (by the device's own clock, empty
                     where it has none), the time of every call (int64 ns)
@@ -15,6 +16,7 @@ one of its kind (and round), so a cell that failed and was measured again counts
 from __future__ import annotations
 
 import os
+import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,12 +28,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import BadInput, one_line
-from ...spec import PRECISIONS, Cell, from_wire
+from ...spec import KEY_DIGITS, PRECISIONS, Cell, digest, from_wire, to_wire
 from ...untrusted import WRONG, load_times, parse, read_bytes, sample_path, understood
 from ..stats.percentiles import nearest_rank
 from .noise import disturbances
 
-SCHEMA = 2
+SCHEMA = 3
 RUN, JOURNAL, SAMPLES = "run.json", "journal.jsonl", "samples"
 AGREEMENT_FLOOR, AGREEMENT_IMAGES = 97.0, 100
 
@@ -39,6 +41,9 @@ CHECK = "check"  # the kind of a run that measures no time
 BEGINNINGS = ("built", "cold", "opened")
 BLOCK = "block"
 MANY = (BLOCK, "cold", "warm")  # kinds of events of which not only the last counts
+STEP_FAILED = "step_failed"  # a step of a cell whose figures are complete: one of ROUND, LOAD
+ROUND, LOAD = "round", "load"
+MENDS = {BLOCK: ROUND, "load": LOAD}  # which step has worked after all, by the event that it ends with
 
 END_BYTES = 22  # the last record of a zip file
 
@@ -56,11 +61,16 @@ class Digested:
 
 @dataclass(frozen=True, kw_only=True)
 class CellRecord:
-    """Everything that was stored about one cell. `ended` says why it has no figures, where it has none; `check`: its run
-    compares answers and measures no time. `imported`: the figures of another tool, its name, and how its definitions differ."""
+    """Everything that was stored about one cell.
+
+    `key`: the cell's key in the run folder. `ended`: why it has no figures, where it has none. `failed_steps`: what failed
+    after its figures were complete. `check`: its run compares answers and measures no time. `imported`: the figures of
+    another tool, its name, and how its definitions differ.
+    """
 
     cell: Cell
     folder: Path
+    key: str = ""
     check: bool = False
     built: Data | None = None
     opened: Data | None = None
@@ -73,6 +83,7 @@ class CellRecord:
     stopped: Data | None = None
     ended: Data | None = None
     imported: Data | None = None
+    failed_steps: tuple[Data, ...] = ()
     cold: tuple[Data, ...] = ()
     blocks: Mapping[int, Data] = field(default_factory=dict)
     digested: Digested | None = None
@@ -192,18 +203,34 @@ def gathered(
     about: dict[str, list[dict[str, Any]]] = {}
     for event in events:
         about.setdefault(event["cell"], []).append(event)
-    for cell in cells_of(head, folder):
-        known = kept(about.get(cell.key, ()))
+    for cell, key in cells_of(head, folder).items():
+        known = kept(about.get(key, ()))
         blocks = {block["round"]: block for block in known.pop(BLOCK, ())}
-        yield gather(cell, folder, head.get("kind") == CHECK, known, blocks), known
+        yield gather(cell, key, folder, head.get("kind") == CHECK, known, blocks), known
 
 
-def cells_of(head: Data, folder: Path) -> list[Cell]:
-    """The cells that the head of the run in `folder` lists; `BadInput` if it has no such list."""
+def listed(cell: Cell, key: str) -> dict[str, Any]:
+    """`cell` as the head of a run lists it, with the `key` that the journal has for it."""
+    return {**to_wire(cell), "key": key}
+
+
+def cells_of(head: Data, folder: Path) -> dict[Cell, str]:
+    """The cells that the head of the run in `folder` lists, with their keys there; `BadInput` if it has no such list."""
     try:
-        return [from_wire(Cell, cell) for cell in head["cells"]]
+        return {from_wire(Cell, cell): _key(cell) for cell in head["cells"]}
     except WRONG as error:
         raise BadInput(f"{folder / RUN} has no list of cells ({one_line(error)})", "measure it again") from error
+
+
+def _key(listed: Data) -> str:
+    """The key of a cell that a head lists. Before schema 3 no key stood there: it was the digest of all that was written.
+
+    `ValueError` for one that is no key: files are named after it.
+    """
+    key = listed["key"] if "key" in listed else digest(dict(listed))[:KEY_DIGITS]
+    if not re.fullmatch(f"[0-9a-f]{{{KEY_DIGITS}}}", key):
+        raise ValueError("a cell's key is not hexadecimal")
+    return str(key)
 
 
 def read_head(folder: Path) -> dict[str, Any]:
@@ -280,20 +307,37 @@ def kept(events: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
         if "ended" in found and kind in BEGINNINGS:
             found = {}
         same = found.setdefault(kind, {})
-        same[event["round"] if kind == BLOCK else len(same) if kind in MANY else None] = event
+        if kind in MENDS:
+            found.get(STEP_FAILED, {}).pop(MENDS[kind], None)
+        same[_mark(event, len(same))] = event
     return {kind: list(same.values()) for kind, same in found.items()}
 
 
+def _mark(event: Data, count: int) -> Any:
+    """What an event replaces an earlier one of its kind by: `count` are there."""
+    kind = event["event"]
+    if kind == STEP_FAILED:
+        return str(event.get("step"))
+    return event["round"] if kind == BLOCK else count if kind in MANY else None
+
+
 def gather(
-    cell: Cell, folder: Path, check: bool, events: Mapping[str, Sequence[Data]], blocks: Mapping[int, Data], **more: Any
+    cell: Cell,
+    key: str,
+    folder: Path,
+    check: bool,
+    events: Mapping[str, Sequence[Data]],
+    blocks: Mapping[int, Data],
+    **more: Any,
 ) -> CellRecord:
     """The record of `cell` from its events that count (`kept`), of which `blocks` are by round."""
-    latest = {kind: same[-1] for kind, same in events.items()}
+    latest = {kind: same[-1] for kind, same in events.items() if same}
     warm = events.get("warm", ())
     if len(warm) > 1:  # what a search found is not told again when a cell is opened again
         latest["warm"] = {name: value for event in warm for name, value in event.items()}
     return CellRecord(
         cell=cell,
+        key=key,
         folder=folder,
         check=check,
         built=latest.get("built"),
@@ -307,6 +351,7 @@ def gather(
         stopped=latest.get("stopped"),
         ended=latest.get("ended"),
         imported=latest.get("imported"),
+        failed_steps=tuple(events.get(STEP_FAILED, ())),
         cold=tuple(events.get("cold", ())),
         blocks=blocks,
         **more,

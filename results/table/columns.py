@@ -14,7 +14,7 @@ from typing import Any
 from ..stats.intervals import Interval, drop_interval, log_interval, mcnemar, typical
 from ..stats.percentiles import samples_needed
 from ..store import series
-from ..store.record import CellRecord
+from ..store.record import CellRecord, Data
 from . import gpu, load
 from .executed import executed, placement, unlike
 from .grade import grade
@@ -212,9 +212,16 @@ def _notes(row: Row) -> Value:
         notes.append("its threads were still busy while others were measured")
     if gpu.at_power_limit(record):
         notes.append("the GPU ran at its power limit")
+    notes += map(_failed_step, record.failed_steps)
     notes += load.notes(record, row.asked)
     notes += [f"GPU evidence is missing: {reason}" for reason in gpu.untold(record)]
     return "; ".join(dict.fromkeys(notes)) or None
+
+
+def _failed_step(event: Data) -> str:
+    """A note on a step that failed after the figures were complete. Semicolons separate notes, so the reason has none."""
+    reason = str(event["reason"]).replace("; ", ", ")
+    return f"the step {str(event['step'])!r} failed, the other figures are kept: {reason}"
 
 
 def _slo(row: Row) -> Value:

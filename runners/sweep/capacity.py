@@ -59,7 +59,7 @@ def _measure(visit: Visit, desk: Desk, ask: Ask, how: Concurrency, wanted: Load)
     drawn = iter(range(desk.sweep.seed, desk.sweep.seed + 10_000))
     batch = visit.planned.cell.batch
     waiting = {"wait_ms": wanted.max_wait_ms, "give_up_ms": max(GIVE_UP * wanted.limit_ms, GIVE_UP_MS)}
-    fixed = {"key": visit.key, "waiting": waiting, "concurrency": asdict(how)}
+    fixed = {"key": visit.slot, "waiting": waiting, "concurrency": asdict(how)}
 
     def measure(rate: float) -> Mapping[str, Any]:
         desk.check_stop()

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from ... import backends
 from ...errors import RuntimeFailed, WorkerDied, WorkerTimeout
 from ...results.stats.percentiles import samples_needed
+from ...results.store import record
 from ...results.store.noise import disturbed
 from ...spec import RANDOM, Artifact, Concurrency, Sweep, Target, from_wire, to_wire
 from ..pool.isolate import Worker
@@ -77,7 +78,7 @@ class Group:
                 self._round(rounds.order(visits, self._desk.sweep.seed, number), number)
                 self._look(visits, self._desk.context.clock.since_s(begin) > limit_s)
                 number += 1
-            self._attempt_all([visit for visit in self._visits if visit.finished and not visit.out], self._load)
+            self._attempt_all([visit for visit in self._visits if visit.finished and not visit.out], self._load, record.LOAD)
         finally:
             self.dismiss()
 
@@ -138,10 +139,10 @@ class Group:
                 visit.repeats += 1
             self._attempt_all(allowed, part)
 
-    def _attempt_all(self, visits: Sequence[Visit], step: Callable[[Visit], None]) -> None:
+    def _attempt_all(self, visits: Sequence[Visit], step: Callable[[Visit], None], name: str = record.ROUND) -> None:
         """Do one step of each. A cell that it ends is closed, so that it takes no more memory."""
         for visit in visits:
-            self._desk.attempt(visit, step, self._lose)
+            self._desk.attempt(visit, step, self._lose, name)
             if visit.out:
                 self._close(visit)
 
@@ -149,7 +150,7 @@ class Group:
         if visit.key in self._open_keys:
             self._open_keys.discard(visit.key)
             try:
-                self._ask(visit, "close", key=visit.key)
+                self._ask(visit, "close", key=visit.slot)
             except (WorkerDied, WorkerTimeout):
                 self._lose(visit)
 
@@ -157,7 +158,7 @@ class Group:
         """See who has had enough."""
         ends = rounds.ends(self._desk.journal.folder, visits, self._desk.sweep, late)
         for visit in (visit for visit in visits if visit.key in ends):
-            visit.finished = True
+            visit.complete = visit.finished = True
             self._desk.journal.add("stopped", visit.key, budget=self._desk.sweep.budget.name, **rounds.wire(ends[visit.key]))
 
     def _lose(self, visit: Visit) -> None:
@@ -185,7 +186,7 @@ class Group:
         if visit.reference:
             known = self._accuracy.get(visit.crew, {})
             samples = None if known else visit.samples
-            found = {**self._ask(visit, "verify", key=visit.key, reference=visit.reference, samples=samples), **known}
+            found = {**self._ask(visit, "verify", key=visit.slot, reference=visit.reference, samples=samples), **known}
             self._accuracy[visit.crew] = {name: found[name] for name in ACCURACY if name in found and visit.samples}
             self._desk.journal.add("verified", visit.key, **found)
         self._desk.journal.add("inspected", visit.key, **self._inspected(visit))
@@ -194,7 +195,7 @@ class Group:
     def _inspected(self, visit: Visit) -> dict[str, Any]:
         """The kernels; a runtime that cannot tell them can be measured all the same."""
         try:
-            return self._ask(visit, "inspect", key=visit.key, timed=self._timed)
+            return self._ask(visit, "inspect", key=visit.slot, timed=self._timed)
         except RuntimeFailed as error:
             self._desk.context.progress.note(f"{visit.planned.cell.id} does not tell what it runs: {error}")
             return {"kernels": []}
@@ -202,7 +203,7 @@ class Group:
     def _warm(self, visit: Visit) -> None:
         budget, chosen = self._desk.sweep.budget, visit.concurrency
         length = {"least_ms": budget.warmup_ms, "limit_ms": budget.warmup_limit_ms, "passes": budget.passes}
-        answer = self._ask(visit, "warm", key=visit.key, concurrency=chosen and asdict(chosen), **length)
+        answer = self._ask(visit, "warm", key=visit.slot, concurrency=chosen and asdict(chosen), **length)
         visit.concurrency = from_wire(Concurrency, answer["concurrency"])
         self._desk.journal.add("warm", visit.key, **answer)
         if not visit.energy and visit.planned.cell.device != "cpu" and budget.energy_ms > 0:
@@ -212,7 +213,7 @@ class Group:
         """What an item costs on a GPU, once for a cell; one that cannot tell it can be measured all the same."""
         how = {"block_ms": self._desk.sweep.budget.energy_ms, "concurrency": asdict(visit.concurrency or Concurrency())}
         try:
-            answer = self._ask(visit, "energy", key=visit.key, **how)
+            answer = self._ask(visit, "energy", key=visit.slot, **how)
         except RuntimeFailed as error:
             self._desk.context.progress.note(f"{visit.planned.cell.id} has no energy: {error}")
             answer = {"reason": str(error)}
@@ -225,14 +226,14 @@ class Group:
             self._open(visit)
             self._warm(visit)
         name, path = self._desk.journal.sample_file(visit.key, number)
-        answer = self._ask(visit, "latency", key=visit.key, samples=str(path), **length(self._desk.sweep))
+        answer = self._ask(visit, "latency", key=visit.slot, samples=str(path), **length(self._desk.sweep))
         visit.block = {"samples": name, "calls": answer["calls"], "latency": answer}
         visit.dirty = disturbed("latency", answer["noise"])
 
     def _throughput(self, visit: Visit) -> None:
         """The throughput part of a visit."""
         how = {"block_ms": self._desk.sweep.budget.block_ms, "concurrency": asdict(visit.concurrency or Concurrency())}
-        answer = self._ask(visit, "throughput", key=visit.key, **how)
+        answer = self._ask(visit, "throughput", key=visit.slot, **how)
         visit.block["throughput"] = answer
         visit.dirty = disturbed("throughput", answer["noise"])
 

@@ -19,7 +19,7 @@ DEFAULT_BATCHES = (1, 8, 32)
 class Planned:
     """A cell, the file that it runs, the FP32 file that this was made from, if that is there, why the cell is refused
     (status and reason) where it is, and the interpreter of its workers. `builds`: something is compiled for it before it is
-    opened."""
+    opened. `stored_key`: the cell's key in the run folder, where that may be another than its own."""
 
     cell: Cell
     artifact: Artifact
@@ -27,6 +27,12 @@ class Planned:
     refused: tuple[str, str] | None = None
     python: str = sys.executable
     builds: bool = False
+    stored_key: str = ""
+
+    @property
+    def key(self) -> str:
+        """The cell's key in the run folder."""
+        return self.stored_key or self.cell.key
 
     @property
     def reference(self) -> Artifact:

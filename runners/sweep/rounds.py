@@ -59,7 +59,7 @@ def ends(folder: Path, visits: Sequence[Visit], sweep: Sweep, late: bool) -> dic
     if not due:
         return {}
     run = record.read(folder)
-    records = {item.cell.key: item for item in run.cells}
+    records = {item.key: item for item in run.cells}
     found = {visit.key: _end(run, records[visit.key], sweep, last) for visit in due}
     return {key: end for key, end in found.items() if end}
 

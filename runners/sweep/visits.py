@@ -9,7 +9,7 @@ from typing import Any
 
 from ...budgets import Budget
 from ...errors import BenchError, Interrupted, StorageFailed
-from ...results.store.record import CellRecord
+from ...results.store.record import ROUND, CellRecord
 from ...spec import Concurrency, Sweep, from_wire
 from ..pool.context import Context
 from .interrupt import Stop
@@ -21,7 +21,8 @@ from .plan import Planned
 class Visit:
     """A cell, the arrays it is given (folders), and how far it is.
 
-    `finished` and `out` both end it: with figures, or with a reason why there are none. `block`: what is known of its
+    `finished` and `out` both end it: with figures, or with a reason why there are none. `complete`: its figures are, whatever
+    a later step does. `block`: what is known of its
     current round. `energy`, `loaded`: that is known, or why it is not. `dirty`: what was measured last was disturbed.
     """
 
@@ -40,11 +41,18 @@ class Visit:
     repeats: int = 0
     block: dict[str, Any] = field(default_factory=dict)
     dirty: bool = False
+    complete: bool = False
     finished: bool = False
     out: bool = False
 
     @cached_property
     def key(self) -> str:
+        """The cell's key in the journal."""
+        return self.planned.key
+
+    @property
+    def slot(self) -> str:
+        """The name of its session in a worker."""
         return self.planned.cell.key
 
     @property
@@ -62,7 +70,7 @@ def visit(planned: Planned, held: CellRecord, sweep: Sweep) -> Visit:
     """What is left to do of `planned`, of which `held` is known; a cell that failed begins anew."""
     if held.ended:
         return Visit(planned=planned)
-    chosen = (held.warm or {}).get("concurrency")
+    chosen, complete = (held.warm or {}).get("concurrency"), _complete(held, sweep.budget)
     return Visit(
         planned=planned,
         built=held.built is not None,
@@ -73,7 +81,8 @@ def visit(planned: Planned, held: CellRecord, sweep: Sweep) -> Visit:
         cold=sum("cold_s" in event or not sweep.cold for event in held.cold),
         rounds=len(held.blocks),
         last_round=max(held.blocks, default=-1),
-        finished=_finished(held, sweep.budget) and (held.load is not None or not loads(planned, sweep)),
+        complete=complete,
+        finished=complete and (held.load is not None or not loads(planned, sweep)),
     )
 
 
@@ -82,7 +91,7 @@ def loads(planned: Planned, sweep: Sweep) -> bool:
     return sweep.load is not None and planned.cell.batch <= (sweep.load.max_batch or planned.cell.batch)
 
 
-def _finished(held: CellRecord, budget: Budget) -> bool:
+def _complete(held: CellRecord, budget: Budget) -> bool:
     """Whether what ended the cell before ends it in this budget too: the same one (its time may have been used up before
     all of its rounds), as many rounds, or an interval as narrow."""
     if not held.stopped:
@@ -105,8 +114,17 @@ class Desk:
     total: int = 0
     after_stop: str = ""
 
-    def attempt(self, visit: Visit, step: Callable[[Visit], None], lost: Callable[[Visit], None] | None = None) -> None:
-        """Do one step of one cell. What goes wrong ends this cell; `lost` is told where its worker is gone too."""
+    def attempt(
+        self,
+        visit: Visit,
+        step: Callable[[Visit], None],
+        lost: Callable[[Visit], None] | None = None,
+        name: str = ROUND,
+    ) -> None:
+        """Do one step of one cell. An error ends this cell; `lost` is called where its worker is gone too.
+
+        `name`: the step's, for a cell whose figures are complete already.
+        """
         self.done += 1
         if visit.out:
             return
@@ -118,7 +136,7 @@ class Desk:
         except BenchError as error:
             if lost and error.spoils_worker:
                 lost(visit)
-            self.end(visit, error)
+            self.end(visit, error, name)
 
     def check_stop(self) -> None:
         """Raise `Interrupted` if the user asked to stop."""
@@ -127,10 +145,11 @@ class Desk:
                 "stopped by Ctrl-C", self.after_stop or f"go on with bench infer --out {self.journal.folder} --resume"
             )
 
-    def end(self, visit: Visit, error: BenchError) -> None:
-        """The row of `visit` has a reason instead of figures, unless it was complete and stood by for others."""
+    def end(self, visit: Visit, error: BenchError, step: str = ROUND) -> None:
+        """Write down that `visit` failed in `step`. Its row has a reason instead of figures, and keeps complete ones."""
         visit.out = True
-        if visit.finished:
-            self.context.progress.note(f"{visit.planned.cell.id}: {error}; it was complete and is not compared with any more")
+        if visit.complete:
+            self.context.progress.note(f"{visit.planned.cell.id}: its figures are kept; the step {step!r} failed ({error})")
+            self.journal.add("step_failed", visit.key, step=step, status=error.status, reason=str(error))
             return
         self.journal.add("ended", visit.key, status=error.status, reason=str(error))

@@ -55,9 +55,10 @@ def rename(folder):
     cells, told = [], []
     for nth, cell in enumerate(head["cells"]):
         for copy in range(COPIES):
-            cells.append({**cell, "model": f"{HOSTILE[nth % len(HOSTILE)]} {copy}"})
-            key, new = from_wire(Cell, cell).key, from_wire(Cell, cells[-1]).key
-            told += [{**event, "cell": new} for event in events if event["cell"] == key]
+            renamed = {**cell, "model": f"{HOSTILE[nth % len(HOSTILE)]} {copy}"}
+            new = from_wire(Cell, renamed).key
+            cells.append({**renamed, "key": new})
+            told += [{**event, "cell": new} for event in events if event["cell"] == cell["key"]]
     (folder / "run.json").write_text(json.dumps({**head, "cells": cells, "instruments": []}))
     journal.write_text("".join(json.dumps(event) + "\n" for event in told))
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from onnxbench.backends.protocol import Kernel
-from onnxbench.results.store.record import CellRecord
+from onnxbench.results.store.record import SCHEMA, CellRecord, listed
 from onnxbench.runners.pool import context, survey
 from onnxbench.runners.sweep import cold, drawing, group
 from onnxbench.spec import Artifact, Cell, Settings, Sweep, TensorSpec, to_wire
@@ -42,7 +42,7 @@ ARTIFACT = Artifact(
     outputs=(TensorSpec(name="logits", dtype="float32", shape=("batch", 10)),),
 )
 HEAD = {
-    "schema": 2,
+    "schema": SCHEMA,
     "host": {"cpu": "Test CPU"},
     "versions": {"ort-cpu": "1.20"},
     "instruments": ["null"],
@@ -87,7 +87,7 @@ class RunFolder:
     def __init__(self, path, *cells, **head):
         self.path = path
         (path / "samples").mkdir(parents=True)
-        (path / "run.json").write_text(json.dumps({**HEAD, "cells": [to_wire(cell) for cell in cells], **head}))
+        (path / "run.json").write_text(json.dumps({**HEAD, "cells": [listed(cell, cell.key) for cell in cells], **head}))
 
     def add(self, event, cell, **content):
         with (self.path / "journal.jsonl").open("a") as file:
@@ -162,7 +162,7 @@ def hold(p50s, disturbed=(), cell=CELL, **parts_of_record):
         number: {"throughput": rate, "noise": parts(STOLEN if number in disturbed else None), "settled": True}
         for number in by_round
     }
-    return Held(cell=cell, folder=Path(), blocks=blocks, times=times, **parts_of_record)
+    return Held(cell=cell, key=cell.key, folder=Path(), blocks=blocks, times=times, **parts_of_record)
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,7 @@ from onnxbench.runners.worker.clock import Clock
 from onnxbench.runners.worker.nvml import Nvml
 from onnxbench.runners.worker.serve import State, answer
 from onnxbench.runners.worker.verify import save_arrays
-from onnxbench.spec import Artifact, Cell, Concurrency, Load, Settings, Sweep, TensorSpec, to_wire
+from onnxbench.spec import Artifact, Cell, Concurrency, Load, Settings, Sweep, TensorSpec
 
 from .fake_nvml import FakeNvml
 
@@ -151,7 +151,9 @@ def measure(folder, visits, works, memory_mb=math.inf, **sweep):
     """As runners/infer does it: groups until nobody is wanted."""
     asked = Sweep(**{"budget": SHORT, **sweep})
     with Journal(folder) as journal:
-        journal.write_head({"schema": record.SCHEMA, "cells": [to_wire(visit.planned.cell) for visit in visits]})
+        journal.write_head(
+            {"schema": record.SCHEMA, "cells": [record.listed(visit.planned.cell, visit.key) for visit in visits]}
+        )
         save_arrays(journal.scratch, {"input": np.zeros((1, 2), np.float32)})
         save_arrays(journal.scratch / "reference", {"logits": np.zeros((1, 10), np.float32)})
         context = Context(logs=journal.logs, clock=works.clock, progress=Silent(), timeout_s=1)
@@ -508,7 +510,7 @@ def test_a_run_that_the_user_stops_keeps_the_rounds_that_were_done(run, tmp_path
 
 
 def test_a_finished_baseline_is_visited_again_beside_what_is_compared_with_it(run):
-    found = run(visit_of("fp32/1", finished=True, rounds=3, last_round=2), "bf16/1", baseline="null")
+    found = run(visit_of("fp32/1", complete=True, finished=True, rounds=3, last_round=2), "bf16/1", baseline="null")
     assert found.rounds("fp32/1") == found.rounds("bf16/1") == [3, 4, 5]
     assert found.why("fp32/1") is None
 
@@ -535,5 +537,8 @@ def test_who_is_asked_for_a_rate_is_loaded_when_all_rounds_are_done(run):
 def test_a_worker_that_dies_under_load_ends_the_row_alone(run):
     died = WorkerDied("it was killed")
     found = run("fp32/1", "bf16/1", plot=only("load", "fp32/1", 0, raised=died), **UNDER_LOAD)
-    assert found.cells["fp32/1"].status == "ok"
+    failed = found.cells["fp32/1"]
+    assert (failed.status, failed.load) == ("ok", None)
+    assert [(event["step"], event["reason"]) for event in failed.failed_steps] == [("load", "it was killed")]
     assert found.cells["bf16/1"].load is not None
+    assert found.cells["bf16/1"].failed_steps == ()

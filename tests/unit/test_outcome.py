@@ -1,6 +1,7 @@
 import pytest
 from onnxbench.results.store.outcome import check_exit_code, exit_code
 from onnxbench.results.store.record import read
+from onnxbench.results.table.table import build
 from onnxbench.spec import Sweep
 
 
@@ -126,3 +127,16 @@ def test_what_a_check_was_named_must_have_an_answer_and_a_mismatch_is_one(check_
 @pytest.mark.parametrize("named", [{"backends": ("torch-cpu",)}, {"precisions": ("fp32", "int8")}, {"device": "cuda:0"}])
 def test_what_has_no_answer_comes_before_what_is_found_wanting(check_of, named, broken):
     assert check_exit_code(check_of("ok", "mismatch"), Sweep(**named), broken) == 3
+
+
+def test_a_later_step_that_failed_is_no_success_and_a_finding_in_its_row(run_folder, make_cell):
+    cell = make_cell()
+    folder = run_folder(cell)
+    folder.measured(cell, 100)
+    folder.add("step_failed", cell, step="load", status="failed", reason="no module; install it")
+    found = read(folder.path)
+    assert exit_code(found, Sweep()) == 3
+    (row,) = build([found]).rows
+    assert (row["status"], row["p50_ms"]) == ("ok", 1e-4)
+    (note,) = [part for part in row["notes"].split("; ") if "'load'" in part]
+    assert "no module, install it" in note

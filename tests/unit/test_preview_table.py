@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from onnxbench.results.store.record import SCHEMA
 from onnxbench.results.table.preview import build
 from onnxbench.results.table.render import FORMATS, render
 
@@ -57,7 +58,7 @@ def test_environments_stand_there_where_there_are_any(make_cell):
 def test_facts_that_say_nothing_are_left_out(make_cell):
     built = build([(make_cell(), None)], FACTS)
     assert built.facts == FACTS[:1]
-    assert built.head == {"schema": 2, "plan": [FACTS[0]]}
+    assert built.head == {"schema": SCHEMA, "plan": [FACTS[0]]}
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -3,8 +3,10 @@ import json
 import numpy as np
 import pytest
 from onnxbench.errors import BadInput
-from onnxbench.results.store.record import is_measured, read, read_head, read_journal
-from onnxbench.spec import Settings
+from onnxbench.results.store.record import SCHEMA, is_measured, read, read_head, read_journal
+from onnxbench.spec import Settings, digest
+
+ENDED = {"status": "timeout", "reason": "no answer"}
 
 
 @pytest.fixture
@@ -348,8 +350,8 @@ def test_a_damaged_head_is_refused(tmp_path, text):
 
 
 def test_a_newer_schema_is_refused(run_folder):
-    with pytest.raises(BadInput, match="has schema 3, and this version reads up to 2; upgrade onnxbench"):
-        read(run_folder(schema=3).path)
+    with pytest.raises(BadInput, match=f"has schema {SCHEMA + 1}, and this version reads up to {SCHEMA}"):
+        read(run_folder(schema=SCHEMA + 1).path)
 
 
 @pytest.mark.parametrize("cells", [None, 5, [5], [{}], ["cell"], [{"model": "cnn", "settings": 1}]])
@@ -377,3 +379,49 @@ def test_a_journal_that_tells_medians_spares_reading_the_samples(run_folder, mak
         None,
         50,
     ]
+
+
+def test_a_cell_keeps_the_key_that_stands_beside_it(run_folder, cell):
+    folder = run_folder(cell)
+    head = json.loads((folder.path / "run.json").read_text())
+    head["cells"][0]["key"] = "0123456789abcdef"
+    (folder.path / "run.json").write_text(json.dumps(head))
+    (folder.path / "journal.jsonl").write_text(json.dumps({"event": "ended", "cell": "0123456789abcdef", **ENDED}) + "\n")
+    (found,) = read(folder.path).cells
+    assert (found.cell, found.key, found.status) == (cell, "0123456789abcdef", "timeout")
+
+
+def test_before_keys_were_written_a_key_was_the_digest_of_the_cell_as_written(run_folder, cell):
+    folder = run_folder(cell, schema=2)
+    head = json.loads((folder.path / "run.json").read_text())
+    written = {name: value for name, value in head["cells"][0].items() if name != "key"}
+    (folder.path / "run.json").write_text(json.dumps({**head, "cells": [written]}))
+    key = digest(written)[:16]
+    (folder.path / "journal.jsonl").write_text(json.dumps({"event": "ended", "cell": key, **ENDED}) + "\n")
+    (found,) = read(folder.path).cells
+    assert (found.cell, found.key, found.status) == (cell, key, "timeout")
+    assert key != cell.key
+
+
+@pytest.mark.parametrize("key", ["", "../../../../tmp", "0123456789ABCDEF", "0123456789abcdef0", 5, None])
+def test_a_key_that_could_be_a_path_is_refused(run_folder, cell, key):
+    folder = run_folder(cell)
+    head = json.loads((folder.path / "run.json").read_text())
+    head["cells"][0]["key"] = key
+    (folder.path / "run.json").write_text(json.dumps(head))
+    with pytest.raises(BadInput):
+        read(folder.path)
+
+
+def test_a_later_step_that_fails_keeps_the_figures_and_a_success_forgets_it(run_folder, cell):
+    folder = run_folder(cell)
+    folder.measured(cell, 100)
+    for step in ("load", "round"):
+        folder.add("step_failed", cell, step=step, **ENDED)
+    record = only(folder)
+    assert (record.status, len(record.blocks)) == ("ok", 10)
+    assert [event["step"] for event in record.failed_steps] == ["load", "round"]
+    folder.add("load", cell, asked={}, ways=[])
+    assert [event["step"] for event in only(folder).failed_steps] == ["round"]
+    folder.block(cell, 10, [100], [200])
+    assert only(folder).failed_steps == ()

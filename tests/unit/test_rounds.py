@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench.budgets import BUDGETS
-from onnxbench.results.store.record import SCHEMA
+from onnxbench.results.store.record import SCHEMA, listed
 from onnxbench.runners.sweep import rounds
 from onnxbench.runners.sweep.group import length
 from onnxbench.runners.sweep.journal import Journal
 from onnxbench.runners.sweep.plan import Planned
 from onnxbench.runners.sweep.rounds import End
 from onnxbench.runners.sweep.visits import Visit
-from onnxbench.spec import Cell, Settings, Sweep, to_wire
+from onnxbench.spec import Cell, Settings, Sweep
 
 NOWHERE = Path("no such run")
 BUDGET = replace(BUDGETS["normal"], looks=(10, 12))
@@ -131,7 +131,9 @@ def measured(tmp_path):
     def write(**p50):
         visits = {backend: visit_of(backend, rounds=len(values)) for backend, values in p50.items()}
         with Journal(tmp_path) as journal:
-            journal.write_head({"schema": SCHEMA, "cells": [to_wire(visit.planned.cell) for visit in visits.values()]})
+            journal.write_head(
+                {"schema": SCHEMA, "cells": [listed(visit.planned.cell, visit.key) for visit in visits.values()]}
+            )
             for backend, visit in visits.items():
                 for number, value in enumerate(p50[backend]):
                     name, path = journal.sample_file(visit.key, number)

@@ -1,5 +1,5 @@
 import json
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, dataclass, replace
 from itertools import pairwise
 
 import pytest
@@ -143,6 +143,31 @@ def test_each_precision_runs_a_file_in_some_arithmetic():
 def test_equal_cells_have_equal_keys(make_cell):
     assert make_cell().key == make_cell().key == from_wire(Cell, json.loads(json.dumps(to_wire(make_cell())))).key
     assert len(make_cell().key) == 16
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LaterSettings(Settings):
+    """Settings of a version that knows one more of them."""
+
+    streams: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LaterCell(Cell):
+    """A cell of a version that has two more axes."""
+
+    scheme: str = ""
+    dims: tuple[tuple[str, int], ...] = ()
+
+
+def test_a_new_field_at_its_default_changes_no_key(make_cell):
+    cell = make_cell(settings=Settings(threads=2, options=(("a", "b"),)))
+    fields = {name: getattr(cell, name) for name in to_wire(cell)}
+    later = LaterCell(**{**fields, "settings": LaterSettings(threads=2, options=(("a", "b"),))})
+    assert later.key == cell.key
+    assert replace(later, scheme="dynamic").key != cell.key
+    assert replace(later, dims=(("tokens", 128),)).key != cell.key
+    assert replace(later, settings=LaterSettings(threads=2, options=(("a", "b"),), streams=2)).key != cell.key
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from onnxbench.errors import BadInput
 from onnxbench.results.stats import intervals as stats
-from onnxbench.results.store.record import read
+from onnxbench.results.store.record import SCHEMA, read
 from onnxbench.results.table import table
 from onnxbench.spec import Settings
 
@@ -390,7 +390,7 @@ def test_a_reason_that_rows_share_is_said_once(run_folder, make_cell, failing, o
 
 
 def test_the_head_has_the_schema_the_host_and_the_versions(two):
-    assert build(two[0]).head == {"schema": 2, "host": {"cpu": "Test CPU"}, "versions": {"ort-cpu": "1.20"}}
+    assert build(two[0]).head == {"schema": SCHEMA, "host": {"cpu": "Test CPU"}, "versions": {"ort-cpu": "1.20"}}
 
 
 def test_no_runs_make_an_empty_table():

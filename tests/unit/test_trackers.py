@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from onnxbench.commands import options
 from onnxbench.cli import main
+from onnxbench.commands import options
 from onnxbench.errors import BadInput
 from onnxbench.results.store.record import read
 from onnxbench.results.table import training

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from onnxbench.results.store.record import SCHEMA
 from onnxbench.results.table.render import FORMATS, render
 from onnxbench.results.table.training import build
 
@@ -83,7 +84,7 @@ def test_against_a_first_row_that_failed_there_is_no_speed_up():
 def test_the_settings_are_said_once():
     built = build([ran("cpu", epoch(1.0))], HEAD)
     assert built.facts[0] == "model cnn · dataset digits · epochs 3 · batch_size 64 · lr 0.01 · seed 0 · threads 2"
-    assert built.head == {"schema": 2, **HEAD}
+    assert built.head == {"schema": SCHEMA, **HEAD}
 
 
 @pytest.mark.parametrize("format", FORMATS)

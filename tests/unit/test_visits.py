@@ -9,7 +9,7 @@ from onnxbench.runners.sweep.interrupt import Stop
 from onnxbench.runners.sweep.journal import Journal
 from onnxbench.runners.sweep.plan import Planned
 from onnxbench.runners.sweep.visits import Desk, Visit, visit
-from onnxbench.spec import Concurrency, Settings, Sweep
+from onnxbench.spec import Concurrency, Load, Settings, Sweep
 
 QUICK, NORMAL = BUDGETS["quick"], BUDGETS["normal"]
 
@@ -117,7 +117,10 @@ def test_cells_that_differ_in_their_batch_alone_share_a_process(planned, change,
 
 class Told:
     def __init__(self):
-        self.steps = []
+        self.steps, self.notes = [], []
+
+    def note(self, text):
+        self.notes.append(text)
 
     def step(self, what, done, total):
         self.steps.append((what, done, total))
@@ -203,3 +206,16 @@ def test_the_user_is_obeyed_where_nothing_is_lost_by_it(desk, planned):
     with pytest.raises(Interrupted, match=r"stopped by Ctrl-C; go on with bench infer --out .*run --resume"):
         desk.check_stop()
     assert events(desk) == []
+
+
+def test_a_resumed_cell_that_lacks_its_rate_alone_keeps_its_figures_whatever_happens(desk, planned, held):
+    asked = Sweep(load=Load(percentile=99, limit_ms=1))
+    known = held(stopped={**stopped(0.01), "budget": "normal"}, blocks=blocks(10))
+    found = visit(planned(), known, asked)
+    assert (found.complete, found.finished) == (True, False)
+
+    def fail(_):
+        raise RuntimeFailed("it does not open again")
+
+    desk.attempt(found, fail)
+    assert [(event["event"], event["step"]) for event in events(desk)] == [("step_failed", "round")]

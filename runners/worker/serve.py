@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ...errors import BenchError, StorageFailed, failure, to_wire
+from ...errors import BenchError, StorageFailed, Unavailable, failure, to_wire
 from .clock import Clock
 from .nvml import Nvml
 from .procfs import ReadCounters, counters
@@ -93,6 +93,9 @@ def answer(state: State, request: dict[str, Any], tell: Tell) -> tuple[str, Repl
 
 
 def _named(error: Exception) -> BenchError:
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        package = error.name.partition(".")[0]
+        return Unavailable(f"the package {package} is not installed in {sys.executable}", f"install {package} there")
     if isinstance(error, OSError) and error.errno in DISK_ERRORS:
         return StorageFailed(f"cannot write {error.filename or 'samples'} ({error.strerror})", "free some space, then --resume")
     return failure(type(error).__name__, error)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,17 @@ def old_python(tmp_path_factory):
     pip = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
     subprocess.run([folder / "bin/python", *pip, "numpy"], check=True, timeout=280)
     return folder / "bin/python"
+
+
+@pytest.fixture(scope="session")
+def bare_python(tmp_path_factory):
+    """The Python of an environment that has NumPy and ONNX Runtime, in this one's versions, and nothing else."""
+    folder = tmp_path_factory.mktemp("bare") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True, timeout=280)
+    wanted = [f"{name}=={version(name)}" for name in ("numpy", "onnxruntime")]
+    pip = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps")
+    subprocess.run([folder / "bin/python", *pip, *wanted], check=True, timeout=280)
+    return str(folder / "bin/python")
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,9 @@
 A worker counts over each part of a visit (`latency`: latency and end to end; `throughput`), on the CPUs that it may use:
 
     wall_ns cpus       how long it took, and on how many CPUs
-    steal_ns           CPU time that a hypervisor gave to others
-    others_ns          CPU time that other processes used
-    run_delay_ns       time that the worker's own threads were ready to run and waited for a CPU
+    steal_ns           CPU time that a hypervisor gave to others; None where the system does not count it
+    others_ns          CPU time that other processes used; likewise
+    run_delay_ns       time that the worker's own threads were ready to run and waited for a CPU; likewise
     major_faults       pages that had to come from a disk
     involuntary_switches, mhz (where readable) are kept beside them and decide nothing
     gpu                for a cell on a GPU, what NVML told: `throttle`, what held its clocks down before or after, and
@@ -24,6 +24,7 @@ Counts = Mapping[str, Any]
 TICK_NS = 10_000_000  # what the kernel counts CPU time in; shares of short blocks are no finer
 LEAST_TICKS = 2
 POWER_CAP = "sw_power_cap"
+COUNTERS = ("steal_ns", "others_ns", "run_delay_ns")  # that only Linux has
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +46,7 @@ def _of_all_cpus(name: str) -> Callable[[Counts], float]:
     """A counter's share of all CPUs' time; 0 for so few ticks that they may be rounding."""
 
     def share(counts: Counts) -> float:
-        spent = counts.get(name, 0)
+        spent = counts.get(name) or 0
         return float(spent / _cpu_ns(counts)) if spent > LEAST_TICKS * TICK_NS else 0.0
 
     return share
@@ -57,11 +58,11 @@ def _cpu_ns(counts: Counts) -> float:
 
 
 def _waiting(counts: Counts) -> float:
-    return float(counts.get("run_delay_ns", 0) / _cpu_ns(counts))
+    return float((counts.get("run_delay_ns") or 0) / _cpu_ns(counts))
 
 
 def _faults(counts: Counts) -> float:
-    return float(counts.get("major_faults", 0))
+    return float(counts.get("major_faults") or 0)
 
 
 def _throttle(counts: Counts) -> list[str]:
@@ -95,6 +96,13 @@ def disturbances(block: Mapping[str, Any]) -> tuple[str, ...]:
     noise = block.get("noise", {})
     found = [what for part in THRESHOLDS if isinstance(noise.get(part), Mapping) for what in _above(part, noise[part])]
     return tuple(dict.fromkeys(found))
+
+
+def unseen(block: Mapping[str, Any]) -> tuple[str, ...]:
+    """The counters of a block that its system does not have: without them nobody knows what disturbed it."""
+    noise = block.get("noise", {})
+    told = [noise[part] for part in THRESHOLDS if isinstance(noise.get(part), Mapping)]
+    return tuple(name for name in COUNTERS if any(name in counts and counts[name] is None for counts in told))
 
 
 def disturbed(part: str, counts: Counts) -> bool:

@@ -31,7 +31,7 @@ from ...errors import BadInput, one_line
 from ...spec import KEY_DIGITS, PRECISIONS, Cell, digest, from_wire, to_wire
 from ...untrusted import WRONG, load_times, parse, read_bytes, sample_path, understood
 from ..stats.percentiles import nearest_rank
-from .noise import disturbances
+from .noise import COUNTERS, disturbances, unseen
 
 SCHEMA = 3
 RUN, JOURNAL, SAMPLES = "run.json", "journal.jsonl", "samples"
@@ -131,6 +131,12 @@ class CellRecord:
     def disturbed(self) -> frozenset[int]:
         """The rounds that something disturbed."""
         return frozenset(number for number, block in self.blocks.items() if disturbances(block))
+
+    @cached_property
+    def unseen(self) -> tuple[str, ...]:
+        """The counters of disturbances that its system does not have, in the order of noise.COUNTERS."""
+        missing = {name for block in self.blocks.values() for name in unseen(block)}
+        return tuple(name for name in COUNTERS if name in missing)
 
     def calls(self, number: int, kind: str) -> NDArray[np.int64]:
         """The times of a round's calls in ns. `kind`: latency, end_to_end or device; none of what was not timed."""

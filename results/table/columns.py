@@ -258,7 +258,7 @@ COLUMNS: tuple[Column, ...] = (
     _timed("p99_ms", _percentile("latency", 99), unit="ms", title="p99"),
     _timed("samples", lambda row: series.calls(row.record, "latency"), shown=False),
     _timed("rounds", lambda row: len(series.values(row.record, "throughput")), shown=False),
-    _timed("disturbed", lambda row: len(series.disturbed(row.record)), shown=False),
+    _timed("disturbed", lambda row: None if row.record.unseen else len(series.disturbed(row.record)), shown=False),
     _timed("stopped", _stopped, shown=False, number=False),
     _timed("e2e_p50_ms", _percentile("end_to_end", 50), unit="ms", title="e2e p50"),
     _timed("device_p50_ms", _percentile("device", 50), unit="ms", title="device p50"),

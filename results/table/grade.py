@@ -1,7 +1,8 @@
 """How far a row can be trusted, A to C, and why. Pure.
 
 A: the interval is within the budget's half-width, no disturbed block is left, there is no drift, and what was asked for ran
-where it was asked for. B: one of these is missed. C: more are, or the rounds are too few for an interval.
+where it was asked for. B: one of these is missed, or the system does not count disturbances (macOS). C: more are, or the
+rounds are too few for an interval.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from .executed import unlike
 def grade(record: CellRecord, base: CellRecord | None, asked: dict[str, Any]) -> tuple[str, list[str]]:
     """The grade and its reasons. `asked`: the run's sweep, for its metric and its budget's half-width."""
     name, interval = asked_interval(record, base, asked.get("metric", "p50"))
-    missed = [*_wide(name, interval, asked), *_dirty(record), *_drift(record), *unlike(record)]
+    missed = [*_wide(name, interval, asked), *_dirty(record), *_unseen(record), *_drift(record), *unlike(record)]
     if interval is None:
         return "C", [f"no interval of {name}: fewer than {LEAST_ROUNDS} rounds", *missed]
     return "ABC"[min(len(missed), 2)], missed
@@ -40,6 +41,11 @@ def _dirty(record: CellRecord) -> Sequence[str]:
         return []
     causes = Counter(cause for number in dirty for cause in disturbances(record.blocks[number]))
     return [f"blocks disturbed: {causes.most_common(1)[0][0]}"]
+
+
+def _unseen(record: CellRecord) -> Sequence[str]:
+    """Counters that are missing: without them a block may be disturbed, and nobody knows."""
+    return [f"no evidence of noise: the system has no {', '.join(record.unseen)}"] if record.unseen else []
 
 
 def _drift(record: CellRecord) -> Sequence[str]:

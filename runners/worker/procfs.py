@@ -1,14 +1,15 @@
-"""What Linux tells of this process and its CPUs: memory, and the counters that say what disturbed a measurement.
+"""Memory of this process, and the counters that show what disturbed a measurement, as Linux reports them in /proc.
 
-Standard library only: workers in other environments use it. Elsewhere than on Linux the counters stay 0.
+Standard library only: workers in other environments use it. A counter that the system does not have is None: macOS has no
+/proc.
 """
 
 from __future__ import annotations
 
 import os
 import resource
+import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +34,21 @@ def read(path: Path) -> str:
 def peak_rss_mb() -> float:
     """The most memory that this process had resident, in MB.
 
-    From VmHWM, which begins anew with the program; `ru_maxrss` would go on from the process that started it.
+    From VmHWM, which begins anew with the program; `ru_maxrss` would go on from the process that started it. That is in
+    KiB on Linux and in bytes on macOS (getrusage(2) of each).
     """
     lines = read(PROC / "self/status").splitlines()
     kib = next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
-    return (kib if kib is not None else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * 1024 / 1e6
+    if kib is not None:
+        return kib * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
 def counters(clock: Clock) -> dict[str, Any]:
     """Counters that grow while something disturbs this process, and levels (LEVELS) as they are now. Times in ns.
 
-    `others_ns` is the CPU time of all other processes on the CPUs that this one may use.
+    `others_ns` is the CPU time of all other processes on the CPUs that this one may use. Without /proc it is None, and so
+    are `steal_ns` and `run_delay_ns`.
     """
     usage = resource.getrusage(resource.RUSAGE_SELF)
     cpus = _own_cpus()
@@ -52,7 +57,7 @@ def counters(clock: Clock) -> dict[str, Any]:
         "wall_ns": clock.now_ns(),
         "cpus": len(cpus),
         "steal_ns": steal_ns,
-        "others_ns": busy_ns - clock.cpu_ns(),
+        "others_ns": None if busy_ns is None else busy_ns - clock.cpu_ns(),
         "run_delay_ns": _run_delay_ns(),
         "involuntary_switches": usage.ru_nivcsw,
         "major_faults": usage.ru_majflt,
@@ -61,32 +66,37 @@ def counters(clock: Clock) -> dict[str, Any]:
 
 
 def growth(before: Counters, after: Counters) -> dict[str, Any]:
-    """What happened between two looks: differences, never negative, and the levels of the second."""
-    return {name: after[name] if name in LEVELS else max(0, after[name] - before[name]) for name in after}
+    """What happened between two looks: differences, never negative, and the levels of the second; None where not known."""
+    return {name: after[name] if name in LEVELS else _grown(before[name], after[name]) for name in after}
+
+
+def _grown(before: int | None, after: int | None) -> int | None:
+    return None if before is None or after is None else max(0, after - before)
 
 
 def _own_cpus() -> list[int]:
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
-def _cpu_times(cpus: list[int]) -> tuple[int, int]:
-    """What `cpus` have spent so far on any process, and what a hypervisor took from them; in ns."""
+def _cpu_times(cpus: list[int]) -> tuple[int | None, int | None]:
+    """What `cpus` have spent so far on any process, and what a hypervisor took from them; in ns, None without /proc/stat."""
     tick_ns = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
     wanted = {f"cpu{cpu}" for cpu in cpus}
     rows = [line.split() for line in read(PROC / "stat").splitlines()]
     times = [[int(field) for field in row[1:]] for row in rows if row and row[0] in wanted]
+    if not times:
+        return None, None
     busy = sum(fields[index] for fields in times for index in BUSY)
     return busy * tick_ns, sum(fields[STEAL] for fields in times if len(fields) > STEAL) * tick_ns
 
 
-def _run_delay_ns() -> int:
-    """How long the threads of this process that are alive were ready to run and waited for a CPU."""
-    total = 0
-    with suppress(OSError):
-        for thread in (PROC / "self/task").iterdir():
-            fields = read(thread / "schedstat").split()
-            total += int(fields[1]) if len(fields) > 1 else 0
-    return total
+def _run_delay_ns() -> int | None:
+    """Time that living threads of this process were ready to run and waited for a CPU; None where nobody counts it."""
+    try:
+        texts = [read(thread / "schedstat") for thread in (PROC / "self/task").iterdir()]
+    except OSError:
+        return None
+    return sum(int(fields[1]) for fields in map(str.split, texts) if len(fields) > 1)
 
 
 def _mhz(cpus: list[int]) -> int | None:

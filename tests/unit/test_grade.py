@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from onnxbench.results.store.noise import COUNTERS
 from onnxbench.results.store.record import read
 from onnxbench.results.table import table
 from onnxbench.results.table.grade import grade
@@ -229,3 +230,17 @@ def test_the_notes_of_a_check_are_about_answers_and_not_about_times(run_folder, 
     folder.opened(cell, **opened)
     folder.inspected(cell, *kernels)
     assert (row_of(folder)["grade"], row_of(folder)["notes"]) == (None, notes)
+
+
+def test_without_evidence_of_noise_a_row_is_a_b_at_best(run_folder, make_cell):
+    cell = make_cell()
+    folder = run_folder(cell)
+    folder.opened(cell)
+    folder.warm(cell)
+    for number, latency in enumerate(CALM):
+        blind = dict.fromkeys(COUNTERS)
+        folder.block(cell, number, [latency] * 40, [latency] * 40, noise={"latency": blind, "throughput": blind})
+    folder.stopped(cell)
+    (row,) = table.build([read(folder.path)]).rows
+    assert (row["grade"], row["disturbed"]) == ("B", None)
+    assert all(name in row["notes"] for name in COUNTERS)

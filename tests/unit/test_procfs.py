@@ -4,6 +4,7 @@ import os
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnxbench.results.store.noise import COUNTERS, disturbances, unseen
 from onnxbench.runners.worker import procfs
 from onnxbench.runners.worker.clock import Clock
 
@@ -94,11 +95,6 @@ def test_the_slowest_of_our_cpus_tells_the_clock(linux):
     assert procfs.counters(CLOCK)["mhz"] == 2100 + CPUS[0]
 
 
-def test_elsewhere_nothing_disturbs(linux):
-    grown = procfs.growth(procfs.counters(Clock()), procfs.counters(Clock()))
-    assert (grown["others_ns"], grown["steal_ns"], grown["run_delay_ns"], grown["mhz"]) == (0, 0, 0, None)
-
-
 counts = st.fixed_dictionaries(
     {"others_ns": st.integers(-9, 9), "cpus": st.integers(1, 9), "mhz": st.none() | st.integers(1, 9)}
 )
@@ -109,3 +105,21 @@ def test_growth_is_a_difference_that_is_never_negative_and_levels_are_the_last(b
     grown = procfs.growth(before, after)
     assert grown["others_ns"] == max(0, after["others_ns"] - before["others_ns"])
     assert (grown["cpus"], grown["mhz"]) == (after["cpus"], after["mhz"])
+
+
+def test_a_system_without_proc_has_no_counters_of_disturbances(linux):
+    """As macOS: what getrusage tells is there, the rest is None and not 0."""
+    found = procfs.counters(CLOCK)
+    assert [found[name] for name in COUNTERS] == [None] * len(COUNTERS)
+    assert found["major_faults"] >= 0
+    grown = procfs.growth(found, procfs.counters(CLOCK))
+    assert [grown[name] for name in COUNTERS] == [None] * len(COUNTERS)
+    assert not disturbances({"noise": {"latency": grown, "throughput": grown}})
+    assert unseen({"noise": {"latency": grown}}) == COUNTERS
+    assert unseen({}) == ()
+
+
+def test_peak_memory_is_in_bytes_on_macos(linux, monkeypatch):
+    on_linux = procfs.peak_rss_mb()
+    monkeypatch.setattr(procfs.sys, "platform", "darwin")
+    assert procfs.peak_rss_mb() == pytest.approx(on_linux / 1024, rel=0.2)

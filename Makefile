@@ -1,23 +1,34 @@
-# `make bench`: from nothing to a table. `make test`: the whole gate. `make gpu`: everything of a GPU machine, into
-# docs/results (STEPS='sweep results' for some of it, TENSORRT=PYTHON where that has TensorRT). PIP_ARGS adds to every pip install.
+# `make bench`: from nothing to a table. `make check`: the quick gate, for every commit. `make test`: everything that CI runs.
+# `make test-runtimes`: what needs large installations of its own. `make gpu`: everything of a GPU machine, into docs/results
+# (STEPS='sweep results' for some of it, TENSORRT=PYTHON where that has TensorRT). PIP_ARGS adds to every pip install.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 GPU_VENV := .venv-gpu
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
 
-.PHONY: bench gpu test format clean
+PYTEST := $(BIN)/pytest -n 2 --dist loadgroup
+
+.PHONY: bench gpu lint check test test-runtimes format clean
 
 bench: $(VENV)/.cpu
 	$(BIN)/bench export
 	$(BIN)/bench infer
 
-test: $(VENV)/.test .typing/onnxbench
+check: lint
+	$(PYTEST) tests/unit tests/architecture
+
+test: lint
+	BENCH_REQUIRE=$${BENCH_REQUIRE-torch-cpu,ort-cpu,openvino-cpu,null,tensorrt-rtx,mlflow,wandb,tensorboard} $(PYTEST)
+
+test-runtimes: $(VENV)/.test
+	$(PYTEST) -m runtimes tests/integration
+
+lint: $(VENV)/.test .typing/onnxbench
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	BENCH_REQUIRE=$${BENCH_REQUIRE-torch-cpu,ort-cpu,openvino-cpu,null,tensorrt-rtx,mlflow,wandb,tensorboard} $(BIN)/pytest -n 2 --dist loadgroup
 
 gpu: $(GPU_VENV)/.gpu
 	$(GPU_VENV)/bin/python benchmarks/gpu.py $(STEPS)

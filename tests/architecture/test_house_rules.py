@@ -132,3 +132,46 @@ def test_measuring_explains_every_column():
 
     text = (ROOT / "docs/measuring.md").read_text()
     assert [column.name for column in COLUMNS if f"`{column.name}`" not in text] == []
+
+
+def test_where_is_what_names_files_that_exist():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    (table,) = re.findall(r"## Where is what\n\n(.*?)\n\n", text, re.DOTALL)
+    tasks = [row.strip("|").split("|") for row in table.splitlines()[2:]]
+    assert len(tasks) == 10
+    for task, files in tasks:
+        paths = re.findall(r"`([^`]+)`( \(new\))?", files)
+        assert paths, task
+        assert [path for path, new in paths if not list(ROOT.glob(str(Path(path).parent) if new else path))] == []
+
+
+DESCRIBES_ROWS = {"--backend", "--model", "--precision", "--batch", "--device"}  # of another tool, in `bench import`
+MEANT_BY_COMMAND = {"--out", "--format", "--precision", "--device"}  # one declaration that takes what it writes, or of which
+
+
+def declared(path):
+    """The names of the options that a module declares."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    options = [call for call in calls if ast.unparse(call.func) == "click.option"]
+    return [call.args[0].value for call in options if call.args and isinstance(call.args[0], ast.Constant)]
+
+
+def test_every_option_is_declared_once():
+    found = {path.name: declared(path) for path in (ROOT / "commands").glob("*.py")}
+    assert set(found["import_.py"]) >= DESCRIBES_ROWS
+    names = [name for path, names in found.items() for name in names if not (path == "import_.py" and name in DESCRIBES_ROWS)]
+    assert len(names) > 40
+    assert sorted({name for name in names if names.count(name) > 1}) == [
+        "--format"
+    ]  # report's are of files, and has no default
+
+
+def test_an_option_has_one_help_wherever_it_is():
+    from onnxbench.cli import COMMANDS, main
+
+    helps = {}
+    for command in set(COMMANDS) - {"import"}:
+        for option in main.get_command(None, command).params:
+            for name in option.opts if hasattr(option, "help") else ():
+                helps.setdefault(name, set()).add(option.help)
+    assert {name for name, texts in helps.items() if len(texts) > 1} <= MEANT_BY_COMMAND

@@ -13,9 +13,9 @@ def measure(shell, path, *more, code=0):
     return shell.rows("infer", "--model", path, *RUNTIMES, *MINI, *more, code=code)
 
 
-@pytest.mark.parametrize("name", ["light_bvlc_alexnet", "light_shufflenet", "light_zfnet512"])
-def test_models_of_the_onnx_package(shell, name):
-    rows = shell.rows("infer", "--model", onnxfiles.LIGHT / f"{name}.onnx", *MINI)
+def test_a_model_of_the_onnx_package(shell):
+    """The others are in test_runtimes.py: their weights are hundreds of megabytes."""
+    rows = shell.rows("infer", "--model", onnxfiles.LIGHT / "light_shufflenet.onnx", *MINI)
     status = {row["backend"]: (row["status"], row["reason"]) for row in rows}
     assert status == {
         "torch-cpu": ("unsupported", "no PyTorch source"),
@@ -40,8 +40,8 @@ def test_models_of_the_onnx_package(shell, name):
 )
 def test_inputs_of_every_kind(shell, graph, how):
     path = onnxfiles.write(shell.folder / "model.onnx", graph, **how)
-    rows = measure(shell, path, "--batch", "1,4")
-    assert [(row["status"], row["batch"]) for row in rows] == [("ok", 1), ("ok", 1), ("ok", 4), ("ok", 4)]
+    rows = measure(shell, path, "--batch", "4")
+    assert [(row["status"], row["batch"]) for row in rows] == [("ok", 4), ("ok", 4)]
     assert all(row["sqnr_db"] > 60 for row in rows)
 
 
@@ -86,7 +86,6 @@ def test_real_arrays_fix_the_batch_and_are_what_runs(shell):
 
 def test_a_fixed_batch_is_measured_as_it_is_and_contradicted_in_a_row(shell):
     path = onnxfiles.write(shell.folder / "model.onnx", onnxfiles.dense(batch=3))
-    assert {row["batch"] for row in measure(shell, path)} == {3}
     rows = measure(shell, path, "--batch", "3,8")
     assert [(row["batch"], row["status"]) for row in rows] == [(3, "ok")] * 2 + [(8, "unsupported")] * 2
     assert "fixes the batch at 3" in rows[-1]["reason"]
@@ -97,11 +96,11 @@ def test_an_exported_file_is_adopted_whole(shell):
     source = shell.folder / "theirs"
     source.mkdir()
     path = onnxfiles.write(source / "model.onnx", onnxfiles.dense(), **how)
-    done = shell.bench("export", "--model", path)
+    done = shell.bench("export", "--model", path, "--precision", "fp32")
     assert done.returncode == 0, done.stderr
     assert (shell.folder / "artifacts/model/w.bin").is_file()
     assert {row["status"] for row in shell.rows("infer", *RUNTIMES, *MINI, "--batch", "2")} == {"ok"}
-    again = shell.bench("export", "--model", path)
+    again = shell.bench("export", "--model", path, "--precision", "fp32")
     assert "taken from the cache" in again.stdout
 
 

@@ -27,17 +27,17 @@ def tiny(shell):
 
 def test_a_file_that_is_no_model(shell):
     (shell.folder / "bad.onnx").write_text("hello, I am a text")
-    assert "is not an ONNX file" in refuse(shell, "infer", "--model", "bad.onnx")
+    assert "is not an ONNX file" in refuse(shell, "infer", "--model", "bad.onnx", "--backend", "null")
 
 
 def test_an_empty_file(shell):
     (shell.folder / "bad.onnx").touch()
-    assert "holds no graph" in refuse(shell, "infer", "--model", "bad.onnx")
+    assert "holds no graph" in refuse(shell, "infer", "--model", "bad.onnx", "--backend", "null")
 
 
 def test_a_file_that_is_cut_short(shell, tiny):
     tiny.write_bytes(tiny.read_bytes()[:-20])
-    assert "cut short" in refuse(shell, "infer", "--model", tiny)
+    assert "cut short" in refuse(shell, "infer", "--model", tiny, "--backend", "null")
 
 
 def test_a_file_that_is_not_there(shell):
@@ -49,9 +49,9 @@ def test_missing_and_short_external_data(shell):
     path = onnxfiles.write(shell.folder / "model.onnx", onnxfiles.dense(), **how)
     weights = shell.folder / "w.bin"
     weights.write_bytes(weights.read_bytes()[:8])
-    assert "w.bin" in refuse(shell, "infer", "--model", path)
+    assert "w.bin" in refuse(shell, "infer", "--model", path, "--backend", "null")
     weights.unlink()
-    assert "w.bin" in refuse(shell, "infer", "--model", path)
+    assert "w.bin" in refuse(shell, "infer", "--model", path, "--backend", "null")
 
 
 def test_external_data_outside_the_folder(shell):
@@ -61,32 +61,32 @@ def test_external_data_outside_the_folder(shell):
     path = onnxfiles.write(inner / "model.onnx", onnxfiles.dense(), **how)
     path.write_bytes(path.read_bytes().replace(b"w.bin", b"../wb"))
     shutil.copy(inner / "w.bin", shell.folder / "wb")
-    assert "outside its folder" in refuse(shell, "infer", "--model", path)
+    assert "outside its folder" in refuse(shell, "infer", "--model", path, "--backend", "null")
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["infer", "--model", "cn"], ["'cn' is not a model", "'cnn'"]),
+        (["infer", "--model", "cn", "--backend", "null"], ["'cn' is not a model", "'cnn'"]),
         (["infer", "--backend", "ort-cpo"], ["'ort-cpo' is not a backend", "'ort-cpu'"]),
         (["infer", "--precision", "fp31"], ["'fp31' is not a precision", "'fp32'"]),
         (["infer", "--device", "gpu"], ["'gpu' is not a device"]),
-        (["infer", "--model", "collections:OrderedDict", "--shape", "x=1x2"], ["not an nn.Module"]),
+        (["infer", "--model", "collections:OrderedDict", "--shape", "x=1x2", "--backend", "null"], ["not an nn.Module"]),
         (["infer", "--batch", "0"], ["0 is less than 1"]),
         (["infer", "--batch", "1,x"], ["whole numbers"]),
         (["infer", "--threads", "0"], ["0 is not in the range"]),
         (["infer", "--shape", "x"], ["not of the form"]),
         (["infer", "--shape", "x=1xq"], ["is not a shape"]),
         (["infer", "--resume"], ["no run in runs/"]),
-        (["infer", "--load", "poisson"], ["there is none", "--slo p99=10ms"]),
+        (["infer", "--load", "poisson"], ["--load", "--slo p99=10ms"]),
         (["infer", "--slo", "p99=10ms"], ["--load poisson"]),
         (["infer", "--load", "poisson", "--slo", "p98=1ms"], ["'p98' is not one of p50"]),
         (["infer", "--load", "poisson", "--slo", "p99=fast"], ["'fast' is not a time"]),
         (["infer", "--load", "poisson", "--slo", "p99=0ms"], ["no time that a response could take"]),
         (["infer", "--load", "bursts", "--slo", "p99=1ms"], ["'bursts' is not"]),
-        (["infer", "--model", "no_such_module:build", "--shape", "x=1x2"], ["no_such_module"]),
-        (["infer", "--model", "json:loads"], ["does not say what its inputs are"]),
-        (["infer", "--model", "json:load_it", "--shape", "x=1x2"], ["no callable 'load_it'"]),
+        (["infer", "--model", "no_such_module:build", "--shape", "x=1x2", "--backend", "null"], ["no_such_module"]),
+        (["infer", "--model", "json:loads", "--backend", "null"], ["does not say what its inputs are"]),
+        (["infer", "--model", "json:load_it", "--shape", "x=1x2", "--backend", "null"], ["no callable 'load_it'"]),
         (["export", "--precision", "int9"], ["'int9' is not a precision"]),
         (["export", "--model", "cnn", "--dataset", "idx:nowhere"], ["train-images-idx3-ubyte"]),
         (["train", "--dataset", "mnist"], ["'mnist' is not a dataset"]),

@@ -55,7 +55,7 @@ def test_settings_for_throughput_are_printed_to_be_pasted(shell, null_file):
 
 
 def test_bf16_is_a_precision_of_its_own(trained):
-    how = ("--precision", "fp32,bf16", "--backend", "torch-cpu,ort-cpu,openvino-cpu", "--batch", "1")
+    how = ("--precision", "fp32,bf16", "--backend", "torch-cpu,ort-cpu,openvino-cpu", "--batch", "1", "--images", "16")
     rows = trained.rows("infer", *how, *MINI, "--out", "bf16")
     found = {(row["backend"], row["precision"]): (row["status"], row["executed"]) for row in rows}
     assert found["torch-cpu", "bf16"] == ("ok", "bf16")
@@ -100,7 +100,7 @@ def test_what_does_not_fit_into_memory_is_measured_after_the_rest_beside_the_bas
 
 def test_the_rate_that_a_limit_allows_is_found_and_said(shell, null_file):
     how = ("--load", "poisson", "--slo", "p90=50ms", "--max-wait", "1ms")
-    rows = shell.rows("infer", "--model", null_file, "--backend", "ort-cpu", "--batch", "1,4", *MINI, *how, "--out", "run")
+    rows = shell.rows("infer", "--model", null_file, "--backend", "ort-cpu", "--batch", "4", *MINI, *how, "--out", "run")
     for row in rows:
         assert row["slo"] == "p90 <= 50 ms, poisson arrivals"
         assert 0 < row["slo_rate_per_s"] < 3 * row["throughput_per_s"]

@@ -26,17 +26,18 @@ def run(*command, **more):
 
 
 @pytest.fixture(scope="module")
-def lean(tmp_path_factory):
+def lean(made_once):
     """The Python of an environment that holds the wheel and its own requirements alone."""
-    root = tmp_path_factory.mktemp("lean")
+    return made_once("lean", install_the_wheel) / "venv/bin/python"
+
+
+def install_the_wheel(root):
     ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "artifacts", "runs", "__pycache__")
     shutil.copytree(ROOT, root / "source", ignore=ignored)
     run(sys.executable, "-m", "build", "--wheel", "--outdir", root / "dist", root / "source")
     (wheel,) = (root / "dist").glob("*.whl")
     venv.create(root / "venv", with_pip=True)
-    python = root / "venv/bin/python"
-    run(python, *PIP, "-c", ROOT / "constraints.txt", wheel)
-    return python
+    run(root / "venv/bin/python", *PIP, "-c", ROOT / "constraints.txt", wheel)
 
 
 def test_the_wheel_works_elsewhere_and_names_what_is_missing(lean, tmp_path):

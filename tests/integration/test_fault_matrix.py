@@ -18,8 +18,16 @@ from onnxfiles import MINI
 from test_faults import wait_for_blocks, workers
 
 STEPS = {"load": "open", "warmup": "start:50", "measuring": "bind:50", "fetching": "fetch:50"}
-DEATHS = {"die": ("failed", "SIGKILL"), "crash": ("failed", "SIGSEGV"), "starve": ("failed", "out of memory")}
-KNOWN = {"built", "cold", "opened", "inspected", "verified", "warm", "energy", "block", "stopped", "load", "ended"}
+FAULTS = {
+    "raise": ("failed", "asked to fail"),
+    "die": ("failed", "SIGKILL"),
+    "crash": ("failed", "SIGSEGV"),
+    "starve": ("failed", "out of memory"),
+}
+KNOWN = {
+    *("built", "cold", "opened", "inspected", "verified", "warm", "energy", "block", "stopped", "load", "ended"),
+    "step_failed",
+}
 
 
 @pytest.fixture
@@ -57,9 +65,9 @@ def check_nothing_is_left(shell, run="run"):
     assert {json.loads(line)["event"] for line in (shell.folder / run / "journal.jsonl").read_text().splitlines()} <= KNOWN
 
 
-@pytest.mark.parametrize("fault", DEATHS)
-def test_a_worker_that_dies_costs_its_cell(run, fault):
-    check_rows(run(fault), *DEATHS[fault])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_worker_that_fails_costs_its_cell(run, fault):
+    check_rows(run(fault), *FAULTS[fault])
 
 
 def test_a_worker_that_hangs_costs_its_cell_and_its_time(run):

@@ -113,7 +113,7 @@ def test_bf16_training_and_an_npz_dataset(shell):
     rows = shell.rows("train", "--dataset", "npz:data.npz", "--epochs", "2", "--precision", "fp32,bf16")
     assert [(row["precision"], row["status"]) for row in rows] == [("fp32", "ok"), ("bf16", "ok")]
     assert rows[0]["speedup"] == 1
-    exported = shell.bench("export")
+    exported = shell.bench("export", "--precision", "fp32")
     assert exported.returncode == 0, exported.stderr
     assert "data.npz" in exported.stdout
 
@@ -166,6 +166,6 @@ def test_the_parent_stays_small(trained):
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "print(round(peak_rss_mb()), file=sys.stderr)"
     )
-    arguments = ["infer", "--backend", "ort-cpu", "--precision", "fp32", "--batch", "128", *MINI]
+    arguments = ["infer", "--backend", "ort-cpu", "--precision", "fp32", "--batch", "64", "--images", "64", *MINI]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, **trained.popen())
     assert 20 < int(done.stderr.split()[-1]) < 150

@@ -11,6 +11,7 @@ from onnxfiles import MINI
 
 ALL = ("--precision", "fp32,fp16,int8")
 RUNTIMES = ("--backend", "ort-cpu,openvino-cpu")
+SMALL = ("--images", "64")
 
 
 def manifest(shell):
@@ -47,7 +48,7 @@ def test_rows_say_what_ran_and_what_it_cost(table):
 
 
 def test_fp16_on_a_cpu_is_measured_when_it_is_named_and_says_that_fp32_ran(trained):
-    rows = trained.rows("infer", *MINI, *RUNTIMES, "--precision", "fp16", "--batch", "1")
+    rows = trained.rows("infer", *MINI, *RUNTIMES, "--precision", "fp16", "--batch", "1", "--images", "16")
     assert [(row["status"], row["executed"]) for row in rows] == [("ok", "fp32")] * 2
     assert all("fp16 was asked for and fp32 ran" in row["notes"] for row in rows)
     assert all(50 < row["sqnr_db"] < 150 for row in rows)
@@ -121,7 +122,7 @@ def test_the_doctor_finds_what_was_made_sensitive_and_its_suggestion_helps(train
     shell = type(trained)(tmp_path, trained.cache)
     path = onnxfiles.rescaled(trained.folder / "artifacts/cnn.fp32.onnx", tmp_path / "sensitive.onnx")
     what = ("--model", path, "--dataset", "digits")
-    sick = shell.bench("check", *what, "--precision", "int8", "--backend", "ort-cpu", "--explain", "--format", "json")
+    sick = shell.bench("check", *what, *SMALL, "--precision", "int8", "--backend", "ort-cpu", "--explain", "--format", "json")
     assert sick.returncode == 1, sick.stderr
     told = json.loads(sick.stdout)
     suggested = re.search(r"--exclude (\S+): ", "\n".join(told["explain"]["accuracy"]))[1]
@@ -129,7 +130,7 @@ def test_the_doctor_finds_what_was_made_sensitive_and_its_suggestion_helps(train
     assert "in Q/DQ pairs that were not fused" in told["explain"]["speed"][0]
     done = shell.bench("export", *what, "--precision", "int8", "--exclude", suggested)
     assert done.returncode == 0, done.stderr
-    cured = shell.rows("check", "--precision", "int8", "--backend", "ort-cpu")
+    cured = shell.rows("check", *SMALL, "--precision", "int8", "--backend", "ort-cpu")
     assert told["rows"][0]["status"] == "mismatch"
     assert cured[0]["status"] == "ok"
     assert cured[0]["sqnr_db"] > told["rows"][0]["sqnr_db"] + 15

@@ -34,7 +34,7 @@ def test_a_pasted_program_runs_a_file_with_inputs_of_every_kind(shell, backend):
 
 
 def test_a_pasted_program_runs_a_module_with_its_weights(trained):
-    how = ("--backend", "torch-cpu", "--batch", "8", "--precision", "fp32", "--out", "of-torch")
+    how = ("--backend", "torch-cpu", "--batch", "8", "--precision", "fp32", "--images", "16", "--out", "of-torch")
     assert trained.bench("infer", *how, *MINI).returncode == 0
     said, rate = pasted(trained, trained.folder / "artifacts", "--objective", "latency", run="of-torch")
     assert "torch.set_num_threads" in said

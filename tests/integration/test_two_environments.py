@@ -3,12 +3,13 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-VERSIONS = {"ort-cpu@old": "1.23.2", "ort-cpu@new": "1.31.1"}
+VERSIONS = {"ort-cpu@old": "1.23.2", "ort-cpu@new": version("onnxruntime")}
 QUICK = ("--budget", "quick", "--batch", "1")
 
 
@@ -21,16 +22,15 @@ def environment(folder, *packages):
     """A virtual environment with `packages` alone."""
     run(sys.executable, "-m", "venv", *(() if packages else ("--without-pip",)), folder)
     if packages:
-        run(folder / "bin/python", *PIP, *packages)
+        run(folder / "bin/python", *PIP, "--no-deps", *packages)
     return folder
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory):
+def two(made_once, bare_python):
     """`--python` for two versions of ONNX Runtime, one given by its folder and one by its interpreter."""
-    root = tmp_path_factory.mktemp("venvs")
-    old, new = (environment(root / label, f"onnxruntime=={version}", "numpy") for label, version in VERSIONS.items())
-    return ("--python", f"ort-cpu@old={old}", "--python", f"ort-cpu@new={new}/bin/python")
+    old = made_once("two", lambda folder: environment(folder / "venv", f"onnxruntime=={VERSIONS['ort-cpu@old']}", "numpy"))
+    return ("--python", f"ort-cpu@old={old / 'venv'}", "--python", f"ort-cpu@new={bare_python}")
 
 
 def test_two_versions_of_one_runtime_are_compared_in_one_run(shell, null_file, two):

@@ -1,0 +1,23 @@
+"""The simulations of the statistics, whole: the gate runs a tenth of them.
+
+python benchmarks/simulations.py
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main() -> None:
+    command = [sys.executable, "-m", "pytest", "tests/unit/test_stats.py", "-p", "no:cacheprovider"]
+    environment = {**os.environ, "BENCH_SIMULATIONS": "whole"}
+    sys.exit(subprocess.run(command, cwd=ROOT, env=environment).returncode)
+
+
+if __name__ == "__main__":
+    main()

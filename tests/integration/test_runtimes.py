@@ -1,0 +1,57 @@
+"""What needs large installations of its own, or models of hundreds of megabytes: `make test-runtimes`, not in CI."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import onnxfiles
+import pytest
+from onnxfiles import MINI
+
+pytestmark = pytest.mark.runtimes
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = ROOT / "tests/data/v0_1"
+VERSIONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
+LARGE = sorted(path.stem for path in onnxfiles.LIGHT.glob("light_*.onnx"))
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_models_of_the_onnx_package(shell, name):
+    asked = ("--model", onnxfiles.LIGHT / f"{name}.onnx", "--backend", "ort-cpu,openvino-cpu")
+    rows = shell.rows("infer", *asked, *MINI)
+    assert {(row["status"], row["batch"]) for row in rows} == {("ok", 1)}
+
+
+def python(version):
+    """An interpreter of `version` that starts; the test is skipped without one, and its name says which was not tried."""
+    found = [*Path.home().glob(f".pyenv/versions/{version}.*/bin/python"), shutil.which(f"python{version}")]
+    starts = [path for path in found if path and not subprocess.run([path, "-V"], capture_output=True).returncode]
+    if not starts:
+        pytest.skip(f"there is no Python {version} here")
+    return starts[0]
+
+
+def run(*command, **more):
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=280, **more)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_wheel_works_on_every_python(tmp_path, version):
+    """On each: a run of another machine is read in every way, and the null backend is measured."""
+    ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "artifacts", "runs", "__pycache__", "data")
+    shutil.copytree(ROOT, tmp_path / "source", ignore=ignored)
+    run(sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path / "dist", tmp_path / "source")
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    run(python(version), "-m", "venv", tmp_path / "venv")
+    run(tmp_path / "venv/bin/python", "-m", "pip", "install", "--quiet", f"{wheel}[report]")
+    bench = tmp_path / "venv/bin/bench"
+    assert "ort-cpu" in run(bench, "show", DATA / "run", cwd=tmp_path)
+    assert "pick" in run(bench, "recommend", DATA / "run", cwd=tmp_path)
+    run(bench, "compare", DATA / "run", DATA / "run", cwd=tmp_path)
+    run(bench, "report", DATA / "run", "--out", "report.html", cwd=tmp_path)
+    path = onnxfiles.write(tmp_path / "tiny.onnx", onnxfiles.dense())
+    assert ",ok," in run(bench, "infer", "--backend", "null", "--model", path, *MINI, "--format", "csv", cwd=tmp_path)

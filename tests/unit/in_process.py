@@ -1,15 +1,13 @@
 """`bench check` and `bench infer` as they are run, but with workers in this process. The null backend passes for a target, and
 what reads a model or a dataset is answered from what the test says of them."""
 
-import json
-import os
 import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from onnxbench import errors, spec
+from onnxbench import spec
 from onnxbench.budgets import BUDGETS
 from onnxbench.exporters import manifest
 from onnxbench.results.store import record
@@ -18,11 +16,12 @@ from onnxbench.runners import infer as sweep
 from onnxbench.runners.check import check
 from onnxbench.runners.worker.clock import Clock
 from onnxbench.runners.worker.nvml import Nvml
-from onnxbench.runners.worker.serve import State, answer
+from onnxbench.runners.worker.serve import State
 from onnxbench.runners.worker.verify import save_arrays
 from onnxbench.spec import Artifact, Cell, Conversion, Sweep, TensorSpec, to_wire
 
 from .fake_nvml import PID, FakeNvml
+from .fake_worker import InProcess, name_of
 
 SAMPLES = {"images": np.zeros((4, 2), np.float32), "labels": [0, 1, 1, 0], "reference": [0, 1, 1, 1]}
 FP32 = Artifact(
@@ -40,10 +39,6 @@ UNLABELLED = replace(FP32, dataset=None)
 TINY = replace(BUDGETS["quick"], looks=(1,), block_ms=0.001, warmup_ms=0.001, warmup_limit_ms=0.01, images=77, energy_ms=0)
 
 
-def name_of(cell):
-    return f"{cell.precision}/{cell.batch}"
-
-
 class Works:
     """Starts workers. `plot(job, name, nth)` may say of a request that an error is `raised` instead of an answer, or that the
     user presses Ctrl-C meanwhile (`stop`). `probed`: what the null backend says of itself beside the truth."""
@@ -55,7 +50,10 @@ class Works:
         self.gpu = Nvml(load=lambda: self.nvml, environ={}, pid=PID)
 
     def start(self, log, clock, python=sys.executable, *, network=True):
-        self.started.append(InProcess(self, log, python))
+        state = State(clock=Clock(now_ns=self.look, cpu_ns=lambda: 0, sleep_s=lambda _: None), gpu=self.gpu)
+        answers = {job: getattr(self, job) for job in ("describe", "count", "draw", "reference", "explain")}
+        how = {"answers": answers, "changed": {"probe": self.probed}, "log": log.name, "python": python}
+        self.started.append(InProcess(state, self.begin, **how))
         return self.started[-1]
 
     def look(self):
@@ -104,45 +102,6 @@ class Works:
         return {"nodes": [["conv1", 30.0]], "exclude": ["conv1"]}
 
 
-class InProcess:
-    """A worker without a process. Everything goes through JSON, as over a pipe."""
-
-    pid = os.getpid()
-
-    def __init__(self, works, log, python):
-        self.works, self.log, self.python, self.alive = works, log.name, python, True
-        self.state = State(clock=Clock(now_ns=works.look, cpu_ns=lambda: 0, sleep_s=lambda _: None), gpu=works.gpu)
-
-    def ask(self, job, timeout_s, **request):
-        assert self.alive
-        request = json.loads(json.dumps(request))
-        self.works.begin(job, request)
-        return json.loads(json.dumps(self._answer(job, request)))
-
-    def _answer(self, job, request):
-        if job in ("describe", "count", "draw", "reference", "explain"):
-            return getattr(self.works, job)(**request)
-        kind, content = answer(self.state, {"job": job, **request}, lambda _: None)
-        if kind == "error":
-            raise errors.from_wire(content)
-        return {**content, **{"open": {"instrument": False}, "probe": self.works.probed}.get(job, {})}
-
-    def send(self, job, **request):
-        self.sent = request
-
-    def receive(self, job, timeout_s):
-        return self.ask(job, timeout_s, **self.sent)
-
-    def dismiss(self):
-        self.alive = False
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.dismiss()
-
-
 class Notes:
     """What was told."""
 
@@ -189,8 +148,3 @@ class Bench:
     @property
     def events(self):
         return list(record.read_journal(self.out))
-
-
-def only(*request, **what):
-    """A plot in which this happens to one request: (job, name, how many such there were before)."""
-    return lambda *asked: what if asked == request else {}

@@ -1,8 +1,6 @@
 """Groups as they are in a run, but with workers in this process, the null backend, and a clock that ticks when it is read."""
 
-import json
 import math
-import os
 import tempfile
 import threading
 from collections import Counter
@@ -15,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnxbench.backends.null import Null
 from onnxbench.budgets import BUDGETS
-from onnxbench.errors import Interrupted, RuntimeFailed, StorageFailed, WorkerDied, WorkerTimeout, from_wire
+from onnxbench.errors import Interrupted, RuntimeFailed, StorageFailed, WorkerDied, WorkerTimeout
 from onnxbench.results.stats.percentiles import samples_needed
 from onnxbench.results.store import record, series
 from onnxbench.runners.pool import host
@@ -30,11 +28,12 @@ from onnxbench.runners.sweep.plan import Planned
 from onnxbench.runners.sweep.visits import Desk, Visit, visit
 from onnxbench.runners.worker.clock import Clock
 from onnxbench.runners.worker.nvml import Nvml
-from onnxbench.runners.worker.serve import State, answer
+from onnxbench.runners.worker.serve import State
 from onnxbench.runners.worker.verify import save_arrays
 from onnxbench.spec import Artifact, Cell, Concurrency, Load, Settings, Sweep, TensorSpec
 
 from .fake_nvml import FakeNvml
+from .fake_worker import InProcess, name_of, only
 
 TINY_MS = 0.001
 BUDGET = replace(
@@ -62,10 +61,6 @@ def visit_of(name, **state):
     return Visit(planned=planned, **{"concurrency": Concurrency(lanes=1, threads=1), **state})
 
 
-def name_of(cell):
-    return f"{cell.precision}/{cell.batch}"
-
-
 class Works:
     """Hires workers. `plot(job, name, nth)` may say of a request: `tick` (ns that a look at the clock takes from then on),
     `disturbed`, that the user asks to `stop` meanwhile, or what is `raised` instead of an answer."""
@@ -87,7 +82,8 @@ class Works:
         return {"wall_ns": clock.now_ns(), "cpus": 1, "major_faults": self.faults}
 
     def hire(self, visit):
-        self.hired.append(InProcess(self))
+        state = State(clock=self.clock, counters=self.counters, gpu=Nvml(load=FakeNvml, pid=FakeNvml.PID))
+        self.hired.append(InProcess(state, self.begin))
         self.most_alive = max(self.most_alive, sum(worker.alive for worker in self.hired))
         return self.hired[-1]
 
@@ -104,26 +100,6 @@ class Works:
         self.stop.asked |= found.get("stop", False)
         if "raised" in found:
             raise found["raised"]
-
-
-class InProcess:
-    """A worker without a process. Everything goes through JSON, as over a pipe. The null backend passes for a target."""
-
-    pid = os.getpid()
-
-    def __init__(self, works):
-        self.works, self.alive = works, True
-        self.state = State(clock=works.clock, counters=works.counters, gpu=Nvml(load=FakeNvml, pid=FakeNvml.PID))
-
-    def ask(self, job, timeout_s, **request):
-        self.works.begin(job, request)
-        kind, content = answer(self.state, json.loads(json.dumps({"job": job, **request})), lambda _: None)
-        if kind == "error":
-            raise from_wire(content)
-        return {**json.loads(json.dumps(content)), **({"instrument": False} if job == "open" else {})}
-
-    def dismiss(self):
-        self.alive = False
 
 
 class Measured:
@@ -187,11 +163,6 @@ SIX = ("fp32/1", "bf16/1", "int8/1", "fp32/8", "bf16/8", "int8/8")
 def noisy(*names):
     """Blocks of these cells take 100 and 200 ns in turn, those of others 100."""
     return lambda job, name, nth: {"tick": 100 * (1 + nth % 2)} if name in names and job == "latency" else {}
-
-
-def only(*request, **what):
-    """A plot in which this happens to one request: (job, name, how many such there were before)."""
-    return lambda *asked: what if asked == request else {}
 
 
 def test_every_cell_is_visited_once_in_a_round(run):

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 GPU_VENV := .venv-gpu
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
 
-PYTEST := $(BIN)/pytest -n 2 --dist loadgroup
+PYTEST := $(BIN)/pytest -n 2
 
 .PHONY: bench gpu lint check test test-runtimes format clean
 

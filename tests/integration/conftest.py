@@ -1,6 +1,5 @@
 """The tool as a user runs it: a process, a folder of its own, a cache of its own."""
 
-import fcntl
 import json
 import os
 import shutil
@@ -9,11 +8,11 @@ import sys
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 REQUIRED = os.environ.get("BENCH_REQUIRE", "").split(",")
+DATA = Path(__file__).resolve().parents[1] / "data"
 BENCH = (sys.executable, "-m", "onnxbench.cli")
 
 
@@ -51,59 +50,38 @@ def shell(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def made_once(tmp_path_factory):
-    """`made_once(name, make)`: a folder that `make(folder)` fills once for all of pytest's workers; they only read it."""
-    base = tmp_path_factory.getbasetemp()
-    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-
-    def of(name, make):
-        folder, done = base / f"once-{name}", base / f"once-{name}.done"
-        with (base / f"once-{name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not done.exists():
-                folder.mkdir()
-                make(folder)
-                done.touch()
-        return folder
-
-    return of
-
-
-def printed(done):
-    """What a command printed, as JSON data; it must have ended well."""
-    assert done.returncode == 0, done.stderr
-    return {"stdout": done.stdout, "stderr": done.stderr}
-
-
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory, made_once):
-    """A folder in which the CNN was trained for one epoch and exported; `training` and `export` hold what that printed."""
-
-    def make(folder):
-        shell = Shell(folder, folder / "cache")
-        said = {"training": printed(shell.bench("train", "--epochs", "1", "--format", "json"))}
-        said["export"] = printed(shell.bench("export"))
-        (folder / "said.json").write_text(json.dumps(said))
-
-    root = tmp_path_factory.mktemp("trained") / "own"
-    shutil.copytree(made_once("trained", make), root)
-    shell, said = Shell(root, root / "cache"), json.loads((root / "said.json").read_text())
-    shell.training, shell.export = (SimpleNamespace(**said[what]) for what in ("training", "export"))
+def trained(tmp_path_factory):
+    """A folder in which the CNN was trained for one epoch and exported; `training` and `export` are those commands."""
+    root = tmp_path_factory.mktemp("trained")
+    shell = Shell(root, root / "cache")
+    shell.training = shell.bench("train", "--epochs", "1", "--format", "json")
+    assert shell.training.returncode == 0, shell.training.stderr
+    shell.export = shell.bench("export")
+    assert shell.export.returncode == 0, shell.export.stderr
     return shell
 
 
+def unpack(version, folder):
+    """What an earlier version left in tests/data, at `folder`: it was made elsewhere."""
+    shutil.copytree(DATA / version, folder)
+    for file in (folder / "artifacts/manifest.json", *folder.glob("cache/exports/*/entry.json")):
+        file.write_text(file.read_text().replace("/data/example", str(folder)))
+    return folder
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A small network in FP32, FP16 and INT8 with 128 labelled test images, where no CNN and no training is needed."""
+    folder = unpack("v0_1", tmp_path / "small")
+    return Shell(folder, folder / "cache")
+
+
 @pytest.fixture(scope="session")
-def table(trained, made_once):
-    """The default sweep, once, its folder in `trained`'s: (stdout as JSON, stderr)."""
-
-    def make(folder):
-        said = printed(trained.bench("infer", "--budget", "quick", "--out", folder / "run", "--format", "json"))
-        (folder / "said.json").write_text(json.dumps(said))
-
-    swept = made_once("swept", make)
-    shutil.copytree(swept / "run", trained.folder / "run")
-    said = json.loads((swept / "said.json").read_text())
-    return json.loads(said["stdout"]), said["stderr"]
+def table(trained):
+    """The default sweep, once: (stdout as JSON, stderr)."""
+    done = trained.bench("infer", "--budget", "quick", "--out", "run", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), done.stderr
 
 
 @pytest.fixture(scope="session")
@@ -129,20 +107,23 @@ def environment(folder, python, *packages):
 
 
 @pytest.fixture(scope="session")
-def old_python(made_once):
+def old_python(tmp_path_factory):
     """Python 3.10 with NumPy alone, as on a Jetson."""
     found = python_3_10()
     if found is None:
         refuse = pytest.fail if "python3.10" in REQUIRED else pytest.skip
         refuse("there is no Python 3.10 here")
-    return made_once("old", lambda folder: environment(folder, found, "numpy")) / "bin/python"
+    folder = tmp_path_factory.mktemp("old")
+    environment(folder, found, "numpy")
+    return folder / "bin/python"
 
 
 @pytest.fixture(scope="session")
-def bare_python(made_once):
+def bare_python(tmp_path_factory):
     """The Python of an environment that has NumPy and ONNX Runtime, in this one's versions, and nothing else."""
-    wanted = [f"{name}=={version(name)}" for name in ("numpy", "onnxruntime")]
-    return str(made_once("bare", lambda folder: environment(folder, sys.executable, *wanted)) / "bin/python")
+    folder = tmp_path_factory.mktemp("bare")
+    environment(folder, sys.executable, *(f"{name}=={version(name)}" for name in ("numpy", "onnxruntime")))
+    return str(folder / "bin/python")
 
 
 @pytest.fixture(scope="session")

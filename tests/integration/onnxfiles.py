@@ -83,16 +83,16 @@ def overflowing(variance=1e8):
 
 
 def rescaled(path, target, factor=200.0):
-    """The CNN in the file `path` with some channels between its first two convolutions `factor` times as large: the same
-    function in FP32, and one that 8 bits with one scale for all channels cannot hold."""
+    """The network of tests/data in the file `path` with some channels between its first two convolutions `factor` times as
+    large: the same function in FP32, and one that 8 bits with one scale for all channels cannot hold."""
     model = onnx.load(path)
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    channels = np.ones(64, np.float32)
+    channels = np.ones(16, np.float32)
     channels[::8] = factor
     new = {
-        "0.weight": numpy_helper.to_array(tensors["0.weight"]) * channels[:, None, None, None],
-        "0.bias": numpy_helper.to_array(tensors["0.bias"]) * channels,
-        "3.weight": numpy_helper.to_array(tensors["3.weight"]) / channels[None, :, None, None],
+        "w0": numpy_helper.to_array(tensors["w0"]) * channels[:, None, None, None],
+        "b0": numpy_helper.to_array(tensors["b0"]) * channels,
+        "w1": numpy_helper.to_array(tensors["w1"]) / channels[None, :, None, None],
     }
     for name, array in new.items():
         tensors[name].CopyFrom(numpy_helper.from_array(array, name))

@@ -26,18 +26,17 @@ def run(*command, **more):
 
 
 @pytest.fixture(scope="module")
-def lean(made_once):
+def lean(tmp_path_factory):
     """The Python of an environment that holds the wheel and its own requirements alone."""
-    return made_once("lean", install_the_wheel) / "venv/bin/python"
-
-
-def install_the_wheel(root):
+    root = tmp_path_factory.mktemp("lean")
     ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "artifacts", "runs", "__pycache__")
     shutil.copytree(ROOT, root / "source", ignore=ignored)
     run(sys.executable, "-m", "build", "--wheel", "--outdir", root / "dist", root / "source")
     (wheel,) = (root / "dist").glob("*.whl")
     venv.create(root / "venv", with_pip=True)
-    run(root / "venv/bin/python", *PIP, "-c", ROOT / "constraints.txt", wheel)
+    python = root / "venv/bin/python"
+    run(python, *PIP, "-c", ROOT / "constraints.txt", wheel)
+    return python
 
 
 def test_the_wheel_works_elsewhere_and_names_what_is_missing(lean, tmp_path):

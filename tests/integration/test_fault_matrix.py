@@ -18,15 +18,11 @@ from onnxfiles import MINI
 from test_faults import wait_for_blocks, workers
 
 STEPS = {"load": "open", "warmup": "start:50", "measuring": "bind:50", "fetching": "fetch:50"}
-FAULTS = {
-    "raise": ("failed", "asked to fail"),
-    "die": ("failed", "SIGKILL"),
-    "crash": ("failed", "SIGSEGV"),
-    "starve": ("failed", "out of memory"),
-}
+FAULTS = {"raise": ("failed", "asked to fail"), "die": ("failed", "SIGKILL")}  # at every step
+WAYS = {"crash": ("failed", "SIGSEGV"), "starve": ("failed", "out of memory"), "hang": ("timeout", "no answer within 3 s")}
 KNOWN = {
     *("built", "cold", "opened", "inspected", "verified", "warm", "energy", "block", "stopped", "load", "ended"),
-    "step_failed",
+    *("step_failed", "drawn"),
 }
 
 
@@ -70,17 +66,20 @@ def test_a_worker_that_fails_costs_its_cell(run, fault):
     check_rows(run(fault), *FAULTS[fault])
 
 
-def test_a_worker_that_hangs_costs_its_cell_and_its_time(run):
-    check_rows(run("hang", "--timeout", "3"), "timeout", "no answer within 3 s")
-
-
-def test_a_worker_that_grows_without_end_is_ended(run, shell):
+@pytest.mark.parametrize("step", ["warmup", "measuring"])
+def test_each_way_to_fail_costs_its_cell(shell, null_file, step):
+    """Ways that end a worker as the ones above do, whatever it was doing; and one that prints, which disturbs nothing."""
     shell.environment["ONNXBENCH_MEMORY_MB"] = "300"
-    check_rows(run("eat", "--timeout", "30"), "failed", "300 MB is the limit")
-
-
-def test_a_worker_that_prints_disturbs_nothing(run):
-    assert {row["status"] for row in run("print", code=0).values()} == {"ok"}
+    ways = {**WAYS, "eat": ("failed", "300 MB is the limit"), "print": ("ok", "")}
+    options = [("--option", f"null@{way}.fault={way}@{STEPS[step]}") for way in ways]
+    targets = ("--backend", ",".join(["null", *(f"null@{way}" for way in ways)]))
+    asked = ("infer", "--model", null_file, *targets, *MINI, "--batch", "1", "--timeout", "3", "--out", "run")
+    rows = shell.rows(*asked, *(word for option in options for word in option), code=3)
+    check_nothing_is_left(shell)
+    found = {row["environment"]: (row["status"], row["reason"] or "") for row in rows}
+    assert found.pop(None) == ("ok", "")
+    assert {way: status for way, (status, _) in found.items()} == {way: status for way, (status, _) in ways.items()}
+    assert [way for way, (_, word) in ways.items() if word not in found[way][1]] == []
 
 
 def test_a_limit_of_memory_that_is_no_number_is_refused(shell, null_file):

@@ -3,13 +3,12 @@
 import json
 import shutil
 from importlib.metadata import version
-from pathlib import Path
 
 import pytest
 from onnxbench.runners.pool import host
 
-DATA = Path(__file__).resolve().parents[1] / "data"
-MADE_IN = "/data/example"
+from .conftest import unpack
+
 CASES = ("v0_1",)
 WORDS = ("notes", "reason", "settings", "throughput_settings", "slo_settings", "conversion")  # for people: may be said better
 CUT = ("ort-cpu", "fp32", 1)
@@ -19,10 +18,7 @@ KEPT_ROUNDS = 2
 @pytest.fixture(params=CASES)
 def old(request, shell, tmp_path):
     """A folder as that version left it, but for where it is."""
-    folder = tmp_path / "example"
-    shutil.copytree(DATA / request.param, folder)
-    for file in (folder / "artifacts/manifest.json", *folder.glob("cache/exports/*/entry.json")):
-        file.write_text(file.read_text().replace(MADE_IN, str(folder)))
+    folder = unpack(request.param, tmp_path / "example")
     shell.folder, shell.cache = folder, folder / "cache"
     return shell
 

@@ -47,8 +47,8 @@ def test_rows_say_what_ran_and_what_it_cost(table):
     assert {row["executed"] for row in rows if row["precision"] == "fp32"} == {"fp32"}
 
 
-def test_fp16_on_a_cpu_is_measured_when_it_is_named_and_says_that_fp32_ran(trained):
-    rows = trained.rows("infer", *MINI, *RUNTIMES, "--precision", "fp16", "--batch", "1", "--images", "16")
+def test_fp16_on_a_cpu_is_measured_when_it_is_named_and_says_that_fp32_ran(small):
+    rows = small.rows("infer", *MINI, *RUNTIMES, "--precision", "fp16", "--batch", "1", "--images", "16")
     assert [(row["status"], row["executed"]) for row in rows] == [("ok", "fp32")] * 2
     assert all("fp16 was asked for and fp32 ran" in row["notes"] for row in rows)
     assert all(50 < row["sqnr_db"] < 150 for row in rows)
@@ -95,18 +95,18 @@ def test_a_sweep_keeps_what_was_exported_of_its_file(shell):
     assert rows["int8"]["conversion"] == f"ort, minmax over 8 of {data}"
 
 
-def test_a_check_compares_every_precision_without_timing(trained):
-    done = trained.bench("check", "--max", "top1_drop=2", "--min", "sqnr=20", "--format", "json")
+def test_a_check_compares_every_precision_without_timing(small):
+    done = small.bench("check", *RUNTIMES, "--max", "top1_drop=2", "--min", "sqnr=20", "--format", "json")
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)["rows"]
     assert {row["precision"] for row in rows} == {"fp32", "fp16", "int8"}
-    assert {row["images"] for row in rows} == {359}
+    assert {row["images"] for row in rows} == {128}
     assert {row["p50_ms"] for row in rows} == {None}
     assert all(row["agreement"] > 97 for row in rows)
 
 
-def test_a_limit_that_is_broken_ends_with_1_and_names_the_row(trained):
-    done = trained.bench("check", *RUNTIMES, "--precision", "int8", "--min", "sqnr=150", "--images", "64")
+def test_a_limit_that_is_broken_ends_with_1_and_names_the_row(small):
+    done = small.bench("check", *RUNTIMES, "--precision", "int8", "--min", "sqnr=150", "--images", "64")
     assert done.returncode == 1
     assert "--min sqnr=150 failed: ort-cpu int8 b8 has sqnr_db" in done.stdout
 
@@ -118,15 +118,14 @@ def test_a_mismatch_ends_a_check_with_1(shell):
     assert "SQNR" in done.stdout
 
 
-def test_the_doctor_finds_what_was_made_sensitive_and_its_suggestion_helps(trained, tmp_path):
-    shell = type(trained)(tmp_path, trained.cache)
-    path = onnxfiles.rescaled(trained.folder / "artifacts/cnn.fp32.onnx", tmp_path / "sensitive.onnx")
-    what = ("--model", path, "--dataset", "digits")
+def test_the_doctor_finds_what_was_made_sensitive_and_its_suggestion_helps(small, shell):
+    path = onnxfiles.rescaled(small.folder / "artifacts/small.onnx", shell.folder / "sensitive.onnx")
+    what = ("--model", path, "--dataset", f"npz:{small.folder / 'images.npz'}")
     sick = shell.bench("check", *what, *SMALL, "--precision", "int8", "--backend", "ort-cpu", "--explain", "--format", "json")
     assert sick.returncode == 1, sick.stderr
     told = json.loads(sick.stdout)
     suggested = re.search(r"--exclude (\S+): ", "\n".join(told["explain"]["accuracy"]))[1]
-    assert set(suggested.split(",")) <= {"node_conv2d", "node_max_pool2d", "node_relu", "node_conv2d_1"}
+    assert set(suggested.split(",")) <= {"conv0", "relu0", "conv1"}
     assert "in Q/DQ pairs that were not fused" in told["explain"]["speed"][0]
     done = shell.bench("export", *what, "--precision", "int8", "--exclude", suggested)
     assert done.returncode == 0, done.stderr
@@ -136,11 +135,11 @@ def test_the_doctor_finds_what_was_made_sensitive_and_its_suggestion_helps(train
     assert cured[0]["sqnr_db"] > told["rows"][0]["sqnr_db"] + 15
 
 
-def test_the_doctor_leaves_a_healthy_model_alone(trained):
-    done = trained.bench("check", "--precision", "int8", "--backend", "openvino-cpu", "--explain", "--images", "64")
+def test_the_doctor_leaves_a_healthy_model_alone(small):
+    done = small.bench("check", "--precision", "int8", "--backend", "openvino-cpu", "--explain")
     assert done.returncode == 0, done.stderr
     assert "no node stands out" in done.stdout
-    assert re.search(r"cnn/openvino-cpu/cpu/int8/b8: kernels take [0-9.]+ ms; [0-9]+% in INT8 layers", done.stdout)
+    assert re.search(r"small/openvino-cpu/cpu/int8/b8: kernels take [0-9.]+ ms; [0-9]+% in INT8 layers", done.stdout)
 
 
 def arrays_file(folder, name, **arrays):
@@ -174,11 +173,12 @@ def test_bad_calibration_is_one_sentence_and_leaves_nothing_half_written(trained
     assert not (tmp_path / "artifacts/model.int8.onnx").exists()
 
 
-def test_too_few_images_for_the_asked_certainty_are_said_before_any_work(trained):
-    done = trained.bench("check", "--max", "top1_drop_ci_high=0.5")
+def test_too_few_images_for_the_asked_certainty_are_said_before_any_work(small):
+    done = small.bench("check", *RUNTIMES, "--max", "top1_drop_ci_high=0.5")
     assert done.returncode == 2
-    assert "359 test images of digits cannot show a drop of at most 0.5 points" in done.stderr
-    assert "reaches 1.21" in done.stderr
+    assert "128 test images of npz:" in done.stderr
+    assert "cannot show a drop of at most 0.5 points" in done.stderr
+    assert "reaches 3.37" in done.stderr
     assert "875 images" in done.stderr
 
 

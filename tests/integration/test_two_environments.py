@@ -27,10 +27,10 @@ def environment(folder, *packages):
 
 
 @pytest.fixture(scope="module")
-def two(made_once, bare_python):
+def two(tmp_path_factory, bare_python):
     """`--python` for two versions of ONNX Runtime, one given by its folder and one by its interpreter."""
-    old = made_once("two", lambda folder: environment(folder / "venv", f"onnxruntime=={VERSIONS['ort-cpu@old']}", "numpy"))
-    return ("--python", f"ort-cpu@old={old / 'venv'}", "--python", f"ort-cpu@new={bare_python}")
+    old = environment(tmp_path_factory.mktemp("venvs") / "old", f"onnxruntime=={VERSIONS['ort-cpu@old']}", "numpy")
+    return ("--python", f"ort-cpu@old={old}", "--python", f"ort-cpu@new={bare_python}")
 
 
 def test_two_versions_of_one_runtime_are_compared_in_one_run(shell, null_file, two):
@@ -66,8 +66,8 @@ def test_versions_are_previewed_checked_and_listed_as_they_are_measured(shell, n
     assert [(row["environment"], row["status"]) for row in checked] == [(label, "ok") for label in (None, "old", "new")]
 
 
-def test_an_environment_without_the_runtime_is_a_row_that_says_so(shell, null_file, tmp_path):
-    bare, numpy = environment(tmp_path / "bare"), environment(tmp_path / "numpy", "numpy")
+def test_an_environment_without_the_runtime_is_a_row_that_says_so(shell, null_file, old_python, tmp_path):
+    bare, numpy = environment(tmp_path / "bare"), old_python.parents[1]
     pythons = ("--python", f"ort-cpu@bare={bare}", "--python", f"ort-cpu@numpy={numpy}")
     asked = ("--model", null_file, *QUICK, "--backend", "null,ort-cpu@bare,ort-cpu@numpy")
     rows = {row["environment"]: row for row in shell.rows("infer", *asked, *pythons, code=3)}

@@ -1,0 +1,32 @@
+"""How tests are handed to pytest's workers: what is long to make is made by one of them.
+
+Every test goes alone to the worker that is free, but for files that share a fixture of the session: their tests go to one
+worker, one file after the other. pytest-xdist 3.8 has groups for that, which pytest 9.2 does not pass on.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+SHARED = {
+    "test_main_job.py": "trained",
+    "test_precisions.py": "trained",
+    "test_recommendation.py": "trained",
+    "test_environments.py": "environments",
+    "test_remote_contract.py": "environments",
+    "test_two_environments.py": "environments",
+    "test_worker_wall.py": "environments",
+    "test_report.py": "report",
+}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFixture(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.partition("::")[0].rpartition("/")[2]
+            return SHARED.get(file, nodeid) if "/integration/" in nodeid else nodeid
+
+    return ByFixture(config, log)

@@ -12,6 +12,7 @@ SHARED = {
     "test_main_job.py": "trained",
     "test_precisions.py": "trained",
     "test_recommendation.py": "trained",
+    "test_tensorrt.py": "trained",
     "test_environments.py": "environments",
     "test_remote_contract.py": "environments",
     "test_two_environments.py": "environments",

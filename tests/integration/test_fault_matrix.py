@@ -103,7 +103,7 @@ def test_a_run_whose_parent_is_killed_goes_on(shell, null_file, blocks):
 
 
 def test_two_interrupts_stop_now_and_lose_nothing(shell, null_file):
-    process = started(shell, null_file, "--budget", "thorough")
+    process = started(shell, null_file, "--budget", "normal")
     wait_for_blocks(shell.folder / "run", 2)
     before = (shell.folder / "run/journal.jsonl").read_bytes()
     process.send_signal(signal.SIGINT)

@@ -28,6 +28,7 @@ def alone(shell, monkeypatch):
     """A shell in which no tracker was told anything, and no key is found."""
     for name in (*ASKED, *(name for name in os.environ if name.startswith("WANDB_"))):
         monkeypatch.delenv(name, raising=False)
+    shell.apart = True  # trackers start threads that outlive a command
     shell.environment = {"NETRC": str(shell.folder / "none"), "WANDB_CONFIG_DIR": str(shell.folder / "config")}
     return shell
 

@@ -17,18 +17,21 @@ def only(*request, **what):
     return lambda *asked: what if asked == request else {}
 
 
+AS_A_TARGET = {"open": {"instrument": False}, "verify": {"undetermined": None}}
+
+
 class InProcess:
     """Answers in this process. Everything goes through JSON, as over a pipe.
 
     `begin(job, request)` is called before each job. `answers`: functions for jobs that are not run. `changed`: parts of an
-    answer that are replaced, by job; the null backend, which passes for a target, is no instrument.
+    answer that are replaced, by job; the null backend passes for a target whose answers tell something.
     """
 
-    pid = os.getpid()
+    pid, network = os.getpid(), "isolated"
 
     def __init__(self, state, begin, *, answers=None, changed=None, log="", python=""):
         self.state, self.begin, self.log, self.python, self.alive = state, begin, log, python, True
-        self.answers, self.changed = answers or {}, {"open": {"instrument": False}, **(changed or {})}
+        self.answers, self.changed = answers or {}, {**AS_A_TARGET, **(changed or {})}
 
     def ask(self, job, timeout_s, **request):
         assert self.alive

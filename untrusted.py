@@ -6,6 +6,7 @@ one sentence.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -13,7 +14,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,23 @@ def is_plain(path: Path) -> bool:
         return stat.S_ISREG(path.stat().st_mode)
     except (OSError, ValueError):  # ValueError: a name with a null byte
         return False
+
+
+def open_plain(path: Path, flags: int) -> IO[bytes]:
+    """The plain file at `path`, opened to write with the `flags` of os.open, unbuffered.
+
+    No link is followed, no pipe is waited for, and nothing is cut. `OSError` where there is anything but a plain file.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link; a pipe that nobody reads
+            raise OSError(error.errno, f"{path.name} is no plain file", str(path)) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, f"{path.name} is no plain file", str(path))
+    return os.fdopen(descriptor, "ab" if flags & os.O_APPEND else "wb", buffering=0)
 
 
 def read_bytes(path: Path) -> bytes:

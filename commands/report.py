@@ -73,14 +73,27 @@ def _format(out: Path | None, format: str | None) -> str:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """`content` in `path` as a whole: what was there before stays until all is written."""
+    """`content` in `path` as a whole: what was there before stays until all is written.
+
+    A device or a pipe is written into. A link to a file is refused, since it is not clear which of both is meant.
+    """
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as scratch:
-            scratch.write(content)
+        if path.exists() and not path.resolve().is_file():
+            path.resolve().write_bytes(content)
+            return
+        if path.is_symlink():
+            raise BadInput(f"{path} is a link", f"give the file that it leads to, {path.resolve()}")
+        _write_whole(path, content)
+    except OSError as error:
+        raise StorageFailed(f"{path} cannot be written ({one_line(error)})", "give another file") from error
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as scratch:
         try:
+            scratch.write(content)
+            scratch.flush()
             Path(scratch.name).chmod(READABLE)
             Path(scratch.name).replace(path)
         finally:
             Path(scratch.name).unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageFailed(f"{path} cannot be written ({one_line(error)})", "give another file") from error

@@ -5,6 +5,7 @@ results/store/record says what the files are and reads them back.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -16,8 +17,16 @@ from typing import Any
 from ...errors import BadInput, StorageFailed, Unsupported
 from ...exporters.cache import replace_file
 from ...results.store.record import JOURNAL, RUN, SAMPLES
+from ...untrusted import open_plain
 
 LOCK, SCRATCH, LOGS = ".lock", "scratch", "logs"
+
+
+def _make(folder: Path) -> None:
+    """Make `folder` where it is missing. `OSError` for a link, which may lead anywhere."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if folder.is_symlink():
+        raise OSError(errno.ELOOP, f"{folder.name} is a link")
 
 
 class Journal:
@@ -32,10 +41,10 @@ class Journal:
         with ExitStack() as opening:
             try:
                 for part in (self.folder / SAMPLES, self.scratch, self.logs):
-                    part.mkdir(parents=True, exist_ok=True)
-                lock = opening.enter_context((self.folder / LOCK).open("w"))
+                    _make(part)
+                lock = opening.enter_context(open_plain(self.folder / LOCK, os.O_WRONLY | os.O_CREAT))
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self._file = opening.enter_context((self.folder / JOURNAL).open("ab"))
+                self._file = opening.enter_context(open_plain(self.folder / JOURNAL, os.O_WRONLY | os.O_APPEND | os.O_CREAT))
             except BlockingIOError as error:
                 hint = "wait for it, or give another --out"
                 raise BadInput(f"another bench is writing to {self.folder}", hint) from error
@@ -70,8 +79,9 @@ class Journal:
         """Append one event of one cell; it is on the disk when this returns."""
         line = json.dumps({"event": event, "cell": cell, **content}) + "\n"
         try:
-            self._file.write(line.encode())
-            self._file.flush()
+            data = line.encode()
+            while data:
+                data = data[self._file.write(data) :]
             os.fsync(self._file.fileno())
         except OSError as error:
             raise StorageFailed(

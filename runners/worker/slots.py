@@ -245,9 +245,16 @@ def latency(state: State, tell: Tell, *, key: str, block_ms: float, calls: int, 
             whole = measure.end_to_end(slot.session, slot.inputs, now, least_ns=least_ns // APART_SHARE, least_calls=calls)
             device = measure.on_device(slot.session, now, least_ns=least_ns // APART_SHARE, least_calls=calls)
     times = {"latency": single, "end_to_end": whole, "device": device}
-    np.savez(samples, latency=single, end_to_end=whole, device=device)
+    _save(Path(samples), times)
     p50_ns = {kind: float(np.percentile(ns, 50, method="inverted_cdf")) for kind, ns in times.items() if len(ns)}
     return {"calls": len(single), "p50_ns": p50_ns, "noise": noise, "settled": measure.settle(state.clock)}
+
+
+def _save(path: Path, times: Mapping[str, Array]) -> None:
+    """Write `times` to a new file at `path`, in place of what an earlier try of the block left; no link is followed."""
+    path.unlink(missing_ok=True)
+    with path.open("xb") as file:
+        np.savez(file, **times)  # type: ignore[arg-type]
 
 
 def throughput(state: State, tell: Tell, *, key: str, block_ms: float, concurrency: dict[str, Any]) -> Reply:

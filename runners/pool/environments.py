@@ -6,6 +6,7 @@ An environment that has no interpreter of its own is a name for other options, i
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Collection, Sequence
@@ -14,9 +15,11 @@ from pathlib import Path
 from ... import backends
 from ...errors import BadInput, one_line
 from ...spec import ALL, Sweep, Target
+from ..worker.clock import Clock
+from .isolate import end_group
 
 ASK = "import sys; print(6 * 7 if sys.version_info[0] == 3 else 0)"  # an answer that only a Python 3 has
-ANSWER_TIMEOUT_S = 60
+ANSWER_TIMEOUT_S, ANSWER_BYTES = 60, 64
 HINT = "give a Python, or the folder of a virtual environment"
 
 
@@ -90,9 +93,35 @@ def interpreter(given: str) -> str:
 
 def _check_is_python(path: Path) -> None:
     try:
-        asked = [str(path), "-S", "-c", ASK]
-        done = subprocess.run(asked, stdin=subprocess.DEVNULL, capture_output=True, timeout=ANSWER_TIMEOUT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
+        said = _first_words([str(path), "-I", "-S", "-c", ASK])
+    except OSError as error:
         raise BadInput(f"{path} is not a Python 3 ({one_line(error)})", HINT) from error
-    if done.stdout.strip() != b"42":
+    if said.strip() != b"42":
         raise BadInput(f"{path} is not a Python 3", HINT)
+
+
+def _first_words(command: Sequence[str]) -> bytes:
+    """What `command` prints, up to ANSWER_BYTES; then it is ended, with all that it started. `OSError` if it cannot be run.
+
+    Nothing in ANSWER_TIMEOUT_S is no answer.
+    """
+    said, end = b"", Clock().now_ns() + ANSWER_TIMEOUT_S * 10**9
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        bufsize=0,
+    ) as process:
+        try:
+            while process.stdout and len(said) < ANSWER_BYTES and (left_ns := end - Clock().now_ns()) > 0:
+                if not select.select([process.stdout], [], [], left_ns / 1e9)[0]:
+                    break
+                data = process.stdout.read(ANSWER_BYTES)
+                if not data:
+                    break
+                said += data
+        finally:
+            end_group(process.pid)
+    return said

@@ -8,8 +8,11 @@ Everything here can be sent to a worker process as JSON: `to_wire` and `from_wir
 from __future__ import annotations
 
 import importlib
+import os
 import re
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
@@ -305,8 +308,13 @@ def relocate(artifact: Artifact, folder: str) -> Artifact:
 
 
 def resolve(reference: str) -> Callable[..., Any]:
-    """The callable that `package.module:name` names. `BadInput` says what could not be found in it."""
+    """The callable that `package.module:name` names. `BadInput` says what could not be found in it.
+
+    For a module of the user's the working folder is on the path from then on, after everything that is installed.
+    """
     module_name, _, attribute = reference.partition(":")
+    if module_name.partition(".")[0] != __package__:
+        _reach_working_folder()
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # a user's module may raise anything
@@ -317,6 +325,12 @@ def resolve(reference: str) -> Callable[..., Any]:
     if not callable(found):
         raise BadInput(f"{module_name!r} has no callable {attribute!r}", nearest(attribute, dir(module)))
     return found  # type: ignore[no-any-return]
+
+
+def _reach_working_folder() -> None:
+    with suppress(OSError):  # it was deleted
+        if (folder := os.getcwd()) not in sys.path:  # noqa: PTH109 (sys.path holds texts)
+            sys.path.append(folder)
 
 
 def nearest(name: str, known: Any) -> str:

@@ -20,7 +20,7 @@ from ..errors import BadInput, one_line
 from ..models import kind_of
 from ..results.store import record
 from ..spec import Artifact, Cell, Shape, Sweep, Target, from_wire, to_wire
-from ..untrusted import is_plain
+from ..untrusted import WRONG, is_plain
 from .pool import host
 from .pool.context import Context
 from .pool.environments import places
@@ -105,7 +105,9 @@ def planned(
         tell_left_out(rows, left_out(sweep, artifacts, found, defaults), around.progress)
         kind.guard(rows, context)
         keys = _keys(rows, around.out)
-        journal.write_head({**_head(sweep, keys, found, around), **({"kind": kind.name} if kind.name else {})})
+        head = _head(sweep, keys, found, around)
+        head["networks"] |= context.networks
+        journal.write_head({**head, **({"kind": kind.name} if kind.name else {})})
         rows = [replace(row, stored_key=keys[row.cell]) for row in rows]
         with interruptible() as stop:
             yield rows, surveyed.workers, Desk(sweep=sweep, journal=journal, context=context, stop=stop)
@@ -240,5 +242,5 @@ def saved_sweep(folder: Path) -> Sweep:
     """The sweep that the run in `folder` was begun with."""
     try:
         return from_wire(Sweep, record.read_head(folder)["sweep"])
-    except (KeyError, TypeError) as error:
+    except WRONG as error:
         raise BadInput(f"{folder} does not say what it measured ({one_line(error)})", "say it again beside --resume") from error

@@ -13,6 +13,7 @@ from ... import backends
 from ...errors import BenchError, WorkerDied
 from ...spec import PRECISIONS, Target
 from ..worker.clock import Clock
+from .context import answered
 from .isolate import Worker
 
 PROBE_TIMEOUT_S = 120.0
@@ -81,11 +82,12 @@ def _answer(target: Target, python: str, worker: Worker) -> Found:
     where: dict[str, Any] = {"name": target.backend, "environment": target.environment, "python": python}
     inside = "" if python == sys.executable else f"{python}: "
     try:
-        answer = worker.receive("probe", PROBE_TIMEOUT_S)
+        with answered(str(target), python):
+            answer = worker.receive("probe", PROBE_TIMEOUT_S)
+            reason = answer["reason"] and f"{inside}{answer['reason']}"
+            return found_from({**answer, "reason": reason}, **where)
     except BenchError as error:
         return Found(**where, available=False, device_kind="", reason=f"{inside}{error}")
-    reason = answer["reason"] and f"{inside}{answer['reason']}"
-    return found_from({**answer, "reason": reason}, **where)
 
 
 def found_from(answer: Mapping[str, Any], **where: Any) -> Found:

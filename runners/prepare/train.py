@@ -10,9 +10,11 @@ from typing import Any
 
 from ...errors import BadInput, BenchError, StorageFailed
 from ...models import MODELS, datasets
+from ...spec import Device
 from ..pool.isolate import Worker
 from ..pool.progress import Progress
 from ..worker.clock import Clock
+from ..worker.serve import JOBS
 from . import checkpoints
 
 INTERRUPTED = "the training was interrupted before this one ended"
@@ -62,12 +64,18 @@ def train(training: Training, logs: Path, clock: Clock, progress: Progress) -> t
             kept = any(other["status"] == "ok" for other in results)
             target = unkept if kept else checkpoints.path_of(training.model, training.dataset)
             log = logs / f"train-{result['device'].replace(':', '')}-{result['precision']}.log"
-            result.update(_one(training, result, target, partial(Worker, log, clock), progress))
+            start = partial(Worker, log, clock, network=_network(result["device"]))
+            result.update(_one(training, result, target, start, progress))
     except KeyboardInterrupt:
         return results, True
     finally:
         unkept.unlink(missing_ok=True)
     return results, False
+
+
+def _network(device: str) -> bool:
+    """Whether the worker keeps the network: on a GPU it does, with which the namespace was not tried."""
+    return JOBS["train"].network or Device.parse(device).kind != "cpu"
 
 
 def _one(

@@ -10,6 +10,7 @@ from typing import Any
 from ...errors import BadInput, BenchError, StorageFailed
 from ...spec import Artifact, digest, to_wire
 from ..pool.isolate import Worker
+from ..worker.serve import JOBS
 from .visits import Desk, Visit
 
 
@@ -33,7 +34,7 @@ def _draw(desk: Desk, visits: Sequence[Visit]) -> None:
     folder = desk.journal.scratch / artifact.sha256[:16]
     jobs = {visit.planned.cell.shapes: visit.planned.cell.batch for visit in visits}
     places = {shapes: folder / digest(shapes)[:16] for shapes in jobs}
-    with Worker(desk.context.logs / "prepare.log", desk.context.clock, network=False) as worker:
+    with Worker(desk.context.logs / "prepare.log", desk.context.clock, network=JOBS["draw"].network) as worker:
         for shapes, place in places.items():
             worker.ask("draw", desk.sweep.timeout_s, **_drawing(desk, artifact, shapes, place))
         asked = [
@@ -41,6 +42,9 @@ def _draw(desk: Desk, visits: Sequence[Visit]) -> None:
             for shapes, batch in jobs.items()
         ]
         known = _refer(desk, worker, artifact, asked, folder / "samples")
+        network = worker.network
+    for visit in visits:
+        desk.journal.add("drawn", visit.key, network=network, referred=known)
     for visit in visits:
         place = places[visit.planned.cell.shapes]
         visit.inputs, visit.reference = str(place), str(place / "reference") if known else None

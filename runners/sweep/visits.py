@@ -11,7 +11,7 @@ from ...budgets import Budget
 from ...errors import BenchError, Interrupted, StorageFailed
 from ...results.store.record import ROUND, CellRecord
 from ...spec import Concurrency, Sweep, from_wire
-from ..pool.context import Context
+from ..pool.context import Context, answered
 from .interrupt import Stop
 from .journal import Journal
 from .plan import Planned
@@ -130,7 +130,8 @@ class Desk:
             return
         self.context.progress.step(visit.planned.cell.id, min(self.done, self.total), self.total)
         try:
-            step(visit)
+            with answered(visit.planned.cell.id, visit.planned.python):
+                step(visit)
         except StorageFailed:
             raise
         except BenchError as error:

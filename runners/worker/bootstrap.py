@@ -100,7 +100,7 @@ def main() -> None:
     os.environ[NETWORK] = "isolated" if isolated else "open"
     _die_with_parent(parent)  # after the namespaces: the kernel forgets it where rights change
     _die_first()
-    sys.path[:] = [*sys.path[1:], os.getcwd()]  # MODULE:FACTORY is found here, and shadows nothing that is installed
+    del sys.path[0]  # this folder: its modules are the package's, and no one else's
     why = _obstacle()
     if why:
         return _refuse(requests, answers, why)

@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ...errors import BenchError, StorageFailed, Unavailable, failure, to_wire
+from .bootstrap import NETWORK
 from .clock import Clock
 from .nvml import Nvml
 from .procfs import ReadCounters, counters
@@ -30,29 +31,42 @@ Tell = Callable[[Reply], None]
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
-JOBS: Mapping[str, str] = {
-    "probe": "slots:probe",
-    "supports": "slots:supports",
-    "build": "slots:build",
-    "open": "slots:open_slot",
-    "verify": "slots:verify",
-    "inspect": "slots:inspect",
-    "warm": "slots:warm",
-    "latency": "slots:latency",
-    "throughput": "slots:throughput",
-    "energy": "energy:energy",
-    "load": "load:load",
-    "close": "slots:close",
-    "cold": "slots:cold",
-    "describe": "prepare_jobs:describe",
-    "export": "prepare_jobs:export",
-    "count": "prepare_jobs:count",
-    "adopt": "prepare_jobs:adopt",
-    "convert": "convert_jobs:convert",
-    "explain": "explain_jobs:explain",
-    "draw": "prepare_jobs:draw",
-    "reference": "prepare_jobs:reference",
-    "train": "train_job:train",
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """Where a job's function is (`module:function` of this folder), and whether it needs the network.
+
+    A job that loads the user's MODULE:FACTORY needs it, because the factory may fetch weights. Jobs of a cell run what the
+    cell's backend runs, so their workers have the network if the backend has it (`backends.network`).
+    """
+
+    target: str
+    network: bool = False
+
+
+JOBS: Mapping[str, Job] = {
+    "probe": Job(target="slots:probe"),
+    "supports": Job(target="slots:supports"),
+    "build": Job(target="slots:build"),
+    "open": Job(target="slots:open_slot"),
+    "verify": Job(target="slots:verify"),
+    "inspect": Job(target="slots:inspect"),
+    "warm": Job(target="slots:warm"),
+    "latency": Job(target="slots:latency"),
+    "throughput": Job(target="slots:throughput"),
+    "energy": Job(target="energy:energy"),
+    "load": Job(target="load:load"),
+    "close": Job(target="slots:close"),
+    "cold": Job(target="slots:cold"),
+    "describe": Job(target="prepare_jobs:describe"),
+    "export": Job(target="prepare_jobs:export", network=True),
+    "count": Job(target="prepare_jobs:count"),
+    "adopt": Job(target="prepare_jobs:adopt"),
+    "convert": Job(target="convert_jobs:convert"),
+    "explain": Job(target="explain_jobs:explain"),
+    "draw": Job(target="prepare_jobs:draw"),
+    "reference": Job(target="prepare_jobs:reference"),
+    "train": Job(target="train_job:train"),
 }
 
 
@@ -72,7 +86,7 @@ def serve(requests: int, answers: int) -> None:
     with os.fdopen(requests, "r") as source, os.fdopen(answers, "w") as sink:
 
         def send(kind: str, content: Reply) -> None:
-            sink.write(json.dumps({kind: content}) + "\n")
+            sink.write(json.dumps({kind: content, "network": os.environ.get(NETWORK, "open")}) + "\n")
             sink.flush()
 
         for line in source:
@@ -102,6 +116,6 @@ def _named(error: Exception) -> BenchError:
 
 
 def _find(job: str) -> Callable[..., Reply]:
-    module, _, function = JOBS[job].partition(":")
+    module, _, function = JOBS[job].target.partition(":")
     found: Callable[..., Reply] = getattr(import_module(f".{module}", __package__), function)
     return found

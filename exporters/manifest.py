@@ -13,8 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadInput, StorageFailed, one_line
+from ..errors import BadInput, StorageFailed, one_line, shown
 from ..spec import Artifact, from_wire, relocate, to_wire
+from ..untrusted import WRONG
 from .cache import replace_file
 
 SCHEMA = 1
@@ -38,10 +39,26 @@ def read(folder: Path) -> list[Exported]:
         data = json.loads(path.read_text())
         if data.get("schema", 0) > SCHEMA:
             raise BadInput(f"{path} was written by a newer onnxbench (schema {data['schema']})", "upgrade onnxbench")
-        found = [Exported(artifact=from_wire(Artifact, entry["artifact"]), made=entry["made"]) for entry in data["artifacts"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        found = [
+            Exported(artifact=from_wire(Artifact, entry["artifact"]), made=dict(entry["made"])) for entry in data["artifacts"]
+        ]
+    except (OSError, *WRONG) as error:
         raise BadInput(f"{path} is not a manifest ({one_line(error)})", "run bench export again") from error
+    for item in found:
+        _check_inside(path, item.artifact)
     return [replace(item, artifact=relocate(item.artifact, str(folder.absolute()))) for item in found]
+
+
+def _check_inside(manifest: Path, artifact: Artifact) -> None:
+    """`BadInput` for a path that leaves the manifest's folder."""
+    weights = artifact.source.weights if artifact.source else None
+    for name in filter(None, (artifact.path, weights)):
+        try:
+            inside = (manifest.parent / name).resolve().is_relative_to(manifest.parent.resolve())
+        except (OSError, ValueError, RuntimeError):  # too long, a null byte, a link to itself
+            inside = False
+        if not inside or Path(name).is_absolute():
+            raise BadInput(f"{manifest} names a file outside its folder, {shown(name)}", "run bench export again")
 
 
 def add(folder: Path, exported: Exported, entry: Path, files: list[Path]) -> Exported:

@@ -6,7 +6,7 @@ Run in a worker, so that a file that crashes a parser costs one worker and no me
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,6 +71,8 @@ def _parse(path: Path) -> onnx.ModelProto:
 
     if not is_plain(path):
         raise BadInput(f"there is no file {path}", "give the path of an ONNX file")
+    if not str(path).isprintable() and _undecodable(str(path)):
+        raise BadInput(f"the name of {shown(str(path))} is not UTF-8, which onnx cannot open", "rename the file")
     try:
         proto = onnx.load(str(path), load_external_data=False)
     except Exception as error:  # protobuf's own errors have no common base
@@ -80,10 +82,18 @@ def _parse(path: Path) -> onnx.ModelProto:
     return proto
 
 
+def _undecodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
 def _external_files(proto: onnx.ModelProto, path: Path) -> list[Path]:
     """The files that `proto` keeps tensors in, each once; `BadInput` if one is missing, short or elsewhere."""
     ends: dict[str, int] = {}
-    for tensor in proto.graph.initializer:
+    for tensor in tensors(proto):
         entries = {entry.key: str(entry.value) for entry in tensor.external_data}  # bytes, where they are no UTF-8
         if tensor.data_location == tensor.EXTERNAL:
             location = entries.get("location", "")
@@ -91,6 +101,40 @@ def _external_files(proto: onnx.ModelProto, path: Path) -> list[Path]:
     for location, end in ends.items():
         _check_external(path, location, end)
     return [path.parent / location for location in ends]
+
+
+def tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor of a model: initializers, sparse ones, and those in attributes, in every subgraph and function."""
+    yield from _of_graph(proto.graph)
+    for function in proto.functions:
+        yield from _of_nodes(function.node)
+        for attribute in function.attribute_proto:
+            yield from _of_attribute(attribute)
+    for training in proto.training_info:
+        yield from _of_graph(training.initialization)
+        yield from _of_graph(training.algorithm)
+
+
+def _of_graph(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    yield from _of_nodes(graph.node)
+
+
+def _of_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
+    for node in nodes:
+        for attribute in node.attribute:
+            yield from _of_attribute(attribute)
+
+
+def _of_attribute(attribute: onnx.AttributeProto) -> Iterator[onnx.TensorProto]:
+    yield from ((attribute.t,) if attribute.HasField("t") else ())
+    yield from attribute.tensors
+    for sparse in (*((attribute.sparse_tensor,) if attribute.HasField("sparse_tensor") else ()), *attribute.sparse_tensors):
+        yield from (sparse.values, sparse.indices)
+    for graph in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
+        yield from _of_graph(graph)
 
 
 def _end(entries: dict[str, str], path: Path) -> int:
@@ -183,7 +227,7 @@ def _precision(proto: onnx.ModelProto) -> str:
 
     if any(node.op_type in quantized.QUANTIZING for node in proto.graph.node):
         return "int8"
-    weights = [tensor.data_type for tensor in proto.graph.initializer]
+    weights = [tensor.data_type for tensor in tensors(proto)]
     of_inputs = [value.type.tensor_type.elem_type for value in proto.graph.input]
     floating = (onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT)
     halves, floats = (weights.count(each) for each in floating)

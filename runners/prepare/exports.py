@@ -289,3 +289,6 @@ def _check_unchanged(artifact: Artifact, context: Context) -> None:
     found = from_wire(Artifact, context.ask("describe", path=artifact.path, model=artifact.model))
     if found.sha256 != artifact.sha256:
         raise BadInput(f"{artifact.path} is not what was exported", "run bench export again, or measure it with --model")
+    if (found.precision, found.inputs, found.outputs) != (artifact.precision, artifact.inputs, artifact.outputs):
+        told, has = (f"{item.precision} with inputs {[spec.name for spec in item.inputs]}" for item in (artifact, found))
+        raise BadInput(f"the manifest calls {artifact.path} {told}, and it is {has}", "run bench export again")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import types
-from collections.abc import Callable, Mapping
+from collections import abc
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache, partial
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
+SHORT = 60  # characters of a value in a sentence
 Value = TypeVar("Value")
 
 
@@ -42,36 +46,92 @@ def _encode(data: Any, of: Callable[[Any], dict[str, Any]] = to_wire) -> Any:
 
 
 def from_wire(kind: type[Value], data: Mapping[str, Any]) -> Value:
-    """The value that `to_wire` made `data` from. Unknown names are left out, so older code reads newer data."""
-    same, others = _decoders(kind)  # type: ignore[arg-type]
-    found = {name: data[name] for name in same if name in data}
-    found |= {name: decode(data[name]) for name, decode in others if name in data}
+    """The value that `to_wire` made `data` from. Unknown names are left out, so older code reads newer data.
+
+    `TypeError`, with the field's name, for data of another type, and for numbers that are not finite.
+    """
+    if not isinstance(data, Mapping):
+        raise TypeError(f"{_short(data)} is no {kind.__name__}")
+    found = {}
+    for name, decode in _decoders(kind):  # type: ignore[arg-type]
+        if name in data:
+            try:
+                found[name] = decode(data[name])
+            except TypeError as error:
+                raise TypeError(f"{name}: {error}") from None
     return kind(**found)
 
 
 @cache  # finding out the types takes longer than all else of reading a large run
-def _decoders(kind: Any) -> tuple[list[str], list[tuple[str, Callable[[Any], Any]]]]:
-    """The fields that JSON has as they are, and the others with what makes them from it."""
-    every = [(name, _decoder(hint)) for name, hint in get_type_hints(kind).items()]
-    return [name for name, decode in every if decode is _same], [item for item in every if item[1] is not _same]
+def _decoders(kind: Any) -> list[tuple[str, Callable[[Any], Any]]]:
+    return [(name, _decoder(hint)) for name, hint in get_type_hints(kind).items() if get_origin(hint) is not ClassVar]
+
+
+PLAIN: Mapping[Any, tuple[type, ...]] = {
+    str: (str,),
+    int: (int,),
+    float: (float, int),
+    bool: (bool,),
+    type(None): (type(None),),
+}
 
 
 def _decoder(kind: Any) -> Callable[[Any], Any]:
-    arguments = get_args(kind)
-    if get_origin(kind) in (Union, types.UnionType):
-        of = next((_decoder(item) for item in arguments if is_dataclass(item)), _same)
-        return lambda data: None if data is None else of(data)
-    if get_origin(kind) is tuple and arguments[-1] is Ellipsis:
+    """What makes a value of the type `kind` from JSON data, or raises `TypeError`."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return _any_of([_decoder(item) for item in arguments], kind)
+    if origin is tuple and arguments[-1] is Ellipsis:
         of = _decoder(arguments[0])
-        return tuple if of is _same else lambda data: tuple(map(of, data))
-    if get_origin(kind) is tuple:
+        return lambda data: tuple(map(of, _sequence(data)))
+    if origin is tuple:
         each = [_decoder(item) for item in arguments]
-        return lambda data: tuple([of(value) for of, value in zip(each, data)])
-    return partial(from_wire, kind) if is_dataclass(kind) else _same  # type: ignore[arg-type]
+        return lambda data: tuple(of(value) for of, value in zip(each, _sequence(data, len(each))))
+    if origin is abc.Mapping:
+        of = _decoder(arguments[1])
+        return lambda data: {str(name): of(value) for name, value in _mapping(data).items()}
+    if is_dataclass(kind):
+        return partial(from_wire, kind)  # type: ignore[arg-type]
+    return partial(_plain, PLAIN[kind]) if kind in PLAIN else _same
+
+
+def _any_of(decoders: Sequence[Callable[[Any], Any]], kind: Any) -> Callable[[Any], Any]:
+    def decode(data: Any) -> Any:
+        for of in decoders:
+            with suppress(TypeError):
+                return of(data)
+        raise TypeError(f"{_short(data)} is no {kind}")
+
+    return decode
+
+
+def _sequence(data: Any, count: int | None = None) -> Sequence[Any]:
+    if not isinstance(data, list | tuple) or (count is not None and len(data) != count):
+        raise TypeError(f"{_short(data)} is no list" + ("" if count is None else f" of {count}"))
+    return data
+
+
+def _mapping(data: Any) -> Mapping[str, Any]:
+    if not isinstance(data, dict):
+        raise TypeError(f"{_short(data)} is no object")
+    return data
+
+
+def _plain(kinds: tuple[type, ...], data: Any) -> Any:
+    """`data` if it is of one of `kinds`: True and False are no numbers, and neither is NaN."""
+    known = isinstance(data, kinds) and (not isinstance(data, bool) or bool in kinds)
+    if not known or (isinstance(data, float) and not math.isfinite(data)):
+        raise TypeError(f"{_short(data)} is no {kinds[0].__name__}")
+    return data
 
 
 def _same(data: Any) -> Any:
     return data
+
+
+def _short(data: Any) -> str:
+    text = repr(data)
+    return text if len(text) <= SHORT else text[: SHORT - 1] + "…"
 
 
 def digest(data: Any) -> str:

@@ -22,6 +22,7 @@ SHOWN_FIGURES = ("p50_ms", "p99_ms", "top1", "top1_drop", "peak_rss_mb", "device
 FIGURES = ("throughput_per_s", "p50_ms", "p99_ms", "top1", "peak_rss_mb", "device_mem_mb", "energy_mj", COST)
 AXES = ("host", "environment", "model")
 NONDOMINATED = "*"
+WHOSE = "# From the run folder, as the machine that measured it wrote it: read it before you run it."
 OLD = "the run has no program for it: it is older than they are, or its runtime has none; the settings are above"
 
 
@@ -116,7 +117,7 @@ def program(item: Candidate) -> list[str]:
     snippet = item.deployment["snippet"]
     if not snippet and item.row.record.imported:
         return [f"# these are figures of {plain(item.row.record.imported['tool'])}: there is no program to paste"]
-    return [plain(line) for line in snippet.splitlines()] if snippet else [f"# {OLD}"]
+    return [WHOSE, *(plain(line) for line in snippet.splitlines())] if snippet else [f"# {OLD}"]
 
 
 def _ranking(decision: Decision) -> Table:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from ...errors import Unavailable, one_line
 from ..recommend.candidates import Wanted, baseline_of
 from ..store.record import Run
 from ..table.columns import COLUMNS
-from ..table.render import render
+from ..table.render import render, without_places
 from ..table.table import Table, build
 from .data import gather, half_written
 
@@ -42,13 +43,14 @@ def export(
     `BadInput` if no run has that baseline.
     """
     if format in (*TEXTS, "parquet"):
-        table = build(runs, baseline or baseline_of(runs))
+        table = without_places(build(runs, baseline or baseline_of(runs)))
         content = parquet(table) if format == "parquet" else render(table, format).encode()
         return {out: content}, half_written(runs)
     from .page import page
     from .plots import draw, image
 
-    report = gather(runs, wanted, baseline)
+    gathered = gather(runs, wanted, baseline)
+    report = replace(gathered, table=without_places(gathered.table))
     if format == "html":
         return {out: page(report).encode()}, list(report.notes)
     plots = draw(report)

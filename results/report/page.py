@@ -13,7 +13,7 @@ from dataclasses import replace
 from importlib import resources
 from typing import Any
 
-from ..table.render import plain, shown
+from ..table.render import nameless, plain, shown
 from ..table.table import Table
 from .data import Report, grid, headline, machines, same
 from .inline import inline
@@ -28,7 +28,18 @@ def page(report: Report) -> str:
     from jinja2 import Environment, StrictUndefined
 
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return template.from_string(_file("page.html")).render(**_parts(report))
+    return template.from_string(_file("page.html")).render(**_nameless(_parts(report)))
+
+
+def _nameless(part: Any) -> Any:
+    """`part` with `nameless` texts; markup was made of such."""
+    from markupsafe import Markup
+
+    if isinstance(part, dict):
+        return {name: _nameless(value) for name, value in part.items()}
+    if isinstance(part, list | tuple):
+        return [_nameless(value) for value in part]
+    return nameless(part) if isinstance(part, str) and not isinstance(part, Markup) else part
 
 
 def _parts(report: Report) -> dict[str, Any]:

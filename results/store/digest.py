@@ -2,7 +2,6 @@
 
     digest.npz      rules      of this format, and those behind what is in it
                     marks      of the run's two files: inode, bytes, and when they were changed
-                    hashes     of their bytes
                     kinds      names of kinds of events
                     event      kind, begin and end of each line of the journal that counts, `event_counts` of them for each cell
                     block      round, begin and end of each block's line, `block_counts` of them for each cell
@@ -11,14 +10,13 @@
                     samples    of each cell and each of series.KINDS, how many and series.NOTED in ns (NaN: too few)
 
 It holds nothing that the run does not, and can be removed: `bench infer` writes it at its end, and readers never do. It is
-used where the run's files have its marks, or its hashes, which a copy of the folder has too, and where no file of samples is
-missing; otherwise, or if it cannot be read, the journal is read as if there were none. What a column needs of the journal
-beyond it is read when it is asked for.
+used where the run's files have its marks and no file of samples is missing. A copy of the folder has other marks, so a run
+that somebody passes on is read from its journal: nobody can forge figures in a digest. What a column needs of the journal
+beyond the digest is read when it is asked for.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -40,7 +38,7 @@ from . import noise, record, series
 from .record import CHECK, JOURNAL, RUN, CellRecord, Data, Digested, Run
 
 DIGEST = "digest.npz"
-FORMAT = 1
+FORMAT = 2
 """To be raised with every change of what is in the file, or of which of a journal's events count."""
 
 UNFIT = (OSError, EOFError, zipfile.BadZipFile, *WRONG)
@@ -106,9 +104,9 @@ def _stored(path: Path) -> Any:
 def write(folder: Path) -> None:
     """Leave the digest of the run in `folder`, whose writer is gone; nothing where that cannot be done."""
     with suppress(*UNFIT):
-        marks, hashes, journal = _marks(folder), _hashes(folder), Journal(folder)  # in this order: a file that changes
+        marks, journal = _marks(folder), Journal(folder)  # in this order: a file that changes
         arrays: dict[str, Any] = {  # meanwhile has other marks and another hash than these
-            **{"rules": np.array(_rules()), "marks": np.array(marks), "hashes": np.array(hashes)},
+            **{"rules": np.array(_rules()), "marks": np.array(marks)},
             **_arrays(folder, journal.text),
         }
         scratch = folder / f".{DIGEST}.{os.getpid()}"
@@ -130,10 +128,6 @@ def _marks(folder: Path) -> list[list[int]]:
     """What cannot stay the same when a file is changed; nobody can set when its inode was."""
     found = [(folder / name).stat() for name in (RUN, JOURNAL)]
     return [[one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns] for one in found]
-
-
-def _hashes(folder: Path) -> list[str]:
-    return [hashlib.sha256(read_bytes(folder / name)).hexdigest() for name in (RUN, JOURNAL)]
 
 
 def _arrays(folder: Path, journal: bytes) -> dict[str, NDArray[Any]]:
@@ -169,8 +163,7 @@ def _of_samples(item: CellRecord, kind: str) -> list[float]:
 
 def _digested(folder: Path, stored: Arrays) -> Run:
     """The run, from what is `stored`. Raises one of UNFIT where that is not of the run's files."""
-    same = stored["marks"].tolist() == _marks(folder) or stored["hashes"].tolist() == _hashes(folder)
-    if str(stored["rules"]) != _rules() or not same:
+    if str(stored["rules"]) != _rules() or stored["marks"].tolist() != _marks(folder):
         raise ValueError("it is of other files, or by other rules")
     if not all((stored[name] > 0).all() for name in NAMES):
         raise ValueError("it holds what no block comes to")
@@ -188,8 +181,8 @@ def _digested(folder: Path, stored: Arrays) -> Run:
     ):
         told: dict[str, list[Data]] = {}
         for kind, *place in events:
-            told.setdefault(kinds[kind], []).append(Late(partial(_event, journal, place)))
-        late: Mapping[int, Data] = Late(partial(_blocks, journal, places)) if len(places) else {}
+            told.setdefault(kinds[kind], []).append(Late(partial(_event, journal, folder, place)))
+        late: Mapping[int, Data] = Late(partial(_blocks, journal, folder, places)) if len(places) else {}
         known = Digested(figures={name: of for name, of in zip(NAMES, figures) if of}, samples=of_samples)
         cells.append(record.gather(cell, key, folder, head.get("kind") == CHECK, told, late, digested=known))
     return Run(folder=folder, head=head, cells=tuple(cells))
@@ -209,9 +202,9 @@ def _present(folder: Path, files: Sequence[str]) -> None:
         raise FileNotFoundError
 
 
-def _event(journal: Journal, place: Sequence[int]) -> dict[str, Any]:
-    return dict(json.loads(journal.text[slice(*place)]))
+def _event(journal: Journal, folder: Path, place: Sequence[int]) -> dict[str, Any]:
+    return record.checked(dict(json.loads(journal.text[slice(*place)])), folder)
 
 
-def _blocks(journal: Journal, places: NDArray[np.int64]) -> dict[int, Any]:
-    return {number: _event(journal, place) for number, *place in places.tolist()}
+def _blocks(journal: Journal, folder: Path, places: NDArray[np.int64]) -> dict[int, Any]:
+    return {number: _event(journal, folder, place) for number, *place in places.tolist()}

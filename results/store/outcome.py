@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...spec import Sweep
-from .record import CellRecord, Run
+from .record import UNDETERMINED, CellRecord, Run
 
 DONE, FOUND_WANTING, NOT_AS_NAMED = 0, 1, 3
 BROKEN = ("failed", "timeout")
+UNPROVEN = ("mismatch", UNDETERMINED)
 
 
 def exit_code(run: Run, sweep: Sweep) -> int:
@@ -20,13 +21,13 @@ def exit_code(run: Run, sweep: Sweep) -> int:
 
 
 def check_exit_code(run: Run, sweep: Sweep, broken: Sequence[str]) -> int:
-    """0; 3 as in `exit_code`, but a mismatch is an answer too; 1 for a mismatch or where a condition is `broken`."""
+    """0; 3 as in `exit_code`, but UNPROVEN rows are answers too; 1 for one of these or where a condition is `broken`."""
     if any(record.status in BROKEN for record in run.cells):
         return NOT_AS_NAMED
-    answered = [record for record in run.cells if record.status in ("ok", "mismatch")]
+    answered = [record for record in run.cells if record.status in ("ok", *UNPROVEN)]
     if not all(_has(answered, axis, name) for axis, name in _named(sweep)):
         return NOT_AS_NAMED
-    return FOUND_WANTING if broken or any(record.status == "mismatch" for record in answered) else DONE
+    return FOUND_WANTING if broken or any(record.status in UNPROVEN for record in answered) else DONE
 
 
 def _named(sweep: Sweep) -> list[tuple[str, str]]:

@@ -2,9 +2,10 @@
 
     run.json        schema version, host, versions, settings, seed, and the cells in the order of the plan, each with the
                     `key` that the journal has for it
-    journal.jsonl   one line an event of one cell, appended as it ends: built, cold, opened, inspected,
-                    verified, warm, energy, block, stopped, load, ended; a check has the first five, and explained;
-                    imported is all that a row of another tool has; step_failed: after a cell was complete
+    journal.jsonl   one line an event of one cell, appended as it ends (events.py has their types): drawn, built, cold,
+                    opened, inspected, verified, warm, energy, block, stopped, load, ended; a check has those up to
+                    verified, and explained; imported is all that a row of another tool has; step_failed: after a
+                    cell was complete
                     a block's `p50_ns` are the medians of its samples, by their kind, since most readers need no more
     samples/        one .npz for each block: `latency`, `end_to_end` and `device` (by the device's own clock, empty
                     where it has none), the time of every call (int64 ns)
@@ -31,12 +32,14 @@ from ...errors import BadInput, one_line
 from ...spec import KEY_DIGITS, PRECISIONS, Cell, digest, from_wire, to_wire
 from ...untrusted import WRONG, load_times, parse, read_bytes, sample_path, understood
 from ..stats.percentiles import nearest_rank
+from .events import Head, check
 from .noise import COUNTERS, disturbances, unseen
 
 SCHEMA = 3
 RUN, JOURNAL, SAMPLES = "run.json", "journal.jsonl", "samples"
 AGREEMENT_FLOOR, AGREEMENT_IMAGES = 97.0, 100
 
+UNDETERMINED = "undetermined"  # the status of a row whose answers were compared with a reference that tells nothing
 CHECK = "check"  # the kind of a run that measures no time
 BEGINNINGS = ("built", "cold", "opened")
 BLOCK = "block"
@@ -95,12 +98,14 @@ class CellRecord:
 
     @cached_property
     def status(self) -> str:
-        """ok, mismatch, or why not, derived from the outcome and the parity."""
+        """ok, mismatch, undetermined, or why not, derived from the outcome and the parity."""
         if self.ended:
             return str(self.ended["status"])
         if not self._complete:
             return "failed"
-        return "mismatch" if self._far_from_reference() else "ok"
+        if self._far_from_reference():
+            return "mismatch"
+        return UNDETERMINED if (self.parity or {}).get("undetermined") else "ok"
 
     @property
     def reason(self) -> str | None:
@@ -109,6 +114,8 @@ class CellRecord:
             return str(self.ended["reason"])
         if not self._complete:
             return "not measured: the run was interrupted" + ("" if self.check else "; --resume goes on with it")
+        if self.status == UNDETERMINED and self.parity:
+            return f"parity tells nothing: {self.parity['undetermined']}; give other inputs with --input or --dataset"
         if self.status == "mismatch" and self.parity:
             floor = PRECISIONS[self.cell.precision].floor_db
             return f"SQNR {self.parity['sqnr_db']:.1f} dB against the FP32 reference, and {self.cell.precision} needs {floor:g}"
@@ -243,7 +250,7 @@ def read_head(folder: Path) -> dict[str, Any]:
     """run.json; `BadInput` if it is missing, damaged or of a newer schema."""
     try:
         head = parse(read_bytes(folder / RUN))
-        schema = int(head["schema"])
+        schema = from_wire(Head, head).schema
     except (OSError, *WRONG) as error:
         raise BadInput(f"{folder} is not a run folder ({one_line(error)})", "give a folder that bench infer wrote") from error
     if schema > SCHEMA:
@@ -280,8 +287,19 @@ def whole_lines(journal: bytes, folder: Path) -> Iterator[tuple[dict[str, Any], 
             event = parse(line)
         except ValueError:
             continue  # the line that a kill cut short
-        if _is_event(event) and (event["event"] != BLOCK or _readable(folder, event)):
-            yield event, begin, end
+        if _is_event(event):
+            checked(event, folder)
+            if event["event"] != BLOCK or _readable(folder, event):
+                yield event, begin, end
+
+
+def checked(event: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """`event`; `BadInput` if it holds something else than its kind has."""
+    try:
+        check(event)
+    except TypeError as error:
+        raise BadInput(f"the journal of {folder} is damaged: {one_line(error, 200)}", "measure it again") from error
+    return event
 
 
 def _is_event(event: Any) -> bool:

@@ -14,14 +14,14 @@ from typing import Any
 from ..stats.intervals import Interval, drop_interval, log_interval, mcnemar, typical
 from ..stats.percentiles import samples_needed
 from ..store import series
-from ..store.record import CellRecord, Data
+from ..store.record import UNDETERMINED, CellRecord, Data
 from . import gpu, load
 from .executed import executed, placement, unlike
 from .grade import grade
 
 Value = str | int | float | None
 
-FIGURES = ("ok", "mismatch")
+FIGURES = ("ok", "mismatch", UNDETERMINED)
 SCIENTIFIC = 0  # digits of a column whose figures are shown as 1.2e-03
 
 

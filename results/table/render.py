@@ -14,6 +14,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from .columns import SCIENTIFIC, Value
 from .table import Cells, Field, Table
@@ -24,6 +25,7 @@ DECIMALS = 3
 LEFT_ALIGNED = ("backend", "environment", "model", "host", "device", "precision", "status", "executed", "placement")
 SCALES = ((1000.0, 1e-3, "s"), (0.1, 1.0, "ms"), (0.0, 1e3, "µs"))  # at least this p50 in ms: factor, unit
 GAP = "   "  # between columns
+PLACE = re.compile(r"(?<![\w./<])/(?:[^\s/:;,'\"()<>|]+/)+([^\s/:;,'\"()<>|]*)")  # an absolute path of two parts or more
 MARKDOWN = re.compile(r"([\\|<*`\[\]])")
 
 
@@ -144,8 +146,25 @@ def _csv(table: Table) -> str:
     sink = io.StringIO()
     writer = csv.DictWriter(sink, table.names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: plain(v) if isinstance(v, str) else v for name, v in row.items()} for row in table.rows)
+    writer.writerows({name: _inert(plain(v)) if isinstance(v, str) else v for name, v in row.items()} for row in table.rows)
     return sink.getvalue()
+
+
+def _inert(text: str) -> str:
+    """`text` as a spreadsheet shows it and does not compute it: formulas begin with one of these (OWASP, CSV injection)."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def without_places(table: Table) -> Table:
+    """`table` without the folders in its texts, for what is passed on."""
+    rows = [{name: nameless(v) if isinstance(v, str) else v for name, v in row.items()} for row in table.rows]
+    facts, remarks = (tuple(map(nameless, lines)) for lines in (table.facts, table.remarks))
+    return replace(table, rows=tuple(rows), facts=facts, remarks=remarks)
+
+
+def nameless(text: str) -> str:
+    """`text` with the last part alone of each absolute path: folders tell of a machine and of its user."""
+    return PLACE.sub(r"\1", text)
 
 
 def _json(table: Table) -> str:

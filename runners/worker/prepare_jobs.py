@@ -24,6 +24,7 @@ from ...models import datasets, onnx_file
 from ...models import inputs as random_inputs
 from ...models.shapes import show
 from ...spec import PRECISIONS, Artifact, Shapes, Source, TensorSpec, digest, from_wire, to_wire
+from ...untrusted import WRONG
 from . import verify
 from .reference import open_reference
 from .serve import Reply, State, Tell
@@ -87,8 +88,9 @@ def entry(key: str, make: Any) -> Reply:
         folder, cached = cache.entry(KIND, key, make)
         try:
             content = json.loads((folder / cache.ENTRY).read_text())
-            whole = onnx_file.file_hash(folder / content["artifact"]["path"]) == content["artifact"]["sha256"]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError, BadInput):
+            found, made = from_wire(Artifact, content["artifact"]), content["made"]
+            whole = isinstance(made, dict) and onnx_file.file_hash(folder / found.path) == found.sha256
+        except (OSError, *WRONG, BadInput):
             whole = False
         if whole:
             return {"folder": str(folder), "cached": cached, **content}

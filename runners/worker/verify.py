@@ -17,6 +17,7 @@ from ...errors import RuntimeFailed
 from ...spec import Artifact
 
 EXACT_DB = 200.0
+NOTHING = "the reference has no value but 0 or NaN"
 
 Tell = Callable[[Mapping[str, Any]], None]
 
@@ -39,6 +40,8 @@ def distance(found: Mapping[str, Array], expected: Mapping[str, Array]) -> dict[
     `sqnr_db` = 10 log10(sum expected^2 / sum (found - expected)^2), at most EXACT_DB, which stands for equality;
     `max_abs_err`, and `rel_err` = max_abs_err / max |expected|. Values that are not finite must be the same ones.
     `agreement`: per cent of items with the same largest value of the first output, None unless that is [n, >1].
+    `undetermined`: why equality tells nothing, where it does not: a reference without any value but 0 (or NaN) is what a
+    runtime that computes nothing gives too.
     """
     signal = noise = worst = largest = 0.0
     for name, want in expected.items():
@@ -60,6 +63,7 @@ def distance(found: Mapping[str, Array], expected: Mapping[str, Array]) -> dict[
         "max_abs_err": _finite(worst),
         "rel_err": _finite(worst / largest) if largest else None,
         "agreement": _agreement(found, expected),
+        **({} if signal or noise else {"undetermined": NOTHING}),
     }
 
 

@@ -7,6 +7,7 @@ bad input; 130 interrupted; 3 something named got no `ok` row, or a cell failed;
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -30,6 +31,7 @@ COMMANDS = {
 }
 """Each command's module in commands/ and its name there, in the order of `bench --help`."""
 
+NOT_WRITTEN = 3
 LONGEST = 900  # characters of a sentence: names in it come from files
 
 
@@ -50,16 +52,16 @@ class Bench(click.Group):
         try:
             _check_platform()
             return super().invoke(ctx)
-        except BenchError as error:
-            if "--debug" in sys.argv:
-                raise
-            click.echo(f"bench: {_sentence(error)}", err=True)
-            ctx.exit(error.exit_code)
-        except KeyboardInterrupt:
-            click.echo("bench: interrupted", err=True)
-            ctx.exit(130)
         except BrokenPipeError:
             ctx.exit(0)
+        except KeyboardInterrupt:
+            _say("interrupted")
+            ctx.exit(130)
+        except (BenchError, OSError) as error:
+            if "--debug" in sys.argv:
+                raise
+            _say(_sentence(error))
+            ctx.exit(error.exit_code if isinstance(error, BenchError) else NOT_WRITTEN)
 
 
 def _check_platform() -> None:
@@ -68,10 +70,21 @@ def _check_platform() -> None:
         raise BadInput("bench does not run on Windows", "use Linux, or Linux in WSL 2")
 
 
-def _sentence(error: BenchError) -> str:
+def _sentence(error: BenchError | OSError) -> str:
+    """What was found and what to do. A system's error that nobody expected has the file and the system's words."""
     from .commands.output import plain
+    from .errors import one_line
 
-    return plain(str(error))[:LONGEST]
+    if isinstance(error, BenchError):
+        return plain(str(error))[:LONGEST]
+    what = f"{error.filename or 'a file'} cannot be used ({one_line(error.strerror or error)})"
+    return plain(f"{what}; check the path, the disk's space and the limit of open files")[:LONGEST]
+
+
+def _say(sentence: str) -> None:
+    """Print a sentence on stderr, unless that is full or closed too."""
+    with suppress(OSError):
+        click.echo(f"bench: {sentence}", err=True)
 
 
 @click.group(cls=Bench, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

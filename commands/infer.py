@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,20 +95,22 @@ def infer(ctx: click.Context, /, out: Path | None, resume: bool, format: str, de
     from ..runners import infer as runner
     from ..runners.pool.progress import terminal
     from ..runners.worker.clock import Clock
+    from ..untrusted import understood
 
     asked["load"] = load_of(asked)
     trackers.check(names := asked.pop("track"))
     if dry_run:
         return _preview(sweep_of(asked), format, debug)
     folder = out or _latest_run(resume)
-    sweep = runner.saved_sweep(folder) if resume and not _selects(ctx, folder) else sweep_of(asked)
-    baseline = asked["baseline"] or sweep.baseline
-    with terminal().live() as progress:
-        around = runner.Surroundings(clock=Clock(), progress=progress, out=folder, resume=resume)
-        interrupted = run(lambda: runner.infer(sweep, around), around, debug)
-    digest.write(folder)
-    measured = digest.read(folder)
-    print_table(table.build([measured], baseline), format)
+    with understood([folder]) if resume else nullcontext():
+        sweep = runner.saved_sweep(folder) if resume and not _selects(ctx, folder) else sweep_of(asked)
+        baseline = asked["baseline"] or sweep.baseline
+        with terminal().live() as progress:
+            around = runner.Surroundings(clock=Clock(), progress=progress, out=folder, resume=resume)
+            interrupted = run(lambda: runner.infer(sweep, around), around, debug)
+        digest.write(folder)
+        measured = digest.read(folder)
+        print_table(table.build([measured], baseline), format)
     track(names, lambda: of_run(measured, baseline), interrupted)
     sys.exit(130 if interrupted else outcome.exit_code(measured, sweep))
 

@@ -6,6 +6,7 @@ rows that another tool measured, so it has its own `--model`, `--precision`, `--
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -73,6 +74,16 @@ class Pair(ParamType):
         if not equals or not name:
             self.fail(f"{value!r} is not of the form {self.name}", param, ctx)
         return name, right
+
+
+class Finite(click.FloatRange):
+    """A number in a range; NaN and infinity are none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no finite number", param, ctx)
+        return number
 
 
 class Duration(ParamType):
@@ -181,7 +192,7 @@ dataset_option = click.option(
 shape_option = click.option(
     "--shape", "signature", type=Tensor(), multiple=True, help="An input's shape; an empty right side is a scalar."
 )
-seed_option = click.option("--seed", type=int, default=0, show_default=True)
+seed_option = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 threads_option = click.option(
     "--threads",
     type=click.IntRange(min=1),
@@ -190,7 +201,7 @@ threads_option = click.option(
 timeout_option = click.option(
     "--timeout",
     "timeout_s",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Finite(min=0, min_open=True),
     default=300.0,
     show_default=True,
     help="Seconds to wait for one answer of a worker.",

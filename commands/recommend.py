@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 
-from .options import debug_option, format_option, group, runs_argument, wanted_options
+from .options import Finite, debug_option, format_option, group, runs_argument, wanted_options
 
 
 @click.command()
 @group(
     runs_argument,
     wanted_options,
-    click.option("--demand", type=click.FloatRange(min=0, min_open=True), help="Items a second: how many machines take them."),
+    click.option("--demand", type=Finite(min=0, min_open=True), help="Items a second: how many machines take them."),
     format_option(),
     debug_option,
 )

@@ -10,6 +10,7 @@ import click
 from ..errors import BadInput
 from ..spec import Device
 from .options import (
+    Finite,
     dataset_option,
     debug_option,
     device_option,
@@ -38,7 +39,7 @@ PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
     click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True),
     click.option(
         "--lr",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Finite(min=0, min_open=True),
         default=0.01,
         show_default=True,
         help="Learning rate. The article's is 0.001.",

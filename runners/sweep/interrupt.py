@@ -1,4 +1,4 @@
-"""Ctrl-C once: finish the block and write the table. Twice: stop now. Standard library only."""
+"""Ctrl-C or SIGTERM once: finish the block and write the table. Twice: stop now. Standard library only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Stop:
 
 @contextmanager
 def interruptible() -> Iterator[Stop]:
-    """Inside, the first SIGINT only sets `asked`, and the second raises KeyboardInterrupt. A no-op off the main thread."""
+    """Inside, the first signal only sets `asked`, and the second raises KeyboardInterrupt. A no-op off the main thread."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -30,8 +30,9 @@ def interruptible() -> Iterator[Stop]:
             raise KeyboardInterrupt
         stop.asked = True
 
-    before = signal.signal(signal.SIGINT, handle)
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -111,7 +111,7 @@ def failure(what: str, error: BaseException) -> BenchError:
     return RuntimeFailed(f"{what}: {one_line(error)}")
 
 
-def one_line(error: BaseException, limit: int = 300) -> str:
+def one_line(error: BaseException | str, limit: int = 300) -> str:
     """An exception's words on one line of at most `limit` characters, for a row's reason; its type if it has none."""
     text = " ".join(CODE.sub("", " ".join(str(error).split())).split()) or type(error).__name__
     return text if len(text) <= limit else text[: limit - 1] + "…"

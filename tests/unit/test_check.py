@@ -21,7 +21,7 @@ def test_every_file_is_opened_once_with_a_batch_of_eight_and_no_time_is_measured
     found = bench().check()
     assert found.works.cells("open") == ["fp32/8", "fp16/8", "int8/8"]
     assert found.states == dict.fromkeys(["fp32/8", "fp16/8", "int8/8"], "ok")
-    assert Counter(event["event"] for event in found.events) == {"opened": 3, "verified": 3, "inspected": 3}
+    assert Counter(event["event"] for event in found.events) == {"drawn": 3, "opened": 3, "verified": 3, "inspected": 3}
     assert record.read(found.out).is_check
 
 

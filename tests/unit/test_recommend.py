@@ -342,7 +342,7 @@ def test_settings_and_program_are_of_the_way_that_the_objective_was_measured_in(
     for objective, deploy, program in (("throughput", "two at once", "two"), ("latency", "one at a time", "one")):
         text = advice.advise(decide([found], wanted(objective)), "table")
         assert deploy in text
-        assert text.endswith(f"to paste:\n\nprint('{program}')\n")
+        assert text.endswith(f"to paste:\n\n{advice.WHOSE}\nprint('{program}')\n")
         assert "file artifacts/cnn.onnx" in text
     assert ("of one call in flight" in text) is False
 
@@ -377,7 +377,7 @@ def test_markdown_has_the_table_and_the_program_in_a_fence(run):
     text = advice.advise(decide([run(*THREE)], wanted(most=["p50=1.5"])), "markdown")
     assert text.startswith("- pick: ort-cpu fp32 b1")
     assert "| rank |" in text
-    assert text.endswith("```python\nprint('two')\n```\n")
+    assert text.endswith(f"```python\n{advice.WHOSE}\nprint('two')\n```\n")
 
 
 @pytest.mark.parametrize(

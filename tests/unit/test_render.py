@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench.results.table.columns import SCIENTIFIC
-from onnxbench.results.table.render import FORMATS, plain, render
+from onnxbench.results.table.render import FORMATS, nameless, plain, render
 from onnxbench.results.table.table import Field, Table
 
 FIELDS = (
@@ -265,7 +265,28 @@ def test_csv_has_all_columns_and_nothing_else():
 @given(name=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
 def test_csv_gives_back_any_printable_name(name):
     rows = list(csv.reader(io.StringIO(render(make((name, 1, 0.1, None)), "csv"), newline="")))
-    assert rows == [list(NAMES), [plain(name), "1", "0.1", ""]]
+    formula = plain(name).startswith(("=", "+", "-", "@", "\t", "\r"))
+    assert rows == [list(NAMES), ["'" * formula + plain(name), "1", "0.1", ""]]
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "=cmd|' /C calc'!A0"])
+def test_a_spreadsheet_computes_nothing_of_a_cell(name):
+    rows = list(csv.reader(io.StringIO(render(make((name, 1, 0.1, None)), "csv"))))
+    assert rows[1][0] == f"'{name}"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("npz:/home/jo/data/images.npz", "npz:images.npz"),
+        ("/home/jo/venv/bin/python: no numpy", "python: no numpy"),
+        ("12/12 CPU, a/b/c", "12/12 CPU, a/b/c"),
+        ("https://host/a/b", "https://host/a/b"),
+        ("see </td> and /tmp", "see </td> and /tmp"),
+    ],
+)
+def test_a_path_keeps_its_last_part(text, found):
+    assert nameless(text) == found
 
 
 @given(

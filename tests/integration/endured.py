@@ -73,6 +73,20 @@ def _peak_mb():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def artifacts(seed, place, worker=None):
+    """The reader of a manifest on a hostile one: what it takes lies in the manifest's folder."""
+    from onnxbench.exporters import manifest
+
+    folder = hostile.artifacts(seed, place / str(seed))
+    outside = []
+
+    def read():
+        paths = [Path(item.artifact.path) for item in manifest.read(folder)]
+        outside.extend(path for path in paths if not path.resolve().is_relative_to(folder.resolve()))
+
+    return [*_call(read), *(f"{path} is outside" for path in outside)]
+
+
 def dataset(seed, place, worker=None):
     """The loader of datasets on a hostile one."""
     from onnxbench.models import datasets
@@ -147,7 +161,7 @@ class Hands:
         self._worker = None
 
 
-KINDS = {"model": model, "dataset": dataset, "run_folder": run_folder, "imported": imported}
+KINDS = {"model": model, "artifacts": artifacts, "dataset": dataset, "run_folder": run_folder, "imported": imported}
 
 
 def wrong(kind, seeds, place):

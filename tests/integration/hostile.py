@@ -168,6 +168,23 @@ def npz(rng, data, names):
             return bytes_of(rng, data)
 
 
+def artifacts(seed, folder):
+    """A damaged or hostile manifest in `folder`, with a file beside it."""
+    rng = random.Random(seed)
+    shutil.copytree(SEEDS.parent / "data/v0_1/artifacts", folder)
+    path = folder / "manifest.json"
+    match rng.randrange(8):
+        case 0:
+            path.write_bytes(bytes_of(rng, path.read_bytes()))
+        case 1:
+            path.write_bytes(deep(rng))
+        case 2:
+            _odd_file(rng, path)
+        case _:
+            path.write_bytes(text_of(structure_of(rng, json.loads(path.read_text()))))
+    return folder
+
+
 def run_folder(seed, folder, sources=("run", "check")):
     """A damaged or hostile copy of a run folder at `folder`."""
     rng = random.Random(seed)

@@ -10,9 +10,10 @@ import endured
 import hostile
 import pytest
 
-COUNTS = {"model": 400, "dataset": 150, "run_folder": 50, "imported": 100}
+COUNTS = {"model": 400, "artifacts": 300, "dataset": 150, "run_folder": 50, "imported": 100}
 FOUND = {  # seeds that were answered with a traceback, a hang or gigabytes once
     "model": (1, 2, 4, 43, 69, 87, 97, 231, 311, 393, 1_000_286),
+    "artifacts": (),
     "dataset": (3, 5, 134, 200, 2_001_757),
     "run_folder": (0, 1, 2, 3, 1023, 10_084, 1_000_503, 1_000_590, 1_001_627),
     "imported": (),

@@ -84,7 +84,7 @@ def compare(
 def _compared(
     base: Sequence[Path], new: Sequence[Path], limits: Sequence[str], control: str | None, format: str
 ) -> tuple[str, Sequence[str], bool]:
-    """What is printed, what is warned of, and whether a limit is broken. All that was read is freed at its end."""
+    """The text to print, the warnings, and True if a limit is broken. All that was read is freed at its end."""
     from ..results.compare import compare as comparing
     from ..results.compare import gate
     from ..results.compare.comparison import facts, tabulate

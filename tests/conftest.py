@@ -1,4 +1,4 @@
-"""How tests are handed to pytest's workers: what is long to make is made by one of them.
+"""The schedule of pytest's workers: a fixture that is long to make is made by one of them.
 
 Every test goes alone to the worker that is free, but for files that share a fixture of the session: their tests go to one
 worker, one file after the other. pytest-xdist 3.8 has groups for that, which pytest 9.2 does not pass on.

@@ -1,4 +1,4 @@
-"""The types of what the journal's events hold: what a reader may rely on, checked where an event is read. Pure.
+"""Types of run.json and of the journal's events, checked where these are read. Pure.
 
 Every field may be missing, since older versions wrote fewer. A field that is there has its type, and every number is finite.
 """
@@ -47,7 +47,7 @@ class Cold:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Info:
-    """What a session says of itself."""
+    """Facts that a session reports."""
 
     executed: str | None = None
     placement: str | None = None
@@ -156,7 +156,7 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stopped:
-    """Why a cell has had enough."""
+    """The reason that ended a cell's rounds, and the interval then."""
 
     budget: str | None = None
     why: str | None = None
@@ -166,7 +166,7 @@ class Stopped:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failed:
-    """Why a cell has no figures, or which later `step` failed."""
+    """The reason that a cell has no figures, or that a later `step` failed."""
 
     status: str
     reason: str

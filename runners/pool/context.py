@@ -36,7 +36,7 @@ def answered(what: str, python: str) -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """Where preparation works: a folder for logs, a clock, somebody to tell, and the limit for each answer.
+    """Surroundings of a step: a folder for logs, a clock, somebody to tell, and the limit for each answer.
 
     `networks`: the network that the workers had, by job.
     """

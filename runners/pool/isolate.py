@@ -187,7 +187,7 @@ class Worker:
             raise self._distrusted(job, f"wrote more than {ANSWER_BYTES >> 20} MB of messages")
 
     def _wait(self, seconds: float) -> bool:
-        """Whether there is something to read, after so long at most."""
+        """True if there is something to read, after so long at most."""
         return bool(select.select([self._answers], [], [], max(0.0, seconds))[0])
 
     def _check(self, job: str, timeout_s: float, left_s: float, ready: bool) -> None:

@@ -74,7 +74,7 @@ def train(training: Training, logs: Path, clock: Clock, progress: Progress) -> t
 
 
 def _network(device: str) -> bool:
-    """Whether the worker keeps the network: on a GPU it does, with which the namespace was not tried."""
+    """True if the worker keeps the network: on a GPU it does, because the namespace was not tried there."""
     return JOBS["train"].network or Device.parse(device).kind != "cpu"
 
 

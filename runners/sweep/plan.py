@@ -100,7 +100,7 @@ def left_out(
 
 
 def takes(backend: Found, precision: str, defaults: Defaults) -> bool:
-    """Whether it is measured in a precision that nobody named."""
+    """True if `backend` is measured in a precision that nobody named."""
     return precision in backend.precisions and not (defaults.computed_only and precision in backend.on_request)
 
 

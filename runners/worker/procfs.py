@@ -66,7 +66,7 @@ def counters(clock: Clock) -> dict[str, Any]:
 
 
 def growth(before: Counters, after: Counters) -> dict[str, Any]:
-    """What happened between two looks: differences, never negative, and the levels of the second; None where not known."""
+    """Growth between two looks: differences, never negative, and the levels of the second; None where not known."""
     return {name: after[name] if name in LEVELS else _grown(before[name], after[name]) for name in after}
 
 
@@ -79,7 +79,7 @@ def _own_cpus() -> list[int]:
 
 
 def _cpu_times(cpus: list[int]) -> tuple[int | None, int | None]:
-    """What `cpus` have spent so far on any process, and what a hypervisor took from them; in ns, None without /proc/stat."""
+    """CPU time that `cpus` have spent so far, and that a hypervisor took from them; in ns, None without /proc/stat."""
     tick_ns = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
     wanted = {f"cpu{cpu}" for cpu in cpus}
     rows = [line.split() for line in read(PROC / "stat").splitlines()]

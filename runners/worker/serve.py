@@ -34,7 +34,7 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """Where a job's function is (`module:function` of this folder), and whether it needs the network.
+    """A job's function (`module:function` of this folder), and its need of the network.
 
     A job that loads the user's MODULE:FACTORY needs it, because the factory may fetch weights. Jobs of a cell run what the
     cell's backend runs, so their workers have the network if the backend has it (`backends.network`).

@@ -251,7 +251,7 @@ def latency(state: State, tell: Tell, *, key: str, block_ms: float, calls: int, 
 
 
 def _save(path: Path, times: Mapping[str, Array]) -> None:
-    """Write `times` to a new file at `path`, in place of what an earlier try of the block left; no link is followed."""
+    """Write `times` to a new file at `path`, in place of an earlier try of the block; no link is followed."""
     path.unlink(missing_ok=True)
     with path.open("xb") as file:
         np.savez(file, **times)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What a folder, a file and a worker may do: each test fails without one of the rules of SECURITY.md."""
+"""Limits of a folder, a file and a worker: each test fails without one of the promises of SECURITY.md."""
 
 import json
 import os
@@ -73,7 +73,7 @@ def listening(shell):
 
 
 def isolates(tmp_path):
-    """Whether this system lets a worker leave the network."""
+    """True if this system lets a worker leave the network."""
     with Worker(tmp_path / "probe.log", Clock(), network=False) as worker:
         worker.ask("probe", 60, backend="null")
         return worker.network == "isolated"

@@ -100,7 +100,8 @@ def main() -> None:
     os.environ[NETWORK] = "isolated" if isolated else "open"
     _die_with_parent(parent)  # after the namespaces: the kernel forgets it where rights change
     _die_first()
-    del sys.path[0]  # this folder: its modules are the package's, and no one else's
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [place for place in sys.path if os.path.abspath(place) != here]  # its modules are the package's alone
     why = _obstacle()
     if why:
         return _refuse(requests, answers, why)

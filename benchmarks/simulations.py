@@ -1,4 +1,4 @@
-"""The simulations of the statistics, whole: the gate runs a tenth of them.
+"""The unit tests with whole simulations and 100 examples of each property: the gate has a tenth, and 30.
 
 python benchmarks/simulations.py
 """
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:
-    command = [sys.executable, "-m", "pytest", "tests/unit/test_stats.py", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "tests/unit", "-p", "no:cacheprovider"]
     environment = {**os.environ, "BENCH_SIMULATIONS": "whole"}
     sys.exit(subprocess.run(command, cwd=ROOT, env=environment).returncode)
 

@@ -6,6 +6,9 @@ worker, one file after the other. pytest-xdist 3.8 has groups for that, which py
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
+
 import pytest
 
 SHARED = {
@@ -21,6 +24,13 @@ SHARED = {
 }
 
 
+with suppress(ImportError):  # a GPU machine has the contract suite's requirements alone
+    import hypothesis
+
+    hypothesis.settings.register_profile("gate", max_examples=30)
+    hypothesis.settings.load_profile("default" if os.environ.get("BENCH_SIMULATIONS") == "whole" else "gate")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     from xdist.scheduler import LoadScopeScheduling
@@ -28,6 +38,8 @@ def pytest_xdist_make_scheduler(config, log):
     class ByFixture(LoadScopeScheduling):
         def _split_scope(self, nodeid):
             file = nodeid.partition("::")[0].rpartition("/")[2]
+            if nodeid.startswith("tests/contract/"):
+                return "contract"
             return SHARED.get(file, nodeid) if "/integration/" in nodeid else nodeid
 
     return ByFixture(config, log)

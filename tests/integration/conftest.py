@@ -119,9 +119,11 @@ def python_3_10():
 
 def environment(folder, python, *packages):
     """A virtual environment of `python` with `packages` and nothing that they would like beside them."""
-    subprocess.run([python, "-m", "venv", folder], check=True, timeout=280)
-    pip = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps")
-    subprocess.run([folder / "bin/python", *pip, *packages], check=True, timeout=280)
+    subprocess.run([python, "-m", "venv", "--without-pip", folder], check=True, timeout=280)
+    if not packages:
+        return
+    pip = (sys.executable, "-m", "pip", "--python", folder / "bin/python", "install", "--quiet", "--disable-pip-version-check")
+    subprocess.run([*pip, "--no-deps", *packages], check=True, timeout=280)
 
 
 @pytest.fixture(scope="session")

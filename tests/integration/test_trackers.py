@@ -81,6 +81,7 @@ def test_mlflow_has_a_run_for_each_row_within_one_for_all(alone):
         assert found.data.tags["notes"] == row["notes"]
 
 
+@pytest.mark.runtimes
 def test_mlflow_goes_where_its_own_variable_says_and_a_failed_row_is_a_failed_run(alone):
     here("mlflow")
     alone.environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{alone.folder / 'mlflow/mlflow.db'}"
@@ -154,6 +155,7 @@ def test_tensorboard_has_a_folder_for_each_row(alone):
         assert row["notes"].encode() in events.Tensors("notes")[0].tensor_proto.string_val
 
 
+@pytest.mark.runtimes
 def test_all_at_once_and_a_check(alone):
     here("mlflow", "wandb", "tensorboard")
     file = onnxfiles.write(alone.folder / "tiny.onnx", onnxfiles.dense())

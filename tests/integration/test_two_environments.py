@@ -8,28 +8,17 @@ from pathlib import Path
 
 import pytest
 
-PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+from .conftest import environment
+
 VERSIONS = {"ort-cpu@old": "1.23.2", "ort-cpu@new": version("onnxruntime")}
 QUICK = ("--budget", "quick", "--batch", "1")
-
-
-def run(*command):
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stderr
-
-
-def environment(folder, *packages):
-    """A virtual environment with `packages` alone."""
-    run(sys.executable, "-m", "venv", *(() if packages else ("--without-pip",)), folder)
-    if packages:
-        run(folder / "bin/python", *PIP, "--no-deps", *packages)
-    return folder
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory, bare_python):
     """`--python` for two versions of ONNX Runtime, one given by its folder and one by its interpreter."""
-    old = environment(tmp_path_factory.mktemp("venvs") / "old", f"onnxruntime=={VERSIONS['ort-cpu@old']}", "numpy")
+    old = tmp_path_factory.mktemp("venvs") / "old"
+    environment(old, sys.executable, f"onnxruntime=={VERSIONS['ort-cpu@old']}", "numpy")
     return ("--python", f"ort-cpu@old={old}", "--python", f"ort-cpu@new={bare_python}")
 
 
@@ -67,7 +56,8 @@ def test_versions_are_previewed_checked_and_listed_as_they_are_measured(shell, n
 
 
 def test_an_environment_without_the_runtime_is_a_row_that_says_so(shell, null_file, old_python, tmp_path):
-    bare, numpy = environment(tmp_path / "bare"), old_python.parents[1]
+    bare, numpy = tmp_path / "bare", old_python.parents[1]
+    environment(bare, sys.executable)
     pythons = ("--python", f"ort-cpu@bare={bare}", "--python", f"ort-cpu@numpy={numpy}")
     asked = ("--model", null_file, *QUICK, "--backend", "null,ort-cpu@bare,ort-cpu@numpy")
     rows = {row["environment"]: row for row in shell.rows("infer", *asked, *pythons, code=3)}

@@ -120,7 +120,10 @@ def test_a_job_that_needs_more_names_what_is_missing(bare_python, folder, artifa
 
 def test_a_rate_under_load_is_found_there(shell, null_file, bare_python):
     asked = ("--model", null_file, "--backend", "ort-cpu", "--python", f"ort-cpu={bare_python}", "--batch", "1")
-    (row,) = shell.rows("infer", *asked, "--budget", "quick", "--load", "poisson", "--slo", "p99=50ms")
-    assert row["slo_rate_per_s"] > 0
-    assert json.loads(next(shell.folder.glob("runs/*/run.json")).read_text())["versions"].keys() == {"ort-cpu"}
+    how = ("--load", "poisson", "--slo", "p90=50ms", "--max-wait", "1ms", "--out", "run")
+    (row,) = shell.rows("infer", *asked, "--budget", "quick", *how)
+    assert row["slo"] == "p90 <= 50 ms, poisson arrivals"
+    assert 0 < row["slo_rate_per_s"] < 3 * row["throughput_per_s"]
+    assert "rate under load with intra_op_num_threads=" in shell.bench("show", "run").stdout
+    assert json.loads(next(shell.folder.glob("run/run.json")).read_text())["versions"].keys() == {"ort-cpu"}
     assert sys.executable != bare_python

@@ -1,7 +1,8 @@
 """The schedule of pytest's workers: a fixture that is long to make is made by one of them.
 
-Every test goes alone to the worker that is free, but for files that share a fixture of the session: their tests go to one
-worker, one file after the other. pytest-xdist 3.8 has groups for that, which pytest 9.2 does not pass on.
+An integration test goes alone to the worker that is free. Unit tests go by their files, and so do files that share a fixture of
+the session: their tests go to one worker, one file after the other. pytest-xdist 3.8 has groups for that, which pytest 9.2
+does not pass on.
 """
 
 from __future__ import annotations
@@ -40,6 +41,6 @@ def pytest_xdist_make_scheduler(config, log):
             file = nodeid.partition("::")[0].rpartition("/")[2]
             if nodeid.startswith("tests/contract/"):
                 return "contract"
-            return SHARED.get(file, nodeid) if "/integration/" in nodeid else nodeid
+            return SHARED.get(file, nodeid) if "/integration/" in nodeid else file
 
     return ByFixture(config, log)

@@ -96,8 +96,8 @@ def small(tmp_path):
 
 @pytest.fixture(scope="session")
 def table(trained):
-    """The default sweep, once: (stdout as JSON, stderr)."""
-    done = trained.bench("infer", "--budget", "quick", "--out", "run", "--format", "json")
+    """The default sweep at batch 1, once: (stdout as JSON, stderr). benchmarks/duration.py runs the whole."""
+    done = trained.bench("infer", "--budget", "quick", "--batch", "1", "--out", "run", "--format", "json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout), done.stderr
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -289,6 +290,30 @@ def test_an_interpreter_that_prints_without_end_is_refused_at_once(tmp_path):
     assert held_mb() - before < 20
 
 
+LIAR = """#!{python}
+import os, sys
+if "-c" in sys.argv:
+    print(42)
+    sys.exit()
+answers = os.fdopen(int(sys.argv[sys.argv.index("-u") + 3]), "w")
+for _ in os.fdopen(int(sys.argv[sys.argv.index("-u") + 2])):
+    answers.write({answer!r} + "\\n")
+    answers.flush()
+"""
+
+
+@pytest.mark.parametrize("answer", ['{"ok": {}}', '{"ok": {"available": true, "devices": 5, "reason": ""}}', '{"event": {}}x'])
+def test_an_interpreter_that_answers_something_else_is_a_row(shell, null_file, answer):
+    program = shell.folder / "liar"
+    program.write_text(LIAR.format(python=sys.executable, answer=answer))
+    program.chmod(0o755)
+    asked = ("--model", null_file, "--backend", "null,null@liar", "--python", f"null@liar={program}", "--batch", "1", *MINI)
+    done = run(shell, "infer", *asked, "--format", "json", timeout=60)
+    assert (done.returncode, "Traceback" in done.stderr) == (3, False), done.stderr
+    rows = {row["environment"]: row["status"] for row in json.loads(done.stdout)["rows"]}
+    assert rows == {None: "ok", "liar": "unavailable"}
+
+
 FORKS = """
 child = os.fork()
 if child == 0:
@@ -402,6 +427,14 @@ def test_a_report_is_written_into_a_pipe_and_a_device_and_not_over_a_link(small)
     assert (small.folder / "victim.csv").read_text() == "precious"
 
 
+def test_a_full_disk_leaves_no_half_of_a_report(small):
+    limit = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))}
+    command = [BENCH, "report", "run", "--out", "report.csv"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, **limit, **small.popen())
+    one_sentence(done, 3)
+    assert [path.name for path in small.folder.iterdir() if "report" in path.name] == []
+
+
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_a_full_disk_behind_a_stream_is_no_traceback(small, stream):
     with Path("/dev/full").open("w") as full:
@@ -423,8 +456,6 @@ def test_a_path_that_is_too_long_and_a_folder_that_is_gone_are_one_sentence(smal
 
 
 def test_few_file_handles_are_one_sentence(small, null_file):
-    import resource
-
     limit = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (12, 12))}
     command = [BENCH, "infer", "--model", str(null_file), "--backend", "null,ort-cpu,openvino-cpu", *MINI]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, **limit, **small.popen())

@@ -17,19 +17,19 @@ from . import __version__
 from .errors import BadInput, BenchError
 
 COMMANDS = {
-    "backends": "backends:backends",
-    "train": "train:train",
-    "export": "export:export",
-    "infer": "infer:infer",
-    "check": "check:check",
-    "show": "show:show",
-    "compare": "compare:compare",
-    "recommend": "recommend:recommend",
-    "report": "report:report",
-    "import": "import_:take",
-    "cache": "cache:cache",
+    "backends": ("backends:backends", "List what can run here, and how to get the rest."),
+    "train": ("train:train", "Train a named model; CPU against GPU in one table."),
+    "export": ("export:export", "Write checked ONNX files in FP32, FP16 and INT8, and a manifest."),
+    "infer": ("infer:infer", "Measure a model on every runtime here."),
+    "check": ("check:check", "Compare answers with FP32's, and with labels."),
+    "show": ("show:show", "Print runs again, in any format, and measure nothing."),
+    "compare": ("compare:compare", "Compare runs cell by cell: ratio, interval, verdict."),
+    "recommend": ("recommend:recommend", "Say which row to deploy, and how: the best within limits."),
+    "report": ("report:report", "Write runs as one file to read and to pass on."),
+    "import": ("import_:take", "Put files of other tools into the same table."),
+    "cache": ("cache:cache", "Print the size of the user's cache, by kind."),
 }
-"""Each command's module in commands/ and its name there, in the order of `bench --help`."""
+"""Each command's module in commands/ with its name there, and its help in `bench --help`, which so loads none of them."""
 
 NOT_WRITTEN = 3
 LONGEST = 900  # characters of a sentence: names in it come from files
@@ -44,9 +44,13 @@ class Bench(click.Group):
     def get_command(self, ctx: click.Context | None, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module, _, name = COMMANDS[cmd_name].partition(":")
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(import_module(f".commands.{module}", __package__), name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, told) for name, (_, told) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -12,7 +12,7 @@ from .output import logs, plain
 @click.command()
 @group(python_option, debug_option)
 def backends(pythons: Pairs, debug: bool) -> None:
-    """List what can run here; for the rest the reason, and how to get it."""
+    """List what can run here, and how to get the rest."""
     from .. import backends as registry
     from ..runners.pool.environments import places
     from ..runners.pool.survey import survey

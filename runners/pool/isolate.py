@@ -106,7 +106,7 @@ class Worker:
                     pass_fds=(request_read, answer_write),
                     env=_environment(python),
                     start_new_session=True,  # Ctrl-C in a terminal is for the parent alone, and the group is ended whole
-                    preexec_fn=dies_with_parent(),  # noqa: PLW1509 (the parent has no other thread)
+                    preexec_fn=dies_with_parent(),  # noqa: PLW1509 (one system call, which is safe after a fork)
                 )
             finally:
                 os.close(request_read)

@@ -26,6 +26,7 @@ from onnxbench.runners.worker.clock import Clock
 from onnxbench.runners.worker.serve import JOBS
 from onnxfiles import MINI
 
+REQUIRED = os.environ.get("BENCH_REQUIRE", "").split(",")
 BENCH = Path(sys.executable).with_name("bench")
 PLANTED = ("tensorrt", "cuda", "tqdm", "google", "numpy", "onnx", "torch", "onnxruntime", "rich", "psutil", "scipy", "yaml")
 
@@ -80,9 +81,14 @@ def isolates(tmp_path):
         return worker.network == "isolated"
 
 
-def test_each_job_has_the_network_that_it_declares(listening, tmp_path, monkeypatch):
+def needs_namespaces(tmp_path):
     if not isolates(tmp_path):
-        pytest.skip("this system has no network namespaces for us")
+        refuse = pytest.fail if "namespaces" in REQUIRED else pytest.skip
+        refuse("this system has no network namespaces for us")
+
+
+def test_each_job_has_the_network_that_it_declares(listening, tmp_path, monkeypatch):
+    needs_namespaces(tmp_path)
     for name, value in listening.environment.items():
         monkeypatch.setenv(name, value)
     seen = Path(listening.environment["SEEN"])
@@ -97,8 +103,7 @@ def test_each_job_has_the_network_that_it_declares(listening, tmp_path, monkeypa
 
 def test_commands_give_jobs_what_they_declare_and_the_record_says_so(listening, tmp_path):
     """A factory may fetch its weights; a file of somebody else's is opened without a network."""
-    if not isolates(tmp_path):
-        pytest.skip("this system has no network namespaces for us")
+    needs_namespaces(tmp_path)
     (listening.folder / "mine.py").write_text(
         "import os, socket, torch\n"
         "def build():\n"

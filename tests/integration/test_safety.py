@@ -519,7 +519,7 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("value", ["text", -1, [1], {"a": None}, float("nan")], ids=["text", "number", "list", "object", "NaN"])
+@pytest.mark.parametrize("value", ["text", [1], float("nan")], ids=["text", "list", "NaN"])
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_run_is_one_sentence_or_as_before(small, damage, value, monkeypatch):
     from click.testing import CliRunner

@@ -80,7 +80,7 @@ def _decoder(kind: Any) -> Callable[[Any], Any]:
     """What makes a value of the type `kind` from JSON data, or raises `TypeError`."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        return _any_of([_decoder(item) for item in arguments], kind)
+        return _any_of([_decoder(item) for item in arguments], " or ".join(map(_name, arguments)))
     if origin is tuple and arguments[-1] is Ellipsis:
         of = _decoder(arguments[0])
         return lambda data: tuple(map(of, _sequence(data)))
@@ -95,7 +95,12 @@ def _decoder(kind: Any) -> Callable[[Any], Any]:
     return partial(_plain, PLAIN[kind]) if kind in PLAIN else _same
 
 
-def _any_of(decoders: Sequence[Callable[[Any], Any]], kind: Any) -> Callable[[Any], Any]:
+def _name(kind: Any) -> str:
+    """A type's name in a sentence: null, int, Info, Mapping."""
+    return "null" if kind is type(None) else str(getattr(get_origin(kind) or kind, "__name__", kind))
+
+
+def _any_of(decoders: Sequence[Callable[[Any], Any]], kind: str) -> Callable[[Any], Any]:
     def decode(data: Any) -> Any:
         for of in decoders:
             with suppress(TypeError):

@@ -28,8 +28,8 @@ SHARED = {
 with suppress(ImportError):  # a GPU machine has the contract suite's requirements alone
     import hypothesis
 
-    hypothesis.settings.register_profile("gate", max_examples=30)
-    hypothesis.settings.load_profile("default" if os.environ.get("BENCH_SIMULATIONS") == "whole" else "gate")
+    hypothesis.settings.register_profile("gate", max_examples=int(os.environ.get("BENCH_EXAMPLES", "30")))
+    hypothesis.settings.load_profile("gate")
 
 
 @pytest.hookimpl(optionalhook=True)

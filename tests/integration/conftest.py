@@ -1,6 +1,5 @@
 """The tool as a user runs it: a process, a folder of its own, a cache of its own."""
 
-import contextlib
 import json
 import os
 import shutil
@@ -39,8 +38,12 @@ class Shell:
             command = self.command(*arguments)
             return subprocess.run(command, capture_output=True, text=True, timeout=timeout, **self.popen(**popen))
         environment = {"ONNXBENCH_CACHE": str(self.cache), **self.environment}
-        with contextlib.chdir(self.folder):
+        before = Path.cwd()
+        os.chdir(self.folder)
+        try:
             done = CliRunner().invoke(main, [*map(str, arguments)], env=environment)
+        finally:
+            os.chdir(before)
         raised = [] if done.exception is None or isinstance(done.exception, SystemExit) else [done.exception]
         trace = "".join(line for error in raised for line in traceback.format_exception(error))
         return SimpleNamespace(returncode=done.exit_code, stdout=done.stdout, stderr=done.stderr + trace)

@@ -1,5 +1,4 @@
 import math
-import os
 from fractions import Fraction
 
 import numpy as np
@@ -24,19 +23,6 @@ from onnxbench.results.stats.percentiles import nearest_rank, percentile, sample
 
 positive = st.floats(1e-3, 1e9)
 rounds = st.lists(positive, min_size=10, max_size=25)
-
-
-WHOLE = os.environ.get("BENCH_SIMULATIONS") == "whole"  # benchmarks/simulations.py; the gate has a tenth
-
-
-def tenth(many):
-    """How many simulations there are: `many` in benchmarks/simulations.py, a tenth of that in the gate."""
-    return many if WHOLE else many // 10
-
-
-def error(rate, many):
-    """By how much the share of a tenth of `many` simulations may be off a `rate` that holds of all: three standard errors."""
-    return 0.0 if WHOLE else 3 * math.sqrt(rate * (1 - rate) / tenth(many))
 
 
 def simulated(many, count, noise, seed=0):
@@ -194,8 +180,8 @@ def test_an_interval_holds_its_middle_and_excludes_1_where_p_is_under_5_percent(
 @pytest.mark.parametrize("count", [10, 20])
 @pytest.mark.parametrize("noise", [0.003, 0.05])
 def test_an_interval_covers_the_truth_as_often_as_it_says(count, noise):
-    found = share(covers(log_interval(values)) for values in simulated(tenth(2000), count, noise))
-    assert 0.94 - error(0.94, 2000) <= found <= 0.98 + error(0.98, 2000)
+    found = share(covers(log_interval(values)) for values in simulated(2000, count, noise))
+    assert 0.94 <= found <= 0.98
 
 
 @pytest.mark.parametrize("noise", [0.01, 0.02, 0.03, 0.04])
@@ -206,17 +192,14 @@ def test_it_does_so_too_where_a_narrow_interval_ends_the_measurement(noise):
         looks = [log_interval(values[:count]) for count in (10, 14, 20)]
         return next((found for found in looks if found.half_width <= 0.02), looks[-1])
 
-    found = share(covers(stopped(values)) for values in simulated(tenth(2000), 20, noise))
-    assert 0.925 - error(0.925, 2000) <= found <= 0.98 + error(0.98, 2000)
+    assert 0.925 <= share(covers(stopped(values)) for values in simulated(2000, 20, noise)) <= 0.98
 
 
 def test_an_interval_covers_the_truth_where_every_tenth_round_jumps():
-    many = tenth(2000)
-    jumps = np.random.default_rng(1).random((many, 20)) < 0.1
-    sides = np.random.default_rng(2).choice([0.7, 1.4], (many, 20))
-    series = np.where(jumps, sides, 1.0) * np.array(simulated(many, 20, 0.01))
-    found = share(covers(log_interval(values)) for values in series.tolist())
-    assert 0.94 - error(0.94, 2000) <= found <= 0.985 + error(0.985, 2000)
+    jumps = np.random.default_rng(1).random((2000, 20)) < 0.1
+    sides = np.random.default_rng(2).choice([0.7, 1.4], (2000, 20))
+    series = np.where(jumps, sides, 1.0) * np.array(simulated(2000, 20, 0.01))
+    assert 0.94 <= share(covers(log_interval(values)) for values in series.tolist()) <= 0.985
 
 
 @pytest.mark.parametrize("outlier", [0.01, 0.5, 3.0, 1000.0])
@@ -370,12 +353,11 @@ def test_holm_shows_all_that_bonferroni_shows_and_nothing_above_5_percent(p_valu
 
 @pytest.mark.parametrize("count", [10, 20])
 def test_of_27_comparisons_without_a_difference_seldom_one_shows_any(count):
-    many = tenth(600)
-    tables = np.array(simulated(27 * many, count, 0.02)).reshape(many, 27, count).tolist()
+    tables = np.array(simulated(27 * 600, count, 0.02)).reshape(600, 27, count).tolist()
     found = [[log_interval(values) for values in table] for table in tables]
     shown = [[table[key] for key in holm({key: item.p for key, item in enumerate(table)})] for table in found]
-    assert share(shown) <= 0.08 + error(0.08, 600)
-    assert share([item for item in items if item.middle > 1] for items in shown) <= 0.05 + error(0.05, 600)
+    assert share(shown) <= 0.08
+    assert share([item for item in items if item.middle > 1] for items in shown) <= 0.05
 
 
 def test_one_difference_of_10_percent_among_27_without_any_is_shown():
@@ -397,7 +379,7 @@ def test_a_drift_of_10_percent_in_noise_of_1_percent_is_found(count, change):
 @pytest.mark.parametrize("noise", [0.01, 0.05, 0.2])
 @pytest.mark.parametrize("count", [10, 20, 60])
 def test_rounds_without_a_trend_seldom_drift(count, noise):
-    assert share(drift(values) for values in simulated(tenth(1000), count, noise)) <= 0.025 + error(0.025, 1000)
+    assert share(drift(values) for values in simulated(1000, count, noise)) <= 0.025
 
 
 @given(values=st.lists(st.floats(0.8, 1.25), min_size=10, max_size=25))

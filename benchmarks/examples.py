@@ -1,6 +1,6 @@
-"""The unit tests with whole simulations and 100 examples of each property: the gate has a tenth, and 30.
+"""The unit tests with 100 examples of each property: the gate has 30.
 
-python benchmarks/simulations.py
+python benchmarks/examples.py
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def main() -> None:
     command = [sys.executable, "-m", "pytest", "tests/unit", "-p", "no:cacheprovider"]
-    environment = {**os.environ, "BENCH_SIMULATIONS": "whole"}
+    environment = {**os.environ, "BENCH_EXAMPLES": "100"}
     sys.exit(subprocess.run(command, cwd=ROOT, env=environment).returncode)
 
 

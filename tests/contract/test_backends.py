@@ -74,7 +74,8 @@ def test_required_backends_exist():
         "wandb",
         "tensorboard",
         "chromium",
-    }  # a builder, trackers and a browser, for tests/integration
+        "namespaces",
+    }  # a builder, trackers, a browser and what the system allows, for tests/integration
     assert set(required) - others <= set(backends.entries())
     assert set(remote.Interpreters(os.environ.get("BENCH_PYTHON", "")).pythons) <= set(backends.entries())
 

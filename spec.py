@@ -45,6 +45,13 @@ class Precision:
     rest: str = "fp32"
     layers_only: bool = False
 
+    @classmethod
+    def parse(cls, name: str) -> Precision:
+        """The precision called `name`; `BadInput` with the nearest one for a name that there is not."""
+        if name not in PRECISIONS:
+            raise BadInput(f"{name!r} is not a precision", nearest(name, PRECISIONS))
+        return PRECISIONS[name]
+
 
 PRECISIONS: Mapping[str, Precision] = {
     row.name: row

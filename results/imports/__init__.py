@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BadInput, one_line
-from ...spec import PRECISIONS, Cell, Settings, Target, nearest
+from ...spec import Cell, Precision, Settings, Target
 from ...untrusted import read_bytes
 from . import benchmark_app, loadgen, trtexec
 from .found import Format, Found
@@ -106,9 +106,7 @@ def _row(path: Path, found: Found, asked: Asked) -> Row:
     lacking = _lacking(known, asked)
     if lacking:
         raise BadInput(f"{path} does not say its {' or '.join(lacking)}", f"give {' '.join(f'--{name}' for name in lacking)}")
-    precision = str(asked.precision)
-    if precision not in PRECISIONS:
-        raise BadInput(f"{precision!r} is not a precision", nearest(precision, PRECISIONS))
+    precision = Precision.parse(str(asked.precision)).name
     notes = [*(text.format(found.tool) for text in UNPROVEN), *found.notes]
     event = {"figures": _figures(known), "notes": notes, "tool": found.tool, "version": found.version}
     return Row(cell=_cell(known, precision), event=event)

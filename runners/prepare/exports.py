@@ -14,7 +14,7 @@ from ...errors import BadInput, BenchError, StorageFailed, Unsupported
 from ...exporters import cache, manifest
 from ...exporters.manifest import Exported
 from ...models import MODELS, kind_of
-from ...spec import PRECISIONS, RANDOM, Artifact, Conversion, Source, Sweep, TensorSpec, from_wire, nearest, to_wire
+from ...spec import RANDOM, Artifact, Conversion, Precision, Source, Sweep, TensorSpec, from_wire, to_wire
 from ..pool.context import Context
 from ..worker.threads import usable_threads
 from . import checkpoints, train
@@ -96,10 +96,7 @@ def convert(base: Artifact, wanted: Wanted, context: Context) -> list[Made]:
 
 def files_of(precisions: Sequence[str]) -> tuple[str, ...]:
     """The precisions of the files that `precisions` run. `BadInput` for one that there is not."""
-    for name in precisions:
-        if name not in PRECISIONS:
-            raise BadInput(f"{name!r} is not a precision", nearest(name, PRECISIONS))
-    return tuple(dict.fromkeys(PRECISIONS[name].file for name in precisions))
+    return tuple(dict.fromkeys(Precision.parse(name).file for name in precisions))
 
 
 def _kept(base: Artifact, precision: str, wanted: Wanted, context: Context) -> Made | None:

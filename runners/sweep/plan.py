@@ -9,7 +9,7 @@ from typing import Any
 
 from ...errors import BadInput
 from ...models.shapes import BatchRule, batch_rule, cell_shapes, check_given
-from ...spec import PRECISIONS, Artifact, Cell, Options, Settings, Shape, Shapes, Sweep, nearest
+from ...spec import PRECISIONS, Artifact, Cell, Options, Precision, Settings, Shape, Shapes, Sweep, nearest
 from ..pool.survey import Found
 
 DEFAULT_BATCHES = (1, 8, 32)
@@ -42,10 +42,7 @@ class Planned:
 
 def chosen_precisions(sweep: Sweep) -> tuple[str, ...]:
     """The precisions that the user named; `BadInput` for one that there is not."""
-    for name in sweep.precisions:
-        if name not in PRECISIONS:
-            raise BadInput(f"{name!r} is not a precision", nearest(name, PRECISIONS))
-    return sweep.precisions
+    return tuple(Precision.parse(name).name for name in sweep.precisions)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from onnxbench.spec import (
     Cell,
     Concurrency,
     Device,
+    Precision,
     Settings,
     Source,
     Sweep,
@@ -126,6 +127,12 @@ def test_anything_else_is_not_a_device(text):
 
 def test_a_device_is_shown_with_its_index():
     assert [str(Device.parse(text)) for text in ("cpu", "cuda", "cuda:3")] == ["cpu", "cuda:0", "cuda:3"]
+
+
+def test_a_precision_is_found_by_its_name():
+    assert [Precision.parse(name) for name in PRECISIONS] == list(PRECISIONS.values())
+    with pytest.raises(BadInput, match="'fp31' is not a precision; did you mean 'fp32'"):
+        Precision.parse("fp31")
 
 
 def test_each_precision_runs_a_file_in_some_arithmetic():

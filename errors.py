@@ -7,6 +7,8 @@ cell of a sweep becomes a row: its class says with which status.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 FULL = re.compile(
@@ -109,6 +111,15 @@ def failure(what: str, error: BaseException) -> BenchError:
     if isinstance(error, MemoryError) or FULL.search(f"{type(error).__name__} {error}"):
         return OutOfMemory(f"{what}: {one_line(error) if str(error) else 'out of memory'}", "try a smaller batch")
     return RuntimeFailed(f"{what}: {one_line(error)}")
+
+
+@contextmanager
+def installed(what: str, install: str) -> Iterator[None]:
+    """Inside, `what` is imported; where that fails it is `Unavailable`, and `install` is what to do."""
+    try:
+        yield
+    except ImportError as error:
+        raise Unavailable(f"{what} is not installed ({one_line(error)})", install) from error
 
 
 def one_line(error: BaseException | str, limit: int = 300) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import OutOfMemory, RuntimeFailed, Unavailable, failure, one_line
+from ..errors import OutOfMemory, RuntimeFailed, Unavailable, failure, installed, one_line
 from ..spec import Cell, Device
 from .protocol import Array, Session, SessionInfo
 
@@ -52,10 +52,8 @@ def on_stream(stream, run):
 
 def import_core(install: str) -> Any:
     """The module `cuda.core`; `Unavailable` without it."""
-    try:
+    with installed("cuda-core", install):
         from cuda import core
-    except ImportError as error:
-        raise Unavailable(f"cuda-core is not installed ({one_line(error)})", install) from error
     return core
 
 

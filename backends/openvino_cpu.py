@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from statistics import median
 from typing import Any, ClassVar
 
-from ..errors import RuntimeFailed, Unavailable, one_line
+from ..errors import RuntimeFailed, Unavailable, installed
 from ..spec import Artifact, Cell, Concurrency
 from . import snippets
 from .protocol import Array, Backend, Kernel, Probe, Session, SessionInfo, by_share
@@ -159,10 +159,8 @@ def _parallel(concurrency: Concurrency) -> dict[str, Any]:
 
 
 def _import_openvino() -> Any:
-    try:
+    with installed("openvino", OpenVinoCpu.install):
         import openvino
-    except ImportError as error:
-        raise Unavailable(f"openvino is not installed ({one_line(error)})", OpenVinoCpu.install) from error
     return openvino
 
 

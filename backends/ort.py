@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..errors import RuntimeFailed, Unavailable, Unsupported, one_line
+from ..errors import RuntimeFailed, Unsupported, installed
 from ..spec import Artifact, Cell, Concurrency
 from . import ort_profile, snippets
 from .protocol import Array, Backend, Kernel, Probe, Session, SessionInfo
@@ -145,10 +145,8 @@ class OrtCpu(Backend):
 
 def import_onnxruntime(install: str) -> Any:
     """The module, or `Unavailable` with how to install it."""
-    try:
+    with installed("onnxruntime", install):
         import onnxruntime
-    except ImportError as error:
-        raise Unavailable(f"onnxruntime is not installed ({one_line(error)})", install) from error
     return onnxruntime
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..errors import BadInput, RuntimeFailed, Unavailable, one_line
+from ..errors import BadInput, RuntimeFailed, Unavailable, installed, one_line
 from ..spec import Artifact, Cell, Concurrency, TensorSpec, resolve
 from . import snippets
 from .cuda import GRAPH_CHOICES, GRAPH_OPTION, graphed
@@ -369,10 +369,8 @@ class TorchCuda(TorchCpu):
 
 
 def _import_torch() -> Any:
-    try:
+    with installed("PyTorch", TorchCpu.install):
         import torch
-    except ImportError as error:
-        raise Unavailable(f"PyTorch is not installed ({one_line(error)})", TorchCpu.install) from error
     return torch
 
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..errors import Unavailable, Unsupported, one_line
+from ..errors import Unsupported, installed
 from ..spec import Artifact, Cell, Concurrency, Device
 from . import cuda, snippets, trt_build, trt_layers, trt_shelf
 from .protocol import Array, Backend, Build, Kernel, Probe, Session, SessionInfo, Workshop, by_share
@@ -266,8 +266,6 @@ def _info(loaded: Loaded) -> SessionInfo:
 
 
 def _import_tensorrt() -> Any:
-    try:
+    with installed("TensorRT", TensorRt.install):
         import tensorrt
-    except ImportError as error:
-        raise Unavailable(f"TensorRT is not installed ({one_line(error)})", TensorRt.install) from error
     return tensorrt

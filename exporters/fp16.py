@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import BadInput, Unavailable, one_line
+from ..errors import BadInput, installed, one_line
 from . import graph
 
 if TYPE_CHECKING:
@@ -28,13 +28,9 @@ def convert(source: Path, target: Path) -> None:
 
     Values beyond FP16's range (65504) are clipped to it: what that costs shows in the parity with FP32.
     """
-    try:
+    with installed("ONNX Runtime's converter", "pip install 'onnxbench[ort]'"):
         from onnxruntime.transformers.float16 import convert_float_to_float16
         from onnxruntime.transformers.onnx_model import OnnxModel
-    except ImportError as error:
-        raise Unavailable(
-            f"ONNX Runtime's converter is not installed ({one_line(error)})", "pip install 'onnxbench[ort]'"
-        ) from error
     model = graph.load(source)
     try:
         with warnings.catch_warnings():

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BadInput, BenchError, Unavailable, one_line
+from ..errors import BadInput, BenchError, installed, one_line
 from ..spec import Conversion, nearest
 from . import graph
 
@@ -119,14 +119,9 @@ def convert(source: Path, target: Path, how: Conversion, feeds: Feeds) -> None:
 def guarded(name: str) -> Iterator[None]:
     """What ONNX Runtime raises becomes `BadInput` about the file `name`, or `Unavailable` without it."""
     try:
-        yield
-    except BenchError:
-        raise
-    except ImportError as error:
-        raise Unavailable(
-            f"ONNX Runtime's quantizer is not installed ({one_line(error)})", "pip install 'onnxbench[ort]'"
-        ) from error
-    except MemoryError:
+        with installed("ONNX Runtime's quantizer", "pip install 'onnxbench[ort]'"):
+            yield
+    except (BenchError, MemoryError):
         raise
     except Exception as error:  # the quantizer raises whatever it meets
         raise BadInput(

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BadInput, Unavailable, one_line
+from ..errors import BadInput, installed, one_line
 from ..spec import Source, TensorSpec, digest, resolve
 
 if TYPE_CHECKING:
@@ -31,11 +31,9 @@ def versions() -> dict[str, str]:
 
 def load_module(source: Source) -> nn.Module:
     """The module that `source` names, with its weights, in eval mode on the CPU."""
-    try:
+    with installed("PyTorch", "pip install 'onnxbench[torch]'"):
         from safetensors.torch import load_model
         from torch import nn
-    except ImportError as error:
-        raise Unavailable(f"PyTorch is not installed ({one_line(error)})", "pip install 'onnxbench[torch]'") from error
     module = resolve(source.factory)()
     if not isinstance(module, nn.Module):
         raise BadInput(f"{source.factory} returns {type(module).__name__}, not an nn.Module", "name a factory of one")

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import BadInput, Unavailable, one_line
+from ..errors import BadInput, installed, one_line
 from ..spec import TensorSpec, nearest
 from ..untrusted import check_archive, is_plain, unpacked_most
 
@@ -156,10 +156,8 @@ def _split(count: int, test: Indices | None = None) -> dict[str, Indices]:
 
 
 def _digits(name: str, _: Path) -> Dataset:
-    try:
+    with installed("scikit-learn, which the digits dataset needs,", "pip install 'onnxbench[torch]'"):
         from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise Unavailable("the digits dataset needs scikit-learn", "pip install 'onnxbench[torch]'") from error
     images, labels = load_digits(return_X_y=True)
     return Dataset(
         name=name, images=images.reshape(-1, 8, 8), labels=labels.astype(np.int64), peak=16.0, split=_split(len(labels))

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...errors import Unavailable, one_line
+from ...errors import installed
 from ..recommend.candidates import Wanted, baseline_of
 from ..store.record import Run
 from ..table.columns import COLUMNS
@@ -29,10 +29,8 @@ INSTALL = "pip install 'onnxbench[report]'"
 def require(format: str) -> None:
     """`Unavailable`, with what to install, if a library that `format` takes is not here."""
     for name in NEEDED.get(format, ()):
-        try:
+        with installed(name, INSTALL):
             importlib.import_module(name)
-        except ImportError as error:
-            raise Unavailable(f"{name} is not installed ({one_line(error)})", INSTALL) from error
 
 
 def export(

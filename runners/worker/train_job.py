@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import Unavailable, Unsupported, one_line
+from ...errors import Unavailable, Unsupported, installed
 from ...exporters.cache import replace_file
 from ...models import MODELS, datasets
 from ...spec import Device, resolve
@@ -136,10 +136,8 @@ def _epoch(state: State, tell: Tell, trainer: Trainer, parts: dict[str, Any], nu
 
 def _import_torch(how: dict[str, Any]) -> Any:
     """torch with its process-wide settings made; `Unavailable` or `Unsupported` if it cannot do what is asked."""
-    try:
+    with installed("PyTorch", "pip install 'onnxbench[torch]'"):
         import torch
-    except ImportError as error:
-        raise Unavailable(f"PyTorch is not installed ({one_line(error)})", "pip install 'onnxbench[torch]'") from error
     device = Device.parse(how["device"])
     if device.kind == "cuda" and device.index >= torch.cuda.device_count():
         found = torch.cuda.device_count() or "no"

@@ -105,6 +105,20 @@ def test_each_kind_has_its_exit_code_and_status(kind, exit_code, status):
     assert (kind.exit_code, kind.status) == (exit_code, status)
 
 
+def test_what_cannot_be_imported_is_unavailable_with_how_to_get_it():
+    with pytest.raises(errors.Unavailable) as caught, errors.installed("the library", "pip install it"):
+        import no_such_module_here  # noqa: F401
+    assert caught.value.message == "the library is not installed (No module named 'no_such_module_here')"
+    assert (caught.value.hint, type(caught.value.__cause__)) == ("pip install it", ModuleNotFoundError)
+
+
+def test_what_else_goes_wrong_in_an_import_comes_out_as_it_is():
+    error = OSError("its shared object is cut short")
+    with pytest.raises(OSError, match="cut short") as caught, errors.installed("the library", "pip install it"):
+        raise error
+    assert caught.value is error
+
+
 def test_the_lines_of_an_exception_become_one():
     assert one_line(ValueError("\n  \n  first \n\tsecond\r\n")) == "first second"
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..files import replace_file
 from ..spec import Artifact, Cell, digest
 from .protocol import Build, Workshop
 
@@ -43,10 +43,10 @@ class Shelf:
         begin = self._workshop.now_ns()
         plan, timings = make(self._timings.read_bytes() if self._timings.is_file() else b"")
         seconds = (self._workshop.now_ns() - begin) / 1e9
-        _write(self._timings, timings)
-        _write(self._own / ENGINE, plan)
+        replace_file(self._timings, lambda scratch: scratch.write_bytes(timings))
+        replace_file(self._own / ENGINE, lambda scratch: scratch.write_bytes(plan))
         entry = {"maker": self._maker, "seconds": seconds, "sha256": hashlib.sha256(plan).hexdigest()}
-        _write(self._own / ENTRY, json.dumps(entry).encode())
+        replace_file(self._own / ENTRY, lambda scratch: scratch.write_text(json.dumps(entry)))
         return Build(path=self._own / ENGINE, seconds=seconds, remark=remark)
 
     def _known(self) -> dict[str, Any] | None:
@@ -71,11 +71,3 @@ def _entry(place: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) and {"maker", "seconds", "sha256"} <= set(found) else None
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Put `content` at `path` in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_bytes(content)
-    scratch.replace(path)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import click
 
 from ..errors import BadInput, StorageFailed, one_line
+from ..files import replace_file
 from .options import Pairs, baseline_option, debug_option, group, out_option, runs_argument, wanted_options
 from .output import note, plain
 
 SUFFIXES = {".html": "html", ".md": "markdown", ".csv": "csv", ".parquet": "parquet", ".png": "png", ".svg": "svg"}
 PRINTED = ("markdown", "csv")
-READABLE = 0o644
 
 
 @click.command()
@@ -83,17 +82,6 @@ def _replace(path: Path, content: bytes) -> None:
             return
         if path.is_symlink():
             raise BadInput(f"{path} is a link", f"give the file that it leads to, {path.resolve()}")
-        _write_whole(path, content)
+        replace_file(path, lambda scratch: scratch.write_bytes(content))
     except OSError as error:
         raise StorageFailed(f"{path} cannot be written ({one_line(error)})", "give another file") from error
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as scratch:
-        try:
-            scratch.write(content)
-            scratch.flush()
-            Path(scratch.name).chmod(READABLE)
-            Path(scratch.name).replace(path)
-        finally:
-            Path(scratch.name).unlink(missing_ok=True)

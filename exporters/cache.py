@@ -53,17 +53,6 @@ def drop(kind: str, key: str) -> None:
     shutil.rmtree(root() / kind / key, ignore_errors=True)
 
 
-def replace_file(path: Path, fill: Callable[[Path], object]) -> None:
-    """Let `fill` write a new file and put it at `path` in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        fill(scratch)
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
-
-
 def sizes() -> dict[str, int]:
     """Bytes in each kind of entry."""
     if not root().is_dir():

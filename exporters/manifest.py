@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadInput, StorageFailed, one_line, shown
+from ..files import replace_file
 from ..spec import Artifact, from_wire, relocate, to_wire
 from ..untrusted import WRONG
-from .cache import replace_file
 
 SCHEMA = 1
 NAME = "manifest.json"

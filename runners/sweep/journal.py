@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BadInput, StorageFailed, Unsupported
-from ...exporters.cache import replace_file
+from ...files import replace_file
 from ...results.store.record import JOURNAL, RUN, SAMPLES
 from ...untrusted import open_plain
 

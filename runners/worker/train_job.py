@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import Unavailable, Unsupported, installed
-from ...exporters.cache import replace_file
+from ...files import replace_file
 from ...models import MODELS, datasets
 from ...spec import Device, resolve
 from .procfs import peak_rss_mb

@@ -21,6 +21,7 @@ ROOT_FILES = {
     "budgets.py",
     "cli.py",
     "errors.py",
+    "files.py",
     "spec.py",
     "untrusted.py",
     "wire.py",

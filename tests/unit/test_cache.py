@@ -91,27 +91,6 @@ def test_a_dropped_entry_is_made_again():
     assert ((folder / "file").read_text(), was_there) == ("good", False)
 
 
-def test_a_file_is_replaced_whole(tmp_path):
-    path = tmp_path / "new" / "file"
-    cache.replace_file(path, lambda scratch: scratch.write_text("old"))
-    cache.replace_file(path, lambda scratch: scratch.write_text("new"))
-    assert path.read_text() == "new"
-    assert list(path.parent.iterdir()) == [path]
-
-
-def test_a_file_that_could_not_be_written_stays_as_it_was(tmp_path):
-    def half(scratch):
-        scratch.write_text("half")
-        raise ValueError("stop")
-
-    path = tmp_path / "file"
-    path.write_text("old")
-    with pytest.raises(ValueError, match="stop"):
-        cache.replace_file(path, half)
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def test_sizes_are_told_by_kind():
     assert cache.sizes() == {}
     cache.entry("onnx", "a", fill("12345"))

@@ -125,9 +125,14 @@ def installed(what: str, install: str) -> Iterator[None]:
 def one_line(error: BaseException | str, limit: int = 300) -> str:
     """An exception's words on one line of at most `limit` characters, for a row's reason; its type if it has none."""
     text = " ".join(CODE.sub("", " ".join(str(error).split())).split()) or type(error).__name__
+    return cut(text, limit)
+
+
+def cut(text: str, limit: int) -> str:
+    """`text` in at most `limit` characters, with a sign where it was longer."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def shown(name: str, limit: int = 80) -> str:
     """A name from a file as it may stand in a sentence: quoted, on one line, of at most `limit` characters."""
-    return repr(name if len(name) <= limit else name[: limit - 1] + "…")
+    return repr(cut(name, limit))

@@ -1,4 +1,4 @@
-"""What a parser finds in a file of another tool, and how it reads numbers. Standard library and spec only."""
+"""What a parser finds in a file of another tool, and how it reads numbers. Standard library, errors and spec only."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from ...errors import cut
 from ...spec import Options
 
 MOST = 10**9  # of what is counted
@@ -71,4 +72,4 @@ def whole(value: object, what: str) -> int:
 
 def _shown(value: object, limit: int = 40) -> str:
     text = "missing" if value is None else repr(value) if isinstance(value, str | int | float) else f"a {type(value).__name__}"
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    return cut(text, limit)

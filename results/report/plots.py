@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...errors import cut
 from ...spec import PRECISIONS
 from ..table.render import plain
 from .data import Report
@@ -298,4 +299,4 @@ def _xy(points: Sequence[Point]) -> tuple[list[float], list[float]]:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= LETTERS else name[: LETTERS - 1] + "…"
+    return cut(name, LETTERS)

@@ -31,7 +31,7 @@ def entry(kind: str, key: str, make: Callable[[Path], None]) -> tuple[Path, bool
         final.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=final.parent))
     except OSError as error:
-        raise StorageFailed(f"cannot write to the cache {root()} ({error.strerror})", "set ONNXBENCH_CACHE") from error
+        raise _unwritable(error) from error
     try:
         make(scratch)
         _settle(scratch, final)
@@ -45,7 +45,11 @@ def _settle(scratch: Path, final: Path) -> None:
         scratch.rename(final)
     except OSError as error:
         if not final.is_dir():  # somebody else made the same entry first: theirs is as good
-            raise StorageFailed(f"cannot write to the cache {root()} ({error.strerror})", "set ONNXBENCH_CACHE") from error
+            raise _unwritable(error) from error
+
+
+def _unwritable(error: OSError) -> StorageFailed:
+    return StorageFailed(f"cannot write to the cache {root()} ({error.strerror})", "set ONNXBENCH_CACHE")
 
 
 def drop(kind: str, key: str) -> None:

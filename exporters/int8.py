@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,11 +64,6 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 """In the calibrator's terms, with its defaults, but for entropy's bins: with as many of them as quantized ones there is no
 threshold to choose. 2048 and 128 are those of Migacz, 8-bit Inference with TensorRT, GTC 2017."""
-
-
-def versions() -> dict[str, str]:
-    """The versions that a quantized file depends on."""
-    return {name: version(name) for name in ("onnx", "onnxruntime")}
 
 
 def prepare(source: Path, target: Path) -> None:

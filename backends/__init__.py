@@ -62,16 +62,19 @@ def check_name(name: str) -> str:
     return name
 
 
+def _entry(name: str) -> Entry:
+    return BUILT_IN.get(name) or entries()[name]
+
+
 def network(name: str) -> bool:
     """Whether workers of the backend called `name` keep the network."""
-    return (BUILT_IN.get(name) or entries()[name]).network
+    return _entry(name).network
 
 
 def get(name: str) -> Backend:
     """The backend called `name`. Imports its file but not its runtime; a plugin that cannot is `Unavailable`."""
     check_name(name)
-    entry = BUILT_IN.get(name) or entries()[name]
-    module, _, attribute = entry.target.partition(":")
+    module, _, attribute = _entry(name).target.partition(":")
     try:
         return cast("Backend", getattr(import_module(module), attribute)())
     except Exception as error:  # a plugin may raise anything at import

@@ -128,7 +128,7 @@ class OpenVinoCpu(Backend):
         return f"{told} · {concurrency.lanes} infer requests"
 
     def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
-        how = {**self._arithmetic(cell), **_parallel(concurrency)}
+        how = self._how(cell, concurrency)
         return snippets.program(SNIPPET, snippets.Case(artifact, cell, concurrency), snippets.THREADED, how=how)
 
     def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:
@@ -138,7 +138,7 @@ class OpenVinoCpu(Backend):
             raise Unavailable("this CPU has no BF16 arithmetic")
         model = core.read_model(artifact.path)
         model.reshape(_shapes(model, cell))
-        how = {**self._arithmetic(cell), **_parallel(concurrency)}
+        how = self._how(cell, concurrency)
         compiled = core.compile_model(model, "CPU", how)
 
         def recompile() -> Any:
@@ -146,8 +146,8 @@ class OpenVinoCpu(Backend):
 
         return OpenVinoSession(compiled, artifact, _info(compiled), recompile)
 
-    def _arithmetic(self, cell: Cell) -> dict[str, Any]:
-        return {"INFERENCE_PRECISION_HINT": self.precisions[cell.precision]}
+    def _how(self, cell: Cell, concurrency: Concurrency) -> dict[str, Any]:
+        return {"INFERENCE_PRECISION_HINT": self.precisions[cell.precision], **_parallel(concurrency)}
 
 
 def _parallel(concurrency: Concurrency) -> dict[str, Any]:

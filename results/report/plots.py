@@ -167,8 +167,7 @@ def precision(report: Report) -> Plot:
 
 def _panel(axes: Any, points: Sequence[Point], look: Callable[..., dict[str, Any]], metric: str) -> dict[str, str]:
     """One metric by precision, the targets of a precision side by side."""
-    precisions = [name for name in PRECISIONS if any(point.precision == name for point in points)]
-    targets = sorted({point.target for point in points})
+    precisions, targets = _precisions(points), _targets(points)
     placed = []
     for point in points:
         aside = 0.6 * ((targets.index(point.target) + 0.5) / len(targets) - 0.5)
@@ -267,14 +266,21 @@ def _legend(figure: Any, report: Report, points: Sequence[Point]) -> None:
     from matplotlib.lines import Line2D
 
     look = _looks(report)
-    targets = sorted({point.target for point in points})
-    precisions = [name for name in PRECISIONS if any(point.precision == name for point in points)]
+    precisions, targets = _precisions(points), _targets(points)
     plain_mark = {"marker": "o", "color": INK, "markersize": 6.5, "markerfacecoloralt": "none"}
     marks = [(target, look(target, precisions[0]) | {"fillstyle": "full"}) for target in targets[: 2 * NAMED]]
     marks += [(name, {**plain_mark, "fillstyle": FILLS[name]}) for name in precisions if len(precisions) > 1]
     handles = [Line2D([], [], linestyle="none", label=_short(name), **style) for name, style in marks]
     if len(handles) > 1:
         figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False, fontsize=8)
+
+
+def _precisions(points: Sequence[Point]) -> list[str]:
+    return [name for name in PRECISIONS if any(point.precision == name for point in points)]
+
+
+def _targets(points: Sequence[Point]) -> list[str]:
+    return sorted({point.target for point in points})
 
 
 def _rows(axes: Any, names: Sequence[str]) -> None:

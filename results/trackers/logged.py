@@ -38,6 +38,12 @@ class Entry:
         """Whether it has figures."""
         return self.tags.get("status") in FIGURES
 
+    @property
+    def points(self) -> list[tuple[str, float, int]]:
+        """Every value with its name and its step: figures at step 0, then what changed."""
+        figures = [(name, value, 0) for name, value in self.metrics.items()]
+        return figures + [(name, value, step) for name, curve in self.curves.items() for step, value in curve]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Logged:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .logged import Entry, Logged
+from .logged import Logged
 
 URI, EXPERIMENT = "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"
 NAME = "onnxbench"
@@ -44,7 +44,7 @@ def log(logged: Logged, say: Callable[[str], None]) -> None:
         _batch(client, parent, millis, params=logged.params)
         for entry in logged.entries:
             run = _run(client, experiment, entry.name, {"mlflow.parentRunId": parent}, opened)
-            _batch(client, run, millis, params=entry.params, metrics=_points(entry), tags=entry.tags)
+            _batch(client, run, millis, params=entry.params, metrics=entry.points, tags=entry.tags)
             client.set_terminated(run, "FINISHED" if entry.done else "FAILED")
             opened.remove(run)
         client.set_terminated(parent)
@@ -75,11 +75,6 @@ def _run(client: Any, experiment: str, name: str, tags: Mapping[str, str], opene
     made = client.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id
     opened.append(made)
     return str(made)
-
-
-def _points(entry: Entry) -> list[tuple[str, float, int]]:
-    curves = [(name, value, step) for name, curve in entry.curves.items() for step, value in curve]
-    return [*((name, value, 0) for name, value in entry.metrics.items()), *curves]
 
 
 def _batch(

@@ -45,9 +45,7 @@ def _summaries(entry: Entry, hparams: Any) -> list[tuple[Any, int]]:
     """What is written of a row, each with its step."""
     from tensorboard.compat.proto.summary_pb2 import Summary
 
-    points = [(name, value, 0) for name, value in entry.metrics.items()]
-    points += [(name, value, step) for name, curve in entry.curves.items() for step, value in curve]
-    scalars = [(Summary(value=[Summary.Value(tag=name, simple_value=value)]), step) for name, value, step in points]
+    scalars = [(Summary(value=[Summary.Value(tag=name, simple_value=value)]), step) for name, value, step in entry.points]
     texts = [(_text(name, entry.tags[name]), 0) for name in TEXTS if name in entry.tags]
     return [(hparams.hparams_pb(_asked(entry), trial_id=entry.name), 0), *scalars, *texts]
 

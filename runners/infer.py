@@ -87,9 +87,7 @@ def planned(
     sweep: Sweep, around: Surroundings, kind: Kind = INFER
 ) -> Iterator[tuple[list[Planned], dict[Target, Worker], Desk]]:
     """The rows of `sweep`, workers in which backends were probed, and a desk in the run folder, which has its head now."""
-    where = places(sweep)
-    chosen_precisions(sweep)
-    given = given_shapes(sweep)
+    where = checked_places(sweep)
     _check_out(around, kind.name)
     with Journal(around.out) as journal, ExitStack() as stack:
         context = Context(logs=journal.logs, clock=around.clock, progress=around.progress, timeout_s=sweep.timeout_s)
@@ -99,10 +97,7 @@ def planned(
         found = surveyed.found
         tell_absent(found, sweep, around.progress)
         artifacts = prepare.artifacts(sweep, context)
-        _check_types(sweep, artifacts)
-        defaults = Defaults(given=given, threads=usable_threads(), batches=kind.batches, computed_only=kind.computed_only)
-        rows = plan(sweep, artifacts, found, defaults)
-        tell_left_out(rows, left_out(sweep, artifacts, found, defaults), around.progress)
+        rows = rows_of(sweep, artifacts, found, around.progress, kind)
         kind.guard(rows, context)
         keys = _keys(rows, around.out)
         head = _head(sweep, keys, found, around)
@@ -113,7 +108,27 @@ def planned(
             yield rows, surveyed.workers, Desk(sweep=sweep, journal=journal, context=context, stop=stop)
 
 
-def given_shapes(sweep: Sweep) -> dict[str, Shape]:
+def checked_places(sweep: Sweep) -> dict[Target, str]:
+    """The interpreter of each target. `BadInput` for what `sweep` alone shows to be wrong."""
+    where = places(sweep)
+    chosen_precisions(sweep)
+    _given_shapes(sweep)
+    return where
+
+
+def rows_of(
+    sweep: Sweep, artifacts: Sequence[Artifact], found: Sequence[Found], progress: Progress, kind: Kind = INFER
+) -> list[Planned]:
+    """The rows of `sweep` on `artifacts`. Says which precisions are left out. `BadInput` for an array of another type."""
+    _check_types(sweep, artifacts)
+    how: dict[str, Any] = {"batches": kind.batches, "computed_only": kind.computed_only}
+    defaults = Defaults(given=_given_shapes(sweep), threads=usable_threads(), **how)
+    rows = plan(sweep, artifacts, found, defaults)
+    tell_left_out(rows, left_out(sweep, artifacts, found, defaults), progress)
+    return rows
+
+
+def _given_shapes(sweep: Sweep) -> dict[str, Shape]:
     """Shapes that the user fixed: by `--shape` (which for a module only describes it), and by arrays."""
     by_shape = {} if sweep.model and kind_of(sweep.model) == "factory" else {s.name: s.shape for s in sweep.signature}
     fixed = {name: tuple(int(dim or 0) for dim in shape) for name, shape in by_shape.items()}

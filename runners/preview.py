@@ -10,18 +10,16 @@ from typing import Any
 
 from ..budgets import Budget
 from ..spec import Sweep, Target, to_wire
-from .infer import given_shapes, tell_absent, tell_left_out
+from .infer import checked_places, rows_of, tell_absent
 from .pool.context import Context
-from .pool.environments import places
 from .pool.isolate import Worker
 from .pool.progress import Progress
 from .pool.survey import survey
 from .prepare import exports as prepare
 from .sweep import capacity, cold
-from .sweep.plan import Defaults, Planned, chosen_precisions, left_out, plan
+from .sweep.plan import Planned
 from .sweep.visits import loads
 from .worker.clock import Clock
-from .worker.threads import usable_threads
 
 START_S, FILE_S, CREW_S = 4.0, 2.0, 0.5
 OPEN_S, FRESH_PROCESS_S, VISIT_S = 0.7, 1.5, 0.15
@@ -45,18 +43,14 @@ class Preview:
 
 def preview(sweep: Sweep, logs: Path, clock: Clock, progress: Progress) -> Preview:
     """What `sweep` would do. Raises what it would raise before it measures."""
-    where = places(sweep)
-    chosen_precisions(sweep)
-    given = given_shapes(sweep)
+    where = checked_places(sweep)
     context = Context(logs=logs, clock=clock, progress=progress, timeout_s=sweep.timeout_s)
     with ExitStack() as stack:
         surveyed = survey(where, logs, clock)
         stack.callback(surveyed.dismiss)
         tell_absent(surveyed.found, sweep, progress)
         artifacts, first = prepare.expected(sweep, prepare.held(sweep, context))
-        defaults = Defaults(given=given, threads=usable_threads())
-        planned = plan(sweep, artifacts, surveyed.found, defaults)
-        tell_left_out(planned, left_out(sweep, artifacts, surveyed.found, defaults), progress)
+        planned = rows_of(sweep, artifacts, surveyed.found, progress)
         rows = [_judged(row, surveyed.workers, sweep.timeout_s) for row in planned]
     least_s, most_s = seconds([row for row in rows if not row.refused], sweep)
     return Preview(rows=rows, least_s=least_s, most_s=most_s, first=first)

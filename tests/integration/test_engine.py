@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from onnxbench.budgets import BUDGETS
 from onnxbench.results.store import record
@@ -77,6 +78,15 @@ def test_a_dry_run_prints_the_plan_and_does_nothing(shell, null_file):
     }
     assert "3 cells at normal: about" in told["plan"][0]
     assert list(shell.folder.iterdir()) == []
+
+
+def test_a_dry_run_refuses_what_a_run_would(shell, null_file):
+    np.save(shell.folder / "x.npy", np.zeros((1, 4), np.int64))
+    asked = ("infer", "--model", null_file, "--backend", "null", "--input", "x=x.npy", "--budget", "quick")
+    dry, real = shell.bench(*asked, "--dry-run"), shell.bench(*asked)
+    assert (dry.returncode, real.returncode) == (2, 2)
+    assert "int64" in real.stderr
+    assert dry.stderr.splitlines()[-1] == real.stderr.splitlines()[-1]
 
 
 def test_a_dry_run_trains_and_exports_nothing(shell):

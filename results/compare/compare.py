@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
-from statistics import median
-from typing import Any, NamedTuple
+from statistics import fmean, median
+from typing import NamedTuple
 
 from ...errors import BadInput
 from ...spec import Cell, nearest
@@ -21,12 +21,12 @@ from ..stats.intervals import (
     LEAST_ROUNDS,
     LEAST_RUNS,
     Estimate,
-    differences,
+    difference,
     drop_interval,
     holm,
     mcnemar,
-    of_each,
     of_runs,
+    trimmed,
 )
 from ..stats.percentiles import CONFIDENCE
 from ..store import series
@@ -46,12 +46,11 @@ MEMORY = 0.01
 FEW_ROUNDS, FEW_RUNS = f"fewer than {LEAST_ROUNDS} rounds", f"fewer than {LEAST_RUNS} runs a side"
 NO_DIFFERENCE, INCONCLUSIVE = "no difference shown", "inconclusive"
 WORSE = ("slower", "worse")
-Draft = dict[str, Any]  # what a Finding is made of; `estimates` and `how` of the interval that it does not have yet
 VERDICTS = (*WORSE, "faster", "better", NO_DIFFERENCE, INCONCLUSIVE)
 
 
 class Finding(NamedTuple):
-    """One metric of one cell. `interval`: of the ratio new/base, or (low, high) of the difference in points.
+    """One metric of one cell. `ends`: those of the interval of the ratio new/base, or of the difference in points.
 
     `change` is new/base, or new minus base in points. `p`: of the change by chance. `method`: what the interval rests on.
     """
@@ -70,12 +69,10 @@ class Finding(NamedTuple):
     @property
     def loss(self) -> tuple[float, float] | None:
         """The interval of how much worse it became: a share of the base's figure, or points."""
-        return _loss(self.metric, self.ends) if self.ends else None
-
-
-def _loss(metric: Metric, ends: tuple[float, float]) -> tuple[float, float]:
-    low, high = ends if metric.in_points else (ends[0] - 1, ends[1] - 1)
-    return (-high, -low) if metric.more_is_better else (low, high)
+        if self.ends is None:
+            return None
+        low, high = self.ends if self.metric.in_points else (self.ends[0] - 1, self.ends[1] - 1)
+        return (-high, -low) if self.metric.more_is_better else (low, high)
 
 
 class Figure(NamedTuple):
@@ -85,11 +82,26 @@ class Figure(NamedTuple):
     known: Estimate | None
 
 
-def _figure(rounds: Sequence[float], estimate: Estimate) -> Figure:
+def _figure(rounds: Sequence[float]) -> Figure:
+    estimate = trimmed(rounds)
     return Figure(estimate.mean, estimate if len(rounds) >= LEAST_ROUNDS else None)
 
 
 Figures = Mapping[int, Figure]  # by the number of the run
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Basis:
+    """Figures that the interval of a ratio rests on: those that multiply it (`plus`), and those that divide it (`minus`).
+
+    A figure that is not known well enough is None. `allowance` and `alpha`: as in stats.difference.
+    """
+
+    plus: Sequence[Estimate | None]
+    minus: Sequence[Estimate | None]
+    method: str
+    allowance: float = 0.0
+    alpha: float = 1 - CONFIDENCE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +118,7 @@ class Sides:
         """The metrics that some record has."""
         records = list(self._records.values())
         has: dict[str, Callable[[Metric], bool]] = {
-            "time": lambda metric: bool(self._figures[metric.name]),
+            "time": lambda metric: any(metric.name in figures for figures in self._figures.values()),
             "memory": lambda metric: any(event.get(metric.column) for item in records for event in item.cold),
             "accuracy": lambda metric: any(item.parity and metric.name in item.parity for item in records),
         }
@@ -114,23 +126,18 @@ class Sides:
 
     def figures(self, records: Records, metric: Metric) -> Figures:
         """`metric` of those of `records` that it was timed in."""
-        known = self._figures[metric.name]
-        return {number: known[id(record)] for number, record in records.items() if id(record) in known}
+        known = {number: self._figures[id(record)].get(metric.name) for number, record in records.items()}
+        return {number: figure for number, figure in known.items() if figure}
 
     @cached_property
     def _records(self) -> dict[int, CellRecord]:
         return {id(item): item for pair in self.match.pairs for side in (pair.base, pair.new) for item in side.values()}
 
     @cached_property
-    def _figures(self) -> dict[str, dict[int, Figure]]:
-        """By metric and record, all at once, which is many times faster than one by one."""
-        told = {number: series.figures(item) for number, item in self._records.items() if not item.check}
-        found: dict[str, dict[int, Figure]] = {}
-        for name in METRICS:
-            rounds = {number: values for number, known in told.items() if (values := known.get(name))}
-            each = zip(rounds.items(), of_each(list(rounds.values())))
-            found[name] = {number: _figure(values, estimate) for (number, values), estimate in each}
-        return found
+    def _figures(self) -> dict[int, dict[str, Figure]]:
+        """By record and metric; none of a check."""
+        told = {number: {} if item.check else series.figures(item) for number, item in self._records.items()}
+        return {number: {name: _figure(rounds) for name, rounds in known.items() if rounds} for number, known in told.items()}
 
     def control_of(self, pair: Pair) -> Pair | None:
         """The control's cell that is most like `pair`: of the same model if there is one, then batch, then precision."""
@@ -161,13 +168,9 @@ def compare(
         raise BadInput(f"no cell of both sides is of the control {control!r}", nearest(control, known))
     chosen = control or (None if several else _instrument(matched.pairs, base))
     sides = Sides(match=matched, several=several, control=chosen, thresholds=thresholds or {})
-    drafts = [draft for pair in matched.pairs for draft in _drafts(pair, sides)]
-    _conclude(drafts)
-    judged = [index for index, draft in enumerate(drafts) if draft.get("ends") and draft.get("verdict", INCONCLUSIVE)]
-    shown = holm({index: drafts[index]["p"] for index in judged})
-    for index in judged:
-        drafts[index] |= _verdict(drafts[index], index in shown, sides)
-    return sides, [Finding(**draft) for draft in drafts]
+    found = [item for pair in matched.pairs for item in _findings(pair, sides)]
+    shown = holm({index: item.p for index, item in enumerate(found) if item.ends})
+    return sides, [_judged(item, index in shown, sides) for index, item in enumerate(found)]
 
 
 def _instrument(pairs: Sequence[Pair], runs: Sequence[Run]) -> str | None:
@@ -178,51 +181,46 @@ def _instrument(pairs: Sequence[Pair], runs: Sequence[Run]) -> str | None:
     return str(fixed[0].cell.target) if fixed and len(targets) > 1 else None
 
 
-def _conclude(drafts: Sequence[Draft]) -> None:
-    """Give `drafts` the intervals that follow from their estimates, all at once."""
-    about: dict[tuple[float, float], list[Draft]] = {}
-    for draft in drafts:
-        if "estimates" in draft:
-            about.setdefault(draft.pop("how"), []).append(draft)
-    for (allowance, alpha), alike in about.items():
-        ratios = [(known[1::2], known[0::2]) for draft in alike if (known := draft.pop("estimates"))]
-        for draft, interval in zip(alike, differences(ratios, allowance=allowance, alpha=alpha)):
-            draft["change"], draft["p"] = interval.middle, interval.p
-            draft.setdefault("ends", (interval.low, interval.high))
-
-
-def _drafts(pair: Pair, sides: Sides) -> list[Draft]:
+def _findings(pair: Pair, sides: Sides) -> list[Finding]:
+    """What is known of each metric of `pair`, without a verdict."""
     found = [WAYS[metric.kind](pair, metric, sides) for metric in sides.known]
-    known = {draft["metric"].name: draft for draft in found if draft}
+    known = {item.metric.name: item for item in found if item}
     if "top1_drop" in known:
         known.pop("top1", None)  # which says the same once more
     return list(known.values())
 
 
-def _timed(pair: Pair, metric: Metric, sides: Sides) -> Draft | None:
+def _timed(pair: Pair, metric: Metric, sides: Sides) -> Finding | None:
     base, new = sides.figures(pair.base, metric), sides.figures(pair.new, metric)
     if not (base and new):
         return None
-    draft = _figures(pair, metric, [known.log for known in base.values()], [known.log for known in new.values()])
+    found = _ratio(pair, metric, [known.log for known in base.values()], [known.log for known in new.values()])
     if sides.control and str(pair.cell.target) == sides.control:
-        return {**draft, "verdict": None, "reason": "the control"}
+        return found._replace(verdict=None, reason="the control")
     control = sides.control_of(pair) if sides.control else None
-    draft |= (_of_runs if sides.several else _of_rounds)(metric, (base, new), control, sides)
-    if not sides.match.same_host:
-        draft |= {"ends": None, "reason": "other host"}
-    return draft
+    found = _concluded(found, (_of_runs if sides.several else _of_rounds)(metric, (base, new), control, sides), sides)
+    return found if sides.match.same_host else found._replace(ends=None, reason="other host")
 
 
-def _figures(pair: Pair, metric: Metric, *logs: Sequence[float]) -> Draft:
+def _ratio(pair: Pair, metric: Metric, *logs: Sequence[float]) -> Finding:
     """What the sides' figures are, from the logarithm of one a run, before it is known how far to trust them."""
-    base, new = [metric.scale * math.exp(math.fsum(side) / len(side)) for side in logs]
-    return {"pair": pair, "metric": metric, "base": base, "new": new, "change": new / base}
+    base, new = [metric.scale * math.exp(fmean(side)) for side in logs]
+    return Finding(pair, metric, base, new, change=new / base)
 
 
-def _of_runs(metric: Metric, values: Sequence[Figures], control: Pair | None, sides: Sides) -> Draft:
+def _concluded(found: Finding, basis: Basis, sides: Sides) -> Finding:
+    """`found` with the interval that rests on `basis`, or with the reason why there is none."""
+    plus, minus = ([item for item in side if item] for side in (basis.plus, basis.minus))
+    if len(plus) < len(basis.plus) or len(minus) < len(basis.minus):
+        return found._replace(method=basis.method, reason=FEW_RUNS if sides.several else FEW_ROUNDS)
+    interval = difference(plus, minus, allowance=basis.allowance, alpha=basis.alpha)
+    return found._replace(change=interval.middle, ends=(interval.low, interval.high), p=interval.p, method=basis.method)
+
+
+def _of_runs(metric: Metric, values: Sequence[Figures], control: Pair | None, sides: Sides) -> Basis:
     """The run is the unit: what differs between processes and between days is in the interval."""
-    kept = [_per_run(side, records, metric, sides) for side, records in zip(values, _records(control))]
-    return _resting([of_runs(figures) for figures in kept], FEW_RUNS, 0.0, _method("runs", control))
+    base, new = [of_runs(_per_run(side, records, metric, sides)) for side, records in zip(values, _records(control))]
+    return Basis(plus=[new], minus=[base], method=_method("runs", control))
 
 
 def _per_run(values: Figures, controls: Records | None, metric: Metric, sides: Sides) -> list[float]:
@@ -233,19 +231,20 @@ def _per_run(values: Figures, controls: Records | None, metric: Metric, sides: S
     return [math.exp(figure.log - other.log) for number, figure in values.items() if (other := fixed.get(number))]
 
 
-def _of_rounds(metric: Metric, values: Sequence[Figures], control: Pair | None, sides: Sides) -> Draft:
+def _of_rounds(metric: Metric, values: Sequence[Figures], control: Pair | None, sides: Sides) -> Basis:
     """The round is the unit, and what two processes may differ by is allowed for: for each pair of them, added in squares."""
-    own = [next(iter(side.values())).known for side in values]
-    if control is None:
-        return _resting(own, FEW_ROUNDS, TWO_PROCESSES, "one run")
-    others = [sides.figures(side, metric) for side in _records(control) if side]
-    fixed = [other[next(iter(other))].known if other else None for other in others]
-    controlled = len(fixed) == 2 and all(fixed)
-    allowance = TWO_PROCESSES * math.sqrt(1 + controlled)
+    base, new = [_first(side) for side in values]
+    fixed = [_first(sides.figures(side, metric)) for side in _records(control) if side]
+    if not (control and all(fixed)):
+        return Basis(plus=[new], minus=[base], method="one run", allowance=TWO_PROCESSES, alpha=ALPHA)
     # the control's ratio goes out of that of the cell: its base multiplies, its new divides
-    swapped = fixed[::-1] if controlled else []
-    method = _method("one run", control if controlled else None)
-    return _resting([*own, *swapped], FEW_ROUNDS, allowance, method)
+    plus, minus, allowance = [new, fixed[0]], [base, fixed[1]], TWO_PROCESSES * math.sqrt(2)
+    return Basis(plus=plus, minus=minus, method=_method("one run", control), allowance=allowance, alpha=ALPHA)
+
+
+def _first(figures: Figures) -> Estimate | None:
+    """What the rounds of the only run say; None where there is none."""
+    return next((figure.known for figure in figures.values()), None)
 
 
 def _records(control: Pair | None) -> tuple[Records | None, Records | None]:
@@ -256,25 +255,18 @@ def _method(unit: str, control: Pair | None) -> str:
     return f"{unit} over {control.cell.target}" if control else unit
 
 
-def _resting(estimates: Sequence[Estimate | None], lacking: str, allowance: float, method: str) -> Draft:
-    """What an interval rests on, if no estimate is `lacking`: bases (0, 2), which divide, and news (1, 3)."""
-    if not all(estimates):
-        return {"reason": lacking, "method": method}
-    alpha = ALPHA if method.startswith("one run") else 1 - CONFIDENCE
-    return {"estimates": estimates, "how": (allowance, alpha), "method": method}
-
-
-def _held(pair: Pair, metric: Metric, sides: Sides) -> Draft | None:
+def _held(pair: Pair, metric: Metric, sides: Sides) -> Finding | None:
     """Peak memory: the median of a run's fresh processes."""
     sets = [[known for item in side.values() if (known := _median(item, metric.column))] for side in (pair.base, pair.new)]
     if not all(sets):
         return None
     if sides.several:
-        told = _resting([of_runs(values) for values in sets], FEW_RUNS, 0.0, "runs")
+        base, new = [of_runs(values) for values in sets]
+        basis = Basis(plus=[new], minus=[base], method="runs")
     else:
-        exact = [Estimate(mean=math.log(values[0]), error=0.0, freedom=1) for values in sets]
-        told = _resting(exact, "", math.log1p(MEMORY), "one run")
-    return _figures(pair, metric, *([math.log(value) for value in values] for values in sets)) | told
+        base, new = [Estimate(mean=math.log(values[0]), error=0.0, freedom=1) for values in sets]
+        basis = Basis(plus=[new], minus=[base], method="one run", allowance=math.log1p(MEMORY))
+    return _concluded(_ratio(pair, metric, *([math.log(value) for value in values] for values in sets)), basis, sides)
 
 
 def _median(record: CellRecord, name: str) -> float | None:
@@ -282,7 +274,7 @@ def _median(record: CellRecord, name: str) -> float | None:
     return float(median(known)) if known else None
 
 
-def _right(pair: Pair, metric: Metric, sides: Sides) -> Draft | None:
+def _right(pair: Pair, metric: Metric, sides: Sides) -> Finding | None:
     """Accuracy, which does not depend on the day: that of the first run of each side.
 
     For the drop, what base lost and new did not is counted as a change back, so pairs of images that changed alike are
@@ -292,15 +284,15 @@ def _right(pair: Pair, metric: Metric, sides: Sides) -> Draft | None:
     old, now = (next(iter(side.values())).parity or {} for side in (pair.base, pair.new))
     if old.get(metric.name) is None or now.get(metric.name) is None:
         return None
-    found = {"pair": pair, "metric": metric, "base": old[metric.name], "new": now[metric.name], "method": "images"}
-    found["change"] = float(now[metric.name] - old[metric.name])
+    base, new = old[metric.name], now[metric.name]
+    found = Finding(pair, metric, base, new, change=float(new - base), method="images")
     if old.get("images") != now.get("images") or any(line.startswith("dataset: ") for line in sides.match.changed):
-        return {**found, "reason": "other images"}
+        return found._replace(reason="other images")
     counts = _changes(old, now, metric)
     if counts is None:
-        return {**found, "reason": "not known which answers changed"}
+        return found._replace(reason="not known which answers changed")
     low, high = drop_interval(*counts, int(now["images"]))
-    return {**found, "ends": (-high, -low) if metric.more_is_better else (low, high), "p": mcnemar(*counts)}
+    return found._replace(ends=(-high, -low) if metric.more_is_better else (low, high), p=mcnemar(*counts))
 
 
 def _changes(old: Mapping[str, float], now: Mapping[str, float], metric: Metric) -> tuple[int, int] | None:
@@ -312,16 +304,17 @@ def _changes(old: Mapping[str, float], now: Mapping[str, float], metric: Metric)
     return (wrong[0], wrong[1]) if len(wrong) == 2 else None
 
 
-WAYS: Mapping[str, Callable[[Pair, Metric, Sides], Draft | None]] = {"time": _timed, "memory": _held, "accuracy": _right}
+WAYS: Mapping[str, Callable[[Pair, Metric, Sides], Finding | None]] = {"time": _timed, "memory": _held, "accuracy": _right}
 
 
-def _verdict(draft: Draft, shown: bool, sides: Sides) -> Draft:
-    """What the interval of `draft` says; `shown`: among all of them, the change is no chance."""
-    metric = draft["metric"]
-    low, high = _loss(metric, draft["ends"])
+def _judged(found: Finding, shown: bool, sides: Sides) -> Finding:
+    """`found` with what its interval says, if it has one; `shown`: among all of them, the change is no chance."""
+    if found.loss is None:
+        return found
+    (low, high), metric = found.loss, found.metric
     if shown and (low > 0 or high < 0):
-        return {"verdict": metric.words[low > 0]}
+        return found._replace(verdict=metric.words[low > 0])
     enough = sides.thresholds.get(metric.name, POINTS if metric.in_points else THRESHOLD)
     if -enough <= low and high <= enough:
-        return {"verdict": NO_DIFFERENCE}
-    return {"reason": f"the interval is wider than ±{told(enough, metric)}"}
+        return found._replace(verdict=NO_DIFFERENCE)
+    return found._replace(reason=f"the interval is wider than ±{told(enough, metric)}")

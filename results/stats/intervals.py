@@ -1,4 +1,4 @@
-"""Intervals and tests of a row's figures, as pure functions of numbers. NumPy, and SciPy for Student's t.
+"""Intervals and tests of a row's figures, as pure functions of numbers. SciPy has the distributions.
 
 The unit of an interval is the round: single calls are correlated with their neighbours, rounds hardly are.
 """
@@ -6,11 +6,11 @@ The unit of an interval is the round: single calls are correlated with their nei
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import NamedTuple, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
 from scipy.special import bdtr, betaincinv, stdtr, stdtrit
 
 from .percentiles import CONFIDENCE
@@ -43,7 +43,7 @@ class Interval(NamedTuple):
 
 def typical(values: Sequence[float]) -> float | None:
     """The mean on the log scale of positive values, one a round, without the lowest and highest TRIM; None for none."""
-    return math.exp(of_each([values])[0].mean) if values else None
+    return math.exp(trimmed(values).mean) if values else None
 
 
 def log_interval(values: Sequence[float]) -> Interval | None:
@@ -65,34 +65,36 @@ class Estimate(NamedTuple):
     freedom: float
 
 
-EXACT = Estimate(mean=0.0, error=0.0, freedom=math.inf)  # adds nothing to a sum
-
-
 def of_rounds(values: Sequence[float]) -> Estimate | None:
     """What one run says of a figure, from one positive value a round, trimmed; None for fewer than LEAST_ROUNDS."""
-    return of_each([values])[0] if len(values) >= LEAST_ROUNDS else None
+    return trimmed(values) if len(values) >= LEAST_ROUNDS else None
 
 
-def of_each(series: Sequence[Sequence[float]]) -> list[Estimate]:
-    """`of_rounds` of each of many series, at once for those of one length; of however few values, at least one."""
-    by_length: dict[int, list[int]] = {}
-    for index, values in enumerate(series):
-        by_length.setdefault(len(values), []).append(index)
-    found: dict[int, Estimate] = {}
-    for indices in by_length.values():
-        means, errors, freedom = _trimmed(np.log(np.array([series[index] for index in indices], np.float64)))
-        each = zip(indices, means.tolist(), errors.tolist())
-        found |= {index: Estimate(mean, error, freedom) for index, mean, error in each}
-    return [found[index] for index in range(len(series))]
+def trimmed(values: Sequence[float]) -> Estimate:
+    """`of_rounds` of however few values, at least one: their trimmed mean, with its error from the winsorized variance."""
+    logs = sorted(map(math.log, values))
+    count, cut = len(logs), int(TRIM * len(logs))
+    kept = logs[cut : count - cut]
+    left = len(kept)
+    if left < 2:
+        return Estimate(mean=fmean(kept), error=math.inf, freedom=1)
+    winsorized = [*kept[:1] * cut, *kept, *kept[-1:] * cut]
+    error = _deviation(winsorized) * math.sqrt((count - 1) / (left * (left - 1)))
+    return Estimate(mean=fmean(kept), error=error, freedom=left - 1)
 
 
 def of_runs(figures: Sequence[float]) -> Estimate | None:
     """What several runs say of it, from one positive figure a run; None for fewer than LEAST_RUNS."""
     if len(figures) < LEAST_RUNS:
         return None
-    logs = np.log(np.asarray(figures, np.float64))
-    error = float(logs.std(ddof=1)) / math.sqrt(len(logs))
-    return Estimate(mean=float(logs.mean()), error=error, freedom=len(logs) - 1)
+    logs = list(map(math.log, figures))
+    return Estimate(mean=fmean(logs), error=_deviation(logs) / math.sqrt(len(logs)), freedom=len(logs) - 1)
+
+
+def _deviation(values: Sequence[float]) -> float:
+    """The standard deviation of a sample. statistics.stdev computes in fractions, which takes many times as long."""
+    mean = fmean(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
 def difference(
@@ -100,54 +102,29 @@ def difference(
 ) -> Interval:
     """The product of independent figures over that of others, with its interval: Student's t, unpaired, of unequal variances.
 
-    Degrees of freedom after Welch (The generalization of Student's problem when several different population variances are
-    involved, Biometrika 34 (1947)) and Satterthwaite. `allowance`: by how much, on the log scale, figures may differ for a
-    reason that their errors do not know. The interval reaches so far beyond its ends, and `p` is of what is left of the
-    distance from 1.
+    `allowance`: by how much, on the log scale, figures may differ for a reason that their errors do not know. The interval
+    reaches so far beyond its ends, and `p` is of what is left of the distance from 1.
     `alpha`: ALPHA where the figures' own intervals ended their measurement.
     """
-    return differences([(plus, minus)], allowance=allowance, alpha=alpha)[0]
+    middle = sum(item.mean for item in plus) - sum(item.mean for item in minus)
+    error, freedom = _spread([*plus, *minus])
+    beyond = max(0.0, abs(middle) - allowance)
+    distance = beyond / error if error else math.inf if beyond else 0.0
+    p = min(1.0, 2 * float(stdtr(freedom, -distance)) * (1 - CONFIDENCE) / alpha)
+    half = float(stdtrit(freedom, 1 - alpha / 2)) * error + allowance
+    return Interval(math.exp(middle), math.exp(middle - half), math.exp(middle + half), p)
 
 
-def differences(
-    ratios: Sequence[tuple[Sequence[Estimate], Sequence[Estimate]]], *, allowance: float, alpha: float
-) -> list[Interval]:
-    """The `difference` of each of many, with the same `allowance` and `alpha`."""
-    if not ratios:
-        return []
-    means = np.array([sum([item.mean for item in plus]) - sum([item.mean for item in minus]) for plus, minus in ratios])
-    errors, freedoms = _spread([[*plus, *minus] for plus, minus in ratios])
-    beyond = np.maximum(0.0, np.abs(means) - allowance)
-    with np.errstate(all="ignore"):
-        distances = np.where(errors > 0, beyond / errors, np.where(beyond > 0, math.inf, 0.0))
-        tails = np.minimum(1.0, 2 * stdtr(freedoms, -distances) * (1 - CONFIDENCE) / alpha)
-        halves = stdtrit(freedoms, 1 - alpha / 2) * errors + allowance
-        ends = np.exp((means, means - halves, means + halves))
-    return [Interval(*of) for of in zip(*ends.tolist(), tails.tolist())]
+def _spread(parts: Sequence[Estimate]) -> tuple[float, float]:
+    """The standard error of the sum of `parts`, and its degrees of freedom.
 
-
-def _spread(rows: Sequence[Sequence[Estimate]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The standard error of each row's sum, and its degrees of freedom; rows of any lengths."""
-    longest = max(map(len, rows))
-    filled = [[*row, *[EXACT] * (longest - len(row))] for row in rows] if longest > min(map(len, rows)) else rows
-    variances = np.array([[item.error for item in row] for row in filled]) ** 2
-    known = np.array([[item.freedom for item in row] for row in filled], np.float64)
-    totals = variances.sum(axis=1)
-    with np.errstate(all="ignore"):
-        weights = (variances**2 / known).sum(axis=1)
-        freedoms = np.where((weights > 0) & np.isfinite(totals), totals**2 / weights, known.min(axis=1))
-    return np.sqrt(totals), freedoms
-
-
-def _trimmed(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
-    """Of each row of `values` the trimmed mean and its standard error from the winsorized variance; the degrees of freedom."""
-    count, cut = values.shape[1], int(TRIM * values.shape[1])
-    ranked, left = np.sort(values), count - 2 * cut
-    means = ranked[:, cut : count - cut].mean(axis=1)
-    if left < 2:
-        return means, np.full(len(means), math.inf), 1
-    winsorized = np.clip(ranked, ranked[:, cut, None], ranked[:, count - cut - 1, None])
-    return means, winsorized.std(axis=1, ddof=1) * math.sqrt((count - 1) / (left * (left - 1))), left - 1
+    After Welch (The generalization of Student's problem when several different population variances are involved,
+    Biometrika 34 (1947)) and Satterthwaite.
+    """
+    total = math.fsum(part.error**2 for part in parts)
+    weight = math.fsum(part.error**4 / part.freedom for part in parts)
+    known = weight > 0 and math.isfinite(total)
+    return math.sqrt(total), total**2 / weight if known else min(part.freedom for part in parts)
 
 
 def drop_interval(lost: int, gained: int, images: int) -> tuple[float, float]:
@@ -204,11 +181,12 @@ def drift(values: Sequence[float]) -> float:
     """
     if len(values) < LEAST_ROUNDS:
         return 0.0
-    logs = np.log(np.asarray(values, np.float64))
-    rounds = np.arange(len(logs)) - (len(logs) - 1) / 2
-    slope = float(rounds @ logs) / float(rounds @ rounds)
-    left = logs - logs.mean() - slope * rounds
-    error = math.sqrt(float(left @ left) / (len(logs) - 2) / float(rounds @ rounds))
+    logs, middle = list(map(math.log, values)), (len(values) - 1) / 2
+    rounds, mean = [number - middle for number in range(len(logs))], fmean(logs)
+    spread = math.fsum(number**2 for number in rounds)
+    slope = math.fsum(map(operator.mul, rounds, logs)) / spread
+    left = math.fsum((log - mean - slope * number) ** 2 for number, log in zip(rounds, logs))
+    error = math.sqrt(left / (len(logs) - 2) / spread)
     p = 2 * float(stdtr(len(logs) - 2, -abs(slope) / error)) if error else float(slope == 0)
     change = slope * (len(logs) - 1)
     return math.expm1(change) if p < DRIFT_P and abs(change) > math.log1p(DRIFT_SHARE) else 0.0

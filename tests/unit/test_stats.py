@@ -7,8 +7,6 @@ import scipy.stats
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from onnxbench.results.stats.intervals import (
-    difference,
-    differences,
     drift,
     drop_interval,
     holm,
@@ -16,7 +14,6 @@ from onnxbench.results.stats.intervals import (
     least_drop_shown,
     log_interval,
     mcnemar,
-    of_each,
     typical,
 )
 from onnxbench.results.stats.percentiles import nearest_rank, percentile, samples_needed
@@ -28,16 +25,6 @@ rounds = st.lists(positive, min_size=10, max_size=25)
 def simulated(many, count, noise, seed=0):
     """`many` series of `count` rounds around 1, whose logs are normal with the deviation `noise`."""
     return np.exp(np.random.default_rng(seed).normal(0, noise, (many, count))).tolist()
-
-
-@given(st.lists(st.lists(positive, min_size=1, max_size=25), min_size=1, max_size=6))
-def test_many_series_are_told_the_same_together_as_each_alone(many):
-    together = of_each(many)
-    assert together == [of_each([values])[0] for values in many]
-    ratios = [([item], [together[0]]) for item in together]
-    assert differences(ratios, allowance=0.02, alpha=0.04) == [
-        difference(*ratio, allowance=0.02, alpha=0.04) for ratio in ratios
-    ]
 
 
 def share(outcomes):

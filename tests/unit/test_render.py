@@ -200,6 +200,12 @@ def test_marked_rows_are_marked_and_the_mark_is_explained():
     ]
 
 
+@pytest.mark.parametrize("best", [{0}, {1}, {0, 1}])
+def test_a_mark_does_not_shift_the_figures(best):
+    text = render(make(("a", 1, 10.0, 1.0), ("b", 1, 0.5, 2.0), best=frozenset(best)), "table")
+    assert len({line.index(".") for line in text.splitlines()[3:5]}) == 1
+
+
 def test_without_a_mark_nothing_is_explained():
     assert "lowest" not in render(make(("ort-cpu", 1, 0.5, 2.0)), "table")
 

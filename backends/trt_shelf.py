@@ -43,6 +43,8 @@ class Shelf:
         begin = self._workshop.now_ns()
         plan, timings = make(self._timings.read_bytes() if self._timings.is_file() else b"")
         seconds = (self._workshop.now_ns() - begin) / 1e9
+        for folder in (self._workshop.folder, self._timings.parent, self._folder, self._own):
+            folder.mkdir(mode=0o700, exist_ok=True)  # a runtime loads what is in them
         replace_file(self._timings, lambda scratch: scratch.write_bytes(timings))
         replace_file(self._own / ENGINE, lambda scratch: scratch.write_bytes(plan))
         entry = {"maker": self._maker, "seconds": seconds, "sha256": hashlib.sha256(plan).hexdigest()}

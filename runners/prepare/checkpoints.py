@@ -27,6 +27,13 @@ def path_of(model: str, dataset: str) -> Path:
     return cache.root() / "checkpoints" / model / f"{name}-{digest(whole)[:8]}.safetensors"
 
 
+def place(model: str, dataset: str) -> Path:
+    """Where the checkpoint of `model` trained on `dataset` is written: `path_of`, in a folder that is there."""
+    path = path_of(model, dataset)
+    cache.private(path.parent)
+    return path
+
+
 def find(model: str, dataset: str | None) -> Path | None:
     """The checkpoint of `model` on `dataset`; on whatever it was trained on last, where that is not said."""
     if dataset:

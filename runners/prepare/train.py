@@ -62,7 +62,7 @@ def train(training: Training, logs: Path, clock: Clock, progress: Progress) -> t
     try:
         for result in results:
             kept = any(other["status"] == "ok" for other in results)
-            target = unkept if kept else checkpoints.path_of(training.model, training.dataset)
+            target = unkept if kept else checkpoints.place(training.model, training.dataset)
             log = logs / f"train-{result['device'].replace(':', '')}-{result['precision']}.log"
             start = partial(Worker, log, clock, network=_network(result["device"]))
             result.update(_one(training, result, target, start, progress))

@@ -112,8 +112,7 @@ def build(state: State, tell: Tell, *, cell: dict[str, Any], artifact: dict[str,
     """Compile what the cell's backend compiles ahead, or find that it is there: seconds, whether it was, and a remark."""
     wanted, file = from_wire(Cell, cell), from_wire(Artifact, artifact)
     backend = _backend_for(wanted, file)
-    built = backend.build(file, wanted, _workshop(state))
-    return _built(built)
+    return _built(backend.build(file, wanted, _workshop(state, backend)))
 
 
 def _backend_for(cell: Cell, artifact: Artifact) -> Backend:
@@ -125,8 +124,9 @@ def _backend_for(cell: Cell, artifact: Artifact) -> Backend:
     return backend
 
 
-def _workshop(state: State) -> Workshop:
-    return Workshop(folder=cache.root() / ENGINES, now_ns=state.clock.now_ns)
+def _workshop(state: State, backend: Backend) -> Workshop:
+    folder = cache.root() / ENGINES
+    return Workshop(folder=cache.private(folder) if backend.builds else folder, now_ns=state.clock.now_ns)
 
 
 def _built(built: Build | None) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def open_slot(state: State, tell: Tell, *, cell: dict[str, Any], artifact: dict[
     backend = _backend_for(wanted, file)
     arrays = load_arrays(Path(inputs), [spec.name for spec in file.inputs])
     backend.probe()  # imports the runtime, which is not loading the model
-    built = backend.build(file, wanted, _workshop(state))
+    built = backend.build(file, wanted, _workshop(state, backend))
     begin = now()
     session = backend.open(file, wanted, built=built)
     load_ns = now() - begin

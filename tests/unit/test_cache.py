@@ -1,3 +1,5 @@
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -104,3 +106,59 @@ def test_a_cleared_cache_is_empty():
     cache.entry("onnx", "a", fill("x"))
     cache.clear()
     assert cache.sizes() == {}
+
+
+def modes(root):
+    """The modes of `root` and of every folder below it."""
+    return {stat.S_IMODE(place.stat().st_mode) for place in (root, *root.rglob("*")) if place.is_dir()}
+
+
+@pytest.fixture
+def open_umask():
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+def nested(scratch):
+    (scratch / "a/b").mkdir(parents=True)
+
+
+@pytest.mark.usefixtures("open_umask")
+def test_folders_of_the_cache_are_for_their_user_alone(cache_folder):
+    cache.entry("onnx", "key", nested)
+    cache.private(cache_folder / "engines")
+    cache.private(cache_folder / "checkpoints" / "cnn")
+    assert modes(cache_folder) == {0o700}
+
+
+@pytest.mark.usefixtures("open_umask")
+def test_folders_of_an_earlier_version_are_closed_when_they_are_used(cache_folder):
+    (cache_folder / "onnx" / "key").mkdir(parents=True)
+    assert modes(cache_folder) == {0o755}
+    assert cache.entry("onnx", "key", never)[1]
+    assert modes(cache_folder) == {0o700}
+
+
+def test_what_is_above_the_cache_stays_as_it_is(tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    home.mkdir(mode=0o755)
+    monkeypatch.setenv("ONNXBENCH_CACHE", str(home / "cache"))
+    before = home.stat().st_mode
+    cache.private(cache.root())
+    assert home.stat().st_mode == before
+
+
+def test_a_folder_that_everybody_shares_stays_so(cache_folder):
+    cache_folder.mkdir()
+    cache_folder.chmod(0o1777)
+    cache.entry("onnx", "key", fill("x"))
+    assert stat.S_IMODE(cache_folder.stat().st_mode) == 0o1777
+    assert stat.S_IMODE((cache_folder / "onnx").stat().st_mode) == 0o700
+
+
+def test_a_private_folder_that_cannot_be_made_is_said(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ONNXBENCH_CACHE", str(tmp_path / "file"))
+    with pytest.raises(StorageFailed, match="cannot write to the cache"):
+        cache.private(cache.root() / "engines")

@@ -1,9 +1,10 @@
 import json
 import os
+import stat
 
 import pytest
 from onnxbench.errors import BadInput
-from onnxbench.runners.prepare.checkpoints import absolute, find, path_of, record
+from onnxbench.runners.prepare.checkpoints import absolute, find, path_of, place, record
 
 pytestmark = pytest.mark.usefixtures("cache_folder")
 
@@ -20,6 +21,12 @@ def test_a_checkpoint_lies_in_the_cache_by_model_and_dataset(cache_folder):
     path = path_of("cnn", "digits")
     assert path.parent == cache_folder / "checkpoints" / "cnn"
     assert (path.name.startswith("digits-"), path.suffix) == (True, ".safetensors")
+
+
+def test_a_checkpoint_is_written_where_its_user_alone_can_read_it(cache_folder):
+    assert place("cnn", "digits") == path_of("cnn", "digits")
+    folders = (cache_folder, cache_folder / "checkpoints", cache_folder / "checkpoints" / "cnn")
+    assert {stat.S_IMODE(folder.stat().st_mode) for folder in folders} == {0o700}
 
 
 def test_each_dataset_has_a_checkpoint_of_its_own(tmp_path):

@@ -1,6 +1,7 @@
 """Engines that are kept, with a clock that ticks and a maker that counts."""
 
 import json
+import stat
 from types import SimpleNamespace
 
 import pytest
@@ -44,6 +45,14 @@ def test_an_engine_is_built_once_and_found_with_the_seconds_that_it_took(shelf):
     assert said(first) == (b"plan 1", 2, False, "")
     assert said(second) == (b"plan 1", 2, True, "")
     assert (first.path, len(shelf.made)) == (second.path, 1)
+
+
+def test_folders_of_engines_are_for_their_user_alone(shelf, tmp_path):
+    (tmp_path / "engines").mkdir()
+    shelf()
+    below = [place for place in (tmp_path / "engines").rglob("*") if place.is_dir()]
+    assert len(below) == 3
+    assert {stat.S_IMODE(place.stat().st_mode) for place in below} == {0o700}
 
 
 def test_nothing_but_an_engine_its_entry_and_timings_is_left(shelf, tmp_path):

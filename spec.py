@@ -155,27 +155,60 @@ RANDOM = "random"  # what inputs are that nobody gave
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conversion:
-    """How a file was made from an FP32 one, whose sha256 is `origin`.
+    """What INT8 is asked for: `scheme` and `method` are names of exporters/int8, `exclude` are nodes that stay in float."""
 
-    The rest is about INT8: `scheme` and `method` are names of exporters/int8, `exclude` are nodes that were left in float,
-    and `data` is what it was calibrated on (a dataset, an .npz file, or RANDOM), `samples` items of it.
-    """
-
-    origin: str
     scheme: str = ""
     method: str = ""
     exclude: tuple[str, ...] = ()
-    data: str = ""
-    samples: int = 0
+
+    @classmethod
+    def of(cls, options: Options) -> Conversion:
+        """What `options` of a derived file say of INT8."""
+        told = dict(options)
+        exclude = tuple(value for name, value in options if name == "exclude")
+        return cls(scheme=told.get("scheme", ""), method=told.get("method", ""), exclude=exclude)
+
+    @property
+    def options(self) -> Options:
+        """The same as texts: one pair for each node that stays in float."""
+        named = (("scheme", self.scheme), ("method", self.method))
+        return (*(pair for pair in named if pair[1]), *(("exclude", name) for name in self.exclude))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Derived:
+    """How a file was made from another one, whose sha256 is `origin`.
+
+    `recipe` is a name of exporters/derive. `revision` is the recipe's, and is raised when what it makes changes. `tool` is the
+    version of onnxbench that made the file, `versions` are those of its libraries. `options` are what the recipe was told, for
+    INT8 also the `data` that it was calibrated on (a dataset, an .npz file, or RANDOM) and how many `samples` of it.
+    """
+
+    origin: str
+    recipe: str
+    revision: int
+    tool: str
+    versions: Options = ()
+    options: Options = ()
+
+    def option(self, name: str) -> str:
+        """The text that the recipe was told under `name`; empty for none."""
+        return dict(self.options).get(name, "")
+
+    def calibration(self, dataset: str | None) -> str | None:
+        """The user's file that it was calibrated on; None where that was the model's `dataset`, or random inputs."""
+        data = self.option("data")
+        return None if data in ("", RANDOM, dataset) else data
 
     def __str__(self) -> str:
-        calibrated = f"{self.scheme}, {self.method} over {self.samples} of {self.data}" if self.scheme else ""
-        return f"{calibrated}, without {','.join(self.exclude)}" if self.exclude else calibrated
+        how = Conversion.of(self.options)
+        made = f"{how.scheme}, {how.method} over {self.option('samples')} of {self.option('data')}" if how.scheme else ""
+        return f"{made}, without {','.join(how.exclude)}" if how.exclude else made
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Artifact:
-    """One ONNX file that can be measured. `sha256` covers the file and its external data.
+    """One ONNX file that can be measured. `sha256` covers the file and its external data; `derived` says what it was made from.
 
     `quantized` and `float_layers` count the nodes that multiply by weights or activations (Conv, Gemm, MatMul and their
     kin), in 8 bits and otherwise. `obstacle`: why runtimes that want symmetric INT8 (TensorRT) refuse the file; None
@@ -193,7 +226,7 @@ class Artifact:
     nodes: int = 0
     source: Source | None = None
     dataset: str | None = None
-    conversion: Conversion | None = None
+    derived: Derived | None = None
     quantized_layers: int = 0
     float_layers: int = 0
     obstacle: str | None = None

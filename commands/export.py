@@ -54,7 +54,7 @@ def export(scheme: str, method: str, exclude: tuple[str, ...], timeout_s: float,
 
     exports.files_of(what["precisions"])
     kind_of(what["model"])
-    how = Conversion(origin="", scheme=scheme, method=method, exclude=exclude)
+    how = Conversion(scheme=scheme, method=method, exclude=exclude)
     wanted = exports.Wanted(how=how, inputs=what.pop("signature"), folder=what.pop("out"), **what)
     with logs(debug) as folder, terminal().live() as progress:
         context = Context(logs=folder, clock=Clock(), progress=progress, timeout_s=timeout_s)

@@ -7,7 +7,6 @@ ONNX Runtime's converter, with a topological sort after it, converts more real g
 from __future__ import annotations
 
 import warnings
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,11 +15,6 @@ from . import graph
 
 if TYPE_CHECKING:
     import onnx
-
-
-def versions() -> dict[str, str]:
-    """The versions that a converted file depends on."""
-    return {name: version(name) for name in ("onnx", "onnxruntime")}
 
 
 def convert(source: Path, target: Path) -> None:

@@ -15,10 +15,10 @@ from typing import Any
 
 from ..errors import BadInput, StorageFailed, one_line, shown
 from ..files import replace_file
-from ..spec import Artifact, from_wire, relocate, to_wire
+from ..spec import Artifact, Conversion, Derived, from_wire, relocate, to_wire
 from ..untrusted import WRONG
 
-SCHEMA = 1
+SCHEMA = 2  # since 2 an artifact has `derived`; in 1 it was `conversion`
 NAME = "manifest.json"
 
 
@@ -39,14 +39,36 @@ def read(folder: Path) -> list[Exported]:
         data = json.loads(path.read_text())
         if data.get("schema", 0) > SCHEMA:
             raise BadInput(f"{path} was written by a newer onnxbench (schema {data['schema']})", "upgrade onnxbench")
-        found = [
-            Exported(artifact=from_wire(Artifact, entry["artifact"]), made=dict(entry["made"])) for entry in data["artifacts"]
-        ]
+        found = [Exported(artifact=artifact_of(entry["artifact"]), made=dict(entry["made"])) for entry in data["artifacts"]]
     except (OSError, *WRONG) as error:
         raise BadInput(f"{path} is not a manifest ({one_line(error)})", "run bench export again") from error
     for item in found:
         _check_inside(path, item.artifact)
     return [replace(item, artifact=relocate(item.artifact, str(folder.absolute()))) for item in found]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Converted:
+    """What version 0.1 wrote of a file that it made from another."""
+
+    origin: str
+    scheme: str = ""
+    method: str = ""
+    exclude: tuple[str, ...] = ()
+    data: str = ""
+    samples: int = 0
+
+
+def artifact_of(wire: Mapping[str, Any]) -> Artifact:
+    """The artifact in an entry of a manifest or of the cache, also of version 0.1. `TypeError` for data of another type."""
+    found = from_wire(Artifact, wire)
+    if found.derived or wire.get("conversion") is None:
+        return found
+    told = from_wire(_Converted, wire["conversion"])
+    how = Conversion(scheme=told.scheme, method=told.method, exclude=told.exclude).options
+    data = (("data", told.data), ("samples", str(told.samples))) if told.scheme else ()
+    made = Derived(origin=told.origin, recipe=found.precision, revision=0, tool="0.1", options=(*how, *data))
+    return replace(found, derived=made)
 
 
 def _check_inside(manifest: Path, artifact: Artifact) -> None:
@@ -94,7 +116,7 @@ def _check_free(others: Sequence[Exported], targets: Sequence[Path]) -> None:
 
 def _outdated(old: Artifact, new: Artifact) -> bool:
     """Whether `new` takes the place of `old`, or of the file that `old` was made from."""
-    made_from_another = old.conversion is not None and new.precision == "fp32" and old.conversion.origin != new.sha256
+    made_from_another = old.derived is not None and new.precision == "fp32" and old.derived.origin != new.sha256
     return old.model == new.model and (old.precision == new.precision or made_from_another)
 
 

@@ -14,7 +14,7 @@ from ..results.stats import intervals as stats
 from ..results.store import record
 from ..results.table.conditions import Condition
 from ..results.table.table import CHECKED
-from ..spec import RANDOM, Sweep, to_wire
+from ..spec import Conversion, Sweep, to_wire
 from .infer import Kind, Surroundings, planned, refuse
 from .pool.context import Context
 from .pool.memory import Limits
@@ -65,12 +65,12 @@ def _explain(desk: Desk, visits: Sequence[Visit]) -> None:
 
 
 def _explained(desk: Desk, visit: Visit) -> dict[str, Any]:
-    origin, how = visit.planned.origin, visit.planned.artifact.conversion
-    if origin is None or how is None:
+    origin, made = visit.planned.origin, visit.planned.artifact.derived
+    if origin is None or made is None:
         return {"why_not": "this INT8 file was not made by bench export, so its nodes cannot be tried one at a time"}
     given = [(spec.name, spec.shape) for spec in desk.sweep.signature]
-    from_file = how.data not in (RANDOM, origin.dataset)
-    order = {"precision": "int8", "how": to_wire(how), "calibration": how.data if from_file else None, "shapes": given}
+    how, data = to_wire(Conversion.of(made.options)), made.calibration(origin.dataset)
+    order = {"precision": "int8", "how": how, "calibration": data, "shapes": given}
     try:
         return desk.context.ask("explain", artifact=to_wire(origin), order=order)
     except StorageFailed:

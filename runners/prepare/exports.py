@@ -12,16 +12,17 @@ from typing import Any
 
 from ...errors import BadInput, BenchError, StorageFailed, Unsupported
 from ...exporters import cache, manifest
+from ...exporters.derive import other_maker
 from ...exporters.manifest import Exported
 from ...models import MODELS, kind_of
-from ...spec import RANDOM, Artifact, Conversion, Precision, Source, Sweep, TensorSpec, from_wire, to_wire
+from ...spec import RANDOM, Artifact, Conversion, Derived, Precision, Source, Sweep, TensorSpec, from_wire, to_wire
 from ..pool.context import Context
 from ..worker.threads import usable_threads
 from . import checkpoints, train
 
 DEFAULT_MODEL = "cnn"
 EVERY_FILE = ("fp32", "fp16", "int8")
-INT8 = Conversion(origin="", scheme="portable", method="minmax")
+INT8 = Conversion(scheme="portable", method="minmax")
 BATCH = "batch"
 
 
@@ -30,8 +31,9 @@ class Wanted:
     """What to export: a model as the user named it, its inputs as the user gave them, and where it goes.
 
     `precisions` are those that the user named; without any it is what can be made of EVERY_FILE. `exactly`: those that were
-    named must be possible, and are made as told, in place of what the folder has; otherwise what it has is kept. `how`: the
-    INT8 scheme, its method and what it leaves out. `calibration`: an .npz file.
+    named must be possible, and are made as told, in place of what the folder has; otherwise what it has is kept, or where
+    another version made it in another way, made again as it was told. `how`: the INT8 scheme, its method and what it leaves
+    out. `calibration`: an .npz file.
     """
 
     model: str
@@ -56,8 +58,8 @@ class Made:
         """The file, what it is, how it was made and how near it is to what it was made from, on one line."""
         artifact, parity = self.exported.artifact, self.exported.made.get("parity")
         how = "already exported, taken from the cache" if self.cached else "exported and checked"
-        made = str(artifact.conversion or "")
-        of = "the FP32 file" if artifact.conversion else "the module"
+        made = str(artifact.derived or "")
+        of = "the FP32 file" if artifact.derived else "the module"
         near = f"SQNR {parity['sqnr_db']:.0f} dB against {of} on {parity['runtime']}, {parity['data']}" if parity else ""
         size = f"{artifact.nbytes / 1e6:.1f} MB, opset {artifact.opset}"
         what = f"{artifact.path}: {artifact.model} {artifact.precision}, {size}"
@@ -84,7 +86,7 @@ def convert(base: Artifact, wanted: Wanted, context: Context) -> list[Made]:
         if precision == base.precision:
             continue
         try:
-            made.append(_kept(base, precision, wanted, context) or _converted(base, precision, wanted, context))
+            made.append(_made(base, precision, wanted, context))
         except StorageFailed:
             raise
         except BenchError as error:
@@ -99,14 +101,34 @@ def files_of(precisions: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(Precision.parse(name).file for name in precisions))
 
 
-def _kept(base: Artifact, precision: str, wanted: Wanted, context: Context) -> Made | None:
-    """What the folder has of `base` in `precision` already, however it was made; None where it must be made."""
+def _made(base: Artifact, precision: str, wanted: Wanted, context: Context) -> Made:
+    """`base` in `precision`: what the folder has, however that was told to be made, or else what is made now."""
     for item in () if wanted.exactly else manifest.read(wanted.folder):
-        found, of = item.artifact, item.artifact.conversion
+        found, of = item.artifact, item.artifact.derived
         if (found.model, found.precision) == (base.model, precision) and of and of.origin == base.sha256:
-            _check_unchanged(found, context)
-            return Made(exported=item, cached=True)
-    return None
+            again = _made_again(base, found, of, wanted, context) if other_maker(of) else None
+            return again or _kept(item, context)
+    return _converted(base, precision, wanted, context)
+
+
+def _kept(item: Exported, context: Context) -> Made:
+    _check_unchanged(item.artifact, context)
+    return Made(exported=item, cached=True)
+
+
+def _made_again(base: Artifact, old: Artifact, of: Derived, wanted: Wanted, context: Context) -> Made | None:
+    """`old`, which another version made of `base`, made as it was told then and as this version does it.
+
+    None, and it is said why, where it cannot be.
+    """
+    told = replace(wanted, how=Conversion.of(of.options), calibration=of.calibration(base.dataset))
+    try:
+        return _converted(base, old.precision, told, context)
+    except StorageFailed:
+        raise
+    except BenchError as error:
+        context.progress.note(f"{old.precision} of {base.model} is kept as onnxbench {of.tool} made it: {error}")
+        return None
 
 
 def _converted(base: Artifact, precision: str, wanted: Wanted, context: Context) -> Made:
@@ -114,14 +136,14 @@ def _converted(base: Artifact, precision: str, wanted: Wanted, context: Context)
         raise BadInput(f"{Path(base.path).name} is {base.precision} already", f"give the FP32 file to make {precision} from")
     order = {
         "precision": precision,
-        "how": to_wire(wanted.how if precision == "int8" else Conversion(origin="")),
+        "how": to_wire(wanted.how if precision == "int8" else Conversion()),
         "calibration": wanted.calibration and str(Path(wanted.calibration).absolute()),
         "shapes": [(spec.name, spec.shape) for spec in wanted.inputs],
         "seed": wanted.seed,
     }
     made = _add(context.ask("convert", artifact=to_wire(base), order=order), wanted.folder, base.source)
-    conversion = made.exported.artifact.conversion
-    if conversion and conversion.data == RANDOM:
+    derived = made.exported.artifact.derived
+    if derived and derived.option("data") == RANDOM:
         context.progress.note(
             f"{base.model} {precision} was calibrated on random inputs: give --calibration FILE.npz for real ones"
         )

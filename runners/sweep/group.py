@@ -262,13 +262,13 @@ class Group:
 
 def _facts(artifact: Artifact) -> dict[str, Any]:
     """What a row says of its file."""
-    made = artifact.conversion
+    made = artifact.derived
     return {
         "artifact_mb": artifact.nbytes / 1e6,
         "file": artifact.path,
         "layers": {"quantized": artifact.quantized_layers, "float": artifact.float_layers},
-        "conversion": str(made) if made and made.scheme else None,
-        "random_calibration": bool(made and made.data == RANDOM),
+        "conversion": str(made or "") or None,
+        "random_calibration": bool(made and made.option("data") == RANDOM),
     }
 
 

@@ -103,8 +103,8 @@ def takes(backend: Found, precision: str, defaults: Defaults) -> bool:
 
 def _origin(artifact: Artifact, artifacts: Sequence[Artifact]) -> Artifact | None:
     """The file that `artifact` was made from, if it is there."""
-    origin = artifact.conversion and artifact.conversion.origin
-    return next((item for item in artifacts if item.sha256 == origin), None)
+    made = artifact.derived
+    return next((item for item in artifacts if made and item.sha256 == made.origin), None)
 
 
 def _usable(sweep: Sweep, found: Sequence[Found]) -> list[Found]:

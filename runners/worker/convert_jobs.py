@@ -5,8 +5,9 @@ ONNX Runtime's converters, inside functions.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +15,22 @@ import numpy as np
 
 from ...backends.protocol import Array
 from ...errors import BadInput, one_line
-from ...exporters import fp16, graph, int8
+from ...exporters.derive import Feeds, Means, derive
 from ...models import datasets, onnx_file
 from ...models import inputs as random_inputs
 from ...models.shapes import batch_rule, cell_shapes, check_given
-from ...spec import RANDOM, Artifact, Conversion, Shape, TensorSpec, digest, from_wire, nearest, to_wire
+from ...spec import RANDOM, Artifact, Conversion, Shape, TensorSpec, from_wire, nearest
 from . import verify
-from .prepare_jobs import entry, run_once, stem_of, write_entry
+from .prepare_jobs import run_once
 from .reference import open_reference
 from .serve import Reply, State, Tell
 
 RANDOM_ITEMS, CALIBRATION_BATCH = 64, 16
-Feeds = Sequence[Mapping[str, Array]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Order:
-    """What file to make: a precision's, how (its `origin` is filled in), and from what to calibrate it.
+    """What file to make: a precision's, how, and from what to calibrate it.
 
     `calibration`: an .npz file of arrays by input name. `shapes`: sizes of open dimensions, for random inputs.
     """
@@ -55,19 +55,15 @@ def convert(state: State, tell: Tell, *, artifact: dict[str, Any], order: dict[s
     """A cache entry for `artifact`, an FP32 file, in another precision. Answers with the folder, and whether it was there."""
     source, wanted = from_wire(Artifact, artifact), from_wire(Order, order)
     calibration = calibration_of(source, wanted)
-    how = replace(wanted.how, origin=source.sha256)
-    if how.scheme:
-        how = replace(how, data=calibration.data, samples=calibration.items)
-    key = [
-        to_wire(how),
-        wanted.precision,
-        _fingerprint(calibration.feeds),
-        _code(),
-        fp16.versions(),
-        source.model,
-        source.dataset,
-    ]
-    return entry(digest(key), lambda scratch: _convert(scratch, source, (wanted.precision, how), calibration))
+    data = (("data", calibration.data), ("samples", str(calibration.items))) if wanted.how.scheme else ()
+    means = Means(
+        feeds=calibration.feeds,
+        fingerprint=_fingerprint(calibration.feeds),
+        describe=partial(_checked, source),
+        parity=partial(parity, source, calibration),
+        file_hash=onnx_file.file_hash,
+    )
+    return derive(source, wanted.precision, (*wanted.how.options, *data), means)
 
 
 def _fingerprint(feeds: Feeds) -> str:
@@ -77,24 +73,7 @@ def _fingerprint(feeds: Feeds) -> str:
     return total.hexdigest()
 
 
-def _code() -> str:
-    """A hash of what makes the files, so that a change to it makes them again."""
-    return onnx_file.digest_files([Path(str(module.__file__)) for module in (fp16, int8, graph)])
-
-
-def _convert(folder: Path, source: Artifact, wanted: tuple[str, Conversion], calibration: Calibration) -> None:
-    precision, how = wanted
-    target = folder / f"{stem_of(source.model)}.{precision}.onnx"
-    if how.scheme:
-        int8.convert(Path(source.path), target, how, calibration.feeds)
-    else:
-        fp16.convert(Path(source.path), target)
-    found = replace(_checked(target, source), precision=precision, source=None, dataset=source.dataset, conversion=how)
-    made = {"exporter": "onnxruntime", "versions": fp16.versions(), "parity": parity(source, found, calibration)}
-    write_entry(folder, found, made)
-
-
-def _checked(made: Path, source: Artifact) -> Artifact:
+def _checked(source: Artifact, made: Path) -> Artifact:
     """What the file `made` is. `BadInput` if it fails a check that its FP32 file passes."""
     try:
         onnx_file.describe(Path(source.path), model=source.model, full_check=True)
@@ -108,7 +87,7 @@ def _checked(made: Path, source: Artifact) -> Artifact:
         raise BadInput(f"the converted file would be invalid ({what})", "run it in FP32") from error
 
 
-def parity(source: Artifact, made: Artifact, calibration: Calibration) -> dict[str, Any]:
+def parity(source: Artifact, calibration: Calibration, made: Artifact) -> dict[str, Any]:
     """How far the file `made` is from the FP32 file `source`, on one call's arrays. `BadInput` if it cannot be run."""
     arrays = calibration.feeds[0]
     shapes = tuple((spec.name, tuple(arrays[spec.name].shape)) for spec in source.inputs)

@@ -18,10 +18,11 @@ import numpy as np
 
 from ...backends.protocol import Array
 from ...exporters import int8
+from ...exporters.derive import Feeds
 from ...models import datasets, onnx_file, quantized
 from ...spec import PRECISIONS, Artifact, Conversion, from_wire
 from . import verify
-from .convert_jobs import Calibration, Feeds, Order, calibration_of, in_calls
+from .convert_jobs import Calibration, Order, calibration_of, in_calls
 from .prepare_jobs import run_once
 from .reference import open_reference
 from .serve import Reply, State, Tell

@@ -5,8 +5,6 @@ onnx, and torch or onnxruntime where the job needs them, inside functions.
 
 from __future__ import annotations
 
-import json
-import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -19,20 +17,17 @@ import numpy as np
 
 from ...backends.protocol import Array, Session
 from ...errors import BadInput
-from ...exporters import cache, torch_onnx
+from ...exporters import entries, torch_onnx
 from ...models import datasets, onnx_file
 from ...models import inputs as random_inputs
 from ...models.shapes import show
 from ...spec import PRECISIONS, Artifact, Shapes, Source, TensorSpec, digest, from_wire, to_wire
-from ...untrusted import WRONG
 from . import verify
 from .reference import open_reference
 from .serve import Reply, State, Tell
 
-KIND = "exports"
 ENTRY_FORMAT = 3  # changes when entries say more than they did
 PARITY_IMAGES = 16
-ATTEMPTS = 2
 
 
 def describe(state: State, tell: Tell, *, path: str, model: str, dataset: str | None = None) -> Reply:
@@ -67,7 +62,7 @@ def adopt(state: State, tell: Tell, *, model: str, file: str, dataset: str | Non
     """A cache entry for the ONNX file `file`. Answers with the folder, and whether it was there."""
     path = Path(file)
     key = digest([onnx_file.file_hash(path), path.name, dataset, ENTRY_FORMAT])
-    return entry(key, lambda scratch: _adopt(scratch, path, model, dataset))
+    return entries.entry(key, lambda scratch: _adopt(scratch, path, model, dataset), onnx_file.file_hash)
 
 
 def export(state: State, tell: Tell, *, recipe: dict[str, Any]) -> Reply:
@@ -79,23 +74,7 @@ def export(state: State, tell: Tell, *, recipe: dict[str, Any]) -> Reply:
     def make(scratch: Path) -> None:
         _export(scratch, module or torch_onnx.load_module(wanted.source), wanted)
 
-    return entry(digest([key, wanted.model, wanted.dataset, ENTRY_FORMAT]), make)
-
-
-def entry(key: str, make: Any) -> Reply:
-    """The entry under `key`, made if it is missing and made again if it is damaged."""
-    for _ in range(ATTEMPTS):
-        folder, cached = cache.entry(KIND, key, make)
-        try:
-            content = json.loads((folder / cache.ENTRY).read_text())
-            found, made = from_wire(Artifact, content["artifact"]), content["made"]
-            whole = isinstance(made, dict) and onnx_file.file_hash(folder / found.path) == found.sha256
-        except (OSError, *WRONG, BadInput):
-            whole = False
-        if whole:
-            return {"folder": str(folder), "cached": cached, **content}
-        cache.drop(KIND, key)
-    raise BadInput(f"the cache entry {key} cannot be written whole", "check the disk, or run bench cache --clear")
+    return entries.entry(digest([key, wanted.model, wanted.dataset, ENTRY_FORMAT]), make, onnx_file.file_hash)
 
 
 def _checkpoint_key(recipe: Recipe) -> str:
@@ -110,7 +89,7 @@ def _checkpoint_key(recipe: Recipe) -> str:
 
 
 def _export(folder: Path, module: Any, recipe: Recipe) -> None:
-    stem = stem_of(recipe.model)
+    stem = entries.stem_of(recipe.model)
     path = folder / f"{stem}.fp32.onnx"
     torch_onnx.export(module, path, recipe.inputs, recipe.outputs)
     torch_onnx.save_weights(module, folder / f"{stem}.safetensors")
@@ -118,12 +97,7 @@ def _export(folder: Path, module: Any, recipe: Recipe) -> None:
     parity = _parity(module, found, recipe.dataset)
     made = {"exporter": "torch.onnx (dynamo)", "versions": torch_onnx.versions(), "parity": parity}
     source = Source(factory=recipe.source.factory, weights=f"{stem}.safetensors")
-    write_entry(folder, replace(found, source=source, dataset=recipe.dataset), made)
-
-
-def stem_of(model: str) -> str:
-    """What files of `model` are called."""
-    return re.sub(r"\W+", "-", model).strip("-")
+    entries.write(folder, replace(found, source=source, dataset=recipe.dataset), made)
 
 
 def _adopt(folder: Path, file: Path, model: str, dataset: str | None) -> None:
@@ -135,13 +109,7 @@ def _adopt(folder: Path, file: Path, model: str, dataset: str | None) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(part, target)
     found = replace(found, path=str(place / file.name))
-    write_entry(folder, found, {"exporter": "file", "versions": {}, "parity": None})
-
-
-def write_entry(folder: Path, found: Artifact, made: Mapping[str, Any]) -> None:
-    """Say in the cache entry `folder` what it holds: `found`, its path relative, and how it was `made`."""
-    wire = {**to_wire(found), "path": str(Path(found.path).relative_to(folder))}
-    (folder / cache.ENTRY).write_text(json.dumps({"artifact": wire, "made": made}))
+    entries.write(folder, found, {"exporter": "file", "versions": {}, "parity": None})
 
 
 def _parity(module: Any, artifact: Artifact, dataset: str | None) -> dict[str, Any]:

@@ -319,7 +319,7 @@ def converted(artifacts, tmp_path_factory):
     shapes = zoo.SPECIMENS["seeded_cnn"].shapes(4)
     data = [random_inputs.draw(source.inputs, shapes, seed) for seed in range(10, 14)]
     for name in SCHEMES:
-        how = Conversion(origin=source.sha256, scheme=name, method="minmax")
+        how = Conversion(scheme=name, method="minmax")
         int8.convert(Path(source.path), made[name], how, data)
     found = {name: replace(onnx_file.describe(path, model="seeded_cnn"), source=source.source) for name, path in made.items()}
     return {"fp32": source, "int8": found["portable"], **found}

@@ -104,10 +104,10 @@ def given(tmp_path):
 
 def int8(scheme="portable", method="minmax", **order):
     exclude = order.pop("exclude", ())
-    return Order(precision="int8", how=Conversion(origin="", scheme=scheme, method=method, exclude=exclude), **order)
+    return Order(precision="int8", how=Conversion(scheme=scheme, method=method, exclude=exclude), **order)
 
 
-FP16 = Order(precision="fp16", how=Conversion(origin=""))
+FP16 = Order(precision="fp16", how=Conversion())
 
 
 def ask(job, path, order):
@@ -121,6 +121,16 @@ def convert(path, order):
     answer = ask(convert_jobs.convert, path, order)
     found = from_wire(Artifact, answer["artifact"])
     return Path(answer["folder"]) / found.path, found, answer["made"]["parity"]
+
+
+def how_of(found):
+    """What INT8 the file says that it is."""
+    return Conversion.of(found.derived.options)
+
+
+def data_of(found):
+    """What the file says that it was calibrated on, and how many items of that."""
+    return found.derived.option("data"), found.derived.option("samples")
 
 
 def explain(path, **order):
@@ -246,7 +256,7 @@ def test_every_scheme_and_method_makes_a_valid_file_near_to_fp32(write, scheme, 
     path, found, parity = convert(write(network()), int8(scheme, method))
     assert shown(loaded(path)) == [("x", Type.FLOAT), ("y", Type.FLOAT)]
     assert (found.precision, found.quantized_layers, found.float_layers) == ("int8", 4, 0)
-    assert (found.conversion.scheme, found.conversion.method) == (scheme, method)
+    assert how_of(found) == Conversion(scheme=scheme, method=method)
     assert parity["sqnr_db"] > 30
 
 
@@ -356,7 +366,7 @@ def test_excluded_nodes_stay_in_float(write):
     assert (found.quantized_layers, found.float_layers) == (2, 2)
     assert {node.name for node in made.node if quantized.is_quantized(node, quantized.makers(made))} >= {"conv1", "conv3"}
     assert {tensor.name: tensor.data_type for tensor in made.initializer}["conv2.w"] == Type.FLOAT
-    assert found.conversion.exclude == ("conv2", "fc")
+    assert how_of(found).exclude == ("conv2", "fc")
 
 
 def test_a_second_conversion_comes_from_the_cache(write):
@@ -435,12 +445,12 @@ def test_nodes_without_names_are_converted(write, order):
 def test_a_fixed_batch_is_converted(write, batch):
     _, found, parity = convert(write(network(batch)), int8())
     assert found.inputs[0].shape == (batch, 3, 12, 12)
-    assert (found.conversion.data, found.conversion.samples, parity["samples"]) == ("random", 64 // batch * batch, batch)
+    assert (*data_of(found), parity["samples"]) == ("random", str(64 // batch * batch), batch)
 
 
 def test_items_that_are_repeated_to_fill_a_batch_are_counted_once(write, given):
     _, found, parity = convert(write(onnxfiles.dense(batch=8)), int8(calibration=given(x=np.eye(3, 4, dtype=np.float32))))
-    assert (found.conversion.samples, parity["samples"]) == (3, 3)
+    assert (data_of(found)[1], parity["samples"]) == ("3", 3)
 
 
 def test_a_side_input_of_a_fixed_size_can_be_given(write, given):
@@ -451,7 +461,7 @@ def test_a_side_input_of_a_fixed_size_can_be_given(write, given):
     made.output[0].name = "y"
     data = given(x=np.random.default_rng(0).random((32, 4), np.float32), anchors=np.ones((5, 4), np.float32))
     _, found, parity = convert(write(made), int8(calibration=data))
-    assert (found.conversion.samples, found.quantized_layers) == (32, 1)
+    assert (data_of(found)[1], found.quantized_layers) == ("32", 1)
     assert parity["sqnr_db"] > 30
 
 
@@ -460,14 +470,14 @@ def test_given_arrays_are_what_the_ranges_come_from(write, given):
     data = given(x=images)
     path, found, parity = convert(write(network()), int8(calibration=data))
     assert scale_of("x", path) == pytest.approx(images.max() / 127, rel=0.01)
-    assert (found.conversion.data, found.conversion.samples, parity["data"]) == (data, 40, data)
+    assert (*data_of(found), parity["data"]) == (data, "40", data)
 
 
 def test_conversions_know_their_origin(write):
     path = write(network())
     origin = onnx_file.describe(path, model="net").sha256
     for order in (FP16, int8()):
-        assert convert(path, order)[1].conversion.origin == origin
+        assert convert(path, order)[1].derived.origin == origin
 
 
 def test_a_table_and_a_product_are_converted(write):

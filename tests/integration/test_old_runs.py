@@ -2,9 +2,11 @@
 
 import json
 import shutil
+import stat
 from importlib.metadata import version
 
 import pytest
+from onnxbench import __version__
 from onnxbench.runners.pool import host
 
 from .conftest import unpack
@@ -103,4 +105,6 @@ def test_old_artifacts_are_measured_and_an_old_cache_is_used(old):
     model = ("--model", "artifacts/small.onnx", "--dataset", f"npz:{old.folder / 'images.npz'}")
     made = old.bench("export", *model, "--out", "again")
     assert made.returncode == 0, made.stderr
-    assert len(json.loads((old.folder / "again/manifest.json").read_text())["artifacts"]) == 3
+    files = [item["artifact"] for item in json.loads((old.folder / "again/manifest.json").read_text())["artifacts"]]
+    assert [file["derived"] and file["derived"]["tool"] for file in files] == [None, __version__, __version__]
+    assert {stat.S_IMODE(place.stat().st_mode) for place in (old.cache, old.cache / "exports")} == {0o700}

@@ -24,7 +24,7 @@ def test_a_named_model_is_exported_in_every_precision(trained):
     assert list(held) == ["fp32", "fp16", "int8"]
     assert "portable, minmax over 128 of digits" in trained.export.stdout
     origin = held["fp32"]["artifact"]["sha256"]
-    assert {held[name]["artifact"]["conversion"]["origin"] for name in ("fp16", "int8")} == {origin}
+    assert {held[name]["artifact"]["derived"]["origin"] for name in ("fp16", "int8")} == {origin}
     sizes = [held[name]["artifact"]["nbytes"] for name in ("fp32", "fp16", "int8")]
     assert sizes[0] > 1.9 * sizes[1] > 3.6 * sizes[2]
 

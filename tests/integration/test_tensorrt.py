@@ -97,7 +97,7 @@ def shift_zero_points(graph):
 
 def quantized_by(scheme, source, target):
     feeds = [{"input": np.random.default_rng(0).standard_normal((4, 3, 48, 48)).astype(np.float32)}]
-    int8.convert(source, target, Conversion(origin="", scheme=scheme, method="minmax"), feeds)
+    int8.convert(source, target, Conversion(scheme=scheme, method="minmax"), feeds)
     return target
 
 

@@ -102,7 +102,7 @@ def test_jobs_that_measure_answer_in_an_environment_of_numpy_and_a_runtime(answe
 
 @pytest.mark.parametrize("job", OF_FILES)
 def test_a_job_that_needs_more_names_what_is_missing(bare_python, folder, artifact, job):
-    order = {"precision": "int8", "how": to_wire(Conversion(origin="", scheme="portable", method="minmax"))}
+    order = {"precision": "int8", "how": to_wire(Conversion(scheme="portable", method="minmax"))}
     source = Source(factory="onnxbench.models.cnn:cnn")
     how = {"device": "cpu", "precision": "fp32", "epochs": 1, "batch_size": 8, "lr": 0.1, "seed": 0, "threads": 1}
     requests = {

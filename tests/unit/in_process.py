@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from onnxbench import spec
+from onnxbench import __version__, spec
 from onnxbench.budgets import BUDGETS
 from onnxbench.exporters import manifest
+from onnxbench.exporters.derive import RECIPES
 from onnxbench.results.store import record
 from onnxbench.results.table import conditions
 from onnxbench.runners import infer as sweep
@@ -18,7 +19,7 @@ from onnxbench.runners.worker.clock import Clock
 from onnxbench.runners.worker.nvml import Nvml
 from onnxbench.runners.worker.serve import State
 from onnxbench.runners.worker.verify import save_arrays
-from onnxbench.spec import Artifact, Cell, Conversion, Sweep, TensorSpec, to_wire
+from onnxbench.spec import Artifact, Cell, Conversion, Derived, Sweep, TensorSpec, to_wire
 
 from .fake_nvml import PID, FakeNvml
 from .fake_worker import InProcess, name_of
@@ -31,9 +32,18 @@ FP32 = Artifact(
     dataset="digits",
     float_layers=5,
 )
-HOW = Conversion(origin=FP32.sha256, scheme="portable", method="minmax", data="digits", samples=128)
-FP16 = replace(FP32, precision="fp16", path="cnn.fp16.onnx", sha256="cd" * 32, conversion=Conversion(origin=FP32.sha256))
-INT8 = replace(FP32, precision="int8", path="cnn.int8.onnx", sha256="ef" * 32, conversion=HOW)
+HOW = Conversion(scheme="portable", method="minmax")
+
+
+def derived(recipe, how=HOW, data="digits", samples=128, **changes):
+    """How a file was made from FP32, by this version unless `changes` say another one."""
+    told = (*how.options, ("data", data), ("samples", str(samples))) if recipe == "int8" else ()
+    current = {"revision": RECIPES[recipe].revision, "tool": __version__}
+    return Derived(**{"origin": FP32.sha256, "recipe": recipe, "options": told, **current, **changes})
+
+
+FP16 = replace(FP32, precision="fp16", path="cnn.fp16.onnx", sha256="cd" * 32, derived=derived("fp16"))
+INT8 = replace(FP32, precision="int8", path="cnn.int8.onnx", sha256="ef" * 32, derived=derived("int8"))
 OTHER = replace(FP32, model="other", path="other.onnx", sha256="01" * 32)
 UNLABELLED = replace(FP32, dataset=None)
 TINY = replace(BUDGETS["quick"], looks=(1,), block_ms=0.001, warmup_ms=0.001, warmup_limit_ms=0.01, images=77, energy_ms=0)

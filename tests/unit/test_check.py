@@ -12,7 +12,7 @@ from onnxbench.runners.check import EVERY_IMAGE
 from onnxbench.spec import RANDOM, Conversion, TensorSpec
 
 from .fake_worker import only
-from .in_process import FP16, FP32, HOW, INT8, OTHER, TINY, UNLABELLED
+from .in_process import FP16, FP32, HOW, INT8, OTHER, TINY, UNLABELLED, derived
 
 ACCURACY = {"top1": 50.0, "top1_drop": 25.0, "agreement": 25.0, "images": 4, "lost": 2, "gained": 1}  # of one that answers 0
 
@@ -148,7 +148,7 @@ def test_kernels_are_in_the_journal_and_are_timed_where_that_is_to_explain_somet
 
 
 def test_a_row_says_of_its_file_what_it_is(bench):
-    by_chance = replace(INT8, conversion=replace(HOW, data=RANDOM), quantized_layers=4, float_layers=1)
+    by_chance = replace(INT8, derived=derived("int8", data=RANDOM), quantized_layers=4, float_layers=1)
     rows = [*bench().check().rows.values(), bench(FP32, by_chance).check().rows["int8/8"]]
     assert [(row.opened["conversion"], row.opened["random_calibration"]) for row in rows] == [
         (None, False),
@@ -169,7 +169,7 @@ def test_what_was_made_from_a_file_is_given_that_files_arrays_and_answers(bench)
 
 
 def test_a_file_of_unknown_origin_is_compared_with_itself(bench):
-    found = bench(FP32, replace(INT8, conversion=None)).check()
+    found = bench(FP32, replace(INT8, derived=None)).check()
     assert [artifact["precision"] for artifact in found.works.asked("reference", "artifact")] == ["fp32", "int8"]
 
 
@@ -277,13 +277,13 @@ def test_nothing_is_tried_where_nobody_asked_or_nothing_is_int8(bench):
 
 @pytest.mark.parametrize(("data", "calibration"), [("digits", None), (RANDOM, None), ("mine.npz", "mine.npz")])
 def test_nodes_are_tried_on_what_the_file_was_calibrated_on(bench, data, calibration):
-    found = bench(FP32, replace(INT8, conversion=replace(HOW, data=data))).check(explain=True)
+    found = bench(FP32, replace(INT8, derived=derived("int8", data=data))).check(explain=True)
     assert [order["calibration"] for order in found.works.asked("explain", "order")] == [calibration]
 
 
-@pytest.mark.parametrize("how", [None, replace(HOW, origin="00" * 32)])
+@pytest.mark.parametrize("how", [None, derived("int8", origin="00" * 32)])
 def test_an_int8_file_of_somebody_elses_says_why_its_nodes_are_not_tried(bench, how):
-    found = bench(FP32, replace(INT8, conversion=how)).check(explain=True)
+    found = bench(FP32, replace(INT8, derived=how)).check(explain=True)
     assert found.works.cells("explain") == []
     assert found.rows["int8/8"].explained["why_not"].startswith("this INT8 file was not made by bench export")
 

@@ -5,7 +5,7 @@ from onnxbench.exporters.int8 import guarded
 from onnxbench.runners.worker.convert_jobs import Order, _fingerprint, _given, calibration_of, in_calls
 from onnxbench.spec import Conversion, TensorSpec
 
-INT8 = Conversion(origin="", scheme="portable", method="minmax")
+INT8 = Conversion(scheme="portable", method="minmax")
 
 
 def tensor(*shape, name="x", dtype="float32", high=None):

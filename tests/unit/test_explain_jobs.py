@@ -5,7 +5,7 @@ from onnxbench.runners.worker.explain_jobs import _held_out, fewest, standing_ou
 from onnxbench.spec import Conversion, TensorSpec
 
 EXACT = 200.0
-INT8 = Conversion(origin="", scheme="portable", method="minmax")
+INT8 = Conversion(scheme="portable", method="minmax")
 X = TensorSpec(name="x", dtype="float32", shape=("N", 4))
 
 

@@ -3,8 +3,10 @@ from dataclasses import replace
 
 import pytest
 from onnxbench.errors import BadInput, StorageFailed
-from onnxbench.exporters.manifest import Exported, add, check_writable, read
-from onnxbench.spec import Conversion, Source
+from onnxbench.exporters.manifest import SCHEMA, Exported, add, check_writable, read
+from onnxbench.spec import Derived, Source, to_wire
+
+from .in_process import derived
 
 
 @pytest.fixture
@@ -66,6 +68,45 @@ def test_the_same_model_and_precision_are_replaced(export, tmp_path):
 
 
 OLD, NEW = "ab" * 32, "cd" * 32
+PORTABLE = {"origin": OLD, "scheme": "portable", "method": "minmax", "exclude": ["a", "b"], "data": "digits", "samples": 128}
+TOLD = (
+    ("scheme", "portable"),
+    ("method", "minmax"),
+    ("exclude", "a"),
+    ("exclude", "b"),
+    ("data", "digits"),
+    ("samples", "128"),
+)
+PLAIN = {"origin": OLD, "scheme": "", "method": "", "exclude": [], "data": "", "samples": 0}
+
+
+def of_0_1(folder, artifact, conversion):
+    """A manifest as version 0.1 wrote it."""
+    folder.mkdir(exist_ok=True)
+    wire = {**to_wire(artifact), "conversion": conversion}
+    del wire["derived"]
+    (folder / "manifest.json").write_text(json.dumps({"schema": 1, "artifacts": [{"artifact": wire, "made": {}}]}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("precision", "conversion", "options"),
+    [("int8", PORTABLE, TOLD), ("fp16", PLAIN, ())],
+)
+def test_what_version_0_1_made_is_read_as_derived(tmp_path, make_artifact, precision, conversion, options):
+    (found,) = read(of_0_1(tmp_path / "out", make_artifact(precision=precision), conversion))
+    assert found.artifact.derived == Derived(origin=OLD, recipe=precision, revision=0, tool="0.1", options=options)
+
+
+def test_what_version_0_1_did_not_make_is_not_derived(tmp_path, make_artifact):
+    (found,) = read(of_0_1(tmp_path / "out", make_artifact(precision="int8"), None))
+    assert found.artifact.derived is None
+
+
+@pytest.mark.parametrize("conversion", [5, "portable", [], {}, {**PORTABLE, "samples": "many"}, {**PORTABLE, "exclude": 1}])
+def test_a_damaged_entry_of_version_0_1_is_refused(tmp_path, make_artifact, conversion):
+    with pytest.raises(BadInput, match="is not a manifest"):
+        read(of_0_1(tmp_path / "out", make_artifact(precision="int8"), conversion))
 
 
 @pytest.fixture
@@ -73,8 +114,8 @@ def converted(export, tmp_path):
     """A folder with a model of FP32, and its FP16 and INT8, which were made from that."""
 
     def conversion(precision, **changes):
-        how = Conversion(origin=OLD, data="digits")
-        return export(path=f"cnn-{precision}.onnx", precision=precision, sha256=precision, conversion=how, **changes)
+        how = derived(precision, origin=OLD)
+        return export(path=f"cnn-{precision}.onnx", precision=precision, sha256=precision, derived=how, **changes)
 
     folder = tmp_path / "out"
     add(folder, *export(sha256=OLD))
@@ -89,7 +130,7 @@ def kept(folder):
 
 def test_a_conversion_stands_beside_what_it_was_made_from(converted):
     assert kept(converted) == [("cnn", "fp32"), ("cnn", "fp16"), ("cnn", "int8")]
-    assert read(converted)[2].artifact.conversion == Conversion(origin=OLD, data="digits")
+    assert read(converted)[2].artifact.derived == derived("int8", origin=OLD)
 
 
 def test_a_new_fp32_file_drops_the_conversions_of_the_old_one(converted, export):
@@ -103,10 +144,10 @@ def test_the_same_fp32_file_keeps_its_conversions(converted, export):
 
 
 def test_a_new_conversion_replaces_its_precision_alone(converted, export):
-    again = Conversion(origin=OLD, data="other")
-    add(converted, *export(path="cnn-int8.onnx", precision="int8", sha256=NEW, conversion=again))
+    again = derived("int8", origin=OLD, data="other")
+    add(converted, *export(path="cnn-int8.onnx", precision="int8", sha256=NEW, derived=again))
     assert kept(converted) == [("cnn", "fp32"), ("cnn", "fp16"), ("cnn", "int8")]
-    assert read(converted)[2].artifact.conversion == again
+    assert read(converted)[2].artifact.derived == again
 
 
 def test_a_new_file_of_another_model_keeps_all_conversions(converted, export):
@@ -163,8 +204,8 @@ def test_a_damaged_manifest_is_refused(tmp_path, text):
 
 @pytest.mark.parametrize("rest", [{"artifacts": []}, {"files": []}], ids=["as now", "otherwise"])
 def test_a_newer_manifest_is_refused_as_such(tmp_path, rest):
-    (tmp_path / "manifest.json").write_text(json.dumps({"schema": 2, **rest}))
-    with pytest.raises(BadInput, match=r"written by a newer onnxbench \(schema 2\); upgrade onnxbench"):
+    (tmp_path / "manifest.json").write_text(json.dumps({"schema": SCHEMA + 1, **rest}))
+    with pytest.raises(BadInput, match=r"written by a newer onnxbench \(schema 3\); upgrade onnxbench"):
         read(tmp_path)
 
 

@@ -5,9 +5,9 @@ from onnxbench.errors import BadInput
 from onnxbench.runners.infer import tell_left_out
 from onnxbench.runners.pool.survey import Found, found_from
 from onnxbench.runners.sweep.plan import Defaults, chosen_precisions, left_out, plan, takes
-from onnxbench.spec import Conversion, Settings, Sweep, TensorSpec
+from onnxbench.spec import Settings, Sweep, TensorSpec
 
-from .in_process import Notes
+from .in_process import Notes, derived
 
 ORT = Found(name="ort-cpu", available=True, device_kind="cpu", version="1.20", options={"graph": "on or off"})
 TORCH = Found(name="torch-cpu", available=True, device_kind="cpu", options={"compile": "yes or no", "graph": "on or off"})
@@ -237,11 +237,11 @@ CHECK = {"computed_only": False}
 @pytest.fixture
 def three_files(make_artifact):
     """A model in FP32, and what was made from that."""
-    made = [
-        make_artifact(precision=precision, sha256=sha256 * 32, conversion=Conversion(origin="ab" * 32))
+    files = [
+        make_artifact(precision=precision, sha256=sha256 * 32, derived=derived(precision))
         for precision, sha256 in (("fp16", "cd"), ("int8", "ef"))
     ]
-    return [make_artifact(), *made]
+    return [make_artifact(), *files]
 
 
 def measured(sweep, artifacts, found=(HALF, FULL), **defaults):

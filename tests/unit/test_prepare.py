@@ -10,6 +10,8 @@ from onnxbench.runners.prepare.exports import INT8, Made, Wanted, artifacts, con
 from onnxbench.runners.worker.clock import Clock
 from onnxbench.spec import Conversion, Source, Sweep, TensorSpec, to_wire
 
+from .in_process import derived
+
 pytestmark = pytest.mark.usefixtures("cache_folder")
 SHA = "ab" * 32
 REFUSED = BadInput("nothing can be quantized", "run it in FP32")
@@ -52,13 +54,13 @@ def entry(tmp_path, make_artifact):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{model}.{precision}.onnx").write_text(precision)
         (folder / "entry.json").write_text("{}")
-        how = {"int8": Conversion(origin=SHA, scheme="portable", method="minmax", data=data), "fp16": Conversion(origin=SHA)}
+        how = {"int8": derived("int8", origin=SHA, data=data), "fp16": derived("fp16", origin=SHA)}
         found = make_artifact(
             model=model,
             precision=precision,
             path=f"{model}.{precision}.onnx",
             sha256=SHA if precision == "fp32" else precision,
-            conversion=how.get(precision),
+            derived=how.get(precision),
         )
         wire = json.loads(json.dumps(to_wire(replace(found, **changes))))
         return {"artifact": wire, "made": {"parity": None}, "folder": str(folder), "cached": cached}
@@ -148,7 +150,7 @@ def test_named_precisions_alone_are_made_beside_fp32(wanted, context, named, fil
 
 
 def test_a_file_that_is_int8_already_is_taken_alone(wanted, context, entry):
-    desk = context(adopt=entry("int8", conversion=None))
+    desk = context(adopt=entry("int8", derived=None))
     assert precisions(export(wanted(), desk)) == ["int8"]
     assert [job for job, _ in desk.asked] == ["adopt"]
     assert desk.progress.lines == []
@@ -156,11 +158,11 @@ def test_a_file_that_is_int8_already_is_taken_alone(wanted, context, entry):
 
 def test_another_precision_of_a_file_that_is_int8_is_refused(wanted, context, entry):
     with pytest.raises(BadInput, match=r"net\.int8\.onnx is int8 already; give the FP32 file to make fp16 from"):
-        export(wanted(precisions=("int8", "fp16")), context(adopt=entry("int8", conversion=None)))
+        export(wanted(precisions=("int8", "fp16")), context(adopt=entry("int8", derived=None)))
 
 
 def test_the_precision_that_a_file_has_may_be_named(wanted, context, entry):
-    assert precisions(export(wanted(precisions=("int8",)), context(adopt=entry("int8", conversion=None)))) == ["int8"]
+    assert precisions(export(wanted(precisions=("int8",)), context(adopt=entry("int8", derived=None)))) == ["int8"]
 
 
 def test_calibration_on_random_inputs_is_told(wanted, context, entry):
@@ -173,13 +175,13 @@ def test_calibration_on_random_inputs_is_told(wanted, context, entry):
 def test_a_conversion_is_ordered_as_it_was_wanted(wanted, context, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("data.npz").touch()
-    how = Conversion(origin="", scheme="ort", method="entropy", exclude=("conv1",))
+    how = Conversion(scheme="ort", method="entropy", exclude=("conv1",))
     inputs = (TensorSpec(name="x", dtype="float32", shape=(1, 3)),)
     desk = context()
     export(wanted(how=how, calibration="data.npz", inputs=inputs, seed=7), desk)
     common = {"calibration": str(tmp_path / "data.npz"), "shapes": [("x", (1, 3))], "seed": 7}
     assert desk.orders() == {
-        "fp16": {"precision": "fp16", "how": to_wire(Conversion(origin="")), **common},
+        "fp16": {"precision": "fp16", "how": to_wire(Conversion()), **common},
         "int8": {"precision": "int8", "how": to_wire(how), **common},
     }
 
@@ -253,9 +255,9 @@ def test_a_file_that_is_called_as_a_model_of_our_own_keeps_its_ending(wanted, co
 
 
 def test_what_was_made_is_told_on_one_line(make_artifact):
-    how = Conversion(origin=SHA, scheme="portable", method="minmax", exclude=("a", "b"), data="digits", samples=128)
+    how = derived("int8", Conversion(scheme="portable", method="minmax", exclude=("a", "b")), origin=SHA)
     parity = {"sqnr_db": 31.6, "runtime": "ort-cpu 1.31", "data": "digits"}
-    exported = manifest.Exported(artifact=make_artifact(precision="int8", conversion=how), made={"parity": parity})
+    exported = manifest.Exported(artifact=make_artifact(precision="int8", derived=how), made={"parity": parity})
     assert Made(exported=exported, cached=False).told() == (
         "cnn-fp32.onnx: cnn int8, 20.4 MB, opset 18, exported and checked; "
         "portable, minmax over 128 of digits, without a,b; SQNR 32 dB against the FP32 file on ort-cpu 1.31, digits"
@@ -345,16 +347,72 @@ def test_a_precision_that_an_exported_model_lacks_is_made_first(wanted, context,
 
 
 def test_a_precision_that_one_of_two_models_lacks_is_made_of_that_one(wanted, context, entry, tmp_path):
-    how = Conversion(origin=SHA, scheme="ort", method="entropy", data="good.npz")
-    export(wanted(precisions=("int8",)), context(int8=entry("int8", conversion=how)))
+    how = derived("int8", Conversion(scheme="ort", method="entropy"), "good.npz", origin=SHA)
+    export(wanted(precisions=("int8",)), context(int8=entry("int8", derived=how)))
     export(wanted(precisions=("fp32",)), context(adopt=entry(model="other")))
     there = {item.artifact.path: to_wire(item.artifact) for item in manifest.read(tmp_path / "out")}
     desk = context(describe=lambda request: there[request["path"]], int8=entry("int8", model="other"))
     found = artifacts(Sweep(precisions=("int8",), artifacts=str(tmp_path / "out")), desk)
     assert [(item.model, item.precision) for item in found[3:]] == [("other", "int8")]
-    assert found[1].conversion == how
+    assert found[1].derived == how
     assert [request["artifact"]["model"] for job, request in desk.asked if job == "convert"] == ["other"]
     assert desk.progress.lines == [f"exporting other in int8 to {tmp_path}/out"]
+
+
+OLD = {"revision": 0, "tool": "0.1", "origin": SHA}
+
+
+def swept(desk, tmp_path):
+    """What a sweep of the file net.onnx in FP32 and INT8 measures, where `desk` knows what is in the folder."""
+    sweep = Sweep(model="net.onnx", precisions=("fp32", "int8"), artifacts=str(tmp_path / "out"))
+    return artifacts(sweep, desk)[1]
+
+
+def described(tmp_path, make_artifact):
+    there = {item.artifact.path: to_wire(item.artifact) for item in manifest.read(tmp_path / "out")}
+    return lambda request: there.get(request["path"], to_wire(make_artifact(model="net")))
+
+
+def test_what_this_version_made_is_kept_by_a_sweep_however_it_was_told(wanted, context, entry, make_artifact, tmp_path):
+    how = derived("int8", Conversion(scheme="ort", method="entropy"), origin=SHA)
+    export(wanted(precisions=("int8",)), context(int8=entry("int8", derived=how)))
+    desk = context(describe=described(tmp_path, make_artifact))
+    assert swept(desk, tmp_path).derived == how
+    assert desk.orders() == {}
+
+
+@pytest.mark.parametrize(("data", "file"), [("digits", None), ("random", None), ("/mine.npz", "/mine.npz")])
+def test_what_another_version_made_is_made_again_as_it_was_told(wanted, context, entry, make_artifact, tmp_path, data, file):
+    asked = Conversion(scheme="ort", method="entropy", exclude=("conv1",))
+    export(wanted(precisions=("int8",)), context(int8=entry("int8", derived=derived("int8", asked, data, **OLD))))
+    base = entry()
+    base["artifact"]["dataset"] = "digits"
+    desk = context(adopt=base, describe=described(tmp_path, make_artifact))
+    assert swept(desk, tmp_path).derived.tool != "0.1"
+    order = desk.orders()["int8"]
+    assert (order["how"], order["calibration"]) == (to_wire(asked), file)
+    assert [item.artifact.derived.tool != "0.1" for item in manifest.read(tmp_path / "out") if item.artifact.derived] == [True]
+
+
+def test_what_another_version_made_is_kept_where_it_cannot_be_made_again(wanted, context, entry, make_artifact, tmp_path):
+    export(wanted(precisions=("int8",)), context(int8=entry("int8", derived=derived("int8", **OLD))))
+    desk = context(int8=REFUSED, describe=described(tmp_path, make_artifact))
+    assert swept(desk, tmp_path).derived.tool == "0.1"
+    assert len(desk.progress.lines) == 2
+
+
+def test_an_export_makes_again_what_another_version_made(wanted, context, entry, tmp_path):
+    export(wanted(precisions=("int8",)), context(int8=entry("int8", derived=derived("int8", **OLD))))
+    export(wanted(precisions=("int8",)), context())
+    assert [item.artifact.derived.tool != "0.1" for item in manifest.read(tmp_path / "out") if item.artifact.derived] == [True]
+
+
+def test_a_sweep_of_a_folder_measures_what_another_version_made(wanted, context, entry, make_artifact, tmp_path):
+    export(wanted(precisions=("int8",)), context(int8=entry("int8", derived=derived("int8", **OLD))))
+    desk = context(describe=described(tmp_path, make_artifact))
+    found = artifacts(Sweep(artifacts=str(tmp_path / "out")), desk)
+    assert [item.derived.tool for item in found if item.derived] == ["0.1"]
+    assert desk.orders() == {}
 
 
 def test_exported_files_are_measured_as_they_are(wanted, context, tmp_path):

@@ -14,6 +14,8 @@ from onnxbench.spec import (
     Budget,
     Cell,
     Concurrency,
+    Conversion,
+    Derived,
     Device,
     Precision,
     Settings,
@@ -53,6 +55,7 @@ cells = st.builds(
     settings=settings,
     environment=names,
 )
+derived_files = st.builds(Derived, origin=names, recipe=names, revision=sizes, tool=names, versions=options, options=options)
 artifacts = st.builds(
     Artifact,
     model=names,
@@ -66,6 +69,7 @@ artifacts = st.builds(
     nodes=sizes,
     source=st.one_of(st.none(), sources),
     dataset=st.one_of(st.none(), names),
+    derived=st.one_of(st.none(), derived_files),
 )
 sweeps = st.builds(
     Sweep,
@@ -200,6 +204,29 @@ def test_whatever_sets_a_cell_apart_is_in_its_key(make_cell, change):
 def test_a_cell_is_named_for_people(make_cell):
     assert make_cell(batch=8).id == "cnn/ort-cpu/cpu/fp32/b8"
     assert make_cell(environment="new").id == "cnn/ort-cpu@new/cpu/fp32/b1"
+
+
+@given(scheme=names, method=names, exclude=st.lists(names, max_size=3).map(tuple))
+def test_what_int8_is_asked_for_is_said_in_texts_and_read_back(scheme, method, exclude):
+    how = Conversion(scheme=scheme, method=method, exclude=exclude)
+    assert Conversion.of((*how.options, ("data", "digits"))) == how
+
+
+def of_file(data="digits", exclude=()):
+    told = Conversion(scheme="portable", method="minmax", exclude=exclude).options
+    options = (*told, ("data", data), ("samples", "128"))
+    return Derived(origin="ab", recipe="int8", revision=1, tool="1.0", options=options)
+
+
+def test_a_derived_file_says_how_it_was_made():
+    assert str(of_file()) == "portable, minmax over 128 of digits"
+    assert str(of_file(exclude=("a", "b,c"))) == "portable, minmax over 128 of digits, without a,b,c"
+    assert str(replace(of_file(), recipe="fp16", options=())) == ""
+
+
+@pytest.mark.parametrize(("data", "file"), [("digits", None), ("random", None), ("mine.npz", "mine.npz")])
+def test_a_derived_file_names_the_users_file_that_it_was_calibrated_on(data, file):
+    assert of_file(data).calibration("digits") == file
 
 
 def test_values_are_frozen(make_cell):

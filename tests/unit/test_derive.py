@@ -1,0 +1,122 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from onnxbench import __version__
+from onnxbench.exporters import cache
+from onnxbench.exporters.derive import RECIPES, Means, Recipe, derive, other_maker
+from onnxbench.spec import Artifact, Derived, from_wire
+
+pytestmark = pytest.mark.usefixtures("cache_folder")
+OPTIONS = (("scheme", "portable"), ("samples", "8"))
+
+
+@pytest.fixture
+def made():
+    """Sources that the recipe `copy` was asked for, in order."""
+    return []
+
+
+@pytest.fixture(autouse=True)
+def recipe(monkeypatch, made):
+    """A recipe that needs no library: it copies, and adds its options."""
+
+    def make(source, target, options, feeds):
+        made.append(source.name)
+        target.write_text(f"{source.read_text()} {dict(options)} {feeds}")
+
+    copy = Recipe(name="copy", revision=1, make=make, libraries=())
+    monkeypatch.setitem(RECIPES, "copy", copy)
+    return copy
+
+
+@pytest.fixture
+def source(make_artifact, tmp_path):
+    (tmp_path / "net.onnx").write_text("net")
+    return make_artifact(model="net", path=str(tmp_path / "net.onnx"), dataset="digits")
+
+
+@pytest.fixture
+def means(make_artifact):
+    def describe(path):
+        return make_artifact(model="net", path=str(path), sha256=path.read_text())
+
+    def of(feeds=(), fingerprint="none"):
+        functions = {
+            "describe": describe,
+            "parity": lambda found: {"sqnr_db": 30.0},
+            "file_hash": lambda path: path.read_text(),
+        }
+        return Means(feeds=feeds, fingerprint=fingerprint, **functions)
+
+    return of
+
+
+def test_a_file_is_made_once_and_says_how(source, means, made):
+    first, again = (derive(source, "copy", OPTIONS, means()) for _ in range(2))
+    assert (first["cached"], again["cached"], made) == (False, True, ["net.onnx"])
+    found = from_wire(Artifact, again["artifact"])
+    assert found.derived == Derived(origin=source.sha256, recipe="copy", revision=1, tool=__version__, options=OPTIONS)
+    assert (found.precision, found.path, found.dataset) == ("copy", "net.copy.onnx", "digits")
+    assert again["made"] == {"exporter": "onnxruntime", "versions": {}, "parity": {"sqnr_db": 30.0}}
+    assert [first[name] for name in ("folder", "artifact", "made")] == [again[name] for name in ("folder", "artifact", "made")]
+
+
+@pytest.mark.parametrize(
+    "change", [{"sha256": "cd" * 32}, {"model": "other"}, {"dataset": None}], ids=lambda change: next(iter(change))
+)
+def test_another_source_is_made_anew(source, means, change):
+    derive(source, "copy", OPTIONS, means())
+    assert not derive(replace(source, **change), "copy", OPTIONS, means())["cached"]
+
+
+def test_other_options_and_other_data_are_made_anew(source, means):
+    derive(source, "copy", OPTIONS, means())
+    assert not derive(source, "copy", (), means())["cached"]
+    assert not derive(source, "copy", OPTIONS, means(fingerprint="other"))["cached"]
+
+
+def test_another_revision_is_made_anew(source, means, recipe, monkeypatch):
+    derive(source, "copy", OPTIONS, means())
+    monkeypatch.setitem(RECIPES, "copy", replace(recipe, revision=2))
+    answer = derive(source, "copy", OPTIONS, means())
+    assert (answer["cached"], answer["artifact"]["derived"]["revision"]) == (False, 2)
+
+
+def test_other_versions_of_libraries_make_it_anew(source, means, recipe, monkeypatch):
+    derive(source, "copy", OPTIONS, means())
+    monkeypatch.setitem(RECIPES, "copy", replace(recipe, libraries=("numpy",)))
+    answer = derive(source, "copy", OPTIONS, means())
+    assert not answer["cached"]
+    assert dict(answer["artifact"]["derived"]["versions"]) == answer["made"]["versions"]
+    assert set(answer["made"]["versions"]) == {"numpy"}
+
+
+def test_a_damaged_file_is_made_again(source, means, made):
+    answer = derive(source, "copy", OPTIONS, means())
+    (Path(answer["folder"]) / "net.copy.onnx").write_text("damaged")
+    assert not derive(source, "copy", OPTIONS, means())["cached"]
+    assert made == ["net.onnx"] * 2
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"artifact": {}, "made": {}}'])
+def test_a_damaged_entry_is_made_again(source, means, text):
+    answer = derive(source, "copy", OPTIONS, means())
+    (Path(answer["folder"]) / cache.ENTRY).write_text(text)
+    assert not derive(source, "copy", OPTIONS, means())["cached"]
+
+
+def test_a_recipe_gets_the_data(source, means):
+    answer = derive(source, "copy", (), means(feeds=[1, 2]))
+    assert (Path(answer["folder"]) / "net.copy.onnx").read_text() == "net {} [1, 2]"
+
+
+@pytest.mark.parametrize(
+    ("recipe_name", "revision", "maker"), [("copy", 1, None), ("copy", 0, "0.1"), ("copy", 2, "0.1"), ("fold", 1, "0.1")]
+)
+def test_what_another_revision_or_an_unknown_recipe_made_names_its_maker(recipe_name, revision, maker):
+    assert other_maker(Derived(origin="ab", recipe=recipe_name, revision=revision, tool="0.1")) == maker
+
+
+def test_what_was_not_derived_has_no_other_maker():
+    assert other_maker(None) is None

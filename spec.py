@@ -242,7 +242,11 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
-    """One row to be: everything that makes two measurements comparable, and nothing else."""
+    """One row to be: everything that makes two measurements comparable, and nothing else.
+
+    `sha256` is that of the file that the user gave or exported. What was made from that file has the same one, and `scheme`
+    says how INT8 was made. The record has the hash of the file that ran.
+    """
 
     model: str
     sha256: str
@@ -253,6 +257,7 @@ class Cell:
     shapes: Shapes
     settings: Settings
     environment: str = ""
+    scheme: str = ""
 
     @property
     def key(self) -> str:

@@ -19,7 +19,7 @@ from .. import __version__
 from ..errors import BadInput, one_line
 from ..models import kind_of
 from ..results.store import record
-from ..spec import Artifact, Cell, Shape, Sweep, Target, from_wire, to_wire
+from ..spec import PRECISIONS, Artifact, Cell, Shape, Sweep, Target, from_wire, to_wire
 from ..untrusted import WRONG, is_plain
 from .pool import host
 from .pool.context import Context
@@ -100,6 +100,7 @@ def planned(
         rows = rows_of(sweep, artifacts, found, around.progress, kind)
         kind.guard(rows, context)
         keys = _keys(rows, around.out)
+        _check_files(rows, keys, around.out)
         head = _head(sweep, keys, found, around)
         head["networks"] |= context.networks
         journal.write_head({**head, **({"kind": kind.name} if kind.name else {})})
@@ -192,9 +193,24 @@ def tell_left_out(rows: Sequence[Planned], aside: Sequence[tuple[str, str, str]]
 
 
 def _keys(rows: Sequence[Planned], out: Path) -> dict[Cell, str]:
-    """The cells of the run folder `out` with their keys there, and after them those of `rows`."""
+    """The cells of the run folder `out` with their keys there, and after them those of `rows`.
+
+    A cell that version 0.1 listed keeps its key, and is listed as this version does.
+    """
     old = record.cells_of(record.read_head(out), out) if (out / record.RUN).exists() else {}
-    return old | {row.cell: row.cell.key for row in rows if row.cell not in old}
+    now = {row.listed_by_0_1: row.cell for row in rows if row.cell not in old}
+    keys = {now.get(cell, cell): key for cell, key in old.items()}
+    return keys | {row.cell: row.cell.key for row in rows if row.cell not in keys}
+
+
+def _check_files(rows: Sequence[Planned], keys: Mapping[Cell, str], out: Path) -> None:
+    """`BadInput` if a cell of the run folder `out` was measured with another file than its row would be."""
+    held = record.read(out).cells if (out / record.RUN).exists() else ()
+    ran = {item.key: (item.opened or {}).get("sha256") for item in held if not item.ended}
+    for row in rows:
+        if ran.get(keys[row.cell]) not in (None, row.artifact.sha256):
+            file = PRECISIONS[row.cell.precision].file
+            raise BadInput(f"{out} measured another {file} file of {row.cell.model}", "give another --out")
 
 
 def _head(sweep: Sweep, keys: Mapping[Cell, str], found: Sequence[Found], around: Surroundings) -> dict[str, Any]:

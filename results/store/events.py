@@ -61,6 +61,8 @@ class Opened(Built):
 
     artifact_mb: Number = None
     file: str | None = None
+    sha256: str | None = None
+    made_by: str | None = None
     layers: Mapping[str, int] | None = None
     conversion: str | None = None
     random_calibration: bool | None = None

@@ -196,7 +196,7 @@ def _stopped(row: Row) -> Value:
 def _notes(row: Row) -> Value:
     """What a reader should know before trusting the row: why it has not the best grade, and what is withheld."""
     record, notes = row.record, list(row.trust[1] if row.record.blocks else unlike(row.record))
-    notes += filter(None, [(record.built or record.opened or {}).get("remark")])
+    notes += filter(None, [(record.built or record.opened or {}).get("remark"), _made_otherwise(record)])
     if (record.opened or {}).get("random_calibration"):
         notes.append("calibrated on random inputs, so what it costs in accuracy is not that of real ones")
     if record.check:
@@ -216,6 +216,13 @@ def _notes(row: Row) -> Value:
     notes += load.notes(record, row.asked)
     notes += [f"GPU evidence is missing: {reason}" for reason in gpu.untold(record)]
     return "; ".join(dict.fromkeys(notes)) or None
+
+
+def _made_otherwise(record: CellRecord) -> str | None:
+    """A note on a file that another version made, and in another way."""
+    tool = (record.opened or {}).get("made_by")
+    how = "in another way than the version that measured it does: bench export makes it again"
+    return f"its file was made by onnxbench {tool}, {how}" if tool else None
 
 
 def _failed_step(event: Data) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from ... import backends
 from ...errors import RuntimeFailed, WorkerDied, WorkerTimeout
+from ...exporters.derive import other_maker
 from ...results.stats.percentiles import samples_needed
 from ...results.store import record
 from ...results.store.noise import disturbed
@@ -266,6 +267,8 @@ def _facts(artifact: Artifact) -> dict[str, Any]:
     return {
         "artifact_mb": artifact.nbytes / 1e6,
         "file": artifact.path,
+        "sha256": artifact.sha256,
+        "made_by": other_maker(made),
         "layers": {"quantized": artifact.quantized_layers, "float": artifact.float_layers},
         "conversion": str(made or "") or None,
         "random_calibration": bool(made and made.option("data") == RANDOM),

@@ -39,6 +39,11 @@ class Planned:
         """The file whose answers are right."""
         return self.origin or self.artifact
 
+    @property
+    def listed_by_0_1(self) -> Cell:
+        """The cell as version 0.1 listed it: with the hash of the file that it runs, and no scheme."""
+        return replace(self.cell, sha256=self.artifact.sha256, scheme="")
+
 
 def chosen_precisions(sweep: Sweep) -> tuple[str, ...]:
     """The precisions that the user named; `BadInput` for one that there is not."""
@@ -135,6 +140,7 @@ def _files(sweep: Sweep, artifacts: Sequence[Artifact]) -> list[tuple[Artifact, 
 def _cells(sweep: Sweep, file: tuple[Artifact, str], defaults: Defaults, backend: Found, settings: Settings) -> list[Planned]:
     """A cell for each batch of one file in one precision."""
     artifact, precision = file
+    made = artifact.derived
     check_given(artifact.inputs, defaults.given)
     rule = batch_rule(artifact.inputs, defaults.given)
     planned = []
@@ -143,7 +149,8 @@ def _cells(sweep: Sweep, file: tuple[Artifact, str], defaults: Defaults, backend
         shapes: Shapes = () if rule.fixed not in (None, batch) else cell_shapes(artifact.inputs, batch, rule, defaults.given)
         cell = Cell(
             model=artifact.model,
-            sha256=artifact.sha256,
+            sha256=made.origin if made else artifact.sha256,
+            scheme=made.option("scheme") if made else "",
             backend=backend.name,
             environment=backend.environment,
             device=_device(sweep, backend),

@@ -62,8 +62,8 @@ class Visit:
     @property
     def crew(self) -> tuple[Any, ...]:
         """Cells that may share a process: the same backend, file and process-wide settings."""
-        cell = self.planned.cell
-        return (cell.backend, cell.environment, cell.device, cell.sha256, cell.precision, cell.settings)
+        cell, file = self.planned.cell, self.planned.artifact
+        return (cell.backend, cell.environment, cell.device, file.sha256, cell.precision, cell.settings)
 
 
 def visit(planned: Planned, held: CellRecord, sweep: Sweep) -> Visit:

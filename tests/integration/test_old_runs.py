@@ -99,6 +99,7 @@ def test_old_artifacts_are_measured_and_an_old_cache_is_used(old):
     rows = old.rows("check", "--backend", "ort-cpu")
     assert {row["status"] for row in rows} == {"ok"}
     assert {row["precision"] for row in rows} >= {"fp32", "int8"}
+    assert all(("onnxbench 0.1" in (row["notes"] or "")) == (row["precision"] != "fp32") for row in rows)
     listed = old.bench("cache")
     assert listed.returncode == 0
     assert "exports" in listed.stdout

@@ -332,6 +332,23 @@ def test_what_was_made_from_a_file_is_compared_with_that_file(three_files):
     assert [row.artifact for row in rows] == three_files
 
 
+def test_a_cell_has_the_hash_of_what_was_exported_and_the_scheme_of_int8(three_files):
+    rows = planned(Sweep(batches=(1,), precisions=("fp32", "fp16", "int8")), three_files)
+    assert [(row.cell.sha256, row.cell.scheme) for row in rows] == [("ab" * 32, ""), ("ab" * 32, ""), ("ab" * 32, "portable")]
+    assert len({row.key for row in rows}) == 3
+
+
+def test_a_file_from_elsewhere_is_its_own_original(make_artifact):
+    (row,) = planned(Sweep(batches=(1,)), [make_artifact(precision="int8", sha256="cd" * 32)])
+    assert (row.cell.sha256, row.cell.scheme) == ("cd" * 32, "")
+    assert row.listed_by_0_1 == row.cell
+
+
+def test_version_0_1_listed_a_cell_with_the_hash_of_its_file(three_files):
+    (row,) = planned(Sweep(batches=(1,), precisions=("int8",)), three_files)
+    assert row.listed_by_0_1 == replace(row.cell, sha256="ef" * 32, scheme="")
+
+
 def test_another_precision_of_the_same_file_is_compared_with_that_file(three_files):
     (row,) = planned(Sweep(batches=(1,), precisions=("bf16",)), three_files)
     assert (row.origin, row.reference) == (None, three_files[0])

@@ -54,6 +54,7 @@ cells = st.builds(
     shapes=shapes,
     settings=settings,
     environment=names,
+    scheme=names,
 )
 derived_files = st.builds(Derived, origin=names, recipe=names, revision=sizes, tool=names, versions=options, options=options)
 artifacts = st.builds(
@@ -167,7 +168,7 @@ class LaterSettings(Settings):
 class LaterCell(Cell):
     """A cell of a version that has two more axes."""
 
-    scheme: str = ""
+    layout: str = ""
     dims: tuple[tuple[str, int], ...] = ()
 
 
@@ -176,7 +177,7 @@ def test_a_new_field_at_its_default_changes_no_key(make_cell):
     fields = {name: getattr(cell, name) for name in to_wire(cell)}
     later = LaterCell(**{**fields, "settings": LaterSettings(threads=2, options=(("a", "b"),))})
     assert later.key == cell.key
-    assert replace(later, scheme="dynamic").key != cell.key
+    assert replace(later, layout="nhwc").key != cell.key
     assert replace(later, dims=(("tokens", 128),)).key != cell.key
     assert replace(later, settings=LaterSettings(threads=2, options=(("a", "b"),), streams=2)).key != cell.key
 
@@ -194,6 +195,7 @@ def test_a_new_field_at_its_default_changes_no_key(make_cell):
         {"settings": Settings(threads=4)},
         {"settings": Settings(threads=2, options=(("graph", "off"),))},
         {"environment": "new"},
+        {"scheme": "portable"},
     ],
     ids=lambda change: next(iter(change)),
 )

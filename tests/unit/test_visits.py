@@ -1,4 +1,4 @@
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import pytest
@@ -105,7 +105,6 @@ def test_a_cell_is_live_until_it_has_had_enough_or_has_a_reason(planned, finishe
         ({"backend": "torch-cpu"}, False),
         ({"environment": "new"}, False),
         ({"device": "cuda:0"}, False),
-        ({"sha256": "cd" * 32}, False),
         ({"precision": "fp16"}, False),
         ({"settings": Settings(threads=2, options=(("graph", "off"),))}, False),
     ],
@@ -113,6 +112,11 @@ def test_a_cell_is_live_until_it_has_had_enough_or_has_a_reason(planned, finishe
 )
 def test_cells_that_differ_in_their_batch_alone_share_a_process(planned, change, same):
     assert (Visit(planned=planned()).crew == Visit(planned=planned(**change)).crew) is same
+
+
+def test_cells_of_two_files_share_no_process(planned, make_artifact):
+    other = replace(planned(), artifact=make_artifact(sha256="cd" * 32))
+    assert Visit(planned=planned()).crew != Visit(planned=other).crew
 
 
 class Told:

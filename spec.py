@@ -21,7 +21,7 @@ from .budgets import BUDGETS, Budget
 from .errors import BadInput, one_line
 from .wire import digest as digest
 from .wire import from_wire as from_wire
-from .wire import set_fields
+from .wire import set_fields as set_fields
 from .wire import to_wire as to_wire
 
 Shape = tuple[int, ...]

@@ -74,14 +74,10 @@ def parse(text: bytes) -> Any:
         raise ValueError("nested too deep") from error
 
 
-def sample_path(folder: Path, name: object, inside: str) -> Path | None:
-    """The file `name` of the folder `inside` a run folder; None for a name that leads anywhere else, or to no plain file."""
-    if not isinstance(name, str):
-        return None
+def is_sample_name(name: str, inside: str) -> bool:
+    """Whether `name` is that of a file in the folder `inside` a run folder; False for one that leads anywhere else."""
     first, _, last = name.partition("/")
-    path = folder / name
-    within = first == inside and last not in ("", ".", "..") and os.sep not in last
-    return path if within and is_plain(path) else None
+    return first == inside and last not in ("", ".", "..") and os.sep not in last and "\0" not in last
 
 
 def load_times(path: Path) -> dict[str, NDArray[np.int64]]:

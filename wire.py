@@ -7,18 +7,18 @@ import json
 import math
 import types
 from collections import abc
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache, partial
 from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
 SHORT = 60  # characters of a value in a sentence
 Value = TypeVar("Value")
+Decoders = Sequence[tuple[str, Collection[type], Callable[[Any], Any]]]
 
 
 def to_wire(value: Any) -> dict[str, Any]:
-    """A dataclass of texts, numbers, dataclasses, and tuples of these, as JSON data."""
+    """A dataclass of texts, numbers, dataclasses, and tuples and mappings of these, as JSON data."""
     return {name: _encode(getattr(value, name)) for name in _names(type(value))}  # type: ignore[arg-type]
 
 
@@ -42,6 +42,8 @@ def _defaults(kind: Any) -> tuple[tuple[str, Any], ...]:
 def _encode(data: Any, of: Callable[[Any], dict[str, Any]] = to_wire) -> Any:
     if isinstance(data, tuple):
         return tuple(_encode(item, of) for item in data)
+    if isinstance(data, dict):
+        return {name: _encode(item, of) for name, item in data.items()}
     return of(data) if is_dataclass(data) else data
 
 
@@ -52,19 +54,34 @@ def from_wire(kind: type[Value], data: Mapping[str, Any]) -> Value:
     """
     if not isinstance(data, Mapping):
         raise TypeError(f"{_short(data)} is no {kind.__name__}")
-    found = {}
-    for name, decode in _decoders(kind):  # type: ignore[arg-type]
-        if name in data:
-            try:
-                found[name] = decode(data[name])
-            except TypeError as error:
-                raise TypeError(f"{name}: {error}") from None
-    return kind(**found)
+    decoders = _decoders(kind)  # type: ignore[arg-type]
+    try:
+        found = {
+            name: value if type(value := data[name]) in plain else decode(value)
+            for name, plain, decode in decoders
+            if name in data
+        }
+        return kind(**found)
+    except TypeError as error:
+        raise _named(decoders, data) or error from None
+
+
+def _named(decoders: Decoders, data: Mapping[str, Any]) -> TypeError | None:
+    """The error of the first field of `data` that is of another type, with its name."""
+    for name, _, decode in decoders:
+        try:
+            if name in data:
+                decode(data[name])
+        except TypeError as error:
+            return TypeError(f"{name}: {error}")
+    return None
 
 
 @cache  # finding out the types takes longer than all else of reading a large run
-def _decoders(kind: Any) -> list[tuple[str, Callable[[Any], Any]]]:
-    return [(name, _decoder(hint)) for name, hint in get_type_hints(kind).items() if get_origin(hint) is not ClassVar]
+def _decoders(kind: Any) -> Decoders:
+    """Of each field the name, the types whose values are taken as they are, and what reads all others."""
+    hints = {name: hint for name, hint in get_type_hints(kind).items() if get_origin(hint) is not ClassVar}
+    return [(name, _plain_types(hint) - {float}, _decoder(hint)) for name, hint in hints.items()]
 
 
 PLAIN: Mapping[Any, tuple[type, ...]] = {
@@ -76,11 +93,22 @@ PLAIN: Mapping[Any, tuple[type, ...]] = {
 }
 
 
+def _alternatives(kind: Any) -> tuple[Any, ...]:
+    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+
+
+def _plain_types(kind: Any) -> frozenset[type]:
+    """The types of JSON's texts, numbers, truth values and null that `kind` takes."""
+    return frozenset(of for item in _alternatives(kind) if item in PLAIN for of in PLAIN[item])
+
+
 def _decoder(kind: Any) -> Callable[[Any], Any]:
     """What makes a value of the type `kind` from JSON data, or raises `TypeError`."""
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        return _any_of([_decoder(item) for item in arguments], " or ".join(map(_name, arguments)))
+    origin, arguments, several = get_origin(kind), get_args(kind), _alternatives(kind)
+    if all(item in PLAIN for item in several):
+        return _plain(_plain_types(kind), " or ".join(map(_name, several)))
+    if len(several) > 1:
+        return _any_of([_decoder(item) for item in several], " or ".join(map(_name, several)))
     if origin is tuple and arguments[-1] is Ellipsis:
         of = _decoder(arguments[0])
         return lambda data: tuple(map(of, _sequence(data)))
@@ -90,9 +118,7 @@ def _decoder(kind: Any) -> Callable[[Any], Any]:
     if origin is abc.Mapping:
         of = _decoder(arguments[1])
         return lambda data: {str(name): of(value) for name, value in _mapping(data).items()}
-    if is_dataclass(kind):
-        return partial(from_wire, kind)  # type: ignore[arg-type]
-    return partial(_plain, PLAIN[kind]) if kind in PLAIN else _same
+    return partial(from_wire, kind) if is_dataclass(kind) else _same  # type: ignore[arg-type]
 
 
 def _name(kind: Any) -> str:
@@ -101,11 +127,28 @@ def _name(kind: Any) -> str:
 
 
 def _any_of(decoders: Sequence[Callable[[Any], Any]], kind: str) -> Callable[[Any], Any]:
+    """What reads one of several types. The error of an object is that of its own type, which names the field."""
+
     def decode(data: Any) -> Any:
+        errors = []
         for of in decoders:
-            with suppress(TypeError):
+            try:
                 return of(data)
-        raise TypeError(f"{_short(data)} is no {kind}")
+            except TypeError as error:
+                errors.append(error)
+        raise errors[0] if isinstance(data, dict) else TypeError(f"{_short(data)} is no {kind}")
+
+    return decode
+
+
+def _plain(kinds: Collection[type], name: str) -> Callable[[Any], Any]:
+    """What takes a text or a number of one of `kinds`. True and False are no numbers, and neither is NaN."""
+
+    def decode(data: Any) -> Any:
+        kind = type(data)
+        if kind in kinds and (kind is not float or math.isfinite(data)):
+            return data
+        raise TypeError(f"{_short(data)} is no {name}")
 
     return decode
 
@@ -119,14 +162,6 @@ def _sequence(data: Any, count: int | None = None) -> Sequence[Any]:
 def _mapping(data: Any) -> Mapping[str, Any]:
     if not isinstance(data, dict):
         raise TypeError(f"{_short(data)} is no object")
-    return data
-
-
-def _plain(kinds: tuple[type, ...], data: Any) -> Any:
-    """`data` if it is of one of `kinds`: True and False are no numbers, and neither is NaN."""
-    known = isinstance(data, kinds) and (not isinstance(data, bool) or bool in kinds)
-    if not known or (isinstance(data, float) and not math.isfinite(data)):
-        raise TypeError(f"{_short(data)} is no {kinds[0].__name__}")
     return data
 
 

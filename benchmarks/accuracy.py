@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from onnxbench.models import datasets
-from onnxbench.runners.prepare.train import Training
+from onnxbench.runners.prepare.train import Row, Training
 from onnxbench.runners.worker import train_job
 from onnxbench.runners.worker.serve import State
 from onnxbench.runners.worker.threads import usable_threads
@@ -24,12 +24,9 @@ SPREADS = (0.35, 0.2)
 def accuracies(seed: int, spread: float, folder: Path) -> list[float]:
     """Test accuracy after each epoch, in per cent."""
     datasets.SPREAD = spread
-    head = Training(seed=seed, threads=usable_threads()).head()
-    how = {name: head[name] for name in ("epochs", "batch_size", "lr", "seed", "threads")}
-    how |= {"device": "cpu", "precision": "fp32"}
-    checkpoint = str(folder / "unkept.safetensors")
-    done = train_job.train(State(), lambda _: None, model="cnn", dataset="digits", how=how, checkpoint=checkpoint)
-    return [epoch["accuracy"] for epoch in done["epochs"]]
+    row = Row(training=Training(seed=seed, threads=usable_threads()), device="cpu", precision="fp32")
+    done = train_job.train(State(), lambda _: None, row.job(folder / "unkept.safetensors"))
+    return [epoch.accuracy for epoch in done.epochs]
 
 
 def main() -> None:

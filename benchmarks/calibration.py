@@ -28,6 +28,7 @@ import slowed_ort
 from onnxbench import backends
 from onnxbench.budgets import BUDGETS
 from onnxbench.results.store import record
+from onnxbench.results.store.head import SCHEMA, Head
 from onnxbench.results.table import table
 from onnxbench.runners.pool.context import Context
 from onnxbench.runners.pool.memory import Limits
@@ -38,7 +39,7 @@ from onnxbench.runners.sweep.journal import Journal
 from onnxbench.runners.sweep.plan import Planned
 from onnxbench.runners.sweep.visits import Desk, Visit
 from onnxbench.runners.worker.verify import save_arrays
-from onnxbench.spec import Artifact, Cell, Settings, Sweep, TensorSpec, to_wire
+from onnxbench.spec import Artifact, Cell, Settings, Sweep, TensorSpec
 
 SLOWER = slowed_ort.SLOWER
 BASE, SAME, SLOW = "simulated", "simulated-again", "simulated-slower"
@@ -74,13 +75,7 @@ def simulate(seed: int, name: str, slower: float, budget: str) -> dict[str, Any]
 
 def measure(journal: Journal, machine: simulated.Machine, sweep: Sweep, cells: list[Cell]) -> None:
     save_arrays(journal.scratch, {"x": np.zeros((1, 4), np.float32)})
-    head = {
-        "schema": record.SCHEMA,
-        "host": {},
-        "sweep": to_wire(sweep),
-        "cells": [record.listed(item, item.key) for item in cells],
-    }
-    journal.write_head(head)
+    journal.write_head(Head(schema=SCHEMA, sweep=sweep), {item: item.key for item in cells})
     context = Context(logs=journal.logs, clock=machine.clock, progress=Silent(), timeout_s=1)
     desk = Desk(sweep=sweep, journal=journal, context=context, stop=Stop())
     visits = [Visit(planned=Planned(cell=item, artifact=FILE), inputs=str(journal.scratch)) for item in cells]

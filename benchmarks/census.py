@@ -20,20 +20,22 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from census_models import Case, cases
 from onnxbench.errors import BadInput, BenchError, WorkerDied, WorkerTimeout
 from onnxbench.models.shapes import batch_rule, cell_shapes, check_given
-from onnxbench.runners.pool.isolate import Worker
-from onnxbench.runners.worker.clock import Clock
+from onnxbench.runners.pool.pool import Local, Worker
+from onnxbench.runners.worker.file_jobs import Describe, Draw, Refer, ReferenceCall
+from onnxbench.runners.worker.jobs import Close, Here, Job, Open, There, Verify
 from onnxbench.runners.worker.threads import usable_threads
-from onnxbench.spec import PRECISIONS, Artifact, Cell, Settings, Shapes, from_wire, to_wire
+from onnxbench.spec import PRECISIONS, Artifact, Cell, Settings, Shapes
 
 BACKENDS = ("ort-cpu", "openvino-cpu")
 TIMEOUT_S = 20.0
 FRESH_AFTER = 300  # models: compiled ones are not all given back
+Answer = TypeVar("Answer")
 OK, OWN_INPUTS, NO_PARITY = "ok", "ok with --input", "ok, no parity"
 
 
@@ -62,14 +64,15 @@ class Hand:
     """A worker that is replaced when it dies, hangs or has worked enough."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        self._log, self._worker, self._served = folder / f"{name}.log", None, 0
+        self._log, self._served = folder / f"{name}.log", 0
+        self._worker: Worker | None = None
 
-    def ask(self, job: str, **request: Any) -> dict[str, Any]:
+    def ask(self, job: Job[Answer]) -> Answer:
         """The answer to `job`; raises as Worker does."""
         if self._worker is None:
-            self._worker = Worker(self._log, Clock())
+            self._worker = Local().start(self._log, network=True)
         try:
-            return self._worker.ask(job, TIMEOUT_S, **request)
+            return self._worker.ask(job, TIMEOUT_S)
         except (WorkerDied, WorkerTimeout):
             self.dismiss()
             raise
@@ -125,32 +128,34 @@ class Census:
     def _measured(self, case: Case, backend: str, given: bool) -> tuple[str, str]:
         """What a row of `bench infer` would say: its status, and why it is not OK."""
         place, prepare = self.folder / "arrays", self.hands["prepare"].ask
-        artifact = from_wire(Artifact, prepare("describe", path=str(case.file), model=case.name))
+        artifact = prepare(Describe(file=Here(path=str(case.file)), model=case.name))
         arrays = _saved(case, artifact, self.folder) if given else {}
         shapes = _shapes(artifact, case, arrays)
         cell = _cell(artifact, backend, shapes)
-        file = to_wire(artifact)
-        prepare("draw", artifact=file, shapes=shapes, seed=0, given=arrays, folder=str(place))
-        job = {"shapes": shapes, "batch": cell.batch, "inputs": str(place), "outputs": str(place / "reference")}
+        own = tuple((name, Here(path=path)) for name, path in arrays.items())
+        prepare(Draw(artifact=artifact, shapes=shapes, seed=0, given=own, folder=There(path=str(place))))
+        inputs, outputs = Here(path=str(place)), str(place / "reference")
+        call = ReferenceCall(shapes=shapes, batch=cell.batch, inputs=inputs, outputs=There(path=outputs))
         ask, known = self.hands[backend].ask, ""
         try:
-            prepare("reference", artifact=file, jobs=[job], samples="", images=0)
+            prepare(Refer(artifact=artifact, calls=(call,), samples=There(path=str(place / "samples")), images=0))
         except BenchError as error:
             known = str(error)
-        ask("open", cell=to_wire(cell), artifact=file, inputs=str(place))
+        ask(Open(cell=cell, artifact=artifact, inputs=inputs))
         try:
-            found = {} if known else ask("verify", key=cell.key, reference=str(place / "reference"), samples=None)
+            sqnr_db = None if known else ask(Verify(key=cell.key, reference=Here(path=outputs))).sqnr_db
         finally:
             with suppress(BenchError):
-                ask("close", key=cell.key)
-        return _judged(found, known, PRECISIONS[artifact.precision].floor_db)
+                ask(Close(key=cell.key))
+        return _judged(sqnr_db, known, PRECISIONS[artifact.precision].floor_db)
 
 
-def _judged(found: Mapping[str, Any], unknown: str, floor: float) -> tuple[str, str]:
-    if unknown:
+def _judged(sqnr_db: float | None, unknown: str, floor: float) -> tuple[str, str]:
+    """`sqnr_db`: None where it is `unknown`, and why."""
+    if sqnr_db is None:
         return NO_PARITY, unknown
-    if found["sqnr_db"] < floor:
-        return "mismatch", f"SQNR {found['sqnr_db']:.0f} dB against the reference, under {floor:g} dB"
+    if sqnr_db < floor:
+        return "mismatch", f"SQNR {sqnr_db:.0f} dB against the reference, under {floor:g} dB"
     return OK, ""
 
 

@@ -44,8 +44,7 @@ def page(found: Sequence[Any]) -> str:
 
 
 def _head(found: Sequence[Any], backends: Sequence[str]) -> str:
-    machine = host.describe()
-    told = f"{machine['cpu']}, {usable_threads()} threads"
+    told = f"{host.describe().cpu}, {usable_threads()} threads"
     return HEAD.format(
         models=len(found),
         backends=" and ".join(backends),

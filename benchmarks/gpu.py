@@ -28,7 +28,9 @@ from onnxbench.results.recommend.candidates import Wanted
 from onnxbench.results.recommend.objective import OBJECTIVES
 from onnxbench.results.stats.intervals import log_interval
 from onnxbench.results.store import record
+from onnxbench.results.store.head import Gpu
 from onnxbench.results.table import render, table
+from onnxbench.spec import to_wire
 from recommendation import COMMAND, stated
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -104,7 +106,7 @@ def programs() -> None:
                 print(f"{objective} | {backend} has no row to recommend", flush=True)
                 continue
             told = {"objective": objective, "name": best.name, "stated": stated(best.cells, objective)}
-            found.append({**told, **_pasted(backend, best.deployment["snippet"])})
+            found.append({**told, **_pasted(backend, best.deployment.snippet)})
             print(_program(found[-1]), flush=True)
             (KEPT / "programs.json").write_text(json.dumps(found, indent=1) + "\n")
 
@@ -181,13 +183,14 @@ def results() -> None:
     """The last results, as JSON and as a page."""
     run = record.read(RUN)
     found = table.build([run])
-    gpus = run.host.get("gpus") or [{"name": "no GPU"}]
-    name = os.environ.get("NAME") or re.sub(r"[^a-z0-9]+", "-", str(gpus[0]["name"]).lower()).strip("-")
-    date = datetime.fromtimestamp(run.head["began_unix_s"], tz=timezone.utc).date().isoformat()
+    gpu = next(iter(run.host.gpus or ()), Gpu(name="no GPU"))
+    name = os.environ.get("NAME") or re.sub(r"[^a-z0-9]+", "-", str(gpu.name).lower()).strip("-")
+    date = datetime.fromtimestamp(run.head.began_unix_s or 0, tz=timezone.utc).date().isoformat()
     kept = {path.stem: path.read_text() for path in sorted(KEPT.glob("*"))}
     trained = json.loads(kept["train"]) if kept.get("train") else {}
     told = [json.loads(text) for stem, text in kept.items() if stem.startswith("loops-")]
-    facts = {"date": date, "host": run.host, "versions": run.head["versions"], "budget": run.sweep["budget"]["name"]}
+    budget = run.sweep.budget.name if run.sweep else None
+    facts = {"date": date, "host": to_wire(run.host), "versions": run.head.versions, "budget": budget}
     RESULTS.mkdir(parents=True, exist_ok=True)
     remarks = kept.get("remarks", "").splitlines()
     content = {
@@ -206,7 +209,7 @@ def results() -> None:
 
 def _page(facts: Mapping[str, Any], found: table.Table, content: Mapping[str, Any]) -> str:
     host = facts["host"]
-    gpus = ", ".join(f"{gpu['name']} (driver {gpu.get('driver')})" for gpu in host.get("gpus", []))
+    gpus = ", ".join(f"{gpu['name']} (driver {gpu.get('driver')})" for gpu in host["gpus"] or ())
     lines = [
         f"# {gpus or 'No GPU'}",
         "",

@@ -35,7 +35,8 @@ def compare(backend: str, files: tuple[str, str], batch: int, rounds: int) -> No
 def main() -> None:
     files, rounds = (sys.argv[1], sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 20
     random.seed(0)
-    print(f"{host.describe()['cpu']}: {' '.join(host.describe()['isa'])}")
+    machine = host.describe()
+    print(f"{machine.cpu}: {' '.join(machine.isa or ())}")
     for batch in [int(text) for text in sys.argv[4:]] or [32]:
         for backend in BACKENDS:
             compare(backend, files, batch, rounds)

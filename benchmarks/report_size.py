@@ -2,15 +2,13 @@
 
     python benchmarks/report_size.py [ROWS] [ROUNDS] [FOLDER]
 
-A synthetic run folder: models, backends, precisions and batches, with accuracy, a reason where a row failed, and notes. The
-page is kept in FOLDER. Blocks share a few files of samples. It takes the extra `report`, playwright, and a chromium in PATH.
+A synthetic run folder (large_runs.py). The page is kept in FOLDER. It takes the extra `report`, playwright, and a chromium in
+PATH.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
-import random
 import shutil
 import sys
 import tempfile
@@ -18,59 +16,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from large_runs import write
 from onnxbench.results.recommend.candidates import wanted
 from onnxbench.results.report.data import gather
 from onnxbench.results.report.page import page
 from onnxbench.results.store import record
-from onnxbench.spec import PRECISIONS, Cell, Settings, Sweep, to_wire
 
-FILES, PRECISE, BATCHES = 50, ("fp32", "bf16", "fp16", "int8"), (1, 2, 4, 8, 16)
-BACKENDS = tuple(f"backend-{letter}" for letter in "abcdefgh")
-COUNTS = {"wall_ns": 10**8, "cpus": 2, "steal_ns": 0, "others_ns": 0, "run_delay_ns": 0, "major_faults": 0}
-FAILED = 40  # one row in so many failed
 REPEATS = 5
-
-
-def cells(rows: int) -> list[Cell]:
-    shapes, settings = (("input", (1, 3, 48, 48)),), Settings(threads=2)
-    models = (f"model-{number}" for number in itertools.count())
-    axes = itertools.islice(((m, *rest) for m in models for rest in itertools.product(BACKENDS, PRECISE, BATCHES)), rows)
-    how: dict[str, Any] = {"device": "cpu", "shapes": shapes, "settings": settings}
-    return [Cell(model=m, sha256=f"{PRECISIONS[p].file:0<64}", backend=b, precision=p, batch=n, **how) for m, b, p, n in axes]
-
-
-def write(folder: Path, rows: int, rounds: int) -> Path:
-    """A run of `rows` cells."""
-    (folder / "samples").mkdir(parents=True)
-    generator = np.random.default_rng(0)
-    for number in range(FILES):
-        times = generator.lognormal(14 + number / 10, 0.1, 400).astype(np.int64)
-        np.savez(folder / f"samples/{number}.npz", latency=times, end_to_end=times + 10_000, device=times[:0])
-    known = cells(rows)
-    head = {"schema": record.SCHEMA, "host": {"cpu": "synthetic"}, "sweep": to_wire(Sweep()), "versions": {}}
-    (folder / "run.json").write_text(json.dumps({**head, "cells": [record.listed(cell, cell.key) for cell in known]}))
-    with (folder / "journal.jsonl").open("w") as journal:
-        for number, cell in enumerate(known):
-            for event in events(cell, number, rounds):
-                journal.write(json.dumps({"cell": cell.key, **event}) + "\n")
-    return folder
-
-
-def events(cell: Cell, number: int, rounds: int) -> list[dict[str, Any]]:
-    if number % FAILED == FAILED - 1:
-        return [{"event": "ended", "status": "failed", "reason": f"the runtime raised: no kernel for node_{number}"}]
-    file, rate = random.randrange(FILES), random.uniform(0.5, 2)
-    info = {"executed": cell.precision, "placement": "12/12 CPU", "settings": {"threads": "2", "arena": "on"}}
-    opened = {"event": "opened", "info": info, "load_s": random.random(), "first_ms": 9.5, "artifact_mb": 20.4}
-    parity = {"sqnr_db": random.uniform(90, 150), "max_abs_err": random.random(), "rel_err": 1e-3, "agreement": 99.5}
-    labels = {"top1": 97.5, "top1_drop": random.uniform(-0.5, 1), "images": 2000, "lost": 20, "gained": 15}
-    warm = {"event": "warm", "stationary": True, "lanes": 2, "deploy": f"streams={number % 7} · 2 requests"}
-    took = {"calls": 100, "took_ns": int(10**8 * rate), "lanes": 2}
-    block = {"event": "block", "samples": f"samples/{file}.npz", "throughput": took, "settled": True}
-    blocks = [{**block, "round": n, "noise": {"latency": COUNTS, "throughput": COUNTS}} for n in range(rounds)]
-    ended = {"event": "stopped", "why": "interval", "half_width": 0.01}
-    return [opened, {"event": "verified", **parity, **labels}, warm, *blocks, ended]
 
 
 def browse(path: Path, rows: int) -> None:

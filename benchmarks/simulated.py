@@ -10,17 +10,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from onnxbench.backends.null import Null, NullSession
 from onnxbench.backends.protocol import Session
-from onnxbench.errors import from_wire
+from onnxbench.errors import from_wire as error_from_wire
+from onnxbench.evidence import Counts
 from onnxbench.runners.worker import serve as worker
 from onnxbench.runners.worker.clock import Clock
-from onnxbench.spec import Artifact, Cell, Concurrency
+from onnxbench.runners.worker.jobs import Job
+from onnxbench.runners.worker.tasks import JOBS
+from onnxbench.spec import Artifact, Cell, Concurrency, from_wire, to_wire
 
 STEP_S = 0.05
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,15 +120,19 @@ class Simulated(Null):
 class InProcess:
     """What a group takes for a worker: the worker's own code, in this process and on the simulated clock."""
 
-    pid = 0
+    network, begin_ns = "isolated", 0
 
     def __init__(self, machine: Machine) -> None:
-        self._state = worker.State(clock=machine.clock, counters=lambda _: {"wall_ns": 0, "cpus": 1})
+        self._state = worker.State(clock=machine.clock, counters=lambda *_: Counts())
 
-    def ask(self, job: str, timeout_s: float, **request: Any) -> dict[str, Any]:
-        kind, content = worker.answer(self._state, {"job": job, **request}, lambda _: None)
+    def ask(self, job: Job[Answer], timeout_s: float, on_event: Any = None) -> Answer:
+        asked = {"job": JOBS[type(job)].name, "asked": to_wire(job)}
+        kind, content = worker.answer(self._state, asked, lambda _: None)
         if kind == "error":
-            raise from_wire(dict(content))
-        return dict(content)
+            raise error_from_wire(dict(content))
+        return from_wire(job.answer(), content)
+
+    def resident_mb(self) -> float:
+        return 0.0
 
     def dismiss(self) -> None: ...

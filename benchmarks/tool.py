@@ -8,21 +8,23 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from onnxbench.budgets import BUDGETS
+from onnxbench.evidence import LoadPoint
 from onnxbench.models.shapes import batch_rule, cell_shapes
 from onnxbench.results.stats.intervals import Interval, log_interval
 from onnxbench.results.stats.percentiles import nearest_rank
-from onnxbench.runners.pool.isolate import Worker
-from onnxbench.runners.worker.clock import Clock
+from onnxbench.runners.pool.pool import Local
+from onnxbench.runners.worker.file_jobs import Describe, Draw
+from onnxbench.runners.worker.jobs import ApplyLoad, Here, Job, Open, There, TimeLatency, TimeThroughput, WarmUp
 from onnxbench.runners.worker.threads import usable_threads
-from onnxbench.spec import Artifact, Cell, Concurrency, Settings, from_wire, to_wire
+from onnxbench.spec import Cell, Concurrency, Settings
 
 TIMEOUT_S = 120.0
+Answer = TypeVar("Answer")
 
 
 class OpenCell:
@@ -31,8 +33,8 @@ class OpenCell:
     def __init__(self, backend: str, file: str, batch: int) -> None:
         self.name, self._batch = backend, batch
         self._folder = Path(tempfile.mkdtemp())
-        self._worker = Worker(self._folder / "log", Clock())
-        artifact = from_wire(Artifact, self._ask("describe", path=str(Path(file).absolute()), model="m"))
+        self._worker = Local().start(self._folder / "log", network=True)
+        artifact = self._ask(Describe(file=Here(path=str(Path(file).absolute())), model="m"))
         rule = batch_rule(artifact.inputs, {})
         shapes = cell_shapes(artifact.inputs, batch, rule, {})
         self._cell = Cell(
@@ -45,39 +47,50 @@ class OpenCell:
             shapes=shapes,
             settings=Settings(threads=usable_threads()),
         )
-        drawn = {"artifact": to_wire(artifact), "shapes": shapes, "seed": 0, "given": {}, "folder": str(self._folder)}
-        self._ask("draw", **drawn)
-        self._ask("open", cell=to_wire(self._cell), artifact=to_wire(artifact), inputs=str(self._folder))
+        self._ask(Draw(artifact=artifact, shapes=shapes, seed=0, folder=There(path=str(self._folder))))
+        self._ask(Open(cell=self._cell, artifact=artifact, inputs=Here(path=str(self._folder))))
 
     def warm(self, search: bool = False) -> str:
         """Warm up; with `search` find the settings with the most throughput, which are the answer."""
         budget = BUDGETS["normal"]
-        given = None if search else asdict(Concurrency(threads=self._cell.settings.threads))
-        how = {"least_ms": budget.warmup_ms, "limit_ms": budget.warmup_limit_ms, "passes": budget.passes, "concurrency": given}
-        found = self._ask("warm", key=self._cell.key, **how)
-        self.concurrency = found["concurrency"]
-        return str(found["deploy"])
+        job = WarmUp(
+            key=self._cell.key,
+            least_ms=budget.warmup_ms,
+            limit_ms=budget.warmup_limit_ms,
+            passes=budget.passes,
+            concurrency=None if search else Concurrency(threads=self._cell.settings.threads),
+        )
+        found = self._ask(job)
+        self.concurrency = found.concurrency or Concurrency()
+        return found.deploy
 
     def latency(self, seconds: float) -> dict[str, float]:
         """p50 of a visit, with transfers (`e2e`) and without."""
         place = self._folder / "samples.npz"
-        self._ask("latency", key=self._cell.key, block_ms=seconds * 1e3, calls=1, samples=str(place))
+        self._ask(TimeLatency(key=self._cell.key, block_ms=seconds * 1e3, calls=1, samples=There(path=str(place))))
         with np.load(place) as arrays:
             return {"p50_ns": nearest_rank(arrays["latency"], 50), "e2e_ns": nearest_rank(arrays["end_to_end"], 50)}
 
     def throughput(self, seconds: float) -> float:
         """Items a second with the settings that were found."""
-        how = {"block_ms": seconds * 1e3, "concurrency": self.concurrency}
-        rate = self._ask("throughput", key=self._cell.key, **how)["rate"]
-        return float(self._batch * rate["calls"] / rate["took_ns"] * 1e9)
+        job = TimeThroughput(key=self._cell.key, block_ms=seconds * 1e3, concurrency=self.concurrency)
+        return self._batch * self._ask(job).rate.calls_per_s
 
-    def load(self, arriving: dict[str, Any], give_up_ms: float, concurrency: dict[str, Any]) -> dict[str, Any]:
+    def load(self, rate_per_s: float, items: int, seed: int, give_up_ms: float) -> LoadPoint:
         """What is known of items that arrive so."""
-        how = {"waiting": {"wait_ms": 0.0, "give_up_ms": give_up_ms}, "concurrency": concurrency}
-        return self._ask("load", key=self._cell.key, arriving=arriving, **how)
+        job = ApplyLoad(
+            key=self._cell.key,
+            rate_per_s=rate_per_s,
+            items=items,
+            seed=seed,
+            wait_ms=0.0,
+            give_up_ms=give_up_ms,
+            concurrency=self.concurrency,
+        )
+        return self._ask(job)
 
-    def _ask(self, job: str, **request: Any) -> dict[str, Any]:
-        return self._worker.ask(job, TIMEOUT_S, **request)
+    def _ask(self, job: Job[Answer]) -> Answer:
+        return self._worker.ask(job, TIMEOUT_S)
 
     def __enter__(self) -> OpenCell:
         return self

@@ -15,14 +15,14 @@ import queue
 import sys
 import tempfile
 import threading
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import peers
+from onnxbench.evidence import LoadPoint
 from onnxbench.results.stats.intervals import LEAST_ROUNDS
 from onnxbench.results.table.load import capacity
-from onnxbench.spec import Concurrency, from_wire
+from onnxbench.spec import Concurrency
 from tool import OpenCell, ratio, told
 
 SHARES = (0.3, 0.5, 0.65, 0.75, 0.85, 0.92)
@@ -48,7 +48,7 @@ class Server:
             call()
             self.lg.QuerySamplesComplete([self.lg.QuerySampleResponse(sample, 0, 0)])
 
-    def point(self, asked: dict[str, Any], limit_ms: float) -> dict[str, Any]:
+    def point(self, asked: dict[str, Any], limit_ms: float) -> LoadPoint:
         """What LoadGen's summary says of this rate, as onnxbench's record has a point."""
 
         def issue(samples: Any) -> None:
@@ -67,7 +67,7 @@ class Server:
             self.lg.DestroyQSL(library)
             self.lg.DestroySUT(system)
         p99 = int(peers.said(r"^99\.00 percentile latency \(ns\) *: *(\d+)", summary))
-        return {"rate_per_s": asked["rate_per_s"], "overloaded": False, "latency_ns": {f"{PERCENTILE:g}": p99}}
+        return LoadPoint(rate_per_s=asked["rate_per_s"], latency_ns={f"{PERCENTILE:g}": p99})
 
     def _setup(self, folder: str, asked: dict[str, Any], limit_ms: float) -> tuple[Any, Any]:
         settings, logs = self.lg.TestSettings(), self.lg.LogSettings()
@@ -87,17 +87,17 @@ def main() -> None:
     turns, seconds = int(given.get(1, 10)), float(given.get(2, 4.0))
     with OpenCell("ort-cpu", file, 1) as cell:
         print(f"ort-cpu, batch 1: {cell.warm(search=True)}", flush=True)
-        how, top = from_wire(Concurrency, cell.concurrency), cell.throughput(1.0)
+        how, top = cell.concurrency, cell.throughput(1.0)
         limit_ms = float(given.get(0, 4 * how.lanes / top * 1e3))
         server = Server(file, how)
-        curves: list[dict[str, list[dict[str, Any]]]] = []
+        curves: list[dict[str, list[LoadPoint]]] = []
         for turn in range(turns):
-            curve: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}
+            curve: dict[str, list[LoadPoint]] = {"ours": [], "theirs": []}
             for share in SHARES:
                 items = max(LEAST_ITEMS, round(share * top * seconds))
                 asked = {"rate_per_s": share * top, "items": items, "seed": turn}
                 visits = {
-                    "ours": lambda asked=asked: cell.load(asked, 20 * limit_ms, asdict(how)),
+                    "ours": lambda asked=asked: cell.load(**asked, give_up_ms=20 * limit_ms),
                     "theirs": lambda asked=asked: server.point(asked, limit_ms),
                 }
                 for who in sorted(visits, reverse=bool(turn % 2)):
@@ -109,7 +109,7 @@ def main() -> None:
         print(f"p99 <= {limit:.2f} ms: onnxbench over LoadGen {told(ratio(found['ours'], found['theirs']))}", flush=True)
 
 
-def _allowed(points: list[dict[str, Any]], limit_ms: float) -> float:
+def _allowed(points: list[LoadPoint], limit_ms: float) -> float:
     found = capacity(points, PERCENTILE, limit_ms * 1e6)
     assert found is not None
     if found.rate_per_s is None:
@@ -117,9 +117,9 @@ def _allowed(points: list[dict[str, Any]], limit_ms: float) -> float:
     return found.rate_per_s
 
 
-def _tell(curve: dict[str, list[dict[str, Any]]], limit_ms: float, turn: int) -> None:
+def _tell(curve: dict[str, list[LoadPoint]], limit_ms: float, turn: int) -> None:
     parts = [f"{who} {_allowed(points, limit_ms):.1f}/s" for who, points in curve.items()]
-    p99 = [[f"{(point['latency_ns'].get('99') or 0) / 1e6:.2f}" for point in points] for points in curve.values()]
+    p99 = [[f"{(point.latency_ns.get('99') or 0) / 1e6:.2f}" for point in points] for points in curve.values()]
     print(f"turn {turn}: {', '.join(parts)} at {limit_ms:.2f} ms; p99 {' '.join(p99[0])} | {' '.join(p99[1])} ms", flush=True)
 
 

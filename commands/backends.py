@@ -15,12 +15,12 @@ def backends(pythons: Pairs, debug: bool) -> None:
     """List what can run here, and how to get the rest."""
     from .. import backends as registry
     from ..runners.pool.environments import places
+    from ..runners.pool.pool import Local
     from ..runners.pool.survey import survey
-    from ..runners.worker.clock import Clock
 
     everything = Sweep(backends=(*registry.entries(), *(label for label, _ in pythons)), pythons=pythons)
     with logs(debug) as folder:
-        surveyed = survey(places(everything), folder, Clock())
+        surveyed = survey(places(everything), folder, Local())
         surveyed.dismiss()
     width = max(14, *(len(str(item.target)) for item in surveyed.found))
     for item in surveyed.found:

@@ -43,6 +43,7 @@ def check(most: Pairs, least: Pairs, out: Path | None, explain: bool, format: st
     """
     from ..results import trackers
     from ..results.store import outcome, record
+    from ..results.store.head import CHECK
     from ..results.table import conditions, table
     from ..results.trackers.logged import of_run
     from ..runners import check as runner
@@ -52,9 +53,9 @@ def check(most: Pairs, least: Pairs, out: Path | None, explain: bool, format: st
 
     trackers.check(names := asked.pop("track"))
     limits = [*conditions.parse(most, most=True), *conditions.parse(least, most=False)]
-    sweep, folder = sweep_of({**asked, "budget": "thorough"}), out or RUNS / f"{Clock().stamp()}-{record.CHECK}"
+    sweep, folder = sweep_of({**asked, "budget": "thorough"}), out or RUNS / f"{Clock().stamp()}-{CHECK}"
     with terminal().live() as progress:
-        around = Surroundings(clock=Clock(), progress=progress, out=folder)
+        around = Surroundings(progress=progress, out=folder)
         interrupted = run(lambda: runner.check(sweep, around, limits, explain), around, debug)
     checked = record.read(folder)
     judged = conditions.judged(table.build([checked]), limits)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -73,7 +71,7 @@ def compare(
     from ..untrusted import understood
 
     sides = _sides(runs, base, new)
-    with _uncollected(), understood([folder for side in sides for folder in side]):
+    with understood([folder for side in sides for folder in side]):
         text, warnings, failed = _compared(*sides, limits, control, how["format"])
     click.echo(text, nl=False)
     for sentence in warnings:
@@ -88,11 +86,11 @@ def _compared(
     from ..results.compare import compare as comparing
     from ..results.compare import gate
     from ..results.compare.comparison import facts, tabulate
-    from ..results.store import digest
+    from ..results.store import record
     from ..results.table.render import render
 
     asked = gate.parse(limits)
-    read = [[digest.read(folder) for folder in side] for side in (base, new)]
+    read = [[record.read(folder) for folder in side] for side in (base, new)]
     sides, found = comparing.compare(read[0], read[1], control, gate.thresholds(asked))
     judged = gate.judge(asked, found)
     warnings = (*sides.match.left, *judged.unsure)
@@ -100,18 +98,6 @@ def _compared(
         return plain_lines(gate.workflow(found, judged, facts(sides, found), sides.match.left)), warnings, bool(judged.shown)
     table = tabulate(sides, found, (*judged.shown, *judged.unsure))
     return render(table, format), warnings, bool(judged.shown)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """No search for cycles among a large run's many values, of which none is garbage: it takes nearly half of the time."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 def plain_lines(lines: list[str]) -> str:

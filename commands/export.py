@@ -50,14 +50,13 @@ def export(scheme: str, method: str, exclude: tuple[str, ...], timeout_s: float,
     from ..runners.pool.context import Context
     from ..runners.pool.progress import terminal
     from ..runners.prepare import exports
-    from ..runners.worker.clock import Clock
 
     exports.files_of(what["precisions"])
     kind_of(what["model"])
     how = Conversion(scheme=scheme, method=method, exclude=exclude)
     wanted = exports.Wanted(how=how, inputs=what.pop("signature"), folder=what.pop("out"), **what)
     with logs(debug) as folder, terminal().live() as progress:
-        context = Context(logs=folder, clock=Clock(), progress=progress, timeout_s=timeout_s)
+        context = Context(logs=folder, progress=progress, timeout_s=timeout_s)
         made = exports.export(wanted, context)
     for item in made:
         click.echo(plain(item.told()))

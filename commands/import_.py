@@ -48,23 +48,21 @@ def _write(rows: list[Any], out: Path, host: str) -> None:
     """A run folder of `rows`. `BadInput` if there is a run in `out`."""
     from .. import __version__
     from ..results import imports
-    from ..results.store import record
+    from ..results.store.head import RUN, SCHEMA, Head, Host
     from ..runners.sweep.journal import Journal
     from ..runners.worker.clock import Clock
 
-    if (out / record.RUN).exists():
+    if (out / RUN).exists():
         raise BadInput(f"{out} holds a run already", "give another --out")
-    head = {
-        "schema": record.SCHEMA,
-        "kind": IMPORT,
-        "tool": __version__,
-        "began_unix_s": Clock().wall_s(),
-        "host": {"cpu": host},
-        "versions": imports.versions(rows),
-        "instruments": [],
-        "cells": [record.listed(row.cell, row.cell.key) for row in rows],
-    }
+    head = Head(
+        schema=SCHEMA,
+        kind=IMPORT,
+        tool=__version__,
+        began_unix_s=Clock().wall_s(),
+        host=Host(cpu=host),
+        versions=imports.versions(rows),
+    )
     with Journal(out) as journal:
-        journal.write_head(head)
+        journal.write_head(head, {row.cell: row.cell.key for row in rows})
         for row in rows:
-            journal.add("imported", row.cell.key, **row.event)
+            journal.add(row.cell.key, row.event)

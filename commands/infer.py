@@ -89,12 +89,11 @@ def infer(ctx: click.Context, /, out: Path | None, resume: bool, format: str, de
     Latency, throughput, parity and accuracy of the files in artifacts/, or of --model; trained and exported where it must be.
     """
     from ..results import trackers
-    from ..results.store import digest, outcome
+    from ..results.store import outcome, record
     from ..results.table import table
     from ..results.trackers.logged import of_run
     from ..runners import infer as runner
     from ..runners.pool.progress import terminal
-    from ..runners.worker.clock import Clock
     from ..untrusted import understood
 
     asked["load"] = load_of(asked)
@@ -106,10 +105,9 @@ def infer(ctx: click.Context, /, out: Path | None, resume: bool, format: str, de
         sweep = runner.saved_sweep(folder) if resume and not _selects(ctx, folder) else sweep_of(asked)
         baseline = asked["baseline"] or sweep.baseline
         with terminal().live() as progress:
-            around = runner.Surroundings(clock=Clock(), progress=progress, out=folder, resume=resume)
+            around = runner.Surroundings(progress=progress, out=folder, resume=resume)
             interrupted = run(lambda: runner.infer(sweep, around), around, debug)
-        digest.write(folder)
-        measured = digest.read(folder)
+        measured = record.read(folder)
         print_table(table.build([measured], baseline), format)
     track(names, lambda: of_run(measured, baseline), interrupted)
     sys.exit(130 if interrupted else outcome.exit_code(measured, sweep))
@@ -118,11 +116,11 @@ def infer(ctx: click.Context, /, out: Path | None, resume: bool, format: str, de
 def _preview(sweep: Sweep, format: str, debug: bool) -> None:
     from ..results.table import preview as tables
     from ..runners import preview as runner
+    from ..runners.pool.pool import Local
     from ..runners.pool.progress import terminal
-    from ..runners.worker.clock import Clock
 
     with logs(debug) as folder, terminal().live() as progress:
-        found = runner.preview(sweep, folder, Clock(), progress)
+        found = runner.preview(sweep, folder, Local(), progress)
     cells = sum(not row.refused for row in found.rows)
     span = dict.fromkeys(f"{seconds:.0f}" for seconds in (found.least_s, found.most_s))
     time = f"{cells} cells at {sweep.budget.name}: about {' to '.join(span)} s"
@@ -141,12 +139,12 @@ def _selects(ctx: click.Context, folder: Path) -> bool:
 
 def _latest_run(resume: bool) -> Path:
     """The latest run, to `resume` it; else a new folder."""
-    from ..results.store import record
+    from ..results.store.head import is_measured
     from ..runners.worker.clock import Clock
 
     if not resume:
         return RUNS / Clock().stamp()
-    found = [path for path in sorted(RUNS.glob("*/run.json")) if record.is_measured(path.parent)]
+    found = [path for path in sorted(RUNS.glob("*/run.json")) if is_measured(path.parent)]
     if not found:
         raise BadInput(f"there is no run in {RUNS}/ to resume", "give its folder as --out")
     return found[-1].parent

@@ -28,10 +28,10 @@ def recommend(runs: tuple[Path, ...], format: str, debug: bool, **what: Any) -> 
     from ..results.recommend import advice
     from ..results.recommend import recommend as decisions
     from ..results.recommend.candidates import wanted
-    from ..results.store import digest
+    from ..results.store import record
     from ..untrusted import understood
 
     with understood(runs):
-        decision = decisions.decide([digest.read(run) for run in dict.fromkeys(runs)], wanted(**what))
+        decision = decisions.decide([record.read(run) for run in dict.fromkeys(runs)], wanted(**what))
         click.echo(advice.advise(decision, format), nl=False)
     sys.exit(advice.exit_code(decision))

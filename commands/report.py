@@ -39,14 +39,14 @@ def report(
     """
     from ..results.recommend.candidates import wanted
     from ..results.report import exports
-    from ..results.store import digest
+    from ..results.store import record
     from ..untrusted import understood
 
     chosen = _format(out, format)
     asked = wanted(objective, limits["most"], limits["least"], limits["prices"])
     exports.require(chosen)
     with understood(runs):
-        read = [digest.read(run) for run in dict.fromkeys(runs)]
+        read = [record.read(run) for run in dict.fromkeys(runs)]
         files, notes = exports.export(read, chosen, out or Path(), asked, baseline)
     for sentence in notes:
         note(f"bench: {sentence}")

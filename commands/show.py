@@ -14,9 +14,9 @@ from .output import print_table
 @group(runs_argument, baseline_option, format_option(), debug_option)
 def show(runs: tuple[Path, ...], baseline: str | None, format: str, debug: bool) -> None:
     """Print runs again, in any format, and measure nothing."""
-    from ..results.store import digest
+    from ..results.store import record
     from ..results.table import table
     from ..untrusted import understood
 
     with understood(runs):
-        print_table(table.build([digest.read(run) for run in runs], baseline), format)
+        print_table(table.build([record.read(run) for run in runs], baseline), format)

@@ -57,26 +57,27 @@ def train(model: str, dataset: str | None, format: str, debug: bool, **how: Any)
     from ..results import trackers
     from ..results.table import training as tables
     from ..results.trackers.logged import of_training
+    from ..runners.pool.pool import Local
     from ..runners.pool.progress import terminal
     from ..runners.prepare import train as runner
     from ..runners.worker.clock import Clock
-    from ..runners.worker.threads import usable_threads
 
     trackers.check(names := how.pop("track"))
     if kind_of(model) != "named":
         raise BadInput(f"{model!r} is not a named model", f"there are: {', '.join(MODELS)}")
     how["devices"] = tuple(str(Device.parse(device)) for device in how["devices"])
+    pool = Local()
     wanted = runner.Training(
         model=model,
         dataset=dataset or runner.default_dataset(model),
-        **{**how, "threads": how["threads"] or usable_threads()},
+        **{**how, "threads": how["threads"] or pool.threads()},
     )
     clock = Clock()
     began_s, folder = clock.wall_s(), RUNS / f"{clock.stamp()}-train"
     with logs(debug) as of_workers, terminal().live() as progress:
-        results, interrupted = runner.train(wanted, of_workers, clock, progress)
+        results, interrupted = runner.train(wanted, of_workers, pool, progress)
     table = tables.build(results, wanted.head())
     print_table(table, format)
     track(names, lambda: of_training(results, table, folder, began_s))
-    if interrupted or any(result["status"] != "ok" for result in results):
+    if interrupted or any(result.status != "ok" for result in results):
         sys.exit(130 if interrupted else 3)

@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..evidence import Parity
 from ..spec import Artifact, Conversion, Derived, Options, digest, to_wire
 from . import entries
+from .entries import Entry
+from .manifest import Maker
 
 Feeds = Sequence[Mapping[str, Any]]
 
@@ -64,11 +67,11 @@ class Means:
     feeds: Feeds
     fingerprint: str
     describe: Callable[[Path], Artifact]
-    parity: Callable[[Artifact], Mapping[str, Any]]
+    parity: Callable[[Artifact], Parity]
     file_hash: Callable[[Path], str]
 
 
-def derive(source: Artifact, recipe: str, options: Options, means: Means) -> dict[str, Any]:
+def derive(source: Artifact, recipe: str, options: Options, means: Means) -> Entry:
     """What the cache has of `source` by `recipe` with `options`. Make it where it is missing, and again where it is damaged.
 
     The version of the tool is in what is told of the file, and not in the key: the recipe's revision says what matters.
@@ -91,8 +94,8 @@ def _make(folder: Path, source: Artifact, made: Derived, means: Means) -> None:
     target = folder / f"{entries.stem_of(source.model)}.{recipe.name}.onnx"
     recipe.make(Path(source.path), target, made.options, means.feeds)
     told = replace(means.describe(target), precision=recipe.name, source=None, dataset=source.dataset, derived=made)
-    about = {"exporter": recipe.exporter, "versions": dict(made.versions), "parity": means.parity(told)}
-    entries.write(folder, told, about)
+    maker = Maker(exporter=recipe.exporter, versions=dict(made.versions), parity=means.parity(told))
+    entries.write(folder, told, maker)
 
 
 def other_maker(made: Derived | None) -> str | None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import BadInput, StorageFailed, one_line, shown
+from ..evidence import Parity
 from ..files import replace_file
 from ..spec import Artifact, Conversion, Derived, from_wire, relocate, to_wire
 from ..untrusted import WRONG
@@ -23,11 +24,20 @@ NAME = "manifest.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Maker:
+    """The exporter of a file, the versions of its libraries, and how far the file is from what it was made from."""
+
+    exporter: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+    parity: Parity | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Exported:
-    """One line of the manifest: the artifact, and how it came to be (versions, parity, origin) as JSON data."""
+    """One line of the manifest: the artifact, and how it came to be."""
 
     artifact: Artifact
-    made: Mapping[str, Any]
+    made: Maker
 
 
 def read(folder: Path) -> list[Exported]:
@@ -39,12 +49,17 @@ def read(folder: Path) -> list[Exported]:
         data = json.loads(path.read_text())
         if data.get("schema", 0) > SCHEMA:
             raise BadInput(f"{path} was written by a newer onnxbench (schema {data['schema']})", "upgrade onnxbench")
-        found = [Exported(artifact=artifact_of(entry["artifact"]), made=dict(entry["made"])) for entry in data["artifacts"]]
+        found = [exported_of(entry) for entry in data["artifacts"]]
     except (OSError, *WRONG) as error:
         raise BadInput(f"{path} is not a manifest ({one_line(error)})", "run bench export again") from error
     for item in found:
         _check_inside(path, item.artifact)
     return [replace(item, artifact=relocate(item.artifact, str(folder.absolute()))) for item in found]
+
+
+def exported_of(data: Mapping[str, Any]) -> Exported:
+    """One line of a manifest, of this version or an older one. `TypeError` for data of another type."""
+    return Exported(artifact=artifact_of(data["artifact"]), made=from_wire(Maker, data["made"]))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,7 +114,7 @@ def add(folder: Path, exported: Exported, entry: Path, files: list[Path]) -> Exp
         for file in files:
             replace_file(folder / file.relative_to(entry), partial(shutil.copyfile, file))
         kept = [replace(item, artifact=_relative(item.artifact, folder)) for item in others]
-        data = {"schema": SCHEMA, "artifacts": [{"artifact": to_wire(i.artifact), "made": i.made} for i in (*kept, exported)]}
+        data = {"schema": SCHEMA, "artifacts": [to_wire(item) for item in (*kept, exported)]}
         replace_file(folder / NAME, lambda scratch: scratch.write_text(json.dumps(data, indent=1)))
     except OSError as error:
         raise StorageFailed(f"cannot write to {folder} ({error.strerror})", "free some space or give another --out") from error

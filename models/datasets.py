@@ -93,10 +93,13 @@ def _takes(spec: TensorSpec, sample: NDArray[np.generic]) -> bool:
     return spec.dtype == sample.dtype.name and len(spec.shape) == sample.ndim and fits
 
 
-def load(name: str) -> Dataset:
-    """The dataset that `name` names; `BadInput` says what is wrong with it, `Unavailable` what to install."""
-    kind, place = _parsed(name)
-    return LOADERS[kind](name, place)
+def load(name: str, place: Path | None = None) -> Dataset:
+    """The dataset that `name` names, whose files are at `place` where they are not where the name says.
+
+    `BadInput` says what is wrong with it, `Unavailable` what to install.
+    """
+    kind, own = _parsed(name)
+    return LOADERS[kind](name, place or own)
 
 
 def check(name: str) -> None:

@@ -6,22 +6,25 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from ..budgets import BUDGETS
 from ..errors import BadInput, BenchError, StorageFailed
+from ..evidence import Explained
 from ..results.stats import intervals as stats
-from ..results.store import record
+from ..results.store.head import CHECK
 from ..results.table.conditions import Condition
 from ..results.table.table import CHECKED
-from ..spec import Conversion, Sweep, to_wire
+from ..spec import Conversion, Sweep
 from .infer import Kind, Surroundings, planned, refuse
 from .pool.context import Context
 from .pool.memory import Limits
+from .prepare.exports import fixed_shapes
 from .sweep.drawing import draw
 from .sweep.group import Group, hire
 from .sweep.plan import Planned
 from .sweep.visits import Desk, Visit
+from .worker.file_jobs import CountImages, Explain
+from .worker.jobs import Data, Here
 
 BATCHES = (8,)  # which batch it is hardly matters for an answer
 BY_THE_WAY = ("top1_change_p", "load_s", "first_ms", "artifact_mb")  # what a check knows and does not show
@@ -37,15 +40,15 @@ def check(sweep: Sweep, around: Surroundings, conditions: Sequence[Condition] = 
     """
     for condition in (condition for condition in conditions if condition.column.name not in (*CHECKED, *BY_THE_WAY)):
         raise BadInput(f"{condition.text}: a check does not find out {condition.column.name}", "measure it with bench infer")
-    sweep = replace(sweep, budget=replace(BUDGETS["thorough"], name=record.CHECK), images=sweep.images or EVERY_IMAGE)
+    sweep = replace(sweep, budget=replace(BUDGETS["thorough"], name=CHECK), images=sweep.images or EVERY_IMAGE)
     guard = partial(_check_decidable, conditions, sweep)
-    kind = Kind(name=record.CHECK, batches=BATCHES, computed_only=False, guard=guard)
+    kind = Kind(name=CHECK, batches=BATCHES, computed_only=False, guard=guard)
     with planned(sweep, around, kind) as (rows, workers, desk):
         refuse(rows, desk)
         visits = [Visit(planned=row) for row in rows if not row.refused]
         desk.total, desk.after_stop = len(visits), "run bench check again"
         draw(desk, visits)
-        hired = hire(desk.journal, desk.context.clock, workers)
+        hired = hire(desk.journal, desk.context.pool, workers)
         for crew in dict.fromkeys(visit.crew for visit in visits):
             with ExitStack() as stack:
                 group = Group(desk, [visit for visit in visits if visit.crew == crew], hired, Limits(resident_mb=0))
@@ -61,22 +64,29 @@ def _explain(desk: Desk, visits: Sequence[Visit]) -> None:
         if visit.planned.artifact.precision == "int8":
             desk.check_stop()
             desk.context.progress.step(f"trying the nodes of {visit.planned.cell.model} one at a time", desk.done, desk.total)
-            desk.journal.add("explained", visit.key, **_explained(desk, visit))
+            desk.journal.add(visit.key, _explained(desk, visit))
 
 
-def _explained(desk: Desk, visit: Visit) -> dict[str, Any]:
+def _explained(desk: Desk, visit: Visit) -> Explained:
     origin, made = visit.planned.origin, visit.planned.artifact.derived
     if origin is None or made is None:
-        return {"why_not": "this INT8 file was not made by bench export, so its nodes cannot be tried one at a time"}
-    given = [(spec.name, spec.shape) for spec in desk.sweep.signature]
-    how, data = to_wire(Conversion.of(made.options)), made.calibration(origin.dataset)
-    order = {"precision": "int8", "how": how, "calibration": data, "shapes": given}
+        return Explained(why_not="this INT8 file was not made by bench export, so its nodes cannot be tried one at a time")
+    calibration = made.calibration(origin.dataset)
+    job = Explain(
+        artifact=origin,
+        precision="int8",
+        how=Conversion.of(made.options),
+        calibration=Here(path=calibration) if calibration else None,
+        data=Data.of(origin.dataset),
+        calibrated_on=calibration or "",
+        shapes=fixed_shapes(desk.sweep.signature),
+    )
     try:
-        return desk.context.ask("explain", artifact=to_wire(origin), order=order)
+        return desk.context.ask(job)
     except StorageFailed:
         raise
     except BenchError as error:
-        return {"why_not": f"its nodes cannot be tried one at a time: {error}"}
+        return Explained(why_not=f"its nodes cannot be tried one at a time: {error}")
 
 
 def _check_decidable(conditions: Sequence[Condition], sweep: Sweep, rows: Sequence[Planned], context: Context) -> None:
@@ -93,8 +103,8 @@ def _check_decidable(conditions: Sequence[Condition], sweep: Sweep, rows: Sequen
 
 
 def _check_enough(condition: Condition, dataset: str, sweep: Sweep, context: Context) -> None:
-    answer: dict[str, Any] = context.ask("count", dataset=dataset)
-    images = min(int(answer["images"]), sweep.images or EVERY_IMAGE)
+    counted = context.ask(CountImages(data=Data.named(dataset)))
+    images = min(counted.images, sweep.images or EVERY_IMAGE)
     least = stats.least_drop_shown(images)
     if least > condition.limit:
         needed = f"give {stats.images_needed(condition.limit)} images or more, or " if condition.limit > 0 else ""

@@ -7,7 +7,7 @@ open at the same time as fit into memory; those that others are compared with ar
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import __version__
-from ..errors import BadInput, one_line
+from ..errors import BadInput, StorageFailed, one_line
+from ..evidence import Failed
 from ..models import kind_of
-from ..results.store import record
-from ..spec import PRECISIONS, Artifact, Cell, Shape, Sweep, Target, from_wire, to_wire
-from ..untrusted import WRONG, is_plain
-from .pool import host
+from ..results.store import record, series
+from ..results.store.head import RUN, SCHEMA, Head, read_head, read_whole_head
+from ..spec import PRECISIONS, Artifact, Cell, Shape, Sweep, Target
+from ..untrusted import is_plain
 from .pool.context import Context
 from .pool.environments import places
-from .pool.isolate import Worker
 from .pool.memory import Limits
+from .pool.pool import Local, Pool, Worker
 from .pool.progress import Progress, Silent
 from .pool.survey import Found, survey
 from .prepare import exports as prepare
@@ -37,21 +38,20 @@ from .sweep.journal import Journal
 from .sweep.plan import DEFAULT_BATCHES, Defaults, Planned, chosen_precisions, left_out, plan
 from .sweep.visits import Desk, visit
 from .worker.clock import Clock
-from .worker.nvml import Nvml
-from .worker.threads import usable_threads
 
 MEMORY_SHARE = 0.5  # of what is free, for workers that are open at the same time
 
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """What a sweep needs of its caller: where the run goes, and if it may go on there; time, somebody to tell, and the GPUs."""
+    """What a sweep needs of its caller: where the run goes, and whether it may go on there; a clock, somebody to tell, and who
+    starts workers."""
 
     out: Path
     resume: bool = False
     clock: Clock = field(default_factory=Clock)
     progress: Progress = field(default_factory=Silent)
-    gpu: Nvml = field(default_factory=Nvml)
+    pool: Pool = field(default_factory=Local)
 
 
 def infer(sweep: Sweep, around: Surroundings) -> None:
@@ -61,7 +61,7 @@ def infer(sweep: Sweep, around: Surroundings) -> None:
     stop: both keep what was measured. Whatever happens to one cell is in its row.
     """
     with planned(sweep, around) as (rows, workers, desk):
-        _measure(sweep, rows, hire(desk.journal, desk.context.clock, workers), desk, around.gpu)
+        _measure(sweep, rows, hire(desk.journal, around.pool, workers), desk)
 
 
 def _nothing(rows: Sequence[Planned], context: Context) -> None:
@@ -90,20 +90,26 @@ def planned(
     where = checked_places(sweep)
     _check_out(around, kind.name)
     with Journal(around.out) as journal, ExitStack() as stack:
-        context = Context(logs=journal.logs, clock=around.clock, progress=around.progress, timeout_s=sweep.timeout_s)
+        context = Context(
+            logs=journal.logs,
+            clock=around.clock,
+            progress=around.progress,
+            timeout_s=sweep.timeout_s,
+            pool=around.pool,
+        )
         around.progress.step("asking the backends what can run here", 0, 1)
-        surveyed = survey(where, journal.logs, around.clock)
+        surveyed = survey(where, journal.logs, around.pool)
         stack.callback(surveyed.dismiss)
         found = surveyed.found
         tell_absent(found, sweep, around.progress)
         artifacts = prepare.artifacts(sweep, context)
-        rows = rows_of(sweep, artifacts, found, around.progress, kind)
+        rows = rows_of(sweep, artifacts, found, context, kind)
         kind.guard(rows, context)
         keys = _keys(rows, around.out)
         _check_files(rows, keys, around.out)
-        head = _head(sweep, keys, found, around)
-        head["networks"] |= context.networks
-        journal.write_head({**head, **({"kind": kind.name} if kind.name else {})})
+        head = _head(sweep, found, around)
+        networks = {**head.networks, **context.networks}
+        journal.write_head(replace(head, kind=kind.name, networks=networks), keys)
         rows = [replace(row, stored_key=keys[row.cell]) for row in rows]
         with interruptible() as stop:
             yield rows, surveyed.workers, Desk(sweep=sweep, journal=journal, context=context, stop=stop)
@@ -118,14 +124,14 @@ def checked_places(sweep: Sweep) -> dict[Target, str]:
 
 
 def rows_of(
-    sweep: Sweep, artifacts: Sequence[Artifact], found: Sequence[Found], progress: Progress, kind: Kind = INFER
+    sweep: Sweep, artifacts: Sequence[Artifact], found: Sequence[Found], context: Context, kind: Kind = INFER
 ) -> list[Planned]:
     """The rows of `sweep` on `artifacts`. Says which precisions are left out. `BadInput` for an array of another type."""
     _check_types(sweep, artifacts)
     how: dict[str, Any] = {"batches": kind.batches, "computed_only": kind.computed_only}
-    defaults = Defaults(given=_given_shapes(sweep), threads=usable_threads(), **how)
+    defaults = Defaults(given=_given_shapes(sweep), threads=context.pool.threads(), **how)
     rows = plan(sweep, artifacts, found, defaults)
-    tell_left_out(rows, left_out(sweep, artifacts, found, defaults), progress)
+    tell_left_out(rows, left_out(sweep, artifacts, found, defaults), context.progress)
     return rows
 
 
@@ -163,13 +169,13 @@ def _check_types(sweep: Sweep, artifacts: Sequence[Artifact]) -> None:
 
 
 def _check_out(around: Surroundings, kind: str) -> None:
-    exists = (around.out / record.RUN).exists()
+    exists = (around.out / RUN).exists()
     if exists and not around.resume:
         raise BadInput(
             f"{around.out} holds a run already",
             "give another --out" if kind else "give --resume to go on with it, or another --out",
         )
-    if exists and record.read_head(around.out).get("kind", "") != kind:
+    if exists and read_head(around.out).kind != kind:
         raise BadInput(f"{around.out} is a run of another kind, in which nothing can be gone on with", "give another --out")
 
 
@@ -197,7 +203,7 @@ def _keys(rows: Sequence[Planned], out: Path) -> dict[Cell, str]:
 
     A cell that version 0.1 listed keeps its key, and is listed as this version does.
     """
-    old = record.cells_of(record.read_head(out), out) if (out / record.RUN).exists() else {}
+    old = read_whole_head(out)[1] if (out / RUN).exists() else {}
     now = {row.listed_by_0_1: row.cell for row in rows if row.cell not in old}
     keys = {now.get(cell, cell): key for cell, key in old.items()}
     return keys | {row.cell: row.cell.key for row in rows if row.cell not in keys}
@@ -205,33 +211,34 @@ def _keys(rows: Sequence[Planned], out: Path) -> dict[Cell, str]:
 
 def _check_files(rows: Sequence[Planned], keys: Mapping[Cell, str], out: Path) -> None:
     """`BadInput` if a cell of the run folder `out` was measured with another file than its row would be."""
-    held = record.read(out).cells if (out / record.RUN).exists() else ()
-    ran = {item.key: (item.opened or {}).get("sha256") for item in held if not item.ended}
+    held = record.read(out).cells if (out / RUN).exists() else ()
+    ran = {item.key: item.opened.sha256 for item in held if item.opened and not item.failed}
     for row in rows:
         if ran.get(keys[row.cell]) not in (None, row.artifact.sha256):
             file = PRECISIONS[row.cell.precision].file
             raise BadInput(f"{out} measured another {file} file of {row.cell.model}", "give another --out")
 
 
-def _head(sweep: Sweep, keys: Mapping[Cell, str], found: Sequence[Found], around: Surroundings) -> dict[str, Any]:
-    """run.json: what is the same for all cells, and the cells with their keys."""
-    old = record.read_head(around.out) if (around.out / record.RUN).exists() else {}
-    head = {
-        "schema": record.SCHEMA,
-        "tool": __version__,
-        "began_unix_s": old.get("began_unix_s", around.clock.wall_s()),
-        "host": host.describe(around.gpu),
-        "versions": old.get("versions", {}) | {str(item.target): item.version for item in found if item.available},
-        "networks": old.get("networks", {}) | {str(item.target): item.network for item in found if item.available},
-        "instruments": sorted({*old.get("instruments", []), *(item.name for item in found if item.instrument)}),
-        "sweep": to_wire(sweep),
-        "cells": [record.listed(cell, key) for cell, key in keys.items()],
-    }
+def _head(sweep: Sweep, found: Sequence[Found], around: Surroundings) -> Head:
+    """run.json: what is the same for all cells. What a run that goes on has said stays."""
+    here = around.pool.host()
+    old = read_head(around.out) if (around.out / RUN).exists() else Head(schema=SCHEMA)
+    available = [item for item in found if item.available]
+    head = Head(
+        schema=SCHEMA,
+        tool=__version__,
+        began_unix_s=old.began_unix_s or around.clock.wall_s(),
+        host=here,
+        versions={**old.versions, **{str(item.target): item.version for item in available}},
+        networks={**old.networks, **{str(item.target): item.network for item in available}},
+        instruments=tuple(sorted({*old.instruments, *(item.name for item in found if item.instrument)})),
+        sweep=sweep,
+    )
     _check_same(old, head, around.out)
     return head
 
 
-def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], out: Path) -> None:
+def _check_same(old: Head, new: Head, out: Path) -> None:
     """`BadInput` if the folder's rows are of another machine or of other versions: one table has one of each."""
     before, now = _facts(old), _facts(new)
     other = next((what for what in before if before[what] != now.get(what)), None)
@@ -240,13 +247,12 @@ def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], out: Path) -> No
         raise BadInput(found, "give another --out, and both folders to bench compare or bench show")
 
 
-def _facts(head: Mapping[str, Any]) -> dict[str, str]:
-    host = head.get("host", {})
-    names = {"the CPU": host.get("cpu"), "the GPUs": ", ".join(gpu["name"] for gpu in host.get("gpus", []))}
-    return {what: str(value) for what, value in {**names, **head.get("versions", {})}.items() if value}
+def _facts(head: Head) -> dict[str, str]:
+    names = {"the CPU": head.host.cpu, "the GPUs": ", ".join(gpu.name or "unknown" for gpu in head.host.gpus or ())}
+    return {what: value for what, value in {**names, **head.versions}.items() if value}
 
 
-def _measure(sweep: Sweep, rows: Sequence[Planned], hired: Hire, desk: Desk, gpu: Nvml) -> None:
+def _measure(sweep: Sweep, rows: Sequence[Planned], hired: Hire, desk: Desk) -> None:
     """Every row's blocks that the journal does not hold yet."""
     held = {item.cell: item for item in record.read(desk.journal.folder).cells}
     refuse(rows, desk)
@@ -257,21 +263,36 @@ def _measure(sweep: Sweep, rows: Sequence[Planned], hired: Hire, desk: Desk, gpu
     draw(desk, [item for item in visits if item in fresh or item in rounds.wanted(visits, sweep)])
     builds.build(desk, left, hired)
     cold.measure(desk, fresh)
-    limits = Limits(resident_mb=host.memory_free_mb() * MEMORY_SHARE, gpu_free_mb=gpu.memory_free_mb)
-    while wanted := rounds.wanted(visits, sweep):
-        Group(desk, wanted, hired, limits).run(rounds.next_round(visits))
+    pool = desk.context.pool
+    limits = Limits(resident_mb=pool.memory_free_mb() * MEMORY_SHARE, gpu_free_mb=pool.gpu_free_mb)
+    try:
+        while wanted := rounds.wanted(visits, sweep):
+            Group(desk, wanted, hired, limits).run(rounds.next_round(visits))
+    finally:
+        _pool_samples(desk.journal)
+
+
+def _pool_samples(journal: Journal) -> None:
+    """Write down the percentiles of each cell's calls, so that nobody has to read its samples for a table.
+
+    Nothing where that cannot be done: readers then take them from the samples.
+    """
+    with suppress(StorageFailed, BadInput):
+        for item in record.read(journal.folder).cells:
+            if item.measured and (pooled := series.pooled(item)) is not item.pooled:
+                journal.add(item.key, pooled)
 
 
 def refuse(rows: Sequence[Planned], desk: Desk) -> None:
     """Write down why some of `rows` cannot be measured."""
     for row in rows:
         if row.refused:
-            desk.journal.add("ended", row.key, status=row.refused[0], reason=row.refused[1])
+            desk.journal.add(row.key, Failed(status=row.refused[0], reason=row.refused[1]))
 
 
 def saved_sweep(folder: Path) -> Sweep:
     """The sweep that the run in `folder` was begun with."""
-    try:
-        return from_wire(Sweep, record.read_head(folder)["sweep"])
-    except WRONG as error:
-        raise BadInput(f"{folder} does not say what it measured ({one_line(error)})", "say it again beside --resume") from error
+    sweep = read_head(folder).sweep
+    if sweep is None:
+        raise BadInput(f"{folder} does not say what it measured", "say it again beside --resume")
+    return sweep

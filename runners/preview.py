@@ -6,20 +6,19 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ..budgets import Budget
-from ..spec import Sweep, Target, to_wire
+from ..spec import Sweep, Target
 from .infer import checked_places, rows_of, tell_absent
 from .pool.context import Context
-from .pool.isolate import Worker
+from .pool.pool import Pool, Worker
 from .pool.progress import Progress
 from .pool.survey import survey
 from .prepare import exports as prepare
 from .sweep import capacity, cold
 from .sweep.plan import Planned
 from .sweep.visits import loads
-from .worker.clock import Clock
+from .worker.jobs import Support
 
 START_S, FILE_S, CREW_S = 4.0, 2.0, 0.5
 OPEN_S, FRESH_PROCESS_S, VISIT_S = 0.7, 1.5, 0.15
@@ -41,16 +40,16 @@ class Preview:
     first: str = ""
 
 
-def preview(sweep: Sweep, logs: Path, clock: Clock, progress: Progress) -> Preview:
+def preview(sweep: Sweep, logs: Path, pool: Pool, progress: Progress) -> Preview:
     """What `sweep` would do. Raises what it would raise before it measures."""
     where = checked_places(sweep)
-    context = Context(logs=logs, clock=clock, progress=progress, timeout_s=sweep.timeout_s)
+    context = Context(logs=logs, progress=progress, timeout_s=sweep.timeout_s, pool=pool)
     with ExitStack() as stack:
-        surveyed = survey(where, logs, clock)
+        surveyed = survey(where, logs, pool)
         stack.callback(surveyed.dismiss)
         tell_absent(surveyed.found, sweep, progress)
         artifacts, first = prepare.expected(sweep, prepare.held(sweep, context))
-        planned = rows_of(sweep, artifacts, surveyed.found, progress)
+        planned = rows_of(sweep, artifacts, surveyed.found, context)
         rows = [_judged(row, surveyed.workers, sweep.timeout_s) for row in planned]
     least_s, most_s = seconds([row for row in rows if not row.refused], sweep)
     return Preview(rows=rows, least_s=least_s, most_s=most_s, first=first)
@@ -60,8 +59,7 @@ def _judged(row: Planned, workers: Mapping[Target, Worker], timeout_s: float) ->
     """`row`, refused if its backend says that it cannot run it."""
     if row.refused:
         return row
-    request: dict[str, Any] = {"cell": to_wire(row.cell), "artifact": to_wire(row.artifact)}
-    reason = workers[row.cell.target].ask("supports", timeout_s, **request)["reason"]
+    reason = workers[row.cell.target].ask(Support(cell=row.cell, artifact=row.artifact), timeout_s).reason
     return replace(row, refused=("unsupported", reason)) if reason else row
 
 

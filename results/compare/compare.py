@@ -15,6 +15,7 @@ from statistics import fmean, median
 from typing import NamedTuple
 
 from ...errors import BadInput
+from ...evidence import Verified
 from ...spec import Cell, nearest
 from ..stats.intervals import (
     ALPHA,
@@ -119,8 +120,8 @@ class Sides:
         records = list(self._records.values())
         has: dict[str, Callable[[Metric], bool]] = {
             "time": lambda metric: any(metric.name in figures for figures in self._figures.values()),
-            "memory": lambda metric: any(event.get(metric.column) for item in records for event in item.cold),
-            "accuracy": lambda metric: any(item.parity and metric.name in item.parity for item in records),
+            "memory": lambda metric: any(getattr(event, metric.column) for item in records for event in item.cold),
+            "accuracy": lambda metric: any(getattr(item.parity, metric.name, None) is not None for item in records),
         }
         return [metric for metric in METRICS.values() if has[metric.kind](metric)]
 
@@ -175,7 +176,7 @@ def compare(
 
 def _instrument(pairs: Sequence[Pair], runs: Sequence[Run]) -> str | None:
     """An instrument with fixed work, which is a control that nobody needs to name, where something else was measured too."""
-    instruments = {name for run in runs for name in run.head.get("instruments", [])}
+    instruments = {name for run in runs for name in run.head.instruments}
     fixed = [p for p in pairs if p.cell.backend in instruments and int(dict(p.cell.settings.options).get("work", 0))]
     targets = {str(pair.cell.target) for pair in pairs}
     return str(fixed[0].cell.target) if fixed and len(targets) > 1 else None
@@ -270,7 +271,7 @@ def _held(pair: Pair, metric: Metric, sides: Sides) -> Finding | None:
 
 
 def _median(record: CellRecord, name: str) -> float | None:
-    known = [event[name] for event in record.cold if event.get(name)]
+    known = [figure for event in record.cold if (figure := getattr(event, name))]
     return float(median(known)) if known else None
 
 
@@ -281,26 +282,27 @@ def _right(pair: Pair, metric: Metric, sides: Sides) -> Finding | None:
     counted twice: the difference is exact and its interval not too narrow. For top-1 alone the two sides' wrong answers
     are taken for independent, which is wider still.
     """
-    old, now = (next(iter(side.values())).parity or {} for side in (pair.base, pair.new))
-    if old.get(metric.name) is None or now.get(metric.name) is None:
+    old, now = (next(iter(side.values())).parity for side in (pair.base, pair.new))
+    before, after = getattr(old, metric.name, None), getattr(now, metric.name, None)
+    if old is None or now is None or before is None or after is None:
         return None
-    base, new = old[metric.name], now[metric.name]
-    found = Finding(pair, metric, base, new, change=float(new - base), method="images")
-    if old.get("images") != now.get("images") or any(line.startswith("dataset: ") for line in sides.match.changed):
+    found = Finding(pair, metric, before, after, change=float(after - before), method="images")
+    if old.images != now.images or any(line.startswith("dataset: ") for line in sides.match.changed):
         return found._replace(reason="other images")
     counts = _changes(old, now, metric)
     if counts is None:
         return found._replace(reason="not known which answers changed")
-    low, high = drop_interval(*counts, int(now["images"]))
+    low, high = drop_interval(*counts, now.images or 0)
     return found._replace(ends=(-high, -low) if metric.more_is_better else (low, high), p=mcnemar(*counts))
 
 
-def _changes(old: Mapping[str, float], now: Mapping[str, float], metric: Metric) -> tuple[int, int] | None:
+def _changes(old: Verified, now: Verified, metric: Metric) -> tuple[int, int] | None:
     """How many answers new lost and gained against base, at most."""
     if metric.name == "top1_drop":
-        both = "lost" in old and "lost" in now
-        return (int(now["lost"] + old["gained"]), int(now["gained"] + old["lost"])) if both else None
-    wrong = [round(side["images"] * (1 - side["top1"] / 100)) for side in (now, old) if side.get("images")]
+        if old.lost is None or old.gained is None or now.lost is None or now.gained is None:
+            return None
+        return now.lost + old.gained, now.gained + old.lost
+    wrong = [round(side.images * (1 - (side.top1 or 0) / 100)) for side in (now, old) if side.images]
     return (wrong[0], wrong[1]) if len(wrong) == 2 else None
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..store.record import SCHEMA
-from ..table.columns import Value
+from ...axes import AXES, Value, values
+from ..store.head import SCHEMA
 from ..table.table import Cells, Field, Table
 from .compare import PROCESS, Finding, Sides
 
-AXES = ("model", "backend", "environment", "device", "precision", "batch", "threads", "options")
 NAMES = (
-    *AXES,
+    *(*AXES, "options"),
     *("metric", "unit", "base", "new", "ratio", "ratio_ci_low", "ratio_ci_high"),
     *("change_points", "change_ci_low_points", "change_ci_high_points", "method", "verdict", "reason"),
 )
-VARYING = (*AXES, "method", "reason")  # of which people are shown those that differ between rows
+VARYING = (*AXES, "options", "method", "reason")  # of which people are shown those that differ between rows
 TITLES = {
     **{"ratio": "new/base", "ratio_ci_low": "from", "ratio_ci_high": "to"},
     **{"change_points": "new-base points", "change_ci_low_points": "from", "change_ci_high_points": "to"},
@@ -56,15 +55,15 @@ def _row(found: Finding) -> Cells:
     cell, points = found.pair.cell, found.metric.in_points
     low, high = found.ends or (None, None)
     ratio, change = ((None,) * 3, (found.change, low, high)) if points else ((found.change, low, high), (None,) * 3)
-    values: tuple[Value, ...] = (
-        *(cell.model, cell.backend, cell.environment or None, cell.device, cell.precision, cell.batch, cell.settings.threads),
+    row: tuple[Value, ...] = (
+        *values(cell).values(),
         " ".join(f"{name}={value}" for name, value in cell.settings.options) or None,
         *(found.metric.column, found.metric.unit, found.base, found.new),
         *ratio,
         *change,
         *(found.method or None, found.verdict, found.reason or None),
     )
-    return dict(zip(NAMES, values, strict=True))
+    return dict(zip(NAMES, row, strict=True))
 
 
 def _stands(name: str, rows: Sequence[Cells]) -> bool:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...spec import Cell
+from ...axes import values
+from ...spec import Cell, set_fields, to_wire
 from ..store.record import CellRecord, Run
 from ..table.columns import FIGURES
 
@@ -69,18 +70,14 @@ def _side(runs: Sequence[Run]) -> dict[Key, dict[int, CellRecord]]:
 
 
 def _key(cell: Cell) -> Key:
-    settings = (cell.settings.threads, tuple(sorted(cell.settings.options)))
-    return (cell.model, cell.backend, cell.environment, cell.device, cell.precision, cell.batch, cell.shapes, settings)
+    """All that makes a cell the same one in two runs: not the file, and not the scheme, which version 0.1 did not tell."""
+    told = tuple(value for name, value in values(cell).items() if name != "scheme")
+    return (*told, cell.shapes, tuple(sorted(cell.settings.options)))
 
 
 def _usable(records: Records, runs: Sequence[Run]) -> dict[int, CellRecord]:
     kept = {n: item for n, item in records.items() if item.status in FIGURES and not item.imported}
-    return {n: item for n, item in kept.items() if not unfinished(item, runs[n])}
-
-
-def unfinished(record: CellRecord, run: Run) -> bool:
-    """Whether `record` was still being measured when its run stopped."""
-    return bool(record.blocks) and not record.stopped and not record.ended and "looks" in run.sweep.get("budget", {})
+    return {n: item for n, item in kept.items() if not item.unfinished}
 
 
 def _alone(sides: Sequence[Mapping[Key, Records]], cells: Mapping[Key, Cell]) -> Iterator[str]:
@@ -107,7 +104,7 @@ def _unfinished(
 
 def _why(record: CellRecord) -> str:
     if record.imported:
-        return f"but those of {record.imported['tool']}, without rounds to compare"
+        return f"but those of {record.imported.tool}, without rounds to compare"
     if record.status in FIGURES:
         return "its run was interrupted before the cell was finished"
     return f"{record.status} ({record.reason})"
@@ -121,18 +118,18 @@ def _said(cell: Cell) -> str:
 def _changed(base: Sequence[Run], new: Sequence[Run]) -> list[str]:
     """What is said once about the two sides, old -> new."""
     about: dict[str, Callable[[Run], Any]] = {
-        "kind": lambda run: run.head.get("kind", "measured"),
-        "tool": lambda run: run.head.get("tool"),
-        "schema": lambda run: run.head["schema"],
-        "budget": lambda run: run.sweep.get("budget", {}).get("name"),
-        "threads": lambda run: run.sweep.get("threads"),
-        "dataset": lambda run: run.sweep.get("dataset"),
-        "GPU driver": lambda run: list(dict.fromkeys(gpu.get("driver") for gpu in run.host.get("gpus", ()))),
+        "kind": lambda run: run.head.kind or "measured",
+        "tool": lambda run: run.head.tool,
+        "schema": lambda run: run.head.schema,
+        "budget": lambda run: run.sweep and run.sweep.budget.name,
+        "threads": lambda run: run.sweep and run.sweep.threads,
+        "dataset": lambda run: run.sweep and run.sweep.dataset,
+        "GPU driver": lambda run: tuple(dict.fromkeys(gpu.driver for gpu in run.host.gpus or ())),
     }
-    hosts = dict.fromkeys(name for run in (*base, *new) for name in run.host if name not in UNSAID)
-    about |= {f"host {name}": _of(lambda run: run.host, name) for name in hosts}
-    both = dict.fromkeys(name for run in (*base, *new) for name in run.head.get("versions", {}))
-    about |= {f"version of {name}": _of(lambda run: run.head.get("versions", {}), name) for name in both}
+    hosts = dict.fromkeys(name for run in (*base, *new) for name in set_fields(run.host) if name not in UNSAID)
+    about |= {f"host {name}": _of(lambda run: to_wire(run.host), name) for name in hosts}
+    both = dict.fromkeys(name for run in (*base, *new) for name in run.head.versions)
+    about |= {f"version of {name}": _of(lambda run: run.head.versions, name) for name in both}
     told = {name: (_told(base, of), _told(new, of)) for name, of in about.items()}
     return [f"{name}: {old} -> {now}" for name, (old, now) in told.items() if old != now]
 
@@ -147,13 +144,18 @@ def _told(runs: Sequence[Run], of: Callable[[Run], Any]) -> str:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return " ".join(str(item.get("name", item)) if isinstance(item, dict) else str(item) for item in value) or "none"
     return "not told" if value is None else str(value)
 
 
 def _identity(run: Run) -> tuple[str, ...]:
-    return tuple(_text(run.host.get(name)) for name in IDENTITY)
+    return tuple(_text(to_wire(run.host)[name]) for name in IDENTITY)
+
+
+def _file(record: CellRecord) -> str:
+    """The sha256 of the file that ran."""
+    return (record.opened and record.opened.sha256) or record.cell.sha256
 
 
 def _hashes(pairs: Sequence[Pair]) -> list[str]:
@@ -161,8 +163,8 @@ def _hashes(pairs: Sequence[Pair]) -> list[str]:
     about: dict[str, tuple[set[str], set[str]]] = {}
     for pair in pairs:
         old, new = about.setdefault(f"model {pair.cell.model} {pair.cell.precision}", (set(), set()))
-        old.update(record.cell.sha256[:12] for record in pair.base.values())
-        new.update(record.cell.sha256[:12] for record in pair.new.values())
+        old.update(_file(record)[:12] for record in pair.base.values())
+        new.update(_file(record)[:12] for record in pair.new.values())
     return [
         f"{name}: file {', '.join(sorted(old))} -> {', '.join(sorted(new))}" for name, (old, new) in about.items() if old != new
     ]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BadInput, one_line
+from ...evidence import Imported
 from ...spec import Cell, Precision, Settings, Target
 from ...untrusted import read_bytes
 from . import benchmark_app, loadgen, trtexec
@@ -39,10 +40,10 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A cell, and the content of its journal event: `figures` by column name, `notes`, the `tool` and its `version`."""
+    """A cell, and its journal's event."""
 
     cell: Cell
-    event: Mapping[str, Any]
+    event: Imported
 
 
 def rows(paths: Sequence[Path], asked: Asked) -> list[Row]:
@@ -108,7 +109,7 @@ def _row(path: Path, found: Found, asked: Asked) -> Row:
         raise BadInput(f"{path} does not say its {' or '.join(lacking)}", f"give {' '.join(f'--{name}' for name in lacking)}")
     precision = Precision.parse(str(asked.precision)).name
     notes = [*(text.format(found.tool) for text in UNPROVEN), *found.notes]
-    event = {"figures": _figures(known), "notes": notes, "tool": found.tool, "version": found.version}
+    event = Imported(figures=_figures(known), notes=tuple(notes), tool=found.tool, version=found.version)
     return Row(cell=_cell(known, precision), event=event)
 
 
@@ -150,5 +151,5 @@ def versions(made: Sequence[Row]) -> dict[str, str]:
 
 def _versions(made: Sequence[Row]) -> Iterator[tuple[str, str]]:
     for row in made:
-        if row.event["version"]:
-            yield str(row.cell.target), row.event["version"]
+        if row.event.version:
+            yield str(row.cell.target), row.event.version

@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any
 
-from ..store.record import SCHEMA
-from ..table.columns import COLUMNS, Value
+from ...axes import Value
+from ...spec import set_fields
+from ..store.head import SCHEMA
+from ..table.columns import COLUMNS
 from ..table.conditions import SUFFIX
 from ..table.render import plain, render
 from ..table.table import Field, Table, named
@@ -18,9 +20,9 @@ from .objective import COST, UNITS
 from .recommend import Binding, Decision, Difference
 
 SHOWN = ("backend", "environment", "host", "model", "precision", "batch", "executed", "throughput_per_s", "lanes")
+OF_SEVERAL = ("host", "environment", "model")  # are shown where there are several
 SHOWN_FIGURES = ("p50_ms", "p99_ms", "top1", "top1_drop", "peak_rss_mb", "device_mem_mb", "energy_mj")
 FIGURES = ("throughput_per_s", "p50_ms", "p99_ms", "top1", "peak_rss_mb", "device_mem_mb", "energy_mj", COST)
-AXES = ("host", "environment", "model")
 NONDOMINATED = "*"
 WHOSE = "# From the run folder, as the machine that measured it wrote it: read it before you run it."
 OLD = "the run has no program for it: it is older than they are, or its runtime has none; the settings are above"
@@ -44,7 +46,7 @@ def _json(decision: Decision) -> str:
     wanted, best = decision.wanted, decision.difference
     data = {
         "schema": SCHEMA,
-        "host": decision.runs[0].host,
+        "host": set_fields(decision.runs[0].host),
         "objective": wanted.objective.name,
         "conditions": [condition.text for condition in wanted.conditions],
         "prices": dict(wanted.prices),
@@ -74,7 +76,7 @@ def _ends(best: Difference) -> dict[str, float | None]:
 def _told(item: Candidate | None) -> dict[str, Any] | None:
     if item is None:
         return None
-    return {"name": item.name, "row": item.cells, "settings": _settings(item), "snippet": item.deployment["snippet"]}
+    return {"name": item.name, "row": item.cells, "settings": _settings(item), "snippet": item.deployment.snippet}
 
 
 def _bound(item: Binding) -> dict[str, Any]:
@@ -114,9 +116,9 @@ def _grid(decision: Decision, format: str) -> str:
 
 def program(item: Candidate) -> list[str]:
     """The program to paste, in lines; a comment that there is none where the run has none."""
-    snippet = item.deployment["snippet"]
+    snippet = item.deployment.snippet
     if not snippet and item.row.record.imported:
-        return [f"# these are figures of {plain(item.row.record.imported['tool'])}: there is no program to paste"]
+        return [f"# these are figures of {plain(item.row.record.imported.tool)}: there is no program to paste"]
     return [WHOSE, *(plain(line) for line in snippet.splitlines())] if snippet else [f"# {OLD}"]
 
 
@@ -127,7 +129,7 @@ def _ranking(decision: Decision) -> Table:
         for index, item in enumerate(decision.ranked)
     ]
     known = [name for name in (*SHOWN, *SHOWN_FIGURES, COST, "grade") if any(row[name] is not None for row in rows)]
-    several = [name for name in known if name not in AXES or len({row[name] for row in rows}) > 1]
+    several = [name for name in known if name not in OF_SEVERAL or len({row[name] for row in rows}) > 1]
     asked = [item.column.name for item in decision.wanted.conditions]
     fields = {field.name: field for field in map(_field, dict.fromkeys(("rank", "pareto", *several, *asked)))}
     names = ("rank", *(column.name for column in COLUMNS), COST, "pareto")
@@ -179,14 +181,14 @@ def _figure(name: str, value: Value) -> str:
 
 def _settings(item: Candidate) -> list[str]:
     """What to set: the runtime's own words for how the objective was measured, threads, lanes, batch, options, the file."""
-    record, deploy = item.row.record, item.deployment["deploy"]
+    record, deploy = item.row.record, item.deployment.deploy
     cell = record.cell
     facts = [
         f"batch {cell.batch}",
         *(f"{name} {value}" for name, value in (("lanes", item.lanes), ("threads a lane", item.threads)) if value),
         *(f"{key}={value}" for key, value in cell.settings.options),
     ]
-    file = (record.opened or {}).get("file")
+    file = record.opened and record.opened.file
     return [line for line in (deploy, " · ".join(facts), f"file {file}" if file else "") if line]
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from ...axes import AXES, Value
 from ...errors import BadInput
-from ...spec import PRECISIONS, Shapes
+from ...evidence import Deployment
+from ...spec import PRECISIONS, Concurrency, Shapes
 from ..store.record import Run
 from ..table.absent import absent
-from ..table.columns import Row, Value
+from ..table.columns import Row
 from ..table.conditions import Condition, parse
 from ..table.table import Cells, lines, name_of
 from .objective import COST, OBJECTIVES, Objective, cost_of, parse_prices
@@ -74,31 +76,30 @@ class Candidate:
         return self.value if self.objective.largest else -self.value
 
     @property
-    def deployment(self) -> dict[str, str]:
-        """How the objective's figure was measured, in the runtime's own terms: `deploy` and `snippet`, both may be empty."""
+    def deployment(self) -> Deployment:
+        """How the objective's figure was measured; both texts may be empty."""
         if self.row.record.imported and not self.objective.single:
-            return {"deploy": str(self.cells["throughput_settings"] or ""), "snippet": ""}
-        warm = self.row.record.warm or {}
+            return Deployment(deploy=str(self.cells["throughput_settings"] or ""))
+        warm = self.row.record.warm
         single = self.objective.single or (self._way is not None and self.lanes == 1)
-        told = warm.get("single", {}) if single else warm
-        return {name: str(told.get(name) or "") for name in ("deploy", "snippet")}
+        return (warm and (warm.single if single else warm)) or Deployment()
 
     @property
     def lanes(self) -> Value:
         """How many calls were in flight."""
-        return 1 if self.objective.single else self._way["concurrency"]["lanes"] if self._way else self.cells["lanes"]
+        return 1 if self.objective.single else self._way.lanes if self._way else self.cells["lanes"]
 
     @property
     def threads(self) -> Value:
         """How many threads computed each of them."""
         if self.objective.single:
             return self.row.record.cell.settings.threads
-        return self._way["concurrency"]["threads"] if self._way else self.cells["throughput_threads"]
+        return self._way.threads if self._way else self.cells["throughput_threads"]
 
     @property
-    def _way(self) -> Mapping[str, Any] | None:
-        """What held the limit under load, where the objective is of that."""
-        return self.row.held.way if self.objective.loaded and self.row.held else None
+    def _way(self) -> Concurrency | None:
+        """The concurrency that held the limit under load, where the objective is of that."""
+        return self.row.held.way.concurrency if self.objective.loaded and self.row.held else None
 
     @property
     def rate(self) -> tuple[float | None, str]:
@@ -182,7 +183,7 @@ def _shaped(shapes: Shapes) -> str:
 
 def baseline_of(runs: Sequence[Run]) -> str | None:
     """The baseline that all runs were measured against; None where there is none, or not one."""
-    asked = {run.sweep.get("baseline") for run in runs}
+    asked = {run.sweep and run.sweep.baseline for run in runs}
     known = {str(record.cell.target) for run in runs for record in run.cells}
     (only, *others) = asked or {None}
     return only if not others and only in known else None
@@ -190,7 +191,7 @@ def baseline_of(runs: Sequence[Run]) -> str | None:
 
 def _names(rows: Sequence[tuple[Run, Cells]]) -> list[str]:
     """What each row is called: with its model and host where there are several, and its run where that is not enough."""
-    several = {axis: len({cells[axis] for _, cells in rows} - {None}) > 1 for axis in ("model", "device", "host", "threads")}
+    several = {axis: len({cells[axis] for _, cells in rows} - {None}) > 1 for axis in ("host", *AXES)}
     named = []
     for _, cells in rows:
         model = f"{cells['model']} " if several["model"] else ""
@@ -218,16 +219,11 @@ def _candidate(name: str, run: Run, row: Row, cells: Cells, wanted: Wanted) -> C
 
 def _ruled_out(run: Run, row: Row, cells: Cells) -> list[str]:
     """What excludes a row whatever is asked for."""
-    if cells["backend"] in run.head.get("instruments", []):
+    if row.instrument:
         return ["an instrument, and no target"]
     if cells["status"] != "ok":
         return [f"{cells['status']}: {cells['reason']}"]
-    return [UNFINISHED] if unfinished(row) else []
-
-
-def unfinished(row: Row) -> bool:
-    """Whether a run ended before this row did."""
-    return not row.record.stopped and "looks" in row.asked.get("budget", {})
+    return [UNFINISHED] if row.record.unfinished else []
 
 
 def _lacks(row: Row, cells: Cells, wanted: Wanted) -> list[str]:

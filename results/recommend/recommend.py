@@ -10,7 +10,7 @@ from ..stats.intervals import LEAST_ROUNDS, Interval, log_interval
 from ..store.record import Run
 from ..store.series import interval, paired
 from ..table.columns import FIGURES
-from .candidates import Candidate, Measured, Miss, Wanted, candidates, number, unfinished
+from .candidates import Candidate, Measured, Miss, Wanted, candidates, number
 
 Point = Sequence[float]
 
@@ -175,14 +175,14 @@ def _notes(runs: Sequence[Run], found: Sequence[Candidate], ranked: Sequence[Can
     """What one should know of the runs before relying on the answer."""
     notes = []
     for run in runs:
-        rows = [item for item in found if item.run is run and not item.row.record.ended]
-        left = sum(unfinished(item.row) for item in rows)
+        rows = [item for item in found if item.run is run and not item.row.record.failed]
+        left = sum(item.row.record.interrupted for item in rows)
         if left:
             notes.append(f"{run.folder} is half-written: {len(rows) - left} of {len(rows)} rows are finished and are used")
     models = sorted({str(item.cells["model"]) for item in found if item.cells["status"] in FIGURES})
     if len(models) > 1:
         notes.append(f"rows of several models are compared: {', '.join(models)}")
-    tools = {item.row.record.imported["tool"]: item for item in reversed(ranked) if item.row.record.imported}
+    tools = {item.row.record.imported.tool: item for item in reversed(ranked) if item.row.record.imported}
     notes += [
         f"{item.name} is measured by {tool}, whose definitions differ: bench show says how" for tool, item in tools.items()
     ]

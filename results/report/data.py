@@ -7,19 +7,20 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+from ...axes import AXES, Value
 from ...errors import BadInput
+from ...spec import Sweep, set_fields
 from ..recommend.advice import answer, program, rest
 from ..recommend.candidates import Measured, Wanted, baseline_of
 from ..recommend.recommend import Decision, decide
-from ..store.record import CellRecord, Run
-from ..table.columns import COLUMNS, SCIENTIFIC, Column, Value
+from ..store.record import Run
+from ..table.columns import COLUMNS, SCIENTIFIC, Column
 from ..table.render import LATENCY_UNIT, places, plain, scale, texts
 from ..table.table import Field, Table, lines, tabulate
 
-SELECTS = ("host", "model", "backend", "environment", "device", "precision", "batch", "status", "grade")
+SELECTS = ("host", *AXES, "status", "grade")
 CHOICES = 40  # a column with more different values has no select
 DIGITS = 6  # significant ones of a figure in the page; csv and parquet have all
-FAILED = "failed"
 SETTINGS = ("model", "dataset", "threads", "baseline", "metric", "images", "cold", "options", "seed")
 Facts = list[tuple[str, str]]
 
@@ -73,20 +74,12 @@ def _decided(runs: Sequence[Run], wanted: Wanted, measured: Measured) -> tuple[D
 
 def half_written(runs: Sequence[Run]) -> list[str]:
     """A sentence for each run that ended before all of its rows did."""
-    counts = [(run, sum(_open(run, record) for record in run.cells)) for run in runs]
+    counts = [(run, sum(record.interrupted for record in run.cells)) for run in runs]
     return [
         f"{run.folder} is half-written: {len(run.cells) - left} of {len(run.cells)} rows are finished and are used"
         for run, left in counts
         if left
     ]
-
-
-def _open(run: Run, record: CellRecord) -> bool:
-    """Whether the run ended before this row did."""
-    if record.ended:
-        return False
-    asked = "looks" in run.sweep.get("budget", {})
-    return record.status == FAILED or (not run.is_check and asked and not record.stopped)
 
 
 def headline(report: Report) -> dict[str, list[str]]:
@@ -168,17 +161,17 @@ def machines(report: Report) -> list[tuple[str, Facts]]:
 
 
 def _of_run(run: Run) -> Facts:
-    asked = run.sweep
-    budget = asked.get("budget", {})
+    asked = run.sweep or Sweep()
+    measured = not run.is_check and run.sweep is not None
     threads = {record.cell.settings.threads for record in run.cells}
     facts = {
-        "begun": _date(run.head.get("began_unix_s")),
-        **run.host,
-        "versions": run.head.get("versions", {}),
-        "onnxbench": run.head.get("tool"),
-        "budget": "" if run.is_check else budget.get("name"),
-        "rounds at most": None if run.is_check else (budget.get("looks") or [None])[-1],
-        **{name: asked.get(name) for name in SETTINGS},
+        "begun": _date(run.head.began_unix_s),
+        **set_fields(run.host),
+        "versions": run.head.versions,
+        "onnxbench": run.head.tool,
+        "budget": asked.budget.name if measured else None,
+        "rounds at most": asked.budget.rounds if measured else None,
+        **({name: getattr(asked, name) for name in SETTINGS} if run.sweep else {}),
         "threads": sorted(threads),
     }
     told = [(name.replace("_", " "), plain(_text(value))) for name, value in facts.items()]

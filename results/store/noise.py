@@ -17,9 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-Counts = Mapping[str, Any]
+from ...evidence import Counts, Noise
 
 TICK_NS = 10_000_000  # what the kernel counts CPU time in; shares of short blocks are no finer
 LEAST_TICKS = 2
@@ -46,31 +45,31 @@ def _of_all_cpus(name: str) -> Callable[[Counts], float]:
     """A counter's share of all CPUs' time; 0 for so few ticks that they may be rounding."""
 
     def share(counts: Counts) -> float:
-        spent = counts.get(name) or 0
-        return float(spent / _cpu_ns(counts)) if spent > LEAST_TICKS * TICK_NS else 0.0
+        spent = float(getattr(counts, name) or 0)
+        return spent / _cpu_ns(counts) if spent > LEAST_TICKS * TICK_NS else 0.0
 
     return share
 
 
 def _cpu_ns(counts: Counts) -> float:
-    """All CPUs' time. Of numbers: a text or a list times a whole number is gigabytes."""
-    return float(counts["wall_ns"]) * float(counts["cpus"])
+    """All CPUs' time."""
+    return counts.wall_ns * counts.cpus
 
 
 def _waiting(counts: Counts) -> float:
-    return float((counts.get("run_delay_ns") or 0) / _cpu_ns(counts))
+    return (counts.run_delay_ns or 0) / _cpu_ns(counts)
 
 
 def _faults(counts: Counts) -> float:
-    return float(counts.get("major_faults") or 0)
+    return float(counts.major_faults or 0)
 
 
 def _throttle(counts: Counts) -> list[str]:
-    return [name for name in (counts.get("gpu") or {}).get("throttle") or () if name != POWER_CAP]
+    return [name for name in (counts.gpu and counts.gpu.throttle) or () if name != POWER_CAP]
 
 
 def _on_gpu(counts: Counts) -> float:
-    return float((counts.get("gpu") or {}).get("others") or 0)
+    return float((counts.gpu and counts.gpu.others) or 0)
 
 
 STEAL = Threshold(share=_of_all_cpus("steal_ns"), most=0.02, what="the hypervisor took CPU time away")
@@ -85,32 +84,33 @@ HELD_DOWN = Threshold(
 )
 ON_GPU = Threshold(share=_on_gpu, most=0.0, what="another process was on the GPU")
 
+OF_GPU = (HELD_DOWN, ON_GPU)
 THRESHOLDS: Mapping[str, tuple[Threshold, ...]] = {
-    "latency": (STEAL, OTHERS, WAITING, FAULTS, HELD_DOWN, ON_GPU),
-    "throughput": (STEAL, OTHERS, FAULTS, HELD_DOWN, ON_GPU),  # more lanes than CPUs wait for each other by design
+    "latency": (STEAL, OTHERS, WAITING, FAULTS),
+    "throughput": (STEAL, OTHERS, FAULTS),  # more lanes than CPUs wait for each other by design
 }
+"""What is looked at on the CPU; for a cell on a GPU also OF_GPU."""
 
 
-def disturbances(block: Mapping[str, Any]) -> tuple[str, ...]:
-    """What disturbed a block, as the journal has it; nothing for a clean one (and one that was not counted)."""
-    noise = block.get("noise", {})
-    found = [what for part in THRESHOLDS if isinstance(noise.get(part), Mapping) for what in _above(part, noise[part])]
-    return tuple(dict.fromkeys(found))
+def disturbances(noise: Noise) -> tuple[str, ...]:
+    """The causes that disturbed a visit; none for a clean one, and for one that was not counted."""
+    return tuple(dict.fromkeys([*above("latency", noise.latency), *above("throughput", noise.throughput)]))
 
 
-def unseen(block: Mapping[str, Any]) -> tuple[str, ...]:
-    """The counters of a block that its system does not have: without them nobody knows what disturbed it."""
-    noise = block.get("noise", {})
-    told = [noise[part] for part in THRESHOLDS if isinstance(noise.get(part), Mapping)]
-    return tuple(name for name in COUNTERS if any(name in counts and counts[name] is None for counts in told))
+def unseen(noise: Noise) -> tuple[str, ...]:
+    """The counters that the system of a visit does not have: without them nobody knows what disturbed it."""
+    parts = (noise.latency, noise.throughput)
+    return tuple([name for name in COUNTERS if None in [getattr(counts, name) for counts in parts]])
 
 
 def disturbed(part: str, counts: Counts) -> bool:
     """Whether something disturbed one part of a visit."""
-    return bool(_above(part, counts))
+    return bool(above(part, counts))
 
 
-def _above(part: str, counts: Counts) -> list[str]:
-    if not counts.get("wall_ns"):
+def above(part: str, counts: Counts) -> list[str]:
+    """The causes whose thresholds one part of a visit is above."""
+    if not counts.wall_ns:
         return []
-    return [item.text(counts) for item in THRESHOLDS[part] if item.share(counts) > item.most]
+    looked_at = (*THRESHOLDS[part], *OF_GPU) if counts.gpu else THRESHOLDS[part]
+    return [item.text(counts) for item in looked_at if item.share(counts) > item.most]

@@ -12,12 +12,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ...evidence import KINDS, Percentiles, Pooled
 from ..stats.intervals import LEAST_ROUNDS, Interval, log_interval
 from ..stats.percentiles import nearest_rank, percentile
 from .record import CellRecord
 
 Values = dict[int, float]
-KINDS, NOTED = ("latency", "end_to_end", "device"), (50, 90, 99)
+NOTED = (50, 90, 99)
 
 
 def disturbed(record: CellRecord) -> frozenset[int]:
@@ -37,16 +38,22 @@ def samples(record: CellRecord, kind: str) -> NDArray[np.int64]:
     return np.concatenate(parts or [np.array([], np.int64)])
 
 
-def calls(record: CellRecord, kind: str) -> int:
-    """How many `samples` there are."""
-    return int(record.digested.samples[KINDS.index(kind)][0] or 0) if record.digested else len(samples(record, kind))
+def pool(record: CellRecord) -> Pooled:
+    """Percentiles of the samples, of the rounds that count."""
+    rounds = tuple(counted(record.blocks, disturbed(record)))
+    return Pooled(rounds=rounds, kinds={kind: _percentiles(samples(record, kind)) for kind in KINDS})
 
 
-def of_calls(record: CellRecord, kind: str, which: int) -> float | None:
-    """A percentile of `samples` in ns, of those that are NOTED; None where they are too few."""
-    if record.digested:
-        return record.digested.samples[KINDS.index(kind)][1 + NOTED.index(which)]
-    return percentile(samples(record, kind), which)
+def _percentiles(calls: NDArray[np.int64]) -> Percentiles:
+    p50, p90, p99 = (percentile(calls, which) for which in NOTED)
+    return Percentiles(samples=len(calls), p50_ns=p50, p90_ns=p90, p99_ns=p99)
+
+
+def pooled(record: CellRecord) -> Pooled:
+    """`pool`, without reading the samples where the journal has it for the rounds that count."""
+    known = record.pooled
+    fits = known is not None and known.rounds == tuple(counted(record.blocks, disturbed(record)))
+    return known if known is not None and fits else pool(record)
 
 
 def _percentile(kind: str, which: float) -> Callable[[CellRecord, int], float]:
@@ -59,8 +66,8 @@ def _median(kind: str) -> Callable[[CellRecord, int], float]:
 
 def _rate(record: CellRecord, number: int) -> float:
     """Items a second. `ValueError` where that is no number above 0, which no block's is."""
-    told = record.blocks[number]["throughput"]
-    rate = record.cell.batch * float(told["calls"]) / float(told["took_ns"]) * 1e9
+    told = record.blocks[number].throughput
+    rate = record.cell.batch * told.calls_per_s if told else 0.0
     if not 0 < rate < math.inf:
         raise ValueError(f"round {number} of {record.cell.id} has a throughput of {rate:g} items a second")
     return rate
@@ -86,8 +93,6 @@ def values(record: CellRecord, metric: str) -> Values:
 
 def figures(record: CellRecord) -> Mapping[str, Sequence[float]]:
     """MEDIANS (ns) and the throughput (items a second) of each round that counts; nothing of what was not timed."""
-    if record.digested:
-        return record.digested.figures
     rounds = counted(record.blocks, disturbed(record))
     found = {name: [record.p50_ns(number, kind) for number in rounds] for name, kind in MEDIANS.items()}
     timed = {name: [max(1.0, p50) for p50 in p50s if p50] for name, p50s in found.items() if all(p50s)}

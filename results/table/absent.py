@@ -35,7 +35,7 @@ GPU_COLUMNS = ("device_mem_mb", "device_p50_ms", "energy_mj", "gpu_power_w", "gp
 def absent(name: str, row: Row) -> str:
     """Why the column `name` is null in `row`, whose status has figures; with the metric's name in front."""
     if row.record.imported:
-        return f"{name}: {row.record.imported['tool']} does not tell it"
+        return f"{name}: {row.record.imported.tool} does not tell it"
     if name in WITHHELD:
         metric, which = WITHHELD[name]
         return f"{metric} was withheld (fewer than {samples_needed(which)} samples): measure with --metric {metric}"
@@ -45,9 +45,9 @@ def absent(name: str, row: Row) -> str:
 def _of_the_device(name: str, row: Row) -> str:
     if name in GPU_COLUMNS and row.record.cell.device == "cpu":
         return ON_GPU
-    if name == "energy_mj" and (row.record.energy or {}).get("reason"):
-        return str((row.record.energy or {})["reason"])
+    if name == "energy_mj" and row.record.energy and row.record.energy.reason:
+        return row.record.energy.reason
     if name in ("peak_rss_mb", "device_mem_mb"):
-        budget = row.asked.get("budget", {}).get("name", "quick")
+        budget = row.asked.budget.name if row.asked else "quick"
         return f"not measured at {budget}: --budget normal" if budget == "quick" else "not measured: give --cold"
     return "the run does not have it"

@@ -6,20 +6,21 @@ Names only grow: people script against them. A value that does not apply is None
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from statistics import median
 from typing import Any
 
+from ...axes import AXES, Value
+from ...evidence import Pooled, StepFailed
+from ...spec import Sweep
 from ..stats.intervals import Interval, drop_interval, log_interval, mcnemar, typical
 from ..stats.percentiles import samples_needed
 from ..store import series
-from ..store.record import UNDETERMINED, CellRecord, Data
+from ..store.record import UNDETERMINED, CellRecord
 from . import gpu, load
 from .executed import executed, placement, unlike
 from .grade import grade
-
-Value = str | int | float | None
 
 FIGURES = ("ok", "mismatch", UNDETERMINED)
 SCIENTIFIC = 0  # digits of a column whose figures are shown as 1.2e-03
@@ -29,13 +30,14 @@ SCIENTIFIC = 0  # digits of a column whose figures are shown as 1.2e-03
 class Row:
     """What a column's figure is computed from: a cell's record, its baseline's, and what the run's sweep asked for.
 
-    `verdict` is about the speed-up, and depends on how many there are in the table.
+    `instrument`: it measures this tool. `verdict` is about the speed-up, and depends on how many there are in the table.
     """
 
     record: CellRecord
     base: CellRecord | None
     host: str
-    asked: dict[str, Any] = field(default_factory=dict)
+    asked: Sweep | None = None
+    instrument: bool = False
     verdict: str | None = None
 
     @cached_property
@@ -49,6 +51,11 @@ class Row:
         if self.base is None or not (self.base.measured and self.record.measured):
             return []
         return series.ratios(self.base, self.record)
+
+    @cached_property
+    def pooled(self) -> Pooled:
+        """The percentiles of all calls."""
+        return series.pooled(self.record)
 
     @cached_property
     def p50(self) -> Interval | None:
@@ -69,7 +76,8 @@ class Row:
 class Column:
     """`measured` columns are None unless the row's status has figures, `timed` ones unless calls were timed.
 
-    In the table for people stand columns that are `shown`, or that `vary` and do so; what is the same in all rows is
+    In the table for people stand columns that are `shown`, or that `vary` and do so (None does not count where they are
+    `partial`); what is the same in all rows is
     said once above it, under its `label` or title. `digits`: significant ones, in the smallest figure of the column; or as many
     `decimals`. `number`: its values can be compared with a limit.
     """
@@ -84,6 +92,7 @@ class Column:
     timed: bool = False
     shown: bool = True
     varies: bool = False
+    partial: bool = False
     label: str = ""
     number: bool = True
 
@@ -98,7 +107,13 @@ def _timed(name: str, value: Callable[[Row], Value], **how: Any) -> Column:
     return Column(name=name, value=value, timed=True, **how)
 
 
-def _axis(name: str, value: Callable[[Row], Value]) -> Column:
+def _axis(name: str) -> Column:
+    axis = AXES[name]
+    how: dict[str, Any] = {"varies": not axis.always, "partial": axis.partial, "number": axis.number}
+    return Column(name=name, value=lambda row: axis.of(row.record.cell), measured=False, **how)
+
+
+def _condition(name: str, value: Callable[[Row], Value]) -> Column:
     return Column(name=name, value=value, measured=False, varies=True, number=False)
 
 
@@ -106,25 +121,21 @@ def _from(part: str, name: str) -> Callable[[Row], Value]:
     """A value as it was stored in one part of the record."""
 
     def value(row: Row) -> Value:
-        stored: Value = (getattr(row.record, part) or {}).get(name)
+        stored: Value = getattr(getattr(row.record, part), name, None)
         return stored
 
     return value
 
 
-def _info(name: str) -> Callable[[Row], Value]:
-    def value(row: Row) -> Value:
-        stored: Any = (row.record.opened or {}).get("info", {}).get(name)
-        if isinstance(stored, dict):
-            return " ".join(f"{option}={setting}" for option, setting in stored.items())
-        return None if stored is None else str(stored)
-
-    return value
+def _settings(row: Row) -> Value:
+    opened = row.record.opened
+    told = opened.info.settings if opened else None
+    return None if told is None else " ".join(f"{option}={setting}" for option, setting in told.items())
 
 
 def _percentile(kind: str, which: int) -> Callable[[Row], Value]:
     def value(row: Row) -> Value:
-        found = series.of_calls(row.record, kind, which)
+        found: float | None = getattr(row.pooled.kinds[kind], f"p{which}_ns")
         return None if found is None else found / 1e6
 
     return value
@@ -145,35 +156,43 @@ def _speedup_bound(end: str) -> Callable[[Row], Value]:
 
 
 def _throughput(row: Row) -> Value:
-    rates = [row.record.blocks[number]["throughput"] for number in series.values(row.record, "throughput")]
-    calls, took_ns = sum(rate["calls"] for rate in rates), sum(rate["took_ns"] for rate in rates)
+    rates = [row.record.blocks[number].throughput for number in series.values(row.record, "throughput")]
+    calls, took_ns = (sum(getattr(rate, name) for rate in rates) for name in ("calls", "took_ns"))
     return float(row.record.cell.batch * calls / took_ns * 1e9)
 
 
 def _throughput_threads(row: Row) -> Value:
-    chosen = (row.record.warm or {}).get("concurrency")
-    return int(chosen["threads"]) if chosen else row.record.cell.settings.threads
+    chosen = row.record.warm and row.record.warm.concurrency
+    return chosen.threads if chosen else row.record.cell.settings.threads
 
 
 def _drop_bound(end: int) -> Callable[[Row], Value]:
     def value(row: Row) -> Value:
-        found = row.record.parity or {}
-        return drop_interval(found["lost"], found["gained"], found["images"])[end] if "lost" in found else None
+        counts = _changed(row)
+        return None if counts is None else drop_interval(*counts)[end]
 
     return value
 
 
+def _changed(row: Row) -> tuple[int, int, int] | None:
+    """How many answers were lost and gained, of how many images; None where there are no labels."""
+    found = row.record.parity
+    if found is None or found.lost is None or found.gained is None or found.images is None:
+        return None
+    return found.lost, found.gained, found.images
+
+
 def _change(row: Row) -> Value:
     """The probability that so uneven a change came by chance."""
-    found = row.record.parity or {}
-    return mcnemar(found["lost"], found["gained"]) if "lost" in found else None
+    counts = _changed(row)
+    return None if counts is None else mcnemar(*counts[:2])
 
 
 def _cold(name: str) -> Callable[[Row], Value]:
     """The median over the cell's fresh processes; memory is known without `--cold` too."""
 
     def value(row: Row) -> Value:
-        known = [event[name] for event in row.record.cold if event.get(name) is not None]
+        known = [figure for event in row.record.cold if (figure := getattr(event, name)) is not None]
         return float(median(known)) if known else None
 
     return value
@@ -181,34 +200,29 @@ def _cold(name: str) -> Callable[[Row], Value]:
 
 def _build(row: Row) -> Value:
     """What building took when it was done: in this run before the first round, or when it came into the cache."""
-    stored: Value = (row.record.built or row.record.opened or {}).get("build_s")
-    return stored
+    return getattr(row.record.built or row.record.opened, "build_s", None)
 
 
 def _deployed(row: Row) -> Value:
-    return (row.record.warm or {}).get("deploy") or None
-
-
-def _stopped(row: Row) -> Value:
-    return (row.record.stopped or {}).get("why")
+    return (row.record.warm and row.record.warm.deploy) or None
 
 
 def _notes(row: Row) -> Value:
     """What a reader should know before trusting the row: why it has not the best grade, and what is withheld."""
     record, notes = row.record, list(row.trust[1] if row.record.blocks else unlike(row.record))
-    notes += filter(None, [(record.built or record.opened or {}).get("remark"), _made_otherwise(record)])
-    if (record.opened or {}).get("random_calibration"):
+    notes += filter(None, [getattr(record.built or record.opened, "remark", None), _made_otherwise(record)])
+    if record.opened and record.opened.random_calibration:
         notes.append("calibrated on random inputs, so what it costs in accuracy is not that of real ones")
     if record.check:
         return "; ".join(notes) or None
-    if not record.stopped and "looks" in row.asked.get("budget", {}):
+    if record.unfinished:
         notes.append("its rounds were not all measured: --resume goes on with it")
-    if record.warm and not record.warm["stationary"]:
+    if record.warm and not record.warm.stationary:
         notes.append("latency was still changing when the warm-up ended")
     for which in series.NOTED:
-        if series.calls(record, "latency") < samples_needed(which):
+        if row.pooled.kinds["latency"].samples < samples_needed(which):
             notes.append(f"p{which} withheld: fewer than {samples_needed(which)} samples")
-    if not all(block.get("settled", True) for block in record.blocks.values()):
+    if not all(block.settled for block in record.blocks.values()):
         notes.append("its threads were still busy while others were measured")
     if gpu.at_power_limit(record):
         notes.append("the GPU ran at its power limit")
@@ -220,20 +234,20 @@ def _notes(row: Row) -> Value:
 
 def _made_otherwise(record: CellRecord) -> str | None:
     """A note on a file that another version made, and in another way."""
-    tool = (record.opened or {}).get("made_by")
+    tool = record.opened and record.opened.made_by
     how = "in another way than the version that measured it does: bench export makes it again"
     return f"its file was made by onnxbench {tool}, {how}" if tool else None
 
 
-def _failed_step(event: Data) -> str:
+def _failed_step(event: StepFailed) -> str:
     """A note on a step that failed after the figures were complete. Semicolons separate notes, so the reason has none."""
-    reason = str(event["reason"]).replace("; ", ", ")
-    return f"the step {str(event['step'])!r} failed, the other figures are kept: {reason}"
+    reason = event.reason.replace("; ", ", ")
+    return f"the step {event.step!r} failed, the other figures are kept: {reason}"
 
 
 def _slo(row: Row) -> Value:
     wanted = load.asked(row.record, row.asked)
-    return None if wanted is None else f"p{wanted['percentile']:g} <= {wanted['limit_ms']:g} ms, {wanted['arrivals']} arrivals"
+    return None if wanted is None else f"p{wanted.percentile:g} <= {wanted.limit_ms:g} ms, {wanted.arrivals} arrivals"
 
 
 def _slo_rate(row: Row) -> Value:
@@ -241,39 +255,34 @@ def _slo_rate(row: Row) -> Value:
 
 
 def _slo_settings(row: Row) -> Value:
-    return row.held.way["deploy"] if row.held and row.held.capacity.rate_per_s else None
+    return row.held.way.deploy if row.held and row.held.capacity.rate_per_s else None
 
 
 COLUMNS: tuple[Column, ...] = (
-    _axis("host", lambda row: row.host),
-    _axis("model", lambda row: row.record.cell.model),
-    Column(name="backend", number=False, value=lambda row: row.record.cell.backend, measured=False),
-    _axis("environment", lambda row: row.record.cell.environment or None),
-    _axis("device", lambda row: row.record.cell.device),
-    _axis("precision", lambda row: row.record.cell.precision),
-    Column(name="batch", value=lambda row: row.record.cell.batch, measured=False),
-    _axis("status", lambda row: row.record.status),
+    _condition("host", lambda row: row.host),
+    *map(_axis, ("model", "backend", "environment", "device", "precision", "scheme", "batch")),
+    _condition("status", lambda row: row.record.status),
     Column(name="reason", number=False, value=lambda row: row.record.reason, measured=False, shown=False),
     Column(name="executed", number=False, value=lambda row: executed(row.record), varies=True),
     Column(name="placement", number=False, value=lambda row: placement(row.record), shown=False),
-    Column(name="settings", number=False, value=_info("settings"), shown=False),
+    Column(name="settings", number=False, value=_settings, shown=False),
     Column(name="conversion", number=False, value=_from("opened", "conversion"), shown=False),
     _timed("p50_ms", _percentile("latency", 50), unit="ms", title="p50"),
     _timed("p50_ci_low_ms", _p50_bound("low"), unit="ms", title="from"),
     _timed("p50_ci_high_ms", _p50_bound("high"), unit="ms", title="to"),
     _timed("p90_ms", _percentile("latency", 90), unit="ms", title="p90"),
     _timed("p99_ms", _percentile("latency", 99), unit="ms", title="p99"),
-    _timed("samples", lambda row: series.calls(row.record, "latency"), shown=False),
+    _timed("samples", lambda row: row.pooled.kinds["latency"].samples, shown=False),
     _timed("rounds", lambda row: len(series.values(row.record, "throughput")), shown=False),
     _timed("disturbed", lambda row: None if row.record.unseen else len(series.disturbed(row.record)), shown=False),
-    _timed("stopped", _stopped, shown=False, number=False),
+    _timed("stopped", _from("finished", "why"), shown=False, number=False),
     _timed("e2e_p50_ms", _percentile("end_to_end", 50), unit="ms", title="e2e p50"),
     _timed("device_p50_ms", _percentile("device", 50), unit="ms", title="device p50"),
     _timed("throughput_per_s", _throughput, unit="/s", title="throughput"),
     _timed("lanes", _from("warm", "lanes"), varies=True),
     _timed("throughput_threads", _throughput_threads, title="threads a lane", varies=True),
     _timed("throughput_settings", _deployed, shown=False, number=False),
-    Column(name="threads", value=lambda row: row.record.cell.settings.threads or None, measured=False, varies=True),
+    _axis("threads"),
     _timed("speedup", lambda row: typical(row.ratios), unit="x", title="speed-up"),
     _timed("speedup_ci_low", _speedup_bound("low"), unit="x", title="from"),
     _timed("speedup_ci_high", _speedup_bound("high"), unit="x", title="to"),

@@ -7,9 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ...axes import Value
 from ...errors import BadInput
 from ...spec import nearest
-from .columns import COLUMNS, FIGURES, Column, Value
+from .columns import COLUMNS, FIGURES, Column
 from .table import Cells, Table, name_of, named
 
 UNITS: Mapping[str, Mapping[str, float]] = {

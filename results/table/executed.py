@@ -5,43 +5,42 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
+from ...evidence import Info, Kernel, Layers
 from ...spec import PRECISIONS
 from ..store.record import CellRecord
 
 
-def kernels(record: CellRecord) -> Sequence[dict[str, Any]]:
+def kernels(record: CellRecord) -> Sequence[Kernel]:
     """The stored kernels that compute something."""
-    return [kernel for kernel in (record.inspected or {}).get("kernels", ()) if kernel["type"]]
+    return [kernel for kernel in (record.inspected.kernels if record.inspected else ()) if kernel.type]
 
 
-def _info(record: CellRecord, name: str) -> str | None:
-    found = (record.opened or {}).get("info", {}).get(name)
-    return None if found is None else str(found)
+def _info(record: CellRecord) -> Info:
+    return record.opened.info if record.opened else Info()
 
 
 def executed(record: CellRecord) -> str | None:
     """The types of the arithmetic, those of most layers first, then of most other kernels: `int8+fp32`."""
-    counted = Counter(str(kernel["type"]) for kernel in kernels(record))
-    layers = Counter(str(kernel["type"]) for kernel in kernels(record) if kernel["layer"])
+    counted = Counter(kernel.type for kernel in kernels(record))
+    layers = Counter(kernel.type for kernel in kernels(record) if kernel.layer)
     names = sorted(counted, key=lambda name: (-layers[name], -counted[name]))
-    return "+".join(names) or _info(record, "executed")
+    return "+".join(names) or _info(record).executed
 
 
 def placement(record: CellRecord) -> str | None:
     """`13/13 CPU, int8 8/12 nodes`: nodes on the asked device, and kernels in the asked arithmetic of those that compute."""
     arithmetic, all_kernels = PRECISIONS[record.cell.precision].arithmetic, kernels(record)
-    own = sum(kernel["type"] == arithmetic for kernel in all_kernels)
+    own = sum(kernel.type == arithmetic for kernel in all_kernels)
     census = f"{arithmetic} {own}/{len(all_kernels)} nodes" if all_kernels else ""
-    return ", ".join(filter(None, (_info(record, "placement"), census))) or None
+    return ", ".join(filter(None, (_info(record).placement, census))) or None
 
 
 def unlike(record: CellRecord) -> list[str]:
     """In what way it ran otherwise than asked: other arithmetic, another place, or what its session remarks."""
-    placed = re.match(r"(\d+)/(\d+) ", _info(record, "placement") or "")
+    placed = re.match(r"(\d+)/(\d+) ", _info(record).placement or "")
     elsewhere = [f"{placed[1]} of {placed[2]} nodes ran on the device"] if placed and placed[1] != placed[2] else []
-    return [*_other_arithmetic(record), *elsewhere, *(record.opened or {}).get("info", {}).get("remarks", ())]
+    return [*_other_arithmetic(record), *elsewhere, *_info(record).remarks]
 
 
 def _other_arithmetic(record: CellRecord) -> list[str]:
@@ -54,12 +53,12 @@ def _other_arithmetic(record: CellRecord) -> list[str]:
 
 def other_layers(record: CellRecord) -> list[str]:
     """A quantized file says itself which of its layers are float; more of them in float is not what was asked for."""
-    asked, layers = PRECISIONS[record.cell.precision].arithmetic, (record.opened or {}).get("layers", {})
-    ran = [kernel["type"] for kernel in kernels(record) if kernel["layer"]]
+    asked, layers = PRECISIONS[record.cell.precision].arithmetic, (record.opened and record.opened.layers) or Layers()
+    ran = [kernel.type for kernel in kernels(record) if kernel.layer]
     quantized = asked == PRECISIONS[record.cell.precision].file == "int8"
     other = [type for type in ran if type != asked]
-    excess = len(other) - (int(layers.get("float", 0)) if quantized else 0)
+    excess = len(other) - (layers.float if quantized else 0)
     if excess <= 0:
         return []
-    of = f"{layers.get('quantized', excess)} quantized layers" if quantized else f"{len(ran)} layers"
+    of = f"{excess if layers.quantized is None else layers.quantized} quantized layers" if quantized else f"{len(ran)} layers"
     return [f"{excess} of {of} ran in {other[0]}"]

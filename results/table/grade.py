@@ -9,29 +9,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
-from ..stats.intervals import LEAST_ROUNDS, drift
+from ...spec import Sweep
+from ..stats.intervals import LEAST_ROUNDS, Interval, drift
 from ..store.noise import disturbances
 from ..store.record import CellRecord
 from ..store.series import asked_interval, disturbed, values
 from .executed import unlike
 
 
-def grade(record: CellRecord, base: CellRecord | None, asked: dict[str, Any]) -> tuple[str, list[str]]:
+def grade(record: CellRecord, base: CellRecord | None, asked: Sweep | None) -> tuple[str, list[str]]:
     """The grade and its reasons. `asked`: the run's sweep, for its metric and its budget's half-width."""
-    name, interval = asked_interval(record, base, asked.get("metric", "p50"))
+    name, interval = asked_interval(record, base, asked.metric if asked else "p50")
     missed = [*_wide(name, interval, asked), *_dirty(record), *_unseen(record), *_drift(record), *unlike(record)]
     if interval is None:
         return "C", [f"no interval of {name}: fewer than {LEAST_ROUNDS} rounds", *missed]
     return "ABC"[min(len(missed), 2)], missed
 
 
-def _wide(name: str, interval: Any, asked: dict[str, Any]) -> Sequence[str]:
-    target = asked.get("budget", {}).get("half_width")
-    if interval is None or target is None or interval.half_width <= target:
+def _wide(name: str, interval: Interval | None, asked: Sweep | None) -> Sequence[str]:
+    if interval is None or asked is None or interval.half_width <= asked.budget.half_width:
         return []
-    return [f"the interval of {name} is wider than ±{target:.1%}"]
+    return [f"the interval of {name} is wider than ±{asked.budget.half_width:.1%}"]
 
 
 def _dirty(record: CellRecord) -> Sequence[str]:
@@ -39,7 +38,7 @@ def _dirty(record: CellRecord) -> Sequence[str]:
     dirty = disturbed(record)
     if not dirty:
         return []
-    causes = Counter(cause for number in dirty for cause in disturbances(record.blocks[number]))
+    causes = Counter(cause for number in dirty for cause in disturbances(record.blocks[number].noise))
     return [f"blocks disturbed: {causes.most_common(1)[0][0]}"]
 
 

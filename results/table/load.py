@@ -6,12 +6,13 @@ Every limit is read off the same curve, made monotone, so that a higher limit ne
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
-from ..store.noise import disturbances
+from ...evidence import Loaded, LoadPoint, LoadWay
+from ...spec import Load, Sweep
+from ..store.noise import above
 from ..store.record import CellRecord
 
 ENDLESS_NS = 1e15  # stands for a queue that grows without end
@@ -29,13 +30,13 @@ class Capacity:
     curve: tuple[Point, ...]
 
 
-def points(told: Sequence[Mapping[str, Any]], percentile: float) -> list[Point]:
+def points(told: Sequence[LoadPoint], percentile: float) -> list[Point]:
     """Each rate with the median over its passes; an overloaded one is endless, one without this percentile left out."""
     found: dict[float, list[float]] = {}
     for item in told:
-        value = ENDLESS_NS if item["overloaded"] else item["latency_ns"].get(f"{percentile:g}")
+        value = ENDLESS_NS if item.overloaded else item.latency_ns.get(f"{percentile:g}")
         if value is not None:
-            found.setdefault(float(item["rate_per_s"]), []).append(float(value))
+            found.setdefault(item.rate_per_s, []).append(float(value))
     return [(rate, median(values)) for rate, values in sorted(found.items())]
 
 
@@ -47,7 +48,7 @@ def monotone(curve: Sequence[Point]) -> tuple[Point, ...]:
     return tuple((rate, math.exp(value)) for (rate, _), value in zip(curve, fitted))
 
 
-def capacity(told: Sequence[Mapping[str, Any]], percentile: float, limit_ns: float) -> Capacity | None:
+def capacity(told: Sequence[LoadPoint], percentile: float, limit_ns: float) -> Capacity | None:
     """What `limit_ns` allows by the rates that were tried; between two of them by interpolation in the logarithm of latency,
     except towards one that was overloaded, which has no latency. None where no rate tells the percentile."""
     known = points(told, percentile)
@@ -73,40 +74,40 @@ def _between(low: Point, high: Point, limit_ns: float) -> float:
 class Best:
     """The way of calling in parallel that allows most, and what is known of it."""
 
-    way: Mapping[str, Any]
+    way: LoadWay
     capacity: Capacity
 
 
-def best(told: Mapping[str, Any] | None, percentile: float, limit_ms: float) -> Best | None:
+def best(told: Loaded | None, percentile: float, limit_ms: float) -> Best | None:
     """Of the ways in which a cell was loaded, the one that holds the limit at the highest rate."""
     found = [
         Best(way=way, capacity=known)
-        for way in (told or {}).get("ways", ())
-        if (known := capacity(way["points"], percentile, limit_ms * 1e6))
+        for way in (told.ways if told else ())
+        if (known := capacity(way.points, percentile, limit_ms * 1e6))
     ]
     return max(found, key=lambda item: item.capacity.rate_per_s or 0.0, default=None)
 
 
-def asked(record: CellRecord, sweep: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def asked(record: CellRecord, sweep: Sweep | None) -> Load | None:
     """The limit that counts for `record`: of its run's sweep, or else the one that it was loaded for; None without a curve."""
-    return (sweep.get("load") or record.load["asked"]) if record.load else None
+    return ((sweep and sweep.load) or record.load.asked) if record.load else None
 
 
-def held(record: CellRecord, sweep: Mapping[str, Any]) -> Best | None:
+def held(record: CellRecord, sweep: Sweep | None) -> Best | None:
     """What the limit of `asked` allows."""
     wanted = asked(record, sweep)
-    return best(record.load, wanted["percentile"], wanted["limit_ms"]) if wanted else None
+    return best(record.load, wanted.percentile, wanted.limit_ms) if wanted else None
 
 
-def notes(record: CellRecord, sweep: Mapping[str, Any]) -> list[str]:
+def notes(record: CellRecord, sweep: Sweep | None) -> list[str]:
     """Why there is no rate, or that there may be a higher one; and what disturbed the rates that it rests on."""
     wanted, found = asked(record, sweep), held(record, sweep)
     if wanted is None:
         return []
-    name = f"p{wanted['percentile']:g}"
+    name = f"p{wanted.percentile:g}"
     if found is None:
         return [f"no rate: too few items arrived to tell {name}"]
-    dirty = {cause for point in found.way["points"] for cause in disturbances({"noise": {"throughput": point["noise"]}})}
+    dirty = {cause for point in found.way.points for cause in above("throughput", point.noise)}
     disturbed = [f"disturbed under load: {', '.join(sorted(dirty))}"] if dirty else []
     if found.capacity.rate_per_s is None:
         rate, latency = found.capacity.curve[0]

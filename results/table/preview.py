@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...axes import AXES, values
 from ...spec import Cell
-from ..store.record import SCHEMA
+from ..store.head import SCHEMA
 from .table import Cells, Field, Table, order
 
-FIELDS = tuple(
-    Field(name=name, title=name)
-    for name in ("model", "backend", "environment", "device", "precision", "batch", "threads", "status", "reason")
-)
+RARE = ("environment", "scheme")
+FIELDS = tuple(Field(name=name, title=name) for name in (*AXES, "status", "reason"))
 
 
 def build(rows: Sequence[tuple[Cell, tuple[str, str] | None]], facts: Sequence[str]) -> Table:
@@ -20,7 +19,7 @@ def build(rows: Sequence[tuple[Cell, tuple[str, str] | None]], facts: Sequence[s
     return Table(
         names=tuple(field.name for field in FIELDS),
         rows=tuple(cells),
-        fields=tuple(field for field in FIELDS if field.name != "environment" or any(row["environment"] for row in cells)),
+        fields=tuple(field for field in FIELDS if field.name not in RARE or any(row[field.name] for row in cells)),
         facts=tuple(filter(None, facts)),
         head={"schema": SCHEMA, "plan": [fact for fact in facts if fact]},
     )
@@ -28,14 +27,4 @@ def build(rows: Sequence[tuple[Cell, tuple[str, str] | None]], facts: Sequence[s
 
 def _row(cell: Cell, refused: tuple[str, str] | None) -> Cells:
     status, reason = refused or ("planned", None)
-    return {
-        "model": cell.model,
-        "backend": cell.backend,
-        "environment": cell.environment or None,
-        "device": cell.device,
-        "precision": cell.precision,
-        "batch": cell.batch,
-        "threads": cell.settings.threads,
-        "status": status,
-        "reason": reason,
-    }
+    return {**values(cell), "status": status, "reason": reason}

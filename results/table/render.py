@@ -15,7 +15,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from .columns import SCIENTIFIC, Value
+from ...axes import QUESTION, Value
+from .columns import SCIENTIFIC
 from .table import Cells, Field, Table
 
 MARK, MARKED = " *", "p50_ms"
@@ -89,7 +90,9 @@ def _text(value: Value) -> str:
 
 
 def _legend(table: Table) -> list[str]:
-    fastest = [f"{MARK.strip()} lowest p50 of its model and batch"] if table.best else []
+    columns = {field.name for field in table.fields}
+    question = " and ".join(name for name in QUESTION if name in columns)
+    fastest = [f"{MARK.strip()} lowest p50 of its {question}"] if table.best else []
     return [plain(line) for line in (*fastest, *table.remarks)]
 
 
@@ -110,7 +113,7 @@ def _grid(table: Table) -> list[str]:
     head, *body = (" " + GAP.join(texts) for texts in zip(*columns))
     lines = [head, " " + "─" * (_width(head) - 1)]
     for line, row, above in zip(body, table.rows, (*table.rows[:1], *table.rows)):
-        lines += ["", line] if table.grouped and row.get("batch") != above.get("batch") else [line]
+        lines += ["", line] if table.grouped and any(row.get(name) != above.get(name) for name in QUESTION) else [line]
     return [*lines, ""]
 
 

@@ -6,11 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ...axes import QUESTION, Value
 from ...errors import BadInput
-from ...spec import PRECISIONS, Target, nearest
+from ...spec import PRECISIONS, Target, nearest, set_fields
 from ..stats.intervals import Interval, holm
-from ..store.record import SCHEMA, CellRecord, Run, is_base
-from .columns import COLUMNS, FIGURES, Column, Row, Value
+from ..store.head import SCHEMA
+from ..store.record import Run
+from .columns import COLUMNS, FIGURES, Column, Row
 from .explain import explain
 
 NAMED_AT_MOST = 3
@@ -63,8 +65,7 @@ def build(runs: Sequence[Run], baseline: str | None = None) -> Table:
 def tabulate(runs: Sequence[Run], found: Sequence[tuple[Row, Cells]], baseline: str | None) -> Table:
     """The table of what `lines` found in `runs`."""
     rows = [cells for _, cells in found]
-    instruments = {name for run in runs for name in run.head.get("instruments", [])}
-    unmarked = {index for index, (row, cells) in enumerate(found) if row.record.imported or cells["backend"] in instruments}
+    unmarked = {index for index, (row, _) in enumerate(found) if row.record.imported or row.instrument}
     explained = _explained(runs)
     fields = _fields(rows, CHECKED if runs and all(run.is_check for run in runs) else None)
     return Table(
@@ -76,8 +77,8 @@ def tabulate(runs: Sequence[Run], found: Sequence[tuple[Row, Cells]], baseline: 
         remarks=(*_remarks(rows), *_conversions(rows), *_deployments(rows), *explained["speed"], *explained["accuracy"]),
         head={
             "schema": SCHEMA,
-            "host": runs[0].host if runs else {},
-            "versions": runs[0].head.get("versions", {}) if runs else {},
+            "host": set_fields(runs[0].host) if runs else {},
+            "versions": runs[0].head.versions if runs else {},
             **({"explain": explained} if any(explained.values()) else {}),
         },
     )
@@ -97,34 +98,35 @@ def lines(runs: Sequence[Run], baseline: str | None = None) -> list[tuple[Row, C
 
 
 def _rows(run: Run, baseline: str | None) -> list[Row]:
-    """The rows of `run`, each with its baseline's; these are few, and looked for once."""
-    host, asked = _host(run), run.sweep
-    bases: dict[tuple[str, int], list[CellRecord]] = {}
-    for record in run.cells:
-        if baseline and is_base(record.cell, record.cell, baseline):
-            bases.setdefault((record.cell.model, record.cell.batch), []).append(record)
-    return [Row(record=record, base=_base(record, bases, baseline), host=host, asked=asked) for record in run.cells]
-
-
-def _base(record: CellRecord, bases: Mapping[tuple[str, int], list[CellRecord]], baseline: str | None) -> CellRecord | None:
-    near = bases.get((record.cell.model, record.cell.batch), ())
-    return next((item for item in near if is_base(item.cell, record.cell, baseline)), None)
+    """The rows of `run`, each with its baseline's."""
+    return [
+        Row(
+            record=record,
+            base=run.base_of(record, baseline),
+            host=_host(run),
+            asked=run.sweep,
+            instrument=run.is_instrument(record.cell),
+        )
+        for record in run.cells
+    ]
 
 
 def _imported(row: Row) -> dict[str, Value]:
     """What another tool says, by column name; nothing for a row that was measured here."""
-    told = row.record.imported or {}
-    figures = {name: value for name, value in told.get("figures", {}).items() if name in NAMES}
-    return {**figures, "notes": "; ".join(told["notes"])} if told else {}
+    told = row.record.imported
+    if told is None:
+        return {}
+    return {**{name: value for name, value in told.figures.items() if name in NAMES}, "notes": "; ".join(told.notes)}
 
 
-def order(row: Cells) -> tuple[str, str, int, int]:
+def order(row: Cells) -> tuple[object, ...]:
     """Where a row stands: what is compared stands together."""
-    return str(row.get("host")), str(row["model"]), int(row["batch"] or 0), list(PRECISIONS).index(str(row["precision"]))
+    asked = ((row[name] is not None, row[name]) for name in QUESTION)
+    return (str(row.get("host")), *asked, list(PRECISIONS).index(str(row["precision"])))
 
 
 def _host(run: Run) -> str:
-    return str(run.host.get("cpu", "unknown"))
+    return run.host.cpu or "unknown"
 
 
 def _judged(rows: Sequence[Row]) -> list[Row]:
@@ -163,14 +165,15 @@ def _distinct(column: Column, rows: Sequence[Cells]) -> set[Value]:
 
 def _stands(column: Column, values: set[Value]) -> bool:
     """Whether `column` stands in the table for people: figures that some row has, and axes that vary."""
-    return column.shown and (len(values) > 1 if column.varies else bool(values - {None}))
+    told = values - {None} if column.partial or not column.varies else values
+    return column.shown and len(told) > column.varies
 
 
 def _fastest(rows: Sequence[Cells], unmarked: Collection[int]) -> list[int]:
-    """The index of the row with the lowest p50 in each group of the same host, model and batch, of those not `unmarked`."""
+    """The index of the row with the lowest p50 of those that answer one question on one host, but for those `unmarked`."""
     best: dict[tuple[Value, ...], int] = {}
     for index, row in enumerate(rows):
-        group = (row["host"], row["model"], row["batch"])
+        group = (row["host"], *(row[name] for name in QUESTION))
         if row["status"] != "ok" or row["p50_ms"] is None or index in unmarked:
             continue
         if group not in best or _p50(row) < _p50(rows[best[group]]):
@@ -186,7 +189,7 @@ def _facts(runs: Sequence[Run], rows: Sequence[Cells], baseline: str | None, sho
     """What is the same in all rows, so that it need not be a column, and is none of those `shown`."""
     same = {c: _distinct(c, rows) for c in COLUMNS if c.varies and c.name not in shown}
     once = [_fact(column, next(iter(values))) for column, values in same.items() if len(values) == 1]
-    versions = [f"{name} {version}" for run in runs for name, version in run.head.get("versions", {}).items()]
+    versions = [f"{name} {version}" for run in runs for name, version in run.head.versions.items()]
     against = [f"speed-up against {baseline} fp32 at the same batch"] if baseline else []
     return tuple(line for line in (" · ".join(filter(None, once)), " · ".join(dict.fromkeys(versions)), *against) if line)
 

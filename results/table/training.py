@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from ..store.record import SCHEMA
-from .columns import Value
+from ...axes import Value
+from ...evidence import Epoch
+from ..store.head import SCHEMA
 from .table import Field, Table
 
 FIELDS = (
@@ -26,8 +27,21 @@ FIELDS = (
 )
 
 
-def build(results: Sequence[Mapping[str, Any]], head: Mapping[str, Any]) -> Table:
-    """The table of `results` (device, precision, status, reason, and what the job answered) of one training.
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """How a training on one device in one precision ended, with the epochs that were done even where it failed."""
+
+    device: str
+    precision: str
+    status: str
+    reason: str | None = None
+    epochs: tuple[Epoch, ...] = ()
+    peak_memory_mb: float | None = None
+    torch: str | None = None
+
+
+def build(results: Sequence[Result], head: Mapping[str, Any]) -> Table:
+    """The table of the `results` of one training.
 
     Seconds an epoch are the median of all but the first, which also pays for set-up; None after a single epoch.
     The speed-up is against the first row. What did not end has the figures of the epochs that it had, and no speed-up.
@@ -48,24 +62,19 @@ def build(results: Sequence[Mapping[str, Any]], head: Mapping[str, Any]) -> Tabl
     )
 
 
-def _row(result: Mapping[str, Any]) -> dict[str, Value]:
-    epochs = result.get("epochs") or []
+def _row(result: Result) -> dict[str, Value]:
+    epochs = result.epochs
     steady = epochs[1:] or epochs
     return {
-        "device": result["device"],
-        "precision": result["precision"],
-        "status": result["status"],
-        "reason": result.get("reason"),
-        "first_epoch_s": epochs[0]["seconds"] if epochs else None,
-        "epoch_s": median(epoch["seconds"] for epoch in epochs[1:]) if epochs[1:] else None,
-        "train_per_s": median(epoch["train_per_s"] for epoch in steady) if epochs else None,
-        "test_per_s": median(epoch["test_per_s"] for epoch in steady) if epochs else None,
-        "loss": _finite(epochs[-1]["loss"]) if epochs else None,
-        "accuracy": epochs[-1]["accuracy"] if epochs else None,
-        "peak_memory_mb": result.get("peak_memory_mb"),
+        "device": result.device,
+        "precision": result.precision,
+        "status": result.status,
+        "reason": result.reason,
+        "first_epoch_s": epochs[0].seconds if epochs else None,
+        "epoch_s": median(epoch.seconds for epoch in epochs[1:]) if epochs[1:] else None,
+        "train_per_s": median(epoch.train_per_s for epoch in steady) if epochs else None,
+        "test_per_s": median(epoch.test_per_s for epoch in steady) if epochs else None,
+        "loss": epochs[-1].loss if epochs else None,
+        "accuracy": epochs[-1].accuracy if epochs else None,
+        "peak_memory_mb": result.peak_memory_mb,
     }
-
-
-def _finite(value: float) -> float | None:
-    """None for a loss that diverged: JSON has no name for it."""
-    return value if math.isfinite(value) else None

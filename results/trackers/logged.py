@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...axes import AXES, Value
+from ...spec import set_fields
 from ..store.record import Run
-from ..table.columns import COLUMNS, FIGURES, Value
+from ..table.columns import COLUMNS, FIGURES
 from ..table.table import Cells, Table, lines, name_of
+from ..table.training import Result
 
 TAGS = (
     *("status", "grade", "reason", "notes", "verdict", "stopped"),
@@ -19,7 +22,7 @@ TAGS = (
 """Columns that say how a row came out, and are neither what was asked for nor a figure."""
 
 CURVES = ("loss", "accuracy", "seconds")
-AXES = ("batch", "threads")  # numbers that are what was asked for, and are found as such too
+NUMBERS = tuple(axis.name for axis in AXES.values() if axis.number)  # are what was asked for, and are figures too
 Curve = tuple[tuple[int, float], ...]
 
 
@@ -60,13 +63,13 @@ class Logged:
 def of_run(run: Run, baseline: str | None) -> Logged:
     """The rows of `run`, in the order of the table; those that have no figures too."""
     found = [_entry(row.record.cell, cells, run) for row, cells in lines([run], baseline)]
-    params = {"tool": str(run.head.get("tool")), "kind": str(run.head.get("kind", "infer")), **_host(run.host)}
-    asked = {name: run.sweep.get(name) for name in ("metric", "seed")} | {"budget": run.sweep.get("budget", {}).get("name")}
-    said = {name: str(value) for name, value in asked.items() if value is not None}
+    params = {"tool": str(run.head.tool), "kind": run.head.kind or "infer", **_host(set_fields(run.host))}
+    sweep = run.sweep
+    said = {"metric": sweep.metric, "seed": str(sweep.seed), "budget": sweep.budget.name} if sweep else {}
     return Logged(
         name=run.folder.resolve().name,
         folder=run.folder,
-        wall_s=float(run.head.get("began_unix_s", 0)),
+        wall_s=run.head.began_unix_s or 0.0,
         params={**params, **said},
         entries=unique(found),
     )
@@ -74,11 +77,11 @@ def of_run(run: Run, baseline: str | None) -> Logged:
 
 def _entry(cell: Any, cells: Cells, run: Run) -> Entry:
     options = {f"option.{name}": value for name, value in cell.settings.options}
-    known = {"sha256": cell.sha256, "version": run.head.get("versions", {}).get(str(cell.target), "")}
+    known = {"sha256": cell.sha256, "version": run.head.versions.get(str(cell.target), "")}
     text = {column.name: cells[column.name] for column in COLUMNS if not column.number and column.name not in TAGS}
     return Entry(
         name=f"{cell.model} {name_of(cells)} {cell.device}",
-        params=_known({**text, **{name: cells[name] for name in AXES}, **known, **options}),
+        params=_known({**text, **{name: cells[name] for name in NUMBERS}, **known, **options}),
         metrics=_numbers({column.name: cells[column.name] for column in COLUMNS if column.number}),
         tags={name: str(value) for name, value in _known({name: cells[name] for name in TAGS}).items()},
     )
@@ -89,7 +92,7 @@ def _host(host: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return " ".join(str(item.get("name", item)) if isinstance(item, dict) else str(item) for item in value)
     return str(value)
 
@@ -103,24 +106,24 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
     return {name: value for name, value in known.items() if math.isfinite(value)}
 
 
-def of_training(results: Sequence[Mapping[str, Any]], table: Table, folder: Path, wall_s: float) -> Logged:
+def of_training(results: Sequence[Result], table: Table, folder: Path, wall_s: float) -> Logged:
     """The rows of a training's `table`, with `results`, which it was made from, for the curves: CURVES by epoch."""
     head = {key: str(value) for key, value in table.head.items()}
     entries = [_trained(result, row, head) for result, row in zip(results, table.rows)]
     return Logged(name=folder.name, folder=folder, wall_s=wall_s, params=head, entries=unique(entries))
 
 
-def _trained(result: Mapping[str, Any], row: Cells, head: Mapping[str, str]) -> Entry:
-    epochs = result.get("epochs") or []
-    drawn = {f"epoch/{name}": tuple((n, float(epoch[name])) for n, epoch in enumerate(epochs, 1)) for name in CURVES}
-    finite = {name: tuple((n, value) for n, value in curve if math.isfinite(value)) for name, curve in drawn.items()}
+def _trained(result: Result, row: Cells, head: Mapping[str, str]) -> Entry:
+    epochs = list(enumerate(result.epochs, 1))
+    drawn = {name: [(number, getattr(epoch, name)) for number, epoch in epochs] for name in CURVES}
+    known = {f"epoch/{name}": tuple((n, float(v)) for n, v in curve if v is not None) for name, curve in drawn.items()}
     said = {name: row[name] for name in ("device", "precision")}
     return Entry(
         name=f"{head['model']} {row['device']} {row['precision']}",
-        params=_known({**said, "torch": result.get("torch")}),
+        params=_known({**said, "torch": result.torch}),
         metrics=_numbers(row),
         tags={name: str(value) for name, value in _known({name: row[name] for name in ("status", "reason")}).items()},
-        curves={name: curve for name, curve in finite.items() if curve},
+        curves={name: curve for name, curve in known.items() if curve},
     )
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import platform
 from pathlib import Path
-from typing import Any
 
 import psutil
 
+from ...results.store.head import Gpu, Host
 from ..worker.nvml import Nvml
 from ..worker.procfs import read
 from ..worker.threads import CGROUP, OWN_GROUP, cpu_quota, groups, usable_threads
@@ -39,20 +39,20 @@ def rss_mb(pid: int) -> float:
         return 0.0
 
 
-def describe(gpu: Nvml | None = None) -> dict[str, Any]:
-    """Facts of this machine for the record; JSON data. `gpus`: those that NVML shows, by CUDA's index."""
-    return {
-        "cpu": _cpu_model(),
-        "cores": os.cpu_count(),
-        "usable_threads": usable_threads(),
-        "cpu_quota": cpu_quota(),
-        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
-        "isa": _isa(),
-        "os": f"{platform.system()} {platform.release()}",
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-        "gpus": (gpu or Nvml()).describe_all(),
-    }
+def describe(gpu: Nvml | None = None) -> Host:
+    """Facts of this machine for the record. `gpus`: those that NVML shows, by CUDA's index."""
+    return Host(
+        cpu=_cpu_model(),
+        cores=os.cpu_count(),
+        usable_threads=usable_threads(),
+        cpu_quota=cpu_quota(),
+        memory_gb=round(psutil.virtual_memory().total / 2**30, 1),
+        isa=tuple(_isa()),
+        os=f"{platform.system()} {platform.release()}",
+        machine=platform.machine(),
+        python=platform.python_version(),
+        gpus=tuple(Gpu(**facts) for facts in (gpu or Nvml()).describe_all()),
+    )
 
 
 def _cpuinfo(field: str) -> str:

@@ -16,13 +16,17 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
-from ...errors import OutOfMemory, StorageFailed, WorkerDied, WorkerTimeout, from_wire, one_line
+from ... import errors
+from ...errors import BenchError, OutOfMemory, StorageFailed, WorkerDied, WorkerTimeout, one_line
+from ...spec import from_wire, to_wire
 from ...untrusted import open_plain
 from ..worker import bootstrap, nvml
 from ..worker.clock import Clock
-from . import watchdog
+from ..worker.jobs import Job, Told
+from ..worker.tasks import JOBS
+from . import host, watchdog
 from .watchdog import Watchdog
 
 BOOTSTRAP = Path(bootstrap.__file__)
@@ -39,7 +43,8 @@ PATHS = ("PYTHONPATH", "PYTHONHOME")  # what is on them was installed for this i
 KINDS = ("ok", "error", "event")  # of messages
 MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
-Event = Callable[[dict[str, Any]], None]
+Answer = TypeVar("Answer")
+Event = Callable[[Told], None]
 
 
 def _environment(python: str) -> dict[str, str]:
@@ -79,9 +84,10 @@ def dies_with_parent() -> Callable[[], None] | None:
 
 
 class Worker:
-    """One worker process. A context manager: leaving it ends the process, however it is.
+    """One worker process of this machine. A context manager: leaving it ends the process, however it is.
 
-    `network`: what the worker said of its network (`isolated` or `open`), empty before its first answer.
+    `network`: what the worker said of its network (`isolated` or `open`), empty before its first answer. `begin_ns`: when its
+    process was started, by the machine's monotonic clock. It sees the parent's folders, so nothing is brought or fetched.
     """
 
     def __init__(self, log: Path, clock: Clock, python: str = sys.executable, *, network: bool = True) -> None:
@@ -91,6 +97,7 @@ class Worker:
         """
         self.log, self.network, self._clock = log, "", clock
         self._buffer, self._received, self._looked = bytearray(), 0, clock.now_ns()
+        self.begin_ns = self._looked
         most_mb = watchdog.limit_mb()
         with _opened(log) as sink:
             self._log_begin = os.fstat(sink.fileno()).st_size
@@ -113,49 +120,50 @@ class Worker:
                 os.close(answer_write)
         self._watchdog = Watchdog(pid=self._process.pid, most_mb=most_mb)
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+    def resident_mb(self) -> float:
+        """Memory that it has resident now, in MB."""
+        return host.rss_mb(self._process.pid)
 
-    def ask(self, job: str, timeout_s: float, on_event: Event | None = None, **request: Any) -> dict[str, Any]:
+    def ask(self, job: Job[Answer], timeout_s: float, on_event: Event | None = None) -> Answer:
         """The answer to `job`. Raises the worker's own `BenchError`, `WorkerDied` or `WorkerTimeout`."""
-        self.send(job, **request)
+        self.send(job)
         return self.receive(job, timeout_s, on_event)
 
-    def send(self, job: str, **request: Any) -> None:
+    def send(self, job: Job[Any]) -> None:
         """Ask without waiting."""
-        line = json.dumps({"job": job, **request}).encode() + b"\n"
+        name = JOBS[type(job)].name
+        line = json.dumps({"job": name, "asked": to_wire(job)}).encode() + b"\n"
         try:
             while line:
                 line = line[os.write(self._requests, line) :]
         except BrokenPipeError:
-            raise self._death(job) from None
+            raise self._death(name) from None
 
-    def receive(self, job: str, timeout_s: float, on_event: Event | None = None) -> dict[str, Any]:
+    def receive(self, job: Job[Answer], timeout_s: float, on_event: Event | None = None) -> Answer:
         """The answer to what was sent. An event starts the time limit anew, until all messages come to ANSWER_BYTES."""
         self._received = 0
         while True:
-            kind, content = self._message(job, timeout_s)
-            if kind == "error":
-                raise from_wire(content)
-            if kind == "ok":
+            content = self._message(job, timeout_s)
+            if isinstance(content, BenchError):
+                raise content
+            if not isinstance(content, Told):
                 return content
             if on_event:
                 on_event(content)
 
-    def _message(self, job: str, timeout_s: float) -> tuple[str, dict[str, Any]]:
-        """One of KINDS and its content; a worker that wrote anything else into the pipe is ended."""
-        line = self._line(job, timeout_s)
+    def _message(self, job: Job[Answer], timeout_s: float) -> Answer | Told | BenchError:
+        """A message of the protocol; a worker that wrote anything else into the pipe is ended."""
+        name = JOBS[type(job)].name
+        line = self._line(name, timeout_s)
         try:
             message = json.loads(line)
             (kind,) = [kind for kind in KINDS if kind in message]
-            content = dict(message[kind])
             self.network = str(message.get("network", self.network))
             if kind == "error":
-                from_wire(content)
+                return errors.from_wire(message[kind])
+            return from_wire(Told, message[kind]) if kind == "event" else from_wire(job.answer(), message[kind])
         except MALFORMED as error:
-            raise self._distrusted(job, f"answered with no message of its protocol ({one_line(error, 80)})") from None
-        return kind, content
+            raise self._distrusted(name, f"answered with no message of its protocol ({one_line(error, 120)})") from None
 
     def _line(self, job: str, timeout_s: float) -> bytes:
         begin = self._clock.now_ns()
@@ -217,7 +225,7 @@ class Worker:
 
     def _death(self, job: str) -> WorkerDied:
         code = self._process.wait()
-        end_group(self.pid)
+        end_group(self._process.pid)
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         words = self._last_words()
         told = f"its last words were: {words}" if words else "it said nothing"
@@ -234,7 +242,7 @@ class Worker:
 
     def kill(self) -> None:
         """End the process now, and what it forked."""
-        end_group(self.pid)
+        end_group(self._process.pid)
         self._process.kill()
         self._process.wait()
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ...spec import Device
-from . import host
+from .pool import Worker
 
 GPU_SPARE = 1.2  # a crew holds more while it computes than when it was opened
-
-
-def unknown(index: int) -> float | None:
-    """What is free on a GPU that nobody can ask; it bounds nothing."""
-    return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +16,7 @@ class Limits:
     """`resident_mb` that all crews together may have resident, and who tells what is free on a GPU, in MB, by CUDA's index."""
 
     resident_mb: float
-    gpu_free_mb: Callable[[int], float | None] = unknown
+    gpu_free_mb: Callable[[int], float | None] = lambda _: None
 
 
 class Room:
@@ -33,18 +28,18 @@ class Room:
         self._gpu: int | None = None
         self._free_mb: float | None = None
 
-    def begin(self, pids: Sequence[int], device: str) -> bool:
-        """Whether there is no room for a crew on `device` beside the processes `pids`."""
+    def begin(self, workers: Iterable[Worker], device: str) -> bool:
+        """Whether there is no room for a crew on `device` beside those of `workers`."""
         parsed = Device.parse(device)
         self._gpu = None if parsed.kind == "cpu" else parsed.index
         self._free_mb = self._gpu_free_mb()
-        full = sum(map(host.rss_mb, pids)) + self._largest_mb > self._limits.resident_mb
+        full = sum(worker.resident_mb() for worker in workers) + self._largest_mb > self._limits.resident_mb
         return full or (self._free_mb is not None and self._free_mb < self._largest_gpu_mb * GPU_SPARE)
 
-    def end(self, pid: int | None) -> None:
-        """The crew is open, in the process `pid` if there is one left. On the GPU it took what is no longer free there, since
-        not every driver tells it by process."""
-        self._largest_mb = max(self._largest_mb, host.rss_mb(pid) if pid else 0.0)
+    def end(self, worker: Worker | None) -> None:
+        """The crew is open, in `worker` if that is left. On the GPU it took what is no longer free there, since not every
+        driver tells it by process."""
+        self._largest_mb = max(self._largest_mb, worker.resident_mb() if worker else 0.0)
         left_mb = self._gpu_free_mb()
         if self._free_mb is not None and left_mb is not None:
             self._largest_gpu_mb = max(self._largest_gpu_mb, self._free_mb - left_mb)

@@ -5,39 +5,26 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from ... import backends
 from ...errors import BenchError, WorkerDied
-from ...spec import PRECISIONS, Target
-from ..worker.clock import Clock
-from .context import answered
-from .isolate import Worker
+from ...spec import Target
+from ..worker.jobs import Probe, Probed
+from .pool import Pool, Worker
 
 PROBE_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class Found(Probed):
     """What the probe of one backend told, in one of its environments, whose interpreter is `python`."""
 
     name: str
-    available: bool
-    device_kind: str
     environment: str = ""
     python: str = sys.executable
-    instrument: bool = False
-    version: str = ""
-    devices: tuple[str, ...] = ()
-    reason: str = ""
-    install: str = ""
-    options: Mapping[str, str] = field(default_factory=dict)
-    precisions: tuple[str, ...] = tuple(PRECISIONS)
-    on_request: tuple[str, ...] = ()
-    builds: bool = False
-    network: str = "open"
 
     @property
     def target(self) -> Target:
@@ -57,7 +44,7 @@ class Survey:
             worker.dismiss()
 
 
-def survey(places: Mapping[Target, str], logs: Path, clock: Clock) -> Survey:
+def survey(places: Mapping[Target, str], logs: Path, pool: Pool) -> Survey:
     """What each target of `places` says of itself in the interpreter that it has there, all asked at the same time.
 
     A probe that dies is an unavailable backend.
@@ -65,10 +52,10 @@ def survey(places: Mapping[Target, str], logs: Path, clock: Clock) -> Survey:
     with ExitStack() as stack:
         workers: dict[Target, Worker] = {}
         for target, python in places.items():
-            workers[target] = Worker(logs / f"{target}.log", clock, python, network=backends.network(target.backend))
+            workers[target] = pool.start(logs / f"{target}.log", python, network=backends.network(target.backend))
             stack.callback(workers[target].dismiss)
             with suppress(WorkerDied):  # said again, and with more certainty, to who waits for the answer
-                workers[target].send("probe", backend=target.backend)
+                workers[target].send(Probe(backend=target.backend))
         found = [_answer(target, places[target], worker) for target, worker in workers.items()]
         stack.pop_all()
     usable = {item.target for item in found if item.available}
@@ -82,15 +69,13 @@ def _answer(target: Target, python: str, worker: Worker) -> Found:
     where: dict[str, Any] = {"name": target.backend, "environment": target.environment, "python": python}
     inside = "" if python == sys.executable else f"{python}: "
     try:
-        with answered(str(target), python):
-            answer = worker.receive("probe", PROBE_TIMEOUT_S)
-            reason = answer["reason"] and f"{inside}{answer['reason']}"
-            return found_from({**answer, "reason": reason}, **where)
+        answer = worker.receive(Probe(backend=target.backend), PROBE_TIMEOUT_S)
+        reason = answer.reason and f"{inside}{answer.reason}"
+        return found_from(replace(answer, reason=reason), **where)
     except BenchError as error:
         return Found(**where, available=False, device_kind="", reason=f"{inside}{error}")
 
 
-def found_from(answer: Mapping[str, Any], **where: Any) -> Found:
+def found_from(answer: Probed, **where: Any) -> Found:
     """What a probe's answer says, and `where` it was asked: the name, the environment, the interpreter."""
-    lists = {part: tuple(answer[part]) for part in ("devices", "precisions", "on_request")}
-    return Found(**{**answer, **lists, **where})
+    return Found(**{part.name: getattr(answer, part.name) for part in fields(answer)}, **where)

@@ -15,9 +15,10 @@ from ...exporters import cache, manifest
 from ...exporters.derive import other_maker
 from ...exporters.manifest import Exported
 from ...models import MODELS, kind_of
-from ...spec import RANDOM, Artifact, Conversion, Derived, Precision, Source, Sweep, TensorSpec, from_wire, to_wire
+from ...spec import RANDOM, Artifact, Conversion, Derived, Precision, Shape, Source, Sweep, TensorSpec
 from ..pool.context import Context
-from ..worker.threads import usable_threads
+from ..worker.file_jobs import Adopt, Convert, Describe, Entry, Export
+from ..worker.jobs import Data, Here
 from . import checkpoints, train
 
 DEFAULT_MODEL = "cnn"
@@ -56,11 +57,11 @@ class Made:
 
     def told(self) -> str:
         """The file, what it is, how it was made and how near it is to what it was made from, on one line."""
-        artifact, parity = self.exported.artifact, self.exported.made.get("parity")
+        artifact, parity = self.exported.artifact, self.exported.made.parity
         how = "already exported, taken from the cache" if self.cached else "exported and checked"
         made = str(artifact.derived or "")
         of = "the FP32 file" if artifact.derived else "the module"
-        near = f"SQNR {parity['sqnr_db']:.0f} dB against {of} on {parity['runtime']}, {parity['data']}" if parity else ""
+        near = f"SQNR {parity.sqnr_db:.0f} dB against {of} on {parity.runtime}, {parity.data}" if parity else ""
         size = f"{artifact.nbytes / 1e6:.1f} MB, opset {artifact.opset}"
         what = f"{artifact.path}: {artifact.model} {artifact.precision}, {size}"
         return "; ".join(filter(None, (f"{what}, {how}", made, near)))
@@ -134,14 +135,18 @@ def _made_again(base: Artifact, old: Artifact, of: Derived, wanted: Wanted, cont
 def _converted(base: Artifact, precision: str, wanted: Wanted, context: Context) -> Made:
     if base.precision != "fp32":
         raise BadInput(f"{Path(base.path).name} is {base.precision} already", f"give the FP32 file to make {precision} from")
-    order = {
-        "precision": precision,
-        "how": to_wire(wanted.how if precision == "int8" else Conversion()),
-        "calibration": wanted.calibration and str(Path(wanted.calibration).absolute()),
-        "shapes": [(spec.name, spec.shape) for spec in wanted.inputs],
-        "seed": wanted.seed,
-    }
-    made = _add(context.ask("convert", artifact=to_wire(base), order=order), wanted.folder, base.source)
+    calibration = str(Path(wanted.calibration).absolute()) if wanted.calibration else ""
+    job = Convert(
+        artifact=base,
+        precision=precision,
+        how=wanted.how if precision == "int8" else Conversion(),
+        calibration=Here(path=calibration) if calibration else None,
+        calibrated_on=calibration,
+        data=Data.of(base.dataset),
+        shapes=fixed_shapes(wanted.inputs),
+        seed=wanted.seed,
+    )
+    made = _add(context.ask(job), wanted.folder, base.source)
     derived = made.exported.artifact.derived
     if derived and derived.option("data") == RANDOM:
         context.progress.note(
@@ -150,16 +155,21 @@ def _converted(base: Artifact, precision: str, wanted: Wanted, context: Context)
     return made
 
 
-def _add(answer: Mapping[str, Any], folder: Path, source: Source | None = None) -> Made:
+def fixed_shapes(inputs: Sequence[TensorSpec]) -> tuple[tuple[str, Shape], ...]:
+    """The shapes that the user gave to inputs; 0 for a dimension without a size."""
+    return tuple((spec.name, tuple(int(dim or 0) for dim in spec.shape)) for spec in inputs)
+
+
+def _add(answer: Entry, folder: Path, source: Source | None = None) -> Made:
     """Put a cache entry into the manifest of `folder`. `source`: where the same model exists in PyTorch, if not said there."""
-    found = from_wire(Artifact, answer["artifact"])
+    found = answer.artifact
     if source:
         weights = source.weights and Path(source.weights).name
         found = replace(found, source=replace(source, weights=weights))
-    entry = Path(answer["folder"])
+    entry = Path(answer.folder.path)
     files = [file for file in sorted(entry.rglob("*")) if file.is_file() and file.name != cache.ENTRY]
-    exported = manifest.add(folder, Exported(artifact=found, made=answer["made"]), entry, files)
-    return Made(exported=exported, cached=bool(answer["cached"]))
+    exported = manifest.add(folder, Exported(artifact=found, made=answer.made), entry, files)
+    return Made(exported=exported, cached=answer.cached)
 
 
 def _check_calibration(wanted: Wanted) -> None:
@@ -173,42 +183,37 @@ def _name(model: str) -> str:
     return model if kind_of(model) != "file" else path.name if path.stem in MODELS else path.stem
 
 
-def _file_entry(wanted: Wanted, context: Context) -> dict[str, Any]:
-    return context.ask("adopt", file=str(Path(wanted.model).absolute()), **_named(wanted.model, wanted.dataset))
+def _file_entry(wanted: Wanted, context: Context) -> Entry:
+    file = Here(path=str(Path(wanted.model).absolute()))
+    return context.ask(Adopt(file=file, model=_name(wanted.model), data=_data(wanted.dataset)))
 
 
-def _named(model: str, dataset: str | None) -> dict[str, Any]:
-    """What a worker is told of a file beside its path."""
-    return {"model": _name(model), "dataset": dataset and checkpoints.absolute(dataset)}
+def _data(dataset: str | None) -> Data | None:
+    return Data.named(checkpoints.absolute(dataset)) if dataset else None
 
 
-def _factory_entry(wanted: Wanted, context: Context) -> dict[str, Any]:
+def _factory_entry(wanted: Wanted, context: Context) -> Entry:
     if not wanted.inputs:
         hint = "give each one in order, as --shape NAME=1x3x224x224[:int64]"
         raise BadInput(f"{wanted.model} does not say what its inputs are", hint)
-    inputs = [replace(spec, shape=_batched(spec.shape)) for spec in wanted.inputs]
-    recipe = {
-        "model": wanted.model,
-        "source": to_wire(Source(factory=wanted.model)),
-        "inputs": [to_wire(spec) for spec in inputs],
-        "dataset": wanted.dataset and checkpoints.absolute(wanted.dataset),
-    }
-    return context.ask("export", recipe=recipe)
+    inputs = tuple(replace(spec, shape=_batched(spec.shape)) for spec in wanted.inputs)
+    return context.ask(Export(model=wanted.model, factory=wanted.model, inputs=inputs, data=_data(wanted.dataset)))
 
 
-def _named_entry(wanted: Wanted, context: Context) -> dict[str, Any]:
+def _named_entry(wanted: Wanted, context: Context) -> Entry:
     named, path = MODELS[wanted.model], _checkpoint(wanted, context)
-    recipe = {
-        "model": named.name,
-        "source": to_wire(Source(factory=named.factory, weights=str(path))),
-        "inputs": [to_wire(spec) for spec in named.inputs],
-        "outputs": named.outputs,
-        "dataset": checkpoints.record(path)["dataset"],
-    }
-    return context.ask("export", recipe=recipe)
+    job = Export(
+        model=named.name,
+        factory=named.factory,
+        weights=Here(path=str(path)),
+        inputs=named.inputs,
+        outputs=named.outputs,
+        data=Data.of(checkpoints.record(path)["dataset"]),
+    )
+    return context.ask(job)
 
 
-_ENTRIES: Mapping[str, Callable[[Wanted, Context], dict[str, Any]]] = {
+_ENTRIES: Mapping[str, Callable[[Wanted, Context], Entry]] = {
     "file": _file_entry,
     "factory": _factory_entry,
     "named": _named_entry,
@@ -222,12 +227,12 @@ def _checkpoint(wanted: Wanted, context: Context) -> Path:
         return found
     dataset = wanted.dataset or MODELS[wanted.model].dataset
     context.progress.note(f"{wanted.model} has no checkpoint for {dataset} yet, so it is trained first")
-    training = train.Training(model=wanted.model, dataset=dataset, threads=usable_threads())
-    (result,), interrupted = train.train(training, context.logs, context.clock, context.progress)
+    training = train.Training(model=wanted.model, dataset=dataset, threads=context.pool.threads())
+    (result,), interrupted = train.train(training, context.logs, context.pool, context.progress)
     if interrupted:
         raise KeyboardInterrupt
-    if result["status"] != "ok":
-        raise Unsupported(f"{wanted.model} cannot be trained: {result['reason']}")
+    if result.status != "ok":
+        raise Unsupported(f"{wanted.model} cannot be trained: {result.reason}")
     return checkpoints.path_of(wanted.model, dataset)
 
 
@@ -270,7 +275,8 @@ def held(sweep: Sweep, context: Context) -> list[Artifact]:
     """What `sweep` measures and is there already; nothing where it must be exported first."""
     if sweep.model and kind_of(sweep.model) == "file":
         path = str(Path(sweep.model).absolute())
-        return [from_wire(Artifact, context.ask("describe", path=path, **_named(sweep.model, sweep.dataset)))]
+        job = Describe(file=Here(path=path), model=_name(sweep.model), data=_data(sweep.dataset))
+        return [replace(context.ask(job), path=path)]
     if sweep.model and kind_of(sweep.model) == "factory":
         return []  # its code may have changed: the cache knows
     chosen = [item.artifact for item in manifest.read(Path(sweep.artifacts)) if sweep.model in (None, item.artifact.model)]
@@ -305,7 +311,7 @@ def _batched(shape: tuple[int | str | None, ...]) -> tuple[int | str | None, ...
 
 
 def _check_unchanged(artifact: Artifact, context: Context) -> None:
-    found = from_wire(Artifact, context.ask("describe", path=artifact.path, model=artifact.model))
+    found = context.ask(Describe(file=Here(path=artifact.path), model=artifact.model))
     if found.sha256 != artifact.sha256:
         raise BadInput(f"{artifact.path} is not what was exported", "run bench export again, or measure it with --model")
     if (found.precision, found.inputs, found.outputs) != (artifact.precision, artifact.inputs, artifact.outputs):

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ...errors import BadInput, BenchError, StorageFailed
+from ...evidence import Epoch
 from ...models import MODELS, datasets
+from ...results.table.training import Result
 from ...spec import Device
-from ..pool.isolate import Worker
+from ..pool.pool import Pool, Worker
 from ..pool.progress import Progress
-from ..worker.clock import Clock
-from ..worker.serve import JOBS
+from ..worker.file_jobs import Train, Trained
+from ..worker.jobs import Data, There, Told
+from ..worker.tasks import JOBS
 from . import checkpoints
 
 INTERRUPTED = "the training was interrupted before this one ended"
@@ -46,67 +47,100 @@ def default_dataset(model: str) -> str:
     return MODELS[model].dataset
 
 
-def train(training: Training, logs: Path, clock: Clock, progress: Progress) -> tuple[list[dict[str, Any]], bool]:
+def train(training: Training, logs: Path, pool: Pool, progress: Progress) -> tuple[list[Result], bool]:
     """Train on every device in every precision, one after the other. The first that ends well leaves the checkpoint.
 
-    Answers one dict for each, and whether Ctrl-C ended it: device, precision, status, reason, the epochs that were done even
-    where it failed, and what else the job answered.
+    Answers one result for each, and whether Ctrl-C ended it.
     """
     datasets.check(training.dataset)
-    runs = [(device, precision) for device in training.devices for precision in training.precisions]
-    results: list[dict[str, Any]] = [
-        {"device": device, "precision": precision, "status": "failed", "reason": INTERRUPTED, "epochs": []}
-        for device, precision in runs
-    ]
+    pairs = [(device, precision) for device in training.devices for precision in training.precisions]
+    rows = [Row(training=training, device=device, precision=precision) for device, precision in pairs]
     unkept = logs / "unkept.safetensors"
     try:
-        for result in results:
-            kept = any(other["status"] == "ok" for other in results)
+        for row in rows:
+            kept = any(other.status == "ok" for other in rows)
             target = unkept if kept else checkpoints.place(training.model, training.dataset)
-            log = logs / f"train-{result['device'].replace(':', '')}-{result['precision']}.log"
-            start = partial(Worker, log, clock, network=_network(result["device"]))
-            result.update(_one(training, result, target, start, progress))
+            log = logs / f"train-{row.device.replace(':', '')}-{row.precision}.log"
+            with pool.start(log, network=_network(row.device)) as worker:
+                _one(row, target, worker, progress)
     except KeyboardInterrupt:
-        return results, True
+        return [row.result() for row in rows], True
     finally:
         unkept.unlink(missing_ok=True)
-    return results, False
+    return [row.result() for row in rows], False
+
+
+@dataclass(kw_only=True)
+class Row:
+    """A training on one device in one precision, and how far it is."""
+
+    training: Training
+    device: str
+    precision: str
+    status: str = "failed"
+    reason: str | None = INTERRUPTED
+    epochs: list[Epoch] = field(default_factory=list)
+    trained: Trained | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.training.model} on {self.device} in {self.precision}"
+
+    def job(self, target: Path) -> Train:
+        """What the worker is asked for; its checkpoint goes to `target`."""
+        return Train(
+            model=self.training.model,
+            data=Data.named(checkpoints.absolute(self.training.dataset)),
+            device=self.device,
+            precision=self.precision,
+            epochs=self.training.epochs,
+            batch_size=self.training.batch_size,
+            lr=self.training.lr,
+            seed=self.training.seed,
+            threads=self.training.threads,
+            checkpoint=There(path=str(target)),
+        )
+
+    def result(self) -> Result:
+        """What is known of it now."""
+        return Result(
+            device=self.device,
+            precision=self.precision,
+            status=self.status,
+            reason=self.reason,
+            epochs=tuple(self.epochs),
+            peak_memory_mb=self.trained.peak_memory_mb if self.trained else None,
+            torch=self.trained.torch if self.trained else None,
+        )
 
 
 def _network(device: str) -> bool:
     """True if the worker keeps the network: on a GPU it does, because the namespace was not tried there."""
-    return JOBS["train"].network or Device.parse(device).kind != "cpu"
+    return JOBS[Train].network or Device.parse(device).kind != "cpu"
 
 
-def _one(
-    training: Training, result: dict[str, Any], target: Path, start: Callable[[], Worker], progress: Progress
-) -> dict[str, Any]:
-    """Train as `result` says, to which epochs are added as they are done; what else there is to say of it."""
-    head, where = training.head(), {name: result[name] for name in ("device", "precision")}
-    how = {name: head[name] for name in ("epochs", "batch_size", "lr", "seed", "threads")}
-    name = f"{training.model} on {result['device']} in {result['precision']}"
-    progress.note(f"training {name}: {training.dataset}, {training.epochs} epochs")
+def _one(row: Row, target: Path, worker: Worker, progress: Progress) -> None:
+    """Train as `row` says, which knows its epochs as they are done, and then how it ended."""
+    progress.note(f"training {row.name}: {row.training.dataset}, {row.training.epochs} epochs")
 
-    def heard(event: dict[str, Any]) -> None:
-        result["epochs"] += [event["done"]] if "done" in event else []
-        _tell(progress, name, event)
+    def heard(told: Told) -> None:
+        if told.done:
+            row.epochs.append(told.done)
+        _tell(progress, row.name, told)
 
-    asked = {"model": training.model, "dataset": checkpoints.absolute(training.dataset), "checkpoint": str(target)}
     try:
-        with start() as worker:
-            answer = worker.ask("train", training.timeout_s, heard, how={**how, **where}, **asked)
+        row.trained = worker.ask(row.job(target), row.training.timeout_s, heard)
+        row.status, row.reason = "ok", None
     except (BadInput, StorageFailed):
         raise
     except BenchError as error:
-        return {"status": error.status, "reason": str(error)}
-    return {"status": "ok", "reason": None, **answer}
+        row.status, row.reason = error.status, str(error)
 
 
-def _tell(progress: Progress, name: str, event: dict[str, Any]) -> None:
-    epoch, epochs = event["epoch"], event["epochs"]
-    if "done" in event:
-        done = event["done"]
-        result = f"test loss {done['loss']:.4f}, accuracy {done['accuracy']:.2f} %"
-        progress.note(f"  epoch {epoch}/{epochs}: {done['seconds']:.1f} s, {result}")
-    else:
-        progress.step(name, (epoch - 1) * event["steps"] + event["step"], epochs * event["steps"])
+def _tell(progress: Progress, name: str, told: Told) -> None:
+    if told.done is None:
+        progress.step(name, (told.epoch - 1) * told.steps + told.step, told.epochs * told.steps)
+        return
+    loss = "diverged" if told.done.loss is None else f"{told.done.loss:.4f}"
+    result = f"test loss {loss}, accuracy {told.done.accuracy:.2f} %"
+    progress.note(f"  epoch {told.epoch}/{told.epochs}: {told.done.seconds:.1f} s, {result}")

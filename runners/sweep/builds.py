@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from ...spec import to_wire
-from .group import Asked, Hire
+from ..pool.pool import Worker
+from ..worker.jobs import Build
+from .group import Hire
 from .visits import Desk, Visit
 
 
@@ -23,7 +24,7 @@ def _place(visit: Visit) -> tuple[str, str]:
 
 
 def _build_all(desk: Desk, visits: Sequence[Visit], hired: Hire) -> None:
-    workers: list[Asked] = []
+    workers: list[Worker] = []
 
     def lost(_: Visit) -> None:
         workers.pop().dismiss()
@@ -39,13 +40,12 @@ def _build_all(desk: Desk, visits: Sequence[Visit], hired: Hire) -> None:
             worker.dismiss()
 
 
-def _build(desk: Desk, worker: Asked, visit: Visit) -> None:
+def _build(desk: Desk, worker: Worker, visit: Visit) -> None:
     planned = visit.planned
-    request = {"cell": to_wire(planned.cell), "artifact": to_wire(planned.artifact)}
-    answer = worker.ask("build", desk.sweep.timeout_s, **request)
+    built = worker.ask(Build(cell=planned.cell, artifact=planned.artifact), desk.sweep.timeout_s)
     visit.built = True
-    desk.journal.add("built", visit.key, **answer)
-    if "build_s" in answer and not answer["engine_cached"]:
-        desk.context.progress.note(f"built {planned.cell.id} in {answer['build_s']:.1f} s")
-    if answer.get("remark"):
-        desk.context.progress.note(f"{planned.cell.id}: {answer['remark']}")
+    desk.journal.add(visit.key, built)
+    if built.build_s is not None and not built.engine_cached:
+        desk.context.progress.note(f"built {planned.cell.id} in {built.build_s:.1f} s")
+    if built.remark:
+        desk.context.progress.note(f"{planned.cell.id}: {built.remark}")

@@ -7,14 +7,14 @@ two beside the answer again. An overloaded rate is given up early, so that it co
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Callable
 
 from ...budgets import Budget
+from ...evidence import Loaded, LoadPoint, LoadWay
 from ...results.stats.percentiles import samples_needed
 from ...results.table.load import ENDLESS_NS, capacity
 from ...spec import Concurrency, Load
+from ..worker.jobs import ApplyLoad
 from .visits import Desk, Visit
 
 SHARES = (0.3, 0.6, 0.8, 1.0)
@@ -24,33 +24,32 @@ LONGEST = 5  # times the budget's length, for rates at which so many items take 
 GIVE_UP = 20.0  # limits that an item may have waited, and GIVE_UP_MS at least
 GIVE_UP_MS = 250.0
 
-Ask = Callable[..., dict[str, Any]]
-Measure = Callable[[float], Mapping[str, Any]]
+Ask = Callable[[ApplyLoad], LoadPoint]
+Measure = Callable[[float], LoadPoint]
 
 
-def loaded(visit: Visit, desk: Desk, ask: Ask) -> dict[str, Any]:
+def loaded(visit: Visit, desk: Desk, ask: Ask) -> Loaded:
     """What is known of the cell under load: each way of calling in parallel with the points of its curve.
 
     The way with the best throughput, and one call in flight with all threads, unless its throughput is less than the rate that
     the first way holds.
     """
-    wanted, block = desk.sweep.load, visit.block
-    if wanted is None:
-        raise ValueError("no load was asked for")
+    wanted, latency, throughput = desk.sweep.load, visit.latency, visit.throughput
+    if wanted is None or latency is None or throughput is None:
+        raise ValueError("no load was asked for, or the cell has no round")
     batch, chosen = visit.planned.cell.batch, visit.concurrency or Concurrency()
     single = Concurrency(threads=visit.planned.cell.settings.threads)
-    rate = block["throughput"]["rate"]
-    tops = {chosen: batch * rate["calls"] / rate["took_ns"] * 1e9, single: batch / block["latency"]["p50_ns"]["latency"] * 1e9}
-    ways: list[dict[str, Any]] = []
+    tops = {chosen: batch * throughput.rate.calls_per_s, single: batch / float(latency.p50_ns["latency"] or 1) * 1e9}
+    ways: list[LoadWay] = []
     held = 0.0
     for how, top in tops.items():
         if top <= held:
             continue
         points = search(_measure(visit, desk, ask, how, wanted), top, wanted, desk.sweep.budget)
-        ways.append({"concurrency": asdict(how), "deploy": points[0]["deploy"], "points": points})
+        ways.append(LoadWay(concurrency=how, deploy=points[0].deploy, points=tuple(points)))
         known = capacity(points, wanted.percentile, wanted.limit_ms * 1e6)
         held = max(held, (known and known.rate_per_s) or 0.0)
-    return {"asked": asdict(wanted), "ways": ways}
+    return Loaded(asked=wanted, ways=tuple(ways))
 
 
 def _measure(visit: Visit, desk: Desk, ask: Ask, how: Concurrency, wanted: Load) -> Measure:
@@ -58,13 +57,19 @@ def _measure(visit: Visit, desk: Desk, ask: Ask, how: Concurrency, wanted: Load)
     budget = desk.sweep.budget
     drawn = iter(range(desk.sweep.seed, desk.sweep.seed + 10_000))
     batch = visit.planned.cell.batch
-    waiting = {"wait_ms": wanted.max_wait_ms, "give_up_ms": max(GIVE_UP * wanted.limit_ms, GIVE_UP_MS)}
-    fixed = {"key": visit.slot, "waiting": waiting, "concurrency": asdict(how)}
 
-    def measure(rate: float) -> Mapping[str, Any]:
+    def measure(rate: float) -> LoadPoint:
         desk.check_stop()
-        arriving = {"rate_per_s": rate, "items": items(rate, batch, wanted, budget), "seed": next(drawn)}
-        return ask("load", arriving=arriving, **fixed)
+        job = ApplyLoad(
+            key=visit.slot,
+            rate_per_s=rate,
+            items=items(rate, batch, wanted, budget),
+            seed=next(drawn),
+            wait_ms=wanted.max_wait_ms,
+            give_up_ms=max(GIVE_UP * wanted.limit_ms, GIVE_UP_MS),
+            concurrency=how,
+        )
+        return ask(job)
 
     return measure
 
@@ -81,13 +86,13 @@ def seconds(budget: Budget) -> tuple[float, float]:
     return len(SHARES) * budget.load_s, 2 * rates * budget.load_s * LONGEST
 
 
-def search(measure: Measure, top: float, wanted: Load, budget: Budget) -> list[dict[str, Any]]:
+def search(measure: Measure, top: float, wanted: Load, budget: Budget) -> list[LoadPoint]:
     """Every rate that was tried up to `top` (items a second), with what `measure` said of it."""
-    found: list[dict[str, Any]] = []
+    found: list[LoadPoint] = []
 
     def holds(rate: float) -> bool:
-        found.append(dict(measure(rate)))
-        told = ENDLESS_NS if found[-1]["overloaded"] else found[-1]["latency_ns"].get(f"{wanted.percentile:g}")
+        found.append(measure(rate))
+        told = ENDLESS_NS if found[-1].overloaded else found[-1].latency_ns.get(f"{wanted.percentile:g}")
         return told is not None and told <= wanted.limit_ms * 1e6
 
     low, high = _climb(holds, top)

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 
 from ... import backends
-from ...spec import Sweep, to_wire
-from ..pool.isolate import Worker
+from ...evidence import Cold
+from ...spec import Sweep
+from ..pool.pool import Worker
+from ..worker.jobs import Here, StartCold
 from .visits import Desk, Visit
 
 SIDE_BY_SIDE = 2
-MEMORY = ("peak_rss_mb", "device_mem_mb")  # is the same however many processes start at once
 
 
 def measure(desk: Desk, visits: Sequence[Visit]) -> None:
@@ -37,28 +39,37 @@ def starts(sweep: Sweep) -> int:
 def _start(desk: Desk, visits: Sequence[Visit], timed: bool) -> None:
     """One fresh process for each of `visits`, at the same time."""
     with ExitStack() as stack:
-        running: list[tuple[Visit, Worker, int]] = []
+        running: list[tuple[Visit, Worker]] = []
         for visit in visits:
-            begin = desk.context.clock.now_ns()
-            log = desk.journal.logs / f"{visit.planned.cell.target}-cold.log"
-            worker = Worker(log, desk.context.clock, visit.planned.python, network=backends.network(visit.planned.cell.backend))
+            cell, log = visit.planned.cell, desk.journal.logs / f"{visit.planned.cell.target}-cold.log"
+            worker = desk.context.pool.start(log, visit.planned.python, network=backends.network(cell.backend))
             stack.callback(worker.dismiss)
-            running.append((visit, worker, begin))
-        for visit, worker, _ in running:
+            running.append((visit, worker))
+        for visit, worker in running:
             desk.attempt(visit, partial(_send, worker))
-        for visit, worker, begin in running:
-            desk.attempt(visit, partial(_finish, desk, worker, begin, timed))
+        for visit, worker in running:
+            desk.attempt(visit, partial(_finish, desk, worker, timed))
 
 
 def _send(worker: Worker, visit: Visit) -> None:
-    planned = visit.planned
-    worker.send("cold", cell=to_wire(planned.cell), artifact=to_wire(planned.artifact), inputs=visit.inputs)
+    worker.send(_job(visit))
 
 
-def _finish(desk: Desk, worker: Worker, begin_ns: int, timed: bool, visit: Visit) -> None:
-    answer = worker.receive("cold", desk.sweep.timeout_s)
-    up_ns, answered_ns = answer.pop("up_ns"), answer.pop("answered_ns")
-    times = {"process_s": (up_ns - begin_ns) / 1e9, "cold_s": (answered_ns - begin_ns) / 1e9, **answer}
-    found = times if timed else {name: answer[name] for name in MEMORY if name in answer}
-    desk.journal.add("cold", visit.key, **found)
+def _job(visit: Visit) -> StartCold:
+    return StartCold(cell=visit.planned.cell, artifact=visit.planned.artifact, inputs=Here(path=visit.inputs))
+
+
+def _finish(desk: Desk, worker: Worker, timed: bool, visit: Visit) -> None:
+    answer = worker.receive(_job(visit), desk.sweep.timeout_s)
+    found = Cold(peak_rss_mb=answer.peak_rss_mb, device_mem_mb=answer.device_mem_mb)
+    if timed:
+        found = replace(
+            found,
+            process_s=(answer.up_ns - worker.begin_ns) / 1e9,
+            cold_s=(answer.answered_ns - worker.begin_ns) / 1e9,
+            import_s=answer.import_s,
+            load_s=answer.load_s,
+            first_ms=answer.first_ms,
+        )
+    desk.journal.add(visit.key, found)
     visit.cold += 1

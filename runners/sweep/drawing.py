@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ...errors import BadInput, BenchError, StorageFailed
-from ...spec import Artifact, digest, to_wire
-from ..pool.isolate import Worker
-from ..worker.serve import JOBS
+from ...evidence import Drawn
+from ...spec import Artifact, Shapes, digest
+from ..pool.pool import Worker
+from ..worker.file_jobs import Draw, Refer, ReferenceCall
+from ..worker.jobs import Data, Here, There
+from ..worker.tasks import JOBS
 from .visits import Desk, Visit
 
 
@@ -34,38 +36,45 @@ def _draw(desk: Desk, visits: Sequence[Visit]) -> None:
     folder = desk.journal.scratch / artifact.sha256[:16]
     jobs = {visit.planned.cell.shapes: visit.planned.cell.batch for visit in visits}
     places = {shapes: folder / digest(shapes)[:16] for shapes in jobs}
-    with Worker(desk.context.logs / "prepare.log", desk.context.clock, network=JOBS["draw"].network) as worker:
+    with desk.context.pool.start(desk.context.logs / "prepare.log", network=JOBS[Draw].network) as worker:
         for shapes, place in places.items():
-            worker.ask("draw", desk.sweep.timeout_s, **_drawing(desk, artifact, shapes, place))
-        asked = [
-            {"shapes": shapes, "batch": batch, "inputs": str(places[shapes]), "outputs": str(places[shapes] / "reference")}
-            for shapes, batch in jobs.items()
-        ]
-        known = _refer(desk, worker, artifact, asked, folder / "samples")
+            worker.ask(_drawing(desk, artifact, shapes, place), desk.sweep.timeout_s)
+        calls = tuple(
+            ReferenceCall(shapes=shapes, batch=batch, inputs=Here(path=str(place)), outputs=There(path=str(_reference(place))))
+            for (shapes, batch), place in zip(jobs.items(), places.values())
+        )
+        known = _refer(desk, worker, artifact, calls, folder / "samples")
         network = worker.network
     for visit in visits:
-        desk.journal.add("drawn", visit.key, network=network, referred=known)
+        desk.journal.add(visit.key, Drawn(network=network, referred=known))
     for visit in visits:
         place = places[visit.planned.cell.shapes]
-        visit.inputs, visit.reference = str(place), str(place / "reference") if known else None
+        visit.inputs, visit.reference = str(place), str(_reference(place)) if known else None
         visit.samples = str(folder / "samples") if known and artifact.dataset else None
 
 
-def _drawing(desk: Desk, artifact: Artifact, shapes: Any, place: Path) -> dict[str, Any]:
-    given = {name: str(Path(path).absolute()) for name, path in desk.sweep.inputs}
-    return {"artifact": to_wire(artifact), "shapes": shapes, "seed": desk.sweep.seed, "given": given, "folder": str(place)}
+def _reference(place: Path) -> Path:
+    """Where the outputs for the inputs in `place` are."""
+    return place.with_name(f"{place.name}-reference")
 
 
-def _refer(desk: Desk, worker: Worker, artifact: Artifact, jobs: list[dict[str, Any]], samples: Path) -> bool:
+def _drawing(desk: Desk, artifact: Artifact, shapes: Shapes, place: Path) -> Draw:
+    given = tuple((name, Here(path=str(Path(path).absolute()))) for name, path in desk.sweep.inputs)
+    folder, data = There(path=str(place)), Data.of(artifact.dataset)
+    return Draw(artifact=artifact, shapes=shapes, seed=desk.sweep.seed, given=given, data=data, folder=folder)
+
+
+def _refer(desk: Desk, worker: Worker, artifact: Artifact, calls: tuple[ReferenceCall, ...], samples: Path) -> bool:
     """Whether the FP32 reference could be computed; a model that it cannot run has no parity, which is said."""
-    request: dict[str, Any] = {
-        "artifact": to_wire(artifact),
-        "jobs": jobs,
-        "samples": str(samples),
-        "images": desk.sweep.images or desk.sweep.budget.images,
-    }
+    job = Refer(
+        artifact=artifact,
+        calls=calls,
+        samples=There(path=str(samples)),
+        images=desk.sweep.images or desk.sweep.budget.images,
+        data=Data.of(artifact.dataset),
+    )
     try:
-        worker.ask("reference", desk.sweep.timeout_s, **request)
+        worker.ask(job, desk.sweep.timeout_s)
     except StorageFailed:
         raise
     except BenchError as error:

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 from ... import backends
 from ...errors import RuntimeFailed, WorkerDied, WorkerTimeout
+from ...evidence import LOAD, ROUND, Block, Energy, Inspected, Layers, Noise, Opened, Verified
 from ...exporters.derive import other_maker
 from ...results.stats.percentiles import samples_needed
-from ...results.store import record
 from ...results.store.noise import disturbed
-from ...spec import RANDOM, Artifact, Concurrency, Sweep, Target, from_wire, to_wire
-from ..pool.isolate import Worker
+from ...spec import RANDOM, Artifact, Concurrency, Sweep, Target
 from ..pool.memory import Limits, Room
-from ..worker.clock import Clock
+from ..pool.pool import Pool, Worker
+from ..worker.jobs import (
+    Close,
+    Here,
+    Inspect,
+    Job,
+    Open,
+    ReadEnergy,
+    There,
+    TimeLatency,
+    TimeThroughput,
+    Verify,
+    WarmUp,
+)
 from . import rounds
 from .capacity import loaded
-from .journal import Journal
+from .journal import Journal, sample_file
 from .visits import Desk, Visit, loads
 
 OPENING_STEPS, ROUND_STEPS = 2, 2  # of the progress bar, for each cell
@@ -29,27 +41,17 @@ ACCURACY = ("top1", "top1_drop", "agreement", "images", "lost", "gained", "accur
 PERCENTILES: Mapping[str, float] = {"p50": 50, "p90": 90, "p99": 99}
 
 
-class Asked(Protocol):
-    """A worker, as far as a group needs one."""
-
-    def ask(self, job: str, timeout_s: float, **request: Any) -> dict[str, Any]: ...
-
-    def dismiss(self) -> None: ...
-
-    @property
-    def pid(self) -> int: ...
+Answer = TypeVar("Answer")
+Hire = Callable[[Visit], Worker]
 
 
-Hire = Callable[[Visit], Asked]
-
-
-def hire(journal: Journal, clock: Clock, spare: dict[Target, Worker]) -> Hire:
+def hire(journal: Journal, pool: Pool, spare: dict[Target, Worker]) -> Hire:
     """Who works for a crew: a worker that its target was probed in, as long as there is one, or a new one."""
 
-    def hired(visit: Visit) -> Asked:
+    def hired(visit: Visit) -> Worker:
         cell, python = visit.planned.cell, visit.planned.python
         log, network = journal.logs / f"{cell.target}-{cell.precision}.log", backends.network(cell.backend)
-        return spare.pop(cell.target, None) or Worker(log, clock, python, network=network)
+        return spare.pop(cell.target, None) or pool.start(log, python, network=network)
 
     return hired
 
@@ -64,10 +66,10 @@ class Group:
         self._desk, self._hire, self._memory = desk, hired, memory
         self._waiting = sorted(visits, key=lambda visit: visit.live and not self._is_base(visit, visits))
         self._visits: list[Visit] = []
-        self._workers: dict[tuple[Any, ...], Asked] = {}
+        self._workers: dict[tuple[Any, ...], Worker] = {}
         self._open_keys: set[str] = set()
         self._timed = False
-        self._accuracy: dict[tuple[Any, ...], dict[str, Any]] = {}
+        self._accuracy: dict[tuple[Any, ...], Verified] = {}
 
     def run(self, number: int) -> None:
         """Open, warm up, and visit in rounds from `number` on until every cell has had enough."""
@@ -79,7 +81,7 @@ class Group:
                 self._round(rounds.order(visits, self._desk.sweep.seed, number), number)
                 self._look(visits, self._desk.context.clock.since_s(begin) > limit_s)
                 number += 1
-            self._attempt_all([visit for visit in self._visits if visit.finished and not visit.out], self._load, record.LOAD)
+            self._attempt_all([visit for visit in self._visits if visit.finished and not visit.out], self._load, LOAD)
         finally:
             self.dismiss()
 
@@ -104,7 +106,7 @@ class Group:
         room = Room(self._memory)
         for crew in dict.fromkeys(visit.crew for visit in self._waiting):
             members = [visit for visit in self._waiting if visit.crew == crew]
-            full = room.begin([worker.pid for worker in self._workers.values()], members[0].planned.cell.device)
+            full = room.begin(self._workers.values(), members[0].planned.cell.device)
             if full and any(visit.live and not self._is_base(visit, self._waiting) for visit in self._visits):
                 return
             for visit in sorted(members, key=lambda visit: -visit.planned.cell.batch):
@@ -112,7 +114,7 @@ class Group:
                 self._attempt_all([visit], self._open)
                 self._attempt_all([visit], self._warm)
             self._visits += members
-            room.end(self._workers[crew].pid if crew in self._workers else None)
+            room.end(self._workers.get(crew))
 
     def _round(self, sets: Sequence[Sequence[Visit]], number: int) -> None:
         """Visit every set: its cells' latency one after the other, then their throughput."""
@@ -140,7 +142,7 @@ class Group:
                 visit.repeats += 1
             self._attempt_all(allowed, part)
 
-    def _attempt_all(self, visits: Sequence[Visit], step: Callable[[Visit], None], name: str = record.ROUND) -> None:
+    def _attempt_all(self, visits: Sequence[Visit], step: Callable[[Visit], None], name: str = ROUND) -> None:
         """Do one step of each. A cell that it ends is closed, so that it takes no more memory."""
         for visit in visits:
             self._desk.attempt(visit, step, self._lose, name)
@@ -151,7 +153,7 @@ class Group:
         if visit.key in self._open_keys:
             self._open_keys.discard(visit.key)
             try:
-                self._ask(visit, "close", key=visit.slot)
+                self._ask(visit, Close(key=visit.slot))
             except (WorkerDied, WorkerTimeout):
                 self._lose(visit)
 
@@ -160,7 +162,7 @@ class Group:
         ends = rounds.ends(self._desk.journal.folder, visits, self._desk.sweep, late)
         for visit in (visit for visit in visits if visit.key in ends):
             visit.complete = visit.finished = True
-            self._desk.journal.add("stopped", visit.key, budget=self._desk.sweep.budget.name, **rounds.wire(ends[visit.key]))
+            self._desk.journal.add(visit.key, ends[visit.key])
 
     def _lose(self, visit: Visit) -> None:
         """Forget a worker that is gone; the cells that it held beside this one are opened again when they are next visited."""
@@ -169,56 +171,66 @@ class Group:
             worker.dismiss()
         self._open_keys -= {other.key for other in self._waiting if other.crew == visit.crew}
 
-    def _ask(self, visit: Visit, job: str, **request: Any) -> dict[str, Any]:
+    def _ask(self, visit: Visit, job: Job[Answer]) -> Answer:
         if visit.crew not in self._workers:
             self._workers[visit.crew] = self._hire(visit)
-        return self._workers[visit.crew].ask(job, self._desk.sweep.timeout_s, **request)
+        return self._workers[visit.crew].ask(job, self._desk.sweep.timeout_s)
 
     def _open(self, visit: Visit) -> None:
         planned, journal = visit.planned, self._desk.journal
-        answer = self._ask(visit, "open", cell=to_wire(planned.cell), artifact=to_wire(planned.artifact), inputs=visit.inputs)
+        job = Open(cell=planned.cell, artifact=planned.artifact, inputs=Here(path=visit.inputs))
+        opened = _with_file(self._ask(visit, job), planned.artifact)
         self._open_keys.add(visit.key)
-        journal.add("opened", visit.key, **_facts(planned.artifact), **answer)
-        if not visit.verified and not answer["instrument"]:
+        journal.add(visit.key, opened)
+        if not visit.verified and not opened.instrument:
             self._verify(visit)
 
     def _verify(self, visit: Visit) -> None:
         """What runs, and how far it is from the reference. Accuracy is the same for all batches, so the first one tells it."""
         if visit.reference:
-            known = self._accuracy.get(visit.crew, {})
-            samples = None if known else visit.samples
-            found = {**self._ask(visit, "verify", key=visit.slot, reference=visit.reference, samples=samples), **known}
-            self._accuracy[visit.crew] = {name: found[name] for name in ACCURACY if name in found and visit.samples}
-            self._desk.journal.add("verified", visit.key, **found)
-        self._desk.journal.add("inspected", visit.key, **self._inspected(visit))
+            known = self._accuracy.get(visit.crew)
+            samples = Here(path=visit.samples) if visit.samples and not known else None
+            found = self._ask(visit, Verify(key=visit.slot, reference=Here(path=visit.reference), samples=samples))
+            if known:
+                found = replace(found, **{name: getattr(known, name) for name in ACCURACY})
+            elif visit.samples:
+                self._accuracy[visit.crew] = found
+            self._desk.journal.add(visit.key, found)
+        self._desk.journal.add(visit.key, self._inspected(visit))
         visit.verified = True
 
-    def _inspected(self, visit: Visit) -> dict[str, Any]:
+    def _inspected(self, visit: Visit) -> Inspected:
         """The kernels; a runtime that cannot tell them can be measured all the same."""
         try:
-            return self._ask(visit, "inspect", key=visit.slot, timed=self._timed)
+            return self._ask(visit, Inspect(key=visit.slot, timed=self._timed))
         except RuntimeFailed as error:
             self._desk.context.progress.note(f"{visit.planned.cell.id} does not tell what it runs: {error}")
-            return {"kernels": []}
+            return Inspected()
 
     def _warm(self, visit: Visit) -> None:
-        budget, chosen = self._desk.sweep.budget, visit.concurrency
-        length = {"least_ms": budget.warmup_ms, "limit_ms": budget.warmup_limit_ms, "passes": budget.passes}
-        answer = self._ask(visit, "warm", key=visit.slot, concurrency=chosen and asdict(chosen), **length)
-        visit.concurrency = from_wire(Concurrency, answer["concurrency"])
-        self._desk.journal.add("warm", visit.key, **answer)
+        budget = self._desk.sweep.budget
+        job = WarmUp(
+            key=visit.slot,
+            least_ms=budget.warmup_ms,
+            limit_ms=budget.warmup_limit_ms,
+            passes=budget.passes,
+            concurrency=visit.concurrency,
+        )
+        warm = self._ask(visit, job)
+        visit.concurrency = warm.concurrency
+        self._desk.journal.add(visit.key, warm)
         if not visit.energy and visit.planned.cell.device != "cpu" and budget.energy_ms > 0:
             self._energy(visit)
 
     def _energy(self, visit: Visit) -> None:
         """What an item costs on a GPU, once for a cell; one that cannot tell it can be measured all the same."""
-        how = {"block_ms": self._desk.sweep.budget.energy_ms, "concurrency": asdict(visit.concurrency or Concurrency())}
+        block_ms, concurrency = self._desk.sweep.budget.energy_ms, visit.concurrency or Concurrency()
         try:
-            answer = self._ask(visit, "energy", key=visit.slot, **how)
+            found = self._ask(visit, ReadEnergy(key=visit.slot, block_ms=block_ms, concurrency=concurrency))
         except RuntimeFailed as error:
             self._desk.context.progress.note(f"{visit.planned.cell.id} has no energy: {error}")
-            answer = {"reason": str(error)}
-        self._desk.journal.add("energy", visit.key, **answer)
+            found = Energy(reason=str(error))
+        self._desk.journal.add(visit.key, found)
         visit.energy = True
 
     def _latency(self, visit: Visit, *, number: int) -> None:
@@ -226,57 +238,58 @@ class Group:
         if visit.key not in self._open_keys:
             self._open(visit)
             self._warm(visit)
-        name, path = self._desk.journal.sample_file(visit.key, number)
-        answer = self._ask(visit, "latency", key=visit.slot, samples=str(path), **length(self._desk.sweep))
-        visit.block = {"samples": name, "calls": answer["calls"], "latency": answer}
-        visit.dirty = disturbed("latency", answer["noise"])
+        samples = There(path=str(self._desk.journal.folder / sample_file(visit.key, number)))
+        block_ms, calls = length(self._desk.sweep)
+        visit.latency = self._ask(visit, TimeLatency(key=visit.slot, block_ms=block_ms, calls=calls, samples=samples))
+        visit.dirty = disturbed("latency", visit.latency.noise)
 
     def _throughput(self, visit: Visit) -> None:
         """The throughput part of a visit."""
-        how = {"block_ms": self._desk.sweep.budget.block_ms, "concurrency": asdict(visit.concurrency or Concurrency())}
-        answer = self._ask(visit, "throughput", key=visit.slot, **how)
-        visit.block["throughput"] = answer
-        visit.dirty = disturbed("throughput", answer["noise"])
+        block_ms, concurrency = self._desk.sweep.budget.block_ms, visit.concurrency or Concurrency()
+        visit.throughput = self._ask(visit, TimeThroughput(key=visit.slot, block_ms=block_ms, concurrency=concurrency))
+        visit.dirty = disturbed("throughput", visit.throughput.noise)
 
     def _load(self, visit: Visit) -> None:
         """The rate that a limit of latency allows, when everybody else is done and sleeps."""
-        if visit.block and not visit.loaded and loads(visit.planned, self._desk.sweep):
-            self._desk.journal.add("load", visit.key, **loaded(visit, self._desk, partial(self._ask, visit)))
+        if visit.throughput and not visit.loaded and loads(visit.planned, self._desk.sweep):
+            self._desk.journal.add(visit.key, loaded(visit, self._desk, lambda job: self._ask(visit, job)))
             visit.loaded = True
 
     def _add(self, visit: Visit, number: int) -> None:
         """Both parts are done, and become a block of the journal."""
-        parts = {name: visit.block[name] for name in ("latency", "throughput")}
-        self._desk.journal.add(
-            "block",
-            visit.key,
+        latency, throughput = visit.latency, visit.throughput
+        if latency is None or throughput is None:
+            raise ValueError("a part of the visit was not made")
+        block = Block(
             round=number,
-            samples=visit.block["samples"],
-            calls=visit.block["calls"],
-            p50_ns=parts["latency"]["p50_ns"],
-            throughput=parts["throughput"]["rate"],
-            noise={name: part["noise"] for name, part in parts.items()},
-            settled=all(part["settled"] for part in parts.values()),
+            samples=sample_file(visit.key, number),
+            calls=latency.calls,
+            p50_ns=latency.p50_ns,
+            throughput=throughput.rate,
+            noise=Noise(latency=latency.noise, throughput=throughput.noise),
+            settled=latency.settled and throughput.settled,
         )
+        self._desk.journal.add(visit.key, block)
         visit.rounds, visit.last_round = visit.rounds + 1, number
 
 
-def _facts(artifact: Artifact) -> dict[str, Any]:
-    """What a row says of its file."""
+def _with_file(opened: Opened, artifact: Artifact) -> Opened:
+    """`opened`, and what a row says of its file."""
     made = artifact.derived
-    return {
-        "artifact_mb": artifact.nbytes / 1e6,
-        "file": artifact.path,
-        "sha256": artifact.sha256,
-        "made_by": other_maker(made),
-        "layers": {"quantized": artifact.quantized_layers, "float": artifact.float_layers},
-        "conversion": str(made or "") or None,
-        "random_calibration": bool(made and made.option("data") == RANDOM),
-    }
+    return replace(
+        opened,
+        artifact_mb=artifact.nbytes / 1e6,
+        file=artifact.path,
+        sha256=artifact.sha256,
+        made_by=other_maker(made),
+        layers=Layers(quantized=artifact.quantized_layers, float=artifact.float_layers),
+        conversion=str(made or "") or None,
+        random_calibration=bool(made and made.option("data") == RANDOM),
+    )
 
 
-def length(sweep: Sweep) -> dict[str, Any]:
-    """How long a block is; for a percentile it has enough calls that all rounds together carry it."""
+def length(sweep: Sweep) -> tuple[float, int]:
+    """How many ms a block lasts, and how many calls it has at least: enough that all rounds together carry a percentile."""
     needed = samples_needed(PERCENTILES[sweep.metric]) if sweep.metric in PERCENTILES else 1
     calls = max(sweep.budget.block_calls, math.ceil(needed / sweep.budget.looks[0]))
-    return {"block_ms": sweep.budget.block_ms, "calls": calls}
+    return sweep.budget.block_ms, calls

@@ -10,13 +10,15 @@ import fcntl
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
 
 from ...errors import BadInput, StorageFailed, Unsupported
 from ...files import replace_file
-from ...results.store.record import JOURNAL, RUN, SAMPLES
+from ...results.store.head import RUN, Head, head_to_wire
+from ...results.store.journal import JOURNAL, SAMPLES, Event, event_to_wire
+from ...spec import Cell
 from ...untrusted import open_plain
 
 LOCK, SCRATCH, LOGS = ".lock", "scratch", "logs"
@@ -75,9 +77,9 @@ class Journal:
         if path.stat().st_size and not path.read_bytes().endswith(b"\n"):
             self._file.write(b"\n")
 
-    def add(self, event: str, cell: str, **content: Any) -> None:
-        """Append one event of one cell; it is on the disk when this returns."""
-        line = json.dumps({"event": event, "cell": cell, **content}) + "\n"
+    def add(self, key: str, event: Event) -> None:
+        """Append one event of the cell with that `key`; it is on the disk when this returns."""
+        line = json.dumps(event_to_wire(key, event), allow_nan=False) + "\n"
         try:
             data = line.encode()
             while data:
@@ -88,16 +90,17 @@ class Journal:
                 f"cannot write to {self.folder} ({error.strerror})", "free some space, then --resume"
             ) from error
 
-    def write_head(self, head: dict[str, Any]) -> None:
+    def write_head(self, head: Head, cells: Mapping[Cell, str]) -> None:
         """Write run.json whole."""
+        text = json.dumps(head_to_wire(head, cells), indent=1)
         try:
-            replace_file(self.folder / RUN, lambda scratch: scratch.write_text(json.dumps(head, indent=1)))
+            replace_file(self.folder / RUN, lambda scratch: scratch.write_text(text))
         except OSError as error:
             raise StorageFailed(
                 f"cannot write to {self.folder} ({error.strerror})", "free some space, then --resume"
             ) from error
 
-    def sample_file(self, cell: str, round_number: int) -> tuple[str, Path]:
-        """Where a block's samples go: as the journal names it, and as a path."""
-        name = f"{SAMPLES}/{cell}-r{round_number:03}.npz"
-        return name, self.folder / name
+
+def sample_file(key: str, round_number: int) -> str:
+    """The file of a block's samples, as the journal names it: relative to the run folder."""
+    return f"{SAMPLES}/{key}-r{round_number:03}.npz"

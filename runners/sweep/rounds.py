@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from ...axes import Value, question
+from ...evidence import Finished
 from ...results.store import record
 from ...results.store.series import asked_interval
 from ...spec import Sweep
@@ -17,14 +17,14 @@ from .visits import Visit
 def order(visits: Sequence[Visit], seed: int, number: int) -> list[list[Visit]]:
     """The sets of round `number` in their order, which depends on the seed and the round alone.
 
-    A set is what people compare, the cells of one model and batch. Its cells follow each other, since a machine's speed
-    changes within seconds, and what changes between two cells is in their ratio.
+    A set is what people compare, the cells that answer one question (axes.py). Its cells follow each other, since a machine's
+    speed changes within seconds, and what changes between two cells is in their ratio.
     """
     shuffled = sorted(visits, key=lambda visit: visit.key)
     random.Random(f"{seed}/{number}").shuffle(shuffled)
-    sets: dict[tuple[str, int], list[Visit]] = {}
+    sets: dict[tuple[Value, ...], list[Visit]] = {}
     for visit in shuffled:
-        sets.setdefault((visit.planned.cell.model, visit.planned.cell.batch), []).append(visit)
+        sets.setdefault(question(visit.planned.cell), []).append(visit)
     return list(sets.values())
 
 
@@ -39,16 +39,7 @@ def is_base(visit: Visit, of: Visit, sweep: Sweep) -> bool:
     return record.is_base(visit.planned.cell, of.planned.cell, sweep.baseline)
 
 
-@dataclass(frozen=True, kw_only=True)
-class End:
-    """Why a cell has had enough: `interval` is narrow enough, or the `budget` is used up."""
-
-    why: str
-    of: str
-    half_width: float | None
-
-
-def ends(folder: Path, visits: Sequence[Visit], sweep: Sweep, late: bool) -> dict[str, End]:
+def ends(folder: Path, visits: Sequence[Visit], sweep: Sweep, late: bool) -> dict[str, Finished]:
     """By key, those of `visits` that the run in `folder` shows to be at their end; nobody between the budget's looks.
 
     `late`: the time is used up, so that who has had the rounds of the first look is at the end.
@@ -64,12 +55,14 @@ def ends(folder: Path, visits: Sequence[Visit], sweep: Sweep, late: bool) -> dic
     return {key: end for key, end in found.items() if end}
 
 
-def _end(run: record.Run, held: record.CellRecord, sweep: Sweep, last: int) -> End | None:
+def _end(run: record.Run, held: record.CellRecord, sweep: Sweep, last: int) -> Finished | None:
     name, interval = asked_interval(held, run.base_of(held, sweep.baseline), sweep.metric)
     width = interval.half_width if interval else None
     if width is not None and width <= sweep.budget.half_width:
-        return End(why="interval", of=name, half_width=width)
-    return End(why="budget", of=name, half_width=width) if len(held.blocks) >= last else None
+        return Finished(why="interval", of=name, half_width=width, budget=sweep.budget.name)
+    if len(held.blocks) < last:
+        return None
+    return Finished(why="budget", of=name, half_width=width, budget=sweep.budget.name)
 
 
 def next_round(visits: Sequence[Visit]) -> int:
@@ -80,8 +73,3 @@ def next_round(visits: Sequence[Visit]) -> int:
 def repeats_left(visit: Visit, sweep: Sweep) -> bool:
     """Whether a disturbed visit may still be made again within the budget."""
     return visit.repeats < sweep.budget.repeats * sweep.budget.rounds
-
-
-def wire(end: End) -> dict[str, Any]:
-    """`end` for the journal."""
-    return {"why": end.why, "of": end.of, "half_width": end.half_width}

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from ...budgets import Budget
 from ...errors import BenchError, Interrupted, StorageFailed
-from ...results.store.record import ROUND, CellRecord
-from ...spec import Concurrency, Sweep, from_wire
-from ..pool.context import Context, answered
+from ...evidence import ROUND, Failed, StepFailed
+from ...results.store.record import CellRecord
+from ...spec import Concurrency, Sweep
+from ..pool.context import Context
+from ..worker.jobs import TimedLatency, TimedThroughput
 from .interrupt import Stop
 from .journal import Journal
 from .plan import Planned
@@ -22,8 +24,8 @@ class Visit:
     """A cell, the arrays it is given (folders), and how far it is.
 
     `finished` and `out` both end it: with figures, or with a reason why there are none. `complete`: its figures are, whatever
-    a later step does. `block`: what is known of its
-    current round. `energy`, `loaded`: that is known, or why it is not. `dirty`: what was measured last was disturbed.
+    a later step does. `latency`, `throughput`: the parts of its current round. `energy`, `loaded`: that is known, or why it is
+    not. `dirty`: what was measured last was disturbed.
     """
 
     planned: Planned
@@ -39,7 +41,8 @@ class Visit:
     rounds: int = 0
     last_round: int = -1
     repeats: int = 0
-    block: dict[str, Any] = field(default_factory=dict)
+    latency: TimedLatency | None = None
+    throughput: TimedThroughput | None = None
     dirty: bool = False
     complete: bool = False
     finished: bool = False
@@ -68,17 +71,17 @@ class Visit:
 
 def visit(planned: Planned, held: CellRecord, sweep: Sweep) -> Visit:
     """What is left to do of `planned`, of which `held` is known; a cell that failed begins anew."""
-    if held.ended:
+    if held.failed:
         return Visit(planned=planned)
-    chosen, complete = (held.warm or {}).get("concurrency"), _complete(held, sweep.budget)
+    complete = _complete(held, sweep.budget)
     return Visit(
         planned=planned,
         built=held.built is not None,
         verified=held.inspected is not None,
-        concurrency=from_wire(Concurrency, chosen) if chosen else None,
+        concurrency=held.warm.concurrency if held.warm else None,
         energy=held.energy is not None,
         loaded=held.load is not None,
-        cold=sum("cold_s" in event or not sweep.cold for event in held.cold),
+        cold=sum(event.cold_s is not None or not sweep.cold for event in held.cold),
         rounds=len(held.blocks),
         last_round=max(held.blocks, default=-1),
         complete=complete,
@@ -94,11 +97,11 @@ def loads(planned: Planned, sweep: Sweep) -> bool:
 def _complete(held: CellRecord, budget: Budget) -> bool:
     """Whether what ended the cell before ends it in this budget too: the same one (its time may have been used up before
     all of its rounds), as many rounds, or an interval as narrow."""
-    if not held.stopped:
+    if not held.finished:
         return False
-    if held.stopped.get("budget") == budget.name:
+    if held.finished.budget == budget.name:
         return True
-    width = held.stopped["half_width"]
+    width = held.finished.half_width
     return len(held.blocks) >= budget.rounds or (width is not None and width <= budget.half_width)
 
 
@@ -130,8 +133,7 @@ class Desk:
             return
         self.context.progress.step(visit.planned.cell.id, min(self.done, self.total), self.total)
         try:
-            with answered(visit.planned.cell.id, visit.planned.python):
-                step(visit)
+            step(visit)
         except StorageFailed:
             raise
         except BenchError as error:
@@ -151,6 +153,6 @@ class Desk:
         visit.out = True
         if visit.complete:
             self.context.progress.note(f"{visit.planned.cell.id}: its figures are kept; the step {step!r} failed ({error})")
-            self.journal.add("step_failed", visit.key, step=step, status=error.status, reason=str(error))
+            self.journal.add(visit.key, StepFailed(step=step, status=error.status, reason=str(error)))
             return
-        self.journal.add("ended", visit.key, status=error.status, reason=str(error))
+        self.journal.add(visit.key, Failed(status=error.status, reason=str(error)))

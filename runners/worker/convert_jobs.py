@@ -6,40 +6,27 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ...backends.protocol import Array
 from ...errors import BadInput, one_line
+from ...evidence import Parity
 from ...exporters.derive import Feeds, Means, derive
-from ...models import datasets, onnx_file
 from ...models import inputs as random_inputs
+from ...models import onnx_file
 from ...models.shapes import batch_rule, cell_shapes, check_given
-from ...spec import RANDOM, Artifact, Conversion, Shape, TensorSpec, from_wire, nearest
+from ...spec import RANDOM, Artifact, TensorSpec, nearest
 from . import verify
-from .prepare_jobs import run_once
+from .file_jobs import Convert, Entry, Making
+from .prepare_jobs import answered, dataset_of, run_once
 from .reference import open_reference
-from .serve import Reply, State, Tell
+from .serve import State, Tell
 
 RANDOM_ITEMS, CALIBRATION_BATCH = 64, 16
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Order:
-    """What file to make: a precision's, how, and from what to calibrate it.
-
-    `calibration`: an .npz file of arrays by input name. `shapes`: sizes of open dimensions, for random inputs.
-    """
-
-    precision: str
-    how: Conversion
-    calibration: str | None = None
-    shapes: tuple[tuple[str, Shape], ...] = ()
-    seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +38,10 @@ class Calibration:
     items: int
 
 
-def convert(state: State, tell: Tell, *, artifact: dict[str, Any], order: dict[str, Any]) -> Reply:
-    """A cache entry for `artifact`, an FP32 file, in another precision. Answers with the folder, and whether it was there."""
-    source, wanted = from_wire(Artifact, artifact), from_wire(Order, order)
-    calibration = calibration_of(source, wanted)
-    data = (("data", calibration.data), ("samples", str(calibration.items))) if wanted.how.scheme else ()
+def convert(state: State, tell: Tell, job: Convert) -> Entry:
+    """A cache entry for an FP32 file in another precision."""
+    source, calibration = job.artifact, calibration_of(job)
+    data = (("data", calibration.data), ("samples", str(calibration.items))) if job.how.scheme else ()
     means = Means(
         feeds=calibration.feeds,
         fingerprint=_fingerprint(calibration.feeds),
@@ -63,7 +49,7 @@ def convert(state: State, tell: Tell, *, artifact: dict[str, Any], order: dict[s
         parity=partial(parity, source, calibration),
         file_hash=onnx_file.file_hash,
     )
-    return derive(source, wanted.precision, (*wanted.how.options, *data), means)
+    return answered(derive(source, job.precision, (*job.how.options, *data), means))
 
 
 def _fingerprint(feeds: Feeds) -> str:
@@ -87,7 +73,7 @@ def _checked(source: Artifact, made: Path) -> Artifact:
         raise BadInput(f"the converted file would be invalid ({what})", "run it in FP32") from error
 
 
-def parity(source: Artifact, calibration: Calibration, made: Artifact) -> dict[str, Any]:
+def parity(source: Artifact, calibration: Calibration, made: Artifact) -> Parity:
     """How far the file `made` is from the FP32 file `source`, on one call's arrays. `BadInput` if it cannot be run."""
     arrays = calibration.feeds[0]
     shapes = tuple((spec.name, tuple(arrays[spec.name].shape)) for spec in source.inputs)
@@ -101,24 +87,24 @@ def parity(source: Artifact, calibration: Calibration, made: Artifact) -> dict[s
             raise
         except Exception as error:  # whatever the runtime raises
             raise BadInput(f"the {artifact.precision} file cannot be run ({one_line(error)})", "measure it in FP32") from error
-    found = {**verify.distance(answers[1], answers[0]), "runtime": runtime, "data": calibration.data}
-    return {**found, "samples": calibration.items // len(calibration.feeds)}
+    found, samples = verify.distance(answers[1], answers[0]), calibration.items // len(calibration.feeds)
+    return Parity(**asdict(found), runtime=runtime, data=calibration.data, samples=samples)
 
 
-def calibration_of(source: Artifact, wanted: Order) -> Calibration:
-    """What `source` is calibrated on; `BadInput` if the given data does not fit."""
-    given = dict(wanted.shapes)
+def calibration_of(job: Making) -> Calibration:
+    """What the job's file is calibrated on; `BadInput` if the given data does not fit."""
+    source, given = job.artifact, dict(job.shapes)
     check_given(source.inputs, given)
-    if wanted.calibration:
-        return in_calls(_given(source, Path(wanted.calibration)), source, wanted.calibration)
-    if source.dataset:
-        data = datasets.load(source.dataset)
-        return in_calls({source.inputs[0].name: data.batch(data.split["calibration"])[0]}, source, source.dataset)
+    if job.calibration:
+        return in_calls(_given(source, Path(job.calibration.path)), source, job.calibrated_on)
+    if job.data:
+        data = dataset_of(job.data)
+        return in_calls({source.inputs[0].name: data.batch(data.split["calibration"])[0]}, source, job.data.name)
     rule = batch_rule(source.inputs, given)
     batch = rule.fixed or CALIBRATION_BATCH
     shapes = cell_shapes(source.inputs, batch, rule, given)
     calls = range(max(1, RANDOM_ITEMS // batch))
-    feeds = [random_inputs.draw(source.inputs, shapes, wanted.seed + call) for call in calls]
+    feeds = [random_inputs.draw(source.inputs, shapes, job.seed + call) for call in calls]
     return Calibration(feeds=feeds, data=RANDOM, items=batch * len(feeds))
 
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from ...errors import one_line
-from ...spec import Concurrency, Device, from_wire
+from ...evidence import Energy
+from ...spec import Device
 from . import lanes, measure
 from .clock import Clock
-from .serve import Reply, State, Tell
+from .jobs import ReadEnergy
+from .serve import State, Tell
 
 POLL_S = 0.002
 LEAD_MS = 200.0  # two renewals: what the counter says first is partly of the time before
@@ -35,12 +36,12 @@ class Polled:
     reason: str | None = None
 
 
-def energy(state: State, tell: Tell, *, key: str, block_ms: float, concurrency: dict[str, Any]) -> Reply:
-    """Keep all lanes of `concurrency` busy for `block_ms` after a lead of LEAD_MS, and read the GPU's energy meanwhile.
+def energy(state: State, tell: Tell, job: ReadEnergy) -> Energy:
+    """Keep all lanes busy after a lead of LEAD_MS, and read the GPU's energy meanwhile.
 
-    The answer is that of `figures` with `energy_mj`, mJ an item; a `reason` alone where the counter cannot be read.
+    The answer has a `reason` alone where the counter cannot be read.
     """
-    slot, clock = state.slots[key], state.clock
+    slot, clock = state.slots[job.key], state.clock
     index = Device.parse(slot.cell.device).index
 
     def read() -> tuple[float | None, str | None]:
@@ -48,35 +49,35 @@ def energy(state: State, tell: Tell, *, key: str, block_ms: float, concurrency: 
 
     value, reason = read()
     if value is None:
-        return {"reason": reason}
-    sessions = slot.lanes(from_wire(Concurrency, concurrency))
-    length = lanes.Length(least_ns=int(block_ms * 1e6), lead_ns=int(LEAD_MS * 1e6))
+        return Energy(reason=reason)
+    sessions = slot.lanes(job.concurrency)
+    length = lanes.Length(least_ns=int(job.block_ms * 1e6), lead_ns=int(LEAD_MS * 1e6))
     with measure.quiet(), polled(read, clock) as seen:
         begin_ns = clock.now_ns()
         rate = lanes.throughput(sessions, clock.now_ns, length)
         end_ns = clock.now_ns()
     measure.settle(clock)
     if seen.reason:
-        return {"reason": seen.reason}
+        return Energy(reason=seen.reason)
     return figures(seen.renewals, (begin_ns + length.lead_ns, end_ns), rate.calls_per_s * slot.cell.batch)
 
 
-def figures(renewals: Sequence[Renewal], loaded: tuple[int, int], items_per_s: float) -> dict[str, Any]:
+def figures(renewals: Sequence[Renewal], loaded: tuple[int, int], items_per_s: float) -> Energy:
     """`power_w`, the mean from the first renewal inside `loaded` (ns) to the last, and `energy_mj`, mJ an item at that power.
 
     `renewals`: how many intervals of the counter these span. Too few, or a counter that was set back, have a `reason`
     instead of both.
     """
     inside = [renewal for renewal in renewals if loaded[0] <= renewal[0] <= loaded[1]]
-    told = {"items_per_s": items_per_s, "renewals": max(0, len(inside) - 1)}
+    told = Energy(items_per_s=items_per_s, renewals=max(0, len(inside) - 1))
     if len(inside) < LEAST_RENEWALS:
         load_ms = (loaded[1] - loaded[0]) / 1e6
-        return {**told, "reason": f"the energy counter was renewed {len(inside)}x in {load_ms:.0f} ms of load"}
+        return replace(told, reason=f"the energy counter was renewed {len(inside)}x in {load_ms:.0f} ms of load")
     if sorted(inside, key=lambda renewal: renewal[1]) != inside:
-        return {**told, "reason": "the energy counter was set back"}
+        return replace(told, reason="the energy counter was set back")
     (first_ns, first_mj), (last_ns, last_mj) = inside[0], inside[-1]
     power_w = (last_mj - first_mj) / (last_ns - first_ns) * 1e6
-    return {**told, "power_w": power_w, "energy_mj": power_w / items_per_s * 1e3}
+    return replace(told, power_w=power_w, energy_mj=power_w / items_per_s * 1e3)
 
 
 @contextmanager

@@ -12,20 +12,22 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ...backends.protocol import Array
+from ...evidence import Distance, Explained, Proof
 from ...exporters import int8
 from ...exporters.derive import Feeds
-from ...models import datasets, onnx_file, quantized
-from ...spec import PRECISIONS, Artifact, Conversion, from_wire
+from ...models import onnx_file, quantized
+from ...spec import PRECISIONS, Artifact, Conversion
 from . import verify
-from .convert_jobs import Calibration, Order, calibration_of, in_calls
-from .prepare_jobs import run_once
+from .convert_jobs import Calibration, calibration_of, in_calls
+from .file_jobs import Explain
+from .jobs import Told
+from .prepare_jobs import dataset_of, run_once
 from .reference import open_reference
-from .serve import Reply, State, Tell
+from .serve import State, Tell
 
 MOST_NODES = 100  # that are tried one at a time; beyond that layers alone are
 JUDGED_CALLS, PROOF_ITEMS = 4, 512
@@ -60,9 +62,7 @@ class Trials:
         chosen = found if len(found) <= MOST_NODES else [item for item in found if item[1]]
         return [name for name, _ in chosen]
 
-    def distance(
-        self, feeds: Feeds, expected: Answers, exclude: Sequence[str] = (), only: Sequence[str] = ()
-    ) -> dict[str, Any]:
+    def distance(self, feeds: Feeds, expected: Answers, exclude: Sequence[str] = (), only: Sequence[str] = ()) -> Distance:
         """How far the file that is quantized without `exclude`, or in `only`, is from `expected`."""
         self._make(exclude, only)
         return verify.distance(_joined(answers(replace(self.source, path=str(self.target)), feeds)), _joined(expected))
@@ -73,29 +73,28 @@ class Trials:
             int8.quantize(self.prepared, self.target, how, self.ranges, only)
 
 
-def explain(state: State, tell: Tell, *, artifact: dict[str, Any], order: dict[str, Any]) -> Reply:
-    """What each node of the INT8 recipe in `order` costs the FP32 file `artifact`, the worst first, and what to exclude."""
-    source, wanted = from_wire(Artifact, artifact), from_wire(Order, order)
-    calibration = calibration_of(source, wanted)
+def explain(state: State, tell: Tell, job: Explain) -> Explained:
+    """What each node of the INT8 recipe costs the FP32 file, the worst first, and what to exclude."""
+    source, calibration = job.artifact, calibration_of(job)
     feeds = calibration.feeds
     judged = feeds[:JUDGED_CALLS]
     with tempfile.TemporaryDirectory() as folder:
-        trials = Trials(source=source, how=wanted.how, feeds=feeds, folder=Path(folder))
+        trials = Trials(source=source, how=job.how, feeds=feeds, folder=Path(folder))
         expected = answers(source, judged)
-        before = trials.distance(judged, expected)["sqnr_db"]
+        before = trials.distance(judged, expected).sqnr_db
         alone: dict[str, float] = {}
         for node in trials.nodes():
-            alone[node] = trials.distance(judged, expected, only=[node])["sqnr_db"]
-            tell({"node": node})
+            alone[node] = trials.distance(judged, expected, only=[node]).sqnr_db
+            tell(Told())
         worst = sorted(alone, key=lambda node: alone[node])
         gains: list[float] = []
         for number in range(standing_out([alone[node] for node in worst])):
-            gains.append(trials.distance(judged, expected, worst[: number + 1])["sqnr_db"] - before)
-            tell({"exclude": worst[: number + 1]})
+            gains.append(trials.distance(judged, expected, worst[: number + 1]).sqnr_db - before)
+            tell(Told())
         exclude = worst[: fewest(gains)]
-        proof = _prove(trials, exclude, _held_out(source, wanted, calibration)) if exclude else None
-    costly = [[node, alone[node]] for node in worst if alone[node] < ROUNDING_DB]
-    return {"nodes": costly, "sqnr_db": before, "data": calibration.data, "exclude": exclude, "proof": proof}
+        proof = _prove(trials, exclude, _held_out(job, calibration)) if exclude else None
+    costly = tuple((node, alone[node]) for node in worst if alone[node] < ROUNDING_DB)
+    return Explained(nodes=costly, sqnr_db=before, data=calibration.data, exclude=tuple(exclude), proof=proof)
 
 
 def standing_out(sqnr_db: Sequence[float]) -> int:
@@ -114,21 +113,22 @@ def fewest(gains_db: Sequence[float]) -> int:
     return next(count for count, gain in enumerate(gains_db, 1) if gain >= ENOUGH_SHARE * best)
 
 
-def _prove(trials: Trials, exclude: Sequence[str], held_out: Calibration) -> dict[str, Any]:
+def _prove(trials: Trials, exclude: Sequence[str], held_out: Calibration) -> Proof:
     expected = answers(trials.source, held_out.feeds)
-    found = {when: trials.distance(held_out.feeds, expected, nodes) for when, nodes in (("before", ()), ("after", exclude))}
-    return {**found, "data": held_out.data, "items": held_out.items}
+    before, after = (trials.distance(held_out.feeds, expected, nodes) for nodes in ((), exclude))
+    return Proof(before=before, after=after, data=held_out.data, items=held_out.items)
 
 
-def _held_out(source: Artifact, wanted: Order, calibration: Calibration) -> Calibration:
+def _held_out(job: Explain, calibration: Calibration) -> Calibration:
     """Data that nothing was chosen by: test images, or new random values; with neither, the calibration data, and so said."""
-    if source.dataset:
-        data = datasets.load(source.dataset)
+    source = job.artifact
+    if job.data:
+        data = dataset_of(job.data)
         images = data.batch(data.split["test"][:PROOF_ITEMS])[0]
-        return in_calls({source.inputs[0].name: images}, source, f"test images of {source.dataset}")
-    if wanted.calibration:
+        return in_calls({source.inputs[0].name: images}, source, f"test images of {job.data.name}")
+    if job.calibration:
         return replace(calibration, data="items that it was calibrated on")
-    new = calibration_of(source, replace(wanted, seed=wanted.seed + len(calibration.feeds)))
+    new = calibration_of(replace(job, seed=job.seed + len(calibration.feeds)))
     return replace(new, data="new random inputs")
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from ...backends.protocol import Session
+from ...evidence import Rate
 from ...spec import Concurrency
 
 Now = Callable[[], int]
@@ -19,22 +20,6 @@ Open = Callable[[Concurrency], Sequence[Session]]
 
 GAIN = 1.01
 HOPELESS, SURE_AFTER = 0.85, 2
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Rate:
-    """`calls` inferences completed in `took_ns` nanoseconds with `lanes` in flight.
-
-    With several threads `calls` may have a fraction: what a lane completed in its own time, scaled to the longest one.
-    """
-
-    calls: float
-    took_ns: int
-    lanes: int
-
-    @property
-    def calls_per_s(self) -> float:
-        return self.calls / self.took_ns * 1e9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,17 +10,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...backends.protocol import Session
+from ...evidence import LoadPoint
 from ...results.stats.percentiles import quantiles
-from ...spec import Concurrency, from_wire
 from . import lanes, measure
 from .clock import Clock
-from .serve import Reply, State, Tell
+from .jobs import ApplyLoad
+from .serve import State, Tell
 from .slots import counted
 
 LEAD_SHARE = 0.1  # of the items, which find an empty queue and do not count
@@ -30,34 +30,31 @@ AHEAD_NS = 2_000_000  # between the drawing of the times and the first of them
 Times = NDArray[np.int64]
 
 
-def load(
-    state: State, tell: Tell, *, key: str, arriving: dict[str, Any], waiting: dict[str, float], concurrency: dict[str, Any]
-) -> Reply:
-    """Answer items that arrive as `arriving` says (of `arrivals`), on all lanes of `concurrency`. `waiting`: `wait_ms` for a
-    call to be full, and `give_up_ms` after which the queue is left.
+def load(state: State, tell: Tell, job: ApplyLoad) -> LoadPoint:
+    """How long items that arrive at random wait for their answers.
 
     `latency_ns`: percentiles of the responses, by their number, None for those that so many items do not carry.
     `overloaded`: an item had waited for `give_up_ms` before its call began, and the rest was left.
     """
-    slot, how = state.slots[key], from_wire(Concurrency, concurrency)
-    sessions = slot.lanes(how)
-    with measure.quiet(), counted(state, slot.cell) as noise:
+    slot = state.slots[job.key]
+    sessions = slot.lanes(job.concurrency)
+    with measure.quiet(), counted(state, slot.cell) as counts:
         lanes.throughput(sessions, state.clock.now_ns, lanes.Length(least_ns=REWARM_NS))
-        due = arrivals(**arriving) + state.clock.now_ns() + AHEAD_NS
-        wait_ns, give_up_ns = int(waiting["wait_ms"] * 1e6), int(waiting["give_up_ms"] * 1e6)
+        due = arrivals(job.items, job.rate_per_s, job.seed) + state.clock.now_ns() + AHEAD_NS
+        wait_ns, give_up_ns = int(job.wait_ms * 1e6), int(job.give_up_ms * 1e6)
         queue = Queue(due=due, batch=slot.cell.batch, wait_ns=wait_ns, give_up_ns=give_up_ns)
         responses = serve(sessions, queue, state.clock)
     measure.settle(state.clock)
     kept = responses[int(len(responses) * LEAD_SHARE) :]
-    return {
-        "rate_per_s": arriving["rate_per_s"],
-        "items": len(kept),
-        "calls": queue.calls,
-        "overloaded": queue.given_up,
-        "latency_ns": {} if queue.given_up else quantiles(kept),
-        "deploy": slot.backend.deploy(how),
-        "noise": noise,
-    }
+    return LoadPoint(
+        rate_per_s=job.rate_per_s,
+        items=len(kept),
+        calls=queue.calls,
+        overloaded=queue.given_up,
+        latency_ns={} if queue.given_up else quantiles(kept),
+        deploy=slot.backend.deploy(job.concurrency),
+        noise=counts(),
+    )
 
 
 def arrivals(items: int, rate_per_s: float, seed: int) -> Times:

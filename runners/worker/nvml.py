@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from ...errors import one_line
+from ...evidence import GpuCounts
 from . import procfs
 
 ORDER, PCI_ORDER, VISIBLE = "CUDA_DEVICE_ORDER", "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES"
@@ -34,9 +35,6 @@ SLOWED: Mapping[str, int] = {
     "hw_thermal_slowdown": 0x40,
     "hw_power_brake_slowdown": 0x80,
 }
-LEVELS = ("sm_mhz", "memory_mhz", "temperature_c", "power_w")
-
-Counts = dict[str, Any]
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -80,10 +78,10 @@ class Nvml:
     proc: Path = procfs.PROC
     _devices: dict[int, Any] = field(default_factory=dict)
 
-    def watch(self, index: int) -> Callable[[], Counts]:
+    def watch(self, index: int) -> Callable[[], GpuCounts]:
         """Look at a GPU; what is returned looks again, and says what was seen.
 
-        Levels (LEVELS) are those at the end; `throttle` has what held the clocks down at either end, and `others` the most
+        Levels are those at the end; `throttle` has what held the clocks down at either end, and `others` the most
         processes that were not this run's. `reason` is there if something is not told.
         """
         first = self._look(index)
@@ -179,20 +177,20 @@ class Nvml:
     def _system(self, query: str) -> Any:
         return getattr(self._library, f"nvmlSystemGet{query}")()
 
-    def _look(self, index: int) -> Counts:
+    def _look(self, index: int) -> GpuCounts:
         """Levels, what holds the clocks down, and who else is there, now."""
         told = _Told()
-        return {
-            "sm_mhz": told.by(lambda: self._of("ClockInfo", index, self._library.NVML_CLOCK_SM), "its clock"),
-            "memory_mhz": told.by(lambda: self._of("ClockInfo", index, self._library.NVML_CLOCK_MEM), "its memory's clock"),
-            "temperature_c": told.by(
+        return GpuCounts(
+            sm_mhz=told.by(lambda: self._of("ClockInfo", index, self._library.NVML_CLOCK_SM), "its clock"),
+            memory_mhz=told.by(lambda: self._of("ClockInfo", index, self._library.NVML_CLOCK_MEM), "its memory's clock"),
+            temperature_c=told.by(
                 lambda: self._of("Temperature", index, self._library.NVML_TEMPERATURE_GPU), "its temperature"
             ),
-            "power_w": told.by(lambda: self._of("PowerUsage", index) / 1e3, "its power"),
-            "throttle": told.by(lambda: self._throttle(index), "what holds its clocks down"),
-            "others": told.by(lambda: self._others(index), "who else uses it"),
-            "reason": told.reason,
-        }
+            power_w=told.by(lambda: self._of("PowerUsage", index) / 1e3, "its power"),
+            throttle=told.by(lambda: tuple(self._throttle(index)), "what holds its clocks down"),
+            others=told.by(lambda: self._others(index), "who else uses it"),
+            reason=told.reason,
+        )
 
     def _throttle(self, index: int) -> list[str]:
         """By the query's new name, or the one that drivers before 535 know."""
@@ -223,13 +221,12 @@ class Nvml:
         return int(fields[1]) if len(fields) > 1 else None
 
 
-def _both(first: Counts, last: Counts) -> Counts:
-    """What two looks saw."""
-    slowed = [look["throttle"] for look in (first, last) if look["throttle"] is not None]
-    reason = first["reason"] or last["reason"]
-    return {
-        **{name: last[name] for name in LEVELS},
-        "throttle": [name for name in SLOWED if any(name in found for found in slowed)] if slowed else None,
-        "others": max((look["others"] for look in (first, last) if look["others"] is not None), default=None),
-        **({"reason": reason} if reason else {}),
-    }
+def _both(first: GpuCounts, last: GpuCounts) -> GpuCounts:
+    """What two looks saw: levels of the second, and what either saw of the rest."""
+    slowed = [look.throttle for look in (first, last) if look.throttle is not None]
+    return replace(
+        last,
+        throttle=tuple(name for name in SLOWED if any(name in found for found in slowed)) if slowed else None,
+        others=max((look.others for look in (first, last) if look.others is not None), default=None),
+        reason=first.reason or last.reason,
+    )

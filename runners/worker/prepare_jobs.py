@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,121 +17,123 @@ import numpy as np
 
 from ...backends.protocol import Array, Session
 from ...errors import BadInput
+from ...evidence import Parity
 from ...exporters import entries, torch_onnx
+from ...exporters.manifest import Maker
 from ...models import datasets, onnx_file
 from ...models import inputs as random_inputs
 from ...models.shapes import show
-from ...spec import PRECISIONS, Artifact, Shapes, Source, TensorSpec, digest, from_wire, to_wire
+from ...spec import PRECISIONS, RANDOM, Artifact, Source, digest, to_wire
 from . import verify
+from .file_jobs import Adopt, Counted, CountImages, Describe, Draw, Entry, Export, Refer, Referred
+from .jobs import Data, Done, There
 from .reference import open_reference
-from .serve import Reply, State, Tell
+from .serve import State, Tell
 
 ENTRY_FORMAT = 3  # changes when entries say more than they did
 PARITY_IMAGES = 16
 
 
-def describe(state: State, tell: Tell, *, path: str, model: str, dataset: str | None = None) -> Reply:
-    """What the ONNX file at `path` is, as an Artifact; `dataset` is what it is evaluated on, if it can be."""
-    return to_wire(_described(Path(path), model, dataset))
+def describe(state: State, tell: Tell, job: Describe) -> Artifact:
+    """What an ONNX file is."""
+    return _described(Path(job.file.path), job.model, job.data)
 
 
-def count(state: State, tell: Tell, *, dataset: str) -> Reply:
-    """How many test images `dataset` has."""
-    return {"images": len(datasets.load(dataset).split["test"])}
+def count(state: State, tell: Tell, job: CountImages) -> Counted:
+    """How many test images a dataset has."""
+    return Counted(images=len(dataset_of(job.data).split["test"]))
 
 
-def _described(path: Path, model: str, dataset: str | None) -> Artifact:
+def dataset_of(data: Data) -> datasets.Dataset:
+    """The dataset, from where this worker has its files."""
+    return datasets.load(data.name, Path(data.place.path) if data.place else None)
+
+
+def _described(path: Path, model: str, data: Data | None) -> Artifact:
     found = onnx_file.describe(path, model=model)
-    if dataset:
-        datasets.load(dataset).check_fits(found.inputs, found.outputs)
-    return replace(found, dataset=dataset)
+    if data:
+        dataset_of(data).check_fits(found.inputs, found.outputs)
+    return replace(found, dataset=data.name if data else None)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Recipe:
-    """How a module becomes an artifact: the model's name, its factory, its inputs, its outputs' names, its dataset."""
-
-    model: str
-    source: Source
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[str, ...] = ()
-    dataset: str | None = None
+def adopt(state: State, tell: Tell, job: Adopt) -> Entry:
+    """A cache entry for an ONNX file."""
+    path = Path(job.file.path)
+    key = digest([onnx_file.file_hash(path), path.name, job.data and job.data.name, ENTRY_FORMAT])
+    return answered(entries.entry(key, lambda scratch: _adopt(scratch, path, job), onnx_file.file_hash))
 
 
-def adopt(state: State, tell: Tell, *, model: str, file: str, dataset: str | None = None) -> Reply:
-    """A cache entry for the ONNX file `file`. Answers with the folder, and whether it was there."""
-    path = Path(file)
-    key = digest([onnx_file.file_hash(path), path.name, dataset, ENTRY_FORMAT])
-    return entries.entry(key, lambda scratch: _adopt(scratch, path, model, dataset), onnx_file.file_hash)
+def answered(found: entries.Entry) -> Entry:
+    """An entry of this worker's cache as the parent is told of it."""
+    folder = There(path=str(found.folder))
+    return Entry(folder=folder, cached=found.cached, artifact=found.exported.artifact, made=found.exported.made)
 
 
-def export(state: State, tell: Tell, *, recipe: dict[str, Any]) -> Reply:
-    """A cache entry for a module. Answers with the folder, and whether it was there."""
-    wanted = from_wire(Recipe, recipe)
-    module = None if wanted.source.weights else torch_onnx.load_module(wanted.source)
-    key = torch_onnx.content_key(module, wanted.inputs, wanted.outputs) if module else _checkpoint_key(wanted)
+def export(state: State, tell: Tell, job: Export) -> Entry:
+    """A cache entry for a module."""
+    source = Source(factory=job.factory, weights=job.weights.path if job.weights else None)
+    module = None if job.weights else torch_onnx.load_module(source)
+    key = torch_onnx.content_key(module, job.inputs, job.outputs) if module else _checkpoint_key(job)
 
     def make(scratch: Path) -> None:
-        _export(scratch, module or torch_onnx.load_module(wanted.source), wanted)
+        _export(scratch, module or torch_onnx.load_module(source), job)
 
-    return entries.entry(digest([key, wanted.model, wanted.dataset, ENTRY_FORMAT]), make, onnx_file.file_hash)
+    key = digest([key, job.model, job.data and job.data.name, ENTRY_FORMAT])
+    return answered(entries.entry(key, make, onnx_file.file_hash))
 
 
-def _checkpoint_key(recipe: Recipe) -> str:
+def _checkpoint_key(job: Export) -> str:
     """A key from files alone, so that a second export of a trained model imports no framework."""
-    name = recipe.source.factory.partition(":")[0]
+    name = job.factory.partition(":")[0]
     found = find_spec(name)
-    if found is None or not found.origin or not recipe.source.weights:
+    if found is None or not found.origin or not job.weights:
         raise BadInput(f"cannot find the module {name!r}", "run where it can be imported")
-    contents = [onnx_file.digest_files([Path(file)]) for file in (recipe.source.weights, found.origin, torch_onnx.__file__)]
-    wire = {**to_wire(recipe), "source": recipe.source.factory}
+    contents = [onnx_file.digest_files([Path(file)]) for file in (job.weights.path, found.origin, torch_onnx.__file__)]
+    wire = {**to_wire(replace(job, weights=None, data=None)), "data": job.data and job.data.name}
     return digest([contents, wire, torch_onnx.OPSET, torch_onnx.versions()])
 
 
-def _export(folder: Path, module: Any, recipe: Recipe) -> None:
-    stem = entries.stem_of(recipe.model)
+def _export(folder: Path, module: Any, job: Export) -> None:
+    stem = entries.stem_of(job.model)
     path = folder / f"{stem}.fp32.onnx"
-    torch_onnx.export(module, path, recipe.inputs, recipe.outputs)
+    torch_onnx.export(module, path, job.inputs, job.outputs)
     torch_onnx.save_weights(module, folder / f"{stem}.safetensors")
-    found = onnx_file.describe(path, model=recipe.model, full_check=True)
-    parity = _parity(module, found, recipe.dataset)
-    made = {"exporter": "torch.onnx (dynamo)", "versions": torch_onnx.versions(), "parity": parity}
-    source = Source(factory=recipe.source.factory, weights=f"{stem}.safetensors")
-    entries.write(folder, replace(found, source=source, dataset=recipe.dataset), made)
+    found = onnx_file.describe(path, model=job.model, full_check=True)
+    made = Maker(exporter="torch.onnx (dynamo)", versions=torch_onnx.versions(), parity=_parity(module, found, job.data))
+    source = Source(factory=job.factory, weights=f"{stem}.safetensors")
+    entries.write(folder, replace(found, source=source, dataset=job.data.name if job.data else None), made)
 
 
-def _adopt(folder: Path, file: Path, model: str, dataset: str | None) -> None:
+def _adopt(folder: Path, file: Path, job: Adopt) -> None:
     """Copy `file`, and the files that hold its weights, which get a folder of their own beside those of other models."""
-    found, weights = _described(file, model, dataset), onnx_file.external_files(file)
+    found, weights = _described(file, job.model, job.data), onnx_file.external_files(file)
     place = folder / file.stem if weights else folder
     for part in (file, *weights):
         target = place / part.relative_to(file.parent)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(part, target)
     found = replace(found, path=str(place / file.name))
-    entries.write(folder, found, {"exporter": "file", "versions": {}, "parity": None})
+    entries.write(folder, found, Maker(exporter="file"))
 
 
-def _parity(module: Any, artifact: Artifact, dataset: str | None) -> dict[str, Any]:
+def _parity(module: Any, artifact: Artifact, data: Data | None) -> Parity:
     """The file's distance from the module on real samples (random ones where there is no dataset); `BadInput` if far."""
     import torch
     from torch.utils._pytree import tree_leaves
 
-    tensors = (
-        [torch.from_numpy(evaluation_images(dataset, PARITY_IMAGES))] if dataset else torch_onnx.sample_inputs(artifact.inputs)
-    )
+    tensors = [torch.from_numpy(evaluation_images(data, PARITY_IMAGES))] if data else torch_onnx.sample_inputs(artifact.inputs)
     with torch.no_grad():
         results = [tensor.numpy() for tensor in tree_leaves(module(*tensors))]
     expected = dict(zip((spec.name for spec in artifact.outputs), results))
     session, reference = open_reference(artifact, tuple((s.name, tuple(t.shape)) for s, t in zip(artifact.inputs, tensors)))
     with session:
         found = verify.distance(run_once(session, {s.name: t.numpy() for s, t in zip(artifact.inputs, tensors)}), expected)
-    if found["sqnr_db"] < PRECISIONS["fp32"].floor_db:
+    if found.sqnr_db < PRECISIONS["fp32"].floor_db:
         raise BadInput(
-            f"the exported file differs from the module (SQNR {found['sqnr_db']:.0f} dB on {reference})",
+            f"the exported file differs from the module (SQNR {found.sqnr_db:.0f} dB on {reference})",
             "check that the module computes the same on every call",
         )
-    return {**found, "runtime": reference, "samples": len(tensors[0]), "data": dataset or "random"}
+    return Parity(**asdict(found), runtime=reference, samples=len(tensors[0]), data=data.name if data else RANDOM)
 
 
 def run_once(session: Session, arrays: Mapping[str, Array]) -> dict[str, Array]:
@@ -142,26 +144,24 @@ def run_once(session: Session, arrays: Mapping[str, Array]) -> dict[str, Array]:
     return session.fetch()
 
 
-def evaluation_images(dataset: str, count: int) -> Array:
+def evaluation_images(dataset: Data, count: int) -> Array:
     """The first `count` preprocessed test images, float32 [count, 3, 48, 48]; again from the first where there are fewer."""
-    data = datasets.load(dataset)
+    data = dataset_of(dataset)
     return data.batch(np.resize(data.split["test"], count))[0]
 
 
-def draw(
-    state: State, tell: Tell, *, artifact: dict[str, Any], shapes: list[Any], seed: int, given: dict[str, str], folder: str
-) -> Reply:
-    """Write the arrays that every backend is given into `folder`: the user's, else real images, else random values."""
-    file = from_wire(Artifact, artifact)
-    sizes: Shapes = tuple((name, tuple(shape)) for name, shape in shapes)
-    unknown = [spec for spec in file.inputs if spec.name not in given]
-    if file.dataset and not given:
-        arrays: dict[str, Array] = {file.inputs[0].name: evaluation_images(file.dataset, sizes[0][1][0])}
-        _check_size(file, arrays[file.inputs[0].name].shape, sizes[0][1])
+def draw(state: State, tell: Tell, job: Draw) -> Done:
+    """Write the arrays that every backend is given: the user's, else real images, else random values."""
+    file, given = job.artifact, {name: np.load(array.path, allow_pickle=False) for name, array in job.given}
+    if job.data and not given:
+        name, shape = job.shapes[0]
+        arrays: dict[str, Array] = {name: evaluation_images(job.data, shape[0])}
+        _check_size(file, arrays[name].shape, shape)
     else:
-        arrays = random_inputs.draw(unknown, sizes, seed) | {n: np.load(p, allow_pickle=False) for n, p in given.items()}
-    verify.save_arrays(Path(folder), {spec.name: np.asarray(arrays[spec.name], order="C") for spec in file.inputs})
-    return {"data": "given" if given else file.dataset or "random"}
+        unknown = [spec for spec in file.inputs if spec.name not in given]
+        arrays = random_inputs.draw(unknown, job.shapes, job.seed) | given
+    verify.save_arrays(Path(job.folder.path), {spec.name: np.asarray(arrays[spec.name], order="C") for spec in file.inputs})
+    return Done()
 
 
 def _check_size(artifact: Artifact, found: tuple[int, ...], wanted: tuple[int, ...]) -> None:
@@ -170,31 +170,24 @@ def _check_size(artifact: Artifact, found: tuple[int, ...], wanted: tuple[int, .
         raise BadInput(what, "leave --shape out, or --dataset")
 
 
-def reference(
-    state: State, tell: Tell, *, artifact: dict[str, Any], jobs: list[dict[str, Any]], samples: str, images: int
-) -> Reply:
-    """The FP32 reference's outputs for each of `jobs` (shapes, inputs folder, output folder), and its predictions.
-
-    Where there are labels, the folder `samples` gets at most `images` images, their labels and the reference's predictions.
-    """
-    file = from_wire(Artifact, artifact)
+def reference(state: State, tell: Tell, job: Refer) -> Referred:
+    """Write the FP32 reference's outputs for each call, and where there are labels its predictions."""
+    file = job.artifact
     names = [spec.name for spec in file.inputs]
-    largest = max(jobs, key=lambda job: int(job["batch"]))
-    for job in jobs:
-        shapes = tuple((name, tuple(shape)) for name, shape in job["shapes"])
-        session, runtime = open_reference(file, shapes)
+    largest = max(job.calls, key=lambda call: call.batch)
+    for call in job.calls:
+        session, runtime = open_reference(file, call.shapes)
         with session:
-            found = run_once(session, verify.load_arrays(Path(job["inputs"]), names))
-            verify.save_arrays(Path(job["outputs"]), {spec.name: found[spec.name] for spec in file.outputs})
-            if file.dataset and job is largest:
-                answer = partial(verify.predictions, session, file, batch=job["batch"], tell=tell)
-                _save_samples(file, Path(samples), images, answer)
-    return {"runtime": runtime}
+            found = run_once(session, verify.load_arrays(Path(call.inputs.path), names))
+            verify.save_arrays(Path(call.outputs.path), {spec.name: found[spec.name] for spec in file.outputs})
+            if job.data and call is largest:
+                answer = partial(verify.predictions, session, file, batch=call.batch, tell=tell)
+                _save_samples(dataset_of(job.data), Path(job.samples.path), job.images, answer)
+    return Referred(runtime=runtime)
 
 
-def _save_samples(artifact: Artifact, folder: Path, most: int, answer: Callable[[Array], Array]) -> None:
+def _save_samples(data: datasets.Dataset, folder: Path, most: int, answer: Callable[[Array], Array]) -> None:
     """Write at most `most` test images, their labels, and what the reference answers to them."""
-    data = datasets.load(str(artifact.dataset))
     images, labels = data.batch(data.split["test"][:most])
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "images.npy", images)

@@ -9,18 +9,19 @@ from __future__ import annotations
 import os
 import resource
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ...evidence import Counts
 from .clock import Clock
 
-Counters = Mapping[str, Any]
-ReadCounters = Callable[[Clock], Counters]
+ReadCounters = Callable[[Clock], Counts]
 
 PROC, CPUS = Path("/proc"), Path("/sys/devices/system/cpu")
 BUSY, STEAL = (0, 1, 2, 5, 6), 7  # fields of /proc/stat: user, nice, system, irq, softirq; steal (proc(5))
-LEVELS = ("cpus", "mhz")
+GROWING = ("wall_ns", "steal_ns", "others_ns", "run_delay_ns", "involuntary_switches", "major_faults")
 
 
 def read(path: Path) -> str:
@@ -44,8 +45,8 @@ def peak_rss_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
-def counters(clock: Clock) -> dict[str, Any]:
-    """Counters that grow while something disturbs this process, and levels (LEVELS) as they are now. Times in ns.
+def counters(clock: Clock) -> Counts:
+    """Counters that grow while something disturbs this process, and levels (all but GROWING) as they are now. Times in ns.
 
     `others_ns` is the CPU time of all other processes on the CPUs that this one may use. Without /proc it is None, and so
     are `steal_ns` and `run_delay_ns`.
@@ -53,24 +54,25 @@ def counters(clock: Clock) -> dict[str, Any]:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     cpus = _own_cpus()
     busy_ns, steal_ns = _cpu_times(cpus)
-    return {
-        "wall_ns": clock.now_ns(),
-        "cpus": len(cpus),
-        "steal_ns": steal_ns,
-        "others_ns": None if busy_ns is None else busy_ns - clock.cpu_ns(),
-        "run_delay_ns": _run_delay_ns(),
-        "involuntary_switches": usage.ru_nivcsw,
-        "major_faults": usage.ru_majflt,
-        "mhz": _mhz(cpus),
-    }
+    return Counts(
+        wall_ns=clock.now_ns(),
+        cpus=len(cpus),
+        steal_ns=steal_ns,
+        others_ns=None if busy_ns is None else busy_ns - clock.cpu_ns(),
+        run_delay_ns=_run_delay_ns(),
+        involuntary_switches=usage.ru_nivcsw,
+        major_faults=usage.ru_majflt,
+        mhz=_mhz(cpus),
+    )
 
 
-def growth(before: Counters, after: Counters) -> dict[str, Any]:
+def growth(before: Counts, after: Counts) -> Counts:
     """Growth between two looks: differences, never negative, and the levels of the second; None where not known."""
-    return {name: after[name] if name in LEVELS else _grown(before[name], after[name]) for name in after}
+    grown: dict[str, Any] = {name: _grown(getattr(before, name), getattr(after, name)) for name in GROWING}
+    return replace(after, **grown)
 
 
-def _grown(before: int | None, after: int | None) -> int | None:
+def _grown(before: float | None, after: float | None) -> float | None:
     return None if before is None or after is None else max(0, after - before)
 
 

@@ -17,57 +17,22 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ...errors import BenchError, StorageFailed, Unavailable, failure, to_wire
+from ... import errors
+from ...errors import BenchError, StorageFailed, Unavailable, failure
+from ...spec import from_wire, to_wire
 from .bootstrap import NETWORK
 from .clock import Clock
+from .jobs import Job, Told
 from .nvml import Nvml
 from .procfs import ReadCounters, counters
+from .tasks import BY_NAME, JOBS
 
 if TYPE_CHECKING:
     from .slots import Slot
 
-Reply = Mapping[str, Any]
-Tell = Callable[[Reply], None]
+Tell = Callable[[Told], None]
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Job:
-    """A job's function (`module:function` of this folder), and its need of the network.
-
-    A job that loads the user's MODULE:FACTORY needs it, because the factory may fetch weights. Jobs of a cell run what the
-    cell's backend runs, so their workers have the network if the backend has it (`backends.network`).
-    """
-
-    target: str
-    network: bool = False
-
-
-JOBS: Mapping[str, Job] = {
-    "probe": Job(target="slots:probe"),
-    "supports": Job(target="slots:supports"),
-    "build": Job(target="slots:build"),
-    "open": Job(target="slots:open_slot"),
-    "verify": Job(target="slots:verify"),
-    "inspect": Job(target="slots:inspect"),
-    "warm": Job(target="slots:warm"),
-    "latency": Job(target="slots:latency"),
-    "throughput": Job(target="slots:throughput"),
-    "energy": Job(target="energy:energy"),
-    "load": Job(target="load:load"),
-    "close": Job(target="slots:close"),
-    "cold": Job(target="slots:cold"),
-    "describe": Job(target="prepare_jobs:describe"),
-    "export": Job(target="prepare_jobs:export", network=True),
-    "count": Job(target="prepare_jobs:count"),
-    "adopt": Job(target="prepare_jobs:adopt"),
-    "convert": Job(target="convert_jobs:convert"),
-    "explain": Job(target="explain_jobs:explain"),
-    "draw": Job(target="prepare_jobs:draw"),
-    "reference": Job(target="prepare_jobs:reference"),
-    "train": Job(target="train_job:train"),
-}
 
 
 @dataclass(kw_only=True)
@@ -85,25 +50,28 @@ def serve(requests: int, answers: int) -> None:
     state = State()
     with os.fdopen(requests, "r") as source, os.fdopen(answers, "w") as sink:
 
-        def send(kind: str, content: Reply) -> None:
+        def send(kind: str, content: Mapping[str, Any]) -> None:
             sink.write(json.dumps({kind: content, "network": os.environ.get(NETWORK, "open")}) + "\n")
             sink.flush()
 
         for line in source:
-            kind, content = answer(state, json.loads(line), lambda event: send("event", event))
-            send(kind, content)
+            send(*answer(state, json.loads(line), lambda told: send("event", to_wire(told))))
 
 
-def answer(state: State, request: dict[str, Any], tell: Tell) -> tuple[str, Reply]:
-    """Run the job that `request` names; its events go to `tell` while it runs. Errors are answers too."""
+def answer(state: State, request: Mapping[str, Any], tell: Tell) -> tuple[str, Mapping[str, Any]]:
+    """Do the job that `request` names ({"job": its name, "asked": its fields}); signs of life go to `tell` meanwhile.
+
+    The answer is "ok" or "error", and its content.
+    """
     try:
-        return "ok", _find(request.pop("job"))(state, tell, **request)
+        kind = BY_NAME[request["job"]]
+        return "ok", to_wire(_find(kind)(state, tell, from_wire(kind, request["asked"])))
     except BenchError as error:
-        return "error", to_wire(error)
+        return "error", errors.to_wire(error)
     except Exception as error:  # what a runtime raises while it runs: a row's reason
         with suppress(OSError):  # the log may be on a disk that is full
             traceback.print_exc(file=sys.stderr)
-        return "error", to_wire(_named(error))
+        return "error", errors.to_wire(_named(error))
 
 
 def _named(error: Exception) -> BenchError:
@@ -115,7 +83,7 @@ def _named(error: Exception) -> BenchError:
     return failure(type(error).__name__, error)
 
 
-def _find(job: str) -> Callable[..., Reply]:
-    module, _, function = JOBS[job].target.partition(":")
-    found: Callable[..., Reply] = getattr(import_module(f".{module}", __package__), function)
+def _find(kind: type[Job[Any]]) -> Callable[[State, Tell, Job[Any]], Any]:
+    module, _, function = JOBS[kind].target.partition(":")
+    found: Callable[[State, Tell, Job[Any]], Any] = getattr(import_module(f".{module}", __package__), function)
     return found

@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ... import backends
-from ...backends.protocol import Array, Backend, Build, Session, SessionInfo, Workshop
+from ...backends import protocol
+from ...backends.protocol import Array, Backend, Session, Workshop
 from ...errors import Unsupported
+from ...evidence import Built, Counts, Deployment, Info, Inspected, Kernel, Opened, Tried, Verified, Warm
 from ...exporters import cache
-from ...spec import Artifact, Cell, Concurrency, Device, from_wire
+from ...spec import Artifact, Cell, Concurrency, Device
 from . import lanes, measure, procfs
 from .bootstrap import NETWORK
-from .serve import Reply, State, Tell
+from .jobs import (
+    Build,
+    Close,
+    Done,
+    Inspect,
+    Open,
+    Probe,
+    Probed,
+    StartCold,
+    Started,
+    Support,
+    Supported,
+    TimedLatency,
+    TimedThroughput,
+    TimeLatency,
+    TimeThroughput,
+    Verify,
+    WarmUp,
+)
+from .serve import State, Tell
 from .verify import accuracy, distance, load_arrays
 
 ENGINES = "engines"  # the kind of entry of the user's cache that keeps what was built
@@ -42,7 +62,7 @@ class Slot:
     backend: Backend
     inputs: Mapping[str, Array]
     session: Session
-    built: Build | None = None
+    built: protocol.Build | None = None
     compiled: dict[tuple[int, int], Session] = field(default_factory=dict)
     forked: dict[tuple[int, int], list[Session]] = field(default_factory=dict)
 
@@ -89,30 +109,30 @@ def _way(concurrency: Concurrency) -> tuple[int, int]:
     return concurrency.streams, concurrency.threads
 
 
-def probe(state: State, tell: Tell, *, backend: str) -> Reply:
-    """Whether `backend` can run here, and what it is."""
-    found = backends.get(backend)
-    kinds: Reply = {
-        "device_kind": found.device_kind,
-        "instrument": found.instrument,
-        "options": dict(found.options),
-        "builds": found.builds,
-        "network": os.environ.get(NETWORK, "open"),
-    }
-    return {**asdict(found.probe()), **kinds, "precisions": tuple(found.precisions), "on_request": found.on_request}
+def probe(state: State, tell: Tell, job: Probe) -> Probed:
+    """Whether a backend can run here, and what it is."""
+    found = backends.get(job.backend)
+    return Probed(
+        **asdict(found.probe()),
+        device_kind=found.device_kind,
+        instrument=found.instrument,
+        options=dict(found.options),
+        precisions=tuple(found.precisions),
+        on_request=found.on_request,
+        builds=found.builds,
+        network=os.environ.get(NETWORK, "open"),
+    )
 
 
-def supports(state: State, tell: Tell, *, cell: dict[str, Any], artifact: dict[str, Any]) -> Reply:
-    """Why the cell's backend cannot run it, or None; nothing is opened."""
-    wanted = from_wire(Cell, cell)
-    return {"reason": backends.get(wanted.backend).supports(wanted, from_wire(Artifact, artifact))}
+def supports(state: State, tell: Tell, job: Support) -> Supported:
+    """Why the cell's backend cannot run it, or None."""
+    return Supported(reason=backends.get(job.cell.backend).supports(job.cell, job.artifact))
 
 
-def build(state: State, tell: Tell, *, cell: dict[str, Any], artifact: dict[str, Any]) -> Reply:
-    """Compile what the cell's backend compiles ahead, or find that it is there: seconds, whether it was, and a remark."""
-    wanted, file = from_wire(Cell, cell), from_wire(Artifact, artifact)
-    backend = _backend_for(wanted, file)
-    return _built(backend.build(file, wanted, _workshop(state, backend)))
+def build(state: State, tell: Tell, job: Build) -> Built:
+    """What was compiled ahead for a cell, or found in the cache."""
+    backend = _backend_for(job.cell, job.artifact)
+    return _built(backend.build(job.artifact, job.cell, _workshop(state, backend)))
 
 
 def _backend_for(cell: Cell, artifact: Artifact) -> Backend:
@@ -129,15 +149,15 @@ def _workshop(state: State, backend: Backend) -> Workshop:
     return Workshop(folder=cache.private(folder) if backend.builds else folder, now_ns=state.clock.now_ns)
 
 
-def _built(built: Build | None) -> dict[str, Any]:
-    return {"build_s": built.seconds, "engine_cached": built.cached, "remark": built.remark} if built else {}
+def _built(built: protocol.Build | None) -> Built:
+    return Built(build_s=built.seconds, engine_cached=built.cached, remark=built.remark) if built else Built()
 
 
-def open_slot(state: State, tell: Tell, *, cell: dict[str, Any], artifact: dict[str, Any], inputs: str) -> Reply:
-    """Open a session, bind the arrays in the folder `inputs`, and make the first call; each is timed apart."""
-    wanted, file, now = from_wire(Cell, cell), from_wire(Artifact, artifact), state.clock.now_ns
+def open_slot(state: State, tell: Tell, job: Open) -> Opened:
+    """An opened session, whose inputs are bound; loading and the first call are timed apart."""
+    wanted, file, now = job.cell, job.artifact, state.clock.now_ns
     backend = _backend_for(wanted, file)
-    arrays = load_arrays(Path(inputs), [spec.name for spec in file.inputs])
+    arrays = load_arrays(Path(job.inputs.path), [spec.name for spec in file.inputs])
     backend.probe()  # imports the runtime, which is not loading the model
     built = backend.build(file, wanted, _workshop(state, backend))
     begin = now()
@@ -148,71 +168,62 @@ def open_slot(state: State, tell: Tell, *, cell: dict[str, Any], artifact: dict[
     slot = Slot(artifact=file, cell=wanted, backend=backend, inputs=arrays, session=session, built=built)
     slot.compiled[1, wanted.settings.threads] = session
     state.slots[wanted.key] = slot
-    times = {"load_s": load_ns / 1e9, "first_ms": first_ns / 1e6}
-    about = {"instrument": backend.instrument, "int8_scheme": backend.int8_scheme}
-    return {**times, **_built(built), "info": _info(session.info), **about}
+    info = session.info
+    return Opened(
+        **asdict(_built(built)),
+        load_s=load_ns / 1e9,
+        first_ms=first_ns / 1e6,
+        info=Info(executed=info.executed, placement=info.placement, settings=dict(info.settings), remarks=info.remarks),
+        instrument=backend.instrument,
+        int8_scheme=backend.int8_scheme,
+    )
 
 
-def _info(info: SessionInfo) -> dict[str, Any]:
-    told = {"executed": info.executed, "placement": info.placement, "settings": dict(info.settings)}
-    return {**told, "remarks": info.remarks}
-
-
-def verify(state: State, tell: Tell, *, key: str, reference: str, samples: str | None) -> Reply:
-    """Parity of the open cell's outputs with those in `reference`; labelled accuracy on `samples` where there are any."""
-    slot = state.slots[key]
+def verify(state: State, tell: Tell, job: Verify) -> Verified:
+    """Parity of the open cell's outputs, and labelled accuracy where there are labels."""
+    slot = state.slots[job.key]
     names = [spec.name for spec in slot.artifact.outputs]
-    expected = load_arrays(Path(reference), names)
+    expected = load_arrays(Path(job.reference.path), names)
     slot.session.enter()
-    found = {**distance(slot.session.fetch(), expected)}
-    if samples:
-        found |= accuracy(slot.session, slot.artifact, Path(samples), slot.cell.batch, tell)
-        slot.session.bind(slot.inputs)
-    return found
+    found = distance(slot.session.fetch(), expected)
+    if job.samples is None:
+        return Verified(**asdict(found))
+    labelled = accuracy(slot.session, slot.artifact, Path(job.samples.path), slot.cell.batch, tell)
+    slot.session.bind(slot.inputs)
+    return Verified(**{**asdict(found), **asdict(labelled)})
 
 
-def inspect(state: State, tell: Tell, *, key: str, timed: bool) -> Reply:
-    """What the open cell's runtime does in one call, kernel by kernel; with times if they are asked for."""
-    session = state.slots[key].session
+def inspect(state: State, tell: Tell, job: Inspect) -> Inspected:
+    """The kernels of one call of the open cell."""
+    session = state.slots[job.key].session
     session.enter()
-    return {"kernels": [asdict(kernel) for kernel in session.kernels(timed)]}
+    return Inspected(kernels=tuple(Kernel(**asdict(kernel)) for kernel in session.kernels(job.timed)))
 
 
-def warm(
-    state: State, tell: Tell, *, key: str, least_ms: float, limit_ms: float, passes: int, concurrency: dict[str, Any] | None
-) -> Reply:
-    """Warm up, then find the concurrency with the best throughput, in `passes`, where `concurrency` does not say it.
+def warm(state: State, tell: Tell, job: WarmUp) -> Warm:
+    """How the warm-up ended, and the concurrency with the best throughput.
 
-    `tried` are the candidates with their items a second; `deploy` says the best in the runtime's own terms, and `snippet` is a
-    program that does it. `single` has both for one call in flight, as latency is measured.
+    `tried` are the candidates in the order of the search; it is empty where the concurrency was given.
     """
-    slot, now = state.slots[key], state.clock.now_ns
+    slot, now = state.slots[job.key], state.clock.now_ns
     with measure.quiet():
-        ended = measure.warm_up(slot.session, now, least_ns=_ns(least_ms), limit_ns=_ns(limit_ms))
-        rates = (
-            {from_wire(Concurrency, concurrency): 0.0}
-            if concurrency
-            else _search(slot, state, _ns(least_ms * SEARCH_SHARE), passes)
-        )
-        chosen = list(rates)[-1]
+        ended = measure.warm_up(slot.session, now, least_ns=_ns(job.least_ms), limit_ns=_ns(job.limit_ms))
+        rates = {} if job.concurrency else _search(slot, state, _ns(job.least_ms * SEARCH_SHARE), job.passes)
+        chosen = job.concurrency or list(rates)[-1]
         slot.keep(chosen)
-    return {
+    return Warm(
         **asdict(ended),
-        "lanes": chosen.lanes,
-        "concurrency": asdict(chosen),
-        **_deployment(slot, chosen),
-        "single": _deployment(slot, Concurrency(threads=slot.cell.settings.threads)),
-        "settled": measure.settle(state.clock),
-        **(
-            {}
-            if concurrency
-            else {"tried": [{**asdict(way), "items_per_s": rate * slot.cell.batch} for way, rate in rates.items()]}
-        ),
-    }
+        **asdict(_deployment(slot, chosen)),
+        lanes=chosen.lanes,
+        concurrency=chosen,
+        single=_deployment(slot, Concurrency(threads=slot.cell.settings.threads)),
+        settled=measure.settle(state.clock),
+        tried=tuple(Tried(**asdict(way), items_per_s=rate * slot.cell.batch) for way, rate in rates.items()),
+    )
 
 
-def _deployment(slot: Slot, how: Concurrency) -> dict[str, str]:
-    return {"deploy": slot.backend.deploy(how), "snippet": slot.backend.snippet(slot.artifact, _as_it_runs(slot), how)}
+def _deployment(slot: Slot, how: Concurrency) -> Deployment:
+    return Deployment(deploy=slot.backend.deploy(how), snippet=slot.backend.snippet(slot.artifact, _as_it_runs(slot), how))
 
 
 def _as_it_runs(slot: Slot) -> Cell:
@@ -230,24 +241,24 @@ def _search(slot: Slot, state: State, length_ns: int, passes: int) -> dict[Concu
     return lanes.search(candidates, slot.lanes, state.clock.now_ns, trial=trial)
 
 
-def latency(state: State, tell: Tell, *, key: str, block_ms: float, calls: int, samples: str) -> Reply:
+def latency(state: State, tell: Tell, job: TimeLatency) -> TimedLatency:
     """One visit for latency: an untimed re-warm, a block of single calls, a block of end-to-end calls, and where the device
     has a clock one of calls by that; noise over all.
 
-    Each block has `calls` calls at least. The .npz file `samples` gets their times as `latency`, `end_to_end` and `device`
+    The .npz file `samples` gets their times as `latency`, `end_to_end` and `device`
     (int64 ns); `p50_ns` are their nearest-rank medians, so that comparing thousands of cells opens no samples.
     """
-    slot, now, least_ns = state.slots[key], state.clock.now_ns, _ns(block_ms)
+    slot, now, least_ns, calls = state.slots[job.key], state.clock.now_ns, _ns(job.block_ms), job.calls
     with measure.quiet():
         measure.rewarm(slot.session, now, block_ns=least_ns)
-        with counted(state, slot.cell) as noise:
+        with counted(state, slot.cell) as counts:
             single = measure.latency(slot.session, now, least_ns=least_ns, least_calls=calls)
             whole = measure.end_to_end(slot.session, slot.inputs, now, least_ns=least_ns // APART_SHARE, least_calls=calls)
             device = measure.on_device(slot.session, now, least_ns=least_ns // APART_SHARE, least_calls=calls)
     times = {"latency": single, "end_to_end": whole, "device": device}
-    _save(Path(samples), times)
+    _save(Path(job.samples.path), times)
     p50_ns = {kind: float(np.percentile(ns, 50, method="inverted_cdf")) for kind, ns in times.items() if len(ns)}
-    return {"calls": len(single), "p50_ns": p50_ns, "noise": noise, "settled": measure.settle(state.clock)}
+    return TimedLatency(calls=len(single), p50_ns=p50_ns, noise=counts(), settled=measure.settle(state.clock))
 
 
 def _save(path: Path, times: Mapping[str, Array]) -> None:
@@ -257,30 +268,29 @@ def _save(path: Path, times: Mapping[str, Array]) -> None:
         np.savez(file, **times)  # type: ignore[arg-type]
 
 
-def throughput(state: State, tell: Tell, *, key: str, block_ms: float, concurrency: dict[str, Any]) -> Reply:
-    """One visit for throughput: a block with all lanes of `concurrency` in flight, after a lead-in, and the noise over both."""
-    slot, now = state.slots[key], state.clock.now_ns
-    sessions = slot.lanes(from_wire(Concurrency, concurrency))
-    length = lanes.Length(least_ns=_ns(block_ms), lead_ns=int(_ns(block_ms) * LEAD_SHARE))
-    with measure.quiet(), counted(state, slot.cell) as noise:
+def throughput(state: State, tell: Tell, job: TimeThroughput) -> TimedThroughput:
+    """One visit for throughput: a block with all lanes in flight, after a lead-in, and the noise over both."""
+    slot, now = state.slots[job.key], state.clock.now_ns
+    sessions = slot.lanes(job.concurrency)
+    length = lanes.Length(least_ns=_ns(job.block_ms), lead_ns=int(_ns(job.block_ms) * LEAD_SHARE))
+    with measure.quiet(), counted(state, slot.cell) as counts:
         rate = lanes.throughput(sessions, now, length)
-    return {"rate": asdict(rate), "noise": noise, "settled": measure.settle(state.clock)}
+    return TimedThroughput(rate=rate, noise=counts(), settled=measure.settle(state.clock))
 
 
 @contextmanager
-def counted(state: State, cell: Cell) -> Iterator[dict[str, Any]]:
-    """What disturbed the blocks inside, known when they are over; for a cell on a GPU also what that did (`gpu`).
+def counted(state: State, cell: Cell) -> Iterator[Callable[[], Counts]]:
+    """Count what disturbs the blocks inside; the counts can be had when they are over, with a GPU's for a cell on one.
 
     NVML is asked outside of what the CPU's counters span, since its own calls would be in them.
     """
-    noise: dict[str, Any] = {}
+    found: list[Counts] = []
     gpu = _gpu(cell)
     watched = None if gpu is None else state.gpu.watch(gpu)
     before = state.counters(state.clock)
-    yield noise
-    noise |= procfs.growth(before, state.counters(state.clock))
-    if watched:
-        noise["gpu"] = watched()
+    yield found.pop
+    counts = procfs.growth(before, state.counters(state.clock))
+    found.append(replace(counts, gpu=watched()) if watched else counts)
 
 
 def _gpu(cell: Cell) -> int | None:
@@ -289,34 +299,38 @@ def _gpu(cell: Cell) -> int | None:
     return None if device.kind == "cpu" else device.index
 
 
-def close(state: State, tell: Tell, *, key: str) -> Reply:
+def close(state: State, tell: Tell, job: Close) -> Done:
     """Free an open cell."""
-    slot = state.slots.pop(key, None)
+    slot = state.slots.pop(job.key, None)
     if slot:
         slot.close()
-    return {}
+    return Done()
 
 
-def cold(state: State, tell: Tell, *, cell: dict[str, Any], artifact: dict[str, Any], inputs: str) -> Reply:
+def cold(state: State, tell: Tell, job: StartCold) -> Started:
     """In a process that has done nothing yet: import, load, first answer, each timed; and its memory, on a GPU too.
 
     `up_ns` and `answered_ns` are on the monotonic clock, which is the same for all processes of a machine.
     """
-    wanted, now = from_wire(Cell, cell), state.clock.now_ns
+    wanted, now = job.cell, state.clock.now_ns
     up_ns = now()
     backends.get(wanted.backend).probe()
     imported_ns = now()
-    opened = open_slot(state, tell, cell=cell, artifact=artifact, inputs=inputs)
+    opened = open_slot(state, tell, Open(cell=job.cell, artifact=job.artifact, inputs=job.inputs))
     answered_ns = now()
     slot = state.slots[wanted.key]
     measure.latency(slot.session, now, least_ns=0, least_calls=MEMORY_CALLS)
     slot.session.fetch()
-    times = {"up_ns": up_ns, "import_s": (imported_ns - up_ns) / 1e9, "answered_ns": answered_ns}
-    gpu = _gpu(wanted)
-    memory: dict[str, float | None] = {"peak_rss_mb": procfs.peak_rss_mb()}  # before NVML is loaded
-    if gpu is not None:
-        memory["device_mem_mb"] = state.gpu.memory_of(state.gpu.pid, gpu)
-    return {**times, "load_s": opened["load_s"], "first_ms": opened["first_ms"], **memory}
+    gpu, peak_rss_mb = _gpu(wanted), procfs.peak_rss_mb()  # before NVML is loaded
+    return Started(
+        up_ns=up_ns,
+        answered_ns=answered_ns,
+        import_s=(imported_ns - up_ns) / 1e9,
+        load_s=opened.load_s,
+        first_ms=opened.first_ms,
+        peak_rss_mb=peak_rss_mb,
+        device_mem_mb=None if gpu is None else state.gpu.memory_of(state.gpu.pid, gpu),
+    )
 
 
 def _ns(ms: float) -> int:

@@ -6,23 +6,29 @@ SGD with momentum 0.9 and cross-entropy on shuffled batches; after each epoch, l
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import Unavailable, Unsupported, installed
+from ...evidence import Epoch
 from ...files import replace_file
-from ...models import MODELS, datasets
-from ...spec import Device, resolve
+from ...models import MODELS
+from ...spec import Device, resolve, to_wire
+from .file_jobs import Train, Trained
+from .jobs import Told
+from .prepare_jobs import dataset_of
 from .procfs import peak_rss_mb
-from .serve import Reply, State, Tell
+from .serve import State, Tell
 
 if TYPE_CHECKING:
     import torch
 
 MOMENTUM = 0.9
 EVALUATION_BATCH = 256
+HOW = ("device", "precision", "epochs", "batch_size", "lr", "seed", "threads")  # what the checkpoint says of the job
 EVENTS_AN_EPOCH = 20  # telling takes time that is measured
 AMP = {"bf16": "bfloat16", "fp16": "float16"}
 PRECISIONS_OF = {"cpu": ("fp32", "bf16", "fp16"), "cuda": ("fp32", "tf32", "bf16", "fp16")}
@@ -84,86 +90,85 @@ class Trainer:
             torch.cuda.synchronize(self.device)
 
 
-def train(state: State, tell: Tell, *, model: str, dataset: str, how: dict[str, Any], checkpoint: str) -> Reply:
-    """Train `model` on `dataset` and write its checkpoint. Tells how far it is.
+def train(state: State, tell: Tell, job: Train) -> Trained:
+    """Train a model and write its checkpoint, with the job and the split in it. Tells how far it is.
 
-    `how`: device, precision, epochs, batch_size, lr, seed, threads. Answers with the epochs (seconds, images a
-    second, loss, accuracy), the peak memory and the record of the split.
+    Answers with the epochs and the peak memory.
     """
     import numpy as np
 
-    torch = _import_torch(how)
-    data = datasets.load(dataset)
-    trainer = _trainer(torch, model, how)
+    torch = _import_torch(job)
+    data = dataset_of(job.data)
+    trainer = _trainer(torch, job)
     parts = {part: tuple(map(torch.from_numpy, data.batch(data.split[part]))) for part in ("train", "test")}
-    epochs = [_epoch(state, tell, trainer, parts, number, how["epochs"]) for number in range(1, how["epochs"] + 1)]
+    epochs = tuple(_epoch(state, tell, trainer, parts, number, job.epochs) for number in range(1, job.epochs + 1))
     record = {
-        "model": model,
+        "model": job.model,
         **data.record(),
-        **how,
-        "epochs_done": epochs,
+        **{name: getattr(job, name) for name in HOW},
+        "epochs_done": [to_wire(epoch) for epoch in epochs],
         "torch": torch.__version__,
         "numpy": np.__version__,
     }
-    _save(trainer.network, Path(checkpoint), record)
-    return {"epochs": epochs, "peak_memory_mb": _peak_mb(torch, how["device"]), **data.record(), "torch": torch.__version__}
+    _save(trainer.network, Path(job.checkpoint.path), record)
+    return Trained(epochs=epochs, peak_memory_mb=_peak_mb(torch, job.device), torch=torch.__version__)
 
 
-def _epoch(state: State, tell: Tell, trainer: Trainer, parts: dict[str, Any], number: int, of: int) -> dict[str, Any]:
+def _epoch(state: State, tell: Tell, trainer: Trainer, parts: Mapping[str, Any], number: int, of: int) -> Epoch:
     """One timed epoch and one timed test; the device is idle whenever the clock is read."""
     clock, steps = state.clock, -(-len(parts["train"][0]) // trainer.batch_size)
     trainer.finish()
     begin = clock.now_ns()
     for step in trainer.steps(*parts["train"]):
         if step % max(1, steps // EVENTS_AN_EPOCH) == 0:
-            tell({"epoch": number, "epochs": of, "step": step, "steps": steps})
+            tell(Told(epoch=number, epochs=of, step=step, steps=steps))
     trainer.finish()
     seconds = clock.since_s(begin)
     begin = clock.now_ns()
     loss, accuracy = trainer.test(*parts["test"])
     trainer.finish()
     test_s = clock.since_s(begin)
-    done = {
-        "seconds": seconds,
-        "train_per_s": len(parts["train"][0]) / seconds,
-        "test_per_s": len(parts["test"][0]) / test_s,
-        "loss": loss,
-        "accuracy": accuracy,
-    }
-    tell({"epoch": number, "epochs": of, "done": done})
+    done = Epoch(
+        seconds=seconds,
+        train_per_s=len(parts["train"][0]) / seconds,
+        test_per_s=len(parts["test"][0]) / test_s,
+        loss=loss if math.isfinite(loss) else None,
+        accuracy=accuracy,
+    )
+    tell(Told(epoch=number, epochs=of, done=done))
     return done
 
 
-def _import_torch(how: dict[str, Any]) -> Any:
+def _import_torch(job: Train) -> Any:
     """torch with its process-wide settings made; `Unavailable` or `Unsupported` if it cannot do what is asked."""
     with installed("PyTorch", "pip install 'onnxbench[torch]'"):
         import torch
-    device = Device.parse(how["device"])
+    device = Device.parse(job.device)
     if device.kind == "cuda" and device.index >= torch.cuda.device_count():
         found = torch.cuda.device_count() or "no"
         raise Unavailable(f"PyTorch {torch.__version__} finds {found} CUDA device(s), and {device} was asked for")
-    if how["precision"] not in PRECISIONS_OF[device.kind]:
-        raise Unsupported(f"training on {device} has no {how['precision']} (it has {', '.join(PRECISIONS_OF[device.kind])})")
-    torch.set_num_threads(how["threads"])
-    torch.manual_seed(how["seed"])
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = how["precision"] == "tf32"
+    if job.precision not in PRECISIONS_OF[device.kind]:
+        raise Unsupported(f"training on {device} has no {job.precision} (it has {', '.join(PRECISIONS_OF[device.kind])})")
+    torch.set_num_threads(job.threads)
+    torch.manual_seed(job.seed)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = job.precision == "tf32"
     return torch
 
 
-def _trainer(torch: Any, model: str, how: dict[str, Any]) -> Trainer:
-    network = resolve(MODELS[model].factory)().to(how["device"])
+def _trainer(torch: Any, job: Train) -> Trainer:
+    network = resolve(MODELS[job.model].factory)().to(job.device)
     return Trainer(
         network=network,
-        optimizer=torch.optim.SGD(network.parameters(), lr=how["lr"], momentum=MOMENTUM),
-        scaler=torch.amp.GradScaler(Device.parse(how["device"]).kind, enabled=how["precision"] == "fp16"),
-        device=how["device"],
-        precision=how["precision"],
-        batch_size=how["batch_size"],
-        generator=torch.Generator().manual_seed(how["seed"]),
+        optimizer=torch.optim.SGD(network.parameters(), lr=job.lr, momentum=MOMENTUM),
+        scaler=torch.amp.GradScaler(Device.parse(job.device).kind, enabled=job.precision == "fp16"),
+        device=job.device,
+        precision=job.precision,
+        batch_size=job.batch_size,
+        generator=torch.Generator().manual_seed(job.seed),
     )
 
 
-def _save(network: Any, path: Path, record: dict[str, Any]) -> None:
+def _save(network: Any, path: Path, record: Mapping[str, Any]) -> None:
     """Weights and record as safetensors: data, not pickle."""
     from safetensors.torch import save_model
 

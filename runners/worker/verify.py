@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...backends.protocol import Array, Session
 from ...errors import RuntimeFailed
+from ...evidence import Accuracy, Distance
 from ...spec import Artifact
+from .jobs import Told
 
 EXACT_DB = 200.0
 NOTHING = "the reference has no value but 0 or NaN"
 
-Tell = Callable[[Mapping[str, Any]], None]
+Tell = Callable[[Told], None]
 
 
 def save_arrays(folder: Path, arrays: Mapping[str, Array]) -> None:
@@ -34,7 +35,7 @@ def load_arrays(folder: Path, names: Iterable[str]) -> dict[str, Array]:
     return {name: np.load(folder / f"{number}.npy", allow_pickle=False) for number, name in enumerate(names)}
 
 
-def distance(found: Mapping[str, Array], expected: Mapping[str, Array]) -> dict[str, Any]:
+def distance(found: Mapping[str, Array], expected: Mapping[str, Array]) -> Distance:
     """How far `found` is from `expected`, over all outputs together.
 
     `sqnr_db` = 10 log10(sum expected^2 / sum (found - expected)^2), at most EXACT_DB, which stands for equality;
@@ -58,13 +59,13 @@ def distance(found: Mapping[str, Array], expected: Mapping[str, Array]) -> dict[
         noise += float(np.sum(error**2))
         worst = max(worst, float(error.max(initial=0.0)))
         largest = max(largest, float(np.abs(finite).max(initial=0.0)))
-    return {
-        "sqnr_db": _decibel(signal, noise),
-        "max_abs_err": _finite(worst),
-        "rel_err": _finite(worst / largest) if largest else None,
-        "agreement": _agreement(found, expected),
-        **({} if signal or noise else {"undetermined": NOTHING}),
-    }
+    return Distance(
+        sqnr_db=_decibel(signal, noise),
+        max_abs_err=_finite(worst),
+        rel_err=_finite(worst / largest) if largest else None,
+        agreement=_agreement(found, expected),
+        undetermined=None if signal or noise else NOTHING,
+    )
 
 
 def _pair(found: Array, want: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -114,11 +115,11 @@ def predictions(session: Session, artifact: Artifact, images: Array, batch: int,
         session.start()
         session.wait()
         found.append(session.fetch()[target][: len(part)].argmax(1))
-        tell({"images": begin + len(part)})
+        tell(Told())
     return np.concatenate(found)
 
 
-def accuracy(session: Session, artifact: Artifact, folder: Path, batch: int, tell: Tell) -> dict[str, Any]:
+def accuracy(session: Session, artifact: Artifact, folder: Path, batch: int, tell: Tell) -> Accuracy:
     """Against labels and the reference's predictions, both in `folder`, on the same images.
 
     `top1` and `agreement` in per cent, `top1_drop` in percentage points; of `images`, `lost` are those that the reference
@@ -129,12 +130,12 @@ def accuracy(session: Session, artifact: Artifact, folder: Path, batch: int, tel
     found = predictions(session, artifact, images, batch, tell)
     right, reference = found == labels, expected == labels
     lost, gained = int(np.sum(reference & ~right)), int(np.sum(right & ~reference))
-    return {
-        "top1": float(np.mean(right) * 100),
-        "top1_drop": 100 * (lost - gained) / len(labels),
-        "agreement": float(np.mean(found == expected) * 100),
-        "images": len(labels),
-        "lost": lost,
-        "gained": gained,
-        "accuracy_batch": batch,
-    }
+    return Accuracy(
+        top1=float(np.mean(right) * 100),
+        top1_drop=100 * (lost - gained) / len(labels),
+        agreement=float(np.mean(found == expected) * 100),
+        images=len(labels),
+        lost=lost,
+        gained=gained,
+        accuracy_batch=batch,
+    )

@@ -90,7 +90,7 @@ def test_outputs_are_the_modules_by_the_files_names(target, cell, artifacts, nam
     reference = dict(zip((spec.name for spec in artifact.outputs), expected(name, arrays)))
     assert list(found) == list(reference)
     assert {n: a.dtype for n, a in found.items()} == {n: a.dtype for n, a in reference.items()}
-    assert distance(found, reference)["sqnr_db"] > PARITY_DB
+    assert distance(found, reference).sqnr_db > PARITY_DB
 
 
 def test_binding_again_changes_the_answer(target, cell, artifacts):
@@ -215,7 +215,7 @@ def test_a_cuda_graph_answers_what_single_calls_do_and_is_told(target, cell, art
             arrays = draw(artifact, wanted, seed)
             found = run(session, arrays)
             (name,), (expected_answer,) = found, expected("seeded_cnn", arrays)
-            assert distance(found, {name: expected_answer})["sqnr_db"] > PARITY_DB
+            assert distance(found, {name: expected_answer}).sqnr_db > PARITY_DB
         assert dict(session.info.settings)["cuda_graph"] == ("off" if mode == "off" else "on")
         assert session.info.remarks == ()
 
@@ -237,7 +237,7 @@ def test_what_is_built_is_found_again_and_opens(target, cell, artifacts, tmp_pat
     with target.open(artifact, wanted, built=second) as session:
         arrays = draw(artifact, wanted)
         reference = dict(zip((spec.name for spec in artifact.outputs), expected("two_inputs", arrays)))
-        assert distance(run(session, arrays), reference)["sqnr_db"] > PARITY_DB
+        assert distance(run(session, arrays), reference).sqnr_db > PARITY_DB
 
 
 def test_a_built_file_that_is_damaged_is_built_again_and_said(target, cell, artifacts, tmp_path):
@@ -361,7 +361,7 @@ def test_every_declared_precision_is_near_fp32(target, precision, opened):
     found, (wanted,) = session.fetch(), expected("seeded_cnn", arrays)
     (name,) = found
     assert found[name].dtype == np.float32
-    assert distance(found, {name: wanted})["sqnr_db"] > PRECISIONS[precision].floor_db
+    assert distance(found, {name: wanted}).sqnr_db > PRECISIONS[precision].floor_db
 
 
 @of_declared

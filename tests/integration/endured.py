@@ -15,6 +15,8 @@ from onnxbench.cli import main
 from onnxbench.errors import BenchError
 from onnxbench.runners.pool.isolate import Worker
 from onnxbench.runners.worker.clock import Clock
+from onnxbench.runners.worker.file_jobs import Describe
+from onnxbench.runners.worker.jobs import Here
 
 LIMIT_S, LIMIT_MB = 5.0, 300
 COMMANDS = (
@@ -112,7 +114,7 @@ def model(seed, place, worker):
     """A worker that describes a hostile ONNX file."""
     path = hostile.model(seed, place / str(seed))
     before = worker.peak_mb()
-    wrong = _call(lambda: worker.ask("describe", path=str(path), model="m"))
+    wrong = _call(lambda: worker.ask(Describe(file=Here(path=str(path)), model="m")))
     grown = worker.peak_mb() - before
     return [*wrong, *([f"{grown:.0f} MB more in the worker"] if grown > LIMIT_MB else [])]
 
@@ -140,12 +142,12 @@ class Hands:
 
     def peak_mb(self):
         """The most that the worker had resident; 0 if it was lost."""
-        status = Path(f"/proc/{self._hired().pid}/status").read_text()
+        status = Path(f"/proc/{self._hired()._process.pid}/status").read_text()
         return max([int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM")], default=0.0)
 
-    def ask(self, job, **request):
+    def ask(self, job):
         try:
-            return self._hired().ask(job, LIMIT_S, **request)
+            return self._hired().ask(job, LIMIT_S)
         except BenchError as error:
             if error.spoils_worker:
                 self.dismiss()

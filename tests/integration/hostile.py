@@ -22,7 +22,7 @@ ESCAPE = "\x1b]0;owned\x07\x1b[31m\x9b2J\u202e\r\n| [bold]a[/bold] <script>alert
 VALUES = (
     *(None, True, False, 0, -1, 1, 2**31, -(2**63), 10**400, 1e308, -1e308, 5e-324, float("nan"), float("inf"), float("-inf")),
     *("", "a", ESCAPE, "\x00", "../" * 12 + "etc/passwd", "/dev/zero", "x" * 100_000, "\ud800", "1e999", "nan"),
-    *([], {}, [None], [[]], {"": None}, [0] * 3, ["a", 1], {"a": {"b": {"c": []}}}, [{}], "samples", "block", "ended"),
+    *([], {}, [None], [[]], {"": None}, [0] * 3, ["a", 1], {"a": {"b": {"c": []}}}, [{}], "samples", "block", "failed"),
 )
 OWNED = Path("owned")  # what a pickle would make, in the current folder
 

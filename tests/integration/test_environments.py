@@ -13,7 +13,8 @@ import onnxfiles
 import pytest
 from onnxbench.runners.pool.isolate import Worker
 from onnxbench.runners.worker.clock import Clock
-from onnxbench.spec import Artifact, Cell, Settings, TensorSpec, to_wire
+from onnxbench.runners.worker.jobs import Here, Open, Probe, StartCold, There, TimeLatency, TimeThroughput, WarmUp
+from onnxbench.spec import Artifact, Cell, Concurrency, Settings, TensorSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
@@ -81,14 +82,14 @@ def test_a_worker_runs_on_python_3_10_with_numpy_alone(old_python, tmp_path):
     )
     np.save(tmp_path / "0.npy", np.zeros((2, 4), np.float32))
     with Worker(tmp_path / "log", Clock(), str(old_python)) as worker:
-        assert worker.ask("probe", 60, backend="null")["available"]
-        worker.ask("open", 60, cell=to_wire(cell), artifact=to_wire(artifact), inputs=str(tmp_path))
-        worker.ask("warm", 60, key=cell.key, least_ms=20, limit_ms=100, concurrency=None, passes=1)
+        assert worker.ask(Probe(backend="null"), 60).available
+        worker.ask(Open(cell=cell, artifact=artifact, inputs=Here(path=str(tmp_path))), 60)
+        worker.ask(WarmUp(key=cell.key, least_ms=20, limit_ms=100, passes=1), 60)
         path = tmp_path / "block.npz"
-        answer = worker.ask("latency", 60, key=cell.key, block_ms=20, calls=1, samples=str(path))
-        both = worker.ask("throughput", 60, key=cell.key, block_ms=20, concurrency={"lanes": 2, "streams": 1, "threads": 1})
-        assert both["rate"]["calls"] > 100
-        fresh = worker.ask("cold", 60, cell=to_wire(cell), artifact=to_wire(artifact), inputs=str(tmp_path))
-        assert fresh["peak_rss_mb"] > 5
+        answer = worker.ask(TimeLatency(key=cell.key, block_ms=20, calls=1, samples=There(path=str(path))), 60)
+        two = Concurrency(lanes=2, streams=1, threads=1)
+        assert worker.ask(TimeThroughput(key=cell.key, block_ms=20, concurrency=two), 60).rate.calls > 100
+        fresh = worker.ask(StartCold(cell=cell, artifact=artifact, inputs=Here(path=str(tmp_path))), 60)
+        assert fresh.peak_rss_mb > 5
     with np.load(path) as arrays:
-        assert len(arrays["latency"]) == answer["calls"] > 100
+        assert len(arrays["latency"]) == answer.calls > 100

@@ -1,6 +1,7 @@
 """FP32 -> FP16 and INT8, and what INT8 costs, with the real converters on small graphs. The jobs run in this process."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,11 @@ from onnxbench.exporters.int8 import METHODS, SCHEMES
 from onnxbench.exporters.int8 import convert as quantize
 from onnxbench.models import onnx_file, quantized
 from onnxbench.runners.worker import convert_jobs, explain_jobs
-from onnxbench.runners.worker.convert_jobs import Order, calibration_of
+from onnxbench.runners.worker.convert_jobs import calibration_of
+from onnxbench.runners.worker.file_jobs import Convert, Explain
+from onnxbench.runners.worker.jobs import Data, Here, Told
 from onnxbench.runners.worker.serve import State
-from onnxbench.spec import Artifact, Conversion, from_wire, to_wire
+from onnxbench.spec import Conversion
 
 CHANNELS = 8
 EXTERNAL = {"save_as_external_data": True, "location": "w.bin", "size_threshold": 0}
@@ -102,25 +105,28 @@ def given(tmp_path):
     return make
 
 
-def int8(scheme="portable", method="minmax", **order):
-    exclude = order.pop("exclude", ())
-    return Order(precision="int8", how=Conversion(scheme=scheme, method=method, exclude=exclude), **order)
+def int8(scheme="portable", method="minmax", exclude=(), calibration=None, **order):
+    """What a job is asked beside the file."""
+    data = {"calibration": Here(path=calibration), "calibrated_on": calibration} if calibration else {}
+    return {"precision": "int8", "how": Conversion(scheme=scheme, method=method, exclude=exclude), **data, **order}
 
 
-FP16 = Order(precision="fp16", how=Conversion())
+FP16 = {"precision": "fp16", "how": Conversion()}
 
 
-def ask(job, path, order):
-    """The answer of `job` about the file at `path`."""
-    source = onnx_file.describe(path, model="net")
-    return job(State(), lambda event: None, artifact=to_wire(source), order=to_wire(order))
+def described(path):
+    return onnx_file.describe(path, model="net")
+
+
+def entry(path, order):
+    """The entry of the file that is made of the one at `path`."""
+    return convert_jobs.convert(State(), lambda told: None, Convert(artifact=described(path), **order))
 
 
 def convert(path, order):
     """What was made of the file at `path`, with its whole path, and how near it is to that."""
-    answer = ask(convert_jobs.convert, path, order)
-    found = from_wire(Artifact, answer["artifact"])
-    return Path(answer["folder"]) / found.path, found, answer["made"]["parity"]
+    answer = entry(path, order)
+    return Path(answer.folder.path) / answer.artifact.path, answer.artifact, answer.made.parity
 
 
 def how_of(found):
@@ -133,8 +139,10 @@ def data_of(found):
     return found.derived.option("data"), found.derived.option("samples")
 
 
-def explain(path, **order):
-    return ask(explain_jobs.explain, path, int8(**order))
+def explain(path, tell=lambda told: None, data=None, **order):
+    """What the nodes of the file at `path`, which is evaluated on `data`, cost."""
+    job = Explain(artifact=replace(described(path), dataset=data), data=Data.of(data), **int8(**order))
+    return explain_jobs.explain(State(), tell, job)
 
 
 def loaded(path):
@@ -181,7 +189,7 @@ def test_fp16_keeps_its_ends_and_halves_what_is_between(write):
     assert {tensor.data_type for tensor in made.initializer} == {Type.FLOAT16}
     assert (found.precision, found.inputs, found.opset) == ("fp16", onnx_file.describe(source, model="net").inputs, 17)
     assert path.stat().st_size < 0.8 * source.stat().st_size
-    assert 50 < parity["sqnr_db"] < 100
+    assert 50 < parity.sqnr_db < 100
 
 
 def test_fp16_is_sorted_though_its_casts_were_added_at_the_end(write):
@@ -194,7 +202,7 @@ def test_fp16_keeps_the_opset(write, ir, opset):
     path, found, parity = convert(write(made, ir=ir, opset=opset), FP16)
     assert found.opset == opset
     assert [value.name for value in loaded(path).input] == ["x"]
-    assert parity["sqnr_db"] > 50
+    assert parity.sqnr_db > 50
 
 
 @pytest.mark.parametrize("made", [onnxfiles.integers(), onnxfiles.integers(Type.INT32)], ids=["int64", "int32"])
@@ -237,15 +245,15 @@ def test_fp16_is_valid_where_a_constant_that_stays_fp32_has_its_type_in_the_grap
     made.value_info.append(onnxfiles.value("scales", Type.FLOAT, [4]))
     path, _, parity = convert(write(made), FP16)
     assert {tensor.name: tensor.data_type for tensor in loaded(path).initializer} == {"scales": Type.FLOAT}
-    assert parity["sqnr_db"] > 50
+    assert parity.sqnr_db > 50
 
 
 def test_values_beyond_the_range_of_halves_are_clipped_and_parity_shows_it(write):
-    assert convert(write(normalized(1e4)), FP16)[2]["sqnr_db"] > 50
+    assert convert(write(normalized(1e4)), FP16)[2].sqnr_db > 50
     path, _, parity = convert(write(normalized(1e8)), FP16)
     (variance,) = (numpy_helper.to_array(tensor) for tensor in loaded(path).initializer if tensor.name == "var")
     assert np.isfinite(variance).all()
-    assert parity["sqnr_db"] < 50
+    assert parity.sqnr_db < 50
 
 
 KINDS = [(scheme, method) for scheme in SCHEMES for method in METHODS if scheme == "portable" or method != "entropy"]
@@ -257,7 +265,7 @@ def test_every_scheme_and_method_makes_a_valid_file_near_to_fp32(write, scheme, 
     assert shown(loaded(path)) == [("x", Type.FLOAT), ("y", Type.FLOAT)]
     assert (found.precision, found.quantized_layers, found.float_layers) == ("int8", 4, 0)
     assert how_of(found) == Conversion(scheme=scheme, method=method)
-    assert parity["sqnr_db"] > 30
+    assert parity.sqnr_db > 30
 
 
 def test_the_portable_file_has_no_obstacle_and_its_outputs_are_not_rounded(write):
@@ -286,9 +294,9 @@ def test_other_methods_cut_what_minmax_keeps(write, given, method, items):
 @pytest.mark.parametrize("method", ["minmax", "percentile"])
 def test_the_same_arrays_make_the_same_file(write, tmp_path, method):
     source = write(network())
-    feeds = calibration_of(onnx_file.describe(source, model="net"), int8()).feeds[:3]
+    feeds = calibration_of(Convert(artifact=described(source), **int8())).feeds[:3]
     for name in ("first", "second"):
-        quantize(source, tmp_path / name, int8(method=method).how, feeds)
+        quantize(source, tmp_path / name, int8(method=method)["how"], feeds)
     assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
 
 
@@ -296,13 +304,13 @@ def test_every_call_counts_for_the_ranges(write, tmp_path):
     """More calls than are in memory at once, of which the first one is the largest, or the last one."""
     calls = [{"x": np.full((1, 3, 12, 12), number, np.float32)} for number in range(1, 11)]
     for feeds in (calls, calls[::-1]):
-        quantize(write(network()), tmp_path / "out.onnx", int8().how, feeds)
+        quantize(write(network()), tmp_path / "out.onnx", int8()["how"], feeds)
         assert scale_of("x", tmp_path / "out.onnx") == pytest.approx(10 / 127, rel=0.01)
 
 
 def test_a_refused_graph_leaves_no_file(write, tmp_path):
     with pytest.raises(BadInput):
-        quantize(write(chain("Sin")), tmp_path / "out.onnx", int8().how, [{"v0": np.ones((1, 4), np.float32)}])
+        quantize(write(chain("Sin")), tmp_path / "out.onnx", int8()["how"], [{"v0": np.ones((1, 4), np.float32)}])
     assert not (tmp_path / "out.onnx").exists()
 
 
@@ -324,14 +332,14 @@ def test_an_old_opset_is_raised(write, opset):
     path, found, parity = convert(write(with_weights_as_inputs(network()), ir=3, opset=opset), int8())
     assert [value.name for value in loaded(path).input] == ["x"]
     assert (found.opset, found.obstacle, found.quantized_layers) == (13, None, 4)
-    assert parity["sqnr_db"] > 30
+    assert parity.sqnr_db > 30
 
 
 @pytest.mark.parametrize(("ir", "opset"), [(7, 13), (9, 19), (10, 21), (11, 23)])
 def test_a_recent_opset_is_kept(write, ir, opset):
     _, found, parity = convert(write(network(), ir=ir, opset=opset), int8())
     assert (found.opset, found.obstacle) == (opset, None)
-    assert parity["sqnr_db"] > 30
+    assert parity.sqnr_db > 30
 
 
 def test_a_graph_with_nothing_to_quantize_is_refused_and_leaves_nothing(write, tmp_path):
@@ -371,10 +379,10 @@ def test_excluded_nodes_stay_in_float(write):
 
 def test_a_second_conversion_comes_from_the_cache(write):
     path = write(network())
-    answers = [ask(convert_jobs.convert, path, int8()) for _ in range(2)]
-    assert [answer["cached"] for answer in answers] == [False, True]
-    assert answers[0]["folder"] == answers[1]["folder"]
-    assert answers[0]["artifact"] == answers[1]["artifact"]
+    answers = [entry(path, int8()) for _ in range(2)]
+    assert [answer.cached for answer in answers] == [False, True]
+    assert answers[0].folder == answers[1].folder
+    assert answers[0].artifact == answers[1].artifact
 
 
 @pytest.mark.parametrize(
@@ -391,21 +399,21 @@ def test_a_second_conversion_comes_from_the_cache(write):
 )
 def test_a_conversion_that_was_ordered_otherwise_is_another(write, other):
     path = write(network())
-    first, second = (ask(convert_jobs.convert, path, order) for order in (int8(), other))
-    assert (second["cached"], second["folder"] == first["folder"]) == (False, False)
+    first, second = (entry(path, order) for order in (int8(), other))
+    assert (second.cached, second.folder == first.folder) == (False, False)
 
 
 def test_another_file_is_converted_again(write):
     convert(write(network()), int8())
-    assert not ask(convert_jobs.convert, write(network(rescaled=2.0)), int8())["cached"]
+    assert not entry(write(network(rescaled=2.0)), int8()).cached
 
 
 def test_a_damaged_conversion_is_made_again(write):
     source = write(network())
     path, found, _ = convert(source, int8())
     path.write_bytes(b"damaged")
-    answer = ask(convert_jobs.convert, source, int8())
-    assert (answer["cached"], answer["artifact"]["sha256"]) == (False, found.sha256)
+    answer = entry(source, int8())
+    assert (answer.cached, answer.artifact.sha256) == (False, found.sha256)
 
 
 @pytest.mark.parametrize("order", [FP16, int8()], ids=["fp16", "int8"])
@@ -414,7 +422,7 @@ def test_weights_in_another_file_are_converted_too(write, order):
     path, _, parity = convert(write(network(), **EXTERNAL), order)
     assert constants(path) == constants(whole)
     assert sorted(file.name for file in path.parent.iterdir()) == ["entry.json", path.name]
-    assert parity["sqnr_db"] > 30
+    assert parity.sqnr_db > 30
 
 
 def test_nodes_without_a_name_of_their_own_get_one(write):
@@ -438,19 +446,19 @@ def test_nodes_without_names_are_converted(write, order):
     names = [node.name for node in loaded(path).node]
     assert all(names)
     assert len(set(names)) == len(names)
-    assert parity["sqnr_db"] > 30
+    assert parity.sqnr_db > 30
 
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_fixed_batch_is_converted(write, batch):
     _, found, parity = convert(write(network(batch)), int8())
     assert found.inputs[0].shape == (batch, 3, 12, 12)
-    assert (*data_of(found), parity["samples"]) == ("random", str(64 // batch * batch), batch)
+    assert (*data_of(found), parity.samples) == ("random", str(64 // batch * batch), batch)
 
 
 def test_items_that_are_repeated_to_fill_a_batch_are_counted_once(write, given):
     _, found, parity = convert(write(onnxfiles.dense(batch=8)), int8(calibration=given(x=np.eye(3, 4, dtype=np.float32))))
-    assert (data_of(found)[1], parity["samples"]) == ("3", 3)
+    assert (data_of(found)[1], parity.samples) == ("3", 3)
 
 
 def test_a_side_input_of_a_fixed_size_can_be_given(write, given):
@@ -462,7 +470,7 @@ def test_a_side_input_of_a_fixed_size_can_be_given(write, given):
     data = given(x=np.random.default_rng(0).random((32, 4), np.float32), anchors=np.ones((5, 4), np.float32))
     _, found, parity = convert(write(made), int8(calibration=data))
     assert (data_of(found)[1], found.quantized_layers) == ("32", 1)
-    assert parity["sqnr_db"] > 30
+    assert parity.sqnr_db > 30
 
 
 def test_given_arrays_are_what_the_ranges_come_from(write, given):
@@ -470,7 +478,7 @@ def test_given_arrays_are_what_the_ranges_come_from(write, given):
     data = given(x=images)
     path, found, parity = convert(write(network()), int8(calibration=data))
     assert scale_of("x", path) == pytest.approx(images.max() / 127, rel=0.01)
-    assert (*data_of(found), parity["data"]) == (data, "40", data)
+    assert (*data_of(found), parity.data) == (data, "40", data)
 
 
 def test_conversions_know_their_origin(write):
@@ -489,7 +497,7 @@ def test_a_table_and_a_product_are_converted(write):
         path, found, parity = convert(write(made), order)
         assert shown(loaded(path)) == [("ids", Type.INT64), ("z", Type.FLOAT)]
         assert found.inputs[0].high == 7
-        assert parity["sqnr_db"] > 30
+        assert parity.sqnr_db > 30
 
 
 def test_an_output_that_is_used_again_stays_in_8_bits_for_those_who_use_it(write):
@@ -501,23 +509,23 @@ def test_an_output_that_is_used_again_stays_in_8_bits_for_those_who_use_it(write
     assert [name for name, _ in shown(loaded(path))] == ["x", "y", "z"]
     assert last(loaded(path)) == {"DequantizeLinear", "MatMul"}
     assert (found.quantized_layers, found.float_layers) == (2, 0)
-    assert parity["sqnr_db"] > 20
+    assert parity.sqnr_db > 20
 
 
 def test_the_layers_between_which_channels_were_rescaled_are_named_and_what_excluding_them_brings_is_proven(write):
     found = explain(write(network(rescaled=200.0)))
-    assert set(found["exclude"]) == {"conv1", "conv2"}
-    assert [name for name, _ in found["nodes"][:2]] == found["exclude"]
-    proof = found["proof"]
-    assert proof["after"]["sqnr_db"] - proof["before"]["sqnr_db"] > 20
-    assert (proof["data"], proof["items"]) == ("new random inputs", 64)
+    assert set(found.exclude) == {"conv1", "conv2"}
+    assert [name for name, _ in found.nodes[:2]] == list(found.exclude)
+    proof = found.proof
+    assert proof.after.sqnr_db - proof.before.sqnr_db > 20
+    assert (proof.data, proof.items) == ("new random inputs", 64)
 
 
 def test_where_no_layer_stands_out_nothing_is_to_be_excluded(write):
     found = explain(write(network()))
-    assert (found["exclude"], found["proof"]) == ([], None)
-    assert {name for name, _ in found["nodes"]} >= {"conv1", "conv2", "conv3", "fc"}
-    assert found["sqnr_db"] > 30
+    assert (found.exclude, found.proof) == ((), None)
+    assert {name for name, _ in found.nodes} >= {"conv1", "conv2", "conv3", "fc"}
+    assert found.sqnr_db > 30
 
 
 def test_rescaling_changes_no_answer(write):
@@ -532,15 +540,16 @@ def test_rescaling_changes_no_answer(write):
 
 def test_the_worst_nodes_come_first_and_each_is_told(write):
     told = []
-    source = to_wire(onnx_file.describe(write(network(rescaled=200.0)), model="net"))
-    found = explain_jobs.explain(State(), told.append, artifact=source, order=to_wire(int8()))
-    assert [sqnr for _, sqnr in found["nodes"]] == sorted(sqnr for _, sqnr in found["nodes"])
-    assert {"conv1", "relu1", "fc"} <= {event["node"] for event in told if "node" in event}
-    assert [event["exclude"] for event in told if "exclude" in event] == [["conv2"], ["conv2", "conv1"]]
+    source = write(network(rescaled=200.0))
+    found, tried = explain(source, told.append), quantized.quantized_nodes(onnx_file.graph_of(convert(source, int8())[0]))
+    assert [sqnr for _, sqnr in found.nodes] == sorted(sqnr for _, sqnr in found.nodes)
+    assert {"conv1", "relu1", "fc"} <= {name for name, _ in tried}
+    assert found.exclude == ("conv2", "conv1")
+    assert told == [Told()] * (len(tried) + len(found.exclude))
 
 
 def test_nodes_that_cost_nothing_are_not_named(write):
-    assert all(sqnr < explain_jobs.ROUNDING_DB for _, sqnr in explain(write(network()))["nodes"])
+    assert all(sqnr < explain_jobs.ROUNDING_DB for _, sqnr in explain(write(network())).nodes)
 
 
 def test_of_very_many_nodes_layers_alone_are_tried(write):
@@ -549,31 +558,29 @@ def test_of_very_many_nodes_layers_alone_are_tried(write):
     made.node.extend(chain(*["Relu"] * 110).node)
     made.output[0].name = "v110"
     told = []
-    source = to_wire(onnx_file.describe(write(made), model="net"))
-    explain_jobs.explain(State(), told.append, artifact=source, order=to_wire(int8()))
-    assert told == [{"node": "dense"}]
+    explain(write(made), told.append)
+    assert told == [Told()]
 
 
 def test_what_was_excluded_already_is_not_judged(write):
     found = explain(write(network(rescaled=200.0)), exclude=("conv1", "conv2"))
-    assert "conv2" not in {name for name, _ in found["nodes"]}
-    assert (found["exclude"], found["proof"]) == ([], None)
+    assert "conv2" not in {name for name, _ in found.nodes}
+    assert (found.exclude, found.proof) == ((), None)
 
 
 def test_a_recommendation_from_given_data_says_that_its_proof_is_on_the_same(write, given):
     data = given(x=np.random.default_rng(0).standard_normal((64, 3, 12, 12), np.float32))
     found = explain(write(network(rescaled=200.0)), calibration=data)
-    assert (found["data"], found["proof"]["data"]) == (data, "items that it was calibrated on")
+    assert (found.data, found.proof.data) == (data, "items that it was calibrated on")
 
 
 def test_a_recommendation_from_a_dataset_is_proven_on_its_test_images(write, given):
     x = np.random.default_rng(0).standard_normal((200, 3, 12, 12), np.float32)
     name = f"tensors:{given(x=x, y=np.arange(200) % 5)}"
-    source = {**to_wire(onnx_file.describe(write(network(rescaled=200.0)), model="net")), "dataset": name}
-    found = explain_jobs.explain(State(), lambda event: None, artifact=source, order=to_wire(int8()))
-    assert (found["data"], found["proof"]["data"]) == (name, f"test images of {name}")
-    assert set(found["exclude"]) == {"conv1", "conv2"}
-    assert found["proof"]["items"] == 40
+    found = explain(write(network(rescaled=200.0)), data=name)
+    assert (found.data, found.proof.data) == (name, f"test images of {name}")
+    assert set(found.exclude) == {"conv1", "conv2"}
+    assert found.proof.items == 40
 
 
 def test_an_explanation_leaves_no_temporary_file(write, tmp_path):

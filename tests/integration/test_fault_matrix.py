@@ -21,8 +21,8 @@ STEPS = {"load": "open", "warmup": "start:50", "measuring": "bind:50", "fetching
 FAULTS = {"raise": ("failed", "asked to fail"), "die": ("failed", "SIGKILL")}  # at every step
 WAYS = {"crash": ("failed", "SIGSEGV"), "starve": ("failed", "out of memory"), "hang": ("timeout", "no answer within 3 s")}
 KNOWN = {
-    *("built", "cold", "opened", "inspected", "verified", "warm", "energy", "block", "stopped", "load", "ended"),
-    *("step_failed", "drawn"),
+    *("built", "cold", "opened", "inspected", "verified", "warm", "energy", "block", "finished", "load", "failed"),
+    *("step_failed", "drawn", "pooled"),
 }
 
 

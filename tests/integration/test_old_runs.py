@@ -38,7 +38,7 @@ def name_of(row):
 def move_here(folder):
     """Makes the run one of this machine, since a run is only resumed on the machine that it was begun on."""
     head = json.loads((folder / "run.json").read_text())
-    head["host"]["cpu"] = host.describe()["cpu"]
+    head["host"]["cpu"] = host.describe().cpu
     head["versions"] = {"ort-cpu": version("onnxruntime"), "openvino-cpu": version("openvino")}
     (folder / "run.json").write_text(json.dumps(head))
     return head
@@ -51,7 +51,6 @@ def cut(folder, first_ms):
     late = [e["event"] in ("stopped", "load") or e.get("round", 0) >= KEPT_ROUNDS for e in events]
     left = [event for event, is_late in zip(events, late) if not (event["cell"] == key and is_late)]
     (folder / "journal.jsonl").write_text("".join(json.dumps(event) + "\n" for event in left))
-    (folder / "digest.npz").unlink()
     return key
 
 

@@ -10,22 +10,46 @@ import pytest
 from onnxbench.errors import Unavailable
 from onnxbench.runners.pool.isolate import Worker
 from onnxbench.runners.worker.clock import Clock
-from onnxbench.runners.worker.serve import JOBS
-from onnxbench.spec import Artifact, Cell, Concurrency, Conversion, Settings, Source, TensorSpec, to_wire
+from onnxbench.runners.worker.file_jobs import (
+    Adopt,
+    Convert,
+    CountImages,
+    Describe,
+    Draw,
+    Explain,
+    Export,
+    Refer,
+    ReferenceCall,
+    Train,
+)
+from onnxbench.runners.worker.jobs import (
+    ApplyLoad,
+    Build,
+    Close,
+    Data,
+    Here,
+    Inspect,
+    Open,
+    Probe,
+    ReadEnergy,
+    StartCold,
+    Support,
+    Supported,
+    There,
+    TimeLatency,
+    TimeThroughput,
+    Verify,
+    WarmUp,
+)
+from onnxbench.runners.worker.tasks import JOBS
+from onnxbench.spec import Artifact, Cell, Concurrency, Conversion, Settings, TensorSpec
 
-OF_FILES = (
-    "describe",
-    "adopt",
-    "export",
-    "convert",
-    "explain",
-    "train",
-)  # need onnx or PyTorch: asked of this environment alone
+OF_FILES = (Describe, Adopt, Export, Convert, Explain, Train)  # need onnx or PyTorch: asked of this environment alone
 SPECS = {
     "inputs": (TensorSpec(name="x", dtype="float32", shape=("N", 4)),),
     "outputs": (TensorSpec(name="y", dtype="float32", shape=("N", 2)),),
 }
-ONE = to_wire(Concurrency())
+ONE = Concurrency()
 KINDS = ("latency", "end_to_end", "device")
 
 
@@ -42,7 +66,7 @@ def artifact(folder):
 
 @pytest.fixture(scope="module")
 def answers(bare_python, folder, artifact):
-    """The answer to every job that measures or makes inputs, by its name, in one worker after the other."""
+    """The answer to every job that measures or makes inputs, by its type, in one worker after the other."""
     asked = Cell(
         model="tiny",
         sha256=artifact.sha256,
@@ -54,32 +78,32 @@ def answers(bare_python, folder, artifact):
         settings=Settings(threads=1),
     )
     np.savez(folder / "labelled.npz", x=np.random.default_rng(0).random((40, 4), np.float32), y=np.arange(40) % 2)
-    file, cell, key = to_wire(artifact), to_wire(asked), {"key": asked.key}
+    of_cell, key = {"cell": asked, "artifact": artifact}, {"key": asked.key}
     drawn, outputs, samples = (str(folder / name) for name in ("inputs", "outputs", "samples"))
-    of_cell = {"cell": cell, "artifact": file}
-    labelled = to_wire(replace(artifact, dataset=f"tensors:{folder / 'labelled.npz'}"))
-    reference = [{"shapes": asked.shapes, "batch": 2, "inputs": drawn, "outputs": outputs}]
-    arriving, waiting = {"items": 50, "rate_per_s": 1000.0, "seed": 0}, {"wait_ms": 1.0, "give_up_ms": 500.0}
-    requests = {
-        "probe": {"backend": "ort-cpu"},
-        "supports": of_cell,
-        "count": {"dataset": labelled["dataset"]},
-        "draw": {"artifact": file, "shapes": asked.shapes, "seed": 0, "given": {}, "folder": drawn},
-        "reference": {"artifact": labelled, "jobs": reference, "samples": samples, "images": 8},
-        "build": of_cell,
-        "open": {**of_cell, "inputs": drawn},
-        "verify": {**key, "reference": outputs, "samples": samples},
-        "inspect": {**key, "timed": False},
-        "warm": {**key, "least_ms": 20, "limit_ms": 100, "passes": 1, "concurrency": None},
-        "latency": {**key, "block_ms": 5, "calls": 1, "samples": str(folder / "block.npz")},
-        "throughput": {**key, "block_ms": 5, "concurrency": ONE},
-        "energy": {**key, "block_ms": 5, "concurrency": ONE},
-        "load": {**key, "arriving": arriving, "waiting": waiting, "concurrency": ONE},
-        "close": key,
-        "cold": {**of_cell, "inputs": drawn},
-    }
+    data = Data.named(f"tensors:{folder / 'labelled.npz'}")
+    labelled = replace(artifact, dataset=data.name)
+    call = ReferenceCall(shapes=asked.shapes, batch=2, inputs=Here(path=drawn), outputs=There(path=outputs))
+    arriving = {"items": 50, "rate_per_s": 1000.0, "seed": 0, "wait_ms": 1.0, "give_up_ms": 500.0}
+    requests = (
+        Probe(backend="ort-cpu"),
+        Support(**of_cell),
+        CountImages(data=data),
+        Draw(artifact=artifact, shapes=asked.shapes, seed=0, folder=There(path=drawn)),
+        Refer(artifact=labelled, calls=(call,), samples=There(path=samples), images=8, data=data),
+        Build(**of_cell),
+        Open(**of_cell, inputs=Here(path=drawn)),
+        Verify(**key, reference=Here(path=outputs), samples=Here(path=samples)),
+        Inspect(**key, timed=False),
+        WarmUp(**key, least_ms=20, limit_ms=100, passes=1),
+        TimeLatency(**key, block_ms=5, calls=1, samples=There(path=str(folder / "block.npz"))),
+        TimeThroughput(**key, block_ms=5, concurrency=ONE),
+        ReadEnergy(**key, block_ms=5, concurrency=ONE),
+        ApplyLoad(**key, **arriving, concurrency=ONE),
+        Close(**key),
+        StartCold(**of_cell, inputs=Here(path=drawn)),
+    )
     with Worker(folder / "worker.log", Clock(), bare_python) as worker:
-        return {job: worker.ask(job, 60, **request) for job, request in requests.items()}
+        return {type(job): worker.ask(job, 60) for job in requests}
 
 
 def test_every_job_is_tried(answers):
@@ -87,34 +111,41 @@ def test_every_job_is_tried(answers):
 
 
 def test_jobs_that_measure_answer_in_an_environment_of_numpy_and_a_runtime(answers, folder):
-    assert answers["probe"]["available"]
-    assert answers["supports"] == {"reason": None}
-    assert answers["count"]["images"] > 0
-    assert answers["verify"]["sqnr_db"] > 80
-    assert answers["verify"]["top1_drop"] == 0
-    assert answers["open"]["info"]["executed"] == "fp32"
-    assert answers["load"]["latency_ns"]["50"] > 0
-    assert answers["energy"]["reason"]
-    assert answers["cold"]["answered_ns"] > answers["cold"]["up_ns"]
+    assert answers[Probe].available
+    assert answers[Support] == Supported(reason=None)
+    assert answers[CountImages].images > 0
+    assert answers[Verify].sqnr_db > 80
+    assert answers[Verify].top1_drop == 0
+    assert answers[Open].info.executed == "fp32"
+    assert answers[ApplyLoad].latency_ns["50"] > 0
+    assert answers[ReadEnergy].reason
+    assert answers[StartCold].answered_ns > answers[StartCold].up_ns
     with np.load(folder / "block.npz") as times:
         assert set(times.files) == set(KINDS)
 
 
-@pytest.mark.parametrize("job", OF_FILES)
-def test_a_job_that_needs_more_names_what_is_missing(bare_python, folder, artifact, job):
-    order = {"precision": "int8", "how": to_wire(Conversion(scheme="portable", method="minmax"))}
-    source = Source(factory="onnxbench.models.cnn:cnn")
+@pytest.mark.parametrize("kind", OF_FILES)
+def test_a_job_that_needs_more_names_what_is_missing(bare_python, folder, artifact, kind):
+    file = {"file": Here(path=artifact.path), "model": "tiny"}
+    making = {"artifact": artifact, "precision": "int8", "how": Conversion(scheme="portable", method="minmax")}
     how = {"device": "cpu", "precision": "fp32", "epochs": 1, "batch_size": 8, "lr": 0.1, "seed": 0, "threads": 1}
+    checkpoint = There(path=str(folder / "none.safetensors"))
     requests = {
-        "describe": {"path": artifact.path, "model": "tiny"},
-        "adopt": {"file": artifact.path, "model": "tiny"},
-        "export": {"recipe": {"model": "cnn", "source": to_wire(source), "inputs": []}},
-        "convert": {"artifact": to_wire(artifact), "order": order},
-        "explain": {"artifact": to_wire(artifact), "order": order},
-        "train": {"model": "cnn", "dataset": "digits", "how": how, "checkpoint": str(folder / "none.safetensors")},
+        Describe: file,
+        Adopt: file,
+        Export: {"model": "cnn", "factory": "onnxbench.models.cnn:cnn", "inputs": ()},
+        Convert: making,
+        Explain: making,
+        Train: {
+            "model": "cnn",
+            "data": Data.named("digits"),
+            **how,
+            "checkpoint": checkpoint,
+        },
     }
-    with Worker(folder / f"{job}.log", Clock(), bare_python) as worker, pytest.raises(Unavailable) as raised:
-        worker.ask(job, 60, **requests[job])
+    log = folder / f"{kind.__name__}.log"
+    with Worker(log, Clock(), bare_python) as worker, pytest.raises(Unavailable) as raised:
+        worker.ask(kind(**requests[kind]), 60)
     assert any(name in str(raised.value) for name in ("onnx", "torch", "PyTorch"))
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from onnxbench.backends.protocol import Kernel
-from onnxbench.results.store.record import SCHEMA, CellRecord, listed
-from onnxbench.runners.pool import context, survey
-from onnxbench.runners.sweep import cold, drawing, group
-from onnxbench.spec import Artifact, Cell, Settings, Sweep, TensorSpec, to_wire
+from onnxbench.evidence import Block, Counts, Noise, Rate
+from onnxbench.results.store.head import SCHEMA
+from onnxbench.results.store.record import CellRecord
+from onnxbench.spec import Artifact, Cell, Settings, Sweep, TensorSpec, from_wire, to_wire
 
 from .in_process import FP16, FP32, INT8, Bench, Works
 
@@ -87,7 +87,9 @@ class RunFolder:
     def __init__(self, path, *cells, **head):
         self.path = path
         (path / "samples").mkdir(parents=True)
-        (path / "run.json").write_text(json.dumps({**HEAD, "cells": [listed(cell, cell.key) for cell in cells], **head}))
+        (path / "run.json").write_text(
+            json.dumps({**HEAD, "cells": [{**to_wire(cell), "key": cell.key} for cell in cells], **head})
+        )
 
     def add(self, event, cell, **content):
         with (self.path / "journal.jsonl").open("a") as file:
@@ -126,8 +128,8 @@ class RunFolder:
         content = {"samples": name, "calls": len(latency), "throughput": rate, "noise": parts(noise), "settled": settled}
         self.add("block", cell, round=number, **content)
 
-    def stopped(self, cell, why="interval", of="p50", half_width=0.01):
-        self.add("stopped", cell, why=why, of=of, half_width=half_width)
+    def finished(self, cell, why="interval", of="p50", half_width=0.01):
+        self.add("finished", cell, why=why, of=of, half_width=half_width)
 
     def series(self, cell, latencies, disturbed=(), **content):
         """A cell with everything but parity, at its end: a block of 40 calls for each of `latencies`, which take so many ns."""
@@ -136,7 +138,7 @@ class RunFolder:
         for number, latency in enumerate(latencies):
             noise = STOLEN if number in disturbed else None
             self.block(cell, number, [latency] * 40, [latency * 2] * 40, noise=noise)
-        self.stopped(cell)
+        self.finished(cell)
 
     def measured(self, cell, latency, rounds=10, **content):
         """A cell with everything but parity, at its end: `rounds` blocks of 40 calls that all took `latency` ns."""
@@ -157,18 +159,16 @@ def hold(p50s, disturbed=(), cell=CELL, **parts_of_record):
     """The record of `cell` with one call of so many ns in each round: `p50s` by round, or of the rounds from 0 on."""
     by_round = dict(p50s) if isinstance(p50s, Mapping) else dict(enumerate(p50s))
     times = {number: {"latency": np.array([p50]), "end_to_end": np.array([2 * p50])} for number, p50 in by_round.items()}
-    rate = {"calls": 100, "took_ns": 10**9, "lanes": 1}
-    blocks = {
-        number: {"throughput": rate, "noise": parts(STOLEN if number in disturbed else None), "settled": True}
-        for number in by_round
-    }
+    noises = {number: from_wire(Noise, parts(STOLEN if number in disturbed else None)) for number in by_round}
+    rate = Rate(calls=100, took_ns=10**9)
+    blocks = {number: Block(round=number, throughput=rate, noise=noise) for number, noise in noises.items()}
     return Held(cell=cell, key=cell.key, folder=Path(), blocks=blocks, times=times, **parts_of_record)
 
 
 @pytest.fixture(scope="session")
 def counts():
     """The counts of one part of a visit of 1 s on two CPUs, all 0 but for what is given."""
-    return lambda **changes: {**QUIET, **changes}
+    return lambda **changes: from_wire(Counts, {**QUIET, **changes})
 
 
 @pytest.fixture(scope="session")
@@ -206,15 +206,13 @@ def cache_folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def bench(tmp_path, monkeypatch):
+def bench(tmp_path):
     """A folder with some files, in which a run is made with workers in this process; unless they are said, the files are FP32
     and what was made from it. No worker outlives the test."""
     made = []
 
     def of(*files, plot=lambda job, name, nth: {}, images=1000, probed=None):
         works = Works(files or (FP32, FP16, INT8), plot, images, probed or {})
-        for module in (survey, group, cold, drawing, context):
-            monkeypatch.setattr(module, "Worker", works.start)
         made.append(Bench(tmp_path / str(len(made)), works))
         return made[-1]
 

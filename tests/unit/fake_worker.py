@@ -1,10 +1,12 @@
 """A worker without a process, for tests of what asks workers."""
 
 import json
-import os
+from dataclasses import replace
 
-from onnxbench.errors import from_wire
+from onnxbench.errors import from_wire as error_from_wire
 from onnxbench.runners.worker.serve import answer
+from onnxbench.runners.worker.tasks import JOBS
+from onnxbench.spec import from_wire, to_wire
 
 
 def name_of(cell):
@@ -18,40 +20,46 @@ def only(*request, **what):
 
 
 AS_A_TARGET = {"open": {"instrument": False}, "verify": {"undetermined": None}}
+RESIDENT_MB = 100.0
 
 
 class InProcess:
     """Answers in this process. Everything goes through JSON, as over a pipe.
 
-    `begin(job, request)` is called before each job. `answers`: functions for jobs that are not run. `changed`: parts of an
-    answer that are replaced, by job; the null backend passes for a target whose answers tell something.
+    `begin(name, job)` is called before each job. `answers`: functions for jobs that are not done, by the job's name. `changed`:
+    fields of an answer that are replaced, by job; the null backend passes for a target whose answers tell something.
     """
 
-    pid, network = os.getpid(), "isolated"
+    network, begin_ns = "isolated", 0
 
     def __init__(self, state, begin, *, answers=None, changed=None, log="", python=""):
         self.state, self.begin, self.log, self.python, self.alive = state, begin, log, python, True
         self.answers, self.changed = answers or {}, {**AS_A_TARGET, **(changed or {})}
 
-    def ask(self, job, timeout_s, **request):
+    def resident_mb(self):
+        return RESIDENT_MB
+
+    def ask(self, job, timeout_s, on_event=None):
         assert self.alive
-        request = json.loads(json.dumps(request))
-        self.begin(job, request)
-        return json.loads(json.dumps(self._answer(job, request)))
+        name, job = JOBS[type(job)].name, from_wire(type(job), json.loads(json.dumps(to_wire(job))))
+        self.begin(name, job)
+        found = self._answer(name, job)
+        return from_wire(type(job).answer(), json.loads(json.dumps(to_wire(found), allow_nan=False)))
 
-    def _answer(self, job, request):
-        if job in self.answers:
-            return self.answers[job](**request)
-        kind, content = answer(self.state, {"job": job, **request}, lambda _: None)
+    def _answer(self, name, job):
+        if name in self.answers:
+            return self.answers[name](job)
+        kind, content = answer(self.state, {"job": name, "asked": to_wire(job)}, lambda _: None)
         if kind == "error":
-            raise from_wire(content)
-        return {**content, **self.changed.get(job, {})}
+            raise error_from_wire(content)
+        return replace(from_wire(type(job).answer(), content), **self.changed.get(name, {}))
 
-    def send(self, job, **request):
-        self.sent = request
+    def send(self, job):
+        self.sent = job
 
-    def receive(self, job, timeout_s):
-        return self.ask(job, timeout_s, **self.sent)
+    def receive(self, job, timeout_s, on_event=None):
+        assert job == self.sent
+        return self.ask(job, timeout_s)
 
     def dismiss(self):
         self.alive = False

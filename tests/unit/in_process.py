@@ -7,19 +7,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from onnxbench import __version__, spec
+from onnxbench import __version__
 from onnxbench.budgets import BUDGETS
+from onnxbench.evidence import Explained
 from onnxbench.exporters import manifest
 from onnxbench.exporters.derive import RECIPES
 from onnxbench.results.store import record
+from onnxbench.results.store.journal import read_journal
 from onnxbench.results.table import conditions
 from onnxbench.runners import infer as sweep
 from onnxbench.runners.check import check
+from onnxbench.runners.pool import host
 from onnxbench.runners.worker.clock import Clock
+from onnxbench.runners.worker.file_jobs import Counted, Referred
+from onnxbench.runners.worker.jobs import Done
 from onnxbench.runners.worker.nvml import Nvml
 from onnxbench.runners.worker.serve import State
 from onnxbench.runners.worker.verify import save_arrays
-from onnxbench.spec import Artifact, Cell, Conversion, Derived, Sweep, TensorSpec, to_wire
+from onnxbench.spec import Artifact, Conversion, Derived, Sweep, TensorSpec
 
 from .fake_nvml import PID, FakeNvml
 from .fake_worker import InProcess, name_of
@@ -50,7 +55,7 @@ TINY = replace(BUDGETS["quick"], looks=(1,), block_ms=0.001, warmup_ms=0.001, wa
 
 
 class Works:
-    """Starts workers. `plot(job, name, nth)` may say of a request that an error is `raised` instead of an answer, or that the
+    """The pool. `plot(job, name, nth)` may say of a request that an error is `raised` instead of an answer, or that the
     user presses Ctrl-C meanwhile (`stop`). `probed`: what the null backend says of itself beside the truth."""
 
     def __init__(self, files, plot, images, probed):
@@ -59,7 +64,19 @@ class Works:
         self.nvml = FakeNvml()
         self.gpu = Nvml(load=lambda: self.nvml, environ={}, pid=PID)
 
-    def start(self, log, clock, python=sys.executable, *, network=True):
+    def host(self):
+        return host.describe(self.gpu)
+
+    def threads(self):
+        return 2
+
+    def memory_free_mb(self):
+        return 1e6
+
+    def gpu_free_mb(self, index):
+        return self.gpu.memory_free_mb(index)
+
+    def start(self, log, python=sys.executable, *, network=True):
         state = State(clock=Clock(now_ns=self.look, cpu_ns=lambda: 0, sleep_s=lambda _: None), gpu=self.gpu)
         answers = {job: getattr(self, job) for job in ("describe", "count", "draw", "reference", "explain")}
         how = {"answers": answers, "changed": {"probe": self.probed}, "log": log.name, "python": python}
@@ -70,12 +87,12 @@ class Works:
         self.ns += 100
         return self.ns
 
-    def begin(self, job, request):
-        cell = spec.from_wire(Cell, request["cell"]) if "cell" in request else None
+    def begin(self, job, asked):
+        cell = getattr(asked, "cell", None)
         self.names |= {cell.key: name_of(cell)} if cell else {}
-        name = name_of(cell) if cell else self.names.get(request.get("key"), "")
+        name = name_of(cell) if cell else self.names.get(getattr(asked, "key", None), "")
         found = self._plot(job, name, self.cells(job).count(name))
-        self.requests.append((job, name, request))
+        self.requests.append((job, name, asked))
         if found.get("stop"):
             signal.raise_signal(signal.SIGINT)
         if "raised" in found:
@@ -83,33 +100,35 @@ class Works:
 
     def asked(self, job, what):
         """What each request for one job said of this."""
-        return [request[what] for of_job, _, request in self.requests if of_job == job]
+        return [getattr(request, what) for of_job, _, request in self.requests if of_job == job]
 
     def cells(self, job):
         """The names of the cells of which one job was asked, empty where it was asked of none."""
         return [name for of_job, name, _ in self.requests if of_job == job]
 
-    def describe(self, path, **_):
-        return to_wire(self.files[Path(path).name])
+    def describe(self, job):
+        return self.files[Path(job.file.path).name]
 
-    def count(self, dataset):
-        return {"images": self.images}
+    def count(self, job):
+        return Counted(images=self.images)
 
-    def draw(self, folder, shapes, **_):
-        save_arrays(Path(folder), {name: np.zeros(shape, np.float32) for name, shape in shapes})
-        return {}
+    def draw(self, job):
+        save_arrays(Path(job.folder.path), {name: np.zeros(shape, np.float32) for name, shape in job.shapes})
+        return Done()
 
-    def reference(self, artifact, jobs, samples, **_):
+    def reference(self, job):
         """Zeros, as the null backend, or as far from that as the batch is large."""
-        for job in jobs:
-            save_arrays(Path(job["outputs"]), {"logits": np.full((job["batch"], 10), self.offset * job["batch"], np.float32)})
-        Path(samples).mkdir(parents=True)
+        for call in job.calls:
+            outputs = {"logits": np.full((call.batch, 10), self.offset * call.batch, np.float32)}
+            save_arrays(Path(call.outputs.path), outputs)
+        samples = Path(job.samples.path)
+        samples.mkdir(parents=True)
         for name, array in SAMPLES.items():
-            np.save(Path(samples) / f"{name}.npy", array)
-        return {}
+            np.save(samples / f"{name}.npy", array)
+        return Referred(runtime="null")
 
-    def explain(self, **_):
-        return {"nodes": [["conv1", 30.0]], "exclude": ["conv1"]}
+    def explain(self, job):
+        return Explained(nodes=(("conv1", 30.0),), exclude=("conv1",))
 
 
 class Notes:
@@ -131,10 +150,10 @@ class Bench:
     def __init__(self, folder, works):
         self.artifacts, self.out, self.works, self.progress = folder / "artifacts", folder / "run", works, Notes()
         for file in works.files.values():
-            manifest.add(self.artifacts, manifest.Exported(artifact=file, made={}), folder, [])
+            manifest.add(self.artifacts, manifest.Exported(artifact=file, made=manifest.Maker(exporter="file")), folder, [])
 
     def _asked(self, asked, **around):
-        around = sweep.Surroundings(out=self.out, progress=self.progress, gpu=self.works.gpu, **around)
+        around = sweep.Surroundings(out=self.out, progress=self.progress, pool=self.works, **around)
         return Sweep(**{"artifacts": str(self.artifacts), "backends": ("null",), **asked}), around
 
     def check(self, *limits, least=(), explain=False, **asked):
@@ -157,4 +176,4 @@ class Bench:
 
     @property
     def events(self):
-        return list(record.read_journal(self.out))
+        return list(read_journal(self.out))

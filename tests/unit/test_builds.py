@@ -1,22 +1,26 @@
 """What is built before anything is measured, by workers that answer as they are told; and what becomes of it in the table."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from onnxbench.errors import Interrupted, OutOfMemory, RuntimeFailed, WorkerDied
-from onnxbench.results.store.record import CellRecord, read, read_journal
+from onnxbench.evidence import Built, Failed
+from onnxbench.results.store.journal import NAMES, read_journal
+from onnxbench.results.store.record import CellRecord, read
 from onnxbench.results.table import table
 from onnxbench.runners.sweep.builds import build
 from onnxbench.runners.sweep.interrupt import Stop
 from onnxbench.runners.sweep.journal import Journal
 from onnxbench.runners.sweep.plan import Planned
 from onnxbench.runners.sweep.visits import Desk, Visit, visit
+from onnxbench.runners.worker.jobs import Build
 from onnxbench.spec import Sweep, to_wire
 
 from .in_process import Notes
 
-BUILT = {"build_s": 12.34, "engine_cached": False, "remark": ""}
-FOUND = {"build_s": 99.0, "engine_cached": True, "remark": ""}
+BUILT = Built(build_s=12.34, engine_cached=False, remark="")
+FOUND = Built(build_s=99.0, engine_cached=True, remark="")
 
 
 class Workers:
@@ -36,15 +40,13 @@ class Workers:
 
 
 class Worker:
-    pid = 1
-
     def __init__(self, workers, target):
         self.workers, self.target, self.dismissed = workers, target, 0
 
-    def ask(self, job, timeout_s, **request):
+    def ask(self, job, timeout_s):
         assert not self.dismissed
-        batch = request["cell"]["batch"]
-        self.workers.asked.append((job, self.workers.hired.index(self), batch, request))
+        batch = job.cell.batch
+        self.workers.asked.append((job, self.workers.hired.index(self), batch))
         self.workers.stop.asked = batch == self.workers.stop_at
         answer = self.workers.plot.get(batch, BUILT)
         if isinstance(answer, Exception):
@@ -79,11 +81,11 @@ def visit_of(make_cell, make_artifact):
 
 def asked(workers):
     """Which worker was asked for which batch."""
-    return [(worker, batch) for _, worker, batch, _ in workers.asked]
+    return [(worker, batch) for _, worker, batch in workers.asked]
 
 
 def events(desk):
-    return [(event["event"], event["cell"]) for event in read_journal(desk.journal.folder)]
+    return [(NAMES[type(event)], key) for key, event in read_journal(desk.journal.folder)]
 
 
 def test_what_a_runtime_compiles_is_built_by_one_worker_and_written_down(desk, workers, visit_of):
@@ -91,14 +93,14 @@ def test_what_a_runtime_compiles_is_built_by_one_worker_and_written_down(desk, w
     build(desk, visits, workers)
     assert (asked(workers), workers.working, workers.hired[0].dismissed) == ([(0, 1), (0, 8)], [], 1)
     assert [item.built for item in visits] == [True, True]
-    assert list(read_journal(desk.journal.folder)) == [{"event": "built", "cell": item.key, **BUILT} for item in visits]
+    assert list(read_journal(desk.journal.folder)) == [(item.key, BUILT) for item in visits]
 
 
 def test_a_worker_is_told_the_cell_and_its_file(desk, workers, visit_of):
     one = visit_of()
     build(desk, [one], workers)
-    ((job, _, _, request),) = workers.asked
-    assert (job, request) == ("build", {"cell": to_wire(one.planned.cell), "artifact": to_wire(one.planned.artifact)})
+    ((job, _, _),) = workers.asked
+    assert job == Build(cell=one.planned.cell, artifact=one.planned.artifact)
 
 
 def test_nobody_is_hired_where_nothing_is_to_be_built(desk, workers, visit_of):
@@ -127,7 +129,7 @@ def test_a_cell_that_cannot_be_built_has_its_reason_and_the_others_go_on_with_th
     build(desk, visits, workers)
     assert asked(workers) == [(0, 1), (0, 8), (0, 32)]
     assert [(item.built, item.out) for item in visits] == [(True, False), (False, True), (True, False)]
-    assert events(desk) == [("built", visits[0].key), ("ended", visits[1].key), ("built", visits[2].key)]
+    assert events(desk) == [("built", visits[0].key), ("failed", visits[1].key), ("built", visits[2].key)]
 
 
 @pytest.mark.parametrize("error", [WorkerDied("killed"), OutOfMemory("cannot build the model: out of memory")])
@@ -157,7 +159,7 @@ def test_the_user_is_obeyed_between_two_cells_and_nobody_works_on(desk, workers,
     [
         (BUILT, ["built cnn/tensorrt/cuda:0/fp32/b1 in 12.3 s"]),
         (FOUND, []),
-        ({**BUILT, "remark": "it was damaged"}, ["built cnn/{0} in 12.3 s", "cnn/{0}: it was damaged"]),
+        (replace(BUILT, remark="it was damaged"), ["built cnn/{0} in 12.3 s", "cnn/{0}: it was damaged"]),
     ],
     ids=["built", "found", "built again"],
 )
@@ -169,10 +171,11 @@ def test_people_are_told_what_took_time_and_what_was_odd(desk, workers, visit_of
 
 def test_a_resumed_cell_is_not_built_again_unless_it_failed(visit_of, tmp_path):
     planned = visit_of().planned
-    held = CellRecord(cell=planned.cell, folder=tmp_path, built=BUILT)
+    built = BUILT
+    held = CellRecord(cell=planned.cell, folder=tmp_path, built=built)
     assert visit(planned, held, Sweep()).built
     assert not visit(planned, CellRecord(cell=planned.cell, folder=tmp_path), Sweep()).built
-    failed = CellRecord(cell=planned.cell, folder=tmp_path, built=BUILT, ended={"status": "failed", "reason": "x"})
+    failed = CellRecord(cell=planned.cell, folder=tmp_path, built=built, failed=Failed(status="failed", reason="x"))
     assert not visit(planned, failed, Sweep()).built
 
 
@@ -184,7 +187,7 @@ def row(run_folder, make_cell):
         cell = make_cell(backend="tensorrt", device="cuda:0")
         folder = run_folder(cell)
         for event in events:
-            folder.add("built", cell, **event)
+            folder.add("built", cell, **to_wire(event))
         folder.measured(cell, 1000, **opened)
         return table.build([read(folder.path)]).rows[0]
 
@@ -196,9 +199,9 @@ def row(run_folder, make_cell):
     [
         ([], {}, None),
         ([BUILT], {}, 12.34),
-        ([BUILT], FOUND, 12.34),
+        ([BUILT], to_wire(FOUND), 12.34),
         ([BUILT, FOUND], {}, 99),
-        ([], FOUND, 99),
+        ([], to_wire(FOUND), 99),
     ],
 )
 def test_building_took_what_it_took_when_it_was_done(row, events, opened, build_s):
@@ -206,15 +209,15 @@ def test_building_took_what_it_took_when_it_was_done(row, events, opened, build_
 
 
 def test_a_reader_is_told_what_was_on_the_shelf(row):
-    assert "an engine of TensorRT 8" in row({**BUILT, "remark": "the cache had an engine of TensorRT 8"})["notes"]
+    assert "an engine of TensorRT 8" in row(replace(BUILT, remark="the cache had an engine of TensorRT 8"))["notes"]
 
 
 def test_a_cell_that_failed_and_is_built_anew_begins_anew(run_folder, make_cell):
     cell = make_cell()
     folder = run_folder(cell)
-    folder.add("built", cell, **{**BUILT, "remark": "damaged"})
+    folder.add("built", cell, **to_wire(replace(BUILT, remark="damaged")))
     folder.opened(cell)
-    folder.add("ended", cell, status="failed", reason="x")
-    folder.add("built", cell, **FOUND)
+    folder.add("failed", cell, status="failed", reason="x")
+    folder.add("built", cell, **to_wire(FOUND))
     (record,) = read(folder.path).cells
-    assert (record.built["remark"], record.opened, record.ended) == ("", None, None)
+    assert (record.built.remark, record.opened, record.failed) == ("", None, None)

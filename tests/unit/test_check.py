@@ -5,11 +5,14 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from onnxbench import spec
 from onnxbench.errors import BadInput, Interrupted, RuntimeFailed, StorageFailed, WorkerDied, WorkerTimeout
+from onnxbench.evidence import Explained, Failed, Layers
 from onnxbench.results.store import record
+from onnxbench.results.store.head import RUN, read_head
+from onnxbench.results.store.journal import JOURNAL, NAMES
 from onnxbench.runners.check import EVERY_IMAGE
-from onnxbench.spec import RANDOM, Conversion, TensorSpec
+from onnxbench.runners.worker.jobs import Here
+from onnxbench.spec import RANDOM, TensorSpec
 
 from .fake_worker import only
 from .in_process import FP16, FP32, HOW, INT8, OTHER, TINY, UNLABELLED, derived
@@ -21,7 +24,7 @@ def test_every_file_is_opened_once_with_a_batch_of_eight_and_no_time_is_measured
     found = bench().check()
     assert found.works.cells("open") == ["fp32/8", "fp16/8", "int8/8"]
     assert found.states == dict.fromkeys(["fp32/8", "fp16/8", "int8/8"], "ok")
-    assert Counter(event["event"] for event in found.events) == {"drawn": 3, "opened": 3, "verified": 3, "inspected": 3}
+    assert Counter(NAMES[type(event)] for _, event in found.events) == {"drawn": 3, "opened": 3, "verified": 3, "inspected": 3}
     assert record.read(found.out).is_check
 
 
@@ -55,29 +58,30 @@ def test_accuracy_is_asked_once_for_a_crew_and_is_in_every_row(bench):
     found = bench(FP32, INT8).check(batches=(1, 8, 32))
     assert [bool(samples) for samples in found.works.asked("verify", "samples")] == [True, False, False] * 2
     for row in found.rows.values():
-        assert {name: row.parity[name] for name in ACCURACY} == ACCURACY
-        assert row.parity["accuracy_batch"] == 32
+        assert {name: getattr(row.parity, name) for name in ACCURACY} == ACCURACY
+        assert row.parity.accuracy_batch == 32
 
 
 def test_a_distance_is_each_batchs_own(bench):
     found = bench(FP32)
     found.works.offset = 1
     found.check(batches=(1, 8))
-    assert {name: row.parity["max_abs_err"] for name, row in found.rows.items()} == {"fp32/1": 1, "fp32/8": 8}
-    assert {name: row.parity["top1_drop"] for name, row in found.rows.items()} == {"fp32/1": 25, "fp32/8": 25}
+    assert {name: row.parity.max_abs_err for name, row in found.rows.items()} == {"fp32/1": 1, "fp32/8": 8}
+    assert {name: row.parity.top1_drop for name, row in found.rows.items()} == {"fp32/1": 25, "fp32/8": 25}
 
 
 @pytest.mark.parametrize("job", ["open", "verify"])
 def test_where_the_largest_batch_fails_the_next_one_tells_the_accuracy(bench, job):
     found = bench(FP32, plot=only(job, "fp32/32", 0, raised=RuntimeFailed("out of memory"))).check(batches=(1, 8, 32))
     assert [bool(samples) for samples in found.works.asked("verify", "samples")][-2:] == [True, False]
-    assert [found.rows[name].parity["accuracy_batch"] for name in ("fp32/1", "fp32/8")] == [8, 8]
+    assert [found.rows[name].parity.accuracy_batch for name in ("fp32/1", "fp32/8")] == [8, 8]
 
 
 def test_without_labels_there_is_no_accuracy(bench):
     found = bench(UNLABELLED).check(batches=(1, 8))
     assert found.works.asked("verify", "samples") == [None, None]
-    assert set(ACCURACY) & {name for row in found.rows.values() for name in row.parity} == {"agreement"}
+    told = [{name for name in ACCURACY if getattr(row.parity, name) is not None} for row in found.rows.values()]
+    assert told == [{"agreement"}] * 2
 
 
 DEAD, SILENT, BROKEN = WorkerDied("killed"), WorkerTimeout("no answer"), RuntimeFailed("no kernel")
@@ -101,7 +105,7 @@ def test_a_cell_that_fails_is_a_row_and_the_others_go_on(bench, job, error):
 def test_a_runtime_that_cannot_tell_its_kernels_is_compared_all_the_same_and_that_is_said(bench):
     found = bench(plot=only("inspect", "fp16/8", 0, raised=BROKEN)).check()
     assert found.states["fp16/8"] == "ok"
-    assert (found.rows["fp16/8"].inspected["kernels"], found.rows["fp16/8"].parity["top1"]) == ([], 50.0)
+    assert (found.rows["fp16/8"].inspected.kernels, found.rows["fp16/8"].parity.top1) == ((), 50.0)
     assert found.progress.told == ["cnn/null/cpu/fp16/b8 does not tell what it runs: no kernel"]
 
 
@@ -124,7 +128,7 @@ def test_a_full_disk_ends_a_check(bench, job, name):
     found = bench(plot=only(job, name, 0, raised=StorageFailed("no room")))
     with pytest.raises(StorageFailed, match="no room"):
         found.check(explain=True)
-    assert not any(event["event"] == "ended" for event in found.events)
+    assert not any(isinstance(event, Failed) for _, event in found.events)
 
 
 def test_an_interrupted_check_says_so_and_keeps_what_was_compared(bench):
@@ -144,33 +148,33 @@ def test_progress_ends_where_the_cells_do(bench):
 def test_kernels_are_in_the_journal_and_are_timed_where_that_is_to_explain_something(bench, explain):
     found = bench().check(explain=explain)
     assert found.works.asked("inspect", "timed") == [explain] * 3
-    assert [row.inspected["kernels"] for row in found.rows.values()] == [[]] * 3
+    assert [row.inspected.kernels for row in found.rows.values()] == [()] * 3
 
 
 def test_a_row_says_of_its_file_what_it_is(bench):
     by_chance = replace(INT8, derived=derived("int8", data=RANDOM), quantized_layers=4, float_layers=1)
     rows = [*bench().check().rows.values(), bench(FP32, by_chance).check().rows["int8/8"]]
-    assert [(row.opened["conversion"], row.opened["random_calibration"]) for row in rows] == [
+    assert [(row.opened.conversion, row.opened.random_calibration) for row in rows] == [
         (None, False),
         (None, False),
         ("portable, minmax over 128 of digits", False),
         ("portable, minmax over 128 of random", True),
     ]
-    assert (rows[3].opened["artifact_mb"], rows[3].opened["layers"]) == (2.0, {"quantized": 4, "float": 1})
+    assert (rows[3].opened.artifact_mb, rows[3].opened.layers) == (2.0, Layers(quantized=4, float=1))
 
 
 def test_what_was_made_from_a_file_is_given_that_files_arrays_and_answers(bench):
     found = bench().check(batches=(1, 8))
-    assert [artifact["sha256"] for artifact in found.works.asked("reference", "artifact")] == [FP32.sha256]
-    (jobs,) = found.works.asked("reference", "jobs")
-    assert Counter(found.works.asked("open", "inputs")) == {job["inputs"]: 3 for job in jobs}
-    assert Counter(found.works.asked("verify", "reference")) == {job["outputs"]: 3 for job in jobs}
-    assert sorted(found.works.asked("draw", "folder")) == sorted(job["inputs"] for job in jobs)
+    assert [artifact.sha256 for artifact in found.works.asked("reference", "artifact")] == [FP32.sha256]
+    (calls,) = found.works.asked("reference", "calls")
+    assert Counter(found.works.asked("open", "inputs")) == {call.inputs: 3 for call in calls}
+    assert Counter(place.path for place in found.works.asked("verify", "reference")) == {call.outputs.path: 3 for call in calls}
+    assert sorted(place.path for place in found.works.asked("draw", "folder")) == sorted(call.inputs.path for call in calls)
 
 
 def test_a_file_of_unknown_origin_is_compared_with_itself(bench):
     found = bench(FP32, replace(INT8, derived=None)).check()
-    assert [artifact["precision"] for artifact in found.works.asked("reference", "artifact")] == ["fp32", "int8"]
+    assert [artifact.precision for artifact in found.works.asked("reference", "artifact")] == ["fp32", "int8"]
 
 
 @pytest.mark.parametrize(("images", "asked"), [(None, EVERY_IMAGE), (50, 50)])
@@ -240,15 +244,17 @@ def test_two_kinds_of_runs_do_not_share_a_folder(bench):
 def test_a_measurement_is_not_gone_on_with_on_another_machine_or_by_another_version(bench, change, found):
     run = bench(FP32)
     run.infer(batches=(1,))
-    before = (run.out / record.JOURNAL).read_bytes()
-    head = record.read_head(run.out)
-    change(head)
-    (run.out / record.RUN).write_text(json.dumps(head))
+    before = (run.out / JOURNAL).read_bytes()
+    written = json.loads((run.out / RUN).read_text())
+    change(written)
+    (run.out / RUN).write_text(json.dumps(written))
+    head = read_head(run.out)
     with pytest.raises(BadInput, match=found) as caught:
         run.infer(batches=(1, 2), resume=True)
     assert caught.value.hint.startswith("give another --out")
-    assert record.read_head(run.out) == head
-    assert (run.out / record.JOURNAL).read_bytes() == before
+    assert read_head(run.out) == head
+    assert json.loads((run.out / RUN).read_text()) == written
+    assert (run.out / JOURNAL).read_bytes() == before
 
 
 def test_a_measurement_can_be_gone_on_with_and_a_check_cannot(bench):
@@ -262,12 +268,11 @@ def test_a_measurement_can_be_gone_on_with_and_a_check_cannot(bench):
 
 def test_the_nodes_of_every_int8_file_are_tried_once(bench):
     found = bench().check(batches=(1, 8), explain=True)
-    (event,) = (event for event in found.events if event["event"] == "explained")
-    assert [artifact["sha256"] for artifact in found.works.asked("explain", "artifact")] == [FP32.sha256]
-    (order,) = found.works.asked("explain", "order")
-    assert (order["precision"], spec.from_wire(Conversion, order["how"]), order["shapes"]) == ("int8", HOW, [])
-    assert event["exclude"] == ["conv1"]
-    assert event["cell"] in {found.rows[name].cell.key for name in ("int8/1", "int8/8")}
+    ((key, event),) = (item for item in found.events if isinstance(item[1], Explained))
+    assert [artifact.sha256 for artifact in found.works.asked("explain", "artifact")] == [FP32.sha256]
+    assert [found.works.asked("explain", what) for what in ("precision", "how", "shapes")] == [["int8"], [HOW], [()]]
+    assert event.exclude == ("conv1",)
+    assert key in {found.rows[name].cell.key for name in ("int8/1", "int8/8")}
 
 
 def test_nothing_is_tried_where_nobody_asked_or_nothing_is_int8(bench):
@@ -278,20 +283,20 @@ def test_nothing_is_tried_where_nobody_asked_or_nothing_is_int8(bench):
 @pytest.mark.parametrize(("data", "calibration"), [("digits", None), (RANDOM, None), ("mine.npz", "mine.npz")])
 def test_nodes_are_tried_on_what_the_file_was_calibrated_on(bench, data, calibration):
     found = bench(FP32, replace(INT8, derived=derived("int8", data=data))).check(explain=True)
-    assert [order["calibration"] for order in found.works.asked("explain", "order")] == [calibration]
+    assert found.works.asked("explain", "calibration") == [calibration and Here(path=calibration)]
 
 
 @pytest.mark.parametrize("how", [None, derived("int8", origin="00" * 32)])
 def test_an_int8_file_of_somebody_elses_says_why_its_nodes_are_not_tried(bench, how):
     found = bench(FP32, replace(INT8, derived=how)).check(explain=True)
     assert found.works.cells("explain") == []
-    assert found.rows["int8/8"].explained["why_not"].startswith("this INT8 file was not made by bench export")
+    assert found.rows["int8/8"].explained.why_not.startswith("this INT8 file was not made by bench export")
 
 
 @pytest.mark.parametrize("error", [RuntimeFailed("out of memory"), WorkerDied("killed"), BadInput("no file mine.npz")])
 def test_nodes_that_cannot_be_tried_cost_no_row(bench, error):
     row = bench(plot=only("explain", "", 0, raised=error)).check(explain=True).rows["int8/8"]
-    assert (row.status, row.explained["why_not"]) == ("ok", f"its nodes cannot be tried one at a time: {error}")
+    assert (row.status, row.explained.why_not) == ("ok", f"its nodes cannot be tried one at a time: {error}")
 
 
 def test_an_int8_file_that_cannot_be_opened_is_not_explained(bench):

@@ -13,7 +13,8 @@ from onnxbench.results.compare import gate
 from onnxbench.results.compare.compare import PROCESS, compare
 from onnxbench.results.compare.comparison import facts, tabulate
 from onnxbench.results.stats.intervals import difference, of_rounds, of_runs
-from onnxbench.results.store.record import SCHEMA, read
+from onnxbench.results.store.head import SCHEMA
+from onnxbench.results.store.record import read
 from onnxbench.spec import Settings
 
 MS = 10**6
@@ -38,7 +39,7 @@ def run(run_folder):
             for number, factor in enumerate(rounds):
                 ns = round(took * MS * factor)
                 folder.block(cell, number, [ns] * 40, [2 * ns] * 40, took_ns=100 * ns)
-            folder.stopped(cell)
+            folder.finished(cell)
         return folder.path
 
     return of
@@ -230,7 +231,7 @@ def test_what_failed_or_was_not_finished_is_said_and_the_rest_is_compared(run, r
     base = run(*cells, ms=4.0)
     new = run_folder(*cells, name="new")
     new.measured(cells[0], 4 * MS)
-    new.add("ended", cells[1], status="failed", reason="it crashed")
+    new.add("failed", cells[1], status="failed", reason="it crashed")
     new.opened(cells[2])
     new.block(cells[2], 0, [4 * MS] * 40)
     sides, found = compared(base, new.path)

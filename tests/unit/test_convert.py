@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from onnxbench.errors import BadInput, Unavailable, Unsupported
 from onnxbench.exporters.int8 import guarded
-from onnxbench.runners.worker.convert_jobs import Order, _fingerprint, _given, calibration_of, in_calls
+from onnxbench.runners.worker.convert_jobs import _fingerprint, _given, calibration_of, in_calls
+from onnxbench.runners.worker.file_jobs import Convert
+from onnxbench.runners.worker.jobs import Data, Here
 from onnxbench.spec import Conversion, TensorSpec
 
 INT8 = Conversion(scheme="portable", method="minmax")
@@ -17,8 +19,11 @@ def numbers(*shape):
     return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
 
 
-def order(**changes):
-    return Order(precision="int8", how=INT8, **changes)
+def calibrated(source, calibration=None, **changes):
+    """What an INT8 file of `source` is calibrated on; `calibration` is a file."""
+    given = {"calibration": Here(path=calibration), "calibrated_on": "mine"} if calibration else {}
+    data = Data.of(source.dataset)
+    return calibration_of(Convert(artifact=source, precision="int8", how=INT8, data=data, **given, **changes))
 
 
 def sizes(feeds, name="x"):
@@ -81,19 +86,17 @@ def test_a_model_of_scalars_is_called_once(source):
 
 
 def test_given_arrays_are_what_it_is_calibrated_on(source, npz):
-    path = npz(x=numbers(20, 2))
-    found = calibration_of(source(tensor("N", 2)), order(calibration=path))
-    assert (sizes(found.feeds), found.data, found.items) == ([10, 10], path, 20)
+    found = calibrated(source(tensor("N", 2)), npz(x=numbers(20, 2)))
+    assert (sizes(found.feeds), found.data, found.items) == ([10, 10], "mine", 20)
     assert found.feeds[1]["x"][0].tolist() == [20, 21]
 
 
 def test_given_arrays_come_before_a_dataset(source, npz):
-    path = npz(x=numbers(20, 2))
-    assert calibration_of(source(tensor("N", 2), dataset="digits"), order(calibration=path)).data == path
+    assert calibrated(source(tensor("N", 2), dataset="digits"), npz(x=numbers(20, 2))).data == "mine"
 
 
 def test_given_arrays_keep_the_batch_that_the_file_fixes(source, npz):
-    found = calibration_of(source(tensor(3, 2)), order(calibration=npz(x=numbers(20, 2))))
+    found = calibrated(source(tensor(3, 2)), npz(x=numbers(20, 2)))
     assert (sizes(found.feeds), found.items) == ([3] * 6, 18)
 
 
@@ -138,7 +141,7 @@ def test_arrays_that_the_model_does_not_take_are_refused(source, npz, arrays, sa
 def test_what_is_no_npz_file_is_refused(source, tmp_path, data):
     (tmp_path / "bad.npz").write_bytes(data)
     with pytest.raises(BadInput, match=r"cannot read .*bad\.npz .*; give an \.npz file with an array for each input"):
-        calibration_of(source(tensor("N", 2)), order(calibration=str(tmp_path / "bad.npz")))
+        calibrated(source(tensor("N", 2)), str(tmp_path / "bad.npz"))
 
 
 def test_an_npz_file_that_is_cut_short_is_refused(source, npz, tmp_path):
@@ -161,31 +164,31 @@ def test_pickled_arrays_are_refused(source, npz):
 
 def test_a_dataset_gives_its_calibration_part(source, npz):
     name = f"tensors:{npz(x=numbers(100, 2), y=np.arange(100) % 3)}"
-    found = calibration_of(source(tensor("N", 2), dataset=name), order())
+    found = calibrated(source(tensor("N", 2), dataset=name))
     assert (sizes(found.feeds), found.data, found.items) == ([10] * 4, name, 40)
 
 
 def test_random_inputs_are_sixty_four_items_in_four_calls(source):
-    found = calibration_of(source(tensor("N", 2)), order())
+    found = calibrated(source(tensor("N", 2)))
     assert (sizes(found.feeds), found.data, found.items) == ([16] * 4, "random", 64)
     assert len({arrays["x"].tobytes() for arrays in found.feeds}) == 4
 
 
 @pytest.mark.parametrize(("batch", "calls"), [(1, 64), (3, 21), (64, 1), (100, 1)])
 def test_random_inputs_keep_a_fixed_batch(source, batch, calls):
-    found = calibration_of(source(tensor(batch, 2)), order())
+    found = calibrated(source(tensor(batch, 2)))
     assert (sizes(found.feeds), found.items) == ([batch] * calls, batch * calls)
 
 
 def test_random_inputs_follow_the_seed(source):
-    first, again, other = (calibration_of(source(tensor("N", 2)), order(seed=seed)).feeds[0]["x"] for seed in (0, 0, 7))
+    first, again, other = (calibrated(source(tensor("N", 2)), seed=seed).feeds[0]["x"] for seed in (0, 0, 7))
     assert (first == again).all()
     assert (first != other).any()
 
 
 def test_random_inputs_have_the_types_of_the_model(source):
     inputs = tensor("N", 5, name="ids", dtype="int64", high=3), tensor("N", name="mask", dtype="bool"), tensor(name="s")
-    arrays = calibration_of(source(*inputs), order()).feeds[0]
+    arrays = calibrated(source(*inputs)).feeds[0]
     assert {name: (array.dtype.name, array.shape) for name, array in arrays.items()} == {
         "ids": ("int64", (16, 5)),
         "mask": ("bool", (16,)),
@@ -196,11 +199,11 @@ def test_random_inputs_have_the_types_of_the_model(source):
 
 def test_an_open_dimension_asks_for_a_shape(source):
     with pytest.raises(BadInput, match=r"input 'x' leaves dimension 'seq' open; give --shape x=NxN with a number for each N"):
-        calibration_of(source(tensor("N", "seq")), order())
+        calibrated(source(tensor("N", "seq")))
 
 
 def test_a_given_shape_closes_an_open_dimension_and_fixes_the_batch(source):
-    found = calibration_of(source(tensor("N", "seq")), order(shapes=(("x", (8, 5)),)))
+    found = calibrated(source(tensor("N", "seq")), shapes=(("x", (8, 5)),))
     assert [arrays["x"].shape for arrays in found.feeds] == [(8, 5)] * 8
 
 
@@ -216,7 +219,7 @@ def test_a_given_shape_closes_an_open_dimension_and_fixes_the_batch(source):
 def test_a_shape_that_does_not_fit_is_refused(source, npz, name, shape, says, given):
     data = npz(x=numbers(4, 4)) if given else None
     with pytest.raises(BadInput, match=says):
-        calibration_of(source(tensor("N", 4)), order(shapes=((name, shape),), calibration=data))
+        calibrated(source(tensor("N", 4)), data, shapes=((name, shape),))
 
 
 def test_other_names_types_shapes_and_values_are_another_calibration():

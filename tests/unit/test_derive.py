@@ -1,13 +1,15 @@
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from onnxbench import __version__
+from onnxbench.evidence import Parity
 from onnxbench.exporters import cache
 from onnxbench.exporters.derive import RECIPES, Means, Recipe, derive, other_maker
-from onnxbench.spec import Artifact, Derived, from_wire
+from onnxbench.exporters.manifest import Maker
+from onnxbench.spec import Derived
 
 pytestmark = pytest.mark.usefixtures("cache_folder")
+PARITY = Parity(sqnr_db=30.0, runtime="copier", data="random", samples=1)
 OPTIONS = (("scheme", "portable"), ("samples", "8"))
 
 
@@ -44,7 +46,7 @@ def means(make_artifact):
     def of(feeds=(), fingerprint="none"):
         functions = {
             "describe": describe,
-            "parity": lambda found: {"sqnr_db": 30.0},
+            "parity": lambda found: PARITY,
             "file_hash": lambda path: path.read_text(),
         }
         return Means(feeds=feeds, fingerprint=fingerprint, **functions)
@@ -54,12 +56,12 @@ def means(make_artifact):
 
 def test_a_file_is_made_once_and_says_how(source, means, made):
     first, again = (derive(source, "copy", OPTIONS, means()) for _ in range(2))
-    assert (first["cached"], again["cached"], made) == (False, True, ["net.onnx"])
-    found = from_wire(Artifact, again["artifact"])
+    assert (first.cached, again.cached, made) == (False, True, ["net.onnx"])
+    found = again.exported.artifact
     assert found.derived == Derived(origin=source.sha256, recipe="copy", revision=1, tool=__version__, options=OPTIONS)
     assert (found.precision, found.path, found.dataset) == ("copy", "net.copy.onnx", "digits")
-    assert again["made"] == {"exporter": "onnxruntime", "versions": {}, "parity": {"sqnr_db": 30.0}}
-    assert [first[name] for name in ("folder", "artifact", "made")] == [again[name] for name in ("folder", "artifact", "made")]
+    assert again.exported.made == Maker(exporter="onnxruntime", parity=PARITY)
+    assert replace(first, cached=True) == again
 
 
 @pytest.mark.parametrize(
@@ -67,48 +69,48 @@ def test_a_file_is_made_once_and_says_how(source, means, made):
 )
 def test_another_source_is_made_anew(source, means, change):
     derive(source, "copy", OPTIONS, means())
-    assert not derive(replace(source, **change), "copy", OPTIONS, means())["cached"]
+    assert not derive(replace(source, **change), "copy", OPTIONS, means()).cached
 
 
 def test_other_options_and_other_data_are_made_anew(source, means):
     derive(source, "copy", OPTIONS, means())
-    assert not derive(source, "copy", (), means())["cached"]
-    assert not derive(source, "copy", OPTIONS, means(fingerprint="other"))["cached"]
+    assert not derive(source, "copy", (), means()).cached
+    assert not derive(source, "copy", OPTIONS, means(fingerprint="other")).cached
 
 
 def test_another_revision_is_made_anew(source, means, recipe, monkeypatch):
     derive(source, "copy", OPTIONS, means())
     monkeypatch.setitem(RECIPES, "copy", replace(recipe, revision=2))
     answer = derive(source, "copy", OPTIONS, means())
-    assert (answer["cached"], answer["artifact"]["derived"]["revision"]) == (False, 2)
+    assert (answer.cached, answer.exported.artifact.derived.revision) == (False, 2)
 
 
 def test_other_versions_of_libraries_make_it_anew(source, means, recipe, monkeypatch):
     derive(source, "copy", OPTIONS, means())
     monkeypatch.setitem(RECIPES, "copy", replace(recipe, libraries=("numpy",)))
     answer = derive(source, "copy", OPTIONS, means())
-    assert not answer["cached"]
-    assert dict(answer["artifact"]["derived"]["versions"]) == answer["made"]["versions"]
-    assert set(answer["made"]["versions"]) == {"numpy"}
+    assert not answer.cached
+    assert dict(answer.exported.artifact.derived.versions) == answer.exported.made.versions
+    assert set(answer.exported.made.versions) == {"numpy"}
 
 
 def test_a_damaged_file_is_made_again(source, means, made):
     answer = derive(source, "copy", OPTIONS, means())
-    (Path(answer["folder"]) / "net.copy.onnx").write_text("damaged")
-    assert not derive(source, "copy", OPTIONS, means())["cached"]
+    (answer.folder / "net.copy.onnx").write_text("damaged")
+    assert not derive(source, "copy", OPTIONS, means()).cached
     assert made == ["net.onnx"] * 2
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"artifact": {}, "made": {}}'])
 def test_a_damaged_entry_is_made_again(source, means, text):
     answer = derive(source, "copy", OPTIONS, means())
-    (Path(answer["folder"]) / cache.ENTRY).write_text(text)
-    assert not derive(source, "copy", OPTIONS, means())["cached"]
+    (answer.folder / cache.ENTRY).write_text(text)
+    assert not derive(source, "copy", OPTIONS, means()).cached
 
 
 def test_a_recipe_gets_the_data(source, means):
     answer = derive(source, "copy", (), means(feeds=[1, 2]))
-    assert (Path(answer["folder"]) / "net.copy.onnx").read_text() == "net {} [1, 2]"
+    assert (answer.folder / "net.copy.onnx").read_text() == "net {} [1, 2]"
 
 
 @pytest.mark.parametrize(

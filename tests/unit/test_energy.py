@@ -1,17 +1,19 @@
 """Energy an item: the arithmetic on renewals of a counter, how they are seen, and the worker's job."""
 
 import threading
-from dataclasses import asdict, replace
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from onnxbench.backends.protocol import Session, SessionInfo
+from onnxbench.evidence import Energy
 from onnxbench.runners.worker.clock import Clock
 from onnxbench.runners.worker.energy import LEAD_MS, figures, polled
+from onnxbench.runners.worker.jobs import ReadEnergy
 from onnxbench.runners.worker.nvml import Nvml
 from onnxbench.runners.worker.serve import State, answer
 from onnxbench.runners.worker.slots import Slot
-from onnxbench.spec import Concurrency
+from onnxbench.spec import Concurrency, from_wire, to_wire
 
 from .fake_nvml import PID, FakeNvml
 
@@ -36,22 +38,21 @@ def renewals(*points):
 )
 def test_power_is_taken_between_the_first_and_the_last_renewal_under_load(seen, loaded_ms, power_w, spanned):
     told = figures(seen, (loaded_ms[0] * MS, loaded_ms[1] * MS), 4000.0)
-    assert told == {
-        **{"items_per_s": 4000.0, "renewals": spanned},
-        **{"power_w": pytest.approx(power_w), "energy_mj": pytest.approx(power_w / 4)},
-    }
+    assert told == Energy(
+        items_per_s=4000.0, renewals=spanned, power_w=pytest.approx(power_w), energy_mj=pytest.approx(power_w / 4)
+    )
 
 
 @pytest.mark.parametrize(("seen", "count"), [([], 0), (renewals((100, 1)), 1), (renewals((10, 1), (250, 2), (400, 3)), 1)])
 def test_fewer_than_two_renewals_under_load_are_a_reason(seen, count):
     told = figures(seen, (50 * MS, 300 * MS), 10.0)
     reason = f"the energy counter was renewed {count}x in 250 ms of load"
-    assert told == {"items_per_s": 10.0, "renewals": 0, "reason": reason}
+    assert told == Energy(items_per_s=10.0, renewals=0, reason=reason)
 
 
 def test_a_counter_that_was_set_back_has_no_figure():
     told = figures(renewals((0, 100), (100, 5), (200, 120)), (0, 200 * MS), 10.0)
-    assert told == {"items_per_s": 10.0, "renewals": 2, "reason": "the energy counter was set back"}
+    assert told == Energy(items_per_s=10.0, renewals=2, reason="the energy counter was set back")
 
 
 class Board:
@@ -192,10 +193,10 @@ def worker(make_cell, make_artifact):
 
 
 def done(found, concurrency=ONE, block_ms=500):
-    request = {"job": "energy", "key": "a", "block_ms": block_ms, "concurrency": asdict(concurrency)}
-    kind, content = answer(found.state, request, lambda _: None)
+    job = ReadEnergy(key="a", block_ms=block_ms, concurrency=concurrency)
+    kind, content = answer(found.state, {"job": "energy", "asked": to_wire(job)}, lambda _: None)
     assert kind == "ok", content
-    return content
+    return from_wire(Energy, content)
 
 
 @pytest.mark.parametrize(("way", "rate"), [(ONE, 800), (TWO, 800)])
@@ -203,23 +204,23 @@ def test_the_lanes_are_busy_for_the_lead_and_the_time_that_was_asked_for(worker,
     found = worker()
     told = done(found, way)
     assert found.board.ns >= (LEAD_MS + 500) * MS
-    assert told["items_per_s"] == pytest.approx(rate, rel=0.02)
-    assert told["power_w"] == pytest.approx(700, rel=0.1)
-    assert told["energy_mj"] == pytest.approx(told["power_w"] / told["items_per_s"] * 1000)
-    assert 3 <= told["renewals"] <= 5
+    assert told.items_per_s == pytest.approx(rate, rel=0.02)
+    assert told.power_w == pytest.approx(700, rel=0.1)
+    assert told.energy_mj == pytest.approx(told.power_w / told.items_per_s * 1000)
+    assert 3 <= told.renewals <= 5
     assert {query[1] for query in found.library.asked if query[0] == "TotalEnergyConsumption"} == {1}
 
 
 def test_what_was_renewed_before_the_load_was_steady_is_left_out(worker):
     """Renewed at 150 and 300 ms, of which the lead takes the first."""
     told = done(worker(every_ns=150 * MS), block_ms=200)
-    assert told["reason"].startswith("the energy counter was renewed 1x in 2")
+    assert told.reason.startswith("the energy counter was renewed 1x in 2")
 
 
 def test_a_counter_that_stands_still_is_a_reason(worker):
     told = done(worker(every_ns=10**12))
-    assert told["reason"].startswith("the energy counter was renewed 0x in 5")
-    assert "power_w" not in told
+    assert told.reason.startswith("the energy counter was renewed 0x in 5")
+    assert told.power_w is told.energy_mj is None
 
 
 def test_without_nvml_or_a_counter_nothing_is_loaded(worker):
@@ -227,10 +228,10 @@ def test_without_nvml_or_a_counter_nothing_is_loaded(worker):
         raise ImportError
 
     found = worker(load=absent)
-    assert done(found) == {"reason": "no NVML here: pip install nvidia-ml-py"}
+    assert done(found) == Energy(reason="no NVML here: pip install nvidia-ml-py")
     assert found.board.ns == 0
     found = worker(failing=("TotalEnergyConsumption",))
-    assert done(found) == {"reason": "NVML does not tell its energy (Not Supported)"}
+    assert done(found) == Energy(reason="NVML does not tell its energy (Not Supported)")
     assert found.board.ns == 0
 
 
@@ -238,4 +239,4 @@ def test_a_counter_that_is_lost_under_load_is_the_reason(worker):
     found = worker()
     read = found.board.read
     found.board.read = lambda: read() if found.board.ns < 400 * MS else 1 // 0
-    assert "division" in done(found)["reason"]
+    assert "division" in done(found).reason

@@ -1,5 +1,7 @@
 import pytest
+from onnxbench.evidence import Inspected, Opened
 from onnxbench.results.table.executed import executed, placement, unlike
+from onnxbench.spec import from_wire
 
 HALF_FLOAT = ("int8 QLinearConv", "QuantizeLinear", "fp32 Conv", "DequantizeLinear")
 
@@ -9,8 +11,8 @@ def record_of(make_record, make_cell, make_kernels):
     """A record of a cell in `precision` whose runtime told of `kernels`; `info` and `layers` are of its opening."""
 
     def record(*kernels, precision="int8", info=None, layers=None):
-        opened = {"info": info or {}, **({"layers": layers} if layers else {})}
-        inspected = {"kernels": make_kernels(*kernels)}
+        opened = from_wire(Opened, {"info": info or {}, **({"layers": layers} if layers else {})})
+        inspected = from_wire(Inspected, {"kernels": make_kernels(*kernels)})
         return make_record([], cell=make_cell(precision=precision), opened=opened, inspected=inspected)
 
     return record

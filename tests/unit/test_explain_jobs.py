@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
-from onnxbench.runners.worker.convert_jobs import Order, calibration_of
+from onnxbench.runners.worker.convert_jobs import calibration_of
 from onnxbench.runners.worker.explain_jobs import _held_out, fewest, standing_out
+from onnxbench.runners.worker.file_jobs import Explain
+from onnxbench.runners.worker.jobs import Data, Here
 from onnxbench.spec import Conversion, TensorSpec
 
 EXACT = 200.0
@@ -9,12 +11,12 @@ INT8 = Conversion(scheme="portable", method="minmax")
 X = TensorSpec(name="x", dtype="float32", shape=("N", 4))
 
 
-def order(**changes):
-    return Order(precision="int8", how=INT8, **changes)
+def job(source, **changes):
+    return Explain(artifact=source, precision="int8", how=INT8, data=Data.of(source.dataset), **changes)
 
 
-def held_out(source, wanted):
-    return _held_out(source, wanted, calibration_of(source, wanted))
+def held_out(wanted):
+    return _held_out(wanted, calibration_of(wanted))
 
 
 @pytest.fixture
@@ -80,15 +82,15 @@ def test_the_fewest_exclusions_that_bring_nine_tenths_of_the_gain_are_chosen(gai
 
 @pytest.mark.parametrize("inputs", [(X,), (TensorSpec(name="s", dtype="float32", shape=()), X)], ids=["items", "scalar first"])
 def test_without_data_the_proof_is_on_new_random_inputs(make_artifact, inputs):
-    source, wanted = make_artifact(inputs=inputs), order(seed=3)
-    found, known = held_out(source, wanted), calibration_of(source, wanted)
+    wanted = job(make_artifact(inputs=inputs), seed=3)
+    found, known = held_out(wanted), calibration_of(wanted)
     assert (found.data, found.items) == ("new random inputs", 64)
     assert not {arrays["x"].tobytes() for arrays in found.feeds} & {arrays["x"].tobytes() for arrays in known.feeds}
 
 
 def test_with_a_small_dataset_the_proof_is_on_its_few_test_images(make_artifact, data):
-    source = make_artifact(inputs=(X,), dataset=f"tensors:{data}")
-    found, known = held_out(source, order()), calibration_of(source, order())
+    wanted = job(make_artifact(inputs=(X,), dataset=f"tensors:{data}"))
+    found, known = held_out(wanted), calibration_of(wanted)
     assert (found.data, found.items) == (f"test images of tensors:{data}", 8)
     seen = [{item.tobytes() for arrays in feeds for item in arrays["x"]} for feeds in (found.feeds, known.feeds)]
     assert len(seen[0]) == 8
@@ -97,5 +99,5 @@ def test_with_a_small_dataset_the_proof_is_on_its_few_test_images(make_artifact,
 
 def test_with_given_arrays_the_proof_is_on_them_and_says_so(make_artifact, tmp_path):
     np.savez(tmp_path / "x.npz", x=np.ones((20, 4), np.float32))
-    found = held_out(make_artifact(inputs=(X,)), order(calibration=str(tmp_path / "x.npz")))
+    found = held_out(job(make_artifact(inputs=(X,)), calibration=Here(path=str(tmp_path / "x.npz"))))
     assert (found.data, found.items) == ("items that it was calibrated on", 20)

@@ -30,7 +30,7 @@ def row(run_folder, make_cell):
         for number, told in enumerate(rounds):
             noise = {part: {"gpu": counts} for part, counts in zip(("latency", "throughput"), told) if counts is not None}
             folder.block(cell, number, [MS] * 40, [MS] * 40, calls=1000, took_ns=2 * 10**9, noise=noise)
-        folder.stopped(cell)
+        folder.finished(cell)
         found = read(folder.path)
         return table.build([found], None).rows[0], found.cells[0]
 

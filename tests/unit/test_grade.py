@@ -1,11 +1,22 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from onnxbench.budgets import BUDGETS
+from onnxbench.evidence import Info, Inspected, Layers, Opened
 from onnxbench.results.store.noise import COUNTERS
 from onnxbench.results.store.record import read
 from onnxbench.results.table import table
 from onnxbench.results.table.grade import grade
+from onnxbench.spec import Sweep, from_wire, to_wire
 
-ASKED = {"metric": "p50", "budget": {"half_width": 0.02}}
+
+def within(half_width, metric="p50"):
+    """What was asked for."""
+    return Sweep(metric=metric, budget=replace(BUDGETS["normal"], half_width=half_width))
+
+
+ASKED = within(0.02)
 CALM = [1000 + number % 3 for number in range(20)]
 WILD = [1000, 1200] * 10
 RISING = np.geomspace(10_000, 10_600, 20).astype(int).tolist()
@@ -15,7 +26,7 @@ ROSE = "p50 rose by more than 5 % from the first round to the last"
 
 
 def info(**found):
-    return {"info": {"executed": "fp32", "placement": "12/12 CPU", **found}}
+    return Opened(info=Info(**{"executed": "fp32", "placement": "12/12 CPU", **found}))
 
 
 def test_a_row_is_an_a_where_nothing_is_missed(make_record):
@@ -69,20 +80,20 @@ def test_a_row_of_too_few_rounds_is_a_c_whatever_else(make_record):
     )
 
 
-@pytest.mark.parametrize(("half_width", "letter"), [(0.02, "B"), (0.1, "A"), (None, "A")])
-def test_how_narrow_an_interval_must_be_is_the_budgets_half_width(make_record, half_width, letter):
-    assert grade(make_record([1000, 1060] * 10), None, {"budget": {"half_width": half_width}})[0] == letter
+@pytest.mark.parametrize(("asked", "letter"), [(within(0.02), "B"), (within(0.1), "A"), (None, "A")])
+def test_how_narrow_an_interval_must_be_is_the_budgets_half_width(make_record, asked, letter):
+    assert grade(make_record([1000, 1060] * 10), None, asked)[0] == letter
 
 
 def test_a_run_that_does_not_say_what_was_asked_asks_for_p50_of_any_width(make_record):
-    assert grade(make_record(WILD), None, {}) == ("A", [])
-    assert grade(make_record(WILD[:9]), None, {}) == ("C", ["no interval of p50: fewer than 10 rounds"])
+    assert grade(make_record(WILD), None, None) == ("A", [])
+    assert grade(make_record(WILD[:9]), None, None) == ("C", ["no interval of p50: fewer than 10 rounds"])
 
 
 def test_the_interval_is_of_the_metric_that_was_asked_for(make_record):
-    found = grade(make_record(WILD), None, {**ASKED, "metric": "e2e_p50"})
+    found = grade(make_record(WILD), None, within(0.02, "e2e_p50"))
     assert found == ("B", ["the interval of e2e_p50 is wider than ±2.0%"])
-    assert grade(make_record(WILD), None, {**ASKED, "metric": "throughput"}) == ("A", [])
+    assert grade(make_record(WILD), None, within(0.02, "throughput")) == ("A", [])
 
 
 def test_beside_a_baseline_the_interval_is_of_the_speed_up(make_record):
@@ -114,7 +125,9 @@ def test_a_placement_that_is_whole_or_unknown_misses_nothing(make_record, placem
 def test_of_what_disturbed_the_blocks_the_most_frequent_is_said(make_record):
     record = make_record(CALM[:11], disturbed={0})
     for number in (3, 5):
-        record.blocks[number]["noise"]["throughput"]["major_faults"] = 1
+        noise = record.blocks[number].noise
+        faulty = replace(noise, throughput=replace(noise.throughput, major_faults=1))
+        record.blocks[number] = replace(record.blocks[number], noise=faulty)
     assert grade(record, None, ASKED) == ("B", ["blocks disturbed: pages were read from the disk"])
 
 
@@ -138,14 +151,14 @@ MIXED = ("int8 QLinearConv", "DequantizeLinear", "fp32 Gemm", "fp32 Relu")
 def test_an_int8_row_is_graded_by_its_quantized_layers_and_not_by_what_is_between_them(
     make_record, make_cell, make_kernels, kernels, floats, found
 ):
-    opened = {**info(executed="int8+fp32"), "layers": {"quantized": 2, "float": floats}}
-    inspected = {"kernels": make_kernels(*kernels)}
+    opened = replace(info(executed="int8+fp32"), layers=Layers(quantized=2, float=floats))
+    inspected = from_wire(Inspected, {"kernels": make_kernels(*kernels)})
     record = make_record(CALM, cell=make_cell(precision="int8"), opened=opened, inspected=inspected)
     assert grade(record, None, ASKED) == found
 
 
 def test_an_fp16_file_that_was_computed_in_fp32_is_no_a(make_record, make_cell, make_kernels):
-    inspected = {"kernels": make_kernels("fp32 Conv", "Cast", "fp32 Gemm")}
+    inspected = from_wire(Inspected, {"kernels": make_kernels("fp32 Conv", "Cast", "fp32 Gemm")})
     record = make_record(CALM, cell=make_cell(precision="fp16"), opened=info(executed="fp16"), inspected=inspected)
     assert grade(record, None, ASKED) == ("B", ["fp16 was asked for and fp32 ran"])
 
@@ -179,7 +192,7 @@ def test_a_percentile_that_is_withheld_has_a_note(run_folder, make_cell):
     folder.opened(cell)
     folder.warm(cell)
     folder.block(cell, 0, [10**6] * 36)
-    folder.stopped(cell)
+    folder.finished(cell)
     row = row_of(folder)
     assert (row["p50_ms"], row["p90_ms"], row["p99_ms"], row["e2e_p50_ms"]) == (1.0, 1.0, None, None)
     assert row["notes"] == "no interval of p50: fewer than 10 rounds; p99 withheld: fewer than 368 samples"
@@ -188,7 +201,7 @@ def test_a_percentile_that_is_withheld_has_a_note(run_folder, make_cell):
 @pytest.mark.parametrize(("half_width", "letter"), [(0.1, "A"), (0.001, "B")])
 def test_a_rows_interval_must_be_as_narrow_as_its_own_run_asked_for(run_folder, make_cell, half_width, letter):
     cell = make_cell()
-    folder = run_folder(cell, sweep={"metric": "p50", "budget": {"half_width": half_width}})
+    folder = run_folder(cell, sweep=to_wire(within(half_width)))
     folder.series(cell, [1000, 1010] * 10)
     assert row_of(folder)["grade"] == letter
 
@@ -240,7 +253,7 @@ def test_without_evidence_of_noise_a_row_is_a_b_at_best(run_folder, make_cell):
     for number, latency in enumerate(CALM):
         blind = dict.fromkeys(COUNTERS)
         folder.block(cell, number, [latency] * 40, [latency] * 40, noise={"latency": blind, "throughput": blind})
-    folder.stopped(cell)
+    folder.finished(cell)
     (row,) = table.build([read(folder.path)]).rows
     assert (row["grade"], row["disturbed"]) == ("B", None)
     assert all(name in row["notes"] for name in COUNTERS)

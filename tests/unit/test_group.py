@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from onnxbench.backends.null import Null
 from onnxbench.budgets import BUDGETS
 from onnxbench.errors import Interrupted, RuntimeFailed, StorageFailed, WorkerDied, WorkerTimeout
+from onnxbench.evidence import Counts, Finished, Warm
 from onnxbench.results.stats.percentiles import samples_needed
 from onnxbench.results.store import record, series
-from onnxbench.runners.pool import host
+from onnxbench.results.store.head import SCHEMA, Head
+from onnxbench.results.store.journal import NAMES, read_journal
 from onnxbench.runners.pool.context import Context
 from onnxbench.runners.pool.memory import Limits
 from onnxbench.runners.pool.progress import Silent
@@ -33,7 +35,7 @@ from onnxbench.runners.worker.verify import save_arrays
 from onnxbench.spec import Artifact, Cell, Concurrency, Load, Settings, Sweep, TensorSpec
 
 from .fake_nvml import FakeNvml
-from .fake_worker import InProcess, name_of, only
+from .fake_worker import RESIDENT_MB, InProcess, name_of, only
 
 TINY_MS = 0.001
 BUDGET = replace(
@@ -79,7 +81,7 @@ class Works:
 
     def counters(self, clock):
         self.faults += self.disturbed
-        return {"wall_ns": clock.now_ns(), "cpus": 1, "major_faults": self.faults}
+        return Counts(wall_ns=clock.now_ns(), cpus=1, major_faults=self.faults)
 
     def hire(self, visit):
         state = State(clock=self.clock, counters=self.counters, gpu=Nvml(load=FakeNvml, pid=FakeNvml.PID))
@@ -92,8 +94,8 @@ class Works:
         return total_mb - each_mb * sum(worker.alive for worker in self.hired) if self.gpu_mb else None
 
     def begin(self, job, request):
-        cell = request.get("cell")
-        name = self.names[request["key"]] if cell is None else f"{cell['precision']}/{cell['batch']}"
+        cell = getattr(request, "cell", None)
+        name = self.names[request.key] if cell is None else name_of(cell)
         found = self._plot(job, name, self.asked.count((job, name)))
         self.asked.append((job, name))
         self.tick, self.disturbed = found.get("tick", 100), found.get("disturbed", False)
@@ -107,7 +109,7 @@ class Measured:
 
     def __init__(self, works, folder):
         self.works, self.folder = works, folder
-        self.events = list(record.read_journal(folder))
+        self.events = list(read_journal(folder))
         self.cells = {name_of(item.cell): item for item in record.read(folder).cells}
 
     def asked(self, *jobs):
@@ -120,16 +122,15 @@ class Measured:
         return sorted(self.cells[name].blocks)
 
     def why(self, name):
-        return (self.cells[name].stopped or {}).get("why")
+        finished = self.cells[name].finished
+        return finished and finished.why
 
 
 def measure(folder, visits, works, memory_mb=math.inf, **sweep):
     """As runners/infer does it: groups until nobody is wanted."""
     asked = Sweep(**{"budget": SHORT, **sweep})
     with Journal(folder) as journal:
-        journal.write_head(
-            {"schema": record.SCHEMA, "cells": [record.listed(visit.planned.cell, visit.key) for visit in visits]}
-        )
+        journal.write_head(Head(schema=SCHEMA, sweep=asked), {visit.planned.cell: visit.key for visit in visits})
         save_arrays(journal.scratch, {"input": np.zeros((1, 2), np.float32)})
         save_arrays(journal.scratch / "reference", {"logits": np.zeros((1, 10), np.float32)})
         context = Context(logs=journal.logs, clock=works.clock, progress=Silent(), timeout_s=1)
@@ -192,17 +193,20 @@ def test_the_order_depends_on_the_seed(run):
 def test_a_block_of_the_journal_holds_both_parts(run):
     found = run("fp32/1")
     block = found.cells["fp32/1"].blocks[0]
-    assert found.cells["fp32/1"].calls(0, "latency").tolist() == [100] * block["calls"]
-    assert (block["throughput"]["lanes"], block["settled"]) == (1, True)
-    assert {part: noise["major_faults"] for part, noise in block["noise"].items()} == {"latency": 0, "throughput": 0}
-    assert [event["event"] for event in found.events] == ["opened", "inspected", "warm", *["block"] * 3, "stopped"]
+    assert found.cells["fp32/1"].calls(0, "latency").tolist() == [100] * block.calls
+    assert (block.throughput.lanes, block.settled) == (1, True)
+    assert [(noise.wall_ns > 0, noise.major_faults) for noise in (block.noise.latency, block.noise.throughput)] == [
+        (True, 0)
+    ] * 2
+    assert [NAMES[type(event)] for _, event in found.events] == ["opened", "inspected", "warm", *["block"] * 3, "finished"]
 
 
 def test_a_quiet_series_ends_at_the_first_look_and_a_noisy_one_at_the_last(run):
     found = run("fp32/1", "bf16/1", plot=noisy("bf16/1"), budget=BUDGET)
     assert (found.rounds("fp32/1"), found.why("fp32/1")) == (list(range(10)), "interval")
     assert (found.rounds("bf16/1"), found.why("bf16/1")) == (list(range(12)), "budget")
-    assert found.cells["bf16/1"].stopped["half_width"] > BUDGET.half_width > found.cells["fp32/1"].stopped["half_width"] == 0
+    widths = {name: cell.finished.half_width for name, cell in found.cells.items()}
+    assert widths["bf16/1"] > BUDGET.half_width > widths["fp32/1"] == 0
 
 
 def test_time_that_is_used_up_ends_cells_at_the_first_look_that_is_due(run):
@@ -226,17 +230,16 @@ def test_every_cell_ends_once_and_at_a_look(ticks, looks):
     works = Works(lambda job, name, nth: {"tick": ticks[nth]} if (job, name) == ("latency", "fp32/1") else {})
     with tempfile.TemporaryDirectory() as folder:
         found = measure(Path(folder), [visit_of("fp32/1"), visit_of("bf16/1")], works, budget=replace(BUDGET, looks=looks))
-    ends = [event for event in found.events if event["event"] == "stopped"]
-    assert sorted(event["cell"] for event in ends) == sorted(works.names)
+    assert sorted(key for key, event in found.events if isinstance(event, Finished)) == sorted(works.names)
     for name, cell in found.cells.items():
         assert len(cell.blocks) in looks, name
-        assert cell.stopped["why"] == "interval" or len(cell.blocks) == looks[-1]
+        assert cell.finished.why == "interval" or len(cell.blocks) == looks[-1]
 
 
 def test_a_baseline_stays_as_long_as_anything_that_is_compared_with_it(run):
     found = run("fp32/1", "bf16/1", plot=noisy("bf16/1"), budget=BUDGET, baseline="null")
     assert found.rounds("fp32/1") == found.rounds("bf16/1") == list(range(12))
-    assert [(event["of"], event["why"]) for event in found.events if event["event"] == "stopped"] == [
+    assert [(event.of, event.why) for _, event in found.events if isinstance(event, Finished)] == [
         ("p50", "interval"),
         ("speedup", "budget"),
     ]
@@ -248,7 +251,7 @@ def test_a_baseline_of_another_batch_does_not_stay(run):
 
 
 def test_what_fits_into_memory_is_open_at_the_same_time(run):
-    each_mb = host.rss_mb(InProcess.pid)
+    each_mb = RESIDENT_MB
     names = ("fp32/1", "bf16/1", "int8/1", "fp16/1")
     most = {count: run(*names, memory_mb=each_mb * (count + 0.5), folder=str(count)).works.most_alive for count in (1, 2, 3, 9)}
     assert most == {1: 1, 2: 2, 3: 3, 9: 4}
@@ -286,7 +289,7 @@ def test_a_gpu_that_is_full_still_takes_one_more_than_the_baseline(run, on_gpu):
 
 def test_a_block_on_a_gpu_has_what_nvml_told_of_both_its_parts(run, on_gpu):
     block = run(on_gpu("fp32/1")).cells["fp32/1"].blocks[0]
-    assert [block["noise"][part]["gpu"]["others"] for part in ("latency", "throughput")] == [0, 0]
+    assert [part.gpu.others for part in (block.noise.latency, block.noise.throughput)] == [0, 0]
 
 
 def slowly(job, name="", nth=0, **more):
@@ -301,7 +304,7 @@ def test_energy_is_measured_once_for_each_cell_on_a_gpu_after_its_warm_up(run, o
         *(("warm", "bf16/1"), ("energy", "bf16/1")),
     ]
     assert Counter(found.names("energy")) == {"fp32/1": 1, "bf16/1": 1}
-    assert all(cell.energy["items_per_s"] > 0 for cell in found.cells.values())
+    assert all(cell.energy.items_per_s > 0 for cell in found.cells.values())
 
 
 def test_a_cell_on_a_cpu_measures_no_energy(run):
@@ -339,7 +342,7 @@ def test_energy_that_fails_is_a_note_and_ends_no_cell(run, on_gpu, monkeypatch):
     monkeypatch.setattr(Silent, "note", lambda _, text: notes.append(text))
     failing = only("energy", "fp32/1", 0, raised=RuntimeFailed("a lane fell over"))
     found = run(on_gpu("fp32/1"), plot=failing, budget=ENERGY).cells["fp32/1"]
-    assert (found.status, len(found.blocks), found.energy["reason"]) == ("ok", 2, "a lane fell over")
+    assert (found.status, len(found.blocks), found.energy.reason) == ("ok", 2, "a lane fell over")
     assert [note.partition(" has ")[2] for note in notes] == ["no energy: a lane fell over"]
 
 
@@ -377,9 +380,7 @@ def test_a_disturbed_latency_block_has_its_whole_set_measured_again(run):
     times = Counter(found.names("latency"))
     assert times == {name: 2 + name.endswith("/1") for name in SIX}
     assert Counter(found.names("throughput")) == dict.fromkeys(SIX, 2)
-    assert all(
-        block["noise"]["latency"]["major_faults"] == 0 for cell in found.cells.values() for block in cell.blocks.values()
-    )
+    assert all(block.noise.latency.major_faults == 0 for cell in found.cells.values() for block in cell.blocks.values())
 
 
 def test_a_disturbed_throughput_block_is_measured_again_alone(run):
@@ -392,7 +393,7 @@ def test_a_disturbed_throughput_block_is_measured_again_alone(run):
 def test_what_stays_disturbed_is_kept_as_it_is(run, part):
     found = run("fp32/1", plot=disturb(part, "fp32/1", 99), budget=replace(SHORT, looks=(1,), repeats=9))
     assert found.names(part) == ["fp32/1"] * (1 + TRIES)
-    assert found.cells["fp32/1"].blocks[0]["noise"][part]["major_faults"] == 1
+    assert getattr(found.cells["fp32/1"].blocks[0].noise, part).major_faults == 1
 
 
 @settings(max_examples=15)
@@ -446,12 +447,12 @@ def test_the_largest_batch_of_a_crew_is_opened_first(run):
 def test_a_cell_that_is_opened_again_does_not_search_nor_verify_again(run):
     first = visit_of("fp32/1", concurrency=None, reference="yes")
     found = run(first, "fp32/8", plot=only("latency", "fp32/8", 1, raised=WorkerDied("killed")))
-    of_first = [event for event in found.events if event["cell"] == first.key]
-    warm = [event for event in of_first if event["event"] == "warm"]
-    assert ["tried" in event for event in warm] == [True, False]
-    assert warm[0]["concurrency"] == warm[1]["concurrency"]
-    once = {"verified": 1, "inspected": 1, "stopped": 1}
-    assert Counter(event["event"] for event in of_first) == {"opened": 2, "warm": 2, "block": 3, **once}
+    of_first = [event for key, event in found.events if key == first.key]
+    warm = [event for event in of_first if isinstance(event, Warm)]
+    assert [bool(event.tried) for event in warm] == [True, False]
+    assert warm[0].concurrency == warm[1].concurrency
+    once = {"verified": 1, "inspected": 1, "finished": 1}
+    assert Counter(NAMES[type(event)] for event in of_first) == {"opened": 2, "warm": 2, "block": 3, **once}
 
 
 def test_a_resumed_run_keeps_the_concurrency_and_goes_on_after_its_rounds(run, tmp_path):
@@ -459,10 +460,10 @@ def test_a_resumed_run_keeps_the_concurrency_and_goes_on_after_its_rounds(run, t
         run(visit_of("fp32/1", concurrency=None), plot=only("latency", "fp32/1", 1, stop=True))
     (held,) = record.read(tmp_path / "run").cells
     found = run(visit(visit_of("fp32/1").planned, held, Sweep(budget=SHORT)))
-    chosen, rates = held.warm["concurrency"], [block["throughput"] for block in found.cells["fp32/1"].blocks.values()]
-    assert held.warm["tried"]
-    assert (found.cells["fp32/1"].warm["concurrency"], found.cells["fp32/1"].warm["tried"]) == (chosen, held.warm["tried"])
-    assert [rate["lanes"] for rate in rates] == [chosen["lanes"]] * 3
+    chosen, rates = held.warm.concurrency, [block.throughput for block in found.cells["fp32/1"].blocks.values()]
+    assert held.warm.tried
+    assert (found.cells["fp32/1"].warm.concurrency, found.cells["fp32/1"].warm.tried) == (chosen, held.warm.tried)
+    assert [rate.lanes for rate in rates] == [chosen.lanes] * 3
     assert (len(found.names("latency")), found.rounds("fp32/1")) == (1, [0, 1, 2])
 
 
@@ -500,8 +501,8 @@ def test_who_is_asked_for_a_rate_is_loaded_when_all_rounds_are_done(run):
     jobs = [job for job, _ in found.works.asked]
     assert jobs.index("load") > max(index for index, job in enumerate(jobs) if job == "throughput")
     told = found.cells["fp32/1"].load
-    assert told["asked"]["limit_ms"] == 1
-    assert [point["items"] > 0 for way in told["ways"] for point in way["points"]]
+    assert told.asked.limit_ms == 1
+    assert [point.items > 0 for way in told.ways for point in way.points]
     assert found.cells["fp32/8"].load is None
 
 
@@ -510,6 +511,6 @@ def test_a_worker_that_dies_under_load_ends_the_row_alone(run):
     found = run("fp32/1", "bf16/1", plot=only("load", "fp32/1", 0, raised=died), **UNDER_LOAD)
     failed = found.cells["fp32/1"]
     assert (failed.status, failed.load) == ("ok", None)
-    assert [(event["step"], event["reason"]) for event in failed.failed_steps] == [("load", "it was killed")]
+    assert [(event.step, event.reason) for event in failed.failed_steps] == [("load", "it was killed")]
     assert found.cells["bf16/1"].load is not None
     assert found.cells["bf16/1"].failed_steps == ()

@@ -5,9 +5,11 @@ import sys
 
 import psutil
 import pytest
+from onnxbench.results.store.head import Host
 from onnxbench.runners.pool import host
 from onnxbench.runners.worker import threads
 from onnxbench.runners.worker.nvml import Nvml
+from onnxbench.spec import from_wire, to_wire
 
 from .fake_nvml import FakeNvml
 
@@ -76,18 +78,18 @@ def test_the_affinity_mask_counts_and_not_the_cores(tmp_path):
 
 def test_a_host_is_described_in_json():
     found = host.describe()
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert found["cpu"]
-    assert 1 <= found["usable_threads"] <= found["cores"]
-    assert found["memory_gb"] > 0
+    assert from_wire(Host, json.loads(json.dumps(to_wire(found), allow_nan=False))) == found
+    assert found.cpu
+    assert 1 <= found.usable_threads <= found.cores
+    assert found.memory_gb > 0
 
 
 def test_gpus_are_facts_of_a_host_and_none_of_them_is_no_error():
     def absent():
         raise ImportError
 
-    assert [gpu["name"] for gpu in host.describe(Nvml(load=lambda: FakeNvml(("GPU-a", "GPU-b"))))["gpus"]] == ["GPU 0", "GPU 1"]
-    assert host.describe(Nvml(load=absent))["gpus"] == []
+    assert [gpu.name for gpu in host.describe(Nvml(load=lambda: FakeNvml(("GPU-a", "GPU-b")))).gpus] == ["GPU 0", "GPU 1"]
+    assert host.describe(Nvml(load=absent)).gpus == ()
 
 
 def test_the_tightest_group_above_a_process_counts(tmp_path):

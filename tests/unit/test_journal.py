@@ -2,40 +2,42 @@ import json
 
 import pytest
 from onnxbench.errors import BadInput, Unsupported
-from onnxbench.results.store.record import read_head, read_journal
-from onnxbench.runners.sweep.journal import Journal
+from onnxbench.evidence import Failed, Opened
+from onnxbench.results.store.head import Head, read_head, read_whole_head
+from onnxbench.results.store.journal import NAMES, read_journal
+from onnxbench.runners.sweep.journal import Journal, sample_file
 
 
 def events(folder):
-    return [(event["event"], event["cell"]) for event in read_journal(folder)]
+    return [(NAMES[type(event)], key) for key, event in read_journal(folder)]
 
 
 def test_an_event_is_on_the_disk_when_it_was_added(tmp_path):
     with Journal(tmp_path / "run") as journal:
-        journal.add("warm", "cell", lanes=2, stationary=True)
+        journal.add("cell", Failed(status="timeout", reason="no answer"))
         assert (tmp_path / "run" / "journal.jsonl").read_text() == (
-            '{"event": "warm", "cell": "cell", "lanes": 2, "stationary": true}\n'
+            '{"event": "failed", "cell": "cell", "status": "timeout", "reason": "no answer"}\n'
         )
 
 
 def test_a_journal_that_is_opened_again_grows(tmp_path):
     for cell in "ab":
         with Journal(tmp_path) as journal:
-            journal.add("opened", cell)
+            journal.add(cell, Opened())
     assert events(tmp_path) == [("opened", "a"), ("opened", "b")]
 
 
 def test_a_line_that_was_cut_short_does_not_spoil_the_next(tmp_path):
     (tmp_path / "journal.jsonl").write_text('{"event": "opened", "cell": "a"}\n{"event": "wa')
     with Journal(tmp_path) as journal:
-        journal.add("opened", "b")
+        journal.add("b", Opened())
     assert events(tmp_path) == [("opened", "a"), ("opened", "b")]
 
 
 def test_a_line_that_lacks_only_its_end_is_kept(tmp_path):
     (tmp_path / "journal.jsonl").write_text('{"event": "opened", "cell": "a"}')
     with Journal(tmp_path) as journal:
-        journal.add("opened", "b")
+        journal.add("b", Opened())
     assert events(tmp_path) == [("opened", "a"), ("opened", "b")]
 
 
@@ -52,7 +54,7 @@ def test_two_cannot_write_to_one_folder(tmp_path):
         (journal.scratch / "array.npy").write_text("mine")
         with pytest.raises(BadInput, match=r"another bench is writing to .*; wait for it, or give another --out"):
             Journal(tmp_path).__enter__()
-        journal.add("opened", "a")
+        journal.add("a", Opened())
         assert (journal.scratch / "array.npy").exists()
     assert events(tmp_path) == [("opened", "a")]
 
@@ -61,7 +63,7 @@ def test_a_folder_is_free_again_when_its_writer_left(tmp_path):
     with pytest.raises(ValueError, match="stop"), Journal(tmp_path):
         raise ValueError("stop")
     with Journal(tmp_path) as journal:
-        journal.add("opened", "a")
+        journal.add("a", Opened())
     assert events(tmp_path) == [("opened", "a")]
 
 
@@ -72,7 +74,7 @@ def test_a_writer_that_could_not_begin_holds_no_folder(tmp_path):
         failed.__enter__()
     (tmp_path / "journal.jsonl").rmdir()
     with Journal(tmp_path) as journal:
-        journal.add("opened", "a")
+        journal.add("a", Opened())
     assert events(tmp_path) == [("opened", "a")]
 
 
@@ -95,27 +97,35 @@ def test_scratch_is_removed_and_the_rest_stays(tmp_path):
         (journal.scratch / "x").write_text("")
         (journal.logs / "x.log").write_text("")
         (tmp_path / "samples" / "x.npz").write_text("")
-        journal.write_head({"schema": 1})
+        journal.write_head(Head(schema=1), {})
     assert not (tmp_path / "scratch").exists()
     assert (tmp_path / "logs" / "x.log").exists()
     assert (tmp_path / "samples" / "x.npz").exists()
 
 
-def test_the_head_is_written_whole(tmp_path):
+def test_the_head_is_written_whole(tmp_path, make_cell):
+    cells = {make_cell(batch=batch): f"{batch:016x}" for batch in (8, 1)}
     with Journal(tmp_path) as journal:
-        journal.write_head({"schema": 1, "long": "x" * 10_000})
-        journal.write_head({"schema": 1, "cells": []})
-    assert read_head(tmp_path) == {"schema": 1, "cells": []}
+        journal.write_head(Head(schema=1, tool="x" * 10_000), cells)
+        assert read_whole_head(tmp_path) == (Head(schema=1, tool="x" * 10_000), cells)
+        journal.write_head(Head(schema=1), {})
+    assert read_whole_head(tmp_path) == (read_head(tmp_path), {}) == (Head(schema=1), {})
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".run.json")]
 
 
-def test_samples_are_named_by_cell_and_round(tmp_path):
-    name, path = Journal(tmp_path).sample_file("abcd", 7)
-    assert (name, path) == ("samples/abcd-r007.npz", tmp_path / "samples" / "abcd-r007.npz")
+@pytest.mark.parametrize("samples", [3, None, ["samples/a.npz"]])
+def test_samples_whose_name_is_no_text_are_damage(tmp_path, samples):
+    (tmp_path / "journal.jsonl").write_text(json.dumps({"event": "block", "cell": "a", "round": 0, "samples": samples}))
+    with pytest.raises(BadInput, match="samples: "):
+        events(tmp_path)
+
+
+def test_samples_are_named_by_cell_and_round():
+    assert sample_file("abcd", 7) == "samples/abcd-r007.npz"
 
 
 def test_what_was_written_can_be_read_as_json(tmp_path):
     with Journal(tmp_path) as journal:
-        journal.add("ended", "a", status="failed", reason='quotes " and\nnew lines')
+        journal.add("a", Failed(status="failed", reason='quotes " and\nnew lines'))
     (line,) = (tmp_path / "journal.jsonl").read_text().splitlines()
     assert json.loads(line)["reason"] == 'quotes " and\nnew lines'

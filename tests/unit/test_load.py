@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench.budgets import BUDGETS
+from onnxbench.evidence import Loaded, LoadPoint, LoadWay
 from onnxbench.results.store.record import CellRecord
 from onnxbench.results.table import load as curves
 from onnxbench.runners.sweep import capacity
 from onnxbench.runners.worker.clock import Clock
 from onnxbench.runners.worker.load import Queue, arrivals, serve
-from onnxbench.spec import Load
+from onnxbench.spec import Concurrency, Load, Sweep
 
 MS = 1_000_000
 WANTED = Load(percentile=99, limit_ms=10)
@@ -126,7 +127,11 @@ def test_arrivals_are_a_poisson_process_at_exactly_the_rate():
 def told(rate, p99_ms):
     """What a worker says of a rate; without a latency it was overloaded."""
     latency = {} if p99_ms is None else {"99": p99_ms * MS, "99.9": None}
-    return {"rate_per_s": rate, "overloaded": p99_ms is None, "latency_ns": latency, "deploy": "so", "noise": {}}
+    return LoadPoint(rate_per_s=rate, overloaded=p99_ms is None, latency_ns=latency, deploy="so")
+
+
+def way(points, deploy="so"):
+    return LoadWay(points=tuple(told(*point) for point in points), concurrency=Concurrency(), deploy=deploy)
 
 
 def allowed(points, limit_ms, percentile=99):
@@ -158,7 +163,7 @@ def test_passes_of_a_rate_count_by_their_median_and_noise_does_not_turn_the_curv
 
 def test_a_percentile_that_nothing_tells_has_no_rate():
     assert allowed(RISING[:3], 10, percentile=99.9) is None
-    assert curves.best({"ways": [{"points": [told(*point) for point in RISING[:3]]}]}, 99.9, 10) is None
+    assert curves.best(Loaded(asked=WANTED, ways=(way(RISING[:3]),)), 99.9, 10) is None
     assert curves.best(None, 99, 10) is None
 
 
@@ -174,14 +179,15 @@ def test_a_higher_limit_never_allows_less(points, limit_ms, more):
 
 
 def test_the_way_that_holds_the_limit_at_the_highest_rate_counts():
-    ways = [{"points": [told(*point) for point in RISING], "deploy": name} for name in "ab"]
-    ways[1]["points"][1]["latency_ns"]["99"] = 9 * MS
-    assert curves.best({"ways": ways}, 99, 4).way["deploy"] == "a"
+    slower = [(rate, 9 if rate == 200 else p99_ms) for rate, p99_ms in RISING]
+    ways = (way(RISING, "a"), way(slower, "b"))
+    assert curves.best(Loaded(asked=WANTED, ways=ways), 99, 4).way.deploy == "a"
+    assert curves.best(Loaded(asked=WANTED, ways=ways[::-1]), 99, 4).way.deploy == "a"
 
 
 def tried(p99_ms, top=100.0, budget=QUICK, wanted=WANTED):
     """The rates that a search tries on something whose p99 is `p99_ms(rate)`."""
-    return [point["rate_per_s"] for point in capacity.search(lambda rate: told(rate, p99_ms(rate)), top, wanted, budget)]
+    return [point.rate_per_s for point in capacity.search(lambda rate: told(rate, p99_ms(rate)), top, wanted, budget)]
 
 
 def test_a_search_climbs_until_two_rates_are_over_the_limit_and_halves_between():
@@ -209,9 +215,8 @@ def test_how_many_items_arrive(rate, batch, items):
 
 
 def record(cell, points, limit_ms=10.0):
-    ways = [{"points": [told(*point) for point in points], "deploy": "so"}]
-    asked = {"percentile": 99, "limit_ms": limit_ms, "arrivals": "poisson"}
-    return CellRecord(cell=cell, folder=None, load={"asked": asked, "ways": ways})
+    asked = Load(percentile=99, limit_ms=limit_ms)
+    return CellRecord(cell=cell, folder=None, load=Loaded(asked=asked, ways=(way(points),)))
 
 
 @pytest.mark.parametrize(
@@ -225,12 +230,12 @@ def record(cell, points, limit_ms=10.0):
     ],
 )
 def test_why_there_is_no_rate_or_may_be_a_higher_one(make_cell, points, notes):
-    assert curves.notes(record(make_cell(), points), {}) == notes
+    assert curves.notes(record(make_cell(), points), None) == notes
 
 
 def test_another_limit_is_read_off_the_same_curve(make_cell):
     found = record(make_cell(), RISING)
-    rates = [curves.held(found, {"load": {"percentile": 99, "limit_ms": limit}}).capacity.rate_per_s for limit in (2, 4, 16)]
-    assert rates == pytest.approx([100, 200, 300])
-    assert curves.held(replace(found, load=None), {"load": {"percentile": 99, "limit_ms": 2}}) is None
-    assert curves.notes(replace(found, load=None), {}) == []
+    asked = [Sweep(load=Load(percentile=99, limit_ms=limit)) for limit in (2, 4, 16)]
+    assert [curves.held(found, sweep).capacity.rate_per_s for sweep in asked] == pytest.approx([100, 200, 300])
+    assert curves.held(replace(found, load=None), asked[0]) is None
+    assert curves.notes(replace(found, load=None), None) == []

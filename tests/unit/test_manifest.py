@@ -3,10 +3,14 @@ from dataclasses import replace
 
 import pytest
 from onnxbench.errors import BadInput, StorageFailed
-from onnxbench.exporters.manifest import SCHEMA, Exported, add, check_writable, read
+from onnxbench.evidence import Parity
+from onnxbench.exporters.manifest import SCHEMA, Exported, Maker, add, check_writable, read
 from onnxbench.spec import Derived, Source, to_wire
 
 from .in_process import derived
+
+PARITY = Parity(sqnr_db=120.5, max_abs_err=0.01, runtime="ort-cpu 1.20", data="digits", samples=16)
+MADE = Maker(exporter="torch.onnx (dynamo)", versions={"torch": "2.6"}, parity=PARITY)
 
 
 @pytest.fixture
@@ -14,7 +18,7 @@ def export(make_artifact, tmp_path):
     """An artifact as the cache holds it (paths relative), its entry, and the files in that."""
 
     def make(content="weights", source=None, **changes):
-        exported = Exported(artifact=make_artifact(source=source, **changes), made={"torch": "2.6", "parity_db": 120.5})
+        exported = Exported(artifact=make_artifact(source=source, **changes), made=MADE)
         folder = tmp_path / "entry"
         folder.mkdir(exist_ok=True)
         names = [exported.artifact.path, *([source.weights] if source and source.weights else [])]
@@ -35,7 +39,7 @@ def test_what_was_added_is_read_with_absolute_paths(export, tmp_path):
     added = add(tmp_path / "out", exported, entry, files)
     assert added.artifact.path == f"{tmp_path}/out/cnn-fp32.onnx"
     assert added.artifact.source == Source(factory="a:b", weights=f"{tmp_path}/out/cnn.safetensors")
-    assert added.made == {"torch": "2.6", "parity_db": 120.5}
+    assert added.made == MADE
     assert read(tmp_path / "out") == [added]
     assert (tmp_path / "out" / "cnn-fp32.onnx").read_text() == "weights"
     assert (tmp_path / "out" / "cnn.safetensors").read_text() == "weights"
@@ -85,7 +89,8 @@ def of_0_1(folder, artifact, conversion):
     folder.mkdir(exist_ok=True)
     wire = {**to_wire(artifact), "conversion": conversion}
     del wire["derived"]
-    (folder / "manifest.json").write_text(json.dumps({"schema": 1, "artifacts": [{"artifact": wire, "made": {}}]}))
+    made = {"exporter": "onnxruntime", "versions": {"onnx": "1.17"}, "parity": None}
+    (folder / "manifest.json").write_text(json.dumps({"schema": 1, "artifacts": [{"artifact": wire, "made": made}]}))
     return folder
 
 

@@ -1,7 +1,11 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnxbench.evidence import Block, Noise
 from onnxbench.results.store.noise import disturbances, disturbed
+from onnxbench.spec import from_wire
 
 STEAL, OTHERS = "the hypervisor took CPU time away", "other processes computed"
 HELD_DOWN, ON_GPU = "the GPU's clocks were held down", "another process was on the GPU"
@@ -17,39 +21,39 @@ EDGES = [
 
 
 def test_where_nothing_was_counted_nothing_disturbed(counts):
-    assert disturbances({"noise": {"latency": counts(), "throughput": counts()}}) == ()
+    assert disturbances(Noise(latency=counts(), throughput=counts())) == ()
     assert not disturbed("latency", counts())
 
 
 @pytest.mark.parametrize(("name", "most", "what"), EDGES)
 def test_a_count_at_its_threshold_is_clean_and_above_it_disturbed(counts, name, most, what):
-    assert disturbances({"noise": {"latency": counts(**{name: most})}}) == ()
-    assert disturbances({"noise": {"latency": counts(**{name: most + 1})}}) == (what,)
+    assert disturbances(Noise(latency=counts(**{name: most}))) == ()
+    assert disturbances(Noise(latency=counts(**{name: most + 1}))) == (what,)
     assert not disturbed("latency", counts(**{name: most}))
     assert disturbed("latency", counts(**{name: most + 1}))
 
 
 @pytest.mark.parametrize(("name", "most", "what"), [edge for edge in EDGES if edge[2] != WAITING])
 def test_throughput_is_disturbed_by_the_same(counts, name, most, what):
-    assert disturbances({"noise": {"throughput": counts(**{name: most})}}) == ()
-    assert disturbances({"noise": {"throughput": counts(**{name: most + 1})}}) == (what,)
+    assert disturbances(Noise(throughput=counts(**{name: most}))) == ()
+    assert disturbances(Noise(throughput=counts(**{name: most + 1}))) == (what,)
 
 
 def test_lanes_that_wait_for_each_other_disturb_no_throughput(counts):
     waiting = counts(run_delay_ns=10**9)
-    assert disturbances({"noise": {"latency": counts(), "throughput": waiting}}) == ()
+    assert disturbances(Noise(latency=counts(), throughput=waiting)) == ()
     assert not disturbed("throughput", waiting)
 
 
 @pytest.mark.parametrize(("name", "what"), [("steal_ns", STEAL), ("others_ns", OTHERS)])
 def test_two_ticks_are_below_what_the_kernel_can_tell(counts, name, what):
     short = {"wall_ns": 10**8, "cpus": 2}
-    assert disturbances({"noise": {"latency": counts(**short, **{name: 2 * TICK_NS})}}) == ()
-    assert disturbances({"noise": {"latency": counts(**short, **{name: 2 * TICK_NS + 1})}}) == (what,)
+    assert disturbances(Noise(latency=counts(**short, **{name: 2 * TICK_NS}))) == ()
+    assert disturbances(Noise(latency=counts(**short, **{name: 2 * TICK_NS + 1}))) == (what,)
 
 
 def test_the_wait_of_threads_is_counted_finer_than_in_ticks(counts):
-    assert disturbances({"noise": {"latency": counts(wall_ns=10**7, cpus=1, run_delay_ns=300_000)}}) == (WAITING,)
+    assert disturbances(Noise(latency=counts(wall_ns=10**7, cpus=1, run_delay_ns=300_000))) == (WAITING,)
 
 
 @pytest.mark.parametrize("name", ["steal_ns", "others_ns", "run_delay_ns"])
@@ -77,22 +81,22 @@ def test_times_count_as_a_share_of_all_cpus_over_the_whole_part(counts, name, mo
 )
 @pytest.mark.parametrize("part", ["latency", "throughput"])
 def test_what_nvml_told_disturbs_both_parts_alike(counts, part, gpu, whats):
-    assert disturbances({"noise": {part: counts(gpu=gpu)}}) == whats
+    assert disturbances(Noise(**{part: counts(gpu=gpu)})) == whats
     assert disturbed(part, counts(gpu=gpu)) == bool(whats)
 
 
 @pytest.mark.parametrize("kept", [{"involuntary_switches": 10**6}, {"mhz": 1}, {"mhz": None}])
 def test_what_is_only_kept_decides_nothing(counts, kept):
-    assert disturbances({"noise": {"latency": counts(**kept), "throughput": counts(**kept)}}) == ()
+    assert disturbances(Noise(latency=counts(**kept), throughput=counts(**kept))) == ()
 
 
 def test_a_block_says_everything_that_disturbed_it_once(counts):
     latency, throughput = counts(major_faults=1, steal_ns=10**9), counts(steal_ns=10**9, others_ns=10**9)
-    assert disturbances({"noise": {"latency": latency, "throughput": throughput}}) == (STEAL, FAULTS, OTHERS)
+    assert disturbances(Noise(latency=latency, throughput=throughput)) == (STEAL, FAULTS, OTHERS)
 
 
 @pytest.mark.parametrize(
-    "block",
+    "content",
     [
         {},
         {"noise": {}},
@@ -101,8 +105,9 @@ def test_a_block_says_everything_that_disturbed_it_once(counts):
         {"noise": {"latency": {"wall_ns": 0, "cpus": 2}}},
     ],
 )
-def test_a_block_that_was_not_counted_is_clean(block):
-    assert disturbances(block) == ()
+def test_a_block_that_was_not_counted_is_clean(content):
+    block = from_wire(Block, {"round": 0, **content})
+    assert disturbances(block.noise) == ()
 
 
 @given(
@@ -114,6 +119,6 @@ def test_a_block_that_was_not_counted_is_clean(block):
 )
 def test_more_of_a_disturbance_never_makes_a_part_clean(counts, wall_ns, cpus, times, longer, name):
     before = counts(wall_ns=wall_ns, cpus=cpus, **times)
-    after = {**before, name: before[name] + longer}
+    after = replace(before, **{name: getattr(before, name) + longer})
     for part in ("latency", "throughput"):
         assert disturbed(part, before) <= disturbed(part, after)

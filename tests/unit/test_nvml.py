@@ -3,7 +3,9 @@
 import json
 
 import pytest
-from onnxbench.runners.worker.nvml import LEVELS, SLOWED, Nvml, environment
+from onnxbench.evidence import GpuCounts
+from onnxbench.runners.worker.nvml import SLOWED, Nvml, environment
+from onnxbench.spec import from_wire, to_wire
 
 from .fake_nvml import PID, FakeNvml, process, write_proc
 
@@ -33,18 +35,14 @@ def counted(found):
 
 def test_what_was_seen_is_json(nvml):
     found = counted(nvml())
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert found == {
-        **{"sm_mhz": 1755, "memory_mhz": 2619, "temperature_c": 60, "power_w": 350.5},
-        **{"throttle": [], "others": 0},
-    }
-    assert set(LEVELS) < set(found)
+    assert from_wire(GpuCounts, json.loads(json.dumps(to_wire(found), allow_nan=False))) == found
+    assert found == GpuCounts(sm_mhz=1755, memory_mhz=2619, temperature_c=60, power_w=350.5, throttle=(), others=0)
 
 
 def test_levels_are_those_of_the_end(nvml):
     library = FakeNvml()
     library.celsius = [60, 71]
-    assert counted(nvml(library))["temperature_c"] == 71
+    assert counted(nvml(library)).temperature_c == 71
 
 
 def test_energy_is_what_the_counter_says_in_mj(nvml):
@@ -64,24 +62,24 @@ def test_to_watch_reads_no_energy(nvml):
     assert "TotalEnergyConsumption" not in [query[0] for query in library.asked]
 
 
-@pytest.mark.parametrize(("bits", "names"), [(0x4, ["sw_power_cap"]), (0x48, ["hw_slowdown", "hw_thermal_slowdown"])])
+@pytest.mark.parametrize(("bits", "names"), [(0x4, ("sw_power_cap",)), (0x48, ("hw_slowdown", "hw_thermal_slowdown"))])
 def test_what_held_the_clocks_down_at_either_end_is_told(nvml, bits, names):
     library = FakeNvml()
     for library.bits in ([bits, 0], [0, bits], [bits, bits]):
-        assert counted(nvml(library))["throttle"] == names
+        assert counted(nvml(library)).throttle == names
 
 
 @pytest.mark.parametrize("bit", [0x1, 0x2, 0x10, 0x100])
 def test_idleness_and_clocks_that_somebody_chose_do_not_slow_down(nvml, bit):
     library = FakeNvml()
     library.bits = [bit]
-    assert counted(nvml(library))["throttle"] == []
+    assert counted(nvml(library)).throttle == ()
 
 
 def test_every_reason_that_slows_down_has_its_bit(nvml):
     library = FakeNvml()
     library.bits = [0xFFFF]
-    assert counted(nvml(library))["throttle"] == list(SLOWED)
+    assert counted(nvml(library)).throttle == tuple(SLOWED)
     assert list(SLOWED.values()) == [0x4, 0x8, 0x20, 0x40, 0x80]
 
 
@@ -89,7 +87,7 @@ def test_an_older_driver_tells_the_reasons_by_their_older_name(nvml):
     library = FakeNvml(failing=("CurrentClocksEventReasons",))
     library.bits = [0x20]
     found = counted(nvml(library))
-    assert (found["throttle"], "reason" in found) == (["sw_thermal_slowdown"], False)
+    assert (found.throttle, found.reason) == (("sw_thermal_slowdown",), None)
 
 
 @pytest.mark.parametrize(
@@ -100,15 +98,15 @@ def test_other_processes_are_those_that_are_not_of_this_run(nvml, pids, others):
     """Neither this one, nor its parent, nor that one's other children; one that cannot be seen is another user's."""
     library = FakeNvml()
     library.processes = [[process(pid) for pid in pids]]
-    assert counted(nvml(library))["others"] == others
+    assert counted(nvml(library)).others == others
 
 
 def test_the_most_others_of_both_looks_count(nvml):
     library = FakeNvml()
     library.processes = [[process(PID), process(200)], [process(PID)]]
-    assert counted(nvml(library))["others"] == 1
+    assert counted(nvml(library)).others == 1
     library.processes = [[process(PID)], [process(PID), process(200), process(201)]]
-    assert counted(nvml(library))["others"] == 2
+    assert counted(nvml(library)).others == 2
 
 
 @pytest.mark.parametrize("pids", [[], [4711, 4712]])
@@ -116,15 +114,13 @@ def test_a_list_without_this_process_tells_nothing_of_others(nvml, pids):
     library = FakeNvml()
     library.processes = [[process(pid) for pid in pids]]
     found = counted(nvml(library))
-    assert found["others"] is None
-    assert found["reason"] == "NVML does not tell who else uses it (its process numbers are not those of here)"
+    assert found.others is None
+    assert found.reason == "NVML does not tell who else uses it (its process numbers are not those of here)"
 
 
 def test_without_the_library_nothing_is_known_and_one_reason_is(nvml):
     found = nvml(load=absent)
-    told = counted(found)
-    assert told.pop("reason") == MISSING
-    assert set(told.values()) == {None}
+    assert counted(found) == GpuCounts(reason=MISSING)
     assert (found.memory_free_mb(0), found.memory_of(PID, 0), found.describe(0), found.describe_all()) == (None, None, {}, [])
 
 
@@ -132,7 +128,7 @@ def test_without_a_driver_the_librarys_words_are_the_reason(nvml):
     def no_driver():
         raise RuntimeError("Driver Not Loaded")
 
-    assert counted(nvml(load=no_driver))["reason"] == "no NVML here: Driver Not Loaded"
+    assert counted(nvml(load=no_driver)).reason == "no NVML here: Driver Not Loaded"
 
 
 def test_the_library_is_loaded_once_and_not_before_it_is_asked():
@@ -155,13 +151,13 @@ def test_the_library_is_loaded_once_and_not_before_it_is_asked():
 )
 def test_a_query_that_fails_costs_its_own_figure_alone(nvml, query, figures, reason):
     found = counted(nvml(FakeNvml(failing=(query,))))
-    assert [name for name, value in found.items() if value is None] == figures
-    assert found["reason"] == f"NVML does not tell {reason} (Not Supported)"
+    assert [name for name, value in to_wire(found).items() if value is None] == figures
+    assert found.reason == f"NVML does not tell {reason} (Not Supported)"
 
 
 def test_reasons_that_cannot_be_read_are_not_taken_for_none(nvml):
     found = counted(nvml(FakeNvml(failing=("CurrentClocksEventReasons", "CurrentClocksThrottleReasons"))))
-    assert (found["throttle"], found["reason"]) == (None, "NVML does not tell what holds its clocks down (Not Supported)")
+    assert (found.throttle, found.reason) == (None, "NVML does not tell what holds its clocks down (Not Supported)")
 
 
 @pytest.mark.parametrize(
@@ -192,7 +188,7 @@ def test_a_part_of_a_gpu_is_asked_by_its_own_uuid(nvml):
 @pytest.mark.parametrize("environ", [{}, {"CUDA_DEVICE_ORDER": "FASTEST_FIRST"}])
 def test_where_cuda_may_number_gpus_otherwise_a_number_is_not_trusted(nvml, environ):
     assert nvml(FakeNvml(THREE), environ=environ).memory_free_mb(0) is None
-    assert "may number GPUs otherwise" in counted(nvml(FakeNvml(THREE), environ=environ))["reason"]
+    assert "may number GPUs otherwise" in counted(nvml(FakeNvml(THREE), environ=environ)).reason
     assert nvml(FakeNvml(THREE[:1]), environ=environ).memory_free_mb(0) == 1500
     assert nvml(FakeNvml(THREE), environ={**environ, "CUDA_VISIBLE_DEVICES": "GPU-bbbb2222"}).memory_free_mb(0) == 3000
 
@@ -205,7 +201,7 @@ def test_a_workers_cuda_numbers_gpus_as_nvml_does_unless_the_user_says_otherwise
 
 def test_a_gpu_that_is_not_there_is_the_reason(nvml):
     found = nvml(FakeNvml(), environ={**PCI, "CUDA_VISIBLE_DEVICES": ""})
-    assert counted(found)["reason"] == "NVML shows no GPU 0 (CUDA_VISIBLE_DEVICES=)"
+    assert counted(found).reason == "NVML shows no GPU 0 (CUDA_VISIBLE_DEVICES=)"
 
 
 def test_memory_is_told_by_process_in_mb(nvml):

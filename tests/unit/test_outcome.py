@@ -17,7 +17,7 @@ def run_of(run_folder, make_cell):
             if status == "mismatch":
                 folder.add("verified", cell, sqnr_db=0.0)
             elif status != "ok":
-                folder.add("ended", cell, status=status, reason="because")
+                folder.add("failed", cell, status=status, reason="because")
         return read(folder.path)
 
     return run
@@ -85,7 +85,7 @@ def check_of(run_folder, make_cell):
             if status in ("ok", "mismatch"):
                 folder.inspected(cell)
             elif status != "interrupted":
-                folder.add("ended", cell, status=status, reason="because")
+                folder.add("failed", cell, status=status, reason="because")
         return read(folder.path)
 
     return run

@@ -5,6 +5,7 @@ from onnxbench.errors import BadInput
 from onnxbench.runners.infer import tell_left_out
 from onnxbench.runners.pool.survey import Found, found_from
 from onnxbench.runners.sweep.plan import Defaults, chosen_precisions, left_out, plan, takes
+from onnxbench.runners.worker.jobs import Probed
 from onnxbench.spec import Settings, Sweep, TensorSpec
 
 from .in_process import Notes, derived
@@ -212,18 +213,15 @@ def test_an_option_that_nobody_knows_is_refused(make_artifact, name, says):
 
 
 def test_a_probes_answer_is_understood():
-    answer = {
-        "available": True,
-        "version": "1.20",
-        "devices": ["cpu"],
-        "reason": "",
-        "install": "",
-        "device_kind": "cpu",
-        "instrument": False,
-        "options": {"graph": "on or off"},
-        "precisions": ["fp32", "fp16"],
-        "on_request": ["fp16"],
-    }
+    answer = Probed(
+        available=True,
+        version="1.20",
+        devices=("cpu",),
+        device_kind="cpu",
+        options={"graph": "on or off"},
+        precisions=("fp32", "fp16"),
+        on_request=("fp16",),
+    )
     assert found_from(answer, name="ort-cpu") == replace(
         ORT, devices=("cpu",), precisions=("fp32", "fp16"), on_request=("fp16",)
     )

@@ -4,11 +4,14 @@ from pathlib import Path
 
 import pytest
 from onnxbench.errors import BadInput, BenchError, Unavailable
+from onnxbench.evidence import Parity
 from onnxbench.exporters import manifest
 from onnxbench.runners.pool.context import Context
 from onnxbench.runners.prepare.exports import INT8, Made, Wanted, artifacts, convert, expected, export, files_of, missing_files
-from onnxbench.runners.worker.clock import Clock
-from onnxbench.spec import Conversion, Source, Sweep, TensorSpec, to_wire
+from onnxbench.runners.worker.file_jobs import Adopt, Convert, Entry, Export
+from onnxbench.runners.worker.jobs import Data, Here, There
+from onnxbench.runners.worker.tasks import JOBS
+from onnxbench.spec import Conversion, Source, Sweep, TensorSpec, from_wire, to_wire
 
 from .in_process import derived
 
@@ -29,20 +32,24 @@ class Notes:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared(Context):
-    """A context whose workers have their answers already: by job, and for conversions by precision."""
+    """A context whose workers have their answers already: by the job's name, and for conversions by precision."""
 
     answers: dict
     asked: list = field(default_factory=list)
 
-    def ask(self, job, **request):
-        self.asked.append((job, request))
-        answer = self.answers[request["order"]["precision"] if job == "convert" else job]
+    def ask(self, job):
+        self.asked.append(job)
+        answer = self.answers[job.precision if isinstance(job, Convert) else JOBS[type(job)].name]
         if isinstance(answer, BenchError):
             raise answer
-        return answer(request) if callable(answer) else answer
+        found = answer(job) if callable(answer) else answer
+        return from_wire(type(job).answer(), json.loads(json.dumps(to_wire(found))))
+
+    def names(self):
+        return [JOBS[type(job)].name for job in self.asked]
 
     def orders(self):
-        return {request["order"]["precision"]: request["order"] for job, request in self.asked if job == "convert"}
+        return {job.precision: job for job in self.asked if isinstance(job, Convert)}
 
 
 @pytest.fixture
@@ -62,8 +69,8 @@ def entry(tmp_path, make_artifact):
             sha256=SHA if precision == "fp32" else precision,
             derived=how.get(precision),
         )
-        wire = json.loads(json.dumps(to_wire(replace(found, **changes))))
-        return {"artifact": wire, "made": {"parity": None}, "folder": str(folder), "cached": cached}
+        made = manifest.Maker(exporter="file")
+        return Entry(folder=There(path=str(folder)), cached=cached, artifact=replace(found, **changes), made=made)
 
     return make
 
@@ -74,7 +81,7 @@ def context(tmp_path, entry):
 
     def make(**answers):
         usual = {"adopt": entry(), "fp16": entry("fp16"), "int8": entry("int8")}
-        return Prepared(logs=tmp_path, clock=Clock(), progress=Notes(), timeout_s=1, answers={**usual, **answers})
+        return Prepared(logs=tmp_path, progress=Notes(), timeout_s=1, answers={**usual, **answers})
 
     return make
 
@@ -111,7 +118,7 @@ def test_every_precision_is_made_where_none_is_named(wanted, context, tmp_path):
     desk = context()
     made = export(wanted(), desk)
     assert precisions(made) == ["fp32", "fp16", "int8"]
-    assert [job for job, _ in desk.asked] == ["adopt", "convert", "convert"]
+    assert desk.names() == ["adopt", "convert", "convert"]
     assert [item.artifact for item in manifest.read(tmp_path / "out")] == [item.exported.artifact for item in made]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "manifest.json",
@@ -152,7 +159,7 @@ def test_named_precisions_alone_are_made_beside_fp32(wanted, context, named, fil
 def test_a_file_that_is_int8_already_is_taken_alone(wanted, context, entry):
     desk = context(adopt=entry("int8", derived=None))
     assert precisions(export(wanted(), desk)) == ["int8"]
-    assert [job for job, _ in desk.asked] == ["adopt"]
+    assert desk.names() == ["adopt"]
     assert desk.progress.lines == []
 
 
@@ -179,25 +186,24 @@ def test_a_conversion_is_ordered_as_it_was_wanted(wanted, context, tmp_path, mon
     inputs = (TensorSpec(name="x", dtype="float32", shape=(1, 3)),)
     desk = context()
     export(wanted(how=how, calibration="data.npz", inputs=inputs, seed=7), desk)
-    common = {"calibration": str(tmp_path / "data.npz"), "shapes": [("x", (1, 3))], "seed": 7}
-    assert desk.orders() == {
-        "fp16": {"precision": "fp16", "how": to_wire(Conversion()), **common},
-        "int8": {"precision": "int8", "how": to_wire(how), **common},
-    }
+    assert [(order.precision, order.how) for order in desk.orders().values()] == [("fp16", Conversion()), ("int8", how)]
+    calibration = f"{tmp_path}/data.npz"
+    for order in desk.orders().values():
+        assert (order.calibration, order.calibrated_on) == (Here(path=calibration), calibration)
+        assert (order.shapes, order.seed) == ((("x", (1, 3)),), 7)
 
 
 def test_int8_is_portable_unless_something_else_is_wanted(wanted, context):
     desk = context()
     export(wanted(), desk)
     order = desk.orders()["int8"]
-    assert order == {"precision": "int8", "how": to_wire(INT8), "calibration": None, "shapes": [], "seed": 0}
+    assert (order.how, order.calibration, order.calibrated_on, order.shapes, order.seed) == (INT8, None, "", (), 0)
 
 
 def test_conversions_are_made_of_the_exported_file(wanted, context, tmp_path):
     desk = context()
     export(wanted(), desk)
-    sources = [request["artifact"]["path"] for job, request in desk.asked if job == "convert"]
-    assert sources == [f"{tmp_path}/out/net.fp32.onnx"] * 2
+    assert [order.artifact.path for order in desk.orders().values()] == [f"{tmp_path}/out/net.fp32.onnx"] * 2
 
 
 def test_conversions_know_where_the_model_is_in_pytorch(wanted, context, entry, tmp_path):
@@ -234,30 +240,29 @@ def test_a_module_is_exported_with_an_open_batch_and_then_converted(wanted, cont
     desk = context(export=entry())
     inputs = (TensorSpec(name="x", dtype="float32", shape=(1, 3)), TensorSpec(name="s", dtype="float32", shape=()))
     assert precisions(export(wanted(model="pkg:make", inputs=inputs), desk)) == ["fp32", "fp16", "int8"]
-    job, request = desk.asked[0]
-    assert (job, [spec["shape"] for spec in request["recipe"]["inputs"]]) == ("export", [("batch", 3), ()])
+    job = desk.asked[0]
+    assert (type(job), [spec.shape for spec in job.inputs]) == (Export, [("batch", 3), ()])
 
 
 def test_the_dataset_of_a_file_is_named_with_its_whole_path(wanted, context, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     desk = context()
     export(wanted(dataset="npz:data.npz"), desk)
-    assert desk.asked[0] == (
-        "adopt",
-        {"file": f"{tmp_path}/net.onnx", "model": "net", "dataset": f"npz:{tmp_path}/data.npz"},
-    )
+    data = Data(name=f"npz:{tmp_path}/data.npz", place=Here(path=f"{tmp_path}/data.npz"))
+    assert desk.asked[0] == Adopt(file=Here(path=f"{tmp_path}/net.onnx"), model="net", data=data)
 
 
 def test_a_file_that_is_called_as_a_model_of_our_own_keeps_its_ending(wanted, context):
     desk = context()
     export(wanted(model="theirs/cnn.onnx"), desk)
-    assert desk.asked[0][1]["model"] == "cnn.onnx"
+    assert desk.asked[0].model == "cnn.onnx"
 
 
 def test_what_was_made_is_told_on_one_line(make_artifact):
     how = derived("int8", Conversion(scheme="portable", method="minmax", exclude=("a", "b")), origin=SHA)
-    parity = {"sqnr_db": 31.6, "runtime": "ort-cpu 1.31", "data": "digits"}
-    exported = manifest.Exported(artifact=make_artifact(precision="int8", derived=how), made={"parity": parity})
+    parity = Parity(sqnr_db=31.6, runtime="ort-cpu 1.31", data="digits", samples=16)
+    made = manifest.Maker(exporter="int8", parity=parity)
+    exported = manifest.Exported(artifact=make_artifact(precision="int8", derived=how), made=made)
     assert Made(exported=exported, cached=False).told() == (
         "cnn-fp32.onnx: cnn int8, 20.4 MB, opset 18, exported and checked; "
         "portable, minmax over 128 of digits, without a,b; SQNR 32 dB against the FP32 file on ort-cpu 1.31, digits"
@@ -266,7 +271,7 @@ def test_what_was_made_is_told_on_one_line(make_artifact):
 
 @pytest.mark.parametrize(("cached", "how"), [(True, "already exported, taken from the cache"), (False, "exported and checked")])
 def test_a_file_that_was_only_taken_tells_nothing_of_parity(make_artifact, cached, how):
-    exported = manifest.Exported(artifact=make_artifact(), made={"parity": None})
+    exported = manifest.Exported(artifact=make_artifact(), made=manifest.Maker(exporter="file"))
     assert Made(exported=exported, cached=cached).told() == f"cnn-fp32.onnx: cnn fp32, 20.4 MB, opset 18, {how}"
 
 
@@ -325,13 +330,14 @@ def test_a_module_is_expected_in_fp32_with_an_open_batch():
 
 
 def test_a_file_is_measured_as_it_is(context, make_artifact):
-    desk = context(describe=to_wire(make_artifact()))
-    assert artifacts(Sweep(model="net.onnx", precisions=("fp32", "tf32")), desk) == [make_artifact()]
-    assert [job for job, _ in desk.asked] == ["describe"]
+    path = str(Path("net.onnx").absolute())
+    desk = context(describe=make_artifact(path=path))
+    assert artifacts(Sweep(model="net.onnx", precisions=("fp32", "tf32")), desk) == [make_artifact(path=path)]
+    assert desk.names() == ["describe"]
 
 
 def test_a_named_precision_of_a_file_is_made_first(context, make_artifact, tmp_path):
-    desk = context(describe=to_wire(make_artifact(model="net")))
+    desk = context(describe=make_artifact(model="net"))
     sweep = Sweep(model="net.onnx", precisions=("fp32", "int8"), artifacts=str(tmp_path / "out"))
     assert [item.precision for item in artifacts(sweep, desk)] == ["fp32", "int8"]
     assert desk.progress.lines == [f"exporting net.onnx to {tmp_path}/out"]
@@ -339,7 +345,7 @@ def test_a_named_precision_of_a_file_is_made_first(context, make_artifact, tmp_p
 
 def test_a_precision_that_an_exported_model_lacks_is_made_first(wanted, context, tmp_path):
     (base,) = export(wanted(precisions=("fp32",)), context())
-    desk = context(describe=to_wire(base.exported.artifact))
+    desk = context(describe=base.exported.artifact)
     found = artifacts(Sweep(precisions=("int8",), artifacts=str(tmp_path / "out")), desk)
     assert [item.precision for item in found] == ["fp32", "int8"]
     assert desk.progress.lines == [f"exporting net in int8 to {tmp_path}/out"]
@@ -350,12 +356,12 @@ def test_a_precision_that_one_of_two_models_lacks_is_made_of_that_one(wanted, co
     how = derived("int8", Conversion(scheme="ort", method="entropy"), "good.npz", origin=SHA)
     export(wanted(precisions=("int8",)), context(int8=entry("int8", derived=how)))
     export(wanted(precisions=("fp32",)), context(adopt=entry(model="other")))
-    there = {item.artifact.path: to_wire(item.artifact) for item in manifest.read(tmp_path / "out")}
-    desk = context(describe=lambda request: there[request["path"]], int8=entry("int8", model="other"))
+    there = {item.artifact.path: item.artifact for item in manifest.read(tmp_path / "out")}
+    desk = context(describe=lambda job: there[job.file.path], int8=entry("int8", model="other"))
     found = artifacts(Sweep(precisions=("int8",), artifacts=str(tmp_path / "out")), desk)
     assert [(item.model, item.precision) for item in found[3:]] == [("other", "int8")]
     assert found[1].derived == how
-    assert [request["artifact"]["model"] for job, request in desk.asked if job == "convert"] == ["other"]
+    assert [job.artifact.model for job in desk.asked if isinstance(job, Convert)] == ["other"]
     assert desk.progress.lines == [f"exporting other in int8 to {tmp_path}/out"]
 
 
@@ -369,8 +375,8 @@ def swept(desk, tmp_path):
 
 
 def described(tmp_path, make_artifact):
-    there = {item.artifact.path: to_wire(item.artifact) for item in manifest.read(tmp_path / "out")}
-    return lambda request: there.get(request["path"], to_wire(make_artifact(model="net")))
+    there = {item.artifact.path: item.artifact for item in manifest.read(tmp_path / "out")}
+    return lambda job: there.get(job.file.path, make_artifact(model="net"))
 
 
 def test_what_this_version_made_is_kept_by_a_sweep_however_it_was_told(wanted, context, entry, make_artifact, tmp_path):
@@ -385,12 +391,10 @@ def test_what_this_version_made_is_kept_by_a_sweep_however_it_was_told(wanted, c
 def test_what_another_version_made_is_made_again_as_it_was_told(wanted, context, entry, make_artifact, tmp_path, data, file):
     asked = Conversion(scheme="ort", method="entropy", exclude=("conv1",))
     export(wanted(precisions=("int8",)), context(int8=entry("int8", derived=derived("int8", asked, data, **OLD))))
-    base = entry()
-    base["artifact"]["dataset"] = "digits"
-    desk = context(adopt=base, describe=described(tmp_path, make_artifact))
+    desk = context(adopt=entry(dataset="digits"), describe=described(tmp_path, make_artifact))
     assert swept(desk, tmp_path).derived.tool != "0.1"
     order = desk.orders()["int8"]
-    assert (order["how"], order["calibration"]) == (to_wire(asked), file)
+    assert (order.how, order.calibration, order.calibrated_on) == (asked, file and Here(path=file), file or "")
     assert [item.artifact.derived.tool != "0.1" for item in manifest.read(tmp_path / "out") if item.artifact.derived] == [True]
 
 
@@ -417,14 +421,14 @@ def test_a_sweep_of_a_folder_measures_what_another_version_made(wanted, context,
 
 def test_exported_files_are_measured_as_they_are(wanted, context, tmp_path):
     export(wanted(precisions=("fp32",)), context())
-    desk = context(describe={**context().answers["adopt"]["artifact"]})
+    desk = context(describe=context().answers["adopt"].artifact)
     assert [item.precision for item in artifacts(Sweep(artifacts=str(tmp_path / "out")), desk)] == ["fp32"]
     assert desk.progress.lines == []
 
 
 def test_an_exported_file_that_was_changed_is_refused(wanted, context, make_artifact, tmp_path):
     export(wanted(precisions=("fp32",)), context())
-    desk = context(describe=to_wire(make_artifact(sha256="cd" * 32)))
+    desk = context(describe=make_artifact(sha256="cd" * 32))
     with pytest.raises(BadInput, match=r"net\.fp32\.onnx is not what was exported; run bench export again"):
         artifacts(Sweep(artifacts=str(tmp_path / "out")), desk)
 

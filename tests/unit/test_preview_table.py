@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from onnxbench.results.store.record import SCHEMA
+from onnxbench.results.store.head import SCHEMA
 from onnxbench.results.table.preview import build
 from onnxbench.results.table.render import FORMATS, render
 
@@ -16,6 +16,7 @@ def test_a_cell_that_would_be_measured_is_planned(make_cell):
             "environment": None,
             "device": "cpu",
             "precision": "fp32",
+            "scheme": None,
             "batch": 8,
             "threads": 2,
             "status": "planned",
@@ -45,14 +46,14 @@ def test_rows_stand_as_they_do_in_the_measured_table(make_cell):
 
 
 def test_all_columns_stand_in_the_table_and_no_row_is_marked(make_cell):
-    built = build([(make_cell(environment="new"), None)], FACTS)
+    built = build([(make_cell(environment="new", precision="int8", scheme="portable"), None)], FACTS)
     assert tuple(field.name for field in built.fields) == built.names == tuple(built.rows[0])
     assert (built.best, built.remarks) == (frozenset(), ())
 
 
 def test_environments_stand_there_where_there_are_any(make_cell):
     built = build([(make_cell(), None)], FACTS)
-    assert [name for name in built.names if name not in {field.name for field in built.fields}] == ["environment"]
+    assert [name for name in built.names if name not in {field.name for field in built.fields}] == ["environment", "scheme"]
 
 
 def test_facts_that_say_nothing_are_left_out(make_cell):

@@ -44,7 +44,7 @@ def measured(folder, cell, ms=1.0, rates=(1000,), rounds=10, calls=40, **more):
     for number in range(rounds):
         folder.block(cell, number, [int(ms * 1e6)] * calls, calls=rates[number % len(rates)])
     if more.get("stopped", True):
-        folder.stopped(cell)
+        folder.finished(cell)
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_rows_that_are_not_ok_and_instruments_are_excluded_with_their_own_reason
     for cell in (ok, instrument, far):
         measured(folder, cell)
     folder.verified(far, sqnr_db=1.0, agreement=0.0)
-    folder.add("ended", refused, status="unsupported", reason="no PyTorch source")
+    folder.add("failed", refused, status="unsupported", reason="no PyTorch source")
     decision = decide([read(folder.path)], wanted())
     assert decision.pick.cells["backend"] == "ort-cpu"
     assert decision.runner_up is None
@@ -426,7 +426,7 @@ def test_machines_are_counted_by_the_rate_that_holds_the_limit(run, lanes, progr
     sides = (({"backend": "openvino-cpu"}, slow), ({}, fast))
     decision = decide([run(*sides)], replace(wanted(objective="slo_rate"), demand=500.0))
     assert decision.pick.name == "ort-cpu fp32 b1"
-    assert (decision.pick.lanes, decision.pick.threads, decision.pick.deployment["snippet"]) == (lanes, 3, program)
+    assert (decision.pick.lanes, decision.pick.threads, decision.pick.deployment.snippet) == (lanes, 3, program)
     told = json.loads(advice.advise(decision, "json"))
     assert (told["machines"], told["demand_per_s"]) == (3, 500)
     assert "3 of this machine for 500/s: each 200/s with p99 <= 10 ms" in advice.advise(decision, "table")

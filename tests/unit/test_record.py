@@ -3,8 +3,11 @@ import json
 import numpy as np
 import pytest
 from onnxbench.errors import BadInput
-from onnxbench.results.store.record import SCHEMA, is_measured, read, read_head, read_journal
-from onnxbench.spec import Settings, digest
+from onnxbench.evidence import KINDS, Failed, Finished
+from onnxbench.results.store.head import SCHEMA, Host, is_measured, read_head
+from onnxbench.results.store.journal import NAMES, read_journal
+from onnxbench.results.store.record import read
+from onnxbench.spec import Concurrency, Settings, Sweep, digest
 
 ENDED = {"status": "timeout", "reason": "no answer"}
 
@@ -35,16 +38,16 @@ def test_a_measured_cell_is_ok_with_the_times_of_its_calls_by_round(run_folder, 
     assert calls(record) == {0: [10, 20], 1: [30, 40]}
     assert calls(record, "end_to_end") == {0: [50, 60], 1: [70]}
     assert record.calls(0, "latency").dtype == np.int64
-    assert (record.opened["load_s"], record.parity, record.stopped, record.cold) == (0.25, None, None, ())
-    assert (record.warm["lanes"], record.warm["concurrency"]) == (2, {"lanes": 2, "streams": 1, "threads": 1})
+    assert (record.opened.load_s, record.parity, record.finished, record.cold) == (0.25, None, None, ())
+    assert (record.warm.lanes, record.warm.concurrency) == (2, Concurrency(lanes=2, streams=1, threads=1))
 
 
 def test_a_block_keeps_what_was_counted_over_each_part(run_folder, cell):
     folder = run_folder(cell)
     folder.block(cell, 0, [10], noise={"throughput": {"major_faults": 3}}, settled=False)
     block = only(folder).blocks[0]
-    assert (block["noise"]["latency"]["major_faults"], block["noise"]["throughput"]["major_faults"]) == (0, 3)
-    assert block["settled"] is False
+    assert (block.noise.latency.major_faults, block.noise.throughput.major_faults) == (0, 3)
+    assert block.settled is False
 
 
 def test_cells_keep_the_order_of_the_plan_and_their_own_events(run_folder, make_cell):
@@ -54,7 +57,7 @@ def test_cells_keep_the_order_of_the_plan_and_their_own_events(run_folder, make_
         folder.cold(cell, peak_rss_mb=cell.batch)
         folder.measured(cell, cell.batch * 100, rounds=1)
     assert [
-        (record.cell.batch, set(record.calls(0, "latency").tolist()), record.cold[0]["peak_rss_mb"])
+        (record.cell.batch, set(record.calls(0, "latency").tolist()), record.cold[0].peak_rss_mb)
         for record in read(folder.path).cells
     ] == [(8, {800}, 8), (1, {100}, 1), (32, {3200}, 32)]
 
@@ -64,14 +67,14 @@ def test_every_fresh_process_is_kept(run_folder, cell):
     for memory in (300, 100, 200):
         folder.cold(cell, peak_rss_mb=memory)
     folder.opened(cell)
-    assert [event["peak_rss_mb"] for event in only(folder).cold] == [300, 100, 200]
+    assert [event.peak_rss_mb for event in only(folder).cold] == [300, 100, 200]
 
 
-def test_what_stopped_a_cell_last_is_kept(run_folder, cell):
+def test_what_finished_a_cell_last_is_kept(run_folder, cell):
     folder = run_folder(cell)
     folder.measured(cell, 100, rounds=1)
-    folder.stopped(cell, why="budget", half_width=0.3)
-    assert (only(folder).stopped["why"], only(folder).stopped["half_width"]) == ("budget", 0.3)
+    folder.finished(cell, why="budget", half_width=0.3)
+    assert (only(folder).finished.why, only(folder).finished.half_width) == ("budget", 0.3)
 
 
 def test_a_cell_without_blocks_was_interrupted(run_folder, cell):
@@ -92,33 +95,33 @@ def test_an_interrupted_cell_keeps_the_blocks_that_it_has(run_folder, cell):
     folder = run_folder(cell)
     folder.opened(cell)
     folder.block(cell, 0, [10])
-    assert (only(folder).status, list(only(folder).blocks), only(folder).stopped) == ("ok", [0], None)
+    assert (only(folder).status, list(only(folder).blocks), only(folder).finished) == ("ok", [0], None)
 
 
 @pytest.mark.parametrize("status", ["failed", "timeout", "unsupported", "unavailable"])
 def test_a_cell_that_ended_says_why(run_folder, cell, status):
     folder = run_folder(cell)
     folder.measured(cell, 100, rounds=1)
-    folder.add("ended", cell, status=status, reason="because")
+    folder.add("failed", cell, status=status, reason="because")
     assert (only(folder).status, only(folder).reason) == (status, "because")
 
 
 def test_a_cell_that_failed_and_was_measured_again_counts_as_measured(run_folder, cell):
     folder = run_folder(cell)
     folder.opened(cell, load_s=1.0)
-    folder.add("ended", cell, status="failed", reason="out of memory")
+    folder.add("failed", cell, status="failed", reason="out of memory")
     folder.opened(cell, load_s=2.0)
     folder.warm(cell)
     folder.block(cell, 0, [10])
     record = only(folder)
-    assert (record.status, record.reason, record.opened["load_s"]) == ("ok", None, 2.0)
+    assert (record.status, record.reason, record.opened.load_s) == ("ok", None, 2.0)
 
 
 def test_a_cell_that_failed_twice_says_why_the_second_time(run_folder, cell):
     folder = run_folder(cell)
-    folder.add("ended", cell, status="failed", reason="first")
+    folder.add("failed", cell, status="failed", reason="first")
     folder.opened(cell)
-    folder.add("ended", cell, status="timeout", reason="second")
+    folder.add("failed", cell, status="timeout", reason="second")
     assert (only(folder).status, only(folder).reason) == ("timeout", "second")
 
 
@@ -144,7 +147,7 @@ def test_a_cut_line_in_the_middle_loses_no_other(run_folder, cell):
     with (folder.path / "journal.jsonl").open("ab") as file:
         file.write(b'{"event": "block", "cell": "\xc3\n')
     folder.block(cell, 0, [10])
-    assert [event["event"] for event in read_journal(folder.path)] == ["opened", "block"]
+    assert [NAMES[type(event)] for _, event in read_journal(folder.path)] == ["opened", "block"]
 
 
 def test_a_block_whose_samples_are_missing_is_left_out(run_folder, cell):
@@ -202,13 +205,13 @@ def test_a_cell_that_ended_is_no_mismatch(run_folder, cell):
     folder = run_folder(cell)
     folder.measured(cell, 100, rounds=1)
     folder.add("verified", cell, sqnr_db=0.0)
-    folder.add("ended", cell, status="failed", reason="crashed")
+    folder.add("failed", cell, status="failed", reason="crashed")
     assert (only(folder).status, only(folder).reason) == ("failed", "crashed")
 
 
 def test_a_run_tells_its_host_and_what_was_asked_for(run_folder, cell):
     run = read(run_folder(cell, sweep={"metric": "p99"}).path)
-    assert (run.host, run.sweep) == ({"cpu": "Test CPU"}, {"metric": "p99"})
+    assert (run.host, run.sweep) == (Host(cpu="Test CPU"), Sweep(metric="p99"))
 
 
 def test_the_base_of_a_cell_is_the_baselines_fp32_of_the_same_model_batch_and_threads(run_folder, make_cell):
@@ -238,9 +241,10 @@ def test_a_run_of_the_first_schema_is_read(run_folder, cell):
     journal = folder.path / "journal.jsonl"
     old = [json.loads(line) for line in journal.read_text().splitlines()]
     old = [{**event, "noise": {"steal_ticks": 2}} if event["event"] == "block" else event for event in old]
-    journal.write_text("".join(json.dumps(event) + "\n" for event in old if event["event"] != "stopped"))
+    journal.write_text("".join(json.dumps(event) + "\n" for event in old if event["event"] != "finished"))
     record = only(folder)
-    assert (record.status, list(record.blocks), record.stopped) == ("ok", [0, 1, 2], None)
+    assert (record.status, list(record.blocks), record.finished) == ("ok", [0, 1, 2], None)
+    assert not record.unfinished
 
 
 @pytest.fixture
@@ -270,8 +274,8 @@ def test_a_cell_of_a_check_is_ok_when_its_kernels_were_told_though_nothing_was_t
     folder.add("explained", cell, why_not="because")
     record = only(folder)
     assert (record.status, record.reason, record.measured) == ("ok", None, False)
-    assert [kernel["operator"] for kernel in record.inspected["kernels"]] == ["Conv", "Reshape"]
-    assert (record.parity["sqnr_db"], record.explained["why_not"]) == (81.0, "because")
+    assert [kernel.operator for kernel in record.inspected.kernels] == ["Conv", "Reshape"]
+    assert (record.parity.sqnr_db, record.explained.why_not) == (81.0, "because")
 
 
 def test_a_cell_of_a_check_far_from_the_reference_is_a_mismatch(check, make_cell):
@@ -323,7 +327,7 @@ def test_a_cell_of_a_check_that_ended_says_why(check, cell, status):
     folder.opened(cell)
     folder.verified(cell, sqnr_db=0.0)
     folder.inspected(cell)
-    folder.add("ended", cell, status=status, reason="because")
+    folder.add("failed", cell, status=status, reason="because")
     assert (only(folder).status, only(folder).reason) == (status, "because")
 
 
@@ -331,10 +335,10 @@ def test_what_was_told_before_a_cell_ended_is_not_told_of_its_next_try(check, ce
     folder = check(cell)
     folder.inspected(cell, "fp32 Conv")
     folder.add("explained", cell, why_not="because")
-    folder.add("ended", cell, status="failed", reason="out of memory")
+    folder.add("failed", cell, status="failed", reason="out of memory")
     folder.opened(cell)
     record = only(folder)
-    assert (record.status, record.inspected, record.explained, record.ended) == ("failed", None, None, None)
+    assert (record.status, record.inspected, record.explained, record.failed) == ("failed", None, None, None)
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
@@ -386,7 +390,7 @@ def test_a_cell_keeps_the_key_that_stands_beside_it(run_folder, cell):
     head = json.loads((folder.path / "run.json").read_text())
     head["cells"][0]["key"] = "0123456789abcdef"
     (folder.path / "run.json").write_text(json.dumps(head))
-    (folder.path / "journal.jsonl").write_text(json.dumps({"event": "ended", "cell": "0123456789abcdef", **ENDED}) + "\n")
+    (folder.path / "journal.jsonl").write_text(json.dumps({"event": "failed", "cell": "0123456789abcdef", **ENDED}) + "\n")
     (found,) = read(folder.path).cells
     assert (found.cell, found.key, found.status) == (cell, "0123456789abcdef", "timeout")
 
@@ -397,7 +401,7 @@ def test_before_keys_were_written_a_key_was_the_digest_of_the_cell_as_written(ru
     written = {name: value for name, value in head["cells"][0].items() if name != "key"}
     (folder.path / "run.json").write_text(json.dumps({**head, "cells": [written]}))
     key = digest(written)[:16]
-    (folder.path / "journal.jsonl").write_text(json.dumps({"event": "ended", "cell": key, **ENDED}) + "\n")
+    (folder.path / "journal.jsonl").write_text(json.dumps({"event": "failed", "cell": key, **ENDED}) + "\n")
     (found,) = read(folder.path).cells
     assert (found.cell, found.key, found.status) == (cell, key, "timeout")
     assert key != cell.key
@@ -420,8 +424,59 @@ def test_a_later_step_that_fails_keeps_the_figures_and_a_success_forgets_it(run_
         folder.add("step_failed", cell, step=step, **ENDED)
     record = only(folder)
     assert (record.status, len(record.blocks)) == ("ok", 10)
-    assert [event["step"] for event in record.failed_steps] == ["load", "round"]
-    folder.add("load", cell, asked={}, ways=[])
-    assert [event["step"] for event in only(folder).failed_steps] == ["round"]
+    assert [event.step for event in record.failed_steps] == ["load", "round"]
+    folder.add("load", cell, asked={"percentile": 99, "limit_ms": 10}, ways=[])
+    assert [event.step for event in only(folder).failed_steps] == ["round"]
     folder.block(cell, 10, [100], [200])
     assert only(folder).failed_steps == ()
+
+
+def test_a_journal_that_says_stopped_and_ended_is_read_as_finished_and_failed(run_folder, make_cell):
+    cells = [make_cell(batch=batch) for batch in (1, 8)]
+    folder = run_folder(*cells, schema=2)
+    folder.block(cells[0], 0, [100])
+    folder.add("stopped", cells[0], budget="quick", why="budget", of="p50", half_width=None)
+    folder.add("ended", cells[1], **ENDED)
+    first, second = read(folder.path).cells
+    assert (first.finished, first.failed, first.unfinished) == (Finished(why="budget", of="p50", budget="quick"), None, False)
+    assert (second.finished, second.failed, second.status) == (None, Failed(**ENDED), "timeout")
+
+
+@pytest.mark.parametrize(
+    ("head", "unfinished"), [({}, True), ({"kind": "check"}, False), ({"kind": "imported"}, False), ({"sweep": None}, False)]
+)
+def test_a_cell_with_rounds_is_unfinished_where_its_run_measures_until_it_is_finished(run_folder, cell, head, unfinished):
+    folder = run_folder(cell, **head)
+    folder.block(cell, 0, [100])
+    assert (only(folder).unfinished, only(folder).interrupted) == (unfinished, unfinished)
+    folder.finished(cell)
+    assert (only(folder).unfinished, only(folder).interrupted) == (False, False)
+
+
+def test_a_cell_without_figures_was_interrupted_unless_it_failed(run_folder, cell):
+    folder = run_folder(cell)
+    folder.opened(cell)
+    assert (only(folder).unfinished, only(folder).interrupted) == (False, True)
+    folder.add("failed", cell, **ENDED)
+    assert only(folder).interrupted is False
+
+
+@pytest.mark.parametrize(
+    ("kinds", "error"),
+    [
+        ({"latency": {"samples": 40, "p50_ns": -1.0}}, "percentiles are of no samples"),
+        ({"latency": {"samples": 40, "p99_ns": 0}}, "percentiles are of no samples"),
+        ({"latency": {"samples": -40}}, "percentiles are of no samples"),
+        ({"latency": {"samples": 40, "p90_ns": float("nan")}}, "nan"),
+        ({"latency": {}}, "samples"),
+        ({"latency": 5}, "5 is no Percentiles"),
+        ({}, "latency"),
+    ],
+)
+def test_pooled_percentiles_that_no_calls_have_are_refused(run_folder, cell, kinds, error):
+    folder = run_folder(cell)
+    folder.measured(cell, 100)
+    known = {kind: {"samples": 0} for kind in KINDS} if kinds else {}
+    folder.add("pooled", cell, rounds=list(range(10)), kinds={**known, **kinds})
+    with pytest.raises(BadInput, match=error):
+        read(folder.path)

@@ -35,16 +35,16 @@ def as_0_1(folder, *files):
 
 def test_a_row_says_which_file_ran(bench):
     rows = bench().infer(**EVERY).rows.values()
-    assert [row.opened["sha256"] for row in rows] == [FP32.sha256, FP16.sha256, INT8.sha256]
+    assert [row.opened.sha256 for row in rows] == [FP32.sha256, FP16.sha256, INT8.sha256]
     assert {row.cell.sha256 for row in rows} == {FP32.sha256}
-    assert {row.opened["made_by"] for row in rows} == {None}
+    assert {row.opened.made_by for row in rows} == {None}
 
 
 def test_a_row_of_a_file_that_another_version_made_says_so(bench):
     old = replace(INT8, derived=derived("int8", revision=0, tool="0.1"))
     for command in ("infer", "check"):
         rows = getattr(bench(FP32, old), command)(batches=(1,), precisions=("fp32", "int8")).rows
-        assert [row.opened["made_by"] for row in rows.values()] == [None, "0.1"]
+        assert [row.opened.made_by for row in rows.values()] == [None, "0.1"]
         assert ["0.1" in notes(row) for row in rows.values()] == [False, True]
 
 
@@ -94,4 +94,4 @@ def test_a_row_that_failed_may_begin_anew_with_another_file(bench):
 
     there = moved(bench, bench(plot=fails).infer(**EVERY), bench(FP32, FP16, AGAIN))
     there.infer(resume=True, **EVERY)
-    assert there.rows["int8/1"].opened["sha256"] == AGAIN.sha256
+    assert there.rows["int8/1"].opened.sha256 == AGAIN.sha256

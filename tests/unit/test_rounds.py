@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench.budgets import BUDGETS
-from onnxbench.results.store.record import SCHEMA, listed
+from onnxbench.evidence import Block, Failed, Finished, Rate
+from onnxbench.results.store.head import SCHEMA, Head
+from onnxbench.results.store.journal import event_to_wire
 from onnxbench.runners.sweep import rounds
 from onnxbench.runners.sweep.group import length
-from onnxbench.runners.sweep.journal import Journal
+from onnxbench.runners.sweep.journal import Journal, sample_file
 from onnxbench.runners.sweep.plan import Planned
-from onnxbench.runners.sweep.rounds import End
 from onnxbench.runners.sweep.visits import Visit
 from onnxbench.spec import Cell, Settings, Sweep
 
@@ -131,15 +132,15 @@ def measured(tmp_path):
     def write(**p50):
         visits = {backend: visit_of(backend, rounds=len(values)) for backend, values in p50.items()}
         with Journal(tmp_path) as journal:
-            journal.write_head(
-                {"schema": SCHEMA, "cells": [listed(visit.planned.cell, visit.key) for visit in visits.values()]}
-            )
+            journal.write_head(Head(schema=SCHEMA), {visit.planned.cell: visit.key for visit in visits.values()})
             for backend, visit in visits.items():
                 for number, value in enumerate(p50[backend]):
-                    name, path = journal.sample_file(visit.key, number)
-                    np.savez(path, latency=np.array([value] * 3, np.int64), end_to_end=np.array([2 * value], np.int64))
-                    rate = {"calls": 1, "took_ns": 5000, "lanes": 1}
-                    journal.add("block", visit.key, round=number, samples=name, calls=3, throughput=rate, noise={})
+                    name = sample_file(visit.key, number)
+                    np.savez(
+                        tmp_path / name, latency=np.array([value] * 3, np.int64), end_to_end=np.array([2 * value], np.int64)
+                    )
+                    rate = Rate(calls=1, took_ns=5000)
+                    journal.add(visit.key, Block(round=number, samples=name, calls=3, throughput=rate))
         return tmp_path, visits
 
     return write
@@ -163,7 +164,7 @@ def test_who_has_had_enough_is_not_looked_at_again():
 
 
 def test_a_narrow_interval_ends_a_cell_at_the_first_look(measured):
-    assert ends(measured(a=QUIET[:10])) == {"a": End(why="interval", of="p50", half_width=0.0)}
+    assert ends(measured(a=QUIET[:10])) == {"a": Finished(why="interval", of="p50", half_width=0.0, budget="normal")}
 
 
 def test_a_wide_interval_ends_a_cell_at_the_last_look_alone(measured):
@@ -187,13 +188,13 @@ def test_more_rounds_than_the_budget_has_are_enough(measured):
 def test_too_few_rounds_for_an_interval_end_by_the_budget(measured):
     folder, visits = measured(a=QUIET[:5])
     found = rounds.ends(folder, list(visits.values()), Sweep(budget=BUDGETS["quick"]), late=False)
-    assert found == {visits["a"].key: End(why="budget", of="p50", half_width=None)}
+    assert found == {visits["a"].key: Finished(why="budget", of="p50", half_width=None, budget="quick")}
 
 
 def test_with_a_baseline_the_speed_up_is_looked_at_and_not_the_cells_own_time(measured):
     """Both get slower and faster together, so that their ratio is known well before either time."""
     found = ends(measured(a=NOISY[:10], b=[2 * value for value in NOISY[:10]]), baseline="a")
-    assert found == {"b": End(why="interval", of="speedup", half_width=pytest.approx(0))}
+    assert found == {"b": Finished(why="interval", of="speedup", half_width=pytest.approx(0), budget="normal")}
 
 
 def test_a_baseline_without_blocks_leaves_a_cells_own_time(measured):
@@ -203,7 +204,7 @@ def test_a_baseline_without_blocks_leaves_a_cells_own_time(measured):
 def test_a_baseline_that_ended_without_figures_leaves_a_cells_own_time(measured):
     folder, visits = measured(a=QUIET[:10], b=QUIET[:10])
     with Journal(folder) as journal:
-        journal.add("ended", visits["a"].key, status="failed", reason="killed")
+        journal.add(visits["a"].key, Failed(status="failed", reason="killed"))
     assert ends((folder, visits), baseline="a")["b"].of == "p50"
 
 
@@ -213,7 +214,8 @@ def test_without_a_baseline_the_metric_that_was_asked_for_is_looked_at(measured,
 
 
 def test_an_end_is_written_as_it_is():
-    assert rounds.wire(End(why="interval", of="p50", half_width=0.01)) == {"why": "interval", "of": "p50", "half_width": 0.01}
+    told = {"why": "interval", "of": "p50", "half_width": 0.01, "budget": "normal"}
+    assert event_to_wire("key", Finished(**told)) == {"event": "finished", "cell": "key", **told}
 
 
 @given(last=st.lists(st.integers(-1, 50)))
@@ -231,5 +233,5 @@ def test_repeats_are_a_share_of_the_rounds(repeats, left):
 
 @pytest.mark.parametrize(("metric", "calls"), [("p50", 1), ("p90", 4), ("p99", 37), ("e2e_p50", 1), ("throughput", 1)])
 def test_a_block_is_long_enough_for_the_percentile_that_was_asked_for(metric, calls):
-    assert length(Sweep(budget=BUDGET, metric=metric)) == {"block_ms": BUDGET.block_ms, "calls": calls}
-    assert length(Sweep(budget=replace(BUDGET, block_calls=50), metric=metric))["calls"] == 50
+    assert length(Sweep(budget=BUDGET, metric=metric)) == (BUDGET.block_ms, calls)
+    assert length(Sweep(budget=replace(BUDGET, block_calls=50), metric=metric)) == (BUDGET.block_ms, 50)

@@ -1,11 +1,19 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnxbench.errors import Interrupted, RuntimeFailed
+from onnxbench.evidence import Percentiles, Pooled
 from onnxbench.results.stats.intervals import log_interval
-from onnxbench.results.store import series
+from onnxbench.results.store import record, series
 from onnxbench.results.store.record import read
 from onnxbench.results.table import table
+from onnxbench.spec import to_wire
+
+from .fake_worker import only
+from .in_process import FP32, INT8, TINY
 
 MS = 10**6
 times = st.lists(st.integers(1_000, 10**8), min_size=10, max_size=20)
@@ -184,3 +192,127 @@ def test_throughput_is_over_the_rounds_that_count(run_folder, make_cell):
         noise = {"throughput": {"major_faults": 1}} if number == 4 else None
         folder.block(cell, number, [MS], calls=7 if number == 4 else 100, noise=noise)
     assert row_of(folder)["throughput_per_s"] == 100.0
+
+
+@pytest.fixture
+def series_of(run_folder, make_cell):
+    """A run with one cell that had twelve rounds, two of them disturbed, and the cell."""
+    cell = make_cell()
+    folder = run_folder(cell)
+    folder.series(cell, [MS * (100 + number) for number in range(12)], disturbed=(3, 4))
+    return folder, cell
+
+
+def write_pooled(folder, cell, **changes):
+    """What a run writes at its end, but for some changes."""
+    (held,) = read(folder.path).cells
+    folder.add("pooled", cell, **{**to_wire(series.pool(held)), **changes})
+
+
+def without_samples(monkeypatch):
+    """From now on nobody opens a file of samples."""
+
+    def refuse(path):
+        raise AssertionError(f"{path} was opened")
+
+    monkeypatch.setattr(record, "load_times", refuse)
+
+
+def test_pooled_are_the_percentiles_of_all_calls_of_the_rounds_that_count(mixed):
+    calls = {"samples": 200, "p50_ns": 67.0, "p90_ns": 160.0, "p99_ns": None}
+    assert series.pool(mixed).rounds == (0, 1)
+    assert series.pool(mixed).kinds["latency"] == Percentiles(**calls)
+    assert series.pool(mixed).kinds["device"] == Percentiles(samples=0)
+
+
+def test_figures_are_the_same_with_and_without_what_was_pooled(series_of):
+    folder, cell = series_of
+    before = row_of(folder)
+    write_pooled(folder, cell)
+    assert read(folder.path).cells[0].pooled.rounds == (0, 1, 2, *range(5, 12))
+    assert row_of(folder) == before
+
+
+def test_a_table_of_what_was_pooled_opens_no_samples(run_folder, make_cell, monkeypatch):
+    cell = make_cell()
+    folder = run_folder(cell)
+    folder.opened(cell)
+    folder.warm(cell)
+    for number in range(12):
+        folder.block(cell, number, [MS] * 40, [2 * MS] * 40)
+    journal = folder.path / "journal.jsonl"
+    told = '"round": {0}, "p50_ns": {{"latency": 1e6, "end_to_end": 2e6}}'
+    text = journal.read_text()
+    for number in range(12):
+        text = text.replace(f'"round": {number},', told.format(number) + ",")
+    journal.write_text(text)
+    folder.finished(cell)
+    before = row_of(folder)
+    write_pooled(folder, cell)
+    without_samples(monkeypatch)
+    assert row_of(folder) == before
+    assert (before["p50_ms"], before["e2e_p50_ms"], before["samples"]) == (1.0, 2.0, 480)
+
+
+def later_block(folder, cell):
+    folder.block(cell, 12, [MS] * 40, [MS] * 40)
+
+
+def round_again(folder, cell):
+    folder.block(cell, 11, [9 * MS] * 40, [9 * MS] * 40)
+
+
+def disturbed_block(folder, cell):
+    folder.block(cell, 11, [MS] * 40, [MS] * 40, noise={"latency": {"steal_ns": 10**9}})
+
+
+def lost_samples(folder, cell):
+    (folder.path / f"samples/{cell.key}-11.npz").unlink()
+
+
+@pytest.mark.parametrize("happen", [later_block, round_again, disturbed_block, lost_samples])
+def test_what_was_pooled_of_other_calls_than_count_is_not_used(series_of, happen):
+    folder, cell = series_of
+    write_pooled(folder, cell)
+    (before,) = read(folder.path).cells
+    happen(folder, cell)
+    (held,) = read(folder.path).cells
+    assert series.pooled(held) == series.pool(held) != before.pooled
+
+
+def test_what_was_pooled_last_counts(series_of):
+    folder, cell = series_of
+    write_pooled(folder, cell, rounds=[0])
+    write_pooled(folder, cell)
+    (held,) = read(folder.path).cells
+    assert series.pooled(held) is held.pooled
+    assert held.pooled == series.pool(held)
+
+
+def test_a_cell_that_begins_anew_keeps_nothing_that_was_pooled(series_of):
+    folder, cell = series_of
+    write_pooled(folder, cell)
+    folder.add("failed", cell, status="failed", reason="x")
+    folder.opened(cell)
+    assert read(folder.path).cells[0].pooled is None
+
+
+def test_a_run_says_at_its_end_what_each_measured_cell_pooled(bench):
+    found = bench(FP32, INT8, plot=only("open", "int8/1", 0, raised=RuntimeFailed("no kernel"))).infer(batches=(1, 8))
+    told = [key for key, event in found.events if isinstance(event, Pooled)]
+    assert sorted(told) == sorted(found.rows[name].key for name in ("fp32/1", "fp32/8", "int8/8"))
+    assert all(series.pool(row) == row.pooled for row in found.rows.values() if row.measured)
+
+
+def test_a_run_that_is_gone_on_with_pools_only_what_is_new(bench):
+    found = bench(FP32).infer(batches=(1,)).infer(batches=(1, 8), resume=True)
+    told = [key for key, event in found.events if isinstance(event, Pooled)]
+    assert told == [found.rows[name].key for name in ("fp32/1", "fp32/8")]
+
+
+def test_a_run_that_the_user_stops_has_pooled_what_it_has(bench):
+    found = bench(FP32, plot=only("latency", "fp32/1", 0, stop=True))
+    with pytest.raises(Interrupted):
+        found.infer(batches=(1,), budget=replace(TINY, looks=(3,)))
+    (row,) = found.rows.values()
+    assert (len(row.blocks), row.pooled) == (1, series.pool(row))

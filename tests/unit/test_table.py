@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 from onnxbench.errors import BadInput
 from onnxbench.results.stats import intervals as stats
-from onnxbench.results.store.record import SCHEMA, read
+from onnxbench.results.store.head import SCHEMA
+from onnxbench.results.store.record import read
 from onnxbench.results.table import table
 from onnxbench.spec import Settings
 
 CONTRACT = [
-    *("host", "model", "backend", "environment", "device", "precision", "batch", "status", "reason"),
+    *("host", "model", "backend", "environment", "device", "precision", "scheme", "batch", "status", "reason"),
     *("executed", "placement", "settings", "conversion"),
     *("p50_ms", "p50_ci_low_ms", "p50_ci_high_ms", "p90_ms", "p99_ms"),
     *("samples", "rounds", "disturbed", "stopped"),
@@ -142,7 +143,7 @@ def test_a_row_without_figures_keeps_its_axes_and_its_reason(run_folder, make_ce
     cell = make_cell(batch=8)
     folder = run_folder(cell)
     folder.measured(cell, 4 * MS)
-    folder.add("ended", cell, status=status, reason="because")
+    folder.add("failed", cell, status=status, reason="because")
     assert filled(build(folder).rows[0]) == {**AXES, "host": "Test CPU", "status": status, "reason": "because"}
 
 
@@ -213,7 +214,7 @@ def test_a_speed_up_is_over_the_rounds_that_both_measured(run_folder, make_cell)
 
 def test_a_speed_up_needs_a_baseline_with_figures(two):
     folder, slow, _ = two
-    folder.add("ended", slow, status="failed", reason="crashed")
+    folder.add("failed", slow, status="failed", reason="crashed")
     assert by_backend(build(folder, baseline="torch-cpu"), "speedup", "verdict") == {
         "torch-cpu": (None, None),
         "ort-cpu": (None, None),
@@ -340,7 +341,7 @@ def test_a_row_without_figures_makes_no_column_of_what_the_others_share(run_fold
     fine, bad = make_cell(), make_cell(batch=8)
     folder = run_folder(fine, bad)
     folder.measured(fine, MS)
-    folder.add("ended", bad, status="failed", reason="crashed")
+    folder.add("failed", bad, status="failed", reason="crashed")
     built = build(folder)
     assert titles(built)[:4] == ["backend", "batch", "status", "p50"]
     assert "executed fp32 · lanes 1 · threads a lane 2 · threads 2 · file 20.4 MB" in built.facts[0]
@@ -371,7 +372,7 @@ def test_reasons_stand_below_the_table(run_folder, make_cell):
     cells = [make_cell(batch=batch) for batch in (1, 8)]
     folder = run_folder(*cells)
     folder.measured(cells[0], MS)
-    folder.add("ended", cells[1], status="failed", reason="out of memory; try less")
+    folder.add("failed", cells[1], status="failed", reason="out of memory; try less")
     assert build(folder).remarks == ("ort-cpu fp32 b8: failed: out of memory; try less",)
 
 
@@ -385,7 +386,7 @@ def test_a_reason_that_rows_share_is_said_once(run_folder, make_cell, failing, o
     for number, cell in enumerate(cells):
         folder.measured(cell, MS)
         if number < failing:
-            folder.add("ended", cell, status="failed", reason="crashed")
+            folder.add("failed", cell, status="failed", reason="crashed")
     assert build(folder).remarks == (f"{who}: failed: crashed",)
 
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench.errors import BadInput, Unavailable, WorkerDied
 from onnxbench.results.store import outcome, record
+from onnxbench.results.store.head import read_head
 from onnxbench.results.table import table
 from onnxbench.results.table.explain import explain
 from onnxbench.runners.pool.survey import Found
@@ -199,7 +200,7 @@ def test_every_worker_of_an_environment_is_of_its_interpreter(bench, link):
     assert own == dict.fromkeys(("null@old.log", "null@old-cold.log", "null@old-int8.log"), link)
     assert {python for log, python in logs.items() if log not in own} == {sys.executable}
     assert {"null.log", "null-cold.log", "null-int8.log"} <= logs.keys()
-    assert record.read_head(found.out)["versions"].keys() == {"null", "null@old"}
+    assert read_head(found.out).versions.keys() == {"null", "null@old"}
 
 
 def test_a_check_has_rows_of_every_environment(bench, link):
@@ -223,6 +224,6 @@ def test_an_interpreter_that_will_not_do_is_a_row_that_says_which(bench, link, e
 def test_what_is_known_of_a_runs_targets_grows(bench, link):
     run = bench(FP32).infer(batches=(1,))
     run.infer(backends=("null@old",), pythons=(("null@old", link),), batches=(1,), resume=True)
-    head = record.read_head(run.out)
-    assert head["versions"].keys() == {"null", "null@old"}
-    assert head["networks"].keys() == {"null", "null@old", "describe"}
+    head = read_head(run.out)
+    assert head.versions.keys() == {"null", "null@old"}
+    assert head.networks.keys() == {"null", "null@old", "describe"}

@@ -6,6 +6,7 @@ from click.testing import CliRunner
 from onnxbench.cli import main
 from onnxbench.commands import options
 from onnxbench.errors import BadInput
+from onnxbench.evidence import Epoch
 from onnxbench.results.store.record import read
 from onnxbench.results.table import training
 from onnxbench.results.trackers import TRACKERS, Tracker, check, track
@@ -71,7 +72,7 @@ def test_a_row_is_what_was_asked_for_its_figures_and_how_it_came_out(run_folder,
     fine, broken = make_cell(), make_cell(backend="openvino-cpu", environment="new")
     folder = run_folder(fine, broken, tool="0.1.0", began_unix_s=12.5)
     folder.measured(fine, 2_000_000)
-    folder.add("ended", broken, status="failed", reason="it fell over")
+    folder.add("failed", broken, status="failed", reason="it fell over")
     logged = of_run(read(folder.path), None)
     assert (logged.name, logged.folder, logged.wall_s) == ("run", folder.path, 12.5)
     assert logged.params == {
@@ -103,21 +104,13 @@ def test_entries_that_are_called_the_same_are_numbered():
 
 
 def test_a_training_has_curves_by_epoch_without_what_is_no_number():
-    epochs = [
-        {"seconds": 2.0, "train_per_s": 10.0, "test_per_s": 20.0, "loss": 0.5, "accuracy": 90.0},
-        {"seconds": 1.0, "train_per_s": 20.0, "test_per_s": 20.0, "loss": float("nan"), "accuracy": 95.0},
-    ]
+    epochs = (
+        Epoch(seconds=2.0, train_per_s=10.0, test_per_s=20.0, loss=0.5, accuracy=90.0),
+        Epoch(seconds=1.0, train_per_s=20.0, test_per_s=20.0, loss=None, accuracy=95.0),
+    )
     results = [
-        {
-            "device": "cpu",
-            "precision": "fp32",
-            "status": "ok",
-            "reason": None,
-            "epochs": epochs,
-            "peak_memory_mb": 5,
-            "torch": "2",
-        },
-        {"device": "cuda:0", "precision": "fp32", "status": "unavailable", "reason": "no GPU"},
+        training.Result(device="cpu", precision="fp32", status="ok", epochs=epochs, peak_memory_mb=5.0, torch="2"),
+        training.Result(device="cuda:0", precision="fp32", status="unavailable", reason="no GPU"),
     ]
     logged = of_training(results, training.build(results, HEAD), Path("runs/now-train"), 3.0)
     assert (logged.name, logged.wall_s, logged.params["lr"]) == ("now-train", 3.0, "0.01")

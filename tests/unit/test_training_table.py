@@ -1,37 +1,26 @@
 import json
+from dataclasses import replace
 
 import pytest
-from onnxbench.results.store.record import SCHEMA
+from onnxbench.evidence import Epoch
+from onnxbench.results.store.head import SCHEMA
 from onnxbench.results.table.render import FORMATS, render
-from onnxbench.results.table.training import build
+from onnxbench.results.table.training import Result, build
 
 HEAD = {"model": "cnn", "dataset": "digits", "epochs": 3, "batch_size": 64, "lr": 0.01, "seed": 0, "threads": 2}
 
 
 def epoch(seconds, **changes):
-    return {
-        "seconds": seconds,
-        "train_per_s": 1000 / seconds,
-        "test_per_s": 2000 / seconds,
-        "loss": 0.5,
-        "accuracy": 90.0,
-        **changes,
-    }
+    figures = {"train_per_s": 1000 / seconds, "test_per_s": 2000 / seconds, "loss": 0.5, "accuracy": 90.0, **changes}
+    return Epoch(seconds=seconds, **figures)
 
 
 def ran(device, *epochs, precision="fp32"):
-    return {
-        "device": device,
-        "precision": precision,
-        "status": "ok",
-        "reason": None,
-        "epochs": list(epochs),
-        "peak_memory_mb": 512.5,
-    }
+    return Result(device=device, precision=precision, status="ok", epochs=epochs, peak_memory_mb=512.5)
 
 
 def failed(device):
-    return {"device": device, "precision": "fp32", "status": "unavailable", "reason": "no CUDA here"}
+    return Result(device=device, precision="fp32", status="unavailable", reason="no CUDA here")
 
 
 def test_a_row_says_what_an_epoch_costs():
@@ -102,11 +91,11 @@ def test_as_json_it_has_the_columns_in_order():
 
 
 def test_a_loss_that_diverged_is_none():
-    (row,) = build([ran("cpu", epoch(2.0, loss=float("nan")))], HEAD).rows
+    (row,) = build([ran("cpu", epoch(2.0, loss=None))], HEAD).rows
     assert row["loss"] is None
 
 
 def test_what_did_not_end_has_the_epochs_that_it_had_and_no_speedup():
-    ended = {**ran("cpu", epoch(8.0), epoch(4.0), precision="fp16"), "status": "timeout", "reason": "no answer"}
+    ended = replace(ran("cpu", epoch(8.0), epoch(4.0), precision="fp16"), status="timeout", reason="no answer")
     row = build([ran("cpu", epoch(2.0), epoch(1.0)), ended], HEAD).rows[1]
     assert (row["status"], row["epoch_s"], row["speedup"]) == ("timeout", 4.0, None)

@@ -1,10 +1,12 @@
-from dataclasses import asdict, replace
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from onnxbench.budgets import BUDGETS
 from onnxbench.errors import Interrupted, OutOfMemory, RuntimeFailed, StorageFailed, Unsupported, WorkerDied, WorkerTimeout
-from onnxbench.results.store.record import CellRecord, read_journal
+from onnxbench.evidence import Block, Cold, Failed, Finished, Inspected, StepFailed, Verified, Warm
+from onnxbench.results.store.journal import read_journal
+from onnxbench.results.store.record import CellRecord
 from onnxbench.runners.sweep.interrupt import Stop
 from onnxbench.runners.sweep.journal import Journal
 from onnxbench.runners.sweep.plan import Planned
@@ -12,6 +14,7 @@ from onnxbench.runners.sweep.visits import Desk, Visit, visit
 from onnxbench.spec import Concurrency, Load, Settings, Sweep
 
 QUICK, NORMAL = BUDGETS["quick"], BUDGETS["normal"]
+FAILED = Failed(status="failed", reason="x")
 
 
 @pytest.fixture
@@ -25,11 +28,11 @@ def planned(make_cell, make_artifact):
 
 
 def blocks(count, first=0):
-    return {number: {"round": number} for number in range(first, first + count)}
+    return {number: Block(round=number) for number in range(first, first + count)}
 
 
-def stopped(half_width):
-    return {"why": "?", "of": "p50", "half_width": half_width}
+def finished(half_width, budget=None):
+    return Finished(why="?", of="p50", half_width=half_width, budget=budget)
 
 
 def state(found):
@@ -42,30 +45,30 @@ def test_a_cell_that_was_never_measured_begins_at_nothing(planned, held):
 
 def test_a_resumed_cell_keeps_what_is_known_of_it(planned, held):
     way = Concurrency(lanes=4, streams=2, threads=1)
-    known = held(warm={"concurrency": asdict(way)}, inspected={"kernels": []}, cold=({}, {}), blocks=blocks(3, first=5))
+    known = held(warm=Warm(concurrency=way), inspected=Inspected(), cold=(Cold(), Cold()), blocks=blocks(3, first=5))
     assert state(visit(planned(), known, Sweep())) == (3, 7, 2, True, way, False, False)
 
 
 def test_a_cell_whose_kernels_were_never_told_is_compared_again(planned, held):
-    assert not visit(planned(), held(parity={"sqnr_db": 90}), Sweep()).verified
+    assert not visit(planned(), held(parity=Verified(sqnr_db=90)), Sweep()).verified
 
 
 def test_a_process_that_was_started_for_its_memory_alone_was_no_cold_start(planned, held):
-    known = held(cold=({"peak_rss_mb": 90}, {"peak_rss_mb": 90, "cold_s": 2}))
+    known = held(cold=(Cold(peak_rss_mb=90), Cold(peak_rss_mb=90, cold_s=2)))
     assert [visit(planned(), known, Sweep(cold=cold)).cold for cold in (False, True)] == [2, 1]
 
 
 def test_a_warm_up_that_told_no_concurrency_is_as_none(planned, held):
-    assert visit(planned(), held(warm={"lanes": 2}), Sweep()).concurrency is None
+    assert visit(planned(), held(warm=Warm(lanes=2)), Sweep()).concurrency is None
 
 
 def test_a_cell_that_failed_begins_anew(planned, held):
-    known = held(ended={"status": "failed", "reason": "x"}, inspected={"kernels": []}, blocks=blocks(3), stopped=stopped(0.01))
+    known = held(failed=FAILED, inspected=Inspected(), blocks=blocks(3), finished=finished(0.01))
     assert state(visit(planned(), known, Sweep())) == state(visit(planned(), held(), Sweep()))
 
 
 @pytest.mark.parametrize(
-    ("count", "width", "budget", "finished"),
+    ("count", "width", "budget", "ended"),
     [
         (10, 0.019, NORMAL, True),
         (10, 0.020, NORMAL, True),
@@ -79,12 +82,13 @@ def test_a_cell_that_failed_begins_anew(planned, held):
         (10, 0.015, BUDGETS["thorough"], True),
     ],
 )
-def test_what_ended_a_cell_ends_it_again_if_this_budget_would(planned, held, count, width, budget, finished):
-    assert visit(planned(), held(blocks=blocks(count), stopped=stopped(width)), Sweep(budget=budget)).finished is finished
+def test_what_ended_a_cell_ends_it_again_if_this_budget_would(planned, held, count, width, budget, ended):
+    known = held(blocks=blocks(count), finished=finished(width))
+    assert visit(planned(), known, Sweep(budget=budget)).finished is ended
 
 
 def test_a_cell_whose_time_was_used_up_is_not_measured_on_in_the_same_budget(planned, held):
-    known = held(blocks=blocks(10), stopped={**stopped(0.5), "budget": "normal"})
+    known = held(blocks=blocks(10), finished=finished(0.5, "normal"))
     assert visit(planned(), known, Sweep(budget=BUDGETS["normal"])).finished
     assert not visit(planned(), known, Sweep(budget=BUDGETS["thorough"])).finished
 
@@ -173,7 +177,7 @@ def test_what_goes_wrong_in_a_step_is_the_cells_reason(desk, planned, error, sta
     one = Visit(planned=planned())
     desk.attempt(one, fail(error))
     assert one.out
-    assert events(desk) == [{"event": "ended", "cell": one.key, "status": status, "reason": reason}]
+    assert events(desk) == [(one.key, Failed(status=status, reason=reason))]
 
 
 def test_nothing_is_done_for_a_cell_that_has_a_reason(desk, planned):
@@ -214,7 +218,7 @@ def test_the_user_is_obeyed_where_nothing_is_lost_by_it(desk, planned):
 
 def test_a_resumed_cell_that_lacks_its_rate_alone_keeps_its_figures_whatever_happens(desk, planned, held):
     asked = Sweep(load=Load(percentile=99, limit_ms=1))
-    known = held(stopped={**stopped(0.01), "budget": "normal"}, blocks=blocks(10))
+    known = held(finished=finished(0.01, "normal"), blocks=blocks(10))
     found = visit(planned(), known, asked)
     assert (found.complete, found.finished) == (True, False)
 
@@ -222,4 +226,4 @@ def test_a_resumed_cell_that_lacks_its_rate_alone_keeps_its_figures_whatever_hap
         raise RuntimeFailed("it does not open again")
 
     desk.attempt(found, fail)
-    assert [(event["event"], event["step"]) for event in events(desk)] == [("step_failed", "round")]
+    assert [(type(event), event.step) for _, event in events(desk)] == [(StepFailed, "round")]

@@ -4,25 +4,45 @@ import errno
 import io
 import json
 import os
-from dataclasses import asdict, replace
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
 import pytest
 from onnxbench.backends.null import Null
-from onnxbench.backends.protocol import Build, Kernel, Session, SessionInfo
+from onnxbench.backends.protocol import Build as Engine
+from onnxbench.backends.protocol import Kernel, Session, SessionInfo
 from onnxbench.errors import RuntimeFailed
+from onnxbench.evidence import Built, Counts, Deployment, Info, Inspected, Opened
+from onnxbench.evidence import Kernel as Ran
 from onnxbench.runners.sweep import group
 from onnxbench.runners.sweep.journal import Journal
 from onnxbench.runners.sweep.plan import Planned
 from onnxbench.runners.sweep.visits import Visit
 from onnxbench.runners.worker.clock import Clock
+from onnxbench.runners.worker.jobs import (
+    Build,
+    Close,
+    Done,
+    Here,
+    Inspect,
+    Open,
+    Probe,
+    StartCold,
+    There,
+    TimeLatency,
+    TimeThroughput,
+    Told,
+    Verify,
+    WarmUp,
+)
 from onnxbench.runners.worker.nvml import Nvml, environment
 from onnxbench.runners.worker.serve import State, answer
 from onnxbench.runners.worker.slots import Slot
+from onnxbench.runners.worker.tasks import JOBS
 from onnxbench.runners.worker.verify import save_arrays
-from onnxbench.spec import PRECISIONS, Concurrency, Settings, Target, to_wire
+from onnxbench.spec import PRECISIONS, Concurrency, Settings, Target, from_wire, to_wire
 
 from .fake_nvml import PID, FakeNvml, process
 
@@ -42,8 +62,19 @@ class FullDisk(io.StringIO):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def ask(error, **request):
-    return answer(State(slots=Raises(error)), {"job": "close", "key": "a", **request}, lambda _: None)
+def ignore(_):
+    """Nobody listens to signs of life."""
+
+
+def ask(state, job, tell=ignore):
+    """What comes back over the pipe."""
+    request = {"job": JOBS[type(job)].name, "asked": to_wire(job)}
+    return json.loads(json.dumps(answer(state, json.loads(json.dumps(request)), tell)))
+
+
+def raised(error):
+    """The answer to a job that raises `error`."""
+    return ask(State(slots=Raises(error)), Close(key="a"))
 
 
 @pytest.fixture
@@ -52,12 +83,12 @@ def full_log(monkeypatch):
 
 
 def test_a_job_answers_in_data():
-    assert answer(State(), {"job": "close", "key": "a"}, lambda _: None) == ("ok", {})
+    assert answer(State(), {"job": "close", "asked": {"key": "a"}}, ignore) == ("ok", {})
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG])
 def test_a_full_disk_is_the_storages_failure_even_where_the_log_is_on_it(full_log, code):
-    kind, error = ask(OSError(code, "no room", "samples/a.npz"))
+    kind, error = raised(OSError(code, "no room", "samples/a.npz"))
     assert (kind, error["type"]) == ("error", "StorageFailed")
     assert error["message"] == "cannot write samples/a.npz (no room)"
 
@@ -73,16 +104,26 @@ def test_a_full_disk_is_the_storages_failure_even_where_the_log_is_on_it(full_lo
     ],
 )
 def test_what_a_job_raises_is_an_answer(error, kind, message):
-    assert ask(error)[1]["type"] == kind
-    assert ask(error)[1]["message"] == message
+    assert raised(error)[1]["type"] == kind
+    assert raised(error)[1]["message"] == message
 
 
 def test_a_job_that_there_is_not_is_an_answer_too():
-    assert answer(State(), {"job": "dance"}, lambda _: None)[0] == "error"
+    assert answer(State(), {"job": "dance", "asked": {}}, ignore)[0] == "error"
 
 
-def test_a_request_with_too_much_in_it_is_an_answer_too():
-    assert ask(ValueError(), more=1)[0] == "error"
+@pytest.mark.parametrize("request_", [{"asked": {"key": "a"}}, {"job": "close"}, {"job": "close", "asked": {}}])
+def test_a_request_with_too_little_in_it_is_an_answer_too(request_):
+    assert answer(State(), request_, ignore)[0] == "error"
+
+
+def test_a_request_with_another_type_in_it_is_an_answer_that_names_the_field():
+    kind, error = answer(State(), {"job": "close", "asked": {"key": 3}}, ignore)
+    assert (kind, "key: 3" in error["message"]) == ("error", True)
+
+
+def test_what_a_newer_parent_asks_beside_is_left_out():
+    assert answer(State(), {"job": "close", "asked": {"key": "a", "more": 1}}, ignore) == ("ok", {})
 
 
 ONE, TWO, FOUR = Concurrency(lanes=1, threads=2), Concurrency(lanes=2, threads=1), Concurrency(lanes=4, streams=2, threads=1)
@@ -90,9 +131,13 @@ INPUTS = {"input": np.zeros((1, 3, 48, 48), np.float32)}
 
 
 VISITS = {
-    "latency": lambda folder: {"block_ms": 0.01, "calls": 4, "samples": str(folder / "a.npz")},
-    "throughput": lambda folder: {"block_ms": 0.01, "concurrency": asdict(TWO)},
+    "latency": lambda folder: timed(folder / "a.npz"),
+    "throughput": lambda folder: TimeThroughput(key="a", block_ms=0.01, concurrency=TWO),
 }
+
+
+def timed(file):
+    return TimeLatency(key="a", block_ms=0.01, calls=4, samples=There(path=str(file)))
 
 
 def no_nvml():
@@ -186,21 +231,25 @@ def worker(make_cell, make_artifact):
         session.bind(INPUTS)
         slot = Slot(artifact=make_artifact(), cell=make_cell(batch=8), backend=runtime, inputs=INPUTS, session=session)
         slot.compiled[1, 2] = session
-        state = State(clock=time.clock, counters=lambda _: {"calls": runtime.calls, "mhz": 2100}, slots={"a": slot})
+        state = State(clock=time.clock, counters=lambda _: counted(runtime.calls), slots={"a": slot})
         return SimpleNamespace(state=state, slot=slot, runtime=runtime, time=time)
 
     return make
 
 
-def done(state, job, **request):
-    kind, content = answer(state, json.loads(json.dumps({"job": job, **request})), lambda _: None)
+def counted(calls):
+    """Counters of a worker that made so many calls: one fault each."""
+    return Counts(major_faults=calls, mhz=2100)
+
+
+def done(state, job, tell=ignore):
+    kind, content = ask(state, job, tell)
     assert kind == "ok", content
-    return json.loads(json.dumps(content))
+    return from_wire(type(job).answer(), content)
 
 
 def warmed(found, concurrency=None):
-    how = {"least_ms": 0.1, "limit_ms": 1, "passes": 2, "concurrency": concurrency and asdict(concurrency)}
-    return done(found.state, "warm", key="a", **how)
+    return done(found.state, WarmUp(key="a", least_ms=0.1, limit_ms=1, passes=2, concurrency=concurrency))
 
 
 def closed(sessions):
@@ -208,45 +257,44 @@ def closed(sessions):
 
 
 def test_a_backend_is_asked_what_it_is():
-    found = done(State(), "probe", backend="null")
-    assert (found["available"], found["instrument"], found["device_kind"]) == (True, True, "cpu")
-    assert set(found["options"]) == {"work", "fault"}
-    assert (set(found["precisions"]), found["on_request"]) == (set(PRECISIONS), [])
+    found = done(State(), Probe(backend="null"))
+    assert (found.available, found.instrument, found.device_kind) == (True, True, "cpu")
+    assert set(found.options) == {"work", "fault"}
+    assert (set(found.precisions), found.on_request) == (set(PRECISIONS), ())
 
 
 def test_a_backend_says_what_it_takes_on_request_alone():
-    found = done(State(), "probe", backend="ort-cpu")
-    assert (found["precisions"], found["on_request"]) == (["fp32", "fp16", "int8"], ["fp16"])
+    found = done(State(), Probe(backend="ort-cpu"))
+    assert (found.precisions, found.on_request) == (("fp32", "fp16", "int8"), ("fp16",))
 
 
 @pytest.fixture
 def given(make_cell, make_artifact, tmp_path):
-    """What opens a cell of the null backend."""
+    """A job of this kind for a cell of the null backend."""
     save_arrays(tmp_path / "inputs", INPUTS)
 
-    def make(**changes):
-        cell = make_cell(**{"backend": "null", **changes})
-        return cell, {"cell": to_wire(cell), "artifact": to_wire(make_artifact()), "inputs": str(tmp_path / "inputs")}
+    def make(kind, **changes):
+        inputs = {} if kind is Build else {"inputs": Here(path=str(tmp_path / "inputs"))}
+        return kind(cell=make_cell(**{"backend": "null", **changes}), artifact=make_artifact(), **inputs)
 
     return make
 
 
 def test_a_cell_is_opened_with_its_load_and_first_call_timed_apart(given):
-    state, (cell, request) = State(clock=Ticking().clock), given()
-    found = done(state, "open", **request)
-    assert found == {
-        "load_s": pytest.approx(1e-7),
-        "first_ms": pytest.approx(1e-4),
-        "info": {"executed": "fp32", "placement": None, "settings": {"work": "0"}, "remarks": []},
-        "instrument": True,
-        "int8_scheme": "portable",
-    }
-    assert state.slots[cell.key].compiled == {(1, 2): state.slots[cell.key].session}
+    state, job = State(clock=Ticking().clock), given(Open)
+    assert done(state, job) == Opened(
+        load_s=pytest.approx(1e-7),
+        first_ms=pytest.approx(1e-4),
+        info=Info(executed="fp32", settings={"work": "0"}),
+        instrument=True,
+        int8_scheme="portable",
+    )
+    assert state.slots[job.cell.key].compiled == {(1, 2): state.slots[job.cell.key].session}
 
 
 def test_a_cell_that_the_backend_does_not_take_is_not_opened(given):
-    state, (_, request) = State(), given(settings=Settings(threads=1, options=(("speed", "high"),)))
-    kind, error = answer(state, {"job": "open", **request}, lambda _: None)
+    state, job = State(), given(Open, settings=Settings(threads=1, options=(("speed", "high"),)))
+    kind, error = ask(state, job)
     assert (kind, error["type"], state.slots) == ("error", "Unsupported", {})
 
 
@@ -257,7 +305,7 @@ def built(monkeypatch, cache_folder):
 
     def build(self, artifact, cell, workshop):
         told.asked.append(workshop.folder)
-        return Build(path=workshop.folder / "plan", seconds=3, cached=len(told.asked) > 1, remark="it was damaged")
+        return Engine(path=workshop.folder / "plan", seconds=3, cached=len(told.asked) > 1, remark="it was damaged")
 
     def load(self, artifact, cell, concurrency, built):
         told.loaded.append(built)
@@ -269,38 +317,35 @@ def built(monkeypatch, cache_folder):
 
 
 def test_what_is_built_lies_in_the_cache_and_its_time_is_told(given, built, cache_folder):
-    request = {name: content for name, content in given()[1].items() if name != "inputs"}
-    first, second = (done(State(), "build", **request) for _ in range(2))
-    assert first == {"build_s": 3, "engine_cached": False, "remark": "it was damaged"}
-    assert (second["engine_cached"], built.asked, built.loaded) == (True, [cache_folder / "engines"] * 2, [])
+    first, second = (done(State(), given(Build)) for _ in range(2))
+    assert first == Built(build_s=3, engine_cached=False, remark="it was damaged")
+    assert (second.engine_cached, built.asked, built.loaded) == (True, [cache_folder / "engines"] * 2, [])
 
 
 def test_what_was_built_is_opened_every_time_and_is_no_part_of_loading(given, built):
-    state, (cell, request) = State(clock=Ticking().clock), given()
-    told = done(state, "open", **request)
-    assert (told["build_s"], told["load_s"]) == (3, pytest.approx(1e-7))
-    state.slots[cell.key].lanes(Concurrency(lanes=2, threads=1))
+    state, job = State(clock=Ticking().clock), given(Open)
+    told = done(state, job)
+    assert (told.build_s, told.load_s) == (3, pytest.approx(1e-7))
+    state.slots[job.cell.key].lanes(Concurrency(lanes=2, threads=1))
     assert [item.path.name for item in built.loaded] == ["plan", "plan"]
     assert len(built.asked) == 1
 
 
 def test_a_backend_that_builds_nothing_says_nothing_of_it(given):
-    request = {name: content for name, content in given()[1].items() if name != "inputs"}
-    assert done(State(), "build", **request) == {}
+    assert done(State(), given(Build)) == Built()
 
 
 def test_nothing_is_built_of_a_cell_that_the_backend_does_not_take(given, built):
-    request = {name: content for name, content in given(device="cuda:0")[1].items() if name != "inputs"}
-    kind, error = answer(State(), {"job": "build", **request}, lambda _: None)
+    kind, error = ask(State(), given(Build, device="cuda:0"))
     assert (kind, error["type"], built.asked) == ("error", "Unsupported", [])
 
 
 def test_a_cold_start_tells_its_parts_on_one_clock(given):
     time = Ticking()
-    found = done(State(clock=time.clock), "cold", **given()[1])
-    assert 1000 < found["up_ns"] < found["answered_ns"] < time.ns
-    assert found["import_s"] + found["load_s"] + found["first_ms"] / 1e3 < (found["answered_ns"] - found["up_ns"]) / 1e9
-    assert found["peak_rss_mb"] > 1
+    found = done(State(clock=time.clock), given(StartCold))
+    assert 1000 < found.up_ns < found.answered_ns < time.ns
+    assert found.import_s + found.load_s + found.first_ms / 1e3 < (found.answered_ns - found.up_ns) / 1e9
+    assert found.peak_rss_mb > 1
 
 
 @pytest.fixture
@@ -313,17 +358,16 @@ def test_a_cold_start_on_a_gpu_tells_what_its_own_process_holds_there(given, on_
     library = FakeNvml(("GPU-a", "GPU-b"))
     library.processes = [[process(7, 1_000_000), process(PID, 512_000_000)]]
     state = State(gpu=Nvml(load=lambda: library, pid=PID))
-    assert done(state, "cold", **given(device="cuda:1")[1])["device_mem_mb"] == 512
+    assert done(state, given(StartCold, device="cuda:1")).device_mem_mb == 512
     assert library.asked[-1] == ("ComputeRunningProcesses", 1)
 
 
 def test_a_cold_start_on_a_gpu_that_nobody_can_ask_has_no_such_figure(given, on_gpu):
-    assert done(State(gpu=Nvml(load=no_nvml)), "cold", **given(device="cuda:0")[1])["device_mem_mb"] is None
+    assert done(State(gpu=Nvml(load=no_nvml)), given(StartCold, device="cuda:0")).device_mem_mb is None
 
 
 def test_a_cold_start_on_a_cpu_asks_no_gpu(given):
-    found = done(State(gpu=Nvml(load=never)), "cold", **given()[1])
-    assert "device_mem_mb" not in found
+    assert done(State(gpu=Nvml(load=never)), given(StartCold)).device_mem_mb is None
 
 
 def test_a_model_is_compiled_once_for_each_way_and_lanes_share_it(worker):
@@ -352,7 +396,7 @@ def test_a_closed_cell_has_closed_every_session_once(worker):
     found = worker()
     for way in (ONE, TWO, FOUR):
         found.slot.lanes(way)
-    assert done(found.state, "close", key="a") == {}
+    assert done(found.state, Close(key="a")) == Done()
     assert closed(found.runtime.sessions) == [1] * 7
     assert found.state.slots == {}
 
@@ -360,12 +404,12 @@ def test_a_closed_cell_has_closed_every_session_once(worker):
 def test_a_warm_up_finds_the_concurrency_and_tells_what_it_tried(worker):
     found = worker()
     told = warmed(found)
-    assert (told["lanes"], told["concurrency"], told["deploy"]) == (2, asdict(TWO), "2 at once")
-    assert told["snippet"] == "cnn-fp32.onnx 8 2"
-    assert told["single"] == {"deploy": "1 at once", "snippet": "cnn-fp32.onnx 8 1"}
-    assert (told["stationary"], told["settled"]) == (True, True)
-    assert [(way["lanes"], way["streams"], way["threads"]) for way in told["tried"]] == [(1, 1, 2), (4, 2, 1), (2, 1, 1)]
-    rates = [way["items_per_s"] for way in told["tried"]]
+    assert (told.lanes, told.concurrency, told.deploy) == (2, TWO, "2 at once")
+    assert told.snippet == "cnn-fp32.onnx 8 2"
+    assert told.single == Deployment(deploy="1 at once", snippet="cnn-fp32.onnx 8 1")
+    assert (told.stationary, told.settled) == (True, True)
+    assert [(way.lanes, way.streams, way.threads) for way in told.tried] == [(1, 1, 2), (4, 2, 1), (2, 1, 1)]
+    rates = [way.items_per_s for way in told.tried]
     assert rates == pytest.approx([8 * 1e9 / 1100, 8 * 1e9 / 2025, 8 * 1e9 / 550], rel=0.01)
     assert sum(closed(found.runtime.sessions)) == 4  # of FOUR: what was compiled, and the lanes beside it
 
@@ -376,31 +420,31 @@ def test_the_program_has_the_options_that_the_session_tells(worker):
     found.slot.cell = replace(found.slot.cell, settings=Settings(threads=2, options=(("graph", "auto"), ("odd", "1"))))
     found.slot.session.info = SessionInfo(executed="fp32", settings=(("graph", "off"), ("search", "some"), ("threads", "2")))
     found.runtime.snippet = lambda artifact, cell, how: str(dict(cell.settings.options))
-    assert warmed(found)["snippet"] == "{'graph': 'off', 'odd': '1'}"
+    assert warmed(found).snippet == "{'graph': 'off', 'odd': '1'}"
 
 
 def test_a_way_that_cannot_run_has_no_rate(worker):
     found = worker()
     found.runtime.open = lambda *_: (_ for _ in ()).throw(RuntimeFailed("no streams"))
-    assert [way["items_per_s"] > 0 for way in warmed(found)["tried"]].count(True) == 1
+    assert [way.items_per_s > 0 for way in warmed(found).tried].count(True) == 1
 
 
 def test_a_concurrency_that_is_known_is_not_searched_for(worker):
     found = worker()
     told = warmed(found, FOUR)
-    assert (told["concurrency"], found.runtime.opened) == (asdict(FOUR), [FOUR])
-    assert "tried" not in told
+    assert (told.concurrency, found.runtime.opened) == (FOUR, [FOUR])
+    assert told.tried == ()
     assert len(found.slot.lanes(FOUR)) == 4
 
 
 def test_a_latency_visit_writes_the_time_of_every_call(worker, tmp_path):
     found = worker()
-    told = done(found.state, "latency", key="a", block_ms=0.01, calls=4, samples=str(tmp_path / "a.npz"))
+    told = done(found.state, timed(tmp_path / "a.npz"))
     with np.load(tmp_path / "a.npz") as arrays:
         single, whole = arrays["latency"], arrays["end_to_end"]
     assert set(single) == set(whole) == {1100}
-    assert (told["calls"], told["settled"]) == (len(single), True)
-    assert told["p50_ns"] == {
+    assert (told.calls, told.settled) == (len(single), True)
+    assert told.p50_ns == {
         "latency": sorted(single)[(len(single) - 1) // 2],
         "end_to_end": sorted(whole)[(len(whole) - 1) // 2],
     }
@@ -410,7 +454,7 @@ def test_a_latency_visit_writes_the_time_of_every_call(worker, tmp_path):
 def test_a_latency_visit_writes_what_the_devices_clock_says_where_there_is_one(worker, tmp_path, monkeypatch):
     for name, took in (("without", None), ("with", 700)):
         monkeypatch.setattr(Lane, "device_ns", lambda self, took=took: took)
-        done(worker().state, "latency", key="a", block_ms=0.01, calls=4, samples=str(tmp_path / f"{name}.npz"))
+        done(worker().state, timed(tmp_path / f"{name}.npz"))
     found = {name: np.load(tmp_path / f"{name}.npz")["device"] for name in ("without", "with")}
     assert (found["without"].tolist(), found["without"].dtype) == ([], np.int64)
     assert (set(found["with"].tolist()), len(found["with"]) >= 4) == ({700}, True)
@@ -418,11 +462,11 @@ def test_a_latency_visit_writes_what_the_devices_clock_says_where_there_is_one(w
 
 def test_what_disturbs_is_counted_over_the_blocks_and_not_before(worker, tmp_path):
     found = worker()
-    told = done(found.state, "latency", key="a", block_ms=0.01, calls=4, samples=str(tmp_path / "a.npz"))
-    assert told["noise"] == {"calls": told["calls"] + 4, "mhz": 2100}
-    assert found.runtime.calls > told["noise"]["calls"]
-    told = done(found.state, "throughput", key="a", block_ms=0.01, concurrency=asdict(TWO))
-    assert told["noise"] == {"calls": told["rate"]["calls"] + 4, "mhz": 2100}  # and the lead, and what fills the lanes
+    told = done(found.state, timed(tmp_path / "a.npz"))
+    assert told.noise == counted(told.calls + 4)
+    assert found.runtime.calls > told.noise.major_faults
+    told = done(found.state, TimeThroughput(key="a", block_ms=0.01, concurrency=TWO))
+    assert told.noise == counted(told.rate.calls + 4)  # and the lead, and what fills the lanes
 
 
 def test_a_visit_on_a_gpu_has_what_nvml_told_around_the_cpus_counters(worker, tmp_path):
@@ -432,47 +476,51 @@ def test_a_visit_on_a_gpu_has_what_nvml_told_around_the_cpus_counters(worker, tm
     found.state.gpu = Nvml(load=lambda: library, pid=PID, environ=environment({}))
     count = found.state.counters
     found.state.counters = lambda clock: looks.append((len(library.asked), found.runtime.calls)) or count(clock)
-    for job, how in VISITS.items():
+    for job in VISITS.values():
         looks.clear()
         library.asked.clear()
-        told = done(found.state, job, key="a", **how(tmp_path))["noise"]
-        assert {name for name in told if name != "gpu"} == {"calls", "mhz"}
-        assert (told["gpu"]["sm_mhz"], told["gpu"]["others"], told["gpu"]["throttle"]) == (1755, 0, [])
+        told = done(found.state, job(tmp_path)).noise
+        assert (told.gpu.sm_mhz, told.gpu.others, told.gpu.throttle) == (1755, 0, ())
         (asked, calls), (still, more) = looks
         assert asked == still  # nothing between the looks at the CPU, and so nothing while calls are timed
-        assert more - calls == told["calls"]
+        assert replace(told, gpu=None) == counted(more - calls)
         assert {query[1] for query in library.asked if query[0] == "PowerUsage"} == {1}
 
 
 def test_a_visit_on_a_cpu_loads_no_nvml(worker, tmp_path):
     found = worker()
     found.state.gpu = Nvml(load=never)
-    for job, how in VISITS.items():
-        assert "gpu" not in done(found.state, job, key="a", **how(tmp_path))["noise"]
+    for job in VISITS.values():
+        assert done(found.state, job(tmp_path)).noise.gpu is None
 
 
 def test_a_visit_on_a_gpu_without_nvml_says_so(worker, tmp_path):
     found = worker()
     found.slot.cell = replace(found.slot.cell, device="cuda:0")
     found.state.gpu = Nvml(load=no_nvml)
-    for job, how in VISITS.items():
-        assert done(found.state, job, key="a", **how(tmp_path))["noise"]["gpu"]["reason"].endswith("pip install nvidia-ml-py")
+    for job in VISITS.values():
+        assert done(found.state, job(tmp_path)).noise.gpu.reason.endswith("pip install nvidia-ml-py")
 
 
 def test_a_throughput_visit_keeps_all_lanes_busy(worker):
     found = worker()
-    told = done(found.state, "throughput", key="a", block_ms=0.01, concurrency=asdict(FOUR))
-    assert told["rate"]["lanes"] == 4
-    assert told["rate"]["calls"] / told["rate"]["took_ns"] == pytest.approx(4 / 8100)
-    assert told["settled"]
+    told = done(found.state, TimeThroughput(key="a", block_ms=0.01, concurrency=FOUR))
+    assert told.rate.lanes == 4
+    assert told.rate.calls / told.rate.took_ns == pytest.approx(4 / 8100)
+    assert told.settled
+
+
+def judged(folder):
+    """Verify the cell by what is in `folder`, with its labels."""
+    return Verify(key="a", reference=Here(path=str(folder)), samples=Here(path=str(folder)))
 
 
 def test_a_session_is_entered_before_its_answer_is_compared(worker, tmp_path):
     found = worker()
     save_arrays(tmp_path, {"logits": np.arange(10, dtype=np.float32)[None]})
     found.slot.session.log.clear()
-    told = done(found.state, "verify", key="a", reference=str(tmp_path), samples=None)
-    assert (told["max_abs_err"], found.slot.session.log) == (0, ["enter"])
+    told = done(found.state, Verify(key="a", reference=Here(path=str(tmp_path))))
+    assert (told.max_abs_err, found.slot.session.log) == (0, ["enter"])
 
 
 def test_after_a_look_at_samples_the_inputs_are_bound_again(worker, tmp_path):
@@ -482,10 +530,10 @@ def test_after_a_look_at_samples_the_inputs_are_bound_again(worker, tmp_path):
         np.save(tmp_path / f"{name}.npy", array)
     found.slot.session.fetch = lambda: {"logits": np.arange(10, dtype=np.float32)[None].repeat(8, 0)}
     save_arrays(tmp_path, found.slot.session.fetch())
-    told = done(found.state, "verify", key="a", reference=str(tmp_path), samples=str(tmp_path))
-    assert (told["top1"], told["agreement"], told["images"]) == (pytest.approx(200 / 3), 100, 3)
+    told = done(found.state, judged(tmp_path))
+    assert (told.top1, told.agreement, told.images) == (pytest.approx(200 / 3), 100, 3)
     assert found.slot.session.inputs is INPUTS
-    assert (told["lost"], told["gained"], told["accuracy_batch"]) == (0, 0, 8)
+    assert (told.lost, told.gained, told.accuracy_batch) == (0, 0, 8)
 
 
 def test_a_look_at_many_samples_is_told_call_by_call_so_that_nobody_gives_up_waiting(worker, tmp_path):
@@ -494,28 +542,27 @@ def test_a_look_at_many_samples_is_told_call_by_call_so_that_nobody_gives_up_wai
     save_arrays(tmp_path, found.slot.session.fetch())
     for name, array in {"images": np.ones((20, 3, 48, 48), np.float32), "labels": [9] * 20, "reference": [9] * 20}.items():
         np.save(tmp_path / f"{name}.npy", array)
-    request = {"job": "verify", "key": "a", "reference": str(tmp_path), "samples": str(tmp_path)}
-    assert answer(found.state, request, heard.append)[0] == "ok"
-    assert heard == [{"images": 8}, {"images": 16}, {"images": 20}]
+    assert done(found.state, judged(tmp_path), heard.append).images == 20
+    assert heard == [Told()] * 3
 
 
 @pytest.mark.parametrize("timed", [False, True])
 def test_kernels_are_told_as_data_after_the_session_was_entered(worker, timed):
     found = worker()
     found.slot.session.log.clear()
-    told = done(found.state, "inspect", key="a", timed=timed)
-    assert told == {"kernels": [{"node": "a", "operator": "Conv", "type": "fp32", "layer": True, "ns": 7 if timed else None}]}
+    told = done(found.state, Inspect(key="a", timed=timed))
+    assert told == Inspected(kernels=(Ran(node="a", operator="Conv", type="fp32", layer=True, ns=7 if timed else None),))
     assert found.slot.session.log == ["enter", "kernels"]
 
 
 @pytest.fixture
-def hired(tmp_path, monkeypatch):
+def hired(tmp_path):
     """Who works for a cell; in place of a new worker, its log's name."""
-    monkeypatch.setattr(group, "Worker", lambda log, clock, python, network: f"{python} {log.name}")
+    pool = SimpleNamespace(start=lambda log, python, network: f"{python} {log.name}")
 
     def by(spare, cell, artifact):
         planned = Planned(cell=cell, artifact=artifact, python="py")
-        return group.hire(Journal(tmp_path), Clock(), spare)(Visit(planned=planned))
+        return group.hire(Journal(tmp_path), pool, spare)(Visit(planned=planned))
 
     return by
 

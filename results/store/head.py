@@ -1,0 +1,115 @@
+"""run.json: facts of the whole run, and its cells with their keys in the journal. Standard library and spec only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...errors import BadInput, one_line
+from ...spec import KEY_DIGITS, Cell, Sweep, digest, from_wire, to_wire
+from ...untrusted import WRONG, parse, read_bytes
+
+SCHEMA = 3
+RUN = "run.json"
+CHECK = "check"  # the kind of a run that measures no time
+Number = float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gpu:
+    """Facts of one GPU; None for what NVML does not tell."""
+
+    name: str | None = None
+    driver: str | None = None
+    memory_gb: Number = None
+    power_limit_w: Number = None
+    max_sm_mhz: Number = None
+    persistence: bool | None = None
+    mig: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Host:
+    """Facts of the machine that measured; `gpus` are by CUDA's index, `cpu_quota` is in CPUs."""
+
+    cpu: str | None = None
+    cores: int | None = None
+    usable_threads: int | None = None
+    cpu_quota: Number = None
+    memory_gb: Number = None
+    isa: tuple[str, ...] | None = None
+    os: str | None = None
+    machine: str | None = None
+    python: str | None = None
+    gpus: tuple[Gpu, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Head:
+    """run.json, but for its cells. `sweep` is what was asked for; None where another tool measured."""
+
+    schema: int
+    kind: str = ""
+    tool: str | None = None
+    began_unix_s: float | None = None
+    host: Host = Host()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    networks: Mapping[str, str] = field(default_factory=dict)
+    instruments: tuple[str, ...] = ()
+    sweep: Sweep | None = None
+
+
+def read_head(folder: Path) -> Head:
+    """run.json without its cells; `BadInput` if it is missing, damaged or of a newer schema."""
+    return _read_head(folder)[0]
+
+
+def read_whole_head(folder: Path) -> tuple[Head, dict[Cell, str]]:
+    """run.json: also its cells, with their keys in the journal. Raises what `read_head` raises."""
+    head, data = _read_head(folder)
+    try:
+        return head, {from_wire(Cell, cell): _key(cell) for cell in data["cells"]}
+    except WRONG as error:
+        raise BadInput(f"{folder / RUN} has no list of cells ({one_line(error)})", "measure it again") from error
+
+
+def _read_head(folder: Path) -> tuple[Head, Mapping[str, Any]]:
+    try:
+        data = parse(read_bytes(folder / RUN))
+        head = from_wire(Head, _known(data))
+    except (OSError, *WRONG) as error:
+        raise BadInput(f"{folder} is not a run folder ({one_line(error)})", "give a folder that bench infer wrote") from error
+    if head.schema > SCHEMA:
+        raise BadInput(f"{folder} has schema {head.schema}, and this version reads up to {SCHEMA}", "upgrade onnxbench")
+    return head, data
+
+
+def _known(data: Any) -> Any:
+    """A head's data. Before schema 2 a budget had no `looks`, at which a cell is finished: such a sweep is left out."""
+    sweep = data.get("sweep") if isinstance(data, dict) else None
+    budget = sweep.get("budget") if isinstance(sweep, dict) else None
+    return {**data, "sweep": None} if isinstance(budget, dict) and "looks" not in budget else data
+
+
+def head_to_wire(head: Head, cells: Mapping[Cell, str]) -> Mapping[str, Any]:
+    """run.json: `head`, and `cells` with their keys in the journal."""
+    return {**to_wire(head), "cells": [{**to_wire(cell), "key": key} for cell, key in cells.items()]}
+
+
+def _key(listed: Mapping[str, Any]) -> str:
+    """The key of a cell that a head lists. Before schema 3 no key stood there: it was the digest of all that was written.
+
+    `ValueError` for one that is no key: files are named after it.
+    """
+    key = listed["key"] if "key" in listed else digest(dict(listed))[:KEY_DIGITS]
+    if not re.fullmatch(f"[0-9a-f]{{{KEY_DIGITS}}}", key):
+        raise ValueError("a cell's key is not hexadecimal")
+    return str(key)
+
+
+def is_measured(folder: Path) -> bool:
+    """Whether the run in `folder` was measured here, and is neither a check nor imported."""
+    return not read_head(folder).kind

@@ -1,0 +1,130 @@
+"""The journal of a run as it is read: one line an event of one cell (evidence.py), with the cell's key. Standard library only.
+
+What a line holds is checked against its event's type, since a run folder may come from anybody.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ...errors import BadInput, one_line
+from ...evidence import (
+    Block,
+    Built,
+    Cold,
+    Drawn,
+    Energy,
+    Explained,
+    Failed,
+    Finished,
+    Imported,
+    Inspected,
+    Loaded,
+    Opened,
+    Pooled,
+    StepFailed,
+    Verified,
+    Warm,
+)
+from ...spec import from_wire, to_wire
+from ...untrusted import is_sample_name, parse, read_bytes
+
+JOURNAL, SAMPLES = "journal.jsonl", "samples"
+FORMER = {"stopped": "finished", "ended": "failed"}  # names of events before schema 3
+END_BYTES = 22  # the last record of a zip file
+
+Event = (
+    Drawn | Built | Cold | Opened | Inspected | Explained | Verified | Warm | Energy | Block | Pooled | Finished | Failed
+    | StepFailed | Loaded | Imported
+)  # fmt: skip
+
+EVENTS: Mapping[str, type[Any]] = {
+    "drawn": Drawn,
+    "built": Built,
+    "cold": Cold,
+    "opened": Opened,
+    "inspected": Inspected,
+    "verified": Verified,
+    "explained": Explained,
+    "warm": Warm,
+    "energy": Energy,
+    "block": Block,
+    "pooled": Pooled,
+    "finished": Finished,
+    "failed": Failed,
+    "step_failed": StepFailed,
+    "load": Loaded,
+    "imported": Imported,
+}
+"""The types by the names that they have in a journal."""
+
+NAMES: Mapping[type[Any], str] = {kind: name for name, kind in EVENTS.items()}
+
+
+def event_to_wire(key: str, event: Event) -> Mapping[str, Any]:
+    """A line of the journal: `event` of the cell with that `key`."""
+    return {"event": NAMES[type(event)], "cell": key, **to_wire(event)}
+
+
+def read_journal(folder: Path) -> Iterator[tuple[str, Event]]:
+    """The events of the journal's whole lines in order, each with its cell's key. Blocks whose samples did not reach the disk
+    are left out, and so are events that this version does not know.
+
+    `BadInput` for an event that holds something else than its type has.
+    """
+    for line in _journal_bytes(folder).split(b"\n"):
+        try:
+            data = parse(line)
+        except ValueError:
+            continue  # the line that a kill cut short
+        kind = _kind(data)
+        if kind is None:
+            continue
+        try:
+            event = from_wire(kind, data)
+        except TypeError as error:
+            what = f"the event {data['event']!r} has {error}"
+            raise BadInput(f"the journal of {folder} is damaged: {one_line(what, 200)}", "measure it again") from error
+        if kind is not Block or _readable(folder, event):
+            yield data["cell"], event
+
+
+def _kind(data: Any) -> type[Any] | None:
+    """The type of the event that a line holds."""
+    if not isinstance(data, dict) or not isinstance(data.get("cell"), str):
+        return None
+    name = data.get("event")
+    return EVENTS.get(FORMER.get(name, name)) if isinstance(name, str) else None
+
+
+def _journal_bytes(folder: Path) -> bytes:
+    """The journal as it is, nothing where there is none. `BadInput` where it is no plain file, or too large for one."""
+    path = folder / JOURNAL
+    try:
+        return read_bytes(path) if path.exists() or path.is_symlink() else b""
+    except OSError as error:
+        raise BadInput(f"the journal of {folder} cannot be read ({one_line(error)})", "measure it again") from error
+
+
+def _readable(folder: Path, block: Block) -> bool:
+    """Whether its samples are a whole .npz: a zip file's directory is at its end, so one that was cut short is none."""
+    if not is_sample_name(block.samples, SAMPLES):
+        return False
+    path = f"{folder}/{block.samples}"
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # of a pipe it waits for no writer
+    except OSError:
+        return False
+    try:
+        about = os.fstat(file)
+        if not stat.S_ISREG(about.st_mode) or about.st_size < END_BYTES:
+            return False
+        end = os.pread(file, END_BYTES, about.st_size - END_BYTES)
+    finally:
+        os.close(file)
+    return (end[:4] == b"PK\5\6" and end[-2:] == bytes(2)) or zipfile.is_zipfile(path)  # NumPy writes no comment

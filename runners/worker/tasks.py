@@ -1,0 +1,66 @@
+"""The table of all jobs: which function does each, and what it needs. Standard library and the package's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .file_jobs import Adopt, Convert, CountImages, Describe, Draw, Explain, Export, Refer, Train
+from .jobs import (
+    ApplyLoad,
+    Build,
+    Close,
+    Inspect,
+    Job,
+    Open,
+    Probe,
+    ReadEnergy,
+    StartCold,
+    Support,
+    TimeLatency,
+    TimeThroughput,
+    Verify,
+    WarmUp,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """How a job is done: its name, its function (`module:function` of this folder), and its need of the network.
+
+    A job that loads the user's MODULE:FACTORY needs it, because the factory may fetch weights. Jobs of a cell run what the
+    cell's backend runs, so their workers have the network if the backend has it (`backends.network`).
+    """
+
+    name: str
+    target: str
+    network: bool = False
+
+
+JOBS: Mapping[type[Job[Any]], Task] = {
+    Probe: Task(name="probe", target="slots:probe"),
+    Support: Task(name="supports", target="slots:supports"),
+    Build: Task(name="build", target="slots:build"),
+    Open: Task(name="open", target="slots:open_slot"),
+    Verify: Task(name="verify", target="slots:verify"),
+    Inspect: Task(name="inspect", target="slots:inspect"),
+    WarmUp: Task(name="warm", target="slots:warm"),
+    TimeLatency: Task(name="latency", target="slots:latency"),
+    TimeThroughput: Task(name="throughput", target="slots:throughput"),
+    ReadEnergy: Task(name="energy", target="energy:energy"),
+    ApplyLoad: Task(name="load", target="load:load"),
+    Close: Task(name="close", target="slots:close"),
+    StartCold: Task(name="cold", target="slots:cold"),
+    Describe: Task(name="describe", target="prepare_jobs:describe"),
+    Export: Task(name="export", target="prepare_jobs:export", network=True),
+    CountImages: Task(name="count", target="prepare_jobs:count"),
+    Adopt: Task(name="adopt", target="prepare_jobs:adopt"),
+    Convert: Task(name="convert", target="convert_jobs:convert"),
+    Explain: Task(name="explain", target="explain_jobs:explain"),
+    Draw: Task(name="draw", target="prepare_jobs:draw"),
+    Refer: Task(name="reference", target="prepare_jobs:reference"),
+    Train: Task(name="train", target="train_job:train"),
+}
+
+BY_NAME: Mapping[str, type[Job[Any]]] = {task.name: kind for kind, task in JOBS.items()}

@@ -1,0 +1,85 @@
+"""Every job in workers that see none of the parent's folders: what they need and what they make goes through the pool."""
+
+from dataclasses import replace
+
+import pytest
+from onnxbench.budgets import BUDGETS
+from onnxbench.errors import BadInput
+from onnxbench.exporters import manifest
+from onnxbench.results.store import record
+from onnxbench.results.table import conditions
+from onnxbench.runners.check import check
+from onnxbench.runners.infer import Surroundings, infer
+from onnxbench.runners.pool.context import Context
+from onnxbench.runners.pool.progress import Silent
+from onnxbench.runners.prepare import exports, train
+from onnxbench.runners.preview import preview
+from onnxbench.runners.worker.file_jobs import Describe, Draw
+from onnxbench.runners.worker.jobs import Build, Here, Open, ReadEnergy, There
+from onnxbench.runners.worker.tasks import JOBS
+from onnxbench.spec import Concurrency, Load, Sweep
+
+from .blind import Blind
+from .conftest import REQUIRED, unpack
+
+TINY = replace(BUDGETS["quick"], looks=(1,), block_ms=5, warmup_ms=5, warmup_limit_ms=50, images=32, load_s=0.05)
+
+
+@pytest.fixture
+def parent(tmp_path, monkeypatch):
+    """The parent's folder: a model, labelled images, and its cache."""
+    folder = unpack("v0_1", tmp_path / "parent")
+    monkeypatch.setenv("ONNXBENCH_CACHE", str(folder / "cache-of-parent"))
+    return folder
+
+
+@pytest.fixture
+def pool(parent):
+    made = Blind(hidden=parent)
+    try:
+        context = Context(logs=parent / "logs", progress=Silent(), timeout_s=60, pool=made)
+        with made.start(parent / "logs/first.log") as worker, pytest.raises(BadInput, match=r"small\.onnx"):
+            worker.inner.ask(Describe(file=Here(path=str(parent / "artifacts/small.onnx")), model="small"), 60)
+    except Exception as error:
+        refuse = pytest.fail if "namespaces" in REQUIRED else pytest.skip
+        refuse(f"no folder can be hidden here: {error}")
+    yield made, context
+    made.close()
+
+
+def test_every_job_is_done_by_workers_that_see_none_of_the_parents_folders(parent, pool):
+    blind, context = pool
+    data = f"npz:{parent / 'images.npz'}"
+    training = train.Training(dataset=data, epochs=1, batch_size=32)
+    (trained,), _ = train.train(training, context.logs, blind, Silent())
+    assert (trained.status, len(trained.epochs)) == ("ok", 1)
+
+    named = exports.Wanted(model="cnn", precisions=("fp32",), dataset=data, folder=parent / "named")
+    assert [item.exported.made.exporter for item in exports.export(named, context)] == ["torch.onnx (dynamo)"]
+    model = str(parent / "artifacts/small.onnx")
+    exports.export(exports.Wanted(model=model, dataset=data, folder=parent / "made"), context)
+    files = {item.artifact.precision: item.artifact for item in manifest.read(parent / "made")}
+    assert set(files) == {"fp32", "fp16", "int8"}
+
+    asked = {"artifacts": str(parent / "made"), "backends": ("ort-cpu", "torch-cpu"), "batches": (1,)}
+    sweep = Sweep(**asked, precisions=("fp32", "int8"), budget=TINY, cold=True, load=Load(percentile=50, limit_ms=1000))
+    assert len(preview(sweep, context.logs, blind, Silent()).rows) == 4
+    infer(sweep, Surroundings(out=parent / "measured", pool=blind))
+    rows = {(row.cell.backend, row.cell.precision): row for row in record.read(parent / "measured").cells}
+    assert {rows["ort-cpu", precision].status for precision in ("fp32", "int8")} == {"ok"}
+    row = rows["ort-cpu", "int8"]
+    assert (row.parity.images, row.load.asked.percentile, len(row.cold)) == (32, 50, TINY.cold_starts)
+    assert len(row.calls(0, "latency")) == row.blocks[0].calls
+
+    limits = conditions.parse([("top1_drop_ci_high", "60")], most=True)
+    check(Sweep(**asked, precisions=("int8",)), Surroundings(out=parent / "checked", pool=blind), limits, explain=True)
+    (checked, _) = record.read(parent / "checked").cells
+    assert (checked.status, checked.explained.why_not) == ("ok", None)
+
+    cell, file, inputs = rows["ort-cpu", "fp32"].cell, files["fp32"], str(parent / "drawn")
+    with blind.start(parent / "logs/last.log") as worker:  # jobs that a CPU alone does not need
+        assert worker.ask(Build(cell=cell, artifact=file), 60).build_s is None
+        worker.ask(Draw(artifact=file, shapes=cell.shapes, seed=0, folder=There(path=inputs)), 60)
+        worker.ask(Open(cell=cell, artifact=file, inputs=Here(path=inputs)), 60)
+        assert worker.ask(ReadEnergy(key=cell.key, block_ms=5, concurrency=Concurrency()), 60).reason
+    assert set(blind.asked) == {task.name for task in JOBS.values()}

@@ -134,7 +134,7 @@ class Desk:
         self.context.progress.step(visit.planned.cell.id, min(self.done, self.total), self.total)
         try:
             step(visit)
-        except StorageFailed:
+        except (StorageFailed, Interrupted):
             raise
         except BenchError as error:
             if lost and error.spoils_worker:

@@ -506,6 +506,13 @@ def test_who_is_asked_for_a_rate_is_loaded_when_all_rounds_are_done(run):
     assert found.cells["fp32/8"].load is None
 
 
+def test_a_load_that_the_user_stops_is_no_step_that_failed(run, tmp_path):
+    with pytest.raises(Interrupted):
+        run("fp32/1", plot=only("load", "fp32/1", 0, stop=True), **UNDER_LOAD)
+    (held,) = record.read(tmp_path / "run").cells
+    assert (held.status, held.load, held.failed_steps) == ("ok", None, ())
+
+
 def test_a_worker_that_dies_under_load_ends_the_row_alone(run):
     died = WorkerDied("it was killed")
     found = run("fp32/1", "bf16/1", plot=only("load", "fp32/1", 0, raised=died), **UNDER_LOAD)

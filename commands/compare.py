@@ -87,16 +87,17 @@ def _compared(
     from ..results.compare import gate
     from ..results.compare.comparison import facts, tabulate
     from ..results.store import record
+    from ..results.table.findings import sentences
     from ..results.table.render import render
 
     asked = gate.parse(limits)
     read = [[record.read(folder) for folder in side] for side in (base, new)]
     sides, found = comparing.compare(read[0], read[1], control, gate.thresholds(asked))
     judged = gate.judge(asked, found)
-    warnings = (*sides.match.left, *judged.unsure)
+    warnings = sentences((*sides.match.left, *judged.warnings))
     if format == GITHUB:
         return plain_lines(gate.workflow(found, judged, facts(sides, found), sides.match.left)), warnings, bool(judged.shown)
-    table = tabulate(sides, found, (*judged.shown, *judged.unsure))
+    table = tabulate(sides, found, judged.findings)
     return render(table, format), warnings, bool(judged.shown)
 
 

@@ -32,6 +32,7 @@ from ..stats.intervals import (
 from ..stats.percentiles import CONFIDENCE
 from ..store import series
 from ..store.record import CellRecord, Run
+from ..table.findings import sentences
 from .metrics import METRICS, POINTS, THRESHOLD, Metric, told
 from .pairs import Match, Pair, Records, match
 
@@ -50,7 +51,7 @@ WORSE = ("slower", "worse")
 VERDICTS = (*WORSE, "faster", "better", NO_DIFFERENCE, INCONCLUSIVE)
 
 
-class Finding(NamedTuple):
+class Change(NamedTuple):
     """One metric of one cell. `ends`: those of the interval of the ratio new/base, or of the difference in points.
 
     `change` is new/base, or new minus base in points. `p`: of the change by chance. `method`: what the interval rests on.
@@ -159,17 +160,20 @@ def _likeness(cell: Cell) -> list[tuple[object, ...]]:
 
 def compare(
     base: Sequence[Run], new: Sequence[Run], control: str | None = None, thresholds: Mapping[str, float] | None = None
-) -> tuple[Sides, list[Finding]]:
+) -> tuple[Sides, list[Change]]:
     """Every metric of every cell of both sides. `BadInput` where no cell is on both, or none is the `control`."""
     matched, several = match(base, new), len(base) > 1 or len(new) > 1
     if not matched.pairs:
-        raise BadInput("no cell has figures on both sides", "; ".join(matched.left) or "the runs have no rows")
+        raise BadInput(
+            "no cell has figures on both sides",
+            "; ".join(sentences(matched.left)) or "the runs have no rows",
+        )
     known = {str(pair.cell.target) for pair in matched.pairs}
     if control and control not in known:
         raise BadInput(f"no cell of both sides is of the control {control!r}", nearest(control, known))
     chosen = control or (None if several else _instrument(matched.pairs, base))
     sides = Sides(match=matched, several=several, control=chosen, thresholds=thresholds or {})
-    found = [item for pair in matched.pairs for item in _findings(pair, sides)]
+    found = [item for pair in matched.pairs for item in _changes_of(pair, sides)]
     shown = holm({index: item.p for index, item in enumerate(found) if item.ends})
     return sides, [_judged(item, index in shown, sides) for index, item in enumerate(found)]
 
@@ -182,7 +186,7 @@ def _instrument(pairs: Sequence[Pair], runs: Sequence[Run]) -> str | None:
     return str(fixed[0].cell.target) if fixed and len(targets) > 1 else None
 
 
-def _findings(pair: Pair, sides: Sides) -> list[Finding]:
+def _changes_of(pair: Pair, sides: Sides) -> list[Change]:
     """What is known of each metric of `pair`, without a verdict."""
     found = [WAYS[metric.kind](pair, metric, sides) for metric in sides.known]
     known = {item.metric.name: item for item in found if item}
@@ -191,7 +195,7 @@ def _findings(pair: Pair, sides: Sides) -> list[Finding]:
     return list(known.values())
 
 
-def _timed(pair: Pair, metric: Metric, sides: Sides) -> Finding | None:
+def _timed(pair: Pair, metric: Metric, sides: Sides) -> Change | None:
     base, new = sides.figures(pair.base, metric), sides.figures(pair.new, metric)
     if not (base and new):
         return None
@@ -203,13 +207,13 @@ def _timed(pair: Pair, metric: Metric, sides: Sides) -> Finding | None:
     return found if sides.match.same_host else found._replace(ends=None, reason="other host")
 
 
-def _ratio(pair: Pair, metric: Metric, *logs: Sequence[float]) -> Finding:
+def _ratio(pair: Pair, metric: Metric, *logs: Sequence[float]) -> Change:
     """What the sides' figures are, from the logarithm of one a run, before it is known how far to trust them."""
     base, new = [metric.scale * math.exp(fmean(side)) for side in logs]
-    return Finding(pair, metric, base, new, change=new / base)
+    return Change(pair, metric, base, new, change=new / base)
 
 
-def _concluded(found: Finding, basis: Basis, sides: Sides) -> Finding:
+def _concluded(found: Change, basis: Basis, sides: Sides) -> Change:
     """`found` with the interval that rests on `basis`, or with the reason why there is none."""
     plus, minus = ([item for item in side if item] for side in (basis.plus, basis.minus))
     if len(plus) < len(basis.plus) or len(minus) < len(basis.minus):
@@ -256,7 +260,7 @@ def _method(unit: str, control: Pair | None) -> str:
     return f"{unit} over {control.cell.target}" if control else unit
 
 
-def _held(pair: Pair, metric: Metric, sides: Sides) -> Finding | None:
+def _held(pair: Pair, metric: Metric, sides: Sides) -> Change | None:
     """Peak memory: the median of a run's fresh processes."""
     sets = [[known for item in side.values() if (known := _median(item, metric.column))] for side in (pair.base, pair.new)]
     if not all(sets):
@@ -275,7 +279,7 @@ def _median(record: CellRecord, name: str) -> float | None:
     return float(median(known)) if known else None
 
 
-def _right(pair: Pair, metric: Metric, sides: Sides) -> Finding | None:
+def _right(pair: Pair, metric: Metric, sides: Sides) -> Change | None:
     """Accuracy, which does not depend on the day: that of the first run of each side.
 
     For the drop, what base lost and new did not is counted as a change back, so pairs of images that changed alike are
@@ -286,8 +290,8 @@ def _right(pair: Pair, metric: Metric, sides: Sides) -> Finding | None:
     before, after = getattr(old, metric.name, None), getattr(now, metric.name, None)
     if old is None or now is None or before is None or after is None:
         return None
-    found = Finding(pair, metric, before, after, change=float(after - before), method="images")
-    if old.images != now.images or any(line.startswith("dataset: ") for line in sides.match.changed):
+    found = Change(pair, metric, before, after, change=float(after - before), method="images")
+    if old.images != now.images or sides.match.has_changed("dataset"):
         return found._replace(reason="other images")
     counts = _changes(old, now, metric)
     if counts is None:
@@ -306,10 +310,10 @@ def _changes(old: Verified, now: Verified, metric: Metric) -> tuple[int, int] | 
     return (wrong[0], wrong[1]) if len(wrong) == 2 else None
 
 
-WAYS: Mapping[str, Callable[[Pair, Metric, Sides], Finding | None]] = {"time": _timed, "memory": _held, "accuracy": _right}
+WAYS: Mapping[str, Callable[[Pair, Metric, Sides], Change | None]] = {"time": _timed, "memory": _held, "accuracy": _right}
 
 
-def _judged(found: Finding, shown: bool, sides: Sides) -> Finding:
+def _judged(found: Change, shown: bool, sides: Sides) -> Change:
     """`found` with what its interval says, if it has one; `shown`: among all of them, the change is no chance."""
     if found.loss is None:
         return found

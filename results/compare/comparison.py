@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from ...axes import AXES, Value, values
 from ..store.head import SCHEMA
+from ..table.findings import Finding, sentences
 from ..table.table import Cells, Field, Table
-from .compare import PROCESS, Finding, Sides
+from .compare import PROCESS, Change, Sides
 
 NAMES = (
     *(*AXES, "options"),
@@ -25,33 +26,38 @@ DRIFT = (
 )
 
 
-def tabulate(sides: Sides, findings: Sequence[Finding], remarks: Sequence[str]) -> Table:
-    """All `findings`; what differs between the sides above them, and below what could not be compared, and `remarks`."""
-    rows = [_row(finding) for finding in findings]
+def tabulate(sides: Sides, changes: Sequence[Change], remarks: Sequence[Finding]) -> Table:
+    """All `changes`; what differs between the sides above them, and below what could not be compared, and `remarks`."""
+    rows = [_row(finding) for finding in changes]
     return Table(
         names=NAMES,
         rows=tuple(rows),
         fields=tuple(Field(name=n, title=TITLES.get(n, n), decimals=_decimals(n)) for n in NAMES if _stands(n, rows)),
-        facts=tuple(facts(sides, findings)),
-        remarks=(*sides.match.left, *remarks),
+        facts=tuple(facts(sides, changes)),
+        remarks=tuple(sentences((*sides.match.left, *remarks))),
         head={
             "schema": SCHEMA,
-            "changed": sides.match.changed,
-            "not_compared": sides.match.left,
+            "changed": sentences(sides.match.changed),
+            "not_compared": sentences(sides.match.left),
             "control": sides.control,
-            "remarks": list(remarks),
+            "remarks": sentences(remarks),
+            "findings": [finding.wire() for finding in (*sides.match.changed, *sides.match.left, *remarks)],
         },
     )
 
 
-def facts(sides: Sides, findings: Sequence[Finding]) -> list[str]:
+def facts(sides: Sides, changes: Sequence[Change]) -> list[str]:
     """What differs between the sides, and what the intervals do not know."""
-    alone = any(item.ends and item.method == "one run" and item.metric.kind == "time" for item in findings)
+    alone = any(item.ends and item.method == "one run" and item.metric.kind == "time" for item in changes)
     control = [f"timings are over those of the control {sides.control}"] if sides.control else []
-    return [*sides.match.changed, *control, *([DRIFT] if alone and sides.match.same_host else [])]
+    return [
+        *sentences(sides.match.changed),
+        *control,
+        *([DRIFT] if alone and sides.match.same_host else []),
+    ]
 
 
-def _row(found: Finding) -> Cells:
+def _row(found: Change) -> Cells:
     cell, points = found.pair.cell, found.metric.in_points
     low, high = found.ends or (None, None)
     ratio, change = ((None,) * 3, (found.change, low, high)) if points else ((found.change, low, high), (None,) * 3)

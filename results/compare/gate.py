@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ...errors import BadInput
 from ...spec import nearest
 from ..table import conditions
 from ..table.conditions import NUMBER
-from .compare import VERDICTS, WORSE, Finding
+from ..table.findings import Finding, sentences
+from .compare import VERDICTS, WORSE, Change
 from .metrics import METRICS, Metric
 
 FORM = re.compile(r"([^<>=]*)>([^<>=]*)")
@@ -30,10 +31,27 @@ class Limit:
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What the limits say: regressions that are shown, and what may or may not be one, a sentence each."""
+    """What the limits say: regressions that are shown, and what may or may not be one."""
 
-    shown: tuple[str, ...] = ()
-    unsure: tuple[str, ...] = ()
+    shown: tuple[tuple[Limit, Change], ...] = ()
+    unsure: tuple[tuple[Limit, Change], ...] = ()
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Both, the regressions first."""
+        return (*self.failures, *self.warnings)
+
+    @property
+    def failures(self) -> tuple[Finding, ...]:
+        return tuple(_told("limit_broken", self.shown))
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        return tuple(_told("limit_unsure", self.unsure))
+
+
+def _told(kind: str, judged: Sequence[tuple[Limit, Change]]) -> Iterator[Finding]:
+    return (Finding.of(kind, limit=limit.text, change=sentence(change)) for limit, change in judged)
 
 
 def parse(texts: Sequence[str]) -> list[Limit]:
@@ -80,29 +98,29 @@ def _metric(name: str) -> Metric:
     return found
 
 
-def judge(limits: Sequence[Limit], findings: Sequence[Finding]) -> Judgement:
-    """What `limits` say of `findings`. `BadInput` if a limit is about nothing that both sides have."""
-    shown: list[str] = []
-    unsure: list[str] = []
+def judge(limits: Sequence[Limit], changes: Sequence[Change]) -> Judgement:
+    """What `limits` say of `changes`. `BadInput` if a limit is about nothing that both sides have."""
+    shown: list[tuple[Limit, Change]] = []
+    unsure: list[tuple[Limit, Change]] = []
     for limit in limits:
-        about = [item for item in findings if item.metric.name == limit.metric.name and item.verdict is not None]
+        about = [item for item in changes if item.metric.name == limit.metric.name and item.verdict is not None]
         if not about:
             raise BadInput(f"no cell of both sides has {limit.metric.name}", f"nothing could fail {limit.text}")
-        shown += [f"{limit.text} failed: {sentence(item)}" for item in about if _broken(item, limit)]
-        unsure += [f"{limit.text} is inconclusive: {sentence(item)}" for item in about if _unsure(item, limit)]
+        shown += [(limit, item) for item in about if _broken(item, limit)]
+        unsure += [(limit, item) for item in about if _unsure(item, limit)]
     return Judgement(shown=tuple(shown), unsure=tuple(unsure))
 
 
-def _broken(found: Finding, limit: Limit) -> bool:
+def _broken(found: Change, limit: Limit) -> bool:
     """Whether the whole interval is beyond the limit, and the change no chance among so many."""
     return found.verdict in WORSE and found.loss is not None and found.loss[0] > limit.most
 
 
-def _unsure(found: Finding, limit: Limit) -> bool:
+def _unsure(found: Change, limit: Limit) -> bool:
     return not _broken(found, limit) and (found.loss is None or found.loss[1] > limit.most)
 
 
-def sentence(found: Finding) -> str:
+def sentence(found: Change) -> str:
     """A finding in words: the cell, the figures, how far they can be trusted."""
     metric, ends = found.metric, found.ends
     unit = "points" if metric.in_points else "x"
@@ -113,15 +131,19 @@ def sentence(found: Finding) -> str:
     return f"{found.pair.cell.id} {metric.column} {found.base:.4g} -> {found.new:.4g}, {what}, {found.verdict}{why}"
 
 
-def workflow(findings: Sequence[Finding], judgement: Judgement, facts: Sequence[str], left: Sequence[str]) -> list[str]:
+def workflow(changes: Sequence[Change], judgement: Judgement, facts: Sequence[str], left: Sequence[Finding]) -> list[str]:
     """Lines that GitHub Actions shows beside a change: regressions that fail as errors, other losses, what is not sure and
     what could not be compared (`left`) as warnings, gains and what differs (`facts`) as notices."""
-    failed = {text.partition(": ")[2] for text in judgement.shown}
-    worse = [text for item in findings if item.verdict in WORSE and (text := sentence(item)) not in failed]
-    better = [sentence(item) for item in findings if item.verdict == item.metric.words[0]]
-    levels = {"error": judgement.shown, "warning": (*judgement.unsure, *worse, *left), "notice": (*better, *facts)}
+    failed = {id(change) for _, change in judgement.shown}
+    worse = [sentence(item) for item in changes if item.verdict in WORSE and id(item) not in failed]
+    better = [sentence(item) for item in changes if item.verdict == item.metric.words[0]]
+    levels = {
+        "error": sentences(judgement.failures),
+        "warning": (*sentences(judgement.warnings), *worse, *sentences(left)),
+        "notice": (*better, *facts),
+    }
     lines = [f"::{level} title=bench compare::{_escaped(text)}" for level, texts in levels.items() for text in texts]
-    counts = {verdict: sum(item.verdict == verdict for item in findings) for verdict in VERDICTS}
+    counts = {verdict: sum(item.verdict == verdict for item in changes) for verdict in VERDICTS}
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     return [*lines, f"::notice title=bench compare::{told or 'nothing was compared'}"]
 

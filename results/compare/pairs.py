@@ -13,10 +13,11 @@ from ...axes import values
 from ...spec import Cell, set_fields, to_wire
 from ..store.record import CellRecord, Run
 from ..table.columns import FIGURES
+from ..table.findings import Finding
 
 IDENTITY = ("cpu", "cores", "machine", "isa", "gpus")  # facts of a host that make it another one
 UNSAID = ("memory_gb",)  # what a host says differently from one day to the next
-NAMED = 5
+INTERRUPTED = "its run was interrupted before the cell was finished"
 
 Key = tuple[Any, ...]
 Records = Mapping[int, CellRecord]
@@ -36,9 +37,13 @@ class Match:
     """The cells of both sides; what is said of all others (`left`); and what is different (`changed`)."""
 
     pairs: tuple[Pair, ...]
-    left: tuple[str, ...]
-    changed: tuple[str, ...]
+    left: tuple[Finding, ...]
+    changed: tuple[Finding, ...]
     same_host: bool
+
+    def has_changed(self, what: str) -> bool:
+        """Whether that is another one on the new side."""
+        return any(("what", what) in finding.values for finding in self.changed)
 
 
 def match(base: Sequence[Run], new: Sequence[Run]) -> Match:
@@ -80,17 +85,17 @@ def _usable(records: Records, runs: Sequence[Run]) -> dict[int, CellRecord]:
     return {n: item for n, item in kept.items() if not item.unfinished}
 
 
-def _alone(sides: Sequence[Mapping[Key, Records]], cells: Mapping[Key, Cell]) -> Iterator[str]:
+def _alone(sides: Sequence[Mapping[Key, Records]], cells: Mapping[Key, Cell]) -> Iterator[Finding]:
     base, new = sides
     for name, own, other in (("base", base, new), ("new", new, base)):
         found = [_said(cells[key]) for key in own if key not in other]
         if found:
-            yield f"only in {name}, not compared: {', '.join(found)}"
+            yield Finding.of("only_in", side=name, cells=", ".join(found))
 
 
 def _unfinished(
     sides: Sequence[Mapping[Key, Records]], cells: Mapping[Key, Cell], usable: Sequence[Mapping[Key, Records]]
-) -> Iterator[str]:
+) -> Iterator[Finding]:
     """Cells of both sides that have no figures in a run, with the reason."""
     for name, side, known in zip(("base", "new"), sides, usable):
         about: dict[str, list[str]] = {}
@@ -99,14 +104,14 @@ def _unfinished(
             for number in left if left and all(key in other for other in sides) else ():
                 about.setdefault(_why(records[number]), []).append(_said(cells[key]))
         for why, found in about.items():
-            yield f"{name} has no figures, {why}: {', '.join(dict.fromkeys(found))}"
+            yield Finding.of("no_figures", side=name, why=why, cells=", ".join(dict.fromkeys(found)))
 
 
 def _why(record: CellRecord) -> str:
     if record.imported:
         return f"but those of {record.imported.tool}, without rounds to compare"
     if record.status in FIGURES:
-        return "its run was interrupted before the cell was finished"
+        return INTERRUPTED
     return f"{record.status} ({record.reason})"
 
 
@@ -115,7 +120,7 @@ def _said(cell: Cell) -> str:
     return f"{cell.id} ({options})" if options else cell.id
 
 
-def _changed(base: Sequence[Run], new: Sequence[Run]) -> list[str]:
+def _changed(base: Sequence[Run], new: Sequence[Run]) -> list[Finding]:
     """What is said once about the two sides, old -> new."""
     about: dict[str, Callable[[Run], Any]] = {
         "kind": lambda run: run.head.kind or "measured",
@@ -131,7 +136,7 @@ def _changed(base: Sequence[Run], new: Sequence[Run]) -> list[str]:
     both = dict.fromkeys(name for run in (*base, *new) for name in run.head.versions)
     about |= {f"version of {name}": _of(lambda run: run.head.versions, name) for name in both}
     told = {name: (_told(base, of), _told(new, of)) for name, of in about.items()}
-    return [f"{name}: {old} -> {now}" for name, (old, now) in told.items() if old != now]
+    return [Finding.of("changed", what=name, old=old, new=now) for name, (old, now) in told.items() if old != now]
 
 
 def _of(part: Callable[[Run], Mapping[str, Any]], name: str) -> Callable[[Run], Any]:
@@ -158,7 +163,7 @@ def _file(record: CellRecord) -> str:
     return (record.opened and record.opened.sha256) or record.cell.sha256
 
 
-def _hashes(pairs: Sequence[Pair]) -> list[str]:
+def _hashes(pairs: Sequence[Pair]) -> list[Finding]:
     """Models whose files are not the same."""
     about: dict[str, tuple[set[str], set[str]]] = {}
     for pair in pairs:
@@ -166,5 +171,7 @@ def _hashes(pairs: Sequence[Pair]) -> list[str]:
         old.update(_file(record)[:12] for record in pair.base.values())
         new.update(_file(record)[:12] for record in pair.new.values())
     return [
-        f"{name}: file {', '.join(sorted(old))} -> {', '.join(sorted(new))}" for name, (old, new) in about.items() if old != new
+        Finding.of("changed", what=name, old=f"file {', '.join(sorted(old))}", new=", ".join(sorted(new)))
+        for name, (old, new) in about.items()
+        if old != new
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any
 
@@ -13,6 +13,7 @@ from ...spec import set_fields
 from ..store.head import SCHEMA
 from ..table.columns import COLUMNS
 from ..table.conditions import SUFFIX
+from ..table.findings import Finding, sentences
 from ..table.render import plain, render
 from ..table.table import Field, Table, named
 from .candidates import Candidate, Miss
@@ -62,7 +63,8 @@ def _json(decision: Decision) -> str:
         ],
         "binding": [_bound(item) for item in decision.binding],
         "nearest": _relaxation(decision.nearest),
-        "notes": decision.notes,
+        "notes": sentences(decision.notes),
+        "findings": [note.wire() for note in decision.notes],
         "rows": _ranking(decision).rows,
     }
     return json.dumps(data, indent=1, allow_nan=False) + "\n"
@@ -143,17 +145,19 @@ def _field(name: str) -> Field:
     return Field(name=name, title=found.title or name, unit=found.unit, digits=found.digits, decimals=found.decimals)
 
 
-def answer(decision: Decision) -> list[str]:
-    """The pick, how to set it, the runner-up and the notes, or what is nearest, in lines; settings are indented."""
+def answer(decision: Decision, known: Collection[Finding] = ()) -> list[str]:
+    """The pick, how to set it, the runner-up and the notes, or what is nearest, in lines; settings are indented. Without the
+    notes that are `known`."""
+    notes = [f"note: {note.sentence}" for note in decision.notes if note not in known]
     pick, other, best = decision.pick, decision.runner_up, decision.difference
     if pick is None:
-        return [plain(line) for line in _infeasible(decision)]
+        return [plain(line) for line in (*_infeasible(decision), *notes)]
     lines = [f"pick: {pick.name}: {_figures(pick)}", *(f"    {line}" for line in _settings(pick)), *_machines(decision, pick)]
     if other and best:
         lines += [f"runner-up: {other.name}: {_figures(other)}", f"    {_compared(best)}", *_cheaper(pick, other, best)]
     elif other is None:
         lines.append("runner-up: none: no other row is feasible")
-    return [plain(line) for line in [*lines, *(f"note: {note}" for note in decision.notes)]]
+    return [plain(line) for line in (*lines, *notes)]
 
 
 def machines(decision: Decision, item: Candidate) -> int | None:
@@ -229,7 +233,7 @@ def _infeasible(decision: Decision) -> list[str]:
     elif near:
         several = "; ".join(_missed(miss) for miss in near.misses)
         lines.append(f"nearest: {near.name}: no single limit is enough: {several}")
-    return [*lines, *(f"note: {note}" for note in decision.notes)]
+    return lines
 
 
 def _missed(miss: Miss) -> str:

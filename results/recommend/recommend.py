@@ -10,6 +10,7 @@ from ..stats.intervals import LEAST_ROUNDS, Interval, log_interval
 from ..store.record import Run
 from ..store.series import interval, paired
 from ..table.columns import FIGURES
+from ..table.findings import Finding
 from .candidates import Candidate, Measured, Miss, Wanted, candidates, number
 
 Point = Sequence[float]
@@ -54,7 +55,7 @@ class Decision:
     difference: Difference | None
     binding: tuple[Binding, ...]
     nearest: Candidate | None
-    notes: tuple[str, ...]
+    notes: tuple[Finding, ...]
 
     @property
     def pick(self) -> Candidate | None:
@@ -171,33 +172,35 @@ def _nearest(excluded: Sequence[Candidate]) -> Candidate | None:
     return min(measured, default=None, key=lambda item: (len(item.misses), sum(miss.relative for miss in item.misses)))
 
 
-def _notes(runs: Sequence[Run], found: Sequence[Candidate], ranked: Sequence[Candidate]) -> list[str]:
+def _notes(runs: Sequence[Run], found: Sequence[Candidate], ranked: Sequence[Candidate]) -> list[Finding]:
     """What one should know of the runs before relying on the answer."""
-    notes = []
+    notes: list[Finding] = []
     for run in runs:
         rows = [item for item in found if item.run is run and not item.row.record.failed]
         left = sum(item.row.record.interrupted for item in rows)
         if left:
-            notes.append(f"{run.folder} is half-written: {len(rows) - left} of {len(rows)} rows are finished and are used")
+            notes.append(half_written(run, len(rows) - left, len(rows)))
     models = sorted({str(item.cells["model"]) for item in found if item.cells["status"] in FIGURES})
     if len(models) > 1:
-        notes.append(f"rows of several models are compared: {', '.join(models)}")
+        notes.append(Finding.of("several_models", models=", ".join(models)))
     tools = {item.row.record.imported.tool: item for item in reversed(ranked) if item.row.record.imported}
-    notes += [
-        f"{item.name} is measured by {tool}, whose definitions differ: bench show says how" for tool, item in tools.items()
-    ]
+    notes += [Finding.of("other_tool", row=item.name, tool=tool) for tool, item in tools.items()]
     return notes + (_apart(ranked) if ranked else [])
 
 
-def _apart(ranked: Sequence[Candidate]) -> list[str]:
+def half_written(run: Run, finished: int, rows: int) -> Finding:
+    """A finding on a run that ended before all of its rows did."""
+    return Finding.of("half_written", run=str(run.folder), finished=finished, rows=rows)
+
+
+def _apart(ranked: Sequence[Candidate]) -> list[Finding]:
     """Where figures that stand side by side are not of the same thing."""
-    pick, notes = ranked[0], []
+    pick, notes = ranked[0], list[Finding]()
     lanes = number(pick.cells["lanes"]) or 1
     if not pick.objective.single and lanes > 1:
-        notes.append(f"p50 and p99 are of one call in flight; with all {lanes:.0f} lanes busy each call takes longer")
+        notes.append(Finding.of("one_call", lanes=lanes))
     columns = {item.objective.column_of(item.row.record.cell.device) for item in ranked}
     if len(columns) > 1:
-        notes.append(
-            f"memory is not the same thing in all rows: {' on the CPU, '.join(sorted(columns, reverse=True))} on a GPU"
-        )
+        on_cpu, on_gpu = sorted(columns, reverse=True)
+        notes.append(Finding.of("unlike_memory", on_cpu=on_cpu, on_gpu=on_gpu))
     return notes

@@ -12,9 +12,10 @@ from ...errors import BadInput
 from ...spec import Sweep, set_fields
 from ..recommend.advice import answer, program, rest
 from ..recommend.candidates import Measured, Wanted, baseline_of
-from ..recommend.recommend import Decision, decide
+from ..recommend.recommend import Decision, decide, half_written
 from ..store.record import Run
 from ..table.columns import COLUMNS, SCIENTIFIC, Column
+from ..table.findings import Finding
 from ..table.render import LATENCY_UNIT, places, plain, scale, texts
 from ..table.table import Field, Table, lines, tabulate
 
@@ -38,7 +39,7 @@ class Report:
     decision: Decision | None
     undecided: str
     baseline: str | None
-    notes: tuple[str, ...]
+    notes: tuple[Finding, ...]
 
 
 def gather(runs: Sequence[Run], wanted: Wanted, baseline: str | None = None) -> Report:
@@ -56,7 +57,7 @@ def gather(runs: Sequence[Run], wanted: Wanted, baseline: str | None = None) -> 
         decision=decision,
         undecided=undecided,
         baseline=against,
-        notes=tuple(half_written(runs)),
+        notes=tuple(unfinished(runs)),
     )
 
 
@@ -72,14 +73,10 @@ def _decided(runs: Sequence[Run], wanted: Wanted, measured: Measured) -> tuple[D
         return None, f"There is no recommendation: {error}."
 
 
-def half_written(runs: Sequence[Run]) -> list[str]:
-    """A sentence for each run that ended before all of its rows did."""
+def unfinished(runs: Sequence[Run]) -> list[Finding]:
+    """A finding for each run that ended before all of its rows did."""
     counts = [(run, sum(record.interrupted for record in run.cells)) for run in runs]
-    return [
-        f"{run.folder} is half-written: {len(run.cells) - left} of {len(run.cells)} rows are finished and are used"
-        for run, left in counts
-        if left
-    ]
+    return [half_written(run, len(run.cells) - left, len(run.cells)) for run, left in counts if left]
 
 
 def headline(report: Report) -> dict[str, list[str]]:
@@ -87,9 +84,11 @@ def headline(report: Report) -> dict[str, list[str]]:
     decision = report.decision
     if decision is None:
         return {"answer": [], "rest": [], "program": []}
-    known = set(report.notes)
-    told = [line for line in answer(decision) if line.removeprefix("note: ") not in known]
-    return {"answer": told, "rest": rest(decision), "program": program(decision.pick) if decision.pick else []}
+    return {
+        "answer": answer(decision, report.notes),
+        "rest": rest(decision),
+        "program": program(decision.pick) if decision.pick else [],
+    }
 
 
 def details(table: Table) -> list[Column]:

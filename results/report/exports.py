@@ -15,9 +15,10 @@ from ...errors import installed
 from ..recommend.candidates import Wanted, baseline_of
 from ..store.record import Run
 from ..table.columns import COLUMNS
+from ..table.findings import sentences
 from ..table.render import render, without_places
 from ..table.table import Table, build
-from .data import gather, half_written
+from .data import gather, unfinished
 
 INTEGERS = ("batch", "samples", "rounds", "disturbed", "lanes", "throughput_threads", "threads", "images")
 TEXTS = ("markdown", "csv")
@@ -43,17 +44,17 @@ def export(
     if format in (*TEXTS, "parquet"):
         table = without_places(build(runs, baseline or baseline_of(runs)))
         content = parquet(table) if format == "parquet" else render(table, format).encode()
-        return {out: content}, half_written(runs)
+        return {out: content}, sentences(unfinished(runs))
     from .page import page
     from .plots import draw, image
 
     gathered = gather(runs, wanted, baseline)
     report = replace(gathered, table=without_places(gathered.table))
     if format == "html":
-        return {out: page(report).encode()}, list(report.notes)
+        return {out: page(report).encode()}, sentences(report.notes)
     plots = draw(report)
     files = {_beside(out, plot.name): image(plot, format) for plot in plots if plot.figure}
-    return files, [*report.notes, *(plot.caption for plot in plots if not plot.figure)]
+    return files, [*sentences(report.notes), *(plot.caption for plot in plots if not plot.figure)]
 
 
 def _beside(out: Path, name: str) -> Path:

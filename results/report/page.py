@@ -55,7 +55,7 @@ def _parts(report: Report) -> dict[str, Any]:
         "data": Markup(embedded(grid(report.table))),
         **headline(report),
         "undecided": plain(report.undecided),
-        "notes": [plain(note) for note in report.notes],
+        "notes": [plain(note.sentence) for note in report.notes],
         "same": same(report.table),
         "table": _few(report.table),
         "total": len(report.table.rows),

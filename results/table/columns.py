@@ -5,14 +5,14 @@ Names only grow: people script against them. A value that does not apply is None
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import median
 from typing import Any
 
 from ...axes import AXES, Value
-from ...evidence import Pooled, StepFailed
+from ...evidence import Pooled
 from ...spec import Sweep
 from ..stats.intervals import Interval, drop_interval, log_interval, mcnemar, typical
 from ..stats.percentiles import samples_needed
@@ -20,6 +20,7 @@ from ..store import series
 from ..store.record import UNDETERMINED, CellRecord
 from . import gpu, load
 from .executed import executed, placement, unlike
+from .findings import Finding
 from .grade import grade
 
 FIGURES = ("ok", "mismatch", UNDETERMINED)
@@ -67,9 +68,16 @@ class Row:
         return load.held(self.record, self.asked)
 
     @cached_property
-    def trust(self) -> tuple[str, list[str]]:
+    def trust(self) -> tuple[str, list[Finding]]:
         """The grade and its reasons."""
         return grade(self.record, self.base, self.asked)
+
+    @cached_property
+    def findings(self) -> tuple[Finding, ...]:
+        """All that is said about it, each once; nothing for a row without figures but its status."""
+        if self.record.status in FIGURES:
+            return tuple(dict.fromkeys(_findings(self)))
+        return ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -207,42 +215,48 @@ def _deployed(row: Row) -> Value:
     return (row.record.warm and row.record.warm.deploy) or None
 
 
-def _notes(row: Row) -> Value:
+def _findings(row: Row) -> list[Finding]:
     """What a reader should know before trusting the row: why it has not the best grade, and what is withheld."""
-    record, notes = row.record, list(row.trust[1] if row.record.blocks else unlike(row.record))
-    notes += filter(None, [getattr(record.built or record.opened, "remark", None), _made_otherwise(record)])
-    if record.opened and record.opened.random_calibration:
-        notes.append("calibrated on random inputs, so what it costs in accuracy is not that of real ones")
-    if record.check:
-        return "; ".join(notes) or None
+    record = row.record
+    if record.imported:
+        return [Finding.of("definition", text=text) for text in record.imported.notes]
+    told = [*(row.trust[1] if record.blocks else unlike(record)), *_of_file(record)]
+    return told if record.check else [*told, *_of_rounds(row), *load.notes(record, row.asked), *_of_gpu(record)]
+
+
+def _of_file(record: CellRecord) -> Iterator[Finding]:
+    built, opened = record.built or record.opened, record.opened
+    if built and built.remark:
+        yield Finding.of("built", remark=built.remark)
+    if opened and opened.made_by:
+        yield Finding.of("made_otherwise", tool=opened.made_by)
+    if opened and opened.random_calibration:
+        yield Finding.of("random_calibration")
+
+
+def _of_rounds(row: Row) -> Iterator[Finding]:
+    record = row.record
     if record.unfinished:
-        notes.append("its rounds were not all measured: --resume goes on with it")
+        yield Finding.of("unfinished")
     if record.warm and not record.warm.stationary:
-        notes.append("latency was still changing when the warm-up ended")
+        yield Finding.of("not_warm")
     for which in series.NOTED:
         if row.pooled.kinds["latency"].samples < samples_needed(which):
-            notes.append(f"p{which} withheld: fewer than {samples_needed(which)} samples")
+            yield Finding.of("withheld", percentile=which, samples=samples_needed(which))
     if not all(block.settled for block in record.blocks.values()):
-        notes.append("its threads were still busy while others were measured")
+        yield Finding.of("busy_threads")
     if gpu.at_power_limit(record):
-        notes.append("the GPU ran at its power limit")
-    notes += map(_failed_step, record.failed_steps)
-    notes += load.notes(record, row.asked)
-    notes += [f"GPU evidence is missing: {reason}" for reason in gpu.untold(record)]
-    return "; ".join(dict.fromkeys(notes)) or None
+        yield Finding.of("power_limit")
+    for failed in record.failed_steps:
+        yield Finding.of("step_failed", step=failed.step, reason=failed.reason)
 
 
-def _made_otherwise(record: CellRecord) -> str | None:
-    """A note on a file that another version made, and in another way."""
-    tool = record.opened and record.opened.made_by
-    how = "in another way than the version that measured it does: bench export makes it again"
-    return f"its file was made by onnxbench {tool}, {how}" if tool else None
+def _of_gpu(record: CellRecord) -> Iterator[Finding]:
+    return (Finding.of("gpu_untold", reason=reason) for reason in gpu.untold(record))
 
 
-def _failed_step(event: StepFailed) -> str:
-    """A note on a step that failed after the figures were complete. Semicolons separate notes, so the reason has none."""
-    reason = event.reason.replace("; ", ", ")
-    return f"the step {event.step!r} failed, the other figures are kept: {reason}"
+def _notes(row: Row) -> Value:
+    return "; ".join(finding.sentence for finding in row.findings) or None
 
 
 def _slo(row: Row) -> Value:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from ...evidence import Info, Kernel, Layers
 from ...spec import PRECISIONS
 from ..store.record import CellRecord
+from .findings import Finding
 
 
 def kernels(record: CellRecord) -> Sequence[Kernel]:
@@ -36,22 +37,23 @@ def placement(record: CellRecord) -> str | None:
     return ", ".join(filter(None, (_info(record).placement, census))) or None
 
 
-def unlike(record: CellRecord) -> list[str]:
+def unlike(record: CellRecord) -> list[Finding]:
     """In what way it ran otherwise than asked: other arithmetic, another place, or what its session remarks."""
     placed = re.match(r"(\d+)/(\d+) ", _info(record).placement or "")
-    elsewhere = [f"{placed[1]} of {placed[2]} nodes ran on the device"] if placed and placed[1] != placed[2] else []
-    return [*_other_arithmetic(record), *elsewhere, *_info(record).remarks]
+    elsewhere = [Finding.of("elsewhere", nodes=int(placed[1]), of=int(placed[2]))] if placed and placed[1] != placed[2] else []
+    remarks = [Finding.of("session", remark=remark) for remark in _info(record).remarks]
+    return [*_other_arithmetic(record), *elsewhere, *remarks]
 
 
-def _other_arithmetic(record: CellRecord) -> list[str]:
+def _other_arithmetic(record: CellRecord) -> list[Finding]:
     asked, ran = PRECISIONS[record.cell.precision], executed(record) or ""
     if asked.layers_only and kernels(record):
         return other_layers(record)
     other = set(ran.split("+")) & set(PRECISIONS) - {asked.arithmetic, *asked.name.split("+")}
-    return [f"{asked.name} was asked for and {ran} ran"] if other else []
+    return [Finding.of("other_arithmetic", asked=asked.name, ran=ran)] if other else []
 
 
-def other_layers(record: CellRecord) -> list[str]:
+def other_layers(record: CellRecord) -> list[Finding]:
     """A quantized file says itself which of its layers are float; more of them in float is not what was asked for."""
     asked, layers = PRECISIONS[record.cell.precision].arithmetic, (record.opened and record.opened.layers) or Layers()
     ran = [kernel.type for kernel in kernels(record) if kernel.layer]
@@ -61,4 +63,4 @@ def other_layers(record: CellRecord) -> list[str]:
     if excess <= 0:
         return []
     of = f"{excess if layers.quantized is None else layers.quantized} quantized layers" if quantized else f"{len(ran)} layers"
-    return [f"{excess} of {of} ran in {other[0]}"]
+    return [Finding.of("float_layers", count=excess, of=of, ran=other[0])]

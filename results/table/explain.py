@@ -52,10 +52,10 @@ def _sum_ns(kernels: Sequence[Kernel]) -> float:
 def _other_scheme(record: CellRecord) -> list[str]:
     """Another scheme, where layers that the file quantizes ran in float."""
     left = other_layers(record)
-    scheme, made = (record.opened.int8_scheme, record.opened.conversion) if record.opened else (None, None)
-    if not left or not made or not scheme or made.startswith(scheme):
+    scheme, made = record.opened.int8_scheme if record.opened else None, record.cell.scheme
+    if not left or not made or scheme in (None, made):
         return []
-    return [f"{record.cell.id}: {left[0]}; bench export --int8 {scheme} makes a file as this runtime likes it best"]
+    return [f"{record.cell.id}: {left[0].sentence}; bench export --int8 {scheme} makes a file as this runtime likes it best"]
 
 
 def _parts(kernels: Sequence[Kernel]) -> list[tuple[str, list[Kernel]]]:

@@ -16,37 +16,38 @@ from ..store.noise import disturbances
 from ..store.record import CellRecord
 from ..store.series import asked_interval, disturbed, values
 from .executed import unlike
+from .findings import Finding
 
 
-def grade(record: CellRecord, base: CellRecord | None, asked: Sweep | None) -> tuple[str, list[str]]:
+def grade(record: CellRecord, base: CellRecord | None, asked: Sweep | None) -> tuple[str, list[Finding]]:
     """The grade and its reasons. `asked`: the run's sweep, for its metric and its budget's half-width."""
     name, interval = asked_interval(record, base, asked.metric if asked else "p50")
     missed = [*_wide(name, interval, asked), *_dirty(record), *_unseen(record), *_drift(record), *unlike(record)]
     if interval is None:
-        return "C", [f"no interval of {name}: fewer than {LEAST_ROUNDS} rounds", *missed]
+        return "C", [Finding.of("no_interval", metric=name, rounds=LEAST_ROUNDS), *missed]
     return "ABC"[min(len(missed), 2)], missed
 
 
-def _wide(name: str, interval: Interval | None, asked: Sweep | None) -> Sequence[str]:
+def _wide(name: str, interval: Interval | None, asked: Sweep | None) -> Sequence[Finding]:
     if interval is None or asked is None or interval.half_width <= asked.budget.half_width:
         return []
-    return [f"the interval of {name} is wider than ±{asked.budget.half_width:.1%}"]
+    return [Finding.of("wide_interval", metric=name, half_width=asked.budget.half_width)]
 
 
-def _dirty(record: CellRecord) -> Sequence[str]:
+def _dirty(record: CellRecord) -> Sequence[Finding]:
     """What disturbed blocks most often that stayed so."""
     dirty = disturbed(record)
     if not dirty:
         return []
     causes = Counter(cause for number in dirty for cause in disturbances(record.blocks[number].noise))
-    return [f"blocks disturbed: {causes.most_common(1)[0][0]}"]
+    return [Finding.of("disturbed", cause=causes.most_common(1)[0][0])]
 
 
-def _unseen(record: CellRecord) -> Sequence[str]:
+def _unseen(record: CellRecord) -> Sequence[Finding]:
     """Counters that are missing: without them a block may be disturbed, and nobody knows."""
-    return [f"no evidence of noise: the system has no {', '.join(record.unseen)}"] if record.unseen else []
+    return [Finding.of("noise_unseen", counters=", ".join(record.unseen))] if record.unseen else []
 
 
-def _drift(record: CellRecord) -> Sequence[str]:
+def _drift(record: CellRecord) -> Sequence[Finding]:
     change = drift(list(values(record, "p50").values()))
-    return [f"p50 {'rose' if change > 0 else 'fell'} by more than 5 % from the first round to the last"] if change else []
+    return [Finding.of("drift", direction="rose" if change > 0 else "fell")] if change else []

@@ -14,6 +14,7 @@ from ...evidence import Loaded, LoadPoint, LoadWay
 from ...spec import Load, Sweep
 from ..store.noise import above
 from ..store.record import CellRecord
+from .findings import Finding
 
 ENDLESS_NS = 1e15  # stands for a queue that grows without end
 
@@ -99,19 +100,20 @@ def held(record: CellRecord, sweep: Sweep | None) -> Best | None:
     return best(record.load, wanted.percentile, wanted.limit_ms) if wanted else None
 
 
-def notes(record: CellRecord, sweep: Sweep | None) -> list[str]:
+def notes(record: CellRecord, sweep: Sweep | None) -> list[Finding]:
     """Why there is no rate, or that there may be a higher one; and what disturbed the rates that it rests on."""
-    wanted, found = asked(record, sweep), held(record, sweep)
+    wanted, most = asked(record, sweep), held(record, sweep)
     if wanted is None:
         return []
-    name = f"p{wanted.percentile:g}"
-    if found is None:
-        return [f"no rate: too few items arrived to tell {name}"]
-    dirty = {cause for point in found.way.points for cause in above("throughput", point.noise)}
-    disturbed = [f"disturbed under load: {', '.join(sorted(dirty))}"] if dirty else []
-    if found.capacity.rate_per_s is None:
-        rate, latency = found.capacity.curve[0]
-        took = "its queue grows" if latency >= ENDLESS_NS / 2 else f"{name} is {latency / 1e6:.3g} ms"
-        return [f"no rate: {took} at {rate:.3g}/s already", *disturbed]
-    more = [f"{name} holds at the highest rate that was tried"] if found.capacity.at_least else []
+    which = wanted.percentile
+    if most is None:
+        return [Finding.of("rate_untold", percentile=which)]
+    dirty = {cause for point in most.way.points for cause in above("throughput", point.noise)}
+    disturbed = [Finding.of("load_disturbed", causes=", ".join(sorted(dirty)))] if dirty else []
+    if most.capacity.rate_per_s is None:
+        rate, latency = most.capacity.curve[0]
+        if latency >= ENDLESS_NS / 2:
+            return [Finding.of("rate_queue", rate=rate), *disturbed]
+        return [Finding.of("rate_latency", percentile=which, latency_ms=latency / 1e6, rate=rate), *disturbed]
+    more = [Finding.of("rate_at_least", percentile=which)] if most.capacity.at_least else []
     return [*more, *disturbed]

@@ -14,6 +14,7 @@ from ..store.head import SCHEMA
 from ..store.record import Run
 from .columns import COLUMNS, FIGURES, Column, Row
 from .explain import explain
+from .findings import Finding, grouped
 
 NAMED_AT_MOST = 3
 CHECKED = (
@@ -62,11 +63,12 @@ def build(runs: Sequence[Run], baseline: str | None = None) -> Table:
     return tabulate(runs, lines(runs, baseline), baseline)
 
 
-def tabulate(runs: Sequence[Run], found: Sequence[tuple[Row, Cells]], baseline: str | None) -> Table:
+def tabulate(runs: Sequence[Run], lines: Sequence[tuple[Row, Cells]], baseline: str | None) -> Table:
     """The table of what `lines` found in `runs`."""
-    rows = [cells for _, cells in found]
-    unmarked = {index for index, (row, _) in enumerate(found) if row.record.imported or row.instrument}
-    explained = _explained(runs)
+    rows = [cells for _, cells in lines]
+    unmarked = {index for index, (row, _) in enumerate(lines) if row.record.imported or row.instrument}
+    explained, findings = _explained(runs), _findings(lines)
+    said = [f"{named(finding.rows, len(rows))}: {finding.sentence}" for finding in findings]
     fields = _fields(rows, CHECKED if runs and all(run.is_check for run in runs) else None)
     return Table(
         names=tuple(column.name for column in COLUMNS),
@@ -74,11 +76,12 @@ def tabulate(runs: Sequence[Run], found: Sequence[tuple[Row, Cells]], baseline: 
         fields=tuple(fields),
         best=frozenset(_fastest(rows, unmarked)),
         facts=_facts(runs, rows, baseline, [field.name for field in fields]),
-        remarks=(*_remarks(rows), *_conversions(rows), *_deployments(rows), *explained["speed"], *explained["accuracy"]),
+        remarks=(*said, *_conversions(rows), *_deployments(rows), *explained["speed"], *explained["accuracy"]),
         head={
             "schema": SCHEMA,
             "host": set_fields(runs[0].host) if runs else {},
             "versions": runs[0].head.versions if runs else {},
+            "findings": [finding.wire() for finding in findings],
             **({"explain": explained} if any(explained.values()) else {}),
         },
     )
@@ -93,8 +96,8 @@ def lines(runs: Sequence[Run], baseline: str | None = None) -> list[tuple[Row, C
     if baseline and baseline not in known:
         raise BadInput(f"no row is of the baseline {baseline!r}", nearest(baseline, known))
     facts = _judged([row for run in runs for row in _rows(run, baseline)])
-    found = [(row, {column.name: column.of(row) for column in COLUMNS} | _imported(row)) for row in facts]
-    return sorted(found, key=lambda line: order(line[1]))
+    told = [(row, {column.name: column.of(row) for column in COLUMNS} | _imported(row)) for row in facts]
+    return sorted(told, key=lambda line: order(line[1]))
 
 
 def _rows(run: Run, baseline: str | None) -> list[Row]:
@@ -116,7 +119,7 @@ def _imported(row: Row) -> dict[str, Value]:
     told = row.record.imported
     if told is None:
         return {}
-    return {**{name: value for name, value in told.figures.items() if name in NAMES}, "notes": "; ".join(told.notes)}
+    return {name: value for name, value in told.figures.items() if name in NAMES}
 
 
 def order(row: Cells) -> tuple[object, ...]:
@@ -204,14 +207,13 @@ def _fact(column: Column, value: Value) -> str:
     return f"{column.label or column.title or column.name} {text} {column.unit}".strip()
 
 
-def _remarks(rows: Sequence[Cells]) -> list[str]:
-    """Reasons and notes, the same one once, with the rows that it is about."""
-    about: dict[str, list[str]] = {}
-    for row in rows:
-        reason = [f"{row['status']}: {row['reason']}"] if row["reason"] else []
-        for text in (*reason, *filter(None, str(row["notes"] or "").split("; "))):
-            about.setdefault(text, []).append(name_of(row))
-    return [f"{named(names, len(rows))}: {text}" for text, names in about.items()]
+def _findings(lines: Sequence[tuple[Row, Cells]]) -> list[Finding]:
+    """Reasons and findings, the same one once, with the rows that it is about."""
+    return grouped([(name_of(cells), finding) for row, cells in lines for finding in (*_status(cells), *row.findings)])
+
+
+def _status(cells: Cells) -> list[Finding]:
+    return [Finding.of("status", status=cells["status"], reason=cells["reason"])] if cells["reason"] else []
 
 
 def _explained(runs: Sequence[Run]) -> dict[str, list[str]]:

@@ -12,9 +12,11 @@ from onnxbench.errors import BadInput
 from onnxbench.results.compare import gate
 from onnxbench.results.compare.compare import PROCESS, compare
 from onnxbench.results.compare.comparison import facts, tabulate
+from onnxbench.results.compare.pairs import INTERRUPTED
 from onnxbench.results.stats.intervals import difference, of_rounds, of_runs
 from onnxbench.results.store.head import SCHEMA
 from onnxbench.results.store.record import read
+from onnxbench.results.table.findings import Finding
 from onnxbench.spec import Settings
 
 MS = 10**6
@@ -206,7 +208,7 @@ def test_a_check_is_compared_by_its_accuracy_alone(run_folder, make_cell):
 def test_a_new_file_of_a_model_is_compared_and_named(run, make_cell):
     sides, found = compared(run(make_cell(), ms=4.0), run(make_cell(sha256="cd" * 32), ms=5.0))
     assert only(found).verdict == "slower"
-    assert sides.match.changed == ("model cnn fp32: file abababababab -> cdcdcdcdcdcd",)
+    assert sides.match.changed == (Finding.of("changed", what="model cnn fp32", old="file abababababab", new="cdcdcdcdcdcd"),)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +218,7 @@ def test_a_new_file_of_a_model_is_compared_and_named(run, make_cell):
 def test_a_cell_of_one_side_is_said(run, make_cell, other):
     shared, alone = make_cell(batch=32), make_cell(**other)
     sides, found = compared(run(shared, ms=4.0), run(shared, alone, ms=4.0))
-    assert sides.match.left == (f"only in new, not compared: {alone.id}",)
+    assert sides.match.left == (Finding.of("only_in", side="new", cells=alone.id),)
     assert {item.pair.cell for item in found} == {shared}
 
 
@@ -237,8 +239,8 @@ def test_what_failed_or_was_not_finished_is_said_and_the_rest_is_compared(run, r
     sides, found = compared(base, new.path)
     assert {item.pair.cell.batch for item in found} == {1}
     assert sides.match.left == (
-        f"new has no figures, failed (it crashed): {cells[1].id}",
-        f"new has no figures, its run was interrupted before the cell was finished: {cells[2].id}",
+        Finding.of("no_figures", side="new", why="failed (it crashed)", cells=cells[1].id),
+        Finding.of("no_figures", side="new", why=INTERRUPTED, cells=cells[2].id),
     )
 
 

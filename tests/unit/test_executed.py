@@ -1,9 +1,14 @@
 import pytest
 from onnxbench.evidence import Inspected, Opened
 from onnxbench.results.table.executed import executed, placement, unlike
+from onnxbench.results.table.findings import Finding
 from onnxbench.spec import from_wire
 
 HALF_FLOAT = ("int8 QLinearConv", "QuantizeLinear", "fp32 Conv", "DequantizeLinear")
+
+
+def in_float(count, of, ran):
+    return Finding.of("float_layers", count=count, of=of, ran=ran)
 
 
 @pytest.fixture
@@ -69,10 +74,18 @@ def test_float_kernels_between_int8_layers_are_what_was_asked_for(record_of):
 @pytest.mark.parametrize(
     ("kernels", "layers", "found"),
     [
-        (HALF_FLOAT, {"quantized": 2, "float": 0}, ["1 of 2 quantized layers ran in fp32"]),
+        (HALF_FLOAT, {"quantized": 2, "float": 0}, [in_float(1, "2 quantized layers", "fp32")]),
         (HALF_FLOAT, {"quantized": 1, "float": 1}, []),
-        (("bf16 Convolution", "int8 MatMul"), {"quantized": 2, "float": 0}, ["1 of 2 quantized layers ran in bf16"]),
-        (("fp32 Conv", "fp32 Conv", "fp32 Gemm"), {"quantized": 2, "float": 1}, ["2 of 2 quantized layers ran in fp32"]),
+        (
+            ("bf16 Convolution", "int8 MatMul"),
+            {"quantized": 2, "float": 0},
+            [in_float(1, "2 quantized layers", "bf16")],
+        ),
+        (
+            ("fp32 Conv", "fp32 Conv", "fp32 Gemm"),
+            {"quantized": 2, "float": 1},
+            [in_float(2, "2 quantized layers", "fp32")],
+        ),
         (("int8 QLinearConv",), {"quantized": 1, "float": 1}, []),  # a float layer that the runtime optimized away
     ],
 )
@@ -83,20 +96,22 @@ def test_more_float_layers_than_a_quantized_file_has_are_not_what_was_asked_for(
 def test_where_the_kernels_tell_what_an_int8_file_ran_in_the_declaration_does_not_count(record_of):
     layers = {"quantized": 1, "float": 0}
     assert unlike(record_of("int8 QLinearConv", info={"executed": "fp32"}, layers=layers)) == []
-    assert unlike(record_of(info={"executed": "fp32+int8"}, layers=layers)) == ["int8 was asked for and fp32+int8 ran"]
+    assert unlike(record_of(info={"executed": "fp32+int8"}, layers=layers)) == [
+        Finding.of("other_arithmetic", asked="int8", ran="fp32+int8")
+    ]
 
 
 @pytest.mark.parametrize(
     ("precision", "kernels", "found"),
     [
-        ("fp16", ["fp32 Conv", "fp32 Relu"], ["fp16 was asked for and fp32 ran"]),
+        ("fp16", ["fp32 Conv", "fp32 Relu"], [Finding.of("other_arithmetic", asked="fp16", ran="fp32")]),
         ("fp16", ["fp16 Conv", "fp16 Relu"], []),
-        ("fp16", ["fp16 Conv", "fp16 Relu", "fp32 Softmax"], ["fp16 was asked for and fp16+fp32 ran"]),
-        ("fp32", ["fp32 Conv", "int8 ConvInteger"], ["fp32 was asked for and fp32+int8 ran"]),
+        ("fp16", ["fp16 Conv", "fp16 Relu", "fp32 Softmax"], [Finding.of("other_arithmetic", asked="fp16", ran="fp16+fp32")]),
+        ("fp32", ["fp32 Conv", "int8 ConvInteger"], [Finding.of("other_arithmetic", asked="fp32", ran="fp32+int8")]),
         ("fp32", ["fp32 Conv", "fp64 Erf"], []),
         ("tf32", ["tf32 Conv", "tf32 Relu"], []),
         ("tf32", ["tf32 Conv", "fp32 Relu"], []),
-        ("tf32", ["fp32 Conv", "tf32 Gemm"], ["1 of 2 layers ran in fp32"]),
+        ("tf32", ["fp32 Conv", "tf32 Gemm"], [in_float(1, "2 layers", "fp32")]),
         ("int8+fp16", ["int8 Conv", "fp16 Relu"], []),
     ],
 )
@@ -109,7 +124,7 @@ def test_a_float_file_that_computes_in_another_type_of_the_table_is_not_what_was
 def test_other_arithmetic_and_another_place_are_both_said(record_of):
     info = {"placement": "40/48 CUDA"}
     assert unlike(record_of("fp32 Conv", precision="fp16", info=info)) == [
-        "fp16 was asked for and fp32 ran",
-        "40 of 48 nodes ran on the device",
+        Finding.of("other_arithmetic", asked="fp16", ran="fp32"),
+        Finding.of("elsewhere", nodes=40, of=48),
     ]
     assert unlike(record_of("fp32 Conv", precision="fp32", info={"placement": "48/48 CUDA"})) == []

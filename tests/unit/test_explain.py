@@ -174,19 +174,19 @@ def test_a_node_may_be_called_anything(run_folder, make_cell, make_kernels):
 
 
 @pytest.mark.parametrize(
-    ("kernel", "conversion", "said"),
+    ("kernel", "scheme", "said"),
     [
-        ("fp32 Conv 100", "portable, minmax over 8 of digits", True),
-        ("int8 QLinearConv 100", "portable, minmax over 8 of digits", False),
-        ("fp32 Conv 100", "ort, minmax over 8 of digits", False),
-        ("fp32 Conv 100", None, False),
+        ("fp32 Conv 100", "portable", True),
+        ("int8 QLinearConv 100", "portable", False),
+        ("fp32 Conv 100", "ort", False),
+        ("fp32 Conv 100", "", False),
     ],
     ids=["in float", "in 8 bits", "that scheme already", "a file from elsewhere"],
 )
-def test_another_scheme_is_named_where_quantized_layers_ran_in_float(run_folder, make_cell, kernel, conversion, said):
-    cell = make_cell(precision="int8")
+def test_another_scheme_is_named_where_quantized_layers_ran_in_float(run_folder, make_cell, kernel, scheme, said):
+    cell = make_cell(precision="int8", scheme=scheme)
     folder = run_folder(cell, kind="check", **WITH)
-    folder.opened(cell, int8_scheme="ort", conversion=conversion, layers={"quantized": 1, "float": 0})
+    folder.opened(cell, int8_scheme="ort", layers={"quantized": 1, "float": 0})
     folder.inspected(cell, kernel)
     lines = [line for line in explain(read(folder.path))["speed"] if "--int8 ort" in line]
     assert bool(lines) is said

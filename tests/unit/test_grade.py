@@ -7,6 +7,7 @@ from onnxbench.evidence import Info, Inspected, Layers, Opened
 from onnxbench.results.store.noise import COUNTERS
 from onnxbench.results.store.record import read
 from onnxbench.results.table import table
+from onnxbench.results.table.findings import Finding
 from onnxbench.results.table.grade import grade
 from onnxbench.spec import Sweep, from_wire, to_wire
 
@@ -20,9 +21,9 @@ ASKED = within(0.02)
 CALM = [1000 + number % 3 for number in range(20)]
 WILD = [1000, 1200] * 10
 RISING = np.geomspace(10_000, 10_600, 20).astype(int).tolist()
-WIDE = "the interval of p50 is wider than ±2.0%"
-STOLEN = "blocks disturbed: the hypervisor took CPU time away"
-ROSE = "p50 rose by more than 5 % from the first round to the last"
+WIDE = Finding.of("wide_interval", metric="p50", half_width=0.02)
+STOLEN = Finding.of("disturbed", cause="the hypervisor took CPU time away")
+ROSE = Finding.of("drift", direction="rose")
 
 
 def info(**found):
@@ -39,10 +40,10 @@ def test_a_row_is_an_a_where_nothing_is_missed(make_record):
         ({"p50s": WILD}, WIDE),
         ({"p50s": CALM[:11], "disturbed": {2, 3}}, STOLEN),
         ({"p50s": RISING}, ROSE),
-        ({"p50s": RISING[::-1]}, "p50 fell by more than 5 % from the first round to the last"),
-        ({"p50s": CALM, "opened": info(executed="tf32")}, "fp32 was asked for and tf32 ran"),
-        ({"p50s": CALM, "opened": info(executed="fp32+int8")}, "fp32 was asked for and fp32+int8 ran"),
-        ({"p50s": CALM, "opened": info(placement="10/12 CUDA")}, "10 of 12 nodes ran on the device"),
+        ({"p50s": RISING[::-1]}, Finding.of("drift", direction="fell")),
+        ({"p50s": CALM, "opened": info(executed="tf32")}, Finding.of("other_arithmetic", asked="fp32", ran="tf32")),
+        ({"p50s": CALM, "opened": info(executed="fp32+int8")}, Finding.of("other_arithmetic", asked="fp32", ran="fp32+int8")),
+        ({"p50s": CALM, "opened": info(placement="10/12 CUDA")}, Finding.of("elsewhere", nodes=10, of=12)),
     ],
 )
 def test_a_row_is_a_b_where_one_thing_is_missed(make_record, series, reason):
@@ -53,10 +54,10 @@ def test_a_row_is_a_b_where_one_thing_is_missed(make_record, series, reason):
     ("series", "reasons"),
     [
         ({"p50s": WILD, "disturbed": range(20)}, [WIDE, STOLEN]),
-        ({"p50s": RISING, "opened": info(executed="tf32")}, [ROSE, "fp32 was asked for and tf32 ran"]),
+        ({"p50s": RISING, "opened": info(executed="tf32")}, [ROSE, Finding.of("other_arithmetic", asked="fp32", ran="tf32")]),
         (
             {"p50s": CALM, "opened": info(executed="tf32", placement="10/12 CUDA")},
-            ["fp32 was asked for and tf32 ran", "10 of 12 nodes ran on the device"],
+            [Finding.of("other_arithmetic", asked="fp32", ran="tf32"), Finding.of("elsewhere", nodes=10, of=12)],
         ),
         (
             {
@@ -64,7 +65,7 @@ def test_a_row_is_a_b_where_one_thing_is_missed(make_record, series, reason):
                 "disturbed": {1, *range(3, 20)},
                 "opened": info(executed="tf32"),
             },
-            [WIDE, STOLEN, ROSE, "fp32 was asked for and tf32 ran"],
+            [WIDE, STOLEN, ROSE, Finding.of("other_arithmetic", asked="fp32", ran="tf32")],
         ),
     ],
 )
@@ -73,10 +74,10 @@ def test_a_row_is_a_c_where_more_is_missed(make_record, series, reasons):
 
 
 def test_a_row_of_too_few_rounds_is_a_c_whatever_else(make_record):
-    assert grade(make_record(CALM[:9]), None, ASKED) == ("C", ["no interval of p50: fewer than 10 rounds"])
+    assert grade(make_record(CALM[:9]), None, ASKED) == ("C", [Finding.of("no_interval", metric="p50", rounds=10)])
     assert grade(make_record(CALM[:9], disturbed={0}), None, ASKED) == (
         "C",
-        ["no interval of p50: fewer than 10 rounds", STOLEN],
+        [Finding.of("no_interval", metric="p50", rounds=10), STOLEN],
     )
 
 
@@ -87,12 +88,12 @@ def test_how_narrow_an_interval_must_be_is_the_budgets_half_width(make_record, a
 
 def test_a_run_that_does_not_say_what_was_asked_asks_for_p50_of_any_width(make_record):
     assert grade(make_record(WILD), None, None) == ("A", [])
-    assert grade(make_record(WILD[:9]), None, None) == ("C", ["no interval of p50: fewer than 10 rounds"])
+    assert grade(make_record(WILD[:9]), None, None) == ("C", [Finding.of("no_interval", metric="p50", rounds=10)])
 
 
 def test_the_interval_is_of_the_metric_that_was_asked_for(make_record):
     found = grade(make_record(WILD), None, within(0.02, "e2e_p50"))
-    assert found == ("B", ["the interval of e2e_p50 is wider than ±2.0%"])
+    assert found == ("B", [Finding.of("wide_interval", metric="e2e_p50", half_width=0.02)])
     assert grade(make_record(WILD), None, within(0.02, "throughput")) == ("A", [])
 
 
@@ -100,8 +101,11 @@ def test_beside_a_baseline_the_interval_is_of_the_speed_up(make_record):
     """Both are as wild, and their ratio is calm."""
     base, new = make_record([3 * p50 for p50 in WILD]), make_record(WILD)
     assert grade(new, base, ASKED) == ("A", [])
-    assert grade(new, make_record(WILD[1:] + WILD[:1]), ASKED) == ("B", ["the interval of speedup is wider than ±2.0%"])
-    assert grade(new, make_record(WILD[:9]), ASKED) == ("C", ["no interval of speedup: fewer than 10 rounds"])
+    assert grade(new, make_record(WILD[1:] + WILD[:1]), ASKED) == (
+        "B",
+        [Finding.of("wide_interval", metric="speedup", half_width=0.02)],
+    )
+    assert grade(new, make_record(WILD[:9]), ASKED) == ("C", [Finding.of("no_interval", metric="speedup", rounds=10)])
 
 
 def test_the_baseline_itself_has_the_interval_of_its_metric(make_record):
@@ -128,11 +132,15 @@ def test_of_what_disturbed_the_blocks_the_most_frequent_is_said(make_record):
         noise = record.blocks[number].noise
         faulty = replace(noise, throughput=replace(noise.throughput, major_faults=1))
         record.blocks[number] = replace(record.blocks[number], noise=faulty)
-    assert grade(record, None, ASKED) == ("B", ["blocks disturbed: pages were read from the disk"])
+    assert grade(record, None, ASKED) == ("B", [Finding.of("disturbed", cause="pages were read from the disk")])
 
 
 def test_a_grade_of_a_record_that_was_never_opened_is_of_its_rounds_alone(make_record):
     assert grade(make_record(CALM, opened=None), None, ASKED) == ("A", [])
+
+
+def in_float(count):
+    return Finding.of("float_layers", count=count, of="2 quantized layers", ran="fp32")
 
 
 INT8 = ("int8 QLinearConv", "fp32 Relu", "QuantizeLinear", "int8 QGemm")
@@ -144,8 +152,12 @@ MIXED = ("int8 QLinearConv", "DequantizeLinear", "fp32 Gemm", "fp32 Relu")
     [
         (INT8, 0, ("A", [])),
         (MIXED, 1, ("A", [])),
-        (MIXED, 0, ("B", ["1 of 2 quantized layers ran in fp32"])),
-        (("fp32 Conv", "fp32 Relu", "fp32 Gemm"), 0, ("B", ["2 of 2 quantized layers ran in fp32"])),
+        (MIXED, 0, ("B", [in_float(1)])),
+        (
+            ("fp32 Conv", "fp32 Relu", "fp32 Gemm"),
+            0,
+            ("B", [in_float(2)]),
+        ),
     ],
 )
 def test_an_int8_row_is_graded_by_its_quantized_layers_and_not_by_what_is_between_them(
@@ -160,7 +172,7 @@ def test_an_int8_row_is_graded_by_its_quantized_layers_and_not_by_what_is_betwee
 def test_an_fp16_file_that_was_computed_in_fp32_is_no_a(make_record, make_cell, make_kernels):
     inspected = from_wire(Inspected, {"kernels": make_kernels("fp32 Conv", "Cast", "fp32 Gemm")})
     record = make_record(CALM, cell=make_cell(precision="fp16"), opened=info(executed="fp16"), inspected=inspected)
-    assert grade(record, None, ASKED) == ("B", ["fp16 was asked for and fp32 ran"])
+    assert grade(record, None, ASKED) == ("B", [Finding.of("other_arithmetic", asked="fp16", ran="fp32")])
 
 
 def row_of(folder):

@@ -1,7 +1,8 @@
 import pytest
 from onnxbench.results.store.outcome import check_exit_code, exit_code
 from onnxbench.results.store.record import read
-from onnxbench.results.table.table import build
+from onnxbench.results.table.findings import Finding
+from onnxbench.results.table.table import build, lines
 from onnxbench.spec import Sweep
 
 
@@ -138,5 +139,5 @@ def test_a_later_step_that_failed_is_no_success_and_a_finding_in_its_row(run_fol
     assert exit_code(found, Sweep()) == 3
     (row,) = build([found]).rows
     assert (row["status"], row["p50_ms"]) == ("ok", 1e-4)
-    (note,) = [part for part in row["notes"].split("; ") if "'load'" in part]
-    assert "no module, install it" in note
+    (line,) = [line for line, _ in lines([found])]
+    assert Finding.of("step_failed", step="load", reason="no module; install it") in line.findings

@@ -19,6 +19,7 @@ from onnxbench.results.store.record import read
 from onnxbench.results.table.absent import absent
 from onnxbench.results.table.columns import COLUMNS
 from onnxbench.results.table.conditions import parse
+from onnxbench.results.table.findings import Finding
 from onnxbench.results.table.table import lines
 from onnxbench.spec import Sweep, to_wire
 
@@ -307,7 +308,7 @@ def test_hosts_are_an_axis_and_names_tell_rows_apart(run):
 def test_several_models_are_compared_and_it_says_so(run):
     decision = decide([run(({"model": "a"}, {}), ({"model": "b"}, {}))], wanted())
     assert decision.pick.name == "a ort-cpu fp32 b1"
-    assert "rows of several models are compared: a, b" in decision.notes
+    assert Finding.of("several_models", models="a, b") in decision.notes
 
 
 @pytest.mark.parametrize(
@@ -334,7 +335,7 @@ def test_a_half_written_run_gives_its_finished_rows_and_says_so(run):
     found = run(*rows)
     decision = decide([found], wanted())
     assert [item.name for item in decision.ranked] == ["ort-cpu fp32 b1"]
-    assert f"{found.folder} is half-written: 1 of 3 rows are finished and are used" in decision.notes
+    assert Finding.of("half_written", run=str(found.folder), finished=1, rows=3) in decision.notes
 
 
 def test_settings_and_program_are_of_the_way_that_the_objective_was_measured_in(run):

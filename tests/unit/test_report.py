@@ -94,7 +94,7 @@ def test_a_half_written_run_is_used_and_said_to_be_one(folder, make_cell, run_fo
     made = run_folder(done := make_cell(), make_cell(batch=8), name="half")
     made.measured(done, 10**6)
     told = report(made.path)
-    assert [note.endswith("is half-written: 1 of 2 rows are finished and are used") for note in told.notes] == [True]
+    assert [(note.kind, dict(note.values)["finished"]) for note in told.notes] == [("half_written", 1)]
     lines = headline(told)["answer"]
     assert lines[0].startswith("pick: ort-cpu fp32 b1")
     assert "half-written" not in "".join(lines)

@@ -391,7 +391,12 @@ def test_a_reason_that_rows_share_is_said_once(run_folder, make_cell, failing, o
 
 
 def test_the_head_has_the_schema_the_host_and_the_versions(two):
-    assert build(two[0]).head == {"schema": SCHEMA, "host": {"cpu": "Test CPU"}, "versions": {"ort-cpu": "1.20"}}
+    assert build(two[0]).head == {
+        "schema": SCHEMA,
+        "host": {"cpu": "Test CPU"},
+        "versions": {"ort-cpu": "1.20"},
+        "findings": [],
+    }
 
 
 def test_no_runs_make_an_empty_table():

@@ -1,0 +1,120 @@
+"""Findings: what is said about rows and runs beside their figures, as values. The sentences stand here, and nowhere else. Pure.
+
+Nobody reads a sentence back: what a reader of code needs of a finding is its kind and its values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+INFO, CAUTION, FAILURE = "info", "caution", "failure"
+Part = str | int | float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kind:
+    """How grave a finding is (INFO, CAUTION or FAILURE), and its sentence, a format of its values."""
+
+    severity: str
+    sentence: str
+
+
+KINDS: Mapping[str, Kind] = {
+    "status": Kind(severity=FAILURE, sentence="{status}: {reason}"),
+    # why a row does not have the best grade
+    "no_interval": Kind(severity=CAUTION, sentence="no interval of {metric}: fewer than {rounds} rounds"),
+    "wide_interval": Kind(severity=CAUTION, sentence="the interval of {metric} is wider than ±{half_width:.1%}"),
+    "disturbed": Kind(severity=CAUTION, sentence="blocks disturbed: {cause}"),
+    "noise_unseen": Kind(severity=CAUTION, sentence="no evidence of noise: the system has no {counters}"),
+    "drift": Kind(severity=CAUTION, sentence="p50 {direction} by more than 5 % from the first round to the last"),
+    "other_arithmetic": Kind(severity=CAUTION, sentence="{asked} was asked for and {ran} ran"),
+    "float_layers": Kind(severity=CAUTION, sentence="{count} of {of} ran in {ran}"),
+    "elsewhere": Kind(severity=CAUTION, sentence="{nodes} of {of} nodes ran on the device"),
+    "session": Kind(severity=CAUTION, sentence="{remark}"),
+    # what else a reader should know of a row
+    "built": Kind(severity=INFO, sentence="{remark}"),
+    "made_otherwise": Kind(
+        severity=CAUTION,
+        sentence="its file was made by onnxbench {tool}, in another way than the version that measured it does:"
+        " bench export makes it again",
+    ),
+    "random_calibration": Kind(
+        severity=CAUTION,
+        sentence="calibrated on random inputs, so what it costs in accuracy is not that of real ones",
+    ),
+    "unfinished": Kind(severity=CAUTION, sentence="its rounds were not all measured: --resume goes on with it"),
+    "not_warm": Kind(severity=CAUTION, sentence="latency was still changing when the warm-up ended"),
+    "withheld": Kind(severity=INFO, sentence="p{percentile} withheld: fewer than {samples} samples"),
+    "busy_threads": Kind(severity=CAUTION, sentence="its threads were still busy while others were measured"),
+    "power_limit": Kind(severity=INFO, sentence="the GPU ran at its power limit"),
+    "step_failed": Kind(severity=CAUTION, sentence="the step {step!r} failed, the other figures are kept: {reason}"),
+    "rate_untold": Kind(severity=INFO, sentence="no rate: too few items arrived to tell p{percentile:g}"),
+    "rate_queue": Kind(severity=INFO, sentence="no rate: its queue grows at {rate:.3g}/s already"),
+    "rate_latency": Kind(severity=INFO, sentence="no rate: p{percentile:g} is {latency_ms:.3g} ms at {rate:.3g}/s already"),
+    "rate_at_least": Kind(severity=INFO, sentence="p{percentile:g} holds at the highest rate that was tried"),
+    "load_disturbed": Kind(severity=CAUTION, sentence="disturbed under load: {causes}"),
+    "gpu_untold": Kind(severity=CAUTION, sentence="GPU evidence is missing: {reason}"),
+    "definition": Kind(severity=INFO, sentence="{text}"),
+    # of two sides
+    "changed": Kind(severity=INFO, sentence="{what}: {old} -> {new}"),
+    "only_in": Kind(severity=CAUTION, sentence="only in {side}, not compared: {cells}"),
+    "no_figures": Kind(severity=CAUTION, sentence="{side} has no figures, {why}: {cells}"),
+    "limit_broken": Kind(severity=FAILURE, sentence="{limit} failed: {change}"),
+    "limit_unsure": Kind(severity=CAUTION, sentence="{limit} is inconclusive: {change}"),
+    # of a decision
+    "half_written": Kind(
+        severity=CAUTION,
+        sentence="{run} is half-written: {finished} of {rows} rows are finished and are used",
+    ),
+    "several_models": Kind(severity=CAUTION, sentence="rows of several models are compared: {models}"),
+    "other_tool": Kind(severity=CAUTION, sentence="{row} is measured by {tool}, whose definitions differ: bench show says how"),
+    "one_call": Kind(
+        severity=INFO,
+        sentence="p50 and p99 are of one call in flight; with all {lanes:.0f} lanes busy each call takes longer",
+    ),
+    "unlike_memory": Kind(
+        severity=CAUTION,
+        sentence="memory is not the same thing in all rows: {on_cpu} on the CPU, {on_gpu} on a GPU",
+    ),
+}
+"""Every kind of finding, in the order in which they are told of a row."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """Something that is said: its kind, a key of KINDS; the names of the rows that it is about, none for a row's own finding;
+    and the values in its sentence, by name."""
+
+    kind: str
+    rows: tuple[str, ...] = ()
+    values: tuple[tuple[str, Part], ...] = ()
+
+    @classmethod
+    def of(cls, kind: str, /, **values: Part) -> Finding:
+        """A finding of that kind."""
+        return cls(kind=kind, values=tuple(values.items()))
+
+    @property
+    def sentence(self) -> str:
+        """The finding in words, without the rows."""
+        return KINDS[self.kind].sentence.format(**dict(self.values))
+
+    def wire(self) -> dict[str, Any]:
+        """The finding as JSON data."""
+        about = {"kind": self.kind, "severity": KINDS[self.kind].severity, "rows": self.rows}
+        return {**about, "values": dict(self.values), "sentence": self.sentence}
+
+
+def sentences(findings: Iterable[Finding]) -> list[str]:
+    """The findings in words, without their rows."""
+    return [finding.sentence for finding in findings]
+
+
+def grouped(told: Sequence[tuple[str, Finding]]) -> list[Finding]:
+    """Each different finding once, with the names of all rows that it is about, in the order of the first."""
+    about: dict[Finding, list[str]] = {}
+    for row, finding in told:
+        about.setdefault(finding, []).append(row)
+    return [replace(finding, rows=tuple(rows)) for finding, rows in about.items()]

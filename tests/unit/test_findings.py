@@ -1,0 +1,88 @@
+import json
+
+import pytest
+from onnxbench.results.store.record import read
+from onnxbench.results.table import table
+from onnxbench.results.table.findings import CAUTION, FAILURE, INFO, KINDS, Finding, grouped
+from onnxbench.results.table.render import render
+
+SAID = {
+    "status": ({"status": "failed", "reason": "no kernel"}, "failed: no kernel"),
+    "no_interval": ({"metric": "p50", "rounds": 10}, "no interval of p50: fewer than 10 rounds"),
+    "wide_interval": ({"metric": "p50", "half_width": 0.02}, "the interval of p50 is wider than ±2.0%"),
+    "disturbed": ({"cause": "other processes computed"}, "blocks disturbed: other processes computed"),
+    "noise_unseen": ({"counters": "steal_ns"}, "no evidence of noise: the system has no steal_ns"),
+    "drift": ({"direction": "rose"}, "p50 rose by more than 5 % from the first round to the last"),
+    "other_arithmetic": ({"asked": "fp16", "ran": "fp32"}, "fp16 was asked for and fp32 ran"),
+    "float_layers": ({"count": 1, "of": "8 quantized layers", "ran": "fp32"}, "1 of 8 quantized layers ran in fp32"),
+    "elsewhere": ({"nodes": 3, "of": 4}, "3 of 4 nodes ran on the device"),
+    "session": ({"remark": "no graph"}, "no graph"),
+    "built": ({"remark": "it was damaged"}, "it was damaged"),
+    "made_otherwise": (
+        {"tool": "0.1"},
+        "its file was made by onnxbench 0.1, in another way than the version that measured it does:"
+        " bench export makes it again",
+    ),
+    "random_calibration": ({}, "calibrated on random inputs, so what it costs in accuracy is not that of real ones"),
+    "unfinished": ({}, "its rounds were not all measured: --resume goes on with it"),
+    "not_warm": ({}, "latency was still changing when the warm-up ended"),
+    "withheld": ({"percentile": 99, "samples": 368}, "p99 withheld: fewer than 368 samples"),
+    "busy_threads": ({}, "its threads were still busy while others were measured"),
+    "power_limit": ({}, "the GPU ran at its power limit"),
+    "step_failed": ({"step": "load", "reason": "killed"}, "the step 'load' failed, the other figures are kept: killed"),
+    "rate_untold": ({"percentile": 99.0}, "no rate: too few items arrived to tell p99"),
+    "rate_queue": ({"rate": 1234.0}, "no rate: its queue grows at 1.23e+03/s already"),
+    "rate_latency": ({"percentile": 99.0, "latency_ms": 12.3, "rate": 50.0}, "no rate: p99 is 12.3 ms at 50/s already"),
+    "rate_at_least": ({"percentile": 99.0}, "p99 holds at the highest rate that was tried"),
+    "load_disturbed": ({"causes": "steal"}, "disturbed under load: steal"),
+    "gpu_untold": ({"reason": "no NVML"}, "GPU evidence is missing: no NVML"),
+    "definition": ({"text": "measured by trtexec"}, "measured by trtexec"),
+    "changed": ({"what": "threads", "old": "1", "new": "2"}, "threads: 1 -> 2"),
+    "only_in": ({"side": "base", "cells": "a, b"}, "only in base, not compared: a, b"),
+    "no_figures": ({"side": "new", "why": "failed (x)", "cells": "a"}, "new has no figures, failed (x): a"),
+    "limit_broken": ({"limit": "--fail-on p50>5%", "change": "cnn 1 -> 2"}, "--fail-on p50>5% failed: cnn 1 -> 2"),
+    "limit_unsure": ({"limit": "--fail-on p50>5%", "change": "x"}, "--fail-on p50>5% is inconclusive: x"),
+    "half_written": ({"run": "mine", "finished": 1, "rows": 2}, "mine is half-written: 1 of 2 rows are finished and are used"),
+    "several_models": ({"models": "a, b"}, "rows of several models are compared: a, b"),
+    "other_tool": (
+        {"row": "a b1", "tool": "trtexec"},
+        "a b1 is measured by trtexec, whose definitions differ: bench show says how",
+    ),
+    "one_call": (
+        {"lanes": 4.0},
+        "p50 and p99 are of one call in flight; with all 4 lanes busy each call takes longer",
+    ),
+    "unlike_memory": (
+        {"on_cpu": "peak_rss_mb", "on_gpu": "device_mem_mb"},
+        "memory is not the same thing in all rows: peak_rss_mb on the CPU, device_mem_mb on a GPU",
+    ),
+}
+"""Each kind with values, and its sentence: the one place that tests sentences of findings."""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_has_a_sentence_of_its_values(kind):
+    values, sentence = SAID[kind]
+    assert Finding.of(kind, **values).sentence == sentence
+    assert KINDS[kind].severity in (INFO, CAUTION, FAILURE)
+
+
+def test_a_finding_of_several_rows_is_told_once_with_their_names():
+    one, other = Finding.of("not_warm"), Finding.of("withheld", percentile=99, samples=368)
+    told = grouped([("a", one), ("a", other), ("b", other)])
+    assert [(finding.kind, finding.rows) for finding in told] == [("not_warm", ("a",)), ("withheld", ("a", "b"))]
+
+
+def test_json_has_the_findings_of_its_rows_beside_their_notes(run_folder, make_cell):
+    cell, failed = make_cell(), make_cell(batch=8)
+    folder = run_folder(cell, failed)
+    folder.measured(cell, 1000)
+    folder.add("opened", cell, info={"executed": "fp32", "remarks": ["it warns; twice"]})
+    folder.add("failed", failed, status="failed", reason="no kernel; no luck")
+    data = json.loads(render(table.build([read(folder.path)]), "json"))
+    found = {finding["kind"]: finding for finding in data["findings"]}
+    assert found["session"]["values"] == {"remark": "it warns; twice"}  # a runtime's words are not cut
+    assert (found["session"]["rows"], found["session"]["severity"]) == (["ort-cpu fp32 b1"], "caution")
+    assert (found["status"]["rows"], found["status"]["severity"]) == (["ort-cpu fp32 b8"], "failure")
+    (row, _) = data["rows"]
+    assert found["session"]["sentence"] in row["notes"]

@@ -1,8 +1,9 @@
 """Values that tell what was found out about a cell: a worker answers with them, the journal keeps them, and the table is
 computed from them. Standard library and spec only.
 
-An older version wrote fewer fields, so most have a default. A field that is there has its type, and every number is finite
-(wire.from_wire checks both). Times are in the unit that the name ends with.
+An older version wrote fewer fields, so most have a default; and since a journal leaves out fields at their defaults, a default
+never changes. A field that is there has its type, and every number is finite (wire.from_wire checks both). Times are in the
+unit that the name ends with.
 """
 
 from __future__ import annotations

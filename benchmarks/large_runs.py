@@ -21,7 +21,6 @@ from onnxbench.evidence import (
     Block,
     Cold,
     Counts,
-    Event,
     Failed,
     Finished,
     Info,
@@ -33,7 +32,7 @@ from onnxbench.evidence import (
 )
 from onnxbench.results.stats.percentiles import nearest_rank
 from onnxbench.results.store.head import RUN, SCHEMA, Head, Host, head_to_wire
-from onnxbench.results.store.journal import JOURNAL, SAMPLES, event_to_wire
+from onnxbench.results.store.journal import JOURNAL, SAMPLES, Event, event_to_wire
 from onnxbench.results.store.record import CellRecord
 from onnxbench.results.store.series import pool
 from onnxbench.runners.sweep.journal import sample_file
@@ -42,7 +41,7 @@ from onnxbench.spec import PRECISIONS, Cell, Concurrency, Settings, Sweep
 SETS, CALLS, PRECISE, BATCHES = 50, 100, ("fp32", "bf16", "fp16", "int8"), (1, 2, 4, 8, 16)
 BACKENDS = tuple(f"backend-{letter}" for letter in "abcdefgh")
 FAILED = 40  # one row in so many failed
-COUNTED = Counts(wall_ns=10**8, cpus=2)
+COUNTED = Counts(wall_ns=10**8, cpus=2, others_ns=10**6, run_delay_ns=10**5, involuntary_switches=3, mhz=2400)
 BUDGET = BUDGETS["normal"]
 
 Times = Mapping[str, NDArray[np.int64]]

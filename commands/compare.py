@@ -11,6 +11,7 @@ import click
 from ..errors import BadInput
 from .options import debug_option, format_option, group
 from .output import note, plain
+from .runs import stored
 
 GITHUB = "github"
 FAIL_HELP = (
@@ -86,13 +87,11 @@ def _compared(
     from ..results.compare import compare as comparing
     from ..results.compare import gate
     from ..results.compare.comparison import facts, tabulate
-    from ..results.store import record
     from ..results.table.findings import sentences
     from ..results.table.render import render
 
     asked = gate.parse(limits)
-    read = [[record.read(folder) for folder in side] for side in (base, new)]
-    sides, found = comparing.compare(read[0], read[1], control, gate.thresholds(asked))
+    sides, found = comparing.compare(stored(base), stored(new), control, gate.thresholds(asked))
     judged = gate.judge(asked, found)
     warnings = sentences((*sides.match.left, *judged.warnings))
     if format == GITHUB:

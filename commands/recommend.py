@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from .options import Finite, debug_option, format_option, group, runs_argument, wanted_options
+from .runs import stored
 
 
 @click.command()
@@ -28,10 +29,9 @@ def recommend(runs: tuple[Path, ...], format: str, debug: bool, **what: Any) -> 
     from ..results.recommend import advice
     from ..results.recommend import recommend as decisions
     from ..results.recommend.candidates import wanted
-    from ..results.store import record
     from ..untrusted import understood
 
     with understood(runs):
-        decision = decisions.decide([record.read(run) for run in dict.fromkeys(runs)], wanted(**what))
+        decision = decisions.decide(stored(dict.fromkeys(runs)), wanted(**what))
         click.echo(advice.advise(decision, format), nl=False)
     sys.exit(advice.exit_code(decision))

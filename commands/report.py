@@ -10,6 +10,7 @@ from ..errors import BadInput, StorageFailed, one_line
 from ..files import replace_file
 from .options import Pairs, baseline_option, debug_option, group, out_option, runs_argument, wanted_options
 from .output import note, plain
+from .runs import stored
 
 SUFFIXES = {".html": "html", ".md": "markdown", ".csv": "csv", ".parquet": "parquet", ".png": "png", ".svg": "svg"}
 PRINTED = ("markdown", "csv")
@@ -39,15 +40,13 @@ def report(
     """
     from ..results.recommend.candidates import wanted
     from ..results.report import exports
-    from ..results.store import record
     from ..untrusted import understood
 
     chosen = _format(out, format)
     asked = wanted(objective, limits["most"], limits["least"], limits["prices"])
     exports.require(chosen)
     with understood(runs):
-        read = [record.read(run) for run in dict.fromkeys(runs)]
-        files, notes = exports.export(read, chosen, out or Path(), asked, baseline)
+        files, notes = exports.export(stored(dict.fromkeys(runs)), chosen, out or Path(), asked, baseline)
     for sentence in notes:
         note(f"bench: {sentence}")
     for path, content in files.items():

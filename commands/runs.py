@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from ..budgets import BUDGETS
 from ..spec import Device, Sweep
 
 if TYPE_CHECKING:
+    from ..results.store.record import Run
     from ..runners.infer import Surroundings
 
 RUNS = Path("runs")
@@ -20,6 +21,21 @@ def sweep_of(options: dict[str, Any]) -> Sweep:
     device = str(Device.parse(options["device"])) if options["device"] else None
     changed = {"artifacts": str(options["artifacts"]), "device": device, "budget": BUDGETS[options["budget"]]}
     return Sweep(**{**options, **changed})
+
+
+def stored(folders: Iterable[Path]) -> list[Run]:
+    """The runs in `folders`.
+
+    What is read stays until the command ends, so it is taken out of the search for garbage, which else takes a third of the
+    time for a large run.
+    """
+    import gc
+
+    from ..results.store import record
+
+    read = [record.read(folder) for folder in folders]
+    gc.freeze()
+    return read
 
 
 def run(work: Callable[[], None], around: Surroundings, debug: bool) -> bool:

@@ -8,15 +8,15 @@ import click
 
 from .options import baseline_option, debug_option, format_option, group, runs_argument
 from .output import print_table
+from .runs import stored
 
 
 @click.command()
 @group(runs_argument, baseline_option, format_option(), debug_option)
 def show(runs: tuple[Path, ...], baseline: str | None, format: str, debug: bool) -> None:
     """Print runs again, in any format, and measure nothing."""
-    from ..results.store import record
     from ..results.table import table
     from ..untrusted import understood
 
     with understood(runs):
-        print_table(table.build([record.read(run) for run in runs], baseline), format)
+        print_table(table.build(stored(runs), baseline), format)

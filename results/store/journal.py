@@ -31,7 +31,7 @@ from ...evidence import (
     Verified,
     Warm,
 )
-from ...spec import from_wire, to_wire
+from ...spec import from_wire, set_fields
 from ...untrusted import is_sample_name, parse, read_bytes
 
 JOURNAL, SAMPLES = "journal.jsonl", "samples"
@@ -67,8 +67,8 @@ NAMES: Mapping[type[Any], str] = {kind: name for name, kind in EVENTS.items()}
 
 
 def event_to_wire(key: str, event: Event) -> Mapping[str, Any]:
-    """A line of the journal: `event` of the cell with that `key`."""
-    return {"event": NAMES[type(event)], "cell": key, **to_wire(event)}
+    """A line of the journal: `event` of the cell with that `key`, without the fields that are at their defaults."""
+    return {"event": NAMES[type(event)], "cell": key, **set_fields(event)}
 
 
 def read_journal(folder: Path) -> Iterator[tuple[str, Event]]:

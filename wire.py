@@ -52,7 +52,7 @@ def from_wire(kind: type[Value], data: Mapping[str, Any]) -> Value:
 
     `TypeError`, with the field's name, for data of another type, and for numbers that are not finite.
     """
-    if not isinstance(data, Mapping):
+    if type(data) is not dict and not isinstance(data, Mapping):
         raise TypeError(f"{_short(data)} is no {kind.__name__}")
     decoders = _decoders(kind)  # type: ignore[arg-type]
     try:

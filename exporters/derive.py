@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ def _int8(source: Path, target: Path, options: Options, feeds: Feeds) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """A way to make a file. It is called as the precision of what it makes, and `libraries` are packages that it depends on."""
+    """A way to make a file. It is called as the precision of what it makes, and `libraries` are modules that it depends on:
+    onnxruntime is one of several packages."""
 
     name: str
     revision: int
@@ -46,9 +48,7 @@ class Recipe:
 
     def versions(self) -> Options:
         """The versions of the libraries that are installed here."""
-        from importlib.metadata import version
-
-        return tuple((name, version(name)) for name in self.libraries)
+        return tuple((name, str(import_module(name).__version__)) for name in self.libraries)
 
 
 RECIPES: Mapping[str, Recipe] = {

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from importlib.metadata import version
 
 import pytest
 from onnxbench import __version__
@@ -122,3 +123,8 @@ def test_what_another_revision_or_an_unknown_recipe_made_names_its_maker(recipe_
 
 def test_what_was_not_derived_has_no_other_maker():
     assert other_maker(None) is None
+
+
+def test_versions_are_those_of_modules_whatever_their_package_is_called():
+    recipe = Recipe(name="fp16", revision=1, make=lambda *_: None, libraries=("google.protobuf",))
+    assert recipe.versions() == (("google.protobuf", version("protobuf")),)

@@ -105,7 +105,7 @@ class Info:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layers:
-    """How many layers of a file are quantized, and how many are not."""
+    """Numbers of a file's layers that are quantized, and of those that are not."""
 
     quantized: int | None = None
     float: int = 0
@@ -152,7 +152,7 @@ class Inspected:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Distance:
-    """How far outputs are from the reference's (worker/verify.distance). `undetermined`: why that tells nothing."""
+    """Distance of outputs from the reference's (worker/verify.distance). `undetermined`: the reason that it tells nothing."""
 
     sqnr_db: float
     max_abs_err: Number = None
@@ -163,7 +163,7 @@ class Distance:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parity(Distance):
-    """How far a file is from what it was made from, computed by `runtime` on so many `samples` of `data`."""
+    """Distance of a file from its source, computed by `runtime` on so many `samples` of `data`."""
 
     runtime: str
     data: str
@@ -197,7 +197,7 @@ class Verified(Distance):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Proof:
-    """What excluding nodes changes, on `items` of `data` that nothing was chosen by."""
+    """Effect of excluding nodes, on `items` of `data` that were not used to choose the nodes."""
 
     before: Distance
     after: Distance
@@ -207,7 +207,7 @@ class Proof:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Explained:
-    """What each node costs in INT8 alone (name and dB, the worst first), and which ones to exclude; or `why_not`."""
+    """SQNR with each node alone in INT8 (name and dB, the worst first), and the nodes to exclude; or `why_not`."""
 
     nodes: tuple[tuple[str, float], ...] = ()
     sqnr_db: Number = None
@@ -288,7 +288,7 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Percentiles:
-    """How many calls there were, and percentiles of their times; None for one that so many calls cannot carry."""
+    """Number of calls, and percentiles of their times; None for a percentile that so many calls cannot carry."""
 
     samples: int
     p50_ns: Number = None
@@ -314,7 +314,7 @@ class Pooled:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finished:
-    """Why a cell has had enough rounds: `interval` (of what `of` names) is narrow enough, or the `budget` is used up."""
+    """Reason that ended a cell's rounds: the `interval` of the metric `of` is narrow enough, or the `budget` is used up."""
 
     why: str | None = None
     of: str | None = None
@@ -324,7 +324,7 @@ class Finished:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failed:
-    """Why a cell has no figures; `status` is one of ENDINGS."""
+    """Reason that a cell has no figures; `status` is one of ENDINGS."""
 
     status: str
     reason: str

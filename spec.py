@@ -155,7 +155,7 @@ RANDOM = "random"  # what inputs are that nobody gave
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conversion:
-    """What INT8 is asked for: `scheme` and `method` are names of exporters/int8, `exclude` are nodes that stay in float."""
+    """Request for INT8: `scheme` and `method` are names of exporters/int8, `exclude` are nodes that stay in float."""
 
     scheme: str = ""
     method: str = ""
@@ -163,7 +163,7 @@ class Conversion:
 
     @classmethod
     def of(cls, options: Options) -> Conversion:
-        """What `options` of a derived file say of INT8."""
+        """Read the request from the `options` of a derived file."""
         told = dict(options)
         exclude = tuple(value for name, value in options if name == "exclude")
         return cls(scheme=told.get("scheme", ""), method=told.get("method", ""), exclude=exclude)
@@ -177,7 +177,7 @@ class Conversion:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Derived:
-    """How a file was made from another one, whose sha256 is `origin`.
+    """Origin of a derived file: the sha256 of its source (`origin`), and the way in which it was made.
 
     `recipe` is a name of exporters/derive. `revision` is the recipe's, and is raised when what it makes changes. `tool` is the
     version of onnxbench that made the file, `versions` are those of its libraries. `options` are what the recipe was told, for

@@ -75,7 +75,7 @@ def parse(text: bytes) -> Any:
 
 
 def is_sample_name(name: str, inside: str) -> bool:
-    """Whether `name` is that of a file in the folder `inside` a run folder; False for one that leads anywhere else."""
+    """True if `name` is that of a file in the folder `inside` of a run folder, and leads nowhere else."""
     first, _, last = name.partition("/")
     return first == inside and last not in ("", ".", "..") and os.sep not in last and "\0" not in last
 

@@ -127,7 +127,7 @@ def _name(kind: Any) -> str:
 
 
 def _any_of(decoders: Sequence[Callable[[Any], Any]], kind: str) -> Callable[[Any], Any]:
-    """What reads one of several types. The error of an object is that of its own type, which names the field."""
+    """Make a reader of one of several types. The error of an object is that of its own type, which names the field."""
 
     def decode(data: Any) -> Any:
         errors = []
@@ -142,7 +142,7 @@ def _any_of(decoders: Sequence[Callable[[Any], Any]], kind: str) -> Callable[[An
 
 
 def _plain(kinds: Collection[type], name: str) -> Callable[[Any], Any]:
-    """What takes a text or a number of one of `kinds`. True and False are no numbers, and neither is NaN."""
+    """Make a reader of texts or numbers of one of `kinds`. True and False are no numbers, and neither is NaN."""
 
     def decode(data: Any) -> Any:
         kind = type(data)

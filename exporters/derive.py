@@ -58,7 +58,7 @@ RECIPES: Mapping[str, Recipe] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Means:
-    """What making a file takes beside its source: data and the fingerprint of that, and three functions of files.
+    """Means to make a file beside its source: data and the fingerprint of that, and three functions of files.
 
     `describe` checks a file and says what it is. `parity` says how far what was made is from its source. `file_hash` is the
     hash that `describe` gives.
@@ -72,7 +72,7 @@ class Means:
 
 
 def derive(source: Artifact, recipe: str, options: Options, means: Means) -> Entry:
-    """What the cache has of `source` by `recipe` with `options`. Make it where it is missing, and again where it is damaged.
+    """Find the file of `source` by `recipe` with `options` in the cache. Make it where it is missing or damaged.
 
     The version of the tool is in what is told of the file, and not in the key: the recipe's revision says what matters.
     """

@@ -28,7 +28,7 @@ class Entry:
 
 
 def entry(key: str, make: Callable[[Path], None], file_hash: Callable[[Path], str]) -> Entry:
-    """What the entry under `key` holds. It is made if it is missing, and made again if its file has another `file_hash`."""
+    """Read the entry under `key`. Make it if it is missing, and again if its file has another `file_hash`."""
     for _ in range(ATTEMPTS):
         folder, cached = cache.entry(KIND, key, make)
         try:
@@ -48,5 +48,5 @@ def write(folder: Path, found: Artifact, made: Maker) -> None:
 
 
 def stem_of(model: str) -> str:
-    """What files of `model` are called."""
+    """The first part of the names of the files of `model`."""
     return re.sub(r"\W+", "-", model).strip("-")

@@ -64,7 +64,7 @@ def exported_of(data: Mapping[str, Any]) -> Exported:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Converted:
-    """What version 0.1 wrote of a file that it made from another."""
+    """The form in which version 0.1 described a file that it made from another."""
 
     origin: str
     scheme: str = ""

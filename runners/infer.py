@@ -44,8 +44,8 @@ MEMORY_SHARE = 0.5  # of what is free, for workers that are open at the same tim
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """What a sweep needs of its caller: where the run goes, and whether it may go on there; a clock, somebody to tell, and who
-    starts workers."""
+    """Surroundings of a sweep: the run folder, and whether an old run in it goes on; a clock, a listener, and the pool of
+    workers."""
 
     out: Path
     resume: bool = False

@@ -187,7 +187,7 @@ def _instrument(pairs: Sequence[Pair], runs: Sequence[Run]) -> str | None:
 
 
 def _changes_of(pair: Pair, sides: Sides) -> list[Change]:
-    """What is known of each metric of `pair`, without a verdict."""
+    """The change of each metric of `pair`, without a verdict."""
     found = [WAYS[metric.kind](pair, metric, sides) for metric in sides.known]
     known = {item.metric.name: item for item in found if item}
     if "top1_drop" in known:
@@ -248,7 +248,7 @@ def _of_rounds(metric: Metric, values: Sequence[Figures], control: Pair | None, 
 
 
 def _first(figures: Figures) -> Estimate | None:
-    """What the rounds of the only run say; None where there is none."""
+    """The estimate from the rounds of the only run; None without one."""
     return next((figure.known for figure in figures.values()), None)
 
 

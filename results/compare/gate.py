@@ -31,7 +31,7 @@ class Limit:
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What the limits say: regressions that are shown, and what may or may not be one."""
+    """Regressions that are shown to break a limit (`shown`), and those that may or may not (`unsure`)."""
 
     shown: tuple[tuple[Limit, Change], ...] = ()
     unsure: tuple[tuple[Limit, Change], ...] = ()
@@ -99,7 +99,7 @@ def _metric(name: str) -> Metric:
 
 
 def judge(limits: Sequence[Limit], changes: Sequence[Change]) -> Judgement:
-    """What `limits` say of `changes`. `BadInput` if a limit is about nothing that both sides have."""
+    """Hold `changes` against `limits`. `BadInput` if a limit is about nothing that both sides have."""
     shown: list[tuple[Limit, Change]] = []
     unsure: list[tuple[Limit, Change]] = []
     for limit in limits:

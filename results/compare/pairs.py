@@ -42,7 +42,7 @@ class Match:
     same_host: bool
 
     def has_changed(self, what: str) -> bool:
-        """Whether that is another one on the new side."""
+        """True if `what` is another one on the new side."""
         return any(("what", what) in finding.values for finding in self.changed)
 
 

@@ -1,4 +1,4 @@
-"""What a parser finds in a file of another tool, and how it reads numbers. Standard library, errors and spec only."""
+"""The finds of a parser in a file of another tool, and the reading of numbers. Standard library, errors and spec only."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class Candidate:
 
     @property
     def deployment(self) -> Deployment:
-        """How the objective's figure was measured; both texts may be empty."""
+        """The way of calling with which the objective's figure was measured; both texts may be empty."""
         if self.row.record.imported and not self.objective.single:
             return Deployment(deploy=str(self.cells["throughput_settings"] or ""))
         warm = self.row.record.warm

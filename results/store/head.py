@@ -111,5 +111,5 @@ def _key(listed: Mapping[str, Any]) -> str:
 
 
 def is_measured(folder: Path) -> bool:
-    """Whether the run in `folder` was measured here, and is neither a check nor imported."""
+    """True if the run in `folder` was measured, and is neither a check nor imported."""
     return not read_head(folder).kind

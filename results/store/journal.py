@@ -112,7 +112,7 @@ def _journal_bytes(folder: Path) -> bytes:
 
 
 def _readable(folder: Path, block: Block) -> bool:
-    """Whether its samples are a whole .npz: a zip file's directory is at its end, so one that was cut short is none."""
+    """True if the block's samples are a whole .npz file. A zip file's directory is at its end, so a cut one has none."""
     if not is_sample_name(block.samples, SAMPLES):
         return False
     path = f"{folder}/{block.samples}"

@@ -89,7 +89,7 @@ THRESHOLDS: Mapping[str, tuple[Threshold, ...]] = {
     "latency": (STEAL, OTHERS, WAITING, FAULTS),
     "throughput": (STEAL, OTHERS, FAULTS),  # more lanes than CPUs wait for each other by design
 }
-"""What is looked at on the CPU; for a cell on a GPU also OF_GPU."""
+"""Thresholds for each part of a visit; for a cell on a GPU those of OF_GPU count too."""
 
 
 def disturbances(noise: Noise) -> tuple[str, ...]:

@@ -99,12 +99,12 @@ class CellRecord:
 
     @property
     def unfinished(self) -> bool:
-        """Whether its run ended before it had enough rounds."""
+        """True if the run ended before this cell had enough rounds."""
         return self.until and self.measured and not self.finished
 
     @property
     def interrupted(self) -> bool:
-        """Whether its run ended before it had figures, or before it had enough rounds."""
+        """True if the run ended before this cell had figures, or before it had enough rounds."""
         return self.unfinished or not (self.failed or self._complete)
 
     @cached_property
@@ -194,11 +194,11 @@ class Run:
 
     @property
     def sweep(self) -> Sweep | None:
-        """What was asked for."""
+        """The sweep that was asked for."""
         return self.head.sweep
 
     def is_instrument(self, cell: Cell) -> bool:
-        """Whether `cell` measures this tool, and is never a target."""
+        """True if `cell` measures this tool, and is never a target."""
         return cell.backend in self.head.instruments
 
     def base_of(self, record: CellRecord, baseline: str | None) -> CellRecord | None:

@@ -183,7 +183,7 @@ def _drop_bound(end: int) -> Callable[[Row], Value]:
 
 
 def _changed(row: Row) -> tuple[int, int, int] | None:
-    """How many answers were lost and gained, of how many images; None where there are no labels."""
+    """Numbers of answers lost and gained, and of images; None without labels."""
     found = row.record.parity
     if found is None or found.lost is None or found.gained is None or found.images is None:
         return None

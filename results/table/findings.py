@@ -15,7 +15,7 @@ Part = str | int | float | None
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kind:
-    """How grave a finding is (INFO, CAUTION or FAILURE), and its sentence, a format of its values."""
+    """Severity of a finding (INFO, CAUTION or FAILURE), and its sentence as a format of its values."""
 
     severity: str
     sentence: str

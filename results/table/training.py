@@ -29,7 +29,7 @@ FIELDS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """How a training on one device in one precision ended, with the epochs that were done even where it failed."""
+    """End of a training on one device in one precision, with the epochs that were done, also of one that failed."""
 
     device: str
     precision: str

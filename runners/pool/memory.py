@@ -29,7 +29,7 @@ class Room:
         self._free_mb: float | None = None
 
     def begin(self, workers: Iterable[Worker], device: str) -> bool:
-        """Whether there is no room for a crew on `device` beside those of `workers`."""
+        """True if there is no room for a crew on `device` beside those of `workers`."""
         parsed = Device.parse(device)
         self._gpu = None if parsed.kind == "cpu" else parsed.index
         self._free_mb = self._gpu_free_mb()

@@ -48,7 +48,7 @@ class Worker(Protocol):
 
 
 class Pool(Protocol):
-    """Who starts workers, and knows the machine that they run on."""
+    """A source of workers on one machine, with facts of that machine."""
 
     def start(self, log: Path, python: str = sys.executable, *, network: bool = False) -> Worker:
         """A new worker of the interpreter `python`; what it prints goes to the file `log`. Without `network` it has none where
@@ -58,7 +58,7 @@ class Pool(Protocol):
         """Facts of the machine."""
 
     def threads(self) -> int:
-        """How many threads may compute at the same time."""
+        """Number of threads that may compute at the same time."""
 
     def memory_free_mb(self) -> float:
         """Memory that workers could still take."""

@@ -28,7 +28,7 @@ def path_of(model: str, dataset: str) -> Path:
 
 
 def place(model: str, dataset: str) -> Path:
-    """Where the checkpoint of `model` trained on `dataset` is written: `path_of`, in a folder that is there."""
+    """The path (`path_of`) to write the checkpoint of `model` on `dataset` to; its folder is made."""
     path = path_of(model, dataset)
     cache.private(path.parent)
     return path

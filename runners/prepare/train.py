@@ -87,7 +87,7 @@ class Row:
         return f"{self.training.model} on {self.device} in {self.precision}"
 
     def job(self, target: Path) -> Train:
-        """What the worker is asked for; its checkpoint goes to `target`."""
+        """The worker's job; its checkpoint goes to `target`."""
         return Train(
             model=self.training.model,
             data=Data.named(checkpoints.absolute(self.training.dataset)),
@@ -102,7 +102,7 @@ class Row:
         )
 
     def result(self) -> Result:
-        """What is known of it now."""
+        """The result as far as the training is now."""
         return Result(
             device=self.device,
             precision=self.precision,

@@ -54,7 +54,7 @@ def _draw(desk: Desk, visits: Sequence[Visit]) -> None:
 
 
 def _reference(place: Path) -> Path:
-    """Where the outputs for the inputs in `place` are."""
+    """The folder of the reference's outputs for the inputs in `place`."""
     return place.with_name(f"{place.name}-reference")
 
 

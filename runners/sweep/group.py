@@ -289,7 +289,7 @@ def _with_file(opened: Opened, artifact: Artifact) -> Opened:
 
 
 def length(sweep: Sweep) -> tuple[float, int]:
-    """How many ms a block lasts, and how many calls it has at least: enough that all rounds together carry a percentile."""
+    """Length of a block in ms, and its least number of calls: enough that all rounds together carry a percentile."""
     needed = samples_needed(PERCENTILES[sweep.metric]) if sweep.metric in PERCENTILES else 1
     calls = max(sweep.budget.block_calls, math.ceil(needed / sweep.budget.looks[0]))
     return sweep.budget.block_ms, calls

@@ -92,7 +92,7 @@ def parity(source: Artifact, calibration: Calibration, made: Artifact) -> Parity
 
 
 def calibration_of(job: Making) -> Calibration:
-    """What the job's file is calibrated on; `BadInput` if the given data does not fit."""
+    """The calibration data of the job's file; `BadInput` if the given data does not fit."""
     source, given = job.artifact, dict(job.shapes)
     check_given(source.inputs, given)
     if job.calibration:

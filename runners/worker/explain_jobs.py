@@ -74,7 +74,7 @@ class Trials:
 
 
 def explain(state: State, tell: Tell, job: Explain) -> Explained:
-    """What each node of the INT8 recipe costs the FP32 file, the worst first, and what to exclude."""
+    """Find the cost of each node of the INT8 recipe for the FP32 file, the worst first, and the nodes to exclude."""
     source, calibration = job.artifact, calibration_of(job)
     feeds = calibration.feeds
     judged = feeds[:JUDGED_CALLS]

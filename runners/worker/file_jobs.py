@@ -21,7 +21,7 @@ class Describe(Job[Artifact]):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Counted:
-    """How many test images a dataset has."""
+    """Number of a dataset's test images."""
 
     images: int
 
@@ -67,7 +67,7 @@ class Adopt(Job[Entry]):
 
 @dataclass(frozen=True, kw_only=True)
 class Making:
-    """How a file of `precision` is made from the FP32 file `artifact`.
+    """Recipe of a file of `precision` that is made from the FP32 file `artifact`.
 
     `calibration`: an .npz file of arrays by input name, which a record calls `calibrated_on`. `shapes`: sizes of open
     dimensions, for random inputs.

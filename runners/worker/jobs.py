@@ -82,7 +82,7 @@ class Told:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Probed:
-    """What a backend says of itself in the worker's environment (backends/protocol.Backend)."""
+    """A backend's description of itself in the worker's environment (backends/protocol.Backend)."""
 
     available: bool
     device_kind: str
@@ -107,7 +107,7 @@ class Probe(Job[Probed]):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Supported:
-    """Why a backend cannot run a cell, or None."""
+    """Reason that a backend cannot run a cell, or None."""
 
     reason: str | None
 

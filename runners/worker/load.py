@@ -31,7 +31,7 @@ Times = NDArray[np.int64]
 
 
 def load(state: State, tell: Tell, job: ApplyLoad) -> LoadPoint:
-    """How long items that arrive at random wait for their answers.
+    """Measure the responses to items that arrive at random.
 
     `latency_ns`: percentiles of the responses, by their number, None for those that so many items do not carry.
     `overloaded`: an item had waited for `give_up_ms` before its call began, and the rest was left.

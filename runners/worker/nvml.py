@@ -222,7 +222,7 @@ class Nvml:
 
 
 def _both(first: GpuCounts, last: GpuCounts) -> GpuCounts:
-    """What two looks saw: levels of the second, and what either saw of the rest."""
+    """Both looks as one: levels of the second, and of the rest the findings of either."""
     slowed = [look.throttle for look in (first, last) if look.throttle is not None]
     return replace(
         last,

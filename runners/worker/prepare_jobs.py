@@ -35,12 +35,12 @@ PARITY_IMAGES = 16
 
 
 def describe(state: State, tell: Tell, job: Describe) -> Artifact:
-    """What an ONNX file is."""
+    """Describe an ONNX file."""
     return _described(Path(job.file.path), job.model, job.data)
 
 
 def count(state: State, tell: Tell, job: CountImages) -> Counted:
-    """How many test images a dataset has."""
+    """Count the test images of a dataset."""
     return Counted(images=len(dataset_of(job.data).split["test"]))
 
 

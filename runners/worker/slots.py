@@ -110,7 +110,7 @@ def _way(concurrency: Concurrency) -> tuple[int, int]:
 
 
 def probe(state: State, tell: Tell, job: Probe) -> Probed:
-    """Whether a backend can run here, and what it is."""
+    """Ask a backend for its description, and whether it can run here."""
     found = backends.get(job.backend)
     return Probed(
         **asdict(found.probe()),
@@ -125,12 +125,12 @@ def probe(state: State, tell: Tell, job: Probe) -> Probed:
 
 
 def supports(state: State, tell: Tell, job: Support) -> Supported:
-    """Why the cell's backend cannot run it, or None."""
+    """Ask the cell's backend for a reason that it cannot run the cell."""
     return Supported(reason=backends.get(job.cell.backend).supports(job.cell, job.artifact))
 
 
 def build(state: State, tell: Tell, job: Build) -> Built:
-    """What was compiled ahead for a cell, or found in the cache."""
+    """Compile ahead for a cell, or find the result in the cache."""
     backend = _backend_for(job.cell, job.artifact)
     return _built(backend.build(job.artifact, job.cell, _workshop(state, backend)))
 
@@ -201,7 +201,7 @@ def inspect(state: State, tell: Tell, job: Inspect) -> Inspected:
 
 
 def warm(state: State, tell: Tell, job: WarmUp) -> Warm:
-    """How the warm-up ended, and the concurrency with the best throughput.
+    """Warm a cell up, and find the concurrency with the best throughput.
 
     `tried` are the candidates in the order of the search; it is empty where the concurrency was given.
     """

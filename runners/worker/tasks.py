@@ -27,7 +27,7 @@ from .jobs import (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """How a job is done: its name, its function (`module:function` of this folder), and its need of the network.
+    """Description of a job: its name, its function (`module:function` of this folder), and its need of the network.
 
     A job that loads the user's MODULE:FACTORY needs it, because the factory may fetch weights. Jobs of a cell run what the
     cell's backend runs, so their workers have the network if the backend has it (`backends.network`).

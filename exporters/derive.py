@@ -17,7 +17,7 @@ from .. import __version__
 from ..evidence import Parity
 from ..spec import Artifact, Conversion, Derived, Options, digest, to_wire
 from . import entries
-from .entries import Entry
+from .entries import CachedExport
 from .manifest import Maker
 
 Feeds = Sequence[Mapping[str, Any]]
@@ -71,7 +71,7 @@ class Means:
     file_hash: Callable[[Path], str]
 
 
-def derive(source: Artifact, recipe: str, options: Options, means: Means) -> Entry:
+def derive(source: Artifact, recipe: str, options: Options, means: Means) -> CachedExport:
     """Find the file of `source` by `recipe` with `options` in the cache. Make it where it is missing or damaged.
 
     The version of the tool is in what is told of the file, and not in the key: the recipe's revision says what matters.

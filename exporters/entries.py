@@ -19,7 +19,7 @@ ATTEMPTS = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
+class CachedExport:
     """An export in the cache: its folder, whether it was there already, and what it holds (paths relative to the folder)."""
 
     folder: Path
@@ -27,14 +27,14 @@ class Entry:
     exported: Exported
 
 
-def entry(key: str, make: Callable[[Path], None], file_hash: Callable[[Path], str]) -> Entry:
+def entry(key: str, make: Callable[[Path], None], file_hash: Callable[[Path], str]) -> CachedExport:
     """Read the entry under `key`. Make it if it is missing, and again if its file has another `file_hash`."""
     for _ in range(ATTEMPTS):
         folder, cached = cache.entry(KIND, key, make)
         try:
             found = manifest.exported_of(json.loads((folder / cache.ENTRY).read_text()))
             if file_hash(folder / found.artifact.path) == found.artifact.sha256:
-                return Entry(folder=folder, cached=cached, exported=found)
+                return CachedExport(folder=folder, cached=cached, exported=found)
         except (OSError, *WRONG, BadInput):
             pass
         cache.drop(KIND, key)

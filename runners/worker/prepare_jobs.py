@@ -63,7 +63,7 @@ def adopt(state: State, tell: Tell, job: Adopt) -> Entry:
     return answered(entries.entry(key, lambda scratch: _adopt(scratch, path, job), onnx_file.file_hash))
 
 
-def answered(found: entries.Entry) -> Entry:
+def answered(found: entries.CachedExport) -> Entry:
     """An entry of this worker's cache as the parent is told of it."""
     folder = There(path=str(found.folder))
     return Entry(folder=folder, cached=found.cached, artifact=found.exported.artifact, made=found.exported.made)

@@ -57,8 +57,8 @@ RECIPES: Mapping[str, Recipe] = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Means:
-    """Means to make a file beside its source: data and the fingerprint of that, and three functions of files.
+class DerivationTools:
+    """Calibration data, its fingerprint, and three functions of files, with which `derive` makes a file.
 
     `describe` checks a file and says what it is. `parity` says how far what was made is from its source. `file_hash` is the
     hash that `describe` gives.
@@ -71,7 +71,7 @@ class Means:
     file_hash: Callable[[Path], str]
 
 
-def derive(source: Artifact, recipe: str, options: Options, means: Means) -> CachedExport:
+def derive(source: Artifact, recipe: str, options: Options, tools: DerivationTools) -> CachedExport:
     """Find the file of `source` by `recipe` with `options` in the cache. Make it where it is missing or damaged.
 
     The version of the tool is in what is told of the file, and not in the key: the recipe's revision says what matters.
@@ -85,16 +85,16 @@ def derive(source: Artifact, recipe: str, options: Options, means: Means) -> Cac
         versions=chosen.versions(),
         options=options,
     )
-    key = digest([to_wire(replace(made, tool="")), means.fingerprint, source.model, source.dataset])
-    return entries.entry(key, lambda folder: _make(folder, source, made, means), means.file_hash)
+    key = digest([to_wire(replace(made, tool="")), tools.fingerprint, source.model, source.dataset])
+    return entries.entry(key, lambda folder: _make(folder, source, made, tools), tools.file_hash)
 
 
-def _make(folder: Path, source: Artifact, made: Derived, means: Means) -> None:
+def _make(folder: Path, source: Artifact, made: Derived, tools: DerivationTools) -> None:
     recipe = RECIPES[made.recipe]
     target = folder / f"{entries.stem_of(source.model)}.{recipe.name}.onnx"
-    recipe.make(Path(source.path), target, made.options, means.feeds)
-    told = replace(means.describe(target), precision=recipe.name, source=None, dataset=source.dataset, derived=made)
-    maker = Maker(exporter=recipe.exporter, versions=dict(made.versions), parity=means.parity(told))
+    recipe.make(Path(source.path), target, made.options, tools.feeds)
+    told = replace(tools.describe(target), precision=recipe.name, source=None, dataset=source.dataset, derived=made)
+    maker = Maker(exporter=recipe.exporter, versions=dict(made.versions), parity=tools.parity(told))
     entries.write(folder, told, maker)
 
 

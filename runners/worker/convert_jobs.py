@@ -15,7 +15,7 @@ import numpy as np
 from ...backends.protocol import Array
 from ...errors import BadInput, one_line
 from ...evidence import Parity
-from ...exporters.derive import Feeds, Means, derive
+from ...exporters.derive import DerivationTools, Feeds, derive
 from ...models import inputs as random_inputs
 from ...models import onnx_file
 from ...models.shapes import batch_rule, cell_shapes, check_given
@@ -42,14 +42,14 @@ def convert(state: State, tell: Tell, job: Convert) -> Entry:
     """A cache entry for an FP32 file in another precision."""
     source, calibration = job.artifact, calibration_of(job)
     data = (("data", calibration.data), ("samples", str(calibration.items))) if job.how.scheme else ()
-    means = Means(
+    tools = DerivationTools(
         feeds=calibration.feeds,
         fingerprint=_fingerprint(calibration.feeds),
         describe=partial(_checked, source),
         parity=partial(parity, source, calibration),
         file_hash=onnx_file.file_hash,
     )
-    return answered(derive(source, job.precision, (*job.how.options, *data), means))
+    return answered(derive(source, job.precision, (*job.how.options, *data), tools))
 
 
 def _fingerprint(feeds: Feeds) -> str:

@@ -5,7 +5,7 @@ import pytest
 from onnxbench import __version__
 from onnxbench.evidence import Parity
 from onnxbench.exporters import cache
-from onnxbench.exporters.derive import RECIPES, Means, Recipe, derive, other_maker
+from onnxbench.exporters.derive import RECIPES, DerivationTools, Recipe, derive, other_maker
 from onnxbench.exporters.manifest import Maker
 from onnxbench.spec import Derived
 
@@ -40,7 +40,7 @@ def source(make_artifact, tmp_path):
 
 
 @pytest.fixture
-def means(make_artifact):
+def tools(make_artifact):
     def describe(path):
         return make_artifact(model="net", path=str(path), sha256=path.read_text())
 
@@ -50,13 +50,13 @@ def means(make_artifact):
             "parity": lambda found: PARITY,
             "file_hash": lambda path: path.read_text(),
         }
-        return Means(feeds=feeds, fingerprint=fingerprint, **functions)
+        return DerivationTools(feeds=feeds, fingerprint=fingerprint, **functions)
 
     return of
 
 
-def test_a_file_is_made_once_and_says_how(source, means, made):
-    first, again = (derive(source, "copy", OPTIONS, means()) for _ in range(2))
+def test_a_file_is_made_once_and_says_how(source, tools, made):
+    first, again = (derive(source, "copy", OPTIONS, tools()) for _ in range(2))
     assert (first.cached, again.cached, made) == (False, True, ["net.onnx"])
     found = again.exported.artifact
     assert found.derived == Derived(origin=source.sha256, recipe="copy", revision=1, tool=__version__, options=OPTIONS)
@@ -68,49 +68,49 @@ def test_a_file_is_made_once_and_says_how(source, means, made):
 @pytest.mark.parametrize(
     "change", [{"sha256": "cd" * 32}, {"model": "other"}, {"dataset": None}], ids=lambda change: next(iter(change))
 )
-def test_another_source_is_made_anew(source, means, change):
-    derive(source, "copy", OPTIONS, means())
-    assert not derive(replace(source, **change), "copy", OPTIONS, means()).cached
+def test_another_source_is_made_anew(source, tools, change):
+    derive(source, "copy", OPTIONS, tools())
+    assert not derive(replace(source, **change), "copy", OPTIONS, tools()).cached
 
 
-def test_other_options_and_other_data_are_made_anew(source, means):
-    derive(source, "copy", OPTIONS, means())
-    assert not derive(source, "copy", (), means()).cached
-    assert not derive(source, "copy", OPTIONS, means(fingerprint="other")).cached
+def test_other_options_and_other_data_are_made_anew(source, tools):
+    derive(source, "copy", OPTIONS, tools())
+    assert not derive(source, "copy", (), tools()).cached
+    assert not derive(source, "copy", OPTIONS, tools(fingerprint="other")).cached
 
 
-def test_another_revision_is_made_anew(source, means, recipe, monkeypatch):
-    derive(source, "copy", OPTIONS, means())
+def test_another_revision_is_made_anew(source, tools, recipe, monkeypatch):
+    derive(source, "copy", OPTIONS, tools())
     monkeypatch.setitem(RECIPES, "copy", replace(recipe, revision=2))
-    answer = derive(source, "copy", OPTIONS, means())
+    answer = derive(source, "copy", OPTIONS, tools())
     assert (answer.cached, answer.exported.artifact.derived.revision) == (False, 2)
 
 
-def test_other_versions_of_libraries_make_it_anew(source, means, recipe, monkeypatch):
-    derive(source, "copy", OPTIONS, means())
+def test_other_versions_of_libraries_make_it_anew(source, tools, recipe, monkeypatch):
+    derive(source, "copy", OPTIONS, tools())
     monkeypatch.setitem(RECIPES, "copy", replace(recipe, libraries=("numpy",)))
-    answer = derive(source, "copy", OPTIONS, means())
+    answer = derive(source, "copy", OPTIONS, tools())
     assert not answer.cached
     assert dict(answer.exported.artifact.derived.versions) == answer.exported.made.versions
     assert set(answer.exported.made.versions) == {"numpy"}
 
 
-def test_a_damaged_file_is_made_again(source, means, made):
-    answer = derive(source, "copy", OPTIONS, means())
+def test_a_damaged_file_is_made_again(source, tools, made):
+    answer = derive(source, "copy", OPTIONS, tools())
     (answer.folder / "net.copy.onnx").write_text("damaged")
-    assert not derive(source, "copy", OPTIONS, means()).cached
+    assert not derive(source, "copy", OPTIONS, tools()).cached
     assert made == ["net.onnx"] * 2
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"artifact": {}, "made": {}}'])
-def test_a_damaged_entry_is_made_again(source, means, text):
-    answer = derive(source, "copy", OPTIONS, means())
+def test_a_damaged_entry_is_made_again(source, tools, text):
+    answer = derive(source, "copy", OPTIONS, tools())
     (answer.folder / cache.ENTRY).write_text(text)
-    assert not derive(source, "copy", OPTIONS, means()).cached
+    assert not derive(source, "copy", OPTIONS, tools()).cached
 
 
-def test_a_recipe_gets_the_data(source, means):
-    answer = derive(source, "copy", (), means(feeds=[1, 2]))
+def test_a_recipe_gets_the_data(source, tools):
+    answer = derive(source, "copy", (), tools(feeds=[1, 2]))
     assert (answer.folder / "net.copy.onnx").read_text() == "net {} [1, 2]"
 
 

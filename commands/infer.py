@@ -11,7 +11,7 @@ import click
 
 from ..budgets import BUDGETS
 from ..errors import BadInput
-from ..spec import METRICS, Load
+from ..spec import STOPPING_METRICS, Load
 from .options import (
     RUN_FOLDER,
     Duration,
@@ -67,7 +67,7 @@ def load_of(options: dict[str, Any]) -> Load | None:
     baseline_option,
     click.option(
         "--metric",
-        type=click.Choice(METRICS),
+        type=click.Choice(STOPPING_METRICS),
         default="p50",
         show_default=True,
         help="Metric whose confidence interval decides when a cell is done, where there is no --baseline.",

@@ -356,7 +356,7 @@ class LoadPoint:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LoadWay:
+class LoadCurve:
     """One way of calling in parallel, with what was measured at each rate."""
 
     points: tuple[LoadPoint, ...]
@@ -365,11 +365,11 @@ class LoadWay:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Loaded:
+class UnderLoad:
     """A cell under load, for the limit that was `asked` for."""
 
     asked: Load
-    ways: tuple[LoadWay, ...] = ()
+    ways: tuple[LoadCurve, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,10 +24,10 @@ from ...evidence import (
     Finished,
     Imported,
     Inspected,
-    Loaded,
     Opened,
     Pooled,
     StepFailed,
+    UnderLoad,
     Verified,
     Warm,
 )
@@ -40,7 +40,7 @@ END_BYTES = 22  # the last record of a zip file
 
 Event = (
     Drawn | Built | Cold | Opened | Inspected | Explained | Verified | Warm | Energy | Block | Pooled | Finished | Failed
-    | StepFailed | Loaded | Imported
+    | StepFailed | UnderLoad | Imported
 )  # fmt: skip
 
 EVENTS: Mapping[str, type[Any]] = {
@@ -58,7 +58,7 @@ EVENTS: Mapping[str, type[Any]] = {
     "finished": Finished,
     "failed": Failed,
     "step_failed": StepFailed,
-    "load": Loaded,
+    "load": UnderLoad,
     "imported": Imported,
 }
 """The types by the names that they have in a journal."""

@@ -38,10 +38,10 @@ from ...evidence import (
     Finished,
     Imported,
     Inspected,
-    Loaded,
     Opened,
     Pooled,
     StepFailed,
+    UnderLoad,
     Verified,
     Warm,
 )
@@ -56,7 +56,10 @@ AGREEMENT_FLOOR, AGREEMENT_IMAGES = 97.0, 100
 
 UNDETERMINED = "undetermined"  # the status of a row whose answers were compared with a reference that tells nothing
 BEGINNINGS = (Built, Cold, Opened)
-MENDS: Mapping[type[Any], str] = {Block: ROUND, Loaded: LOAD}  # which step has worked after all, by the event that it ends with
+MENDS: Mapping[type[Any], str] = {
+    Block: ROUND,
+    UnderLoad: LOAD,
+}  # which step has worked after all, by the event that it ends with
 
 E = TypeVar("E")
 
@@ -83,7 +86,7 @@ class CellRecord:
     explained: Explained | None = None
     warm: Warm | None = None
     energy: Energy | None = None
-    load: Loaded | None = None
+    load: UnderLoad | None = None
     pooled: Pooled | None = None
     finished: Finished | None = None
     failed: Failed | None = None
@@ -267,7 +270,7 @@ def gather(cell: Cell, key: str, folder: Path, head: Head, events: Iterable[Even
         explained=_last(Explained, kept),
         warm=_merged(kept.get(Warm, ())),
         energy=_last(Energy, kept),
-        load=_last(Loaded, kept),
+        load=_last(UnderLoad, kept),
         pooled=_last(Pooled, kept),
         finished=_last(Finished, kept),
         failed=_last(Failed, kept),

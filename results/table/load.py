@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from ...evidence import Loaded, LoadPoint, LoadWay
+from ...evidence import LoadCurve, LoadPoint, UnderLoad
 from ...spec import Load, Sweep
 from ..store.noise import above
 from ..store.record import CellRecord
@@ -75,11 +75,11 @@ def _between(low: Point, high: Point, limit_ns: float) -> float:
 class Best:
     """The way of calling in parallel that allows most, and what is known of it."""
 
-    way: LoadWay
+    way: LoadCurve
     capacity: Capacity
 
 
-def best(told: Loaded | None, percentile: float, limit_ms: float) -> Best | None:
+def best(told: UnderLoad | None, percentile: float, limit_ms: float) -> Best | None:
     """Of the ways in which a cell was loaded, the one that holds the limit at the highest rate."""
     found = [
         Best(way=way, capacity=known)

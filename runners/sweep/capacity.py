@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 
 from ...budgets import Budget
-from ...evidence import Loaded, LoadPoint, LoadWay
+from ...evidence import LoadCurve, LoadPoint, UnderLoad
 from ...results.stats.percentiles import samples_needed
 from ...results.table.load import ENDLESS_NS, capacity
 from ...spec import Concurrency, Load
@@ -28,7 +28,7 @@ Ask = Callable[[ApplyLoad], LoadPoint]
 Measure = Callable[[float], LoadPoint]
 
 
-def loaded(visit: Visit, desk: Desk, ask: Ask) -> Loaded:
+def loaded(visit: Visit, desk: Desk, ask: Ask) -> UnderLoad:
     """What is known of the cell under load: each way of calling in parallel with the points of its curve.
 
     The way with the best throughput, and one call in flight with all threads, unless its throughput is less than the rate that
@@ -40,16 +40,16 @@ def loaded(visit: Visit, desk: Desk, ask: Ask) -> Loaded:
     batch, chosen = visit.planned.cell.batch, visit.concurrency or Concurrency()
     single = Concurrency(threads=visit.planned.cell.settings.threads)
     tops = {chosen: batch * throughput.rate.calls_per_s, single: batch / float(latency.p50_ns["latency"] or 1) * 1e9}
-    ways: list[LoadWay] = []
+    ways: list[LoadCurve] = []
     held = 0.0
     for how, top in tops.items():
         if top <= held:
             continue
         points = search(_measure(visit, desk, ask, how, wanted), top, wanted, desk.sweep.budget)
-        ways.append(LoadWay(concurrency=how, deploy=points[0].deploy, points=tuple(points)))
+        ways.append(LoadCurve(concurrency=how, deploy=points[0].deploy, points=tuple(points)))
         known = capacity(points, wanted.percentile, wanted.limit_ms * 1e6)
         held = max(held, (known and known.rate_per_s) or 0.0)
-    return Loaded(asked=wanted, ways=tuple(ways))
+    return UnderLoad(asked=wanted, ways=tuple(ways))
 
 
 def _measure(visit: Visit, desk: Desk, ask: Ask, how: Concurrency, wanted: Load) -> Measure:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench.budgets import BUDGETS
-from onnxbench.evidence import Loaded, LoadPoint, LoadWay
+from onnxbench.evidence import LoadCurve, LoadPoint, UnderLoad
 from onnxbench.results.store.record import CellRecord
 from onnxbench.results.table import load as curves
 from onnxbench.runners.sweep import capacity
@@ -131,7 +131,7 @@ def told(rate, p99_ms):
 
 
 def way(points, deploy="so"):
-    return LoadWay(points=tuple(told(*point) for point in points), concurrency=Concurrency(), deploy=deploy)
+    return LoadCurve(points=tuple(told(*point) for point in points), concurrency=Concurrency(), deploy=deploy)
 
 
 def allowed(points, limit_ms, percentile=99):
@@ -163,7 +163,7 @@ def test_passes_of_a_rate_count_by_their_median_and_noise_does_not_turn_the_curv
 
 def test_a_percentile_that_nothing_tells_has_no_rate():
     assert allowed(RISING[:3], 10, percentile=99.9) is None
-    assert curves.best(Loaded(asked=WANTED, ways=(way(RISING[:3]),)), 99.9, 10) is None
+    assert curves.best(UnderLoad(asked=WANTED, ways=(way(RISING[:3]),)), 99.9, 10) is None
     assert curves.best(None, 99, 10) is None
 
 
@@ -181,8 +181,8 @@ def test_a_higher_limit_never_allows_less(points, limit_ms, more):
 def test_the_way_that_holds_the_limit_at_the_highest_rate_counts():
     slower = [(rate, 9 if rate == 200 else p99_ms) for rate, p99_ms in RISING]
     ways = (way(RISING, "a"), way(slower, "b"))
-    assert curves.best(Loaded(asked=WANTED, ways=ways), 99, 4).way.deploy == "a"
-    assert curves.best(Loaded(asked=WANTED, ways=ways[::-1]), 99, 4).way.deploy == "a"
+    assert curves.best(UnderLoad(asked=WANTED, ways=ways), 99, 4).way.deploy == "a"
+    assert curves.best(UnderLoad(asked=WANTED, ways=ways[::-1]), 99, 4).way.deploy == "a"
 
 
 def tried(p99_ms, top=100.0, budget=QUICK, wanted=WANTED):
@@ -216,7 +216,7 @@ def test_how_many_items_arrive(rate, batch, items):
 
 def record(cell, points, limit_ms=10.0):
     asked = Load(percentile=99, limit_ms=limit_ms)
-    return CellRecord(cell=cell, folder=None, load=Loaded(asked=asked, ways=(way(points),)))
+    return CellRecord(cell=cell, folder=None, load=UnderLoad(asked=asked, ways=(way(points),)))
 
 
 @pytest.mark.parametrize(

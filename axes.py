@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from .spec import Cell
 
-Value = str | int | float | None
+Scalar = str | int | float | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +25,7 @@ class Axis:
     """
 
     name: str
-    of: Callable[[Cell], Value]
+    of: Callable[[Cell], Scalar]
     question: bool = False
     always: bool = False
     number: bool = False
@@ -48,11 +48,11 @@ AXES: Mapping[str, Axis] = {
 QUESTION: tuple[str, ...] = tuple(axis.name for axis in AXES.values() if axis.question)
 
 
-def question(cell: Cell) -> tuple[Value, ...]:
+def question(cell: Cell) -> tuple[Scalar, ...]:
     """The values that cells of one compared set have in common."""
     return tuple(AXES[name].of(cell) for name in QUESTION)
 
 
-def values(cell: Cell) -> dict[str, Value]:
+def values(cell: Cell) -> dict[str, Scalar]:
     """The value of every axis, by its name."""
     return {axis.name: axis.of(cell) for axis in AXES.values()}

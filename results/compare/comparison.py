@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...axes import AXES, Value, values
+from ...axes import AXES, Scalar, values
 from ..store.head import SCHEMA
 from ..table.findings import Finding, sentences
 from ..table.table import Cells, Field, Table
@@ -61,7 +61,7 @@ def _row(found: Change) -> Cells:
     cell, points = found.pair.cell, found.metric.in_points
     low, high = found.ends or (None, None)
     ratio, change = ((None,) * 3, (found.change, low, high)) if points else ((found.change, low, high), (None,) * 3)
-    row: tuple[Value, ...] = (
+    row: tuple[Scalar, ...] = (
         *values(cell).values(),
         " ".join(f"{name}={value}" for name, value in cell.settings.options) or None,
         *(found.metric.column, found.metric.unit, found.base, found.new),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any
 
-from ...axes import Value
+from ...axes import Scalar
 from ...spec import set_fields
 from ..store.head import SCHEMA
 from ..table.columns import COLUMNS
@@ -126,7 +126,7 @@ def program(item: Candidate) -> list[str]:
 
 def _ranking(decision: Decision) -> Table:
     """The feasible rows in order, with what is of the decision and not of a run: rank, pareto, cost."""
-    rows: list[dict[str, Value]] = [
+    rows: list[dict[str, Scalar]] = [
         {"rank": index + 1, "pareto": NONDOMINATED if index in decision.pareto else None, **item.cells}
         for index, item in enumerate(decision.ranked)
     ]
@@ -178,7 +178,7 @@ def _figures(item: Candidate) -> str:
     return " · ".join(_figure(name, item.cells[name]) for name in names if item.cells[name] is not None)
 
 
-def _figure(name: str, value: Value) -> str:
+def _figure(name: str, value: Scalar) -> str:
     title = "cost" if name == COST else SUFFIX.sub("", name)
     return f"{title} {value:.4g} {UNITS.get(name, '')}".strip()
 
@@ -221,7 +221,7 @@ def _cheaper(pick: Candidate, other: Candidate, best: Difference) -> list[str]:
     return [f"    the pick is not shown to be better than the runner-up, which {' and '.join(less)}"] if less else []
 
 
-def _less(one: Value, other: Value) -> bool:
+def _less(one: Scalar, other: Scalar) -> bool:
     return isinstance(one, float) and isinstance(other, float) and one < other
 
 

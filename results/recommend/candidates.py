@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ...axes import AXES, Value
+from ...axes import AXES, Scalar
 from ...errors import BadInput
 from ...evidence import Deployment
 from ...spec import PRECISIONS, Concurrency, Shapes
@@ -85,12 +85,12 @@ class Candidate:
         return (warm and (warm.single if single else warm)) or Deployment()
 
     @property
-    def lanes(self) -> Value:
+    def lanes(self) -> Scalar:
         """How many calls were in flight."""
         return 1 if self.objective.single else self._way.lanes if self._way else self.cells["lanes"]
 
     @property
-    def threads(self) -> Value:
+    def threads(self) -> Scalar:
         """How many threads computed each of them."""
         if self.objective.single:
             return self.row.record.cell.settings.threads

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from ...axes import AXES, Value
+from ...axes import AXES, Scalar
 from ...errors import BadInput
 from ...spec import Sweep, set_fields
 from ..recommend.advice import answer, program, rest
@@ -105,7 +105,7 @@ def same(table: Table) -> Facts:
     return [(_title(column), _said(column, value)) for column, value in once]
 
 
-def _values(column: Column, table: Table) -> set[Value]:
+def _values(column: Column, table: Table) -> set[Scalar]:
     return {row[column.name] for row in table.rows}
 
 
@@ -113,7 +113,7 @@ def _title(column: Column) -> str:
     return column.label or (column.title if column.title not in ("from", "to") else "") or column.name
 
 
-def _said(column: Column, value: Value) -> str:
+def _said(column: Column, value: Scalar) -> str:
     (text,) = texts([value], 1.0, _field(column))
     return f"{text} {column.unit}".strip()
 
@@ -149,7 +149,7 @@ def _packed(field: Field, main: bool, table: Table) -> dict[str, Any]:
     return {**head, "texts": list(known), "values": [None if v is None else known[plain(str(v))] for v in values]}
 
 
-def _short(value: Value, factor: float) -> Value:
+def _short(value: Scalar, factor: float) -> Scalar:
     """A figure in the shown unit, without digits that nobody needs."""
     return float(f"{value * factor:.{DIGITS}g}") if isinstance(value, float) else value
 

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ...axes import Value, question
+from ...axes import Scalar, question
 from ...evidence import (
     LOAD,
     ROUND,
@@ -184,7 +184,7 @@ class Run:
     folder: Path
     head: Head
     cells: tuple[CellRecord, ...]
-    _bases: dict[str | None, dict[tuple[Value, ...], CellRecord]] = field(default_factory=dict, init=False, repr=False)
+    _bases: dict[str | None, dict[tuple[Scalar, ...], CellRecord]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def host(self) -> Host:

@@ -11,7 +11,7 @@ from functools import cached_property
 from statistics import median
 from typing import Any
 
-from ...axes import AXES, Value
+from ...axes import AXES, Scalar
 from ...evidence import Pooled
 from ...spec import Sweep
 from ..stats.intervals import Interval, drop_interval, log_interval, mcnemar, typical
@@ -91,7 +91,7 @@ class Column:
     """
 
     name: str
-    value: Callable[[Row], Value]
+    value: Callable[[Row], Scalar]
     unit: str = ""
     digits: int = 3
     decimals: int | None = None
@@ -104,14 +104,14 @@ class Column:
     label: str = ""
     number: bool = True
 
-    def of(self, row: Row) -> Value:
+    def of(self, row: Row) -> Scalar:
         """This column's value in `row`."""
         if self.measured and row.record.status not in FIGURES:
             return None
         return None if self.timed and not row.record.blocks else self.value(row)
 
 
-def _timed(name: str, value: Callable[[Row], Value], **how: Any) -> Column:
+def _timed(name: str, value: Callable[[Row], Scalar], **how: Any) -> Column:
     return Column(name=name, value=value, timed=True, **how)
 
 
@@ -121,61 +121,61 @@ def _axis(name: str) -> Column:
     return Column(name=name, value=lambda row: axis.of(row.record.cell), measured=False, **how)
 
 
-def _condition(name: str, value: Callable[[Row], Value]) -> Column:
+def _condition(name: str, value: Callable[[Row], Scalar]) -> Column:
     return Column(name=name, value=value, measured=False, varies=True, number=False)
 
 
-def _from(part: str, name: str) -> Callable[[Row], Value]:
+def _from(part: str, name: str) -> Callable[[Row], Scalar]:
     """A value as it was stored in one part of the record."""
 
-    def value(row: Row) -> Value:
-        stored: Value = getattr(getattr(row.record, part), name, None)
+    def value(row: Row) -> Scalar:
+        stored: Scalar = getattr(getattr(row.record, part), name, None)
         return stored
 
     return value
 
 
-def _settings(row: Row) -> Value:
+def _settings(row: Row) -> Scalar:
     opened = row.record.opened
     told = opened.info.settings if opened else None
     return None if told is None else " ".join(f"{option}={setting}" for option, setting in told.items())
 
 
-def _percentile(kind: str, which: int) -> Callable[[Row], Value]:
-    def value(row: Row) -> Value:
+def _percentile(kind: str, which: int) -> Callable[[Row], Scalar]:
+    def value(row: Row) -> Scalar:
         found: float | None = getattr(row.pooled.kinds[kind], f"p{which}_ns")
         return None if found is None else found / 1e6
 
     return value
 
 
-def _p50_bound(end: str) -> Callable[[Row], Value]:
+def _p50_bound(end: str) -> Callable[[Row], Scalar]:
     """One end of p50's interval: as far from p50, as a ratio, as that of the rounds' values is from their mean."""
 
-    def value(row: Row) -> Value:
+    def value(row: Row) -> Scalar:
         p50 = _percentile("latency", 50)(row)
         return None if row.p50 is None or not isinstance(p50, float) else p50 * getattr(row.p50, end) / row.p50.middle
 
     return value
 
 
-def _speedup_bound(end: str) -> Callable[[Row], Value]:
+def _speedup_bound(end: str) -> Callable[[Row], Scalar]:
     return lambda row: None if row.speedup is None else float(getattr(row.speedup, end))
 
 
-def _throughput(row: Row) -> Value:
+def _throughput(row: Row) -> Scalar:
     rates = [row.record.blocks[number].throughput for number in series.values(row.record, "throughput")]
     calls, took_ns = (sum(getattr(rate, name) for rate in rates) for name in ("calls", "took_ns"))
     return float(row.record.cell.batch * calls / took_ns * 1e9)
 
 
-def _throughput_threads(row: Row) -> Value:
+def _throughput_threads(row: Row) -> Scalar:
     chosen = row.record.warm and row.record.warm.concurrency
     return chosen.threads if chosen else row.record.cell.settings.threads
 
 
-def _drop_bound(end: int) -> Callable[[Row], Value]:
-    def value(row: Row) -> Value:
+def _drop_bound(end: int) -> Callable[[Row], Scalar]:
+    def value(row: Row) -> Scalar:
         counts = _changed(row)
         return None if counts is None else drop_interval(*counts)[end]
 
@@ -190,28 +190,28 @@ def _changed(row: Row) -> tuple[int, int, int] | None:
     return found.lost, found.gained, found.images
 
 
-def _change(row: Row) -> Value:
+def _change(row: Row) -> Scalar:
     """The probability that so uneven a change came by chance."""
     counts = _changed(row)
     return None if counts is None else mcnemar(*counts[:2])
 
 
-def _cold(name: str) -> Callable[[Row], Value]:
+def _cold(name: str) -> Callable[[Row], Scalar]:
     """The median over the cell's fresh processes; memory is known without `--cold` too."""
 
-    def value(row: Row) -> Value:
+    def value(row: Row) -> Scalar:
         known = [figure for event in row.record.cold if (figure := getattr(event, name)) is not None]
         return float(median(known)) if known else None
 
     return value
 
 
-def _build(row: Row) -> Value:
+def _build(row: Row) -> Scalar:
     """What building took when it was done: in this run before the first round, or when it came into the cache."""
     return getattr(row.record.built or row.record.opened, "build_s", None)
 
 
-def _deployed(row: Row) -> Value:
+def _deployed(row: Row) -> Scalar:
     return (row.record.warm and row.record.warm.deploy) or None
 
 
@@ -255,20 +255,20 @@ def _of_gpu(record: CellRecord) -> Iterator[Finding]:
     return (Finding.of("gpu_untold", reason=reason) for reason in gpu.untold(record))
 
 
-def _notes(row: Row) -> Value:
+def _notes(row: Row) -> Scalar:
     return "; ".join(finding.sentence for finding in row.findings) or None
 
 
-def _slo(row: Row) -> Value:
+def _slo(row: Row) -> Scalar:
     wanted = load.asked(row.record, row.asked)
     return None if wanted is None else f"p{wanted.percentile:g} <= {wanted.limit_ms:g} ms, {wanted.arrivals} arrivals"
 
 
-def _slo_rate(row: Row) -> Value:
+def _slo_rate(row: Row) -> Scalar:
     return row.held.capacity.rate_per_s if row.held else None
 
 
-def _slo_settings(row: Row) -> Value:
+def _slo_settings(row: Row) -> Scalar:
     return row.held.way.deploy if row.held and row.held.capacity.rate_per_s else None
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ...axes import Value
+from ...axes import Scalar
 from ...errors import BadInput
 from ...spec import nearest
 from .columns import COLUMNS, FIGURES, Column
@@ -114,5 +114,5 @@ def undecided(conditions: Sequence[Condition], rows: Sequence[Cells]) -> list[st
     return [f"{named(who, len(rows))}: {what}" for what, who in about.items()]
 
 
-def _number(value: Value) -> float | None:
+def _number(value: Scalar) -> float | None:
     return float(value) if isinstance(value, int | float) else None

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from ...axes import QUESTION, Value
+from ...axes import QUESTION, Scalar
 from .columns import SCIENTIFIC
 from .table import Cells, Field, Table
 
@@ -62,7 +62,7 @@ def scale(rows: Sequence[Cells]) -> tuple[float, str]:
     return next((factor, unit) for least, factor, unit in SCALES if middle >= least)
 
 
-def texts(values: Sequence[Value], factor: float, field: Field) -> list[str]:
+def texts(values: Sequence[Scalar], factor: float, field: Field) -> list[str]:
     """One column's texts; its numbers have the same decimals."""
     if field.digits == SCIENTIFIC:
         return [f"{value:.1e}" if isinstance(value, float) else _text(value) for value in values]
@@ -70,7 +70,7 @@ def texts(values: Sequence[Value], factor: float, field: Field) -> list[str]:
     return [_number(value * factor, form) if isinstance(value, float) else _text(value) for value in values]
 
 
-def places(values: Sequence[Value], factor: float, field: Field) -> int:
+def places(values: Sequence[Scalar], factor: float, field: Field) -> int:
     """How many decimals a column has: its own, or enough for the field's significant digits in the smallest of `values`."""
     if field.decimals is not None:
         return field.decimals
@@ -84,7 +84,7 @@ def _number(value: float, form: str) -> str:
     return text if text[0] != "-" or float(text) else text[1:]
 
 
-def _text(value: Value) -> str:
+def _text(value: Scalar) -> str:
     return "" if value is None else plain(str(value))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ...axes import QUESTION, Value
+from ...axes import QUESTION, Scalar
 from ...errors import BadInput
 from ...spec import PRECISIONS, Target, nearest, set_fields
 from ..stats.intervals import Interval, holm
@@ -24,7 +24,7 @@ CHECKED = (
 )
 """What people are shown of a check."""
 
-Cells = Mapping[str, Value]
+Cells = Mapping[str, Scalar]
 NAMES = frozenset(column.name for column in COLUMNS)
 
 
@@ -114,7 +114,7 @@ def _rows(run: Run, baseline: str | None) -> list[Row]:
     ]
 
 
-def _imported(row: Row) -> dict[str, Value]:
+def _imported(row: Row) -> dict[str, Scalar]:
     """What another tool says, by column name; nothing for a row that was measured here."""
     told = row.record.imported
     if told is None:
@@ -161,12 +161,12 @@ def _always(column: Column) -> Column:
     return replace(column, shown=True, varies=column.varies and not column.measured)
 
 
-def _distinct(column: Column, rows: Sequence[Cells]) -> set[Value]:
+def _distinct(column: Column, rows: Sequence[Cells]) -> set[Scalar]:
     """A column's different values, in the rows that can have one."""
     return {row[column.name] for row in rows if not column.measured or row["status"] in FIGURES}
 
 
-def _stands(column: Column, values: set[Value]) -> bool:
+def _stands(column: Column, values: set[Scalar]) -> bool:
     """Whether `column` stands in the table for people: figures that some row has, and axes that vary."""
     told = values - {None} if column.partial or not column.varies else values
     return column.shown and len(told) > column.varies
@@ -174,7 +174,7 @@ def _stands(column: Column, values: set[Value]) -> bool:
 
 def _fastest(rows: Sequence[Cells], unmarked: Collection[int]) -> list[int]:
     """The index of the row with the lowest p50 of those that answer one question on one host, but for those `unmarked`."""
-    best: dict[tuple[Value, ...], int] = {}
+    best: dict[tuple[Scalar, ...], int] = {}
     for index, row in enumerate(rows):
         group = (row["host"], *(row[name] for name in QUESTION))
         if row["status"] != "ok" or row["p50_ms"] is None or index in unmarked:
@@ -197,7 +197,7 @@ def _facts(runs: Sequence[Run], rows: Sequence[Cells], baseline: str | None, sho
     return tuple(line for line in (" · ".join(filter(None, once)), " · ".join(dict.fromkeys(versions)), *against) if line)
 
 
-def _fact(column: Column, value: Value) -> str:
+def _fact(column: Column, value: Scalar) -> str:
     """`threads 2`, `file 20.4 MB`; nothing for what is as it should be."""
     if value in (None, "ok", 0):
         return ""

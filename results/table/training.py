@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from ...axes import Value
+from ...axes import Scalar
 from ...evidence import Epoch
 from ..store.head import SCHEMA
 from .table import Field, Table
@@ -62,7 +62,7 @@ def build(results: Sequence[Result], head: Mapping[str, Any]) -> Table:
     )
 
 
-def _row(result: Result) -> dict[str, Value]:
+def _row(result: Result) -> dict[str, Scalar]:
     epochs = result.epochs
     steady = epochs[1:] or epochs
     return {

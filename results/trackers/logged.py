@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...axes import AXES, Value
+from ...axes import AXES, Scalar
 from ...spec import set_fields
 from ..store.record import Run
 from ..table.columns import COLUMNS, FIGURES
@@ -97,7 +97,7 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _known(values: Mapping[str, Value]) -> dict[str, str | int]:
+def _known(values: Mapping[str, Scalar]) -> dict[str, str | int]:
     return {name: value if isinstance(value, int) else str(value) for name, value in values.items() if value not in (None, "")}
 
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...axes import Value, question
+from ...axes import Scalar, question
 from ...evidence import Finished
 from ...results.store import record
 from ...results.store.series import asked_interval
@@ -22,7 +22,7 @@ def order(visits: Sequence[Visit], seed: int, number: int) -> list[list[Visit]]:
     """
     shuffled = sorted(visits, key=lambda visit: visit.key)
     random.Random(f"{seed}/{number}").shuffle(shuffled)
-    sets: dict[tuple[Value, ...], list[Visit]] = {}
+    sets: dict[tuple[Scalar, ...], list[Visit]] = {}
     for visit in shuffled:
         sets.setdefault(question(visit.planned.cell), []).append(visit)
     return list(sets.values())

@@ -13,7 +13,7 @@ from functools import cache, partial
 from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
 SHORT = 60  # characters of a value in a sentence
-Value = TypeVar("Value")
+Decoded = TypeVar("Decoded")
 Decoders = Sequence[tuple[str, Collection[type], Callable[[Any], Any]]]
 
 
@@ -47,7 +47,7 @@ def _encode(data: Any, of: Callable[[Any], dict[str, Any]] = to_wire) -> Any:
     return of(data) if is_dataclass(data) else data
 
 
-def from_wire(kind: type[Value], data: Mapping[str, Any]) -> Value:
+def from_wire(kind: type[Decoded], data: Mapping[str, Any]) -> Decoded:
     """The value that `to_wire` made `data` from. Unknown names are left out, so older code reads newer data.
 
     `TypeError`, with the field's name, for data of another type, and for numbers that are not finite.

@@ -95,13 +95,13 @@ class Interrupted(BenchError):
     exit_code = 130
 
 
-def to_wire(error: BenchError) -> dict[str, str]:
+def encode_error(error: BenchError) -> dict[str, str]:
     """`error` as JSON data, for a pipe between processes."""
     return {"type": type(error).__name__, "message": error.message, "hint": error.hint}
 
 
-def from_wire(data: dict[str, str]) -> BenchError:
-    """The error that `to_wire` made `data` from; an unknown type comes back as `BenchError`."""
+def decode_error(data: dict[str, str]) -> BenchError:
+    """The error that `encode_error` made `data` from; an unknown type comes back as `BenchError`."""
     kinds = {kind.__name__: kind for kind in BenchError.__subclasses__()}
     return kinds.get(data["type"], BenchError)(data["message"], data["hint"])
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from onnxbench.backends.null import Null, NullSession
 from onnxbench.backends.protocol import Session
-from onnxbench.errors import from_wire as error_from_wire
+from onnxbench.errors import decode_error
 from onnxbench.evidence import Counts
 from onnxbench.runners.worker import serve as worker
 from onnxbench.runners.worker.clock import Clock
@@ -129,7 +129,7 @@ class InProcess:
         asked = {"job": JOBS[type(job)].name, "asked": to_wire(job)}
         kind, content = worker.answer(self._state, asked, lambda _: None)
         if kind == "error":
-            raise error_from_wire(dict(content))
+            raise decode_error(dict(content))
         return from_wire(job.answer(), content)
 
     def resident_mb(self) -> float:

@@ -18,8 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from ... import errors
-from ...errors import BenchError, OutOfMemory, StorageFailed, WorkerDied, WorkerTimeout, one_line
+from ...errors import BenchError, OutOfMemory, StorageFailed, WorkerDied, WorkerTimeout, decode_error, one_line
 from ...spec import from_wire, to_wire
 from ...untrusted import open_plain
 from ..worker import bootstrap, nvml
@@ -160,7 +159,7 @@ class Worker:
             (kind,) = [kind for kind in KINDS if kind in message]
             self.network = str(message.get("network", self.network))
             if kind == "error":
-                return errors.from_wire(message[kind])
+                return decode_error(message[kind])
             return from_wire(Told, message[kind]) if kind == "event" else from_wire(job.answer(), message[kind])
         except MALFORMED as error:
             raise self._distrusted(name, f"answered with no message of its protocol ({one_line(error, 120)})") from None

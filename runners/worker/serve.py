@@ -17,8 +17,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ... import errors
-from ...errors import BenchError, StorageFailed, Unavailable, failure
+from ...errors import BenchError, StorageFailed, Unavailable, encode_error, failure
 from ...spec import from_wire, to_wire
 from .bootstrap import NETWORK
 from .clock import Clock
@@ -67,11 +66,11 @@ def answer(state: State, request: Mapping[str, Any], tell: Tell) -> tuple[str, M
         kind = BY_NAME[request["job"]]
         return "ok", to_wire(_find(kind)(state, tell, from_wire(kind, request["asked"])))
     except BenchError as error:
-        return "error", errors.to_wire(error)
+        return "error", encode_error(error)
     except Exception as error:  # what a runtime raises while it runs: a row's reason
         with suppress(OSError):  # the log may be on a disk that is full
             traceback.print_exc(file=sys.stderr)
-        return "error", errors.to_wire(_named(error))
+        return "error", encode_error(_named(error))
 
 
 def _named(error: Exception) -> BenchError:

@@ -80,9 +80,9 @@ class Interpreter:
             weakref.finalize(session, self._dropped.append, found)  # nothing refers to it there either, from then on
             return session
         if kind == "refused":
-            from onnxbench.errors import from_wire
+            from onnxbench.errors import decode_error
 
-            raise from_wire(found)
+            raise decode_error(found)
         if kind == "raised":
             raise found
         return found
@@ -184,7 +184,7 @@ def _answer(request, sessions):
         answer = pickle.dumps(("value", found))
         _spoil(*args, *kwargs.values(), found)
     except errors.BenchError as error:
-        return pickle.dumps(("refused", errors.to_wire(error)))
+        return pickle.dumps(("refused", errors.encode_error(error)))
     except KeyError as error:
         return pickle.dumps(("raised", KeyError(*map(str, error.args))))
     except Exception:  # a runtime's own class is unknown on the other side

@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 
-from onnxbench.errors import from_wire as error_from_wire
+from onnxbench.errors import decode_error
 from onnxbench.runners.worker.serve import answer
 from onnxbench.runners.worker.tasks import JOBS
 from onnxbench.spec import from_wire, to_wire
@@ -51,7 +51,7 @@ class InProcess:
             return self.answers[name](job)
         kind, content = answer(self.state, {"job": name, "asked": to_wire(job)}, lambda _: None)
         if kind == "error":
-            raise error_from_wire(content)
+            raise decode_error(content)
         return replace(from_wire(type(job).answer(), content), **self.changed.get(name, {}))
 
     def send(self, job):

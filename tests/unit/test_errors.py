@@ -2,14 +2,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench import errors
-from onnxbench.errors import BenchError, OutOfMemory, RuntimeFailed, failure, from_wire, one_line, to_wire
+from onnxbench.errors import BenchError, OutOfMemory, RuntimeFailed, decode_error, encode_error, failure, one_line
 
 KINDS = (BenchError, *BenchError.__subclasses__())
 
 
 @given(kind=st.sampled_from(KINDS), message=st.text(), hint=st.text())
 def test_an_error_comes_back_from_the_wire_as_it_was(kind, message, hint):
-    back = from_wire(to_wire(kind(message, hint)))
+    back = decode_error(encode_error(kind(message, hint)))
     assert type(back) is kind
     assert (back.message, back.hint) == (message, hint)
 
@@ -48,7 +48,7 @@ class OutOfMemoryError(RuntimeError):
 def test_memory_that_is_used_up_is_told_apart_in_whosever_words(error, words):
     found = failure("cannot load", error)
     assert (type(found), found.message, found.hint) == (OutOfMemory, f"cannot load: {words}", "try a smaller batch")
-    assert type(from_wire(to_wire(found))) is OutOfMemory
+    assert type(decode_error(encode_error(found))) is OutOfMemory
 
 
 @pytest.mark.parametrize(
@@ -73,11 +73,15 @@ def test_a_worker_is_spoilt_where_it_is_gone_or_its_memory_is(kind):
 
 
 def test_the_wire_holds_plain_names_and_texts():
-    assert to_wire(errors.BadInput("no file", "give one")) == {"type": "BadInput", "message": "no file", "hint": "give one"}
+    assert encode_error(errors.BadInput("no file", "give one")) == {
+        "type": "BadInput",
+        "message": "no file",
+        "hint": "give one",
+    }
 
 
 def test_an_unknown_kind_comes_back_as_a_bench_error():
-    back = from_wire({"type": "FromTheFuture", "message": "m", "hint": "h"})
+    back = decode_error({"type": "FromTheFuture", "message": "m", "hint": "h"})
     assert type(back) is BenchError
     assert str(back) == "m; h"
 

@@ -311,7 +311,7 @@ class Sweep:
 
     `signature` is what `--shape` says: the shape, and for a module from elsewhere the type, of inputs by name. `inputs`
     are paths of .npy files by input name. `pythons` are interpreters, or folders of virtual environments, by `Target`.
-    `baseline` is the target that speed-ups are against, `metric` (of STOPPING_METRICS) what the stop rule looks at where there is none.
+    `baseline` is the target that speed-ups are against. Without one, the stop rule watches `metric` (of STOPPING_METRICS).
     `cold` asks for cold starts, `load` for the rate that a limit of latency allows. `timeout_s` bounds every single answer of a
     worker. `images` is instead of the budget's number.
     """

@@ -40,7 +40,7 @@ class Exported:
     made: Maker
 
 
-def read(folder: Path) -> list[Exported]:
+def read_manifest(folder: Path) -> list[Exported]:
     """What `folder` holds, paths made absolute; nothing if it has no manifest; `BadInput` if that is damaged."""
     path = folder / NAME
     if not path.is_file():
@@ -104,7 +104,7 @@ def add(folder: Path, exported: Exported, entry: Path, files: list[Path]) -> Exp
     An artifact of the same model and precision is replaced, and so is what was made from it. Returns it with absolute paths.
     """
     new = exported.artifact
-    others = [item for item in read(folder) if not _outdated(item.artifact, new)]
+    others = [item for item in read_manifest(folder) if not _outdated(item.artifact, new)]
     _check_free(
         [item for item in others if item.artifact.sha256 != new.sha256],
         [folder.absolute() / file.relative_to(entry) for file in files],

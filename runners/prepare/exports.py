@@ -104,7 +104,7 @@ def files_of(precisions: Sequence[str]) -> tuple[str, ...]:
 
 def _made(base: Artifact, precision: str, wanted: Wanted, context: Context) -> Made:
     """`base` in `precision`: what the folder has, however that was told to be made, or else what is made now."""
-    for item in () if wanted.exactly else manifest.read(wanted.folder):
+    for item in () if wanted.exactly else manifest.read_manifest(wanted.folder):
         found, of = item.artifact, item.artifact.derived
         if (found.model, found.precision) == (base.model, precision) and of and of.origin == base.sha256:
             again = _made_again(base, found, of, wanted, context) if other_maker(of) else None
@@ -279,7 +279,9 @@ def held(sweep: Sweep, context: Context) -> list[Artifact]:
         return [replace(context.ask(job), path=path)]
     if sweep.model and kind_of(sweep.model) == "factory":
         return []  # its code may have changed: the cache knows
-    chosen = [item.artifact for item in manifest.read(Path(sweep.artifacts)) if sweep.model in (None, item.artifact.model)]
+    chosen = [
+        item.artifact for item in manifest.read_manifest(Path(sweep.artifacts)) if sweep.model in (None, item.artifact.model)
+    ]
     for item in chosen:
         _check_unchanged(item, context)
     other = sweep.dataset and any(item.dataset != checkpoints.absolute(sweep.dataset) for item in chosen)

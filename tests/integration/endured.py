@@ -83,7 +83,7 @@ def artifacts(seed, place, worker=None):
     outside = []
 
     def read():
-        paths = [Path(item.artifact.path) for item in manifest.read(folder)]
+        paths = [Path(item.artifact.path) for item in manifest.read_manifest(folder)]
         outside.extend(path for path in paths if not path.resolve().is_relative_to(folder.resolve()))
 
     return [*_call(read), *(f"{path} is outside" for path in outside)]

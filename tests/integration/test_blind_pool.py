@@ -58,7 +58,7 @@ def test_every_job_is_done_by_workers_that_see_none_of_the_parents_folders(paren
     assert [item.exported.made.exporter for item in exports.export(named, context)] == ["torch.onnx (dynamo)"]
     model = str(parent / "artifacts/small.onnx")
     exports.export(exports.Wanted(model=model, dataset=data, folder=parent / "made"), context)
-    files = {item.artifact.precision: item.artifact for item in manifest.read(parent / "made")}
+    files = {item.artifact.precision: item.artifact for item in manifest.read_manifest(parent / "made")}
     assert set(files) == {"fp32", "fp16", "int8"}
 
     asked = {"artifacts": str(parent / "made"), "backends": ("ort-cpu",), "batches": (1,)}

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 from onnxbench.errors import BadInput, StorageFailed
 from onnxbench.evidence import Parity
-from onnxbench.exporters.manifest import SCHEMA, Exported, Maker, add, check_writable, read
+from onnxbench.exporters.manifest import SCHEMA, Exported, Maker, add, check_writable, read_manifest
 from onnxbench.spec import Derived, Source, to_wire
 
 from .in_process import derived
@@ -30,8 +30,8 @@ def export(make_artifact, tmp_path):
 
 
 def test_a_folder_without_a_manifest_holds_nothing(tmp_path):
-    assert read(tmp_path) == []
-    assert read(tmp_path / "none") == []
+    assert read_manifest(tmp_path) == []
+    assert read_manifest(tmp_path / "none") == []
 
 
 def test_what_was_added_is_read_with_absolute_paths(export, tmp_path):
@@ -40,7 +40,7 @@ def test_what_was_added_is_read_with_absolute_paths(export, tmp_path):
     assert added.artifact.path == f"{tmp_path}/out/cnn-fp32.onnx"
     assert added.artifact.source == Source(factory="a:b", weights=f"{tmp_path}/out/cnn.safetensors")
     assert added.made == MADE
-    assert read(tmp_path / "out") == [added]
+    assert read_manifest(tmp_path / "out") == [added]
     assert (tmp_path / "out" / "cnn-fp32.onnx").read_text() == "weights"
     assert (tmp_path / "out" / "cnn.safetensors").read_text() == "weights"
 
@@ -48,26 +48,26 @@ def test_what_was_added_is_read_with_absolute_paths(export, tmp_path):
 def test_a_relative_folder_is_read_with_absolute_paths(export, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     add(tmp_path.relative_to(tmp_path) / "out", *export())
-    (found,) = read(tmp_path.relative_to(tmp_path) / "out")
+    (found,) = read_manifest(tmp_path.relative_to(tmp_path) / "out")
     assert found.artifact.path == f"{tmp_path}/out/cnn-fp32.onnx"
 
 
 def test_another_precision_is_added(export, tmp_path):
     first = add(tmp_path / "out", *export(source=Source(factory="a:b", weights="w")))
     second = add(tmp_path / "out", *export(path="cnn-int8.onnx", precision="int8"))
-    assert read(tmp_path / "out") == [first, second]
+    assert read_manifest(tmp_path / "out") == [first, second]
 
 
 def test_another_model_is_added(export, tmp_path):
     first = add(tmp_path / "out", *export())
     second = add(tmp_path / "out", *export(path="other.onnx", model="other"))
-    assert read(tmp_path / "out") == [first, second]
+    assert read_manifest(tmp_path / "out") == [first, second]
 
 
 def test_the_same_model_and_precision_are_replaced(export, tmp_path):
     add(tmp_path / "out", *export())
     again = add(tmp_path / "out", *export(content="better", sha256="cd" * 32))
-    assert read(tmp_path / "out") == [again]
+    assert read_manifest(tmp_path / "out") == [again]
     assert (tmp_path / "out" / "cnn-fp32.onnx").read_text() == "better"
 
 
@@ -99,19 +99,19 @@ def of_0_1(folder, artifact, conversion):
     [("int8", PORTABLE, TOLD), ("fp16", PLAIN, ())],
 )
 def test_what_version_0_1_made_is_read_as_derived(tmp_path, make_artifact, precision, conversion, options):
-    (found,) = read(of_0_1(tmp_path / "out", make_artifact(precision=precision), conversion))
+    (found,) = read_manifest(of_0_1(tmp_path / "out", make_artifact(precision=precision), conversion))
     assert found.artifact.derived == Derived(origin=OLD, recipe=precision, revision=0, tool="0.1", options=options)
 
 
 def test_what_version_0_1_did_not_make_is_not_derived(tmp_path, make_artifact):
-    (found,) = read(of_0_1(tmp_path / "out", make_artifact(precision="int8"), None))
+    (found,) = read_manifest(of_0_1(tmp_path / "out", make_artifact(precision="int8"), None))
     assert found.artifact.derived is None
 
 
 @pytest.mark.parametrize("conversion", [5, "portable", [], {}, {**PORTABLE, "samples": "many"}, {**PORTABLE, "exclude": 1}])
 def test_a_damaged_entry_of_version_0_1_is_refused(tmp_path, make_artifact, conversion):
     with pytest.raises(BadInput, match="is not a manifest"):
-        read(of_0_1(tmp_path / "out", make_artifact(precision="int8"), conversion))
+        read_manifest(of_0_1(tmp_path / "out", make_artifact(precision="int8"), conversion))
 
 
 @pytest.fixture
@@ -130,12 +130,12 @@ def converted(export, tmp_path):
 
 
 def kept(folder):
-    return [(item.artifact.model, item.artifact.precision) for item in read(folder)]
+    return [(item.artifact.model, item.artifact.precision) for item in read_manifest(folder)]
 
 
 def test_a_conversion_stands_beside_what_it_was_made_from(converted):
     assert kept(converted) == [("cnn", "fp32"), ("cnn", "fp16"), ("cnn", "int8")]
-    assert read(converted)[2].artifact.derived == derived("int8", origin=OLD)
+    assert read_manifest(converted)[2].artifact.derived == derived("int8", origin=OLD)
 
 
 def test_a_new_fp32_file_drops_the_conversions_of_the_old_one(converted, export):
@@ -152,7 +152,7 @@ def test_a_new_conversion_replaces_its_precision_alone(converted, export):
     again = derived("int8", origin=OLD, data="other")
     add(converted, *export(path="cnn-int8.onnx", precision="int8", sha256=NEW, derived=again))
     assert kept(converted) == [("cnn", "fp32"), ("cnn", "fp16"), ("cnn", "int8")]
-    assert read(converted)[2].artifact.derived == again
+    assert read_manifest(converted)[2].artifact.derived == again
 
 
 def test_a_new_file_of_another_model_keeps_all_conversions(converted, export):
@@ -175,11 +175,11 @@ def test_a_folder_can_be_moved(export, tmp_path):
     add(tmp_path / "out", *export(source=Source(factory="a:b", weights="w")))
     add(tmp_path / "out", *export(path="cnn-int8.onnx", precision="int8"))
     (tmp_path / "out").rename(tmp_path / "there")
-    assert [item.artifact.path for item in read(tmp_path / "there")] == [
+    assert [item.artifact.path for item in read_manifest(tmp_path / "there")] == [
         f"{tmp_path}/there/cnn-fp32.onnx",
         f"{tmp_path}/there/cnn-int8.onnx",
     ]
-    assert read(tmp_path / "there")[0].artifact.source == Source(factory="a:b", weights=f"{tmp_path}/there/w")
+    assert read_manifest(tmp_path / "there")[0].artifact.source == Source(factory="a:b", weights=f"{tmp_path}/there/w")
 
 
 def test_nothing_but_the_files_and_the_manifest_is_left(export, tmp_path):
@@ -204,14 +204,14 @@ def test_nothing_but_the_files_and_the_manifest_is_left(export, tmp_path):
 def test_a_damaged_manifest_is_refused(tmp_path, text):
     (tmp_path / "manifest.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(BadInput, match=r"manifest\.json is not a manifest .*; run bench export again"):
-        read(tmp_path)
+        read_manifest(tmp_path)
 
 
 @pytest.mark.parametrize("rest", [{"artifacts": []}, {"files": []}], ids=["as now", "otherwise"])
 def test_a_newer_manifest_is_refused_as_such(tmp_path, rest):
     (tmp_path / "manifest.json").write_text(json.dumps({"schema": SCHEMA + 1, **rest}))
     with pytest.raises(BadInput, match=r"written by a newer onnxbench \(schema 3\); upgrade onnxbench"):
-        read(tmp_path)
+        read_manifest(tmp_path)
 
 
 def test_names_of_a_newer_entry_are_left_out(export, tmp_path):
@@ -220,7 +220,7 @@ def test_names_of_a_newer_entry_are_left_out(export, tmp_path):
     data = json.loads(path.read_text())
     data["artifacts"][0]["artifact"]["colour"] = "blue"
     path.write_text(json.dumps(data))
-    assert read(tmp_path / "out") == [replace(added)]
+    assert read_manifest(tmp_path / "out") == [replace(added)]
 
 
 def test_a_folder_that_cannot_be_made_is_no_place_to_write(export, tmp_path):
@@ -249,4 +249,4 @@ def test_the_file_of_another_model_is_not_overwritten(export, tmp_path):
     with pytest.raises(BadInput, match=r"cnn-fp32.onnx is cnn in fp32, and would be overwritten"):
         add(tmp_path / "out", *export("other weights", model="theirs", sha256="ff" * 32))
     assert (tmp_path / "out" / "cnn-fp32.onnx").read_text() == "weights"
-    assert [item.artifact.model for item in read(tmp_path / "out")] == ["cnn"]
+    assert [item.artifact.model for item in read_manifest(tmp_path / "out")] == ["cnn"]

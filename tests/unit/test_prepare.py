@@ -119,7 +119,7 @@ def test_every_precision_is_made_where_none_is_named(wanted, context, tmp_path):
     made = export(wanted(), desk)
     assert precisions(made) == ["fp32", "fp16", "int8"]
     assert desk.names() == ["adopt", "convert", "convert"]
-    assert [item.artifact for item in manifest.read(tmp_path / "out")] == [item.exported.artifact for item in made]
+    assert [item.artifact for item in manifest.read_manifest(tmp_path / "out")] == [item.exported.artifact for item in made]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "manifest.json",
         "net.fp16.onnx",
@@ -213,7 +213,7 @@ def test_conversions_know_where_the_model_is_in_pytorch(wanted, context, entry, 
     made = export(wanted(), context(adopt=entry(source=source)))
     there = Source(factory="a:b", weights=f"{tmp_path}/out/net.safetensors")
     assert [item.exported.artifact.source for item in made] == [there] * 3
-    assert [item.artifact.source for item in manifest.read(tmp_path / "out")] == [there] * 3
+    assert [item.artifact.source for item in manifest.read_manifest(tmp_path / "out")] == [there] * 3
 
 
 def test_a_missing_calibration_file_is_said_before_any_work(wanted, context):
@@ -349,14 +349,14 @@ def test_a_precision_that_an_exported_model_lacks_is_made_first(wanted, context,
     found = artifacts(Sweep(precisions=("int8",), artifacts=str(tmp_path / "out")), desk)
     assert [item.precision for item in found] == ["fp32", "int8"]
     assert desk.progress.lines == [f"exporting net in int8 to {tmp_path}/out"]
-    assert [item.artifact.precision for item in manifest.read(tmp_path / "out")] == ["fp32", "int8"]
+    assert [item.artifact.precision for item in manifest.read_manifest(tmp_path / "out")] == ["fp32", "int8"]
 
 
 def test_a_precision_that_one_of_two_models_lacks_is_made_of_that_one(wanted, context, entry, tmp_path):
     how = derived("int8", Conversion(scheme="ort", method="entropy"), "good.npz", origin=SHA)
     export(wanted(precisions=("int8",)), context(int8=entry("int8", derived=how)))
     export(wanted(precisions=("fp32",)), context(adopt=entry(model="other")))
-    there = {item.artifact.path: item.artifact for item in manifest.read(tmp_path / "out")}
+    there = {item.artifact.path: item.artifact for item in manifest.read_manifest(tmp_path / "out")}
     desk = context(describe=lambda job: there[job.file.path], int8=entry("int8", model="other"))
     found = artifacts(Sweep(precisions=("int8",), artifacts=str(tmp_path / "out")), desk)
     assert [(item.model, item.precision) for item in found[3:]] == [("other", "int8")]
@@ -375,7 +375,7 @@ def swept(desk, tmp_path):
 
 
 def described(tmp_path, make_artifact):
-    there = {item.artifact.path: item.artifact for item in manifest.read(tmp_path / "out")}
+    there = {item.artifact.path: item.artifact for item in manifest.read_manifest(tmp_path / "out")}
     return lambda job: there.get(job.file.path, make_artifact(model="net"))
 
 
@@ -395,7 +395,9 @@ def test_what_another_version_made_is_made_again_as_it_was_told(wanted, context,
     assert swept(desk, tmp_path).derived.tool != "0.1"
     order = desk.orders()["int8"]
     assert (order.how, order.calibration, order.calibrated_on) == (asked, file and Here(path=file), file or "")
-    assert [item.artifact.derived.tool != "0.1" for item in manifest.read(tmp_path / "out") if item.artifact.derived] == [True]
+    assert [
+        item.artifact.derived.tool != "0.1" for item in manifest.read_manifest(tmp_path / "out") if item.artifact.derived
+    ] == [True]
 
 
 def test_what_another_version_made_is_kept_where_it_cannot_be_made_again(wanted, context, entry, make_artifact, tmp_path):
@@ -408,7 +410,9 @@ def test_what_another_version_made_is_kept_where_it_cannot_be_made_again(wanted,
 def test_an_export_makes_again_what_another_version_made(wanted, context, entry, tmp_path):
     export(wanted(precisions=("int8",)), context(int8=entry("int8", derived=derived("int8", **OLD))))
     export(wanted(precisions=("int8",)), context())
-    assert [item.artifact.derived.tool != "0.1" for item in manifest.read(tmp_path / "out") if item.artifact.derived] == [True]
+    assert [
+        item.artifact.derived.tool != "0.1" for item in manifest.read_manifest(tmp_path / "out") if item.artifact.derived
+    ] == [True]
 
 
 def test_a_sweep_of_a_folder_measures_what_another_version_made(wanted, context, entry, make_artifact, tmp_path):

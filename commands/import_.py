@@ -38,8 +38,8 @@ def take(files: tuple[Path, ...], out: Path, device: str | None, host: str, form
     from ..results.store import record
     from ..results.table import table
 
-    asked = imports.Asked(device=str(Device.parse(device)) if device else None, **said)
-    _write(imports.rows(files, asked), out, host)
+    options = imports.ImportOptions(device=str(Device.parse(device)) if device else None, **said)
+    _write(imports.read_rows(files, options), out, host)
     click.echo(f"run: {out}", err=True)
     print_table(table.build([record.read(out)]), format)
 

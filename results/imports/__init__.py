@@ -16,7 +16,7 @@ from ...evidence import Imported
 from ...spec import Cell, Precision, Settings, Target
 from ...untrusted import read_bytes
 from . import benchmark_app, loadgen, trtexec
-from .found import Format, Found
+from .formats import Format, ImportedFigures
 
 FORMATS: tuple[Format, ...] = (benchmark_app.JSON, trtexec.TIMES, loadgen.SUMMARY, trtexec.LOG, benchmark_app.CSV)
 FILLED = ("backend", "batch", "device")  # what options fill in where a file does not say it
@@ -28,7 +28,7 @@ UNPROVEN = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class ImportOptions:
     """What the user says of what files do not say, and what the model is called whatever they say."""
 
     backend: str | None = None
@@ -39,20 +39,20 @@ class Asked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class ImportedRow:
     """A cell, and its journal's event."""
 
     cell: Cell
     event: Imported
 
 
-def rows(paths: Sequence[Path], asked: Asked) -> list[Row]:
+def read_rows(paths: Sequence[Path], options: ImportOptions) -> list[ImportedRow]:
     """A row for each file. `BadInput` for a file that cannot be taken, for what nobody says, and for the same row twice."""
-    made: dict[str, tuple[Path, Row]] = {}
-    found = {path: read(path) for path in paths}
-    _check_used(found, asked)
+    made: dict[str, tuple[Path, ImportedRow]] = {}
+    found = {path: read_figures(path) for path in paths}
+    _check_used(found, options)
     for path in paths:
-        row = _row(path, found[path], asked)
+        row = _row(path, found[path], options)
         if row.cell.key in made:
             other = made[row.cell.key][0]
             raise BadInput(f"{other} and {path} are the same row, {row.cell.id}", "import each into a run of its own")
@@ -60,7 +60,7 @@ def rows(paths: Sequence[Path], asked: Asked) -> list[Row]:
     return [row for _, row in made.values()]
 
 
-def read(path: Path) -> Found:
+def read_figures(path: Path) -> ImportedFigures:
     """What the file at `path` says. `BadInput` for a format that is not known, and for a damaged file."""
     text = _text(path)
     format = next((item for item in FORMATS if item.looks(text)), None)
@@ -86,11 +86,11 @@ def _text(path: Path) -> str:
         ) from error
 
 
-def _check_used(found: Mapping[Path, Found], asked: Asked) -> None:
+def _check_used(found: Mapping[Path, ImportedFigures], options: ImportOptions) -> None:
     """`BadInput` for an option that no file needs, where one says something else, and for one of several files that only seems
     to be something else."""
     for name in FILLED:
-        value, said = getattr(asked, name), {path: getattr(item, name) for path, item in found.items()}
+        value, said = getattr(options, name), {path: getattr(item, name) for path, item in found.items()}
         if value is None:
             continue
         other = next((path for path in said if said[path] != value), None)
@@ -101,29 +101,29 @@ def _check_used(found: Mapping[Path, Found], asked: Asked) -> None:
             raise BadInput(f"--{name} {value} may not be meant for {unsure} ({found[unsure].guesses[name]})", "import it apart")
 
 
-def _row(path: Path, found: Found, asked: Asked) -> Row:
-    filled = {name: _first(getattr(found, name), getattr(asked, name), found.guesses.get(name)) for name in FILLED}
-    known = replace(found, **{**filled, "model": _first(asked.model, found.model)})
-    lacking = _lacking(known, asked)
+def _row(path: Path, found: ImportedFigures, options: ImportOptions) -> ImportedRow:
+    filled = {name: _first(getattr(found, name), getattr(options, name), found.guesses.get(name)) for name in FILLED}
+    known = replace(found, **{**filled, "model": _first(options.model, found.model)})
+    lacking = _lacking(known, options)
     if lacking:
         raise BadInput(f"{path} does not say its {' or '.join(lacking)}", f"give {' '.join(f'--{name}' for name in lacking)}")
-    precision = Precision.parse(str(asked.precision)).name
+    precision = Precision.parse(str(options.precision)).name
     notes = [*(text.format(found.tool) for text in UNPROVEN), *found.notes]
     event = Imported(figures=_figures(known), notes=tuple(notes), tool=found.tool, version=found.version)
-    return Row(cell=_cell(known, precision), event=event)
+    return ImportedRow(cell=_cell(known, precision), event=event)
 
 
 def _first(*values: Any) -> Any:
     return next((value for value in values if value is not None), None)
 
 
-def _lacking(known: Found, asked: Asked) -> list[str]:
+def _lacking(known: ImportedFigures, options: ImportOptions) -> list[str]:
     """The options that are needed; a precision is in none of the files, or says nothing of the arithmetic."""
     own = [name for name in ("backend", "model", "batch", "device") if getattr(known, name) is None]
-    return [*own, *([] if asked.precision else ["precision"])]
+    return [*own, *([] if options.precision else ["precision"])]
 
 
-def _cell(known: Found, precision: str) -> Cell:
+def _cell(known: ImportedFigures, precision: str) -> Cell:
     """The cell, on the runtime in an environment that is called as the tool is."""
     target = Target.parse(f"{known.backend}@{known.tool}")
     return Cell(
@@ -139,17 +139,17 @@ def _cell(known: Found, precision: str) -> Cell:
     )
 
 
-def _figures(known: Found) -> dict[str, Any]:
+def _figures(known: ImportedFigures) -> dict[str, Any]:
     rate = {} if known.queries_per_s is None else {"throughput_per_s": known.queries_per_s * int(known.batch or 1)}
     return {**known.figures, **rate}
 
 
-def versions(made: Sequence[Row]) -> dict[str, str]:
+def versions(made: Sequence[ImportedRow]) -> dict[str, str]:
     """The version of each target's runtime, where a file tells it."""
     return dict(_versions(made))
 
 
-def _versions(made: Sequence[Row]) -> Iterator[tuple[str, str]]:
+def _versions(made: Sequence[ImportedRow]) -> Iterator[tuple[str, str]]:
     for row in made:
         if row.event.version:
             yield str(row.cell.target), row.event.version

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .found import Figure, Format, Found, number, whole
+from .formats import Figure, Format, ImportedFigures, number, whole
 
 TOOL = "benchmark_app"
 Values = Mapping[str, Any]
@@ -49,7 +49,7 @@ def _looks_csv(text: str) -> bool:
     return any(line.strip() in SECTIONS for line in text[:100_000].splitlines())
 
 
-def _parse_json(text: str) -> Found:
+def _parse_json(text: str) -> ImportedFigures:
     data = json.loads(text)
     parts = [data.get(name, {}) if isinstance(data, dict) else None for name in SECTIONS.values()]
     known = [part for part in parts if isinstance(part, dict)]
@@ -58,7 +58,7 @@ def _parse_json(text: str) -> Found:
     return _found(*known)
 
 
-def _parse_csv(text: str) -> Found:
+def _parse_csv(text: str) -> ImportedFigures:
     parts: dict[str, dict[str, str]] = {name: {} for name in SECTIONS.values()}
     own: dict[str, str] = {}
     for line in text.splitlines():
@@ -70,7 +70,7 @@ def _parse_csv(text: str) -> Found:
     return _found(*parts.values())
 
 
-def _found(given: Values, setup: Values, results: Values) -> Found:
+def _found(given: Values, setup: Values, results: Values) -> ImportedFigures:
     """What the three parts of a report say, in the order of SECTIONS."""
     if results.get("error") is not None:
         raise ValueError(f"the run failed: {' '.join(str(results['error']).split())[:200]}")
@@ -81,7 +81,7 @@ def _found(given: Values, setup: Values, results: Values) -> Found:
     threads = _option(given, "nthreads")
     batch, rate = _batch(setup), number(_of(results, "throughput"), "throughput")
     unsure = batch == 1
-    return Found(
+    return ImportedFigures(
         tool=TOOL,
         backend=_backend(device),
         model=_model(given, setup),

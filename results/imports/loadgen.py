@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from .found import Figure, Format, Found, number, whole
+from .formats import Figure, Format, ImportedFigures, number, whole
 
 TOOL = "loadgen"
 Values = Mapping[str, str]
@@ -76,7 +76,7 @@ def _looks(text: str) -> bool:
     return "MLPerf Results Summary" in text[:10_000]
 
 
-def _parse(text: str) -> Found:
+def _parse(text: str) -> ImportedFigures:
     values = _values(text)
     scenario, mode = values.get("Scenario", "").replace(" ", ""), values.get("Mode", "")
     if scenario not in SCENARIOS:
@@ -85,7 +85,7 @@ def _parse(text: str) -> Found:
         raise ValueError(f"its mode is {mode[:40] or 'missing'}, and times are measured in PerformanceOnly")
     figures, notes = SCENARIOS[scenario]
     batch = None if scenario == "Offline" else whole(values.get("samples_per_query"), "samples_per_query")
-    return Found(
+    return ImportedFigures(
         tool=TOOL,
         batch=batch,
         figures=figures(values),

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from .found import Figure, Format, Found, number
+from .formats import Figure, Format, ImportedFigures, number
 
 TOOL, BACKEND = "trtexec", "tensorrt"
 TIMES_NAMES = ("latencyMs", "computeMs", "h2dMs", "d2hMs")
@@ -38,7 +38,7 @@ def _looks_log(text: str) -> bool:
     return SUMMARY in text or "TensorRT.trtexec" in text[:10_000]
 
 
-def _parse_times(text: str) -> Found:
+def _parse_times(text: str) -> ImportedFigures:
     data = json.loads(text)
     if not isinstance(data, list) or not data or not all(isinstance(item, dict) for item in data):
         raise ValueError("it is no list of queries")
@@ -54,7 +54,7 @@ def _time(query: Mapping[str, Any], name: str) -> float:
     return number(query.get(name), name, least=-1e-9)
 
 
-def _parse_log(text: str) -> Found:
+def _parse_log(text: str) -> ImportedFigures:
     """`ValueError` for a log without a summary (trtexec failed), or with several."""
     lines = [STAMP.sub("", line[:2000]).strip() for line in text.splitlines()]
     summaries = lines.count(SUMMARY)
@@ -83,14 +83,16 @@ def _median(name: str, told: str) -> float:
 
 def _found(
     medians: Mapping[str, float], rate: float, extra: Sequence[str] = (), leading: int | None = None, **said: Any
-) -> Found:
+) -> ImportedFigures:
     copied = medians["h2d"] > 0 or medians["d2h"] > 0
     figures: dict[str, Figure] = {"device_p50_ms": number(medians["computation"], "the median computation")}
     if copied:
         figures["e2e_p50_ms"] = number(medians["latency"], "the median latency")
     notes = (OVERLAP, *(NOTES if copied else (NO_TRANSFERS, *NOTES[1:])), *extra)
     guesses: dict[str, str | int] = {"device": "cuda:0", **({"batch": leading} if leading else {})}
-    return Found(tool=TOOL, backend=BACKEND, figures=figures, queries_per_s=rate, guesses=guesses, notes=notes, **said)
+    return ImportedFigures(
+        tool=TOOL, backend=BACKEND, figures=figures, queries_per_s=rate, guesses=guesses, notes=notes, **said
+    )
 
 
 def _version(number: int) -> str:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from onnxbench.cli import main
 from onnxbench.errors import BadInput
 from onnxbench.results import imports
-from onnxbench.results.imports import Asked, read, rows
+from onnxbench.results.imports import ImportOptions, read_figures, read_rows
 from onnxbench.results.table.table import NAMES
 
 SAMPLES = Path(__file__).parent / "imports"
@@ -134,7 +134,7 @@ def test_a_file_of_another_tool_is_a_row(tmp_path, name, options, axes, figures,
 def test_a_valid_server_run_shows_a_rate(tmp_path):
     text = (SAMPLES / "loadgen-server.txt").read_text().replace("INVALID", "VALID")
     (tmp_path / "summary").write_text(text)
-    found = read(tmp_path / "summary")
+    found = read_figures(tmp_path / "summary")
     assert found.figures == {"slo_rate_per_s": 188.73}
     assert not [note for note in found.notes if "VALID" in note]
 
@@ -145,7 +145,7 @@ def test_logs_of_one_percentile_without_stamps_and_in_utf_16_are_taken(tmp_path)
     text = text.replace(" percentile(90%) = 0.42 ms, percentile(95%) = 0.43 ms,", "")
     text = text.replace("Enqueue Time:", "End-to-End Host Latency: min = 1 ms, median = 1 ms\nEnqueue Time:")
     (tmp_path / "log").write_bytes(text.encode("utf-16"))
-    found = read(tmp_path / "log")
+    found = read_figures(tmp_path / "log")
     assert found.version == "8.6.1"
     assert dict(found.figures) == {"device_p50_ms": 0.30625, "e2e_p50_ms": 0.405}
 
@@ -160,7 +160,7 @@ def test_without_transfers_there_is_no_end_to_end(tmp_path):
     lines = (SAMPLES / "trtexec.log").read_text().splitlines()
     still = [line.replace("0.0703", "0").replace("0.0039", "0") for line in lines]
     (tmp_path / "log").write_text("\n".join(still))
-    found = read(tmp_path / "log")
+    found = read_figures(tmp_path / "log")
     assert dict(found.figures) == {"device_p50_ms": 0.30625}
     assert any("--noDataTransfers" in note for note in found.notes)
 
@@ -270,7 +270,7 @@ SAMPLE_FILES = sorted(path for path in SAMPLES.iterdir() if path.is_file())
 def taken(path):
     """Whether the file at `path` can be taken; otherwise it is refused in one sentence."""
     try:
-        found = read(path)
+        found = read_figures(path)
     except BadInput as error:
         refused = error
         found = None
@@ -347,7 +347,7 @@ def test_binary_huge_missing_and_unknown_files_are_refused(tmp_path, monkeypatch
     assert not taken(SAMPLES / "trtexec.log")
     (tmp_path / "other").write_text("name,p50\n")
     with pytest.raises(BadInput, match=r"what can be imported: .*LoadGen's mlperf_log_summary.txt"):
-        rows([tmp_path / "other"], Asked())
+        read_rows([tmp_path / "other"], ImportOptions())
 
 
 @settings(max_examples=300)

@@ -15,7 +15,7 @@ Figure = str | int | float
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class ImportedFigures:
     """One row of another tool: what its file says, None for what it does not.
 
     `tool` is the name that the row's environment gets. `figures` are by column name, only where the column's definition is
@@ -47,7 +47,7 @@ class Format:
 
     name: str
     looks: Callable[[str], bool]
-    parse: Callable[[str], Found]
+    parse: Callable[[str], ImportedFigures]
 
 
 def number(value: object, what: str, least: float = 0.0) -> float:

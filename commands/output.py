@@ -11,7 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from ..results.table.table import Table
-    from ..results.trackers.logged import Logged
+    from ..results.trackers.logged import LoggedRun
 
 
 def plain(text: str) -> str:
@@ -33,7 +33,7 @@ def note(text: str) -> None:
     click.echo(plain(text), err=True)
 
 
-def track(names: Sequence[str], logged: Callable[[], Logged], interrupted: bool = False) -> None:
+def track(names: Sequence[str], logged: Callable[[], LoggedRun], interrupted: bool = False) -> None:
     """Log what was printed to the trackers `names`; a tracker that fails is one sentence on stderr and no error."""
     from ..results import trackers
 

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 
 from ...errors import BadInput, one_line
 from . import to_mlflow, to_tensorboard, to_wandb
-from .logged import Logged
+from .logged import LoggedRun
 
 SECRET = re.compile(r"//[^/@\s]+@")  # a server's address may have a password
 Say = Callable[[str], None]
@@ -26,7 +26,7 @@ class Tracker:
     """`needs`: the modules without which `log` cannot work. `log` logs a run and says where it is."""
 
     needs: Callable[[], tuple[str, ...]]
-    log: Callable[[Logged, Say], None]
+    log: Callable[[LoggedRun, Say], None]
 
 
 TRACKERS: Mapping[str, Tracker] = {
@@ -44,7 +44,7 @@ def check(names: Sequence[str], trackers: Mapping[str, Tracker] = TRACKERS) -> N
             raise BadInput(f"--track {name} needs {', '.join(missing)}, not found here", f"pip install 'onnxbench[{name}]'")
 
 
-def track(names: Sequence[str], logged: Logged, say: Say, trackers: Mapping[str, Tracker] = TRACKERS) -> None:
+def track(names: Sequence[str], logged: LoggedRun, say: Say, trackers: Mapping[str, Tracker] = TRACKERS) -> None:
     """Log to each of `names`. A library that fails is told to `say`, and the next one goes on."""
     for name in dict.fromkeys(names):
         try:

@@ -27,7 +27,7 @@ Curve = tuple[tuple[int, float], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class LoggedRow:
     """One row: what was asked for, its figures, how it came out, and by name what changed from step to step, from step 1."""
 
     name: str
@@ -49,37 +49,37 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Logged:
-    """A run as a tracker takes it. `folder` is where what is kept on this machine goes; `params` hold for all entries;
+class LoggedRun:
+    """A run as a tracker takes it. `folder` is where what is kept on this machine goes; `params` hold for all rows;
     `wall_s` is when it began, in seconds since 1970."""
 
     name: str
     folder: Path
     wall_s: float
     params: Mapping[str, str]
-    entries: tuple[Entry, ...]
+    rows: tuple[LoggedRow, ...]
 
 
-def of_run(run: Run, baseline: str | None) -> Logged:
+def of_run(run: Run, baseline: str | None) -> LoggedRun:
     """The rows of `run`, in the order of the table; those that have no figures too."""
     found = [_entry(row.record.cell, cells, run) for row, cells in lines([run], baseline)]
     params = {"tool": str(run.head.tool), "kind": run.head.kind or "infer", **_host(set_fields(run.host))}
     sweep = run.sweep
     said = {"metric": sweep.metric, "seed": str(sweep.seed), "budget": sweep.budget.name} if sweep else {}
-    return Logged(
+    return LoggedRun(
         name=run.folder.resolve().name,
         folder=run.folder,
         wall_s=run.head.began_unix_s or 0.0,
         params={**params, **said},
-        entries=unique(found),
+        rows=unique(found),
     )
 
 
-def _entry(cell: Any, cells: Cells, run: Run) -> Entry:
+def _entry(cell: Any, cells: Cells, run: Run) -> LoggedRow:
     options = {f"option.{name}": value for name, value in cell.settings.options}
     known = {"sha256": cell.sha256, "version": run.head.versions.get(str(cell.target), "")}
     text = {column.name: cells[column.name] for column in COLUMNS if not column.number and column.name not in TAGS}
-    return Entry(
+    return LoggedRow(
         name=f"{cell.model} {name_of(cells)} {cell.device}",
         params=_known({**text, **{name: cells[name] for name in NUMBERS}, **known, **options}),
         metrics=_numbers({column.name: cells[column.name] for column in COLUMNS if column.number}),
@@ -106,19 +106,19 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
     return {name: value for name, value in known.items() if math.isfinite(value)}
 
 
-def of_training(results: Sequence[Result], table: Table, folder: Path, wall_s: float) -> Logged:
+def of_training(results: Sequence[Result], table: Table, folder: Path, wall_s: float) -> LoggedRun:
     """The rows of a training's `table`, with `results`, which it was made from, for the curves: CURVES by epoch."""
     head = {key: str(value) for key, value in table.head.items()}
-    entries = [_trained(result, row, head) for result, row in zip(results, table.rows)]
-    return Logged(name=folder.name, folder=folder, wall_s=wall_s, params=head, entries=unique(entries))
+    rows = [_trained(result, row, head) for result, row in zip(results, table.rows)]
+    return LoggedRun(name=folder.name, folder=folder, wall_s=wall_s, params=head, rows=unique(rows))
 
 
-def _trained(result: Result, row: Cells, head: Mapping[str, str]) -> Entry:
+def _trained(result: Result, row: Cells, head: Mapping[str, str]) -> LoggedRow:
     epochs = list(enumerate(result.epochs, 1))
     drawn = {name: [(number, getattr(epoch, name)) for number, epoch in epochs] for name in CURVES}
     known = {f"epoch/{name}": tuple((n, float(v)) for n, v in curve if v is not None) for name, curve in drawn.items()}
     said = {name: row[name] for name in ("device", "precision")}
-    return Entry(
+    return LoggedRow(
         name=f"{head['model']} {row['device']} {row['precision']}",
         params=_known({**said, "torch": result.torch}),
         metrics=_numbers(row),
@@ -127,13 +127,13 @@ def _trained(result: Result, row: Cells, head: Mapping[str, str]) -> Entry:
     )
 
 
-def unique(entries: Sequence[Entry]) -> tuple[Entry, ...]:
-    """`entries` with a number behind the name of each that is called as one before it."""
-    made: dict[str, Entry] = {}
-    for entry in entries:
+def unique(rows: Sequence[LoggedRow]) -> tuple[LoggedRow, ...]:
+    """`rows` with a number behind the name of each that is called as one before it."""
+    made: dict[str, LoggedRow] = {}
+    for entry in rows:
         name, number = entry.name, 1
         while name in made:
             number += 1
             name = f"{entry.name} ({number})"
-        made[name] = Entry(**{**vars(entry), "name": name})
+        made[name] = LoggedRow(**{**vars(entry), "name": name})
     return tuple(made.values())

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .logged import Logged
+from .logged import LoggedRun
 
 URI, EXPERIMENT = "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"
 NAME = "onnxbench"
@@ -27,7 +27,7 @@ def needs() -> tuple[str, ...]:
     return ("mlflow",) if os.environ.get(URI) else ("mlflow", "sqlalchemy", "alembic")
 
 
-def log(logged: Logged, say: Callable[[str], None]) -> None:
+def log(logged: LoggedRun, say: Callable[[str], None]) -> None:
     """Log everything, and say where it is. Raises what the library raises; the runs are then marked as failed."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow.tracking import MlflowClient
@@ -42,7 +42,7 @@ def log(logged: Logged, say: Callable[[str], None]) -> None:
         parent = _run(client, experiment, logged.name, {}, opened)
         millis = int(logged.wall_s * 1e3)
         _batch(client, parent, millis, params=logged.params)
-        for entry in logged.entries:
+        for entry in logged.rows:
             run = _run(client, experiment, entry.name, {"mlflow.parentRunId": parent}, opened)
             _batch(client, run, millis, params=entry.params, metrics=entry.points, tags=entry.tags)
             client.set_terminated(run, "FINISHED" if entry.done else "FAILED")
@@ -53,7 +53,7 @@ def log(logged: Logged, say: Callable[[str], None]) -> None:
             with suppress(Exception):
                 client.set_terminated(run, "FAILED")
         raise
-    say(f"mlflow: {len(logged.entries)} rows in {'what MLFLOW_TRACKING_URI says' if os.environ.get(URI) else uri}")
+    say(f"mlflow: {len(logged.rows)} rows in {'what MLFLOW_TRACKING_URI says' if os.environ.get(URI) else uri}")
 
 
 def _local(folder: Path) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .logged import Entry, Logged
+from .logged import LoggedRow, LoggedRun
 
 TEXTS = ("reason", "notes")  # tags that are sentences; the others are hparams too
 ALLOWED = re.compile(r"[^\w.+@-]+")
@@ -21,27 +21,27 @@ def needs() -> tuple[str, ...]:
     return ("tensorboard",)
 
 
-def log(logged: Logged, say: Callable[[str], None]) -> None:
+def log(logged: LoggedRun, say: Callable[[str], None]) -> None:
     """Log everything, and say where it is. Raises what the library raises."""
     from tensorboard.plugins.hparams import summary_v2 as hparams
 
     root = logged.folder / "tensorboard"
-    asked = sorted({name for entry in logged.entries for name in _asked(entry)})
-    shown = sorted({name for entry in logged.entries for name in entry.metrics})
+    asked = sorted({name for entry in logged.rows for name in _asked(entry)})
+    shown = sorted({name for entry in logged.rows for name in entry.metrics})
     listed = hparams.hparams_config_pb(
         hparams=[hparams.HParam(name) for name in asked], metrics=[hparams.Metric(name) for name in shown]
     )
     _write(root, [(listed, 0)], logged.wall_s)
-    for entry in logged.entries:
+    for entry in logged.rows:
         _write(root / ALLOWED.sub("-", entry.name), _summaries(entry, hparams), logged.wall_s)
-    say(f"tensorboard: {len(logged.entries)} rows in {root}")
+    say(f"tensorboard: {len(logged.rows)} rows in {root}")
 
 
-def _asked(entry: Entry) -> dict[str, str | int]:
+def _asked(entry: LoggedRow) -> dict[str, str | int]:
     return {**entry.params, **{name: text for name, text in entry.tags.items() if name not in TEXTS}}
 
 
-def _summaries(entry: Entry, hparams: Any) -> list[tuple[Any, int]]:
+def _summaries(entry: LoggedRow, hparams: Any) -> list[tuple[Any, int]]:
     """What is written of a row, each with its step."""
     from tensorboard.compat.proto.summary_pb2 import Summary
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from .logged import Entry, Logged
+from .logged import LoggedRow, LoggedRun
 
 NAME = "onnxbench"
 KEYS = ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")
@@ -25,7 +25,7 @@ def needs() -> tuple[str, ...]:
     return ("wandb",)
 
 
-def log(logged: Logged, say: Callable[[str], None]) -> None:
+def log(logged: LoggedRun, say: Callable[[str], None]) -> None:
     """Log everything, and say where it is. Raises what the library raises."""
     kept = not os.environ.get("WANDB_MODE") and not may_send()
     if kept:
@@ -51,7 +51,7 @@ def log(logged: Logged, say: Callable[[str], None]) -> None:
     where = (
         f"{Path(run.dir).parent} (offline, without WANDB_MODE and a key; wandb sync sends it)" if kept else f"run {run.name}"
     )
-    say(f"wandb: {len(logged.entries)} rows in {where}")
+    say(f"wandb: {len(logged.rows)} rows in {where}")
 
 
 def may_send(environment: Mapping[str, str] = os.environ) -> bool:
@@ -65,18 +65,18 @@ def may_send(environment: Mapping[str, str] = os.environ) -> bool:
     return (urlsplit(environment.get("WANDB_BASE_URL") or HOST).hostname or "") in known.hosts
 
 
-def _fill(run: Any, wandb: Any, logged: Logged) -> None:
-    rows = [{"name": entry.name, **entry.params, **entry.metrics, **entry.tags} for entry in logged.entries]
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    for entry in logged.entries:
+def _fill(run: Any, wandb: Any, logged: LoggedRun) -> None:
+    cells = [{"name": entry.name, **entry.params, **entry.metrics, **entry.tags} for entry in logged.rows]
+    names = list(dict.fromkeys(name for row in cells for name in row))
+    for entry in logged.rows:
         _draw(run, entry)
-    data = [[row.get(name) for name in names] for row in rows]
+    data = [[row.get(name) for name in names] for row in cells]
     run.log({"rows": wandb.Table(columns=names, data=data, allow_mixed_types=True)})
-    for entry in logged.entries:
+    for entry in logged.rows:
         run.summary.update({f"{entry.name}/{name}": value for name, value in {**entry.metrics, **entry.tags}.items()})
 
 
-def _draw(run: Any, entry: Entry) -> None:
+def _draw(run: Any, entry: LoggedRow) -> None:
     """The curves over their own steps."""
     steps: dict[int, dict[str, float]] = {}
     for name, curve in entry.curves.items():

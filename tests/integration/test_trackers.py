@@ -8,7 +8,7 @@ import numpy as np
 import onnxfiles
 import pytest
 from onnxbench.results.trackers import track
-from onnxbench.results.trackers.logged import Entry, Logged
+from onnxbench.results.trackers.logged import LoggedRow, LoggedRun
 
 REQUIRED = os.environ.get("BENCH_REQUIRE", "").split(",")
 ASKED = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID", "NETRC")
@@ -197,9 +197,9 @@ def test_a_curve_may_be_longer_than_one_request_and_a_text_longer_than_what_is_t
         monkeypatch.delenv(name, raising=False)
     curve = tuple((step, 1 / step) for step in range(1, 1501))
     texts = {"params": {"x@y": "p" * 9000}, "metrics": {}, "tags": {"status": "ok", "notes": "n" * 9000}}
-    entry = Entry(name="row", **texts, curves={"epoch/loss": curve})
+    entry = LoggedRow(name="row", **texts, curves={"epoch/loss": curve})
     said = []
-    track(["mlflow"], Logged(name="run", folder=tmp_path, wall_s=1e9, params={}, entries=(entry,)), said.append)
+    track(["mlflow"], LoggedRun(name="run", folder=tmp_path, wall_s=1e9, params={}, rows=(entry,)), said.append)
     assert said[0].startswith("mlflow: 1 rows")
     client, _, children = mlflow_runs(tmp_path)
     assert len(client.get_metric_history(children["row"].info.run_id, "epoch/loss")) == 1500

@@ -10,11 +10,11 @@ from onnxbench.evidence import Epoch
 from onnxbench.results.store.record import read
 from onnxbench.results.table import training
 from onnxbench.results.trackers import TRACKERS, Tracker, check, track
-from onnxbench.results.trackers.logged import Entry, Logged, of_run, of_training, unique
+from onnxbench.results.trackers.logged import LoggedRow, LoggedRun, of_run, of_training, unique
 from onnxbench.results.trackers.to_wandb import may_send
 
 HEAD = {"model": "cnn", "dataset": "digits", "epochs": 2, "batch_size": 64, "lr": 0.01, "seed": 0, "threads": 2}
-EMPTY = Logged(name="run", folder=Path(), wall_s=1.0, params={}, entries=())
+EMPTY = LoggedRun(name="run", folder=Path(), wall_s=1.0, params={}, rows=())
 
 
 def tracker(log=None, needs=("json",)):
@@ -79,7 +79,7 @@ def test_a_row_is_what_was_asked_for_its_figures_and_how_it_came_out(run_folder,
         **{"tool": "0.1.0", "kind": "infer", "host.cpu": "Test CPU"},
         **{"metric": "p50", "seed": "0", "budget": "normal"},
     }
-    first, second = logged.entries
+    first, second = logged.rows
     assert first.name == "cnn ort-cpu fp32 b1 cpu"
     assert first.params["sha256"] == "ab" * 32
     assert first.params["version"] == "1.20"
@@ -99,7 +99,7 @@ def test_a_row_is_what_was_asked_for_its_figures_and_how_it_came_out(run_folder,
 
 
 def test_entries_that_are_called_the_same_are_numbered():
-    entry = Entry(name="a", params={}, metrics={}, tags={})
+    entry = LoggedRow(name="a", params={}, metrics={}, tags={})
     assert [item.name for item in unique([entry, entry, entry])] == ["a", "a (2)", "a (3)"]
 
 
@@ -114,7 +114,7 @@ def test_a_training_has_curves_by_epoch_without_what_is_no_number():
     ]
     logged = of_training(results, training.build(results, HEAD), Path("runs/now-train"), 3.0)
     assert (logged.name, logged.wall_s, logged.params["lr"]) == ("now-train", 3.0, "0.01")
-    first, second = logged.entries
+    first, second = logged.rows
     assert first.name == "cnn cpu fp32"
     assert first.curves == {
         "epoch/loss": ((1, 0.5),),

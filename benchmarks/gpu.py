@@ -24,7 +24,7 @@ from statistics import median
 from typing import Any
 
 from onnxbench.results.recommend import recommend
-from onnxbench.results.recommend.candidates import Wanted
+from onnxbench.results.recommend.candidates import Request
 from onnxbench.results.recommend.objective import OBJECTIVES
 from onnxbench.results.stats.intervals import log_interval
 from onnxbench.results.store import record
@@ -98,8 +98,8 @@ def programs() -> None:
     KEPT.mkdir(parents=True, exist_ok=True)
     runs, found = [record.read(RUN)], []
     for objective in ("throughput", "latency"):
-        wanted = Wanted(objective=OBJECTIVES[objective], conditions=(), prices=())
-        ranked = recommend.decide(runs, wanted).ranked
+        request = Request(objective=OBJECTIVES[objective], conditions=(), prices=())
+        ranked = recommend.decide(runs, request).ranked
         for backend in BACKENDS:
             best = next((item for item in ranked if item.cells["backend"] == backend), None)
             if best is None:

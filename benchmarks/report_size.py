@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from large_runs import write
-from onnxbench.results.recommend.candidates import wanted
+from onnxbench.results.recommend.candidates import parse_request
 from onnxbench.results.report.data import gather
 from onnxbench.results.report.page import page
 from onnxbench.results.store import record
@@ -61,7 +61,7 @@ def main() -> None:
         times = [time.perf_counter()]
         run = record.read(folder)
         times.append(time.perf_counter())
-        told = gather([run], wanted("throughput", (), (), ()))
+        told = gather([run], parse_request("throughput", (), (), ()))
         times.append(time.perf_counter())
         text = page(told)
         times.append(time.perf_counter())

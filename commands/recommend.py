@@ -28,10 +28,10 @@ def recommend(runs: tuple[Path, ...], format: str, debug: bool, **what: Any) -> 
     """
     from ..results.recommend import advice
     from ..results.recommend import recommend as decisions
-    from ..results.recommend.candidates import wanted
+    from ..results.recommend.candidates import parse_request
     from ..untrusted import understood
 
     with understood(runs):
-        decision = decisions.decide(stored(dict.fromkeys(runs)), wanted(**what))
+        decision = decisions.decide(stored(dict.fromkeys(runs)), parse_request(**what))
         click.echo(advice.advise(decision, format), nl=False)
     sys.exit(advice.exit_code(decision))

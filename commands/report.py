@@ -38,15 +38,15 @@ def report(
     An HTML page that needs no network: the recommendation, the table, plots, hosts and settings. Or the table alone as
     Markdown, CSV or Parquet, and the plots as PNG or SVG. --max, --min and --objective are those of recommend.
     """
-    from ..results.recommend.candidates import wanted
+    from ..results.recommend.candidates import parse_request
     from ..results.report import exports
     from ..untrusted import understood
 
     chosen = _format(out, format)
-    asked = wanted(objective, limits["most"], limits["least"], limits["prices"])
+    request = parse_request(objective, limits["most"], limits["least"], limits["prices"])
     exports.require(chosen)
     with understood(runs):
-        files, notes = exports.export(stored(dict.fromkeys(runs)), chosen, out or Path(), asked, baseline)
+        files, notes = exports.export(stored(dict.fromkeys(runs)), chosen, out or Path(), request, baseline)
     for sentence in notes:
         note(f"bench: {sentence}")
     for path, content in files.items():

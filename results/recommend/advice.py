@@ -44,14 +44,14 @@ def _csv(decision: Decision) -> str:
 
 
 def _json(decision: Decision) -> str:
-    wanted, best = decision.wanted, decision.difference
+    request, best = decision.request, decision.difference
     data = {
         "schema": SCHEMA,
         "host": set_fields(decision.runs[0].host),
-        "objective": wanted.objective.name,
-        "conditions": [condition.text for condition in wanted.conditions],
-        "prices": dict(wanted.prices),
-        "demand_per_s": wanted.demand,
+        "objective": request.objective.name,
+        "conditions": [condition.text for condition in request.conditions],
+        "prices": dict(request.prices),
+        "demand_per_s": request.demand,
         "machines": machines(decision, decision.pick) if decision.pick else None,
         "pick": _told(decision.pick),
         "runner_up": _told(decision.runner_up),
@@ -132,7 +132,7 @@ def _ranking(decision: Decision) -> Table:
     ]
     known = [name for name in (*SHOWN, *SHOWN_FIGURES, COST, "grade") if any(row[name] is not None for row in rows)]
     several = [name for name in known if name not in OF_SEVERAL or len({row[name] for row in rows}) > 1]
-    asked = [item.column.name for item in decision.wanted.conditions]
+    asked = [item.column.name for item in decision.request.conditions]
     fields = {field.name: field for field in map(_field, dict.fromkeys(("rank", "pareto", *several, *asked)))}
     names = ("rank", *(column.name for column in COLUMNS), COST, "pareto")
     return Table(names=names, rows=tuple(rows), fields=tuple(fields.values()), grouped=False)
@@ -163,12 +163,12 @@ def answer(decision: Decision, known: Collection[Finding] = ()) -> list[str]:
 def machines(decision: Decision, item: Candidate) -> int | None:
     """How many machines like this one take what is demanded."""
     rate, _ = item.rate
-    return math.ceil(decision.wanted.demand / rate) if decision.wanted.demand and rate else None
+    return math.ceil(decision.request.demand / rate) if decision.request.demand and rate else None
 
 
 def _machines(decision: Decision, item: Candidate) -> list[str]:
     count, (_, why) = machines(decision, item), item.rate
-    return [f"    {count} of this machine for {decision.wanted.demand:g}/s: {why}"] if count else []
+    return [f"    {count} of this machine for {decision.request.demand:g}/s: {why}"] if count else []
 
 
 def _figures(item: Candidate) -> str:

@@ -24,7 +24,7 @@ UNFINISHED = "its rounds were not all measured: --resume goes on with it"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class Request:
     """What a decision is to be after, and within which conditions. `demand`: items a second that are to be taken."""
 
     objective: Objective
@@ -115,12 +115,12 @@ class Candidate:
 Named = Sequence[tuple[str, str]]
 
 
-def wanted(objective: str, most: Named, least: Named, prices: Named, demand: float | None = None) -> Wanted:
+def parse_request(objective: str, most: Named, least: Named, prices: Named, demand: float | None = None) -> Request:
     """What the command line asks for. `BadInput` for a limit that is none, and for a cost without a price."""
     if objective == "cost" and not prices:
         raise BadInput("--objective cost needs a price", "give --price BACKEND=AMOUNT, in currency an hour")
     limits = (*parse(most, most=True), *parse(least, most=False))
-    return Wanted(objective=OBJECTIVES[objective], conditions=limits, prices=tuple(prices), demand=demand)
+    return Request(objective=OBJECTIVES[objective], conditions=limits, prices=tuple(prices), demand=demand)
 
 
 def number(value: object) -> float | None:
@@ -131,7 +131,7 @@ def number(value: object) -> float | None:
 Measured = Sequence[tuple[Row, Cells]]
 
 
-def candidates(runs: Sequence[Run], wanted: Wanted, known: Measured | None = None) -> list[Candidate]:
+def candidates(runs: Sequence[Run], request: Request, known: Measured | None = None) -> list[Candidate]:
     """Every row of `runs`; `known` are their `lines`, where the caller has them.
 
     `BadInput` for runs that cannot be held together, and for a price of what is not in them.
@@ -139,10 +139,10 @@ def candidates(runs: Sequence[Run], wanted: Wanted, known: Measured | None = Non
     _check(runs)
     of_record = {id(record): run for run in runs for record in run.cells}
     measured = lines(runs, baseline_of(runs)) if known is None else known
-    prices = parse_prices(wanted.prices, [cells for _, cells in measured])
+    prices = parse_prices(request.prices, [cells for _, cells in measured])
     found = [(row, {**cells, COST: cost_of(cells, prices)}) for row, cells in measured]
     names = _names([(of_record[id(row.record)], _told_apart(row, cells)) for row, cells in found])
-    return [_candidate(name, of_record[id(row.record)], row, cells, wanted) for name, (row, cells) in zip(names, found)]
+    return [_candidate(name, of_record[id(row.record)], row, cells, request) for name, (row, cells) in zip(names, found)]
 
 
 def _told_apart(row: Row, cells: Cells) -> Cells:
@@ -202,16 +202,16 @@ def _names(rows: Sequence[tuple[Run, Cells]]) -> list[str]:
     return [f"{name} ({run.folder.name})" if counts[name] > 1 else name for name, (run, _) in zip(named, rows)]
 
 
-def _candidate(name: str, run: Run, row: Row, cells: Cells, wanted: Wanted) -> Candidate:
-    reasons = _ruled_out(run, row, cells) or _lacks(row, cells, wanted)
-    figures = [(item, number(cells[item.column.name])) for item in wanted.conditions]
+def _candidate(name: str, run: Run, row: Row, cells: Cells, request: Request) -> Candidate:
+    reasons = _ruled_out(run, row, cells) or _lacks(row, cells, request)
+    figures = [(item, number(cells[item.column.name])) for item in request.conditions]
     misses = [Miss(condition=item, value=value) for item, value in figures if value is not None and not item.holds(value)]
     return Candidate(
         name=name,
         run=run,
         row=row,
         cells=cells,
-        objective=wanted.objective,
+        objective=request.objective,
         reasons=tuple(dict.fromkeys(reasons)),
         misses=tuple(misses) if not reasons else (),
     )
@@ -226,10 +226,10 @@ def _ruled_out(run: Run, row: Row, cells: Cells) -> list[str]:
     return [UNFINISHED] if row.record.unfinished else []
 
 
-def _lacks(row: Row, cells: Cells, wanted: Wanted) -> list[str]:
+def _lacks(row: Row, cells: Cells, request: Request) -> list[str]:
     """Figures that are asked for, and that the row does not have."""
-    own = wanted.objective.column_of(row.record.cell.device)
-    names = dict.fromkeys([*(item.column.name for item in wanted.conditions), own])
+    own = request.objective.column_of(row.record.cell.device)
+    names = dict.fromkeys([*(item.column.name for item in request.conditions), own])
     return [_why(name, row) for name in names if cells[name] is None]
 
 

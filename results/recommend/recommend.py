@@ -11,7 +11,7 @@ from ..store.record import Run
 from ..store.series import interval, paired
 from ..table.columns import FIGURES
 from ..table.findings import Finding
-from .candidates import Candidate, Measured, Miss, Wanted, candidates, number
+from .candidates import Candidate, Measured, Miss, Request, candidates, number
 
 Point = Sequence[float]
 
@@ -47,7 +47,7 @@ class Decision:
     With none that is feasible, `nearest` misses its limits by least: by one alone where a single limit is enough.
     """
 
-    wanted: Wanted
+    request: Request
     runs: tuple[Run, ...]
     ranked: tuple[Candidate, ...]
     pareto: frozenset[int]
@@ -66,22 +66,22 @@ class Decision:
         return self.ranked[1] if len(self.ranked) > 1 else None
 
 
-def decide(runs: Sequence[Run], wanted: Wanted, known: Measured | None = None) -> Decision:
+def decide(runs: Sequence[Run], request: Request, known: Measured | None = None) -> Decision:
     """The decision; `known` are the runs' `lines`, where the caller has them.
 
     `BadInput` for runs that cannot be held together, and for a price of what is not in them.
     """
-    found = candidates(runs, wanted, known)
+    found = candidates(runs, request, known)
     ranked = sorted((item for item in found if item.feasible), key=lambda item: -item.score)
     excluded = [item for item in found if not item.feasible]
     return Decision(
-        wanted=wanted,
+        request=request,
         runs=tuple(runs),
         ranked=tuple(ranked),
         pareto=undominated([_point(item) for item in ranked]),
         excluded=tuple(excluded),
         difference=difference(*ranked[:2]) if len(ranked) > 1 else None,
-        binding=tuple(_binding(wanted, ranked[0], excluded) if ranked else ()),
+        binding=tuple(_binding(request, ranked[0], excluded) if ranked else ()),
         nearest=None if ranked else _nearest(excluded),
         notes=tuple(_notes(runs, found, ranked)),
     )
@@ -154,11 +154,11 @@ def _unpaired(base: Candidate, new: Candidate, factor: float) -> Interval | None
     return Interval(middle=middle, low=middle * math.exp(-half), high=middle * math.exp(half), p=math.nan)
 
 
-def _binding(wanted: Wanted, pick: Candidate, excluded: Sequence[Candidate]) -> list[Binding]:
+def _binding(request: Request, pick: Candidate, excluded: Sequence[Candidate]) -> list[Binding]:
     """For each condition the best row above `pick` that it excludes; rows that it alone excludes come first."""
     better = [item for item in excluded if not item.reasons and item.score > pick.score]
     found = []
-    for condition in wanted.conditions:
+    for condition in request.conditions:
         held = [(item, miss) for item in better for miss in item.misses if miss.condition is condition]
         if held:
             item, miss = min(held, key=lambda pair: (len(pair[0].misses) > 1, -pair[0].score))

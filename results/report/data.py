@@ -11,7 +11,7 @@ from ...axes import AXES, Scalar
 from ...errors import BadInput
 from ...spec import Sweep, set_fields
 from ..recommend.advice import answer, program, rest
-from ..recommend.candidates import Measured, Wanted, baseline_of
+from ..recommend.candidates import Measured, Request, baseline_of
 from ..recommend.recommend import Decision, decide, half_written
 from ..store.record import Run
 from ..table.columns import COLUMNS, SCIENTIFIC, Column
@@ -42,14 +42,14 @@ class Report:
     notes: tuple[Finding, ...]
 
 
-def gather(runs: Sequence[Run], wanted: Wanted, baseline: str | None = None) -> Report:
+def gather(runs: Sequence[Run], request: Request, baseline: str | None = None) -> Report:
     """The report of `runs`; speed-ups are against `baseline`, or else against what all runs were measured with.
 
     `BadInput` if no run has that baseline.
     """
     against = baseline or baseline_of(runs)
     measured = lines(runs, against)
-    decision, undecided = _decided(runs, wanted, measured)
+    decision, undecided = _decided(runs, request, measured)
     return Report(
         runs=tuple(runs),
         measured=measured,
@@ -61,14 +61,14 @@ def gather(runs: Sequence[Run], wanted: Wanted, baseline: str | None = None) -> 
     )
 
 
-def _decided(runs: Sequence[Run], wanted: Wanted, measured: Measured) -> tuple[Decision | None, str]:
+def _decided(runs: Sequence[Run], request: Request, measured: Measured) -> tuple[Decision | None, str]:
     """The decision over the runs that measured times, or why there is none."""
     timed = [run for run in runs if not run.is_check]
     if not timed:
         return None, "A check measures no time, so there is nothing to recommend by; bench infer does."
     own = {id(record) for run in timed for record in run.cells}
     try:
-        return decide(timed, wanted, [line for line in measured if id(line[0].record) in own]), ""
+        return decide(timed, request, [line for line in measured if id(line[0].record) in own]), ""
     except BadInput as error:
         return None, f"There is no recommendation: {error}."
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import installed
-from ..recommend.candidates import Wanted, baseline_of
+from ..recommend.candidates import Request, baseline_of
 from ..store.record import Run
 from ..table.columns import COLUMNS
 from ..table.findings import sentences
@@ -35,7 +35,7 @@ def require(format: str) -> None:
 
 
 def export(
-    runs: Sequence[Run], format: str, out: Path, wanted: Wanted, baseline: str | None
+    runs: Sequence[Run], format: str, out: Path, request: Request, baseline: str | None
 ) -> tuple[dict[Path, bytes], list[str]]:
     """The files that the report in `format` is, by their path, and what people should be told of it.
 
@@ -48,7 +48,7 @@ def export(
     from .page import page
     from .plots import draw, image
 
-    gathered = gather(runs, wanted, baseline)
+    gathered = gather(runs, request, baseline)
     report = replace(gathered, table=without_places(gathered.table))
     if format == "html":
         return {out: page(report).encode()}, sentences(report.notes)

@@ -12,7 +12,7 @@ from onnxbench.budgets import BUDGETS
 from onnxbench.cli import main
 from onnxbench.errors import BadInput
 from onnxbench.results.recommend import advice
-from onnxbench.results.recommend.candidates import UNFINISHED, Miss, Wanted
+from onnxbench.results.recommend.candidates import UNFINISHED, Miss, Request
 from onnxbench.results.recommend.objective import OBJECTIVES
 from onnxbench.results.recommend.recommend import decide, undominated
 from onnxbench.results.store.record import read
@@ -63,10 +63,10 @@ def run(run_folder, make_cell):
     return make
 
 
-def wanted(objective="throughput", most=(), least=(), prices=()):
+def request_of(objective="throughput", most=(), least=(), prices=()):
     limits = [*parse([tuple(text.split("=")) for text in most], most=True)]
     limits += parse([tuple(text.split("=")) for text in least], most=False)
-    return Wanted(objective=OBJECTIVES[objective], conditions=tuple(limits), prices=tuple(prices))
+    return Request(objective=OBJECTIVES[objective], conditions=tuple(limits), prices=tuple(prices))
 
 
 def excluded(decision):
@@ -94,12 +94,12 @@ THREE = (
     ],
 )
 def test_the_best_row_by_each_objective_comes_first(run, objective, prices, order):
-    decision = decide([run(*THREE)], wanted(objective, prices=prices))
+    decision = decide([run(*THREE)], request_of(objective, prices=prices))
     assert [item.cells["backend"] for item in decision.ranked] == order
 
 
 def test_the_cost_of_a_million_items_is_the_price_over_the_items_of_an_hour(run):
-    decision = decide([run(({"batch": 8}, {"rates": (1000,)}))], wanted("cost", prices=[("ort-cpu", "2.88")]))
+    decision = decide([run(({"batch": 8}, {"rates": (1000,)}))], request_of("cost", prices=[("ort-cpu", "2.88")]))
     assert decision.pick.cells["cost_per_million"] == pytest.approx(2.88 / (8000 * 3600) * 1e6)
 
 
@@ -113,7 +113,7 @@ def test_the_cost_of_a_million_items_is_the_price_over_the_items_of_an_hour(run)
     ],
 )
 def test_the_most_specific_price_counts(run, prices, each):
-    decision = decide([run(({}, {}), ({"environment": "new"}, {}))], wanted(prices=prices))
+    decision = decide([run(({}, {}), ({"environment": "new"}, {}))], request_of(prices=prices))
     costs = [item.cells["cost_per_million"] for item in sorted(decision.ranked, key=lambda item: item.name)]
     assert costs == pytest.approx([price / 3.6 for price in each])
 
@@ -132,7 +132,7 @@ def test_the_most_specific_price_counts(run, prices, each):
 def test_a_price_that_cannot_be_taken_is_refused(run, price, said):
     runs = [run(({}, {})), run(({}, {}), name="other", host={"cpu": "Other CPU"})]
     with pytest.raises(BadInput, match=said):
-        decide(runs, wanted(prices=[price]))
+        decide(runs, request_of(prices=[price]))
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a_price_that_cannot_be_taken_is_refused(run, price, said):
 def test_a_figure_that_is_missing_is_the_reason(run, figures, asked, reason):
     calls = {"calls": asked.pop("calls")} if "calls" in asked else {}
     quick = to_wire(Sweep(budget=BUDGETS["quick"]))
-    decision = decide([run(({}, {**figures, **calls}), sweep=quick)], wanted(**asked))
+    decision = decide([run(({}, {**figures, **calls}), sweep=quick)], request_of(**asked))
     assert (decision.pick, excluded(decision)) == (None, {"ort-cpu fp32 b1": [reason]})
 
 
@@ -173,7 +173,7 @@ def test_rows_that_are_not_ok_and_instruments_are_excluded_with_their_own_reason
         measured(folder, cell)
     folder.verified(far, sqnr_db=1.0, agreement=0.0)
     folder.add("failed", refused, status="unsupported", reason="no PyTorch source")
-    decision = decide([read(folder.path)], wanted())
+    decision = decide([read(folder.path)], request_of())
     assert decision.pick.cells["backend"] == "ort-cpu"
     assert decision.runner_up is None
     assert excluded(decision) == {
@@ -200,7 +200,7 @@ def test_the_runner_up_is_compared_by_round_in_one_run_and_by_intervals_otherwis
     rows = [({"backend": FAST}, mine), ({"backend": SLOW}, theirs)]
     runs = [run(*rows)] if together else [run(row, name=row[0]["backend"]) for row in rows]
     prices = [(FAST, "1"), (SLOW, "3")] if objective == "cost" else []
-    decision = decide(runs, wanted(objective, prices=prices))
+    decision = decide(runs, request_of(objective, prices=prices))
     assert decision.pick.cells["backend"] == FAST
     assert decision.difference.interval.middle == pytest.approx(middle, rel=0.02)
     assert decision.difference.shown is shown
@@ -210,14 +210,14 @@ def test_the_runner_up_is_compared_by_round_in_one_run_and_by_intervals_otherwis
 @pytest.mark.parametrize(("objective", "how"), [("memory", "measured once each"), ("throughput", "fewer than 10 rounds")])
 def test_what_has_no_interval_shows_no_difference(run, objective, how):
     rows = [({"backend": name}, {"rss": rss, "rounds": 4}) for name, rss in ((FAST, 100.0), (SLOW, 150.0))]
-    found = decide([run(*rows)], wanted(objective)).difference
+    found = decide([run(*rows)], request_of(objective)).difference
     assert (found.interval, found.shown) == (None, False)
     assert how in found.how
 
 
 def test_a_pick_that_is_not_shown_to_be_better_says_what_speaks_for_the_other(run):
     rows = [({"backend": FAST}, {"rates": (1110, 900), "rss": 300.0}), ({"backend": SLOW}, {"rates": (1000,), "rss": 100.0})]
-    decision = decide([run(*rows)], wanted(prices=[(FAST, "2"), (SLOW, "1")]))
+    decision = decide([run(*rows)], request_of(prices=[(FAST, "2"), (SLOW, "1")]))
     text = advice.advise(decision, "table")
     assert "pick: openvino-cpu fp32 b1: throughput 1005 /s" in text
     assert "no difference shown: " in text
@@ -232,7 +232,7 @@ def test_what_binds_is_the_best_row_that_one_limit_alone_excludes(run):
         ({"backend": "d"}, {"ms": 5, "rates": (400,), "rss": 99.0}),
         ({"backend": "e"}, {"ms": 9, "rates": (50,), "rss": 10.0}),
     ]
-    decision = decide([run(*rows)], wanted(most=["p50=2ms", "peak_rss=50"]))
+    decision = decide([run(*rows)], request_of(most=["p50=2ms", "peak_rss=50"]))
     assert decision.pick.cells["backend"] == "a"
     told = [(item.miss.condition.text, item.candidate.cells["backend"], item.miss.value) for item in decision.binding]
     assert told == [("--max p50=2ms", "c", 4.0), ("--max peak_rss=50", "d", 99.0)]
@@ -252,7 +252,7 @@ def test_with_nothing_feasible_the_smallest_relaxation_of_one_limit_wins(run, mo
     rows = [
         ({"backend": name}, {"ms": ms, "rates": (rate,), "rss": 10.0}) for name, ms, rate in (("a", 1, 100), ("b", 1.5, 200))
     ]
-    decision = decide([run(*rows)], wanted(most=most, least=least))
+    decision = decide([run(*rows)], request_of(most=most, least=least))
     told = json.loads(advice.advise(decision, "json"))
     assert advice.exit_code(decision) == 1
     assert (told["pick"], told["nearest"]["name"], told["nearest"]["relax"]) == (None, f"{nearest} fp32 b1", relax)
@@ -293,20 +293,20 @@ def test_pareto_rows_trade_throughput_latency_and_accuracy(run):
         ({"backend": "beaten"}, {"ms": 4, "rates": (80,), "top1": 97}),
     ]
     for objective in ("throughput", "latency"):
-        decision = decide([run(*rows, name=objective)], wanted(objective))
+        decision = decide([run(*rows, name=objective)], request_of(objective))
         on = {decision.ranked[index].cells["backend"] for index in decision.pareto}
         assert on == {"fastest", "quickest", "truest"}
 
 
 def test_hosts_are_an_axis_and_names_tell_rows_apart(run):
     runs = [run(({}, {}), name="one"), run(({}, {}), name="two"), run(({}, {}), name="far", host={"cpu": "Other CPU"})]
-    names = [item.name for item in decide(runs, wanted()).ranked]
+    names = [item.name for item in decide(runs, request_of()).ranked]
     here, far = "ort-cpu fp32 b1 on Test CPU", "ort-cpu fp32 b1 on Other CPU"
     assert sorted(names) == sorted([f"{here} (one)", f"{here} (two)", far])
 
 
 def test_several_models_are_compared_and_it_says_so(run):
-    decision = decide([run(({"model": "a"}, {}), ({"model": "b"}, {}))], wanted())
+    decision = decide([run(({"model": "a"}, {}), ({"model": "b"}, {}))], request_of())
     assert decision.pick.name == "a ort-cpu fp32 b1"
     assert Finding.of("several_models", models="a, b") in decision.notes
 
@@ -322,18 +322,18 @@ def test_several_models_are_compared_and_it_says_so(run):
 def test_runs_of_other_files_or_shapes_are_refused(run, changes, said):
     runs = [run(({}, {}), name="one"), run((changes, {}), name="two")]
     with pytest.raises(BadInput, match=said):
-        decide(runs, wanted())
+        decide(runs, request_of())
 
 
 def test_another_file_in_int8_is_another_candidate(run):
     runs = [run(({"precision": "int8", "sha256": digit * 64}, {}), name=digit) for digit in "ab"]
-    assert len(decide(runs, wanted()).ranked) == 2
+    assert len(decide(runs, request_of()).ranked) == 2
 
 
 def test_a_half_written_run_gives_its_finished_rows_and_says_so(run):
     rows = [({"batch": 1}, {}), ({"batch": 8}, {"stopped": False}), ({"batch": 32}, None)]
     found = run(*rows)
-    decision = decide([found], wanted())
+    decision = decide([found], request_of())
     assert [item.name for item in decision.ranked] == ["ort-cpu fp32 b1"]
     assert Finding.of("half_written", run=str(found.folder), finished=1, rows=3) in decision.notes
 
@@ -341,7 +341,7 @@ def test_a_half_written_run_gives_its_finished_rows_and_says_so(run):
 def test_settings_and_program_are_of_the_way_that_the_objective_was_measured_in(run):
     found = run(({}, {"ms": 1}))
     for objective, deploy, program in (("throughput", "two at once", "two"), ("latency", "one at a time", "one")):
-        text = advice.advise(decide([found], wanted(objective)), "table")
+        text = advice.advise(decide([found], request_of(objective)), "table")
         assert deploy in text
         assert text.endswith(f"to paste:\n\n{advice.WHOSE}\nprint('{program}')\n")
         assert "file artifacts/cnn.onnx" in text
@@ -351,7 +351,7 @@ def test_settings_and_program_are_of_the_way_that_the_objective_was_measured_in(
 def test_a_run_without_programs_gives_the_settings_alone(run_folder, make_cell):
     folder = run_folder(make_cell())
     folder.measured(make_cell(), 1000)
-    text = advice.advise(decide([read(folder.path)], wanted()), "table")
+    text = advice.advise(decide([read(folder.path)], request_of()), "table")
     assert text.endswith(
         "# the run has no program for it: it is older than they are, or its runtime has none; the settings are above\n"
     )
@@ -359,7 +359,7 @@ def test_a_run_without_programs_gives_the_settings_alone(run_folder, make_cell):
 
 
 def test_programs_get_what_is_needed(run):
-    decision = decide([run(*THREE)], wanted(least=["throughput=850"], prices=[(FAST, "2")]))
+    decision = decide([run(*THREE)], request_of(least=["throughput=850"], prices=[(FAST, "2")]))
     told = json.loads(advice.advise(decision, "json"))
     assert set(told) >= {"schema", "host", "objective", "conditions", "pick", "runner_up", "pareto", "excluded", "binding"}
     assert (told["objective"], told["conditions"], told["host"]) == (
@@ -375,7 +375,7 @@ def test_programs_get_what_is_needed(run):
 
 
 def test_markdown_has_the_table_and_the_program_in_a_fence(run):
-    text = advice.advise(decide([run(*THREE)], wanted(most=["p50=1.5"])), "markdown")
+    text = advice.advise(decide([run(*THREE)], request_of(most=["p50=1.5"])), "markdown")
     assert text.startswith("- pick: ort-cpu fp32 b1")
     assert "| rank |" in text
     assert text.endswith(f"```python\n{advice.WHOSE}\nprint('two')\n```\n")
@@ -408,7 +408,7 @@ def test_a_check_and_a_newer_schema_are_refused(run_folder, make_cell, head, sai
 
 
 def test_text_from_outside_does_not_act_on_a_terminal(run):
-    text = advice.advise(decide([run(({"model": "a\x1b[31m"}, {}), ({"model": "b"}, {}))], wanted()), "table")
+    text = advice.advise(decide([run(({"model": "a\x1b[31m"}, {}), ({"model": "b"}, {}))], request_of()), "table")
     assert "\x1b" not in text
 
 
@@ -425,7 +425,7 @@ def loaded(lanes, *rates):
 def test_machines_are_counted_by_the_rate_that_holds_the_limit(run, lanes, program):
     fast, slow = {"load": loaded(lanes, (100, 5), (200, 10), (300, 20))}, {"load": loaded(lanes, (90, 5), (100, 20))}
     sides = (({"backend": "openvino-cpu"}, slow), ({}, fast))
-    decision = decide([run(*sides)], replace(wanted(objective="slo_rate"), demand=500.0))
+    decision = decide([run(*sides)], replace(request_of(objective="slo_rate"), demand=500.0))
     assert decision.pick.name == "ort-cpu fp32 b1"
     assert (decision.pick.lanes, decision.pick.threads, decision.pick.deployment.snippet) == (lanes, 3, program)
     told = json.loads(advice.advise(decision, "json"))
@@ -434,7 +434,7 @@ def test_machines_are_counted_by_the_rate_that_holds_the_limit(run, lanes, progr
 
 
 def test_without_a_load_machines_are_counted_by_throughput_and_that_is_said(run):
-    decision = decide([run(({}, {}))], replace(wanted(), demand=1e9))
+    decision = decide([run(({}, {}))], replace(request_of(), demand=1e9))
     (line,) = [line for line in advice.advise(decision, "table").splitlines() if "of this machine" in line]
     assert "at full load; --load poisson --slo says" in line
-    assert advice.advise(replace(decision, wanted=wanted()), "table").count("of this machine") == 0
+    assert advice.advise(replace(decision, request=request_of()), "table").count("of this machine") == 0

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench.cli import main
-from onnxbench.results.recommend.candidates import wanted
+from onnxbench.results.recommend.candidates import parse_request
 from onnxbench.results.report import exports, points
 from onnxbench.results.report.data import gather, grid, headline, machines, same
 from onnxbench.results.report.inline import inline
@@ -23,7 +23,7 @@ from onnxbench.results.store.record import read
 from onnxbench.results.table import table
 from onnxbench.results.table.columns import COLUMNS
 
-ASKED = wanted("throughput", (), (), ())
+ASKED = parse_request("throughput", (), (), ())
 HOSTILE = (
     "<img src=x onerror=alert(1)>",
     "</script><script>alert(1)</script>",

@@ -22,7 +22,7 @@ Prices = Mapping[str, float]
 class Objective:
     """A figure of a row, in `column` (`on_gpu` for a row on one), and whether more of it is better (`largest`).
 
-    `metric`: what of METRICS it rests on, one value a round, for an interval; empty where it was measured once. `single`: it
+    `metric`: what of ROUND_METRICS it rests on, one value a round, for an interval; empty where it was measured once. `single`: it
     is of one call in flight, so that the lanes that were found are not what to deploy for it. `loaded`: it is of items that
     arrive, for which other lanes may be best.
     """

@@ -73,7 +73,7 @@ def _rate(record: CellRecord, number: int) -> float:
     return rate
 
 
-METRICS: Mapping[str, Callable[[CellRecord, int], float]] = {
+ROUND_METRICS: Mapping[str, Callable[[CellRecord, int], float]] = {
     "p50": _median("latency"),
     "p90": _percentile("latency", 90),
     "p99": _percentile("latency", 99),
@@ -87,7 +87,7 @@ MEDIANS = {"p50": "latency", "e2e_p50": "end_to_end", "device_p50": "device"}
 
 def values(record: CellRecord, metric: str) -> Values:
     """`metric` of each round that counts; times in ns, throughput in items a second."""
-    of = METRICS[metric]
+    of = ROUND_METRICS[metric]
     return {number: of(record, number) for number in counted(record.blocks, disturbed(record))}
 
 
@@ -112,7 +112,7 @@ def ratios(base: CellRecord, new: CellRecord) -> list[float]:
 def paired(base: CellRecord, new: CellRecord, metric: str) -> list[float]:
     """`metric` of `new` over that of `base` in each round that both measured."""
     both = counted(set(base.blocks) & set(new.blocks), disturbed(base), disturbed(new))
-    of = METRICS[metric]
+    of = ROUND_METRICS[metric]
     return [of(new, number) / of(base, number) for number in both]
 
 

@@ -69,7 +69,7 @@ def simulate(seed: int, name: str, slower: float, budget: str) -> dict[str, Any]
     with tempfile.TemporaryDirectory(dir=SHARED_MEMORY if SHARED_MEMORY.exists() else None) as place:
         with Journal(Path(place)) as journal:
             measure(journal, machine, sweep, [cell(BASE, 0), cell(name, slower)])
-        rows = table.build([record.read(Path(place))], BASE).rows
+        rows = table.build([record.read_run(Path(place))], BASE).rows
     return next(dict(row) for row in rows if row["backend"] == name)
 
 

@@ -96,7 +96,7 @@ def sweep() -> None:
 def programs() -> None:
     """What is recommended of each backend, pasted and run: items a second over what the row says."""
     KEPT.mkdir(parents=True, exist_ok=True)
-    runs, found = [record.read(RUN)], []
+    runs, found = [record.read_run(RUN)], []
     for objective in ("throughput", "latency"):
         request = Request(objective=OBJECTIVES[objective], conditions=(), prices=())
         ranked = recommend.decide(runs, request).ranked
@@ -181,7 +181,7 @@ def _ratios(told: Mapping[str, Any]) -> list[str]:
 
 def results() -> None:
     """The last results, as JSON and as a page."""
-    run = record.read(RUN)
+    run = record.read_run(RUN)
     found = table.build([run])
     gpu = next(iter(run.host.gpus or ()), Gpu(name="no GPU"))
     name = os.environ.get("NAME") or re.sub(r"[^a-z0-9]+", "-", str(gpu.name).lower()).strip("-")

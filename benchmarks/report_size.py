@@ -59,7 +59,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = write(Path(scratch) / "run", rows, rounds)
         times = [time.perf_counter()]
-        run = record.read(folder)
+        run = record.read_run(folder)
         times.append(time.perf_counter())
         told = gather([run], parse_request("throughput", (), (), ()))
         times.append(time.perf_counter())

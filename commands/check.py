@@ -57,7 +57,7 @@ def check(most: Pairs, least: Pairs, out: Path | None, explain: bool, format: st
     with terminal().live() as progress:
         around = Surroundings(progress=progress, out=folder)
         interrupted = run(lambda: runner.check(sweep, around, limits, explain), around, debug)
-    checked = record.read(folder)
+    checked = record.read_run(folder)
     judged = conditions.judged(table.build([checked]), limits)
     print_table(judged, format)
     track(names, lambda: of_run(checked, None), interrupted)

@@ -41,7 +41,7 @@ def take(files: tuple[Path, ...], out: Path, device: str | None, host: str, form
     options = imports.ImportOptions(device=str(Device.parse(device)) if device else None, **said)
     _write(imports.read_rows(files, options), out, host)
     click.echo(f"run: {out}", err=True)
-    print_table(table.build([record.read(out)]), format)
+    print_table(table.build([record.read_run(out)]), format)
 
 
 def _write(rows: list[Any], out: Path, host: str) -> None:

@@ -107,7 +107,7 @@ def infer(ctx: click.Context, /, out: Path | None, resume: bool, format: str, de
         with terminal().live() as progress:
             around = runner.Surroundings(progress=progress, out=folder, resume=resume)
             interrupted = run(lambda: runner.infer(sweep, around), around, debug)
-        measured = record.read(folder)
+        measured = record.read_run(folder)
         print_table(table.build([measured], baseline), format)
     track(names, lambda: of_run(measured, baseline), interrupted)
     sys.exit(130 if interrupted else outcome.exit_code(measured, sweep))

@@ -33,7 +33,7 @@ def stored(folders: Iterable[Path]) -> list[Run]:
 
     from ..results.store import record
 
-    read = [record.read(folder) for folder in folders]
+    read = [record.read_run(folder) for folder in folders]
     gc.freeze()
     return read
 

@@ -211,7 +211,7 @@ def _keys(rows: Sequence[Planned], out: Path) -> dict[Cell, str]:
 
 def _check_files(rows: Sequence[Planned], keys: Mapping[Cell, str], out: Path) -> None:
     """`BadInput` if a cell of the run folder `out` was measured with another file than its row would be."""
-    held = record.read(out).cells if (out / RUN).exists() else ()
+    held = record.read_run(out).cells if (out / RUN).exists() else ()
     ran = {item.key: item.opened.sha256 for item in held if item.opened and not item.failed}
     for row in rows:
         if ran.get(keys[row.cell]) not in (None, row.artifact.sha256):
@@ -254,7 +254,7 @@ def _facts(head: Head) -> dict[str, str]:
 
 def _measure(sweep: Sweep, rows: Sequence[Planned], hired: Hire, desk: Desk) -> None:
     """Every row's blocks that the journal does not hold yet."""
-    held = {item.cell: item for item in record.read(desk.journal.folder).cells}
+    held = {item.cell: item for item in record.read_run(desk.journal.folder).cells}
     refuse(rows, desk)
     visits = [visit(row, held[row.cell], sweep) for row in rows if not row.refused]
     left = [item for item in visits if item.live]
@@ -278,7 +278,7 @@ def _pool_samples(journal: Journal) -> None:
     Nothing where that cannot be done: readers then take them from the samples.
     """
     with suppress(StorageFailed, BadInput):
-        for item in record.read(journal.folder).cells:
+        for item in record.read_run(journal.folder).cells:
             if item.measured and (pooled := series.pooled(item)) is not item.pooled:
                 journal.add(item.key, pooled)
 

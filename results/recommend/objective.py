@@ -20,11 +20,12 @@ Prices = Mapping[str, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """A figure of a row, in `column` (`on_gpu` for a row on one), and whether more of it is better (`largest`).
+    """A figure of a row that a recommendation maximizes (`largest`) or minimizes.
 
-    `metric`: what of ROUND_METRICS it rests on, one value a round, for an interval; empty where it was measured once. `single`: it
-    is of one call in flight, so that the lanes that were found are not what to deploy for it. `loaded`: it is of items that
-    arrive, for which other lanes may be best.
+    `column`: the column of the figure; `on_gpu` replaces it for a row on a GPU.
+    `metric`: a name in ROUND_METRICS with one value a round, for the interval; empty for a figure that is measured once.
+    `single`: the figure is of one call in flight, and the lanes of the best throughput do not apply to it.
+    `loaded`: the figure is of items that arrive at a rate, for which other lanes may be best.
     """
 
     name: str

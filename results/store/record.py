@@ -217,7 +217,7 @@ def is_base(cell: Cell, of: Cell, baseline: str | None) -> bool:
     return str(cell.target) == baseline and cell.precision == "fp32" and question(cell) == question(of)
 
 
-def read(folder: Path) -> Run:
+def read_run(folder: Path) -> Run:
     """The run in `folder`; `BadInput` if there is none, or one that this version cannot read."""
     head, cells = read_whole_head(folder)
     with understood([folder]), _uncollected():

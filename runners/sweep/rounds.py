@@ -49,7 +49,7 @@ def ends(folder: Path, visits: Sequence[Visit], sweep: Sweep, late: bool) -> dic
     due = [visit for visit in visits if visit.live and (visit.rounds in looks or visit.rounds >= last)]
     if not due:
         return {}
-    run = record.read(folder)
+    run = record.read_run(folder)
     records = {item.key: item for item in run.cells}
     found = {visit.key: _end(run, records[visit.key], sweep, last) for visit in due}
     return {key: end for key, end in found.items() if end}

@@ -65,7 +65,7 @@ def test_every_job_is_done_by_workers_that_see_none_of_the_parents_folders(paren
     sweep = Sweep(**asked, precisions=("fp32", "int8"), budget=TINY, cold=True, load=Load(percentile=50, limit_ms=1000))
     assert len(preview(sweep, context.logs, blind, Silent()).rows) == 2
     infer(sweep, Surroundings(out=parent / "measured", pool=blind))
-    rows = {(row.cell.backend, row.cell.precision): row for row in record.read(parent / "measured").cells}
+    rows = {(row.cell.backend, row.cell.precision): row for row in record.read_run(parent / "measured").cells}
     assert {rows["ort-cpu", precision].status for precision in ("fp32", "int8")} == {"ok"}
     row = rows["ort-cpu", "int8"]
     assert (row.parity.images, row.load.asked.percentile, len(row.cold)) == (32, 50, TINY.cold_starts)
@@ -73,7 +73,7 @@ def test_every_job_is_done_by_workers_that_see_none_of_the_parents_folders(paren
 
     limits = conditions.parse([("top1_drop_ci_high", "60")], most=True)
     check(Sweep(**asked, precisions=("int8",)), Surroundings(out=parent / "checked", pool=blind), limits, explain=True)
-    (checked,) = record.read(parent / "checked").cells
+    (checked,) = record.read_run(parent / "checked").cells
     assert (checked.status, checked.explained.why_not) == ("ok", None)
 
     cell, file, inputs = rows["ort-cpu", "fp32"].cell, files["fp32"], str(parent / "drawn")

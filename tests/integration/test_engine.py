@@ -23,7 +23,7 @@ def test_a_cold_start_is_timed_from_the_process_to_the_first_answer(shell, null_
         assert 0 < parts < row["cold_s"] + 0.1
         assert min(row[name] for name in COLD) > 0
         assert row["peak_rss_mb"] > 10
-    starts = [len(cell.cold) for cell in record.read(shell.folder / "run").cells]
+    starts = [len(cell.cold) for cell in record.read_run(shell.folder / "run").cells]
     assert starts == [3, 3]
     assert rows[1]["cold_import_s"] > rows[0]["cold_import_s"]
 
@@ -106,5 +106,5 @@ def test_what_does_not_fit_into_memory_is_measured_after_the_rest_beside_the_bas
         budget=replace(BUDGETS["quick"], looks=(2,)),
     )
     sweeps.infer(asked, sweeps.Surroundings(out=shell.folder / "run"))
-    rounds = {cell.cell.backend: sorted(cell.blocks) for cell in record.read(shell.folder / "run").cells}
+    rounds = {cell.cell.backend: sorted(cell.blocks) for cell in record.read_run(shell.folder / "run").cells}
     assert rounds == {"null": [0, 1, 2, 3], "ort-cpu": [0, 1], "openvino-cpu": [2, 3]}

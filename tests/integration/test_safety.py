@@ -493,7 +493,7 @@ def keys_of(folder):
     """The keys of a run's cells, in the order of its head."""
     from onnxbench.results.store import record
 
-    shown = record.read(folder)
+    shown = record.read_run(folder)
     return [cell.key for cell in shown.cells]
 
 

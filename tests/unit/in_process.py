@@ -168,7 +168,7 @@ class Bench:
 
     @property
     def rows(self):
-        return {name_of(row.cell): row for row in record.read(self.out).cells}
+        return {name_of(row.cell): row for row in record.read_run(self.out).cells}
 
     @property
     def states(self):

@@ -7,7 +7,7 @@ import pytest
 from onnxbench.errors import Interrupted, OutOfMemory, RuntimeFailed, WorkerDied
 from onnxbench.evidence import Built, Failed
 from onnxbench.results.store.journal import NAMES, read_journal
-from onnxbench.results.store.record import CellRecord, read
+from onnxbench.results.store.record import CellRecord, read_run
 from onnxbench.results.table import table
 from onnxbench.runners.sweep.builds import build
 from onnxbench.runners.sweep.interrupt import Stop
@@ -189,7 +189,7 @@ def row(run_folder, make_cell):
         for event in events:
             folder.add("built", cell, **to_wire(event))
         folder.measured(cell, 1000, **opened)
-        return table.build([read(folder.path)]).rows[0]
+        return table.build([read_run(folder.path)]).rows[0]
 
     return of
 
@@ -219,5 +219,5 @@ def test_a_cell_that_failed_and_is_built_anew_begins_anew(run_folder, make_cell)
     folder.opened(cell)
     folder.add("failed", cell, status="failed", reason="x")
     folder.add("built", cell, **to_wire(FOUND))
-    (record,) = read(folder.path).cells
+    (record,) = read_run(folder.path).cells
     assert (record.built.remark, record.opened, record.failed) == ("", None, None)

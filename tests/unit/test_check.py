@@ -25,7 +25,7 @@ def test_every_file_is_opened_once_with_a_batch_of_eight_and_no_time_is_measured
     assert found.works.cells("open") == ["fp32/8", "fp16/8", "int8/8"]
     assert found.states == dict.fromkeys(["fp32/8", "fp16/8", "int8/8"], "ok")
     assert Counter(NAMES[type(event)] for _, event in found.events) == {"drawn": 3, "opened": 3, "verified": 3, "inspected": 3}
-    assert record.read(found.out).is_check
+    assert record.read_run(found.out).is_check
 
 
 def test_the_largest_batch_is_opened_first_and_each_once(bench):
@@ -195,7 +195,7 @@ def test_a_reference_that_cannot_be_computed_is_said_and_kernels_are_told_all_th
 
 def test_arrays_that_cannot_be_drawn_are_the_reason_of_every_row_of_their_file(bench):
     found = bench(FP32, INT8, OTHER, plot=only("draw", "", 0, raised=RuntimeFailed("out of memory"))).check()
-    rows = [(row.cell.model, row.cell.precision, row.status) for row in record.read(found.out).cells]
+    rows = [(row.cell.model, row.cell.precision, row.status) for row in record.read_run(found.out).cells]
     assert rows == [("cnn", "fp32", "failed"), ("cnn", "int8", "failed"), ("other", "fp32", "ok")]
 
 
@@ -203,7 +203,7 @@ def test_a_measurement_compares_answers_as_a_check_does_and_times_no_kernel(benc
     found = bench(FP32, INT8).infer(batches=(1, 8))
     assert found.works.cells("verify") == found.works.cells("inspect") == ["fp32/8", "fp32/1", "int8/8", "int8/1"]
     assert [bool(samples) for samples in found.works.asked("verify", "samples")] == [True, False] * 2
-    assert (found.works.asked("inspect", "timed"), record.read(found.out).is_check) == ([False] * 4, False)
+    assert (found.works.asked("inspect", "timed"), record.read_run(found.out).is_check) == ([False] * 4, False)
 
 
 PARTLY = {"instrument": False, "precisions": ["fp32", "fp16"], "on_request": ["fp16"]}

@@ -1,7 +1,7 @@
 """The table of a check."""
 
 import pytest
-from onnxbench.results.store.record import read
+from onnxbench.results.store.record import read_run
 from onnxbench.results.table import table
 from onnxbench.results.table.render import render
 
@@ -43,11 +43,11 @@ def alike(run_folder, make_cell):
 
 
 def shown(folder):
-    return [field.name for field in table.build([read(folder.path)]).fields]
+    return [field.name for field in table.build([read_run(folder.path)]).fields]
 
 
 def test_rows_of_a_check_have_figures_of_their_answers_and_none_of_time(check):
-    ok, mismatch, failed = table.build([read(check.path)], "ort-cpu").rows
+    ok, mismatch, failed = table.build([read_run(check.path)], "ort-cpu").rows
     assert [row["status"] for row in (ok, mismatch, failed)] == ["ok", "mismatch", "failed"]
     assert [(row["top1"], row["sqnr_db"]) for row in (ok, mismatch, failed)] == [(97.5, 120.0), (87.5, 12.0), (None, None)]
     assert [name for row in (ok, mismatch, failed) for name in TIMED if row[name] is not None] == []
@@ -55,7 +55,7 @@ def test_rows_of_a_check_have_figures_of_their_answers_and_none_of_time(check):
 
 
 def test_a_mismatch_of_a_check_keeps_its_figures_and_says_why(check):
-    _, row, _ = table.build([read(check.path)]).rows
+    _, row, _ = table.build([read_run(check.path)]).rows
     assert row["reason"] == "SQNR 12.0 dB against the FP32 reference, and fp16 needs 50"
     assert row["notes"] == "fp16 was asked for and fp32 ran"
     assert (row["executed"], row["placement"]) == ("fp32", "12/12 CPU, fp16 0/1 nodes")
@@ -72,13 +72,13 @@ def test_people_see_the_answers_of_a_check_where_all_rows_agree_too(alike):
 
 
 def test_what_stands_in_the_table_of_a_check_is_not_said_above_it(alike):
-    assert table.build([read(alike.path)]).facts[0] == (
+    assert table.build([read_run(alike.path)]).facts[0] == (
         "host Test CPU · model cnn · device cpu · precision fp32 · threads 2 · file 20.4 MB"
     )
 
 
 def test_people_see_shares_of_answers_with_two_decimals_and_errors_in_powers_of_ten(check):
-    text = render(table.build([read(check.path)]), "markdown")
+    text = render(table.build([read_run(check.path)]), "markdown")
     rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in text.splitlines() if line.startswith("|")]
     names = ("top1 %", "drop points", "agreement %", "SQNR dB", "max abs error", "rel error")
     assert [rows[3][rows[0].index(name)] for name in names] == ["87.50", "10.00", "90.00", "12.0", "1.0e-03", "1.0e-04"]
@@ -88,7 +88,7 @@ def test_people_see_shares_of_answers_with_two_decimals_and_errors_in_powers_of_
 def test_beside_a_run_with_times_a_check_is_shown_as_that_is(check, run_folder, make_cell):
     folder = run_folder(make_cell())
     folder.measured(make_cell(), 10**6)
-    found = {field.name for field in table.build([read(check.path), read(folder.path)]).fields}
+    found = {field.name for field in table.build([read_run(check.path), read_run(folder.path)]).fields}
     assert {"p50_ms", "throughput_per_s", "sqnr_db"} <= found
     assert not {"placement", "agreement", "max_abs_err", "rel_err"} & found
 
@@ -99,7 +99,7 @@ def test_answers_that_all_rows_of_a_measurement_share_are_said_above_it(run_fold
     for cell in cells:
         folder.measured(cell, 10**6)
         folder.verified(cell, top1=97.5, top1_drop=0.25, images=400, lost=1, gained=0)
-    built = table.build([read(folder.path)])
+    built = table.build([read_run(folder.path)])
     drop = "drop 0.25 points · drop at least -1.09 points · drop at most 1.58 points"
     assert built.facts[0].endswith(f"threads 2 · top1 97.50 % · {drop} · images 400 · file 20.4 MB")
     assert built.rows[0]["top1_drop_ci_low"] < 0.25 < built.rows[0]["top1_drop_ci_high"]
@@ -109,5 +109,5 @@ def test_answers_that_all_rows_of_a_measurement_share_are_said_above_it(run_fold
 def test_how_files_were_converted_is_said_once_for_each(check, run_folder, make_cell):
     again = run_folder(make_cell(batch=1))
     again.measured(make_cell(batch=1), 10**6, conversion="fp32 of a file")
-    remarks = table.build([read(check.path), read(again.path)]).remarks
+    remarks = table.build([read_run(check.path), read_run(again.path)]).remarks
     assert [line for line in remarks if "of a file" in line] == ["cnn fp32: fp32 of a file", "cnn fp16: fp16 of a file"]

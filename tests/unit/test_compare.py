@@ -15,7 +15,7 @@ from onnxbench.results.compare.comparison import facts, tabulate
 from onnxbench.results.compare.pairs import INTERRUPTED
 from onnxbench.results.stats.intervals import difference, of_rounds, of_runs
 from onnxbench.results.store.head import SCHEMA
-from onnxbench.results.store.record import read
+from onnxbench.results.store.record import read_run
 from onnxbench.results.table.findings import Finding
 from onnxbench.spec import Settings
 
@@ -48,7 +48,7 @@ def run(run_folder):
 
 
 def compared(base, new, **how):
-    base, new = ([read(path) for path in (side if isinstance(side, list) else [side])] for side in (base, new))
+    base, new = ([read_run(path) for path in (side if isinstance(side, list) else [side])] for side in (base, new))
     return compare(base, new, **how)
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench.errors import BadInput
-from onnxbench.results.store.record import read
+from onnxbench.results.store.record import read_run
 from onnxbench.results.table import table
 from onnxbench.results.table.columns import COLUMNS
 from onnxbench.results.table.conditions import UNITS, broken, judged, metrics, parse, undecided
@@ -280,7 +280,7 @@ def test_the_rows_of_a_check_are_held_against_the_limits(run_folder, make_cell):
         folder.verified(cell, top1=90.0, top1_drop=lost / 4, images=400, lost=lost, gained=0)
         folder.inspected(cell)
     limits = [limit("top1_drop=1"), limit("top1_drop_ci_high=1.5"), limit("top1_change_p=0.01", most=False), limit("p99=10ms")]
-    found = judged(table.build([read(folder.path)]), limits)
+    found = judged(table.build([read_run(folder.path)]), limits)
     drop, certain, change, latency = json.loads(render(found, "json"))["broken"]
     assert drop == "--max top1_drop=1 failed: ort-cpu int8 b1 has top1_drop 2 points"
     assert re.fullmatch(r"--max top1_drop_ci_high=1.5 failed: ort-cpu int8 b1 has top1_drop_ci_high 4\.\d+ points", certain)

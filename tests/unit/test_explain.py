@@ -2,7 +2,7 @@ import json
 import re
 
 import pytest
-from onnxbench.results.store.record import read
+from onnxbench.results.store.record import read_run
 from onnxbench.results.table import table
 from onnxbench.results.table.explain import explain
 from onnxbench.results.table.render import render
@@ -31,7 +31,7 @@ def speed(run_folder, make_cell):
             folder.opened(cell)
             if told:
                 folder.inspected(cell, *told)
-        return explain(read(folder.path))["speed"]
+        return explain(read_run(folder.path))["speed"]
 
     return said
 
@@ -44,7 +44,7 @@ def accuracy(run_folder, make_cell):
         cell = make_cell(precision="int8")
         folder = run_folder(cell, kind="check")
         folder.add("explained", cell, **found)
-        return explain(read(folder.path))["accuracy"]
+        return explain(read_run(folder.path))["accuracy"]
 
     return said
 
@@ -98,7 +98,7 @@ def test_int8_is_held_against_fp32_of_the_same_runtime_and_batch(run_folder, mak
     for cell in others:
         folder.inspected(cell, "fp32 Gemm 9000000")
     folder.inspected(make_cell(batch=8), "fp32 Gemm 3000000")
-    (line,) = explain(read(folder.path))["speed"]
+    (line,) = explain(read_run(folder.path))["speed"]
     assert "kernels take 1 ms, in fp32 3 ms (3.0 x)" in line
 
 
@@ -112,7 +112,7 @@ def test_rows_in_other_precisions_are_not_explained(run_folder, make_cell):
     folder = run_folder(make_cell(), make_cell(precision="fp16"), kind="check", **WITHOUT)
     for cell in (make_cell(), make_cell(precision="fp16")):
         folder.inspected(cell, "fp32 Conv 1000")
-    assert explain(read(folder.path)) == {"speed": [], "accuracy": []}
+    assert explain(read_run(folder.path)) == {"speed": [], "accuracy": []}
 
 
 @pytest.mark.parametrize("unit", ["avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"])
@@ -126,7 +126,7 @@ def test_a_cpu_without_integer_units_is_said_once(run_folder, make_cell, isa):
     folder = run_folder(*cells, kind="check", host={"isa": isa})
     for cell in cells:
         folder.inspected(cell, "int8 QGemm 100")
-    *_, last = lines = explain(read(folder.path))["speed"]
+    *_, last = lines = explain(read_run(folder.path))["speed"]
     assert len(lines) == 3
     assert last.startswith("this CPU has none of avx512_vnni, avx_vnni, amx_int8, asimddp, i8mm: 8 bits")
 
@@ -137,7 +137,7 @@ def test_a_cpu_that_is_not_known_is_not_blamed(speed):
 
 def test_a_check_without_int8_rows_says_nothing_of_the_cpu(run_folder, make_cell):
     folder = run_folder(make_cell(precision="int8"), kind="check", **WITHOUT)
-    assert explain(read(folder.path)) == {"speed": [], "accuracy": []}
+    assert explain(read_run(folder.path)) == {"speed": [], "accuracy": []}
 
 
 def test_a_row_that_ran_elsewhere_says_nothing_of_the_cpu(run_folder, make_cell):
@@ -145,7 +145,7 @@ def test_a_row_that_ran_elsewhere_says_nothing_of_the_cpu(run_folder, make_cell)
     folder = run_folder(*cells, kind="check", **WITHOUT)
     for cell in cells:
         folder.inspected(cell, "int8 QGemm 100")
-    assert [line.partition(":")[0] for line in explain(read(folder.path))["speed"]] == ["cnn/ort-cpu/cuda"]
+    assert [line.partition(":")[0] for line in explain(read_run(folder.path))["speed"]] == ["cnn/ort-cpu/cuda"]
 
 
 def test_time_in_8_bits_outside_of_layers_is_in_a_share_of_its_own(speed):
@@ -169,7 +169,7 @@ def test_a_node_may_be_called_anything(run_folder, make_cell, make_kernels):
     folder = run_folder(cell, kind="check", **WITH)
     (kernel,) = make_kernels("fp32 Conv 100")
     folder.add("inspected", cell, kernels=[{**kernel, "node": "block{i}"}])
-    (line,) = explain(read(folder.path))["speed"]
+    (line,) = explain(read_run(folder.path))["speed"]
     assert "(block{i})" in line
 
 
@@ -188,7 +188,7 @@ def test_another_scheme_is_named_where_quantized_layers_ran_in_float(run_folder,
     folder = run_folder(cell, kind="check", **WITH)
     folder.opened(cell, int8_scheme="ort", layers={"quantized": 1, "float": 0})
     folder.inspected(cell, kernel)
-    lines = [line for line in explain(read(folder.path))["speed"] if "--int8 ort" in line]
+    lines = [line for line in explain(read_run(folder.path))["speed"] if "--int8 ort" in line]
     assert bool(lines) is said
     assert all("1 of 1 quantized layers ran in fp32" in line for line in lines)
 
@@ -243,7 +243,7 @@ def explained(run_folder, make_cell):
 
 
 def test_the_explanation_stands_below_the_table_after_how_the_file_was_made(explained):
-    built = table.build([read(explained.path)])
+    built = table.build([read_run(explained.path)])
     how, speed, nodes, proof = built.remarks
     assert how == "cnn int8: portable, minmax over 300 of digits"
     assert speed.startswith("cnn/ort-cpu/cpu/int8/b1: kernels take")
@@ -252,7 +252,7 @@ def test_the_explanation_stands_below_the_table_after_how_the_file_was_made(expl
 
 
 def test_programs_find_the_explanation_in_the_head(explained):
-    built = table.build([read(explained.path)])
+    built = table.build([read_run(explained.path)])
     head = json.loads(render(built, "json"))
     assert {about: len(lines) for about, lines in head["explain"].items()} == {"speed": 1, "accuracy": 2}
     assert (*head["explain"]["speed"], *head["explain"]["accuracy"]) == built.remarks[1:]
@@ -262,7 +262,7 @@ def test_the_explanations_of_several_checks_stand_together(explained, run_folder
     cell = make_cell(precision="int8", model="other")
     other = run_folder(cell, name="other", kind="check", **WITH)
     other.inspected(cell, "int8 QGemm 100")
-    built = table.build([read(explained.path), read(other.path)])
+    built = table.build([read_run(explained.path), read_run(other.path)])
     assert [line.partition("/")[0] for line in built.head["explain"]["speed"]] == ["cnn", "other"]
 
 
@@ -271,6 +271,6 @@ def test_a_run_that_measured_time_is_not_explained(run_folder, make_cell):
     folder = run_folder(cell, **WITHOUT)
     folder.inspected(cell, "int8 QGemm 100")
     folder.measured(cell, 10**6)
-    built = table.build([read(folder.path)])
+    built = table.build([read_run(folder.path)])
     assert "explain" not in built.head
     assert built.remarks == ()

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from onnxbench.results.store.record import read
+from onnxbench.results.store.record import read_run
 from onnxbench.results.table import table
 from onnxbench.results.table.findings import CAUTION, FAILURE, INFO, KINDS, Finding, grouped
 from onnxbench.results.table.render import render
@@ -79,7 +79,7 @@ def test_json_has_the_findings_of_its_rows_beside_their_notes(run_folder, make_c
     folder.measured(cell, 1000)
     folder.add("opened", cell, info={"executed": "fp32", "remarks": ["it warns; twice"]})
     folder.add("failed", failed, status="failed", reason="no kernel; no luck")
-    data = json.loads(render(table.build([read(folder.path)]), "json"))
+    data = json.loads(render(table.build([read_run(folder.path)]), "json"))
     found = {finding["kind"]: finding for finding in data["findings"]}
     assert found["session"]["values"] == {"remark": "it warns; twice"}  # a runtime's words are not cut
     assert (found["session"]["rows"], found["session"]["severity"]) == (["ort-cpu fp32 b1"], "caution")

@@ -1,7 +1,7 @@
 """What a GPU did, in a row: energy, power, clock, temperature and memory, and what is said where they are not known."""
 
 import pytest
-from onnxbench.results.store.record import read
+from onnxbench.results.store.record import read_run
 from onnxbench.results.table import gpu, table
 
 MS = 10**6
@@ -31,7 +31,7 @@ def row(run_folder, make_cell):
             noise = {part: {"gpu": counts} for part, counts in zip(("latency", "throughput"), told) if counts is not None}
             folder.block(cell, number, [MS] * 40, [MS] * 40, calls=1000, took_ns=2 * 10**9, noise=noise)
         folder.finished(cell)
-        found = read(folder.path)
+        found = read_run(folder.path)
         return table.build([found], None).rows[0], found.cells[0]
 
     return built
@@ -129,7 +129,7 @@ def test_a_row_on_a_cpu_has_none_of_it(run_folder, make_cell):
     cell = make_cell()
     folder = run_folder(cell)
     folder.measured(cell, MS)
-    found = table.build([read(folder.path)], None).rows[0]
+    found = table.build([read_run(folder.path)], None).rows[0]
     assert [found[name] for name in (*FIGURES, "device_mem_mb")] == [None] * 5
     assert "GPU" not in (found["notes"] or "")
 
@@ -140,7 +140,7 @@ def test_memory_of_the_gpu_is_the_median_over_fresh_processes(run_folder, make_c
     for used in (512.0, 530.0, 514.0, None):
         folder.cold(cell, peak_rss_mb=100.0, device_mem_mb=used)
     folder.measured(cell, MS)
-    built = table.build([read(folder.path)], None)
+    built = table.build([read_run(folder.path)], None)
     assert built.rows[0]["device_mem_mb"] == 514
     assert "GPU memory" in [field.title for field in built.fields]
 
@@ -161,5 +161,5 @@ def test_the_devices_own_clock_has_its_column_where_there_is_one(run_folder, mak
     folder.warm(cell)
     for number, more in enumerate(rounds):
         folder.block(cell, number, [MS] * 40, [MS] * 40, **more)
-    row = table.build([read(folder.path)], None).rows[0]
+    row = table.build([read_run(folder.path)], None).rows[0]
     assert (row["device_p50_ms"], row["p50_ms"]) == (p50_ms, 1)

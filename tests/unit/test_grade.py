@@ -5,7 +5,7 @@ import pytest
 from onnxbench.budgets import BUDGETS
 from onnxbench.evidence import Info, Inspected, Layers, Opened
 from onnxbench.results.store.noise import COUNTERS
-from onnxbench.results.store.record import read
+from onnxbench.results.store.record import read_run
 from onnxbench.results.table import table
 from onnxbench.results.table.findings import Finding
 from onnxbench.results.table.grade import grade
@@ -176,7 +176,7 @@ def test_an_fp16_file_that_was_computed_in_fp32_is_no_a(make_record, make_cell, 
 
 
 def row_of(folder):
-    (row,) = table.build([read(folder.path)]).rows
+    (row,) = table.build([read_run(folder.path)]).rows
     return row
 
 
@@ -266,6 +266,6 @@ def test_without_evidence_of_noise_a_row_is_a_b_at_best(run_folder, make_cell):
         blind = dict.fromkeys(COUNTERS)
         folder.block(cell, number, [latency] * 40, [latency] * 40, noise={"latency": blind, "throughput": blind})
     folder.finished(cell)
-    (row,) = table.build([read(folder.path)]).rows
+    (row,) = table.build([read_run(folder.path)]).rows
     assert (row["grade"], row["disturbed"]) == ("B", None)
     assert all(name in row["notes"] for name in COUNTERS)

@@ -110,7 +110,7 @@ class Measured:
     def __init__(self, works, folder):
         self.works, self.folder = works, folder
         self.events = list(read_journal(folder))
-        self.cells = {name_of(item.cell): item for item in record.read(folder).cells}
+        self.cells = {name_of(item.cell): item for item in record.read_run(folder).cells}
 
     def asked(self, *jobs):
         return [(job, name) for job, name in self.works.asked if job in jobs]
@@ -331,7 +331,7 @@ def test_a_cell_that_is_opened_again_has_its_energy(run, on_gpu):
 def test_a_resumed_cell_has_its_energy(run, on_gpu, tmp_path):
     with pytest.raises(Interrupted):
         run(on_gpu("fp32/1"), plot=lambda job, _, nth: {"stop": (job, nth) == ("latency", 0), **slowly(job)}, budget=ENERGY)
-    (held,) = record.read(tmp_path / "run").cells
+    (held,) = record.read_run(tmp_path / "run").cells
     again = visit(on_gpu("fp32/1").planned, held, Sweep(budget=ENERGY))
     longer = run(again, plot=slowly, budget=replace(ENERGY, looks=(3,)))
     assert (again.energy, longer.names("energy"), longer.cells["fp32/1"].energy) == (True, [], held.energy)
@@ -458,7 +458,7 @@ def test_a_cell_that_is_opened_again_does_not_search_nor_verify_again(run):
 def test_a_resumed_run_keeps_the_concurrency_and_goes_on_after_its_rounds(run, tmp_path):
     with pytest.raises(Interrupted):
         run(visit_of("fp32/1", concurrency=None), plot=only("latency", "fp32/1", 1, stop=True))
-    (held,) = record.read(tmp_path / "run").cells
+    (held,) = record.read_run(tmp_path / "run").cells
     found = run(visit(visit_of("fp32/1").planned, held, Sweep(budget=SHORT)))
     chosen, rates = held.warm.concurrency, [block.throughput for block in found.cells["fp32/1"].blocks.values()]
     assert held.warm.tried
@@ -478,7 +478,7 @@ def test_what_is_no_cells_fault_ends_the_run_and_every_worker(tmp_path, error):
 def test_a_run_that_the_user_stops_keeps_the_rounds_that_were_done(run, tmp_path):
     with pytest.raises(Interrupted, match="stopped by Ctrl-C"):
         run("fp32/1", "bf16/1", plot=lambda job, _, nth: {"stop": (job, nth) == ("latency", 1)})
-    assert [len(cell.blocks) for cell in record.read(tmp_path / "run").cells] == [2, 2]
+    assert [len(cell.blocks) for cell in record.read_run(tmp_path / "run").cells] == [2, 2]
 
 
 def test_a_finished_baseline_is_visited_again_beside_what_is_compared_with_it(run):
@@ -509,7 +509,7 @@ def test_who_is_asked_for_a_rate_is_loaded_when_all_rounds_are_done(run):
 def test_a_load_that_the_user_stops_is_no_step_that_failed(run, tmp_path):
     with pytest.raises(Interrupted):
         run("fp32/1", plot=only("load", "fp32/1", 0, stop=True), **UNDER_LOAD)
-    (held,) = record.read(tmp_path / "run").cells
+    (held,) = record.read_run(tmp_path / "run").cells
     assert (held.status, held.load, held.failed_steps) == ("ok", None, ())
 
 

@@ -84,7 +84,7 @@ def test_a_run_on_a_gpu_describes_it_and_asks_what_is_free_there(bench, monkeypa
     found = described(bench())
     found.infer(batches=(1,))
     assert set(found.states.values()) == {"ok"}
-    assert [gpu.name for gpu in record.read(found.out).host.gpus] == ["GPU 0"]
+    assert [gpu.name for gpu in record.read_run(found.out).host.gpus] == ["GPU 0"]
     crews = len(found.rows)
     assert found.works.nvml.asked.count(("MemoryInfo", 0)) == 1 + 2 * crews  # for its size, and around each crew
 

@@ -1,6 +1,6 @@
 import pytest
 from onnxbench.results.store.outcome import check_exit_code, exit_code
-from onnxbench.results.store.record import read
+from onnxbench.results.store.record import read_run
 from onnxbench.results.table.findings import Finding
 from onnxbench.results.table.table import build, lines
 from onnxbench.spec import Sweep
@@ -19,7 +19,7 @@ def run_of(run_folder, make_cell):
                 folder.add("verified", cell, sqnr_db=0.0)
             elif status != "ok":
                 folder.add("failed", cell, status=status, reason="because")
-        return read(folder.path)
+        return read_run(folder.path)
 
     return run
 
@@ -70,7 +70,7 @@ def test_all_names_nothing_in_particular(run_of):
 
 
 def test_a_cell_that_was_never_measured_is_no_success(run_folder, make_cell):
-    assert exit_code(read(run_folder(make_cell()).path), Sweep()) == 3
+    assert exit_code(read_run(run_folder(make_cell()).path), Sweep()) == 3
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def check_of(run_folder, make_cell):
                 folder.inspected(cell)
             elif status != "interrupted":
                 folder.add("failed", cell, status=status, reason="because")
-        return read(folder.path)
+        return read_run(folder.path)
 
     return run
 
@@ -135,7 +135,7 @@ def test_a_later_step_that_failed_is_no_success_and_a_finding_in_its_row(run_fol
     folder = run_folder(cell)
     folder.measured(cell, 100)
     folder.add("step_failed", cell, step="load", status="failed", reason="no module; install it")
-    found = read(folder.path)
+    found = read_run(folder.path)
     assert exit_code(found, Sweep()) == 3
     (row,) = build([found]).rows
     assert (row["status"], row["p50_ms"]) == ("ok", 1e-4)

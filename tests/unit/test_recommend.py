@@ -15,7 +15,7 @@ from onnxbench.results.recommend import advice
 from onnxbench.results.recommend.candidates import UNFINISHED, Miss, Request
 from onnxbench.results.recommend.objective import OBJECTIVES
 from onnxbench.results.recommend.recommend import decide, undominated
-from onnxbench.results.store.record import read
+from onnxbench.results.store.record import read_run
 from onnxbench.results.table.absent import absent
 from onnxbench.results.table.columns import COLUMNS
 from onnxbench.results.table.conditions import parse
@@ -58,7 +58,7 @@ def run(run_folder, make_cell):
         for cell, (_, figures) in zip(cells, rows):
             if figures is not None:
                 measured(folder, cell, **figures)
-        return read(folder.path)
+        return read_run(folder.path)
 
     return make
 
@@ -173,7 +173,7 @@ def test_rows_that_are_not_ok_and_instruments_are_excluded_with_their_own_reason
         measured(folder, cell)
     folder.verified(far, sqnr_db=1.0, agreement=0.0)
     folder.add("failed", refused, status="unsupported", reason="no PyTorch source")
-    decision = decide([read(folder.path)], request_of())
+    decision = decide([read_run(folder.path)], request_of())
     assert decision.pick.cells["backend"] == "ort-cpu"
     assert decision.runner_up is None
     assert excluded(decision) == {
@@ -351,7 +351,7 @@ def test_settings_and_program_are_of_the_way_that_the_objective_was_measured_in(
 def test_a_run_without_programs_gives_the_settings_alone(run_folder, make_cell):
     folder = run_folder(make_cell())
     folder.measured(make_cell(), 1000)
-    text = advice.advise(decide([read(folder.path)], request_of()), "table")
+    text = advice.advise(decide([read_run(folder.path)], request_of()), "table")
     assert text.endswith(
         "# the run has no program for it: it is older than they are, or its runtime has none; the settings are above\n"
     )

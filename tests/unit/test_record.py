@@ -6,7 +6,7 @@ from onnxbench.errors import BadInput
 from onnxbench.evidence import KINDS, Failed, Finished
 from onnxbench.results.store.head import SCHEMA, Host, is_measured, read_head
 from onnxbench.results.store.journal import NAMES, read_journal
-from onnxbench.results.store.record import read
+from onnxbench.results.store.record import read_run
 from onnxbench.spec import Concurrency, Settings, Sweep, digest
 
 ENDED = {"status": "timeout", "reason": "no answer"}
@@ -18,7 +18,7 @@ def cell(make_cell):
 
 
 def only(folder):
-    (record,) = read(folder.path).cells
+    (record,) = read_run(folder.path).cells
     return record
 
 
@@ -58,7 +58,7 @@ def test_cells_keep_the_order_of_the_plan_and_their_own_events(run_folder, make_
         folder.measured(cell, cell.batch * 100, rounds=1)
     assert [
         (record.cell.batch, set(record.calls(0, "latency").tolist()), record.cold[0].peak_rss_mb)
-        for record in read(folder.path).cells
+        for record in read_run(folder.path).cells
     ] == [(8, {800}, 8), (1, {100}, 1), (32, {3200}, 32)]
 
 
@@ -210,7 +210,7 @@ def test_a_cell_that_ended_is_no_mismatch(run_folder, cell):
 
 
 def test_a_run_tells_its_host_and_what_was_asked_for(run_folder, cell):
-    run = read(run_folder(cell, sweep={"metric": "p99"}).path)
+    run = read_run(run_folder(cell, sweep={"metric": "p99"}).path)
     assert (run.host, run.sweep) == (Host(cpu="Test CPU"), Sweep(metric="p99"))
 
 
@@ -223,14 +223,14 @@ def test_the_base_of_a_cell_is_the_baselines_fp32_of_the_same_model_batch_and_th
         make_cell(backend="torch-cpu", settings=Settings(threads=1)),
         make_cell(precision="int8"),
     ]
-    run = read(run_folder(*others, base).path)
+    run = read_run(run_folder(*others, base).path)
     found = [run.base_of(record, "torch-cpu") for record in run.cells]
     assert [record and record.cell for record in found] == [base, others[1], others[2], others[3], base, base]
     assert found[-1] is run.cells[-1]
 
 
 def test_without_a_baseline_no_cell_has_a_base(run_folder, cell):
-    run = read(run_folder(cell).path)
+    run = read_run(run_folder(cell).path)
     assert run.base_of(run.cells[0], None) is None
     assert run.base_of(run.cells[0], "torch-cpu") is None
 
@@ -257,7 +257,7 @@ def check(run_folder):
 )
 def test_a_run_is_a_check_if_its_head_says_so(run_folder, cell, head, answer, measured):
     folder = run_folder(cell, **head)
-    run = read(folder.path)
+    run = read_run(folder.path)
     assert (run.is_check, run.cells[0].check, is_measured(folder.path)) == (answer, answer, measured)
 
 
@@ -343,7 +343,7 @@ def test_what_was_told_before_a_cell_ended_is_not_told_of_its_next_try(check, ce
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(BadInput, match="is not a run folder"):
-        read(tmp_path)
+        read_run(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"schema": null}', '{"schema": "x"}', "\x00"])
@@ -355,19 +355,19 @@ def test_a_damaged_head_is_refused(tmp_path, text):
 
 def test_a_newer_schema_is_refused(run_folder):
     with pytest.raises(BadInput, match=f"has schema {SCHEMA + 1}, and this version reads up to {SCHEMA}"):
-        read(run_folder(schema=SCHEMA + 1).path)
+        read_run(run_folder(schema=SCHEMA + 1).path)
 
 
 @pytest.mark.parametrize("cells", [None, 5, [5], [{}], ["cell"], [{"model": "cnn", "settings": 1}]])
 def test_a_damaged_list_of_cells_is_refused(run_folder, cells):
     with pytest.raises(BadInput, match=r"run\.json has no list of cells .*; measure it again"):
-        read(run_folder(cells=cells).path)
+        read_run(run_folder(cells=cells).path)
 
 
 def test_a_missing_list_of_cells_is_refused(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"schema": 1, "host": {}}))
     with pytest.raises(BadInput, match="has no list of cells"):
-        read(tmp_path)
+        read_run(tmp_path)
 
 
 def test_a_journal_that_tells_medians_spares_reading_the_samples(run_folder, make_cell):
@@ -376,7 +376,7 @@ def test_a_journal_that_tells_medians_spares_reading_the_samples(run_folder, mak
     folder.block(cell, 0, [10, 20, 30], [50])
     told = {"samples": f"samples/{cell.key}-0.npz", "p50_ns": {"latency": 77.0}, "noise": {}}
     folder.add("block", cell, round=1, **told)
-    (record,) = read(folder.path).cells
+    (record,) = read_run(folder.path).cells
     assert [record.p50_ns(number, "latency") for number in (1, 0)] == [77.0, 20.0]
     assert [record.p50_ns(number, kind) for number, kind in ((1, "device"), (0, "device"), (0, "end_to_end"))] == [
         None,
@@ -391,7 +391,7 @@ def test_a_cell_keeps_the_key_that_stands_beside_it(run_folder, cell):
     head["cells"][0]["key"] = "0123456789abcdef"
     (folder.path / "run.json").write_text(json.dumps(head))
     (folder.path / "journal.jsonl").write_text(json.dumps({"event": "failed", "cell": "0123456789abcdef", **ENDED}) + "\n")
-    (found,) = read(folder.path).cells
+    (found,) = read_run(folder.path).cells
     assert (found.cell, found.key, found.status) == (cell, "0123456789abcdef", "timeout")
 
 
@@ -402,7 +402,7 @@ def test_before_keys_were_written_a_key_was_the_digest_of_the_cell_as_written(ru
     (folder.path / "run.json").write_text(json.dumps({**head, "cells": [written]}))
     key = digest(written)[:16]
     (folder.path / "journal.jsonl").write_text(json.dumps({"event": "failed", "cell": key, **ENDED}) + "\n")
-    (found,) = read(folder.path).cells
+    (found,) = read_run(folder.path).cells
     assert (found.cell, found.key, found.status) == (cell, key, "timeout")
     assert key != cell.key
 
@@ -414,7 +414,7 @@ def test_a_key_that_could_be_a_path_is_refused(run_folder, cell, key):
     head["cells"][0]["key"] = key
     (folder.path / "run.json").write_text(json.dumps(head))
     with pytest.raises(BadInput):
-        read(folder.path)
+        read_run(folder.path)
 
 
 def test_a_later_step_that_fails_keeps_the_figures_and_a_success_forgets_it(run_folder, cell):
@@ -437,7 +437,7 @@ def test_a_journal_that_says_stopped_and_ended_is_read_as_finished_and_failed(ru
     folder.block(cells[0], 0, [100])
     folder.add("stopped", cells[0], budget="quick", why="budget", of="p50", half_width=None)
     folder.add("ended", cells[1], **ENDED)
-    first, second = read(folder.path).cells
+    first, second = read_run(folder.path).cells
     assert (first.finished, first.failed, first.unfinished) == (Finished(why="budget", of="p50", budget="quick"), None, False)
     assert (second.finished, second.failed, second.status) == (None, Failed(**ENDED), "timeout")
 
@@ -479,4 +479,4 @@ def test_pooled_percentiles_that_no_calls_have_are_refused(run_folder, cell, kin
     known = {kind: {"samples": 0} for kind in KINDS} if kinds else {}
     folder.add("pooled", cell, rounds=list(range(10)), kinds={**known, **kinds})
     with pytest.raises(BadInput, match=error):
-        read(folder.path)
+        read_run(folder.path)

@@ -19,7 +19,7 @@ from onnxbench.results.report.inline import inline
 from onnxbench.results.report.page import PLAIN_ROWS, embedded, page
 from onnxbench.results.report.plots import draw, image
 from onnxbench.results.report.points import DOTS, LINES, Point
-from onnxbench.results.store.record import read
+from onnxbench.results.store.record import read_run
 from onnxbench.results.table import table
 from onnxbench.results.table.columns import COLUMNS
 
@@ -59,7 +59,7 @@ def check(run_folder, make_cell):
 
 
 def report(*paths, baseline=None):
-    return gather([read(path) for path in paths], ASKED, baseline)
+    return gather([read_run(path) for path in paths], ASKED, baseline)
 
 
 def column(told, name):
@@ -250,7 +250,7 @@ def test_an_image_is_the_same_for_the_same_runs(folder):
 
 
 def test_exports_load_in_one_line_with_their_types(folder):
-    run = read(folder({}, {"backend": FAST, "batch": 8}, sqnr=(100,)))
+    run = read_run(folder({}, {"backend": FAST, "batch": 8}, sqnr=(100,)))
     built = table.build([run])
     frame = pandas.read_parquet(io.BytesIO(exports.parquet(built)))
     assert list(frame) == [column.name for column in COLUMNS]
@@ -262,7 +262,7 @@ def test_exports_load_in_one_line_with_their_types(folder):
 
 
 def test_whole_numbers_are_stored_as_such(folder):
-    row = table.build([read(folder({}, sqnr=(100.5,)))]).rows[0]
+    row = table.build([read_run(folder({}, sqnr=(100.5,)))]).rows[0]
     whole = {column.name for column in COLUMNS if column.number and type(row[column.name]) is int}
     assert whole == set(exports.INTEGERS)
 

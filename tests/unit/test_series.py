@@ -8,7 +8,7 @@ from onnxbench.errors import Interrupted, RuntimeFailed
 from onnxbench.evidence import Percentiles, Pooled
 from onnxbench.results.stats.intervals import log_interval
 from onnxbench.results.store import record, series
-from onnxbench.results.store.record import read
+from onnxbench.results.store.record import read_run
 from onnxbench.results.table import table
 from onnxbench.spec import to_wire
 
@@ -22,7 +22,7 @@ pairs = st.lists(st.tuples(*[st.integers(1_000, 10**8)] * 2), min_size=10, max_s
 
 def row_of(folder, baseline=None):
     """The table's first row."""
-    return table.build([read(folder.path)], baseline).rows[0]
+    return table.build([read_run(folder.path)], baseline).rows[0]
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def mixed(run_folder, make_cell):
     for number, factor in ((1, 2), (0, 1)):
         latency = np.arange(100, 0, -1) * factor
         folder.block(cell, number, latency, latency * 10, calls=300 // factor, took_ns=2 * 10**9)
-    (record,) = read(folder.path).cells
+    (record,) = read_run(folder.path).cells
     return record
 
 
@@ -205,7 +205,7 @@ def series_of(run_folder, make_cell):
 
 def write_pooled(folder, cell, **changes):
     """What a run writes at its end, but for some changes."""
-    (held,) = read(folder.path).cells
+    (held,) = read_run(folder.path).cells
     folder.add("pooled", cell, **{**to_wire(series.pool(held)), **changes})
 
 
@@ -229,7 +229,7 @@ def test_figures_are_the_same_with_and_without_what_was_pooled(series_of):
     folder, cell = series_of
     before = row_of(folder)
     write_pooled(folder, cell)
-    assert read(folder.path).cells[0].pooled.rounds == (0, 1, 2, *range(5, 12))
+    assert read_run(folder.path).cells[0].pooled.rounds == (0, 1, 2, *range(5, 12))
     assert row_of(folder) == before
 
 
@@ -274,9 +274,9 @@ def lost_samples(folder, cell):
 def test_what_was_pooled_of_other_calls_than_count_is_not_used(series_of, happen):
     folder, cell = series_of
     write_pooled(folder, cell)
-    (before,) = read(folder.path).cells
+    (before,) = read_run(folder.path).cells
     happen(folder, cell)
-    (held,) = read(folder.path).cells
+    (held,) = read_run(folder.path).cells
     assert series.pooled(held) == series.pool(held) != before.pooled
 
 
@@ -284,7 +284,7 @@ def test_what_was_pooled_last_counts(series_of):
     folder, cell = series_of
     write_pooled(folder, cell, rounds=[0])
     write_pooled(folder, cell)
-    (held,) = read(folder.path).cells
+    (held,) = read_run(folder.path).cells
     assert series.pooled(held) is held.pooled
     assert held.pooled == series.pool(held)
 
@@ -294,7 +294,7 @@ def test_a_cell_that_begins_anew_keeps_nothing_that_was_pooled(series_of):
     write_pooled(folder, cell)
     folder.add("failed", cell, status="failed", reason="x")
     folder.opened(cell)
-    assert read(folder.path).cells[0].pooled is None
+    assert read_run(folder.path).cells[0].pooled is None
 
 
 def test_a_run_says_at_its_end_what_each_measured_cell_pooled(bench):

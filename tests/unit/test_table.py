@@ -6,7 +6,7 @@ import pytest
 from onnxbench.errors import BadInput
 from onnxbench.results.stats import intervals as stats
 from onnxbench.results.store.head import SCHEMA
-from onnxbench.results.store.record import read
+from onnxbench.results.store.record import read_run
 from onnxbench.results.table import table
 from onnxbench.spec import Settings
 
@@ -32,7 +32,7 @@ MS = 10**6
 
 
 def build(*folders, baseline=None):
-    return table.build([read(folder.path) for folder in folders], baseline)
+    return table.build([read_run(folder.path) for folder in folders], baseline)
 
 
 def filled(row):

@@ -108,7 +108,7 @@ def test_a_baseline_is_one_environment(make_artifact, make_cell, run_folder, bas
     cell = make_cell(environment="old")
     visit = Visit(planned=Planned(cell=cell, artifact=make_artifact()))
     assert rounds.is_base(visit, visit, Sweep(baseline=baseline)) is fits
-    run = record.read(run_folder(cell).path)
+    run = record.read_run(run_folder(cell).path)
     assert (run.base_of(run.cells[0], baseline) is run.cells[0]) is fits
     if fits:
         assert planned(Sweep(baseline=baseline), [make_artifact()], OLD)
@@ -132,7 +132,7 @@ def three(run_folder, make_cell):
 
 
 def test_environments_have_rows_of_their_own_in_the_table(three):
-    built = table.build([record.read(three.path)], "ort-cpu@old")
+    built = table.build([record.read_run(three.path)], "ort-cpu@old")
     rows = {row["environment"]: row for row in built.rows}
     assert {name: (row["backend"], row["speedup"]) for name, row in rows.items()} == {
         None: ("ort-cpu", pytest.approx(4 / 3)),
@@ -144,7 +144,7 @@ def test_environments_have_rows_of_their_own_in_the_table(three):
 
 
 def test_people_are_told_of_environments_by_name(three):
-    built = table.build([record.read(three.path)], "ort-cpu@old")
+    built = table.build([record.read_run(three.path)], "ort-cpu@old")
     assert "ort-cpu 1.23 · ort-cpu@old 1.20 · ort-cpu@new 1.31" in built.facts
     assert "speed-up against ort-cpu@old fp32 at the same batch" in built.facts
     assert "ort-cpu@new fp32 b1: throughput with 2 threads" in built.remarks
@@ -153,7 +153,7 @@ def test_people_are_told_of_environments_by_name(three):
 def test_without_environments_there_is_no_such_column(run_folder, make_cell):
     folder = run_folder(make_cell())
     folder.measured(make_cell(), MS)
-    built = table.build([record.read(folder.path)])
+    built = table.build([record.read_run(folder.path)])
     assert "environment" not in {field.name for field in built.fields}
 
 
@@ -161,7 +161,7 @@ def test_without_environments_there_is_no_such_column(run_folder, make_cell):
 def test_an_environment_that_was_named_and_has_no_row_is_no_success(run_folder, make_cell, backend, code):
     folder = run_folder(make_cell(environment="old"))
     folder.measured(make_cell(environment="old"), MS)
-    run = record.read(folder.path)
+    run = record.read_run(folder.path)
     assert outcome.exit_code(run, Sweep(backends=(backend,))) == code
     assert outcome.exit_code(run, Sweep(pythons=((backend, "py"),))) == code
     assert outcome.check_exit_code(run, Sweep(backends=(backend,)), ()) == code
@@ -173,7 +173,7 @@ def test_int8_is_held_against_fp32_of_its_own_environment(run_folder, make_cell)
     for cell, ns in zip(cells, (4 * MS, MS, 2 * MS, MS)):
         folder.opened(cell)
         folder.inspected(cell, f"{cell.precision} Conv {ns}")
-    told = explain(record.read(folder.path))["speed"]
+    told = explain(record.read_run(folder.path))["speed"]
     assert "cnn/ort-cpu@old/cpu/int8/b1: kernels take 1 ms, in fp32 4 ms (4.0 x)" in told[0]
     assert "cnn/ort-cpu@new/cpu/int8/b1: kernels take 1 ms, in fp32 2 ms (2.0 x)" in told[1]
 
@@ -205,7 +205,7 @@ def test_every_worker_of_an_environment_is_of_its_interpreter(bench, link):
 
 def test_a_check_has_rows_of_every_environment(bench, link):
     found = bench().check(backends=("null", "null@old"), pythons=(("null@old", link),), precisions=("fp32",))
-    assert {str(row.cell.target): row.status for row in record.read(found.out).cells} == {"null": "ok", "null@old": "ok"}
+    assert {str(row.cell.target): row.status for row in record.read_run(found.out).cells} == {"null": "ok", "null@old": "ok"}
 
 
 @pytest.mark.parametrize("error", [Unavailable("it is too old", "take another"), WorkerDied("it ended", "it said nothing")])
@@ -216,7 +216,7 @@ def test_an_interpreter_that_will_not_do_is_a_row_that_says_which(bench, link, e
     found = bench(plot=plot).infer(
         backends=("null", "null@old"), pythons=(("null@old", link),), precisions=("fp32",), batches=(1,)
     )
-    rows = {str(row.cell.target): row for row in record.read(found.out).cells}
+    rows = {str(row.cell.target): row for row in record.read_run(found.out).cells}
     assert rows["null"].status == "ok"
     assert (rows["null@old"].status, rows["null@old"].reason) == ("unavailable", f"{link}: {error}")
 

@@ -7,7 +7,7 @@ from onnxbench.cli import main
 from onnxbench.commands import options
 from onnxbench.errors import BadInput
 from onnxbench.evidence import Epoch
-from onnxbench.results.store.record import read
+from onnxbench.results.store.record import read_run
 from onnxbench.results.table import training
 from onnxbench.results.trackers import TRACKERS, Tracker, check, track
 from onnxbench.results.trackers.logged import LoggedRow, LoggedRun, of_run, of_training, unique
@@ -73,7 +73,7 @@ def test_a_row_is_what_was_asked_for_its_figures_and_how_it_came_out(run_folder,
     folder = run_folder(fine, broken, tool="0.1.0", began_unix_s=12.5)
     folder.measured(fine, 2_000_000)
     folder.add("failed", broken, status="failed", reason="it fell over")
-    logged = of_run(read(folder.path), None)
+    logged = of_run(read_run(folder.path), None)
     assert (logged.name, logged.folder, logged.wall_s) == ("run", folder.path, 12.5)
     assert logged.params == {
         **{"tool": "0.1.0", "kind": "infer", "host.cpu": "Test CPU"},

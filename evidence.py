@@ -134,7 +134,11 @@ class Opened(Built):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kernel:
-    """One kernel of an answer (backends/protocol.Kernel)."""
+    """One step of a call as the runtime runs it: its own name (`node`) and operator, and the type that it computes in.
+
+    `type` is `fp32`, `int8` and so on; it is empty for a step that moves or converts data. `layer`: the step multiplies by
+    weights or activations. `ns`: its duration, None where the runtime does not report it.
+    """
 
     node: str = ""
     operator: str = ""

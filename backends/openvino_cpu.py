@@ -10,9 +10,10 @@ from statistics import median
 from typing import Any, ClassVar
 
 from ..errors import RuntimeFailed, Unavailable, installed
+from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency
 from . import snippets
-from .protocol import Array, Backend, Kernel, Probe, Session, SessionInfo, by_share
+from .protocol import Array, Backend, Probe, Session, SessionInfo, by_share
 
 INTEGERS = {"i64": "int64", "i32": "int32", "boolean": "bool"}
 RUNS, UNCOUNTED = 10, 2  # the first calls pay for memory and threads

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..errors import RuntimeFailed, Unsupported, installed
+from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency
 from . import ort_profile, snippets
-from .protocol import Array, Backend, Kernel, Probe, Session, SessionInfo
+from .protocol import Array, Backend, Probe, Session, SessionInfo
 
 Reopen = Callable[[Path], Any]
 Load = Callable[[Path | None], Any]

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency, Device
 from . import cuda, snippets
 from .ort import Load, OrtCpu, import_onnxruntime, profiled, symbols
-from .protocol import Array, Kernel, Probe, Session, SessionInfo
+from .protocol import Array, Probe, Session, SessionInfo
 
 OpenOn = Callable[[cuda.Stream], Load]
 InfoOf = Callable[[Any], SessionInfo]

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from .protocol import Kernel
+from ..evidence import Kernel
 
 RUNS, UNCOUNTED = 10, 2  # the first calls pay for memory and threads
 TYPES = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "double": "fp64", "int8": "int8", "uint8": "int8"}

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BenchError, Unavailable, failure, one_line
+from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency, Device, Options
 
 Array = NDArray[np.generic]
@@ -71,21 +72,6 @@ class Workshop:
 
     folder: Path
     now_ns: Callable[[], int]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Kernel:
-    """One step of what a runtime really does: `node` as it calls it, its operator, and the type that it computes in.
-
-    `type` is `fp32`, `int8` and so on, and empty for what moves or converts data and computes nothing. `layer`: it multiplies
-    by weights or activations. `ns`: how long it took, where the runtime tells.
-    """
-
-    node: str
-    operator: str
-    type: str
-    layer: bool = False
-    ns: int | None = None
 
 
 class Session(abc.ABC):

@@ -15,9 +15,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..errors import Unsupported, installed
+from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency, Device
 from . import cuda, snippets, trt_build, trt_layers, trt_shelf
-from .protocol import Array, Backend, Build, Kernel, Probe, Session, SessionInfo, Workshop, by_share
+from .protocol import Array, Backend, Build, Probe, Session, SessionInfo, Workshop, by_share
 
 DTYPES = {
     "FLOAT": "float32",

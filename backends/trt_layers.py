@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from .protocol import Kernel
+from ..evidence import Kernel
 
 TYPES = (
     (re.compile(r"\bint8\b", re.IGNORECASE), "int8"),

@@ -15,7 +15,7 @@ from ... import backends
 from ...backends import protocol
 from ...backends.protocol import Array, Backend, Session, Workshop
 from ...errors import Unsupported
-from ...evidence import Built, Counts, Deployment, Info, Inspected, Kernel, Opened, Tried, Verified, Warm
+from ...evidence import Built, Counts, Deployment, Info, Inspected, Opened, Tried, Verified, Warm
 from ...exporters import cache
 from ...spec import Artifact, Cell, Concurrency, Device
 from . import lanes, measure, procfs
@@ -197,7 +197,7 @@ def inspect(state: State, tell: Tell, job: Inspect) -> Inspected:
     """The kernels of one call of the open cell."""
     session = state.slots[job.key].session
     session.enter()
-    return Inspected(kernels=tuple(Kernel(**asdict(kernel)) for kernel in session.kernels(job.timed)))
+    return Inspected(kernels=session.kernels(job.timed))
 
 
 def warm(state: State, tell: Tell, job: WarmUp) -> Warm:

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import settings
-from onnxbench.backends.protocol import Kernel
-from onnxbench.evidence import Block, Counts, Noise, Rate
+from onnxbench.evidence import Block, Counts, Kernel, Noise, Rate
 from onnxbench.results.store.head import SCHEMA
 from onnxbench.results.store.record import CellRecord
 from onnxbench.spec import Artifact, Cell, Settings, Sweep, TensorSpec, from_wire, to_wire

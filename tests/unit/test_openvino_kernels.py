@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 from onnxbench.backends.openvino_cpu import RUNS, UNCOUNTED, OpenVinoSession, _names
-from onnxbench.backends.protocol import Kernel
 from onnxbench.errors import RuntimeFailed
+from onnxbench.evidence import Kernel
 
 
 class Compiled:

@@ -8,7 +8,8 @@ from onnxbench.backends import ort_profile
 from onnxbench.backends.ort import OrtSession
 from onnxbench.backends.ort_cuda import as_executed
 from onnxbench.backends.ort_profile import RUNS, UNCOUNTED
-from onnxbench.backends.protocol import Kernel, SessionInfo
+from onnxbench.backends.protocol import SessionInfo
+from onnxbench.evidence import Kernel
 
 FLOAT = ({"float": [8, 3, 48, 48]}, {"float": [64, 3, 3, 3]}, {"float": [64]})
 QUANTIZED = ({"uint8": [8, 3, 48, 48]}, {"float": []}, {"uint8": []}, {"int8": [64, 3, 3, 3]}, {"float": [64]}, {"int8": [64]})

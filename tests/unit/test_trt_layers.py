@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from onnxbench.backends import trt_layers
-from onnxbench.backends.protocol import Kernel
+from onnxbench.evidence import Kernel
 
 FP32 = "Row major linear FP32"
 FP16 = "Channel major FP16 format where channel % 8 == 0"

@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 from onnxbench.backends.null import Null
 from onnxbench.backends.protocol import Build as Engine
-from onnxbench.backends.protocol import Kernel, Session, SessionInfo
+from onnxbench.backends.protocol import Session, SessionInfo
 from onnxbench.errors import RuntimeFailed
-from onnxbench.evidence import Built, Counts, Deployment, Info, Inspected, Opened
-from onnxbench.evidence import Kernel as Ran
+from onnxbench.evidence import Built, Counts, Deployment, Info, Inspected, Kernel, Opened
 from onnxbench.runners.sweep import group
 from onnxbench.runners.sweep.journal import Journal
 from onnxbench.runners.sweep.plan import Planned
@@ -551,7 +550,7 @@ def test_kernels_are_told_as_data_after_the_session_was_entered(worker, timed):
     found = worker()
     found.slot.session.log.clear()
     told = done(found.state, Inspect(key="a", timed=timed))
-    assert told == Inspected(kernels=(Ran(node="a", operator="Conv", type="fp32", layer=True, ns=7 if timed else None),))
+    assert told == Inspected(kernels=(Kernel(node="a", operator="Conv", type="fp32", layer=True, ns=7 if timed else None),))
     assert found.slot.session.log == ["enter", "kernels"]
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import RuntimeFailed
 from ..spec import PRECISIONS, Artifact, Cell, Concurrency
-from .protocol import Array, Backend, Probe, Session, SessionInfo
+from .protocol import Array, Availability, Backend, Session, SessionInfo
 
 PIECE, EATEN = 1 << 24, 1 << 29  # bytes
 
@@ -128,8 +128,8 @@ class Null(Backend):
         "fault": "die|crash|hang|raise|print|starve|eat @ open|bind|start|fetch [:N] [/BATCH]",
     }
 
-    def _probe(self) -> Probe:
-        return Probe(available=True, version=np.__version__, devices=("cpu",))
+    def _probe(self) -> Availability:
+        return Availability(available=True, version=np.__version__, devices=("cpu",))
 
     def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:
         return NullSession(artifact, cell)

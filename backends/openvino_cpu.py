@@ -13,7 +13,7 @@ from ..errors import RuntimeFailed, Unavailable, installed
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency
 from . import snippets
-from .protocol import Array, Backend, Probe, Session, SessionInfo, by_share
+from .protocol import Array, Availability, Backend, Session, SessionInfo, by_share
 
 INTEGERS = {"i64": "int64", "i32": "int32", "boolean": "bool"}
 RUNS, UNCOUNTED = 10, 2  # the first calls pay for memory and threads
@@ -113,9 +113,9 @@ class OpenVinoCpu(Backend):
     int8_scheme = "openvino"
     install = "pip install 'onnxbench[openvino]'"
 
-    def _probe(self) -> Probe:
+    def _probe(self) -> Availability:
         openvino = _import_openvino()
-        return Probe(available=True, version=openvino.__version__.split("-")[0], devices=("cpu",))
+        return Availability(available=True, version=openvino.__version__.split("-")[0], devices=("cpu",))
 
     def concurrencies(self, threads: int) -> tuple[Concurrency, ...]:
         """Streams share the threads; with two requests for each stream the next one waits there already."""

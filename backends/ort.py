@@ -15,7 +15,7 @@ from ..errors import RuntimeFailed, Unsupported, installed
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency
 from . import ort_profile, snippets
-from .protocol import Array, Backend, Probe, Session, SessionInfo
+from .protocol import Array, Availability, Backend, Session, SessionInfo
 
 Reopen = Callable[[Path], Any]
 Load = Callable[[Path | None], Any]
@@ -103,9 +103,9 @@ class OrtCpu(Backend):
     arithmetic: ClassVar[Mapping[str, str]] = {"fp16": "fp32"}
     install = "pip install 'onnxbench[ort]'"
 
-    def _probe(self) -> Probe:
+    def _probe(self) -> Availability:
         onnxruntime = import_onnxruntime(self.install)
-        return Probe(available=True, version=onnxruntime.__version__, devices=("cpu",))
+        return Availability(available=True, version=onnxruntime.__version__, devices=("cpu",))
 
     def _supports(self, cell: Cell, artifact: Artifact) -> str | None:
         return None

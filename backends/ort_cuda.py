@@ -14,7 +14,7 @@ from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency, Device
 from . import cuda, snippets
 from .ort import Load, OrtCpu, import_onnxruntime, profiled, symbols
-from .protocol import Array, Probe, Session, SessionInfo
+from .protocol import Array, Availability, Session, SessionInfo
 
 OpenOn = Callable[[cuda.Stream], Load]
 InfoOf = Callable[[Any], SessionInfo]
@@ -129,13 +129,13 @@ class OrtCuda(OrtCpu):
     arithmetic: ClassVar[Mapping[str, str]] = {"int8": "fp32"}
     install = "pip install 'onnxbench[ort-gpu]'"
 
-    def _probe(self) -> Probe:
+    def _probe(self) -> Availability:
         onnxruntime = import_onnxruntime(self.install)
         if self.provider not in onnxruntime.get_available_providers():
-            return Probe(
+            return Availability(
                 available=False, reason=f"onnxruntime {onnxruntime.__version__} is a build without CUDA", install=self.install
             )
-        return Probe(available=True, version=onnxruntime.__version__, devices=cuda.devices(self.install))
+        return Availability(available=True, version=onnxruntime.__version__, devices=cuda.devices(self.install))
 
     def deploy(self, concurrency: Concurrency) -> str:
         return f"{concurrency.lanes} sessions, each on a CUDA stream of its own (user_compute_stream)"

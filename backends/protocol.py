@@ -28,7 +28,7 @@ DEVICE_LANES = (1, 2, 4)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Probe:
+class Availability:
     """Whether a backend can run here: if so its version and devices, if not the reason and how to get it."""
 
     available: bool
@@ -154,14 +154,14 @@ class Backend(abc.ABC):
     int8_scheme: ClassVar[str] = "portable"
     install: ClassVar[str] = ""
 
-    def probe(self) -> Probe:
+    def probe(self) -> Availability:
         """What can run here. Never raises."""
         try:
             return self._probe()
         except Unavailable as error:
-            return Probe(available=False, reason=error.message, install=error.hint)
+            return Availability(available=False, reason=error.message, install=error.hint)
         except Exception as error:  # whatever a broken installation raises
-            return Probe(available=False, reason=f"{type(error).__name__}: {one_line(error)}", install=self.install)
+            return Availability(available=False, reason=f"{type(error).__name__}: {one_line(error)}", install=self.install)
 
     def supports(self, cell: Cell, artifact: Artifact) -> str | None:
         """Why `cell` cannot be run, or None. Pure: nothing is imported or opened."""
@@ -222,7 +222,7 @@ class Backend(abc.ABC):
         return None
 
     @abc.abstractmethod
-    def _probe(self) -> Probe: ...
+    def _probe(self) -> Availability: ...
 
     @abc.abstractmethod
     def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session: ...

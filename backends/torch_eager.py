@@ -15,7 +15,7 @@ from ..errors import BadInput, RuntimeFailed, Unavailable, installed, one_line
 from ..spec import Artifact, Cell, Concurrency, TensorSpec, resolve
 from . import snippets
 from .cuda import GRAPH_CHOICES, GRAPH_OPTION, graphed
-from .protocol import Array, Backend, Probe, Session, SessionInfo
+from .protocol import Array, Availability, Backend, Session, SessionInfo
 
 NAMES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
 
@@ -250,9 +250,9 @@ class TorchCpu(Backend):
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "float32", "bf16": "bfloat16"}
     install = "pip install 'onnxbench[torch]'"
 
-    def _probe(self) -> Probe:
+    def _probe(self) -> Availability:
         torch = _import_torch()
-        return Probe(available=True, version=torch.__version__, devices=("cpu",))
+        return Availability(available=True, version=torch.__version__, devices=("cpu",))
 
     def _supports(self, cell: Cell, artifact: Artifact) -> str | None:
         return None if artifact.source else "no PyTorch source"
@@ -322,7 +322,7 @@ class TorchCuda(TorchCpu):
         "cudnn_benchmark": ("off", "on"),
     }
 
-    def _probe(self) -> Probe:
+    def _probe(self) -> Availability:
         torch = _import_torch()
         if not torch.version.cuda:
             raise Unavailable(f"PyTorch {torch.__version__} is a build without CUDA", self.install)
@@ -332,7 +332,7 @@ class TorchCuda(TorchCpu):
             built = f"PyTorch {torch.__version__}, built for CUDA {torch.version.cuda}"
             raise Unavailable(f"{built}, finds no GPU that it can use ({one_line(error)})") from error
         devices = tuple(f"cuda:{index} {torch.cuda.get_device_name(index)}" for index in range(torch.cuda.device_count()))
-        return Probe(available=True, version=torch.__version__, devices=devices)
+        return Availability(available=True, version=torch.__version__, devices=devices)
 
     def deploy(self, concurrency: Concurrency) -> str:
         return f"{concurrency.lanes} calls in flight, each on a CUDA stream of its own"

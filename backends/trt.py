@@ -18,7 +18,7 @@ from ..errors import Unsupported, installed
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency, Device
 from . import cuda, snippets, trt_build, trt_layers, trt_shelf
-from .protocol import Array, Backend, Build, Probe, Session, SessionInfo, Workshop, by_share
+from .protocol import Array, Availability, Backend, Build, Session, SessionInfo, Workshop, by_share
 
 DTYPES = {
     "FLOAT": "float32",
@@ -201,9 +201,9 @@ class TensorRt(Backend):
     }
     install = "pip install 'onnxbench[tensorrt]'"
 
-    def _probe(self) -> Probe:
+    def _probe(self) -> Availability:
         trt = _import_tensorrt()
-        return Probe(available=True, version=trt.__version__, devices=cuda.devices(self.install))
+        return Availability(available=True, version=trt.__version__, devices=cuda.devices(self.install))
 
     def _supports(self, cell: Cell, artifact: Artifact) -> str | None:
         return artifact.obstacle and f"TensorRT does not take the file: {artifact.obstacle}"

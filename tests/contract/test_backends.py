@@ -14,7 +14,7 @@ import pytest
 import remote
 import zoo
 from onnxbench import backends
-from onnxbench.backends.protocol import Probe, Workshop
+from onnxbench.backends.protocol import Availability, Workshop
 from onnxbench.errors import BenchError, RuntimeFailed, Unavailable
 from onnxbench.models import inputs as random_inputs
 from onnxbench.runners.worker.verify import distance
@@ -48,7 +48,7 @@ def run(session, arrays):
 
 def test_probe_answers_and_never_raises(any_backend):
     probe = any_backend.probe()
-    assert isinstance(probe, Probe)
+    assert isinstance(probe, Availability)
     assert probe.version and probe.devices if probe.available else probe.reason
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench import backends
 from onnxbench.backends.null import Null
-from onnxbench.backends.protocol import Backend, Probe, by_share
+from onnxbench.backends.protocol import Availability, Backend, by_share
 from onnxbench.errors import BadInput, RuntimeFailed, Unavailable, Unsupported
 from onnxbench.spec import PRECISIONS, Concurrency, Settings
 
@@ -24,7 +24,7 @@ class Fake(Backend):
     def _probe(self):
         if self.error:
             raise self.error
-        return Probe(available=True, version="1.0", devices=("cpu",))
+        return Availability(available=True, version="1.0", devices=("cpu",))
 
     def _open(self, artifact, cell, concurrency):
         if self.error:
@@ -91,7 +91,7 @@ def test_a_backend_that_cannot_be_imported_is_unavailable(plugin, target, says):
 
 
 def test_a_probe_tells_what_is_here():
-    assert Fake().probe() == Probe(available=True, version="1.0", devices=("cpu",))
+    assert Fake().probe() == Availability(available=True, version="1.0", devices=("cpu",))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_probe_tells_what_is_here():
     ],
 )
 def test_a_probe_never_raises(error, reason, install):
-    assert Fake(error).probe() == Probe(available=False, reason=reason, install=install)
+    assert Fake(error).probe() == Availability(available=False, reason=reason, install=install)
 
 
 def test_a_foreign_exception_comes_out_as_a_failed_runtime(make_cell, make_artifact):

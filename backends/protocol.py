@@ -54,7 +54,7 @@ class SessionInfo:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Build:
+class Engine:
     """What a runtime compiled for a cell before it is opened: the file at `path`, and how many seconds that took.
 
     `cached`: it was there already, and took so long when it was made. `remark`: what was in its place and could not be used.
@@ -189,12 +189,12 @@ class Backend(abc.ABC):
         sideways = (Concurrency(lanes=count, threads=max(1, threads // count)) for count in lanes)
         return tuple(dict.fromkeys((*sideways, Concurrency(lanes=2, threads=threads))))
 
-    def build(self, artifact: Artifact, cell: Cell, workshop: Workshop) -> Build | None:
+    def build(self, artifact: Artifact, cell: Cell, workshop: Workshop) -> Engine | None:
         """What `open` loads instead of the file, compiled now or found in the workshop; None for runtimes that do not build."""
         return self._guarded("build", lambda: self._build(artifact, cell, workshop))
 
     def open(
-        self, artifact: Artifact, cell: Cell, concurrency: Concurrency | None = None, built: Build | None = None
+        self, artifact: Artifact, cell: Cell, concurrency: Concurrency | None = None, built: Engine | None = None
     ) -> Session:
         """A session for `cell`, compiled and ready to bind, for one call in flight or for `concurrency`.
 
@@ -212,10 +212,10 @@ class Backend(abc.ABC):
         except Exception as error:  # each runtime has exceptions of its own; here is their edge
             raise failure(f"{self.name} cannot {what} the model", error) from error
 
-    def _build(self, artifact: Artifact, cell: Cell, workshop: Workshop) -> Build | None:
+    def _build(self, artifact: Artifact, cell: Cell, workshop: Workshop) -> Engine | None:
         return None
 
-    def _open_built(self, artifact: Artifact, cell: Cell, concurrency: Concurrency, built: Build | None) -> Session:
+    def _open_built(self, artifact: Artifact, cell: Cell, concurrency: Concurrency, built: Engine | None) -> Session:
         return self._open(artifact, cell, concurrency)
 
     def _supports(self, cell: Cell, artifact: Artifact) -> str | None:

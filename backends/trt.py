@@ -18,7 +18,7 @@ from ..errors import Unsupported, installed
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency, Device
 from . import cuda, snippets, trt_build, trt_layers, trt_shelf
-from .protocol import Array, Availability, Backend, Build, Session, SessionInfo, Workshop, by_share
+from .protocol import Array, Availability, Backend, Engine, Session, SessionInfo, Workshop, by_share
 
 DTYPES = {
     "FLOAT": "float32",
@@ -222,13 +222,13 @@ class TensorRt(Backend):
         case = snippets.Case(artifact, cell, concurrency)
         return snippets.program(SNIPPET, case, snippets.QUEUED, **own, **cuda.programmed(cell))
 
-    def _build(self, artifact: Artifact, cell: Cell, workshop: Workshop) -> Build:
+    def _build(self, artifact: Artifact, cell: Cell, workshop: Workshop) -> Engine:
         trt = _import_tensorrt()
         trt_build.check_precision(trt, cell.precision)
         maker = f"TensorRT {trt.__version__} on {cuda.identity(Device.parse(cell.device).index, self.install)}"
         return trt_shelf.Shelf(workshop, artifact, cell, maker).engine(partial(trt_build.build, trt, _recipe(artifact, cell)))
 
-    def _open_built(self, artifact: Artifact, cell: Cell, concurrency: Concurrency, built: Build | None) -> Session:
+    def _open_built(self, artifact: Artifact, cell: Cell, concurrency: Concurrency, built: Engine | None) -> Session:
         trt = _import_tensorrt()
         cuda.Stream(Device.parse(cell.device).index, self.install)
         plan = built.path.read_bytes() if built else trt_build.build(trt, _recipe(artifact, cell))[0]

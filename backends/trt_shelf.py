@@ -16,7 +16,7 @@ from typing import Any
 
 from ..files import replace_file
 from ..spec import Artifact, Cell, digest
-from .protocol import Build, Workshop
+from .protocol import Engine, Workshop
 
 ENGINE, ENTRY, TIMINGS = "engine.plan", "engine.json", "timings"
 
@@ -34,11 +34,11 @@ class Shelf:
         self._own = self._folder / digest(maker)[:12]
         self._timings = workshop.folder / TIMINGS / digest(maker)[:12]
 
-    def engine(self, make: Make) -> Build:
+    def engine(self, make: Make) -> Engine:
         """What this maker built, or builds now."""
         known = self._known()
         if known:
-            return Build(path=self._own / ENGINE, seconds=float(known["seconds"]), cached=True)
+            return Engine(path=self._own / ENGINE, seconds=float(known["seconds"]), cached=True)
         remark = self._remark()
         begin = self._workshop.now_ns()
         plan, timings = make(self._timings.read_bytes() if self._timings.is_file() else b"")
@@ -49,7 +49,7 @@ class Shelf:
         replace_file(self._own / ENGINE, lambda scratch: scratch.write_bytes(plan))
         entry = {"maker": self._maker, "seconds": seconds, "sha256": hashlib.sha256(plan).hexdigest()}
         replace_file(self._own / ENTRY, lambda scratch: scratch.write_text(json.dumps(entry)))
-        return Build(path=self._own / ENGINE, seconds=seconds, remark=remark)
+        return Engine(path=self._own / ENGINE, seconds=seconds, remark=remark)
 
     def _known(self) -> dict[str, Any] | None:
         """What is said of this maker's engine, if it is whole."""

@@ -62,7 +62,7 @@ class Slot:
     backend: Backend
     inputs: Mapping[str, Array]
     session: Session
-    built: protocol.Build | None = None
+    built: protocol.Engine | None = None
     compiled: dict[tuple[int, int], Session] = field(default_factory=dict)
     forked: dict[tuple[int, int], list[Session]] = field(default_factory=dict)
 
@@ -149,7 +149,7 @@ def _workshop(state: State, backend: Backend) -> Workshop:
     return Workshop(folder=cache.private(folder) if backend.builds else folder, now_ns=state.clock.now_ns)
 
 
-def _built(built: protocol.Build | None) -> Built:
+def _built(built: protocol.Engine | None) -> Built:
     return Built(build_s=built.seconds, engine_cached=built.cached, remark=built.remark) if built else Built()
 
 

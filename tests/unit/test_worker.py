@@ -11,8 +11,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from onnxbench.backends.null import Null
-from onnxbench.backends.protocol import Build as Engine
-from onnxbench.backends.protocol import Session, SessionInfo
+from onnxbench.backends.protocol import Engine, Session, SessionInfo
 from onnxbench.errors import RuntimeFailed
 from onnxbench.evidence import Built, Counts, Deployment, Info, Inspected, Kernel, Opened
 from onnxbench.runners.sweep import group

@@ -87,7 +87,7 @@ PROFILED = 10  # calls whose layers are timed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Loaded:
+class LoadedEngine:
     """An engine in memory, with the runtime that it needs, and what its sessions need to know."""
 
     trt: Any
@@ -114,7 +114,7 @@ class Loaded:
 class TensorRtSession(cuda.CudaSession):
     """An execution context on a stream of its own."""
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: LoadedEngine) -> None:
         self._loaded, self._context = loaded, _context(loaded)
         super().__init__(cuda.Stream(loaded.device, TensorRt.install), loaded.graph, loaded.info)
 
@@ -170,14 +170,14 @@ class TensorRtSession(cuda.CudaSession):
         return times
 
 
-def _context(loaded: Loaded) -> Any:
+def _context(loaded: LoadedEngine) -> Any:
     context = loaded.engine.create_execution_context()
     if context is None:
         raise trt_build.last_words(loaded.trt, "TensorRT made no execution context")
     return context
 
 
-def _layers(loaded: Loaded) -> str:
+def _layers(loaded: LoadedEngine) -> str:
     """The inspector's JSON."""
     inspector = loaded.engine.create_engine_inspector()
     text: str = inspector.get_engine_information(loaded.trt.LayerInformationFormat.JSON)
@@ -238,7 +238,7 @@ class TensorRt(Backend):
             raise trt_build.last_words(trt, "TensorRT cannot load the engine")
         info = SessionInfo(executed=cell.precision)
         graph = dict(cell.settings.options).get("cuda_graph", "auto")
-        loaded = Loaded(trt=trt, runtime=runtime, engine=engine, artifact=artifact, cell=cell, graph=graph, info=info)
+        loaded = LoadedEngine(trt=trt, runtime=runtime, engine=engine, artifact=artifact, cell=cell, graph=graph, info=info)
         return TensorRtSession(replace(loaded, info=_info(loaded)))
 
     def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:
@@ -252,7 +252,7 @@ def _recipe(artifact: Artifact, cell: Cell) -> trt_build.Recipe:
     )
 
 
-def _info(loaded: Loaded) -> SessionInfo:
+def _info(loaded: LoadedEngine) -> SessionInfo:
     """What the engine's layers compute in, by the inspector; and how it was built."""
     kernels = [kernel for kernel in trt_layers.read(_layers(loaded), {}) if kernel.type]
     layers = [kernel.type for kernel in kernels if kernel.layer]

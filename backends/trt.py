@@ -245,9 +245,9 @@ class TensorRt(Backend):
         return self._open_built(artifact, cell, concurrency, None)
 
 
-def _recipe(artifact: Artifact, cell: Cell) -> trt_build.Recipe:
+def _recipe(artifact: Artifact, cell: Cell) -> trt_build.EngineRecipe:
     level = dict(cell.settings.options).get("optimization_level")
-    return trt_build.Recipe(
+    return trt_build.EngineRecipe(
         path=Path(artifact.path), shapes=cell.shapes, precision=cell.precision, level=int(level) if level else None
     )
 

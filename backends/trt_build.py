@@ -42,7 +42,7 @@ OUTSIDE = {"CUBLAS", "CUBLAS_LT", "CUDNN"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Recipe:
+class EngineRecipe:
     """What an engine is made of: the file at `path`, its inputs' shapes, the precision, and how long the builder may try
     (0 to 5, its own default where that is None)."""
 
@@ -91,7 +91,7 @@ def check_precision(trt: Any, precision: str) -> None:
         raise Unavailable(f"TensorRT {trt.__version__} computes in the file's types, and no file here has those of {precision}")
 
 
-def build(trt: Any, recipe: Recipe, timings: bytes = b"") -> tuple[bytes, bytes]:
+def build(trt: Any, recipe: EngineRecipe, timings: bytes = b"") -> tuple[bytes, bytes]:
     """The engine and what the builder learned of kernels' times, to be handed to it again. `Unsupported` with the parser's
     words for a file that it does not take."""
     check_precision(trt, recipe.precision)
@@ -132,7 +132,7 @@ def _logged_node(log: str) -> str:
     return (found["name"] or found["node"]) if found else ""
 
 
-def _config(trt: Any, builder: Any, network: Any, recipe: Recipe) -> Any:
+def _config(trt: Any, builder: Any, network: Any, recipe: EngineRecipe) -> Any:
     """One profile with the cell's own shapes, the arithmetic, and layers told in detail."""
     config = builder.create_builder_config()
     for name in sorted(ARITHMETIC):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import onnx
 import tensorrt_rtx as trt
-from onnxbench.backends.trt_build import Recipe, build, flags
+from onnxbench.backends.trt_build import EngineRecipe, build, flags
 from onnxbench.errors import BenchError
 
 
@@ -20,7 +20,7 @@ def main(path, precision, batch, level=None):
     inputs = onnx.load(path, load_external_data=False).graph.input
     shapes = [(tensor.name, [item.dim_value for item in tensor.type.tensor_type.shape.dim][1:]) for tensor in inputs]
     own = tuple((name, (int(batch), *rest)) for name, rest in shapes)
-    recipe = Recipe(path=Path(path), shapes=own, precision=precision, level=level and int(level))
+    recipe = EngineRecipe(path=Path(path), shapes=own, precision=precision, level=level and int(level))
     try:
         engine, timings = build(trt, recipe)
     except BenchError as error:

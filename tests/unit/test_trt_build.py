@@ -7,11 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 from onnxbench.backends import trt_build
-from onnxbench.backends.trt_build import Recipe
+from onnxbench.backends.trt_build import EngineRecipe
 from onnxbench.errors import RuntimeFailed, Unavailable, Unsupported
 
 SHAPES = (("input", (8, 3, 48, 48)), ("mask", (8, 4)))
-RECIPE = Recipe(path=Path("cnn.onnx"), shapes=SHAPES, precision="fp32")
+RECIPE = EngineRecipe(path=Path("cnn.onnx"), shapes=SHAPES, precision="fp32")
 INPUTS = ("mask", "input")  # in another order than the recipe's
 OLD = {
     "version": "8.6.1",

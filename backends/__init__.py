@@ -21,7 +21,7 @@ GROUP = "onnxbench.backends"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
+class Registration:
     """Where a backend's class is (`package.module:Class`), whether it is an instrument and no target, and whether its
     workers keep the network: code of somebody else's may need it, and what reads data alone does not."""
 
@@ -30,51 +30,51 @@ class Entry:
     network: bool = True
 
 
-BUILT_IN: Mapping[str, Entry] = {
-    "torch-cpu": Entry(target="onnxbench.backends.torch_eager:TorchCpu"),
-    "torch-cuda": Entry(target="onnxbench.backends.torch_eager:TorchCuda"),
-    "ort-cpu": Entry(target="onnxbench.backends.ort:OrtCpu", network=False),
-    "ort-cuda": Entry(target="onnxbench.backends.ort_cuda:OrtCuda"),
-    "tensorrt": Entry(target="onnxbench.backends.trt:TensorRt"),
-    "openvino-cpu": Entry(target="onnxbench.backends.openvino_cpu:OpenVinoCpu", network=False),
-    "null": Entry(target="onnxbench.backends.null:Null", instrument=True, network=False),
+BUILT_IN: Mapping[str, Registration] = {
+    "torch-cpu": Registration(target="onnxbench.backends.torch_eager:TorchCpu"),
+    "torch-cuda": Registration(target="onnxbench.backends.torch_eager:TorchCuda"),
+    "ort-cpu": Registration(target="onnxbench.backends.ort:OrtCpu", network=False),
+    "ort-cuda": Registration(target="onnxbench.backends.ort_cuda:OrtCuda"),
+    "tensorrt": Registration(target="onnxbench.backends.trt:TensorRt"),
+    "openvino-cpu": Registration(target="onnxbench.backends.openvino_cpu:OpenVinoCpu", network=False),
+    "null": Registration(target="onnxbench.backends.null:Null", instrument=True, network=False),
 }
 
 
 @cache
-def entries() -> Mapping[str, Entry]:
+def registrations() -> Mapping[str, Registration]:
     """Every backend by name: the built-in ones, then those of installed packages (a scan, so not for `--help`)."""
     from importlib.metadata import entry_points
 
-    plugins = {point.name: Entry(target=point.value) for point in entry_points(group=GROUP)}
+    plugins = {point.name: Registration(target=point.value) for point in entry_points(group=GROUP)}
     return {**plugins, **BUILT_IN}
 
 
 def targets() -> tuple[str, ...]:
     """The names that `all` means: every backend that one could deploy on."""
-    return tuple(name for name, entry in entries().items() if not entry.instrument)
+    return tuple(name for name, registration in registrations().items() if not registration.instrument)
 
 
 def check_name(name: str) -> str:
     """`name` if it is a backend's; `BadInput` with the nearest one otherwise."""
-    if name not in BUILT_IN and name not in entries():
-        raise BadInput(f"{name!r} is not a backend", nearest(name, entries()))
+    if name not in BUILT_IN and name not in registrations():
+        raise BadInput(f"{name!r} is not a backend", nearest(name, registrations()))
     return name
 
 
-def _entry(name: str) -> Entry:
-    return BUILT_IN.get(name) or entries()[name]
+def _registration(name: str) -> Registration:
+    return BUILT_IN.get(name) or registrations()[name]
 
 
 def network(name: str) -> bool:
     """Whether workers of the backend called `name` keep the network."""
-    return _entry(name).network
+    return _registration(name).network
 
 
 def get(name: str) -> Backend:
     """The backend called `name`. Imports its file but not its runtime; a plugin that cannot is `Unavailable`."""
     check_name(name)
-    module, _, attribute = _entry(name).target.partition(":")
+    module, _, attribute = _registration(name).target.partition(":")
     try:
         return cast("Backend", getattr(import_module(module), attribute)())
     except Exception as error:  # a plugin may raise anything at import

@@ -50,7 +50,7 @@ FILE = Artifact(
 )
 
 backends.BUILT_IN |= {  # type: ignore[operator]
-    name: backends.Entry(target="simulated:Simulated", instrument=True) for name in (BASE, SAME, SLOW)
+    name: backends.Registration(target="simulated:Simulated", instrument=True) for name in (BASE, SAME, SLOW)
 }
 
 

@@ -18,7 +18,7 @@ def backends(pythons: Pairs, debug: bool) -> None:
     from ..runners.pool.pool import Local
     from ..runners.pool.survey import survey
 
-    everything = Sweep(backends=(*registry.entries(), *(label for label, _ in pythons)), pythons=pythons)
+    everything = Sweep(backends=(*registry.registrations(), *(label for label, _ in pythons)), pythons=pythons)
     with logs(debug) as folder:
         surveyed = survey(places(everything), folder, Local())
         surveyed.dismiss()

@@ -20,7 +20,7 @@ def find():
         yield interpreters.backend
 
 
-@pytest.fixture(params=list(backends.entries()))
+@pytest.fixture(params=list(backends.registrations()))
 def any_backend(request, find):
     """Every registered backend, whether it can run here or not."""
     return find(request.param)
@@ -46,7 +46,7 @@ class Building:
         return self._backend.open(artifact, cell, concurrency, built)
 
 
-@pytest.fixture(params=list(backends.entries()))
+@pytest.fixture(params=list(backends.registrations()))
 def backend(request, find, workshop):
     """Every backend that can run here; one named in BENCH_REQUIRE must."""
     return _available(find(request.param), workshop)

@@ -53,7 +53,7 @@ def test_probe_answers_and_never_raises(any_backend):
 
 
 def test_a_built_in_backend_is_registered_under_its_own_name(any_backend):
-    entry = backends.entries()[any_backend.name]
+    entry = backends.registrations()[any_backend.name]
     assert entry.instrument == any_backend.instrument
 
 
@@ -76,8 +76,8 @@ def test_required_backends_exist():
         "chromium",
         "namespaces",
     }  # a builder, trackers, a browser and what the system allows, for tests/integration
-    assert set(required) - others <= set(backends.entries())
-    assert set(remote.Interpreters(os.environ.get("BENCH_PYTHON", "")).pythons) <= set(backends.entries())
+    assert set(required) - others <= set(backends.registrations())
+    assert set(remote.Interpreters(os.environ.get("BENCH_PYTHON", "")).pythons) <= set(backends.registrations())
 
 
 @pytest.mark.parametrize("batch", [1, 3, 8])

@@ -45,10 +45,10 @@ def plugin(tmp_path, monkeypatch):
         (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin\nVersion: 1.0\n")
         (folder / "entry_points.txt").write_text(f"[onnxbench.backends]\n{name} = {target}\n")
         monkeypatch.syspath_prepend(tmp_path)
-        backends.entries.cache_clear()
+        backends.registrations.cache_clear()
 
     yield install
-    backends.entries.cache_clear()
+    backends.registrations.cache_clear()
 
 
 @pytest.mark.parametrize("name", backends.BUILT_IN)
@@ -60,8 +60,8 @@ def test_every_built_in_backend_is_what_its_line_says(name):
 
 
 def test_targets_are_all_but_instruments():
-    assert "null" in backends.entries()
-    assert set(backends.entries()) - set(backends.targets()) == {"null"}
+    assert "null" in backends.registrations()
+    assert set(backends.registrations()) - set(backends.targets()) == {"null"}
 
 
 def test_a_misspelt_backend_is_guessed():
@@ -78,7 +78,7 @@ def test_a_backend_of_another_package_is_found(plugin):
 
 def test_another_package_cannot_replace_a_built_in_backend(plugin):
     plugin("ort-cpu", "onnxbench.backends.null:Null")
-    assert backends.entries()["ort-cpu"] == backends.BUILT_IN["ort-cpu"]
+    assert backends.registrations()["ort-cpu"] == backends.BUILT_IN["ort-cpu"]
 
 
 @pytest.mark.parametrize(

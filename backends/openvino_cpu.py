@@ -130,7 +130,7 @@ class OpenVinoCpu(Backend):
 
     def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
         how = self._how(cell, concurrency)
-        return snippets.program(SNIPPET, snippets.Case(artifact, cell, concurrency), snippets.THREADED, how=how)
+        return snippets.program(SNIPPET, snippets.ProgramCase(artifact, cell, concurrency), snippets.THREADED, how=how)
 
     def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:
         openvino = _import_openvino()

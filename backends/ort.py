@@ -115,7 +115,7 @@ class OrtCpu(Backend):
 
     def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
         own = {"symbols": symbols(artifact, cell), "provider": self.provider}
-        return snippets.program(SNIPPET, snippets.Case(artifact, cell, concurrency), snippets.THREADED, **own)
+        return snippets.program(SNIPPET, snippets.ProgramCase(artifact, cell, concurrency), snippets.THREADED, **own)
 
     def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:
         load = self.loader(artifact, cell, concurrency, [self.provider])

@@ -143,7 +143,7 @@ class OrtCuda(OrtCpu):
     def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
         device = cuda.programmed(cell)
         told = {"symbols": symbols(artifact, cell), "provider": self._provider(cell, device["index"])}
-        return snippets.program(SNIPPET, snippets.Case(artifact, cell, concurrency), snippets.QUEUED, **told, **device)
+        return snippets.program(SNIPPET, snippets.ProgramCase(artifact, cell, concurrency), snippets.QUEUED, **told, **device)
 
     def _provider(self, cell: Cell, index: int) -> dict[str, str]:
         """The provider's options but for the stream."""

@@ -75,7 +75,7 @@ print(f"{BATCH * calls / took:.1f} items/s")
 FLOATS = {"mask": "np.ones({shape})", "positive": "abs(generator.standard_normal({shape})) + 0.1"}  # as what is measured
 
 
-class Case(NamedTuple):
+class ProgramCase(NamedTuple):
     """What a program is for."""
 
     artifact: Artifact
@@ -89,7 +89,7 @@ class Code(str):
     __slots__ = ()
 
 
-def program(template: str, case: Case, tail: tuple[str, str], /, **own: Any) -> str:
+def program(template: str, case: ProgramCase, tail: tuple[str, str], /, **own: Any) -> str:
     """The whole program: `template` with its `$names` from `own`, between what is the same in all that run so."""
     artifact, cell, concurrency = case
     shapes = dict(cell.shapes)

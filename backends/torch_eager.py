@@ -278,7 +278,7 @@ class TorchCpu(Backend):
             return ""
         weights = artifact.source.weights
         own = {"factory": artifact.source.factory, "weights": weights and Path(weights).name}
-        case = snippets.Case(artifact, cell, concurrency)
+        case = snippets.ProgramCase(artifact, cell, concurrency)
         return snippets.program(FACTORY + self.template, case, self.tail, **own, **self._flags(cell))
 
     def _flags(self, cell: Cell) -> dict[str, Any]:

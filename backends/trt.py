@@ -219,7 +219,7 @@ class TensorRt(Backend):
             "outside": sorted(trt_build.OUTSIDE),
             "types": DTYPES,
         }
-        case = snippets.Case(artifact, cell, concurrency)
+        case = snippets.ProgramCase(artifact, cell, concurrency)
         return snippets.program(SNIPPET, case, snippets.QUEUED, **own, **cuda.programmed(cell))
 
     def _build(self, artifact: Artifact, cell: Cell, workshop: Workshop) -> Engine:

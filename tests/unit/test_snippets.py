@@ -126,7 +126,7 @@ def open_lane():
 @pytest.mark.parametrize(("lanes", "in_the_same_thread"), [(1, True), (2, False)])
 def test_one_lane_is_called_where_the_measurement_called_it(make_artifact, make_cell, lanes, in_the_same_thread):
     # PyTorch's calls take half as long again in a second thread that has an OpenMP team of its own
-    case = snippets.Case(make_artifact(inputs=()), make_cell(shapes=()), Concurrency(lanes=lanes, threads=1))
+    case = snippets.ProgramCase(make_artifact(inputs=()), make_cell(shapes=()), Concurrency(lanes=lanes, threads=1))
     text = snippets.program(CALLERS, case, snippets.THREADED).replace(
         "WARM_UP_S, SECONDS = 1.0, 3.0", "WARM_UP_S, SECONDS = 0, 0"
     )

@@ -87,7 +87,7 @@ def open_lane():
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class How:
+class TorchOptions:
     """What a session needs to know of its cell: a torch dtype, where it runs, threads, and a GPU's options."""
 
     dtype: Any
@@ -100,25 +100,25 @@ class How:
 class TorchSession(Session):
     """A module on the CPU. Inputs are passed by position, in the file's order; outputs are matched likewise."""
 
-    def __init__(self, module: Any, artifact: Artifact, how: How, info: SessionInfo) -> None:
+    def __init__(self, module: Any, artifact: Artifact, options: TorchOptions, info: SessionInfo) -> None:
         import torch
 
-        self._torch, self._module, self._artifact, self._how = torch, module, artifact, how
+        self._torch, self._module, self._artifact, self._options = torch, module, artifact, options
         self.info = self._opened = info
         self._inputs: Sequence[Any] = ()
         self._result: Any = None
 
     def enter(self) -> None:
         """Threads belong to the process, and to each thread that calls: sessions for other numbers may have been here."""
-        if self._torch.get_num_threads() != self._how.threads:
-            self._torch.set_num_threads(self._how.threads)
+        if self._torch.get_num_threads() != self._options.threads:
+            self._torch.set_num_threads(self._options.threads)
 
     def bind(self, inputs: Mapping[str, Array]) -> None:
         self._inputs = [self._tensor(inputs[spec.name]) for spec in self._artifact.inputs]
 
     def _tensor(self, array: Array) -> Any:
         tensor = self._torch.tensor(array)
-        return tensor.to(self._how.dtype) if tensor.is_floating_point() else tensor
+        return tensor.to(self._options.dtype) if tensor.is_floating_point() else tensor
 
     def start(self) -> None:
         with self._torch.inference_mode():
@@ -143,7 +143,7 @@ class TorchSession(Session):
         return list(zip(self._artifact.outputs, tensors))
 
     def fork(self) -> Session:
-        return type(self)(self._module, self._artifact, self._how, self._opened)
+        return type(self)(self._module, self._artifact, self._options, self._opened)
 
 
 class TorchCudaSession(TorchSession):
@@ -154,10 +154,10 @@ class TorchCudaSession(TorchSession):
 
     asynchronous = True
 
-    def __init__(self, module: Any, artifact: Artifact, how: How, info: SessionInfo) -> None:
-        super().__init__(module, artifact, how, info)
+    def __init__(self, module: Any, artifact: Artifact, options: TorchOptions, info: SessionInfo) -> None:
+        super().__init__(module, artifact, options, info)
         self._cuda = self._torch.cuda
-        self._stream = self._cuda.Stream(how.device)
+        self._stream = self._cuda.Stream(options.device)
         self._begin, self._end = (self._cuda.Event(enable_timing=True) for _ in range(2))
         self._pinned: dict[str, Any] = {}
         self._arrays: dict[str, Array] = {}
@@ -186,9 +186,9 @@ class TorchCudaSession(TorchSession):
         return self._pinned[name] if self._arrays.get(name) is array else self._torch.from_numpy(array)
 
     def _room(self, array: Any) -> Any:
-        dtype = self._how.dtype if array.is_floating_point() else array.dtype
-        room = self._torch.empty(array.shape, dtype=dtype, device=self._how.device)
-        return room.to(memory_format=self._torch.channels_last) if self._how.channels_last and room.dim() == 4 else room
+        dtype = self._options.dtype if array.is_floating_point() else array.dtype
+        room = self._torch.empty(array.shape, dtype=dtype, device=self._options.device)
+        return room.to(memory_format=self._torch.channels_last) if self._options.channels_last and room.dim() == 4 else room
 
     def start(self) -> None:
         self._cuda.set_stream(self._stream)
@@ -229,7 +229,7 @@ class TorchCudaSession(TorchSession):
 
     def _first(self) -> None:
         self._eager()
-        self._go, self.info = graphed(self._how.graph, self._eager, self._captured, self.info)
+        self._go, self.info = graphed(self._options.graph, self._eager, self._captured, self.info)
 
     def _captured(self) -> Callable[[], object]:
         graph = self._cuda.CUDAGraph()
@@ -261,14 +261,16 @@ class TorchCpu(Backend):
         torch = _import_torch()
         _set_threads(torch, concurrency.threads)
         self._pin(torch, cell)
-        how = self._how(torch, cell, concurrency)
-        module = _load(artifact).to(how.device, how.dtype)
-        if how.channels_last:
+        options = self._options(torch, cell, concurrency)
+        module = _load(artifact).to(options.device, options.dtype)
+        if options.channels_last:
             module = module.to(memory_format=torch.channels_last)
-        return self.session(module, artifact, how, self._info(torch, module, cell))
+        return self.session(module, artifact, options, self._info(torch, module, cell))
 
-    def _how(self, torch: Any, cell: Cell, concurrency: Concurrency) -> How:
-        return How(dtype=getattr(torch, self.precisions[cell.precision]), device=cell.device, threads=concurrency.threads)
+    def _options(self, torch: Any, cell: Cell, concurrency: Concurrency) -> TorchOptions:
+        return TorchOptions(
+            dtype=getattr(torch, self.precisions[cell.precision]), device=cell.device, threads=concurrency.threads
+        )
 
     def deploy(self, concurrency: Concurrency) -> str:
         return f"torch.set_num_threads({concurrency.threads}) · {concurrency.lanes} threads calling the module"
@@ -337,10 +339,10 @@ class TorchCuda(TorchCpu):
     def deploy(self, concurrency: Concurrency) -> str:
         return f"{concurrency.lanes} calls in flight, each on a CUDA stream of its own"
 
-    def _how(self, torch: Any, cell: Cell, concurrency: Concurrency) -> How:
+    def _options(self, torch: Any, cell: Cell, concurrency: Concurrency) -> TorchOptions:
         own = dict(cell.settings.options)
-        how = super()._how(torch, cell, concurrency)
-        return replace(how, graph=own.get("cuda_graph", "auto"), channels_last=own.get("channels_last") == "on")
+        options = super()._options(torch, cell, concurrency)
+        return replace(options, graph=own.get("cuda_graph", "auto"), channels_last=own.get("channels_last") == "on")
 
     def _flags(self, cell: Cell) -> dict[str, Any]:
         own = dict(cell.settings.options)

@@ -1,7 +1,8 @@
-"""The command line: a group whose commands are loaded when they are called, and the exit codes. click alone.
+"""The command line: a group that loads a command when the command is called, and the exit codes. click only.
 
-stdout carries the result and nothing else; progress, notes and errors go to stderr. Exit codes: 0 done; 2 usage or
-bad input; 130 interrupted; 3 something named got no `ok` row, or a cell failed; 1 a gate failed. The first of 2, 130, 3, 1.
+stdout has the result and nothing else. Progress, notes and errors go to stderr. Exit codes: 0 success; 1 a gate failed;
+2 usage or bad input; 3 a named target got no `ok` row, or a cell failed; 130 interrupted. If several apply, the first of
+2, 130, 3, 1.
 """
 
 from __future__ import annotations
@@ -17,26 +18,26 @@ from . import __version__
 from .errors import BadInput, BenchError
 
 COMMANDS = {
-    "backends": ("backends:backends", "List what can run here, and how to get the rest."),
-    "train": ("train:train", "Train a named model; CPU against GPU in one table."),
-    "export": ("export:export", "Write checked ONNX files in FP32, FP16 and INT8, and a manifest."),
-    "infer": ("infer:infer", "Measure a model on every runtime here."),
-    "check": ("check:check", "Compare answers with FP32's, and with labels."),
-    "show": ("show:show", "Print runs again, in any format, and measure nothing."),
+    "backends": ("backends:backends", "List the backends of this machine, and how to install the missing ones."),
+    "train": ("train:train", "Train a named model, and compare CPU and GPU in one table."),
+    "export": ("export:export", "Write and check ONNX files in FP32, FP16 and INT8, with a manifest."),
+    "infer": ("infer:infer", "Measure a model on every runtime of this machine."),
+    "check": ("check:check", "Compare the outputs with FP32 outputs, and with labels."),
+    "show": ("show:show", "Print stored runs in any format, without measuring."),
     "compare": ("compare:compare", "Compare runs cell by cell: ratio, interval, verdict."),
-    "recommend": ("recommend:recommend", "Say which row to deploy, and how: the best within limits."),
-    "report": ("report:report", "Write runs as one file to read and to pass on."),
-    "import": ("import_:take", "Put files of other tools into the same table."),
-    "cache": ("cache:cache", "Print the size of the user's cache, by kind."),
+    "recommend": ("recommend:recommend", "Recommend the best row within limits, and show how to deploy it."),
+    "report": ("report:report", "Write runs into one file that you can read and share."),
+    "import": ("import_:take", "Import files of other tools into the same table."),
+    "cache": ("cache:cache", "Print the size of the cache, or clear the cache."),
 }
-"""Each command's module in commands/ with its name there, and its help in `bench --help`, which so loads none of them."""
+"""Module in commands/ and function of each command, and its line in `bench --help`. The help loads no command."""
 
-NOT_WRITTEN = 3
-LONGEST = 900  # characters of a sentence: names in it come from files
+SYSTEM_ERROR = 3
+LONGEST = 900  # characters of an error: it quotes names from files, which may be very long
 
 
 class Bench(click.Group):
-    """Loads a command when it is called. An error of this tool comes out as one sentence on stderr and an exit code."""
+    """A group that loads a command when the command is called, and prints an error as one sentence on stderr."""
 
     def list_commands(self, ctx: click.Context | None = None) -> list[str]:
         return list(COMMANDS)
@@ -50,13 +51,13 @@ class Bench(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, told) for name, (_, told) in COMMANDS.items()])
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             _check_platform()
             return super().invoke(ctx)
-        except BrokenPipeError:
+        except BrokenPipeError:  # the reader of stdout has ended, as `head` does
             ctx.exit(0)
         except KeyboardInterrupt:
             _say("interrupted")
@@ -65,28 +66,29 @@ class Bench(click.Group):
             if "--debug" in sys.argv:
                 raise
             _say(_sentence(error))
-            ctx.exit(error.exit_code if isinstance(error, BenchError) else NOT_WRITTEN)
+            ctx.exit(error.exit_code if isinstance(error, BenchError) else SYSTEM_ERROR)
 
 
 def _check_platform() -> None:
-    """`BadInput` on Windows, which has neither the process control nor the file locks that a run needs."""
+    """Raise `BadInput` on Windows, which lacks the process control and the file locks that a run needs."""
     if sys.platform == "win32":
         raise BadInput("bench does not run on Windows", "use Linux, or Linux in WSL 2")
 
 
 def _sentence(error: BenchError | OSError) -> str:
-    """What was found and what to do. A system's error that nobody expected has the file and the system's words."""
+    """The problem and the hint of `error`. For an error of the system: the file and the system's message."""
+    # Imported here, since `bench --help` must load click alone.
     from .commands.output import plain
     from .errors import one_line
 
     if isinstance(error, BenchError):
         return plain(str(error))[:LONGEST]
-    what = f"{error.filename or 'a file'} cannot be used ({one_line(error.strerror or error)})"
-    return plain(f"{what}; check the path, the disk's space and the limit of open files")[:LONGEST]
+    problem = f"{error.filename or 'a file'} cannot be used ({one_line(error.strerror or error)})"
+    return plain(f"{problem}; check the path, the free space of the disk and the limit of open files")[:LONGEST]
 
 
 def _say(sentence: str) -> None:
-    """Print a sentence on stderr, unless that is full or closed too."""
+    """Print a sentence on stderr. Do nothing if stderr is full or closed."""
     with suppress(OSError):
         click.echo(f"bench: {sentence}", err=True)
 
@@ -94,7 +96,7 @@ def _say(sentence: str) -> None:
 @click.group(cls=Bench, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="bench")
 def main() -> None:
-    """Where should this model run? Train or take a model, export it, and measure it on every runtime here."""
+    """Find the best place to run a model: train or load a model, export it, and measure it on every runtime here."""
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from .output import logs, plain
 @click.command()
 @group(python_option, debug_option)
 def backends(pythons: Pairs, debug: bool) -> None:
-    """List what can run here, and how to get the rest."""
+    """List the backends of this machine, and how to install the missing ones."""
     from .. import backends as registry
     from ..runners.pool.environments import places
     from ..runners.pool.pool import Local

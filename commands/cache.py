@@ -10,7 +10,7 @@ from .options import debug_option, group
 @click.command()
 @group(click.option("--clear", is_flag=True, help="Remove everything: checkpoints too."), debug_option)
 def cache(clear: bool, debug: bool) -> None:
-    """Print the size of the user's cache, by kind."""
+    """Print the size of the cache, or clear the cache."""
     from ..exporters import cache as store
 
     if clear:

@@ -36,7 +36,7 @@ from .runs import RUNS, run, sweep_of
     debug_option,
 )
 def check(most: Pairs, least: Pairs, out: Path | None, explain: bool, format: str, debug: bool, **asked: Any) -> None:
-    """Compare answers with FP32's, and with labels.
+    """Compare the outputs with FP32 outputs, and with labels.
 
     Parity and labelled accuracy of every precision on every runtime here; no time is measured. Exits with 1 if a row is a
     mismatch, or a limit is broken.

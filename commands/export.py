@@ -42,7 +42,7 @@ from .output import logs, plain
     debug_option,
 )
 def export(scheme: str, method: str, exclude: tuple[str, ...], timeout_s: float, debug: bool, **what: Any) -> None:
-    """Write checked ONNX files in FP32, FP16 and INT8, and a manifest.
+    """Write and check ONNX files in FP32, FP16 and INT8, with a manifest.
 
     A named model is trained first where it has no checkpoint yet.
     """

@@ -29,7 +29,7 @@ IMPORT = "import"  # the kind of a run that another tool measured
     debug_option,
 )
 def take(files: tuple[Path, ...], out: Path, device: str | None, host: str, format: str, debug: bool, **said: Any) -> None:
-    """Put files of other tools into the same table.
+    """Import files of other tools into the same table.
 
     One row each for benchmark_app's report (JSON or CSV), LoadGen's mlperf_log_summary.txt, and trtexec's --exportTimes file
     or log. The row's environment is the tool, and its notes say how the tool's definitions differ.

@@ -84,7 +84,7 @@ def load_of(options: dict[str, Any]) -> Load | None:
 )
 @click.pass_context
 def infer(ctx: click.Context, /, out: Path | None, resume: bool, format: str, debug: bool, dry_run: bool, **asked: Any) -> None:
-    """Measure a model on every runtime here.
+    """Measure a model on every runtime of this machine.
 
     Latency, throughput, parity and accuracy of the files in artifacts/, or of --model; trained and exported where it must be.
     """

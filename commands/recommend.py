@@ -21,7 +21,7 @@ from .runs import stored
     debug_option,
 )
 def recommend(runs: tuple[Path, ...], format: str, debug: bool, **what: Any) -> None:
-    """Say which row to deploy, and how: the best within limits.
+    """Recommend the best row within limits, and show how to deploy it.
 
     With the settings and a program to paste, the runner-up, what binds, and why rows are left out. Exits with 1 if no row is
     feasible, and says which limit to relax.

@@ -33,7 +33,7 @@ def report(
     objective: str,
     **limits: Pairs,
 ) -> None:
-    """Write runs as one file to read and to pass on.
+    """Write runs into one file that you can read and share.
 
     An HTML page that needs no network: the recommendation, the table, plots, hosts and settings. Or the table alone as
     Markdown, CSV or Parquet, and the plots as PNG or SVG. --max, --min and --objective are those of recommend.

@@ -14,7 +14,7 @@ from .runs import stored
 @click.command()
 @group(runs_argument, baseline_option, format_option(), debug_option)
 def show(runs: tuple[Path, ...], baseline: str | None, format: str, debug: bool) -> None:
-    """Print runs again, in any format, and measure nothing."""
+    """Print stored runs in any format, without measuring."""
     from ..results.table import table
     from ..untrusted import understood
 

@@ -52,7 +52,7 @@ PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
     debug_option,
 )
 def train(model: str, dataset: str | None, format: str, debug: bool, **how: Any) -> None:
-    """Train a named model; CPU against GPU in one table."""
+    """Train a named model, and compare CPU and GPU in one table."""
     from ..models import MODELS, kind_of
     from ..results import trackers
     from ..results.table import training as tables

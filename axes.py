@@ -1,7 +1,7 @@
-"""Axes: what the cells of a table may differ in. Standard library and spec only.
+"""Axes: the properties in which cells of a table differ. Standard library and spec only.
 
-A new axis is a field of spec.Cell and an entry here. Baselines, the sets of cells that a round visits together, what is marked
-as fastest, the pairs of a comparison, and the columns of tables all read this list.
+A new axis is a field of spec.Cell and an entry here. The readers of this list are baselines, the sets of cells that a round
+visits together, the marks of the fastest row, the pairs of a comparison, and the columns of tables.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ Scalar = str | int | float | None
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Axis:
-    """One way in which cells differ.
+    """One property in which cells differ.
 
-    `name` is that of its column and its option, and `of` its value, None where it does not apply. `question`: cells that differ
-    in it answer different questions, so no ratio is taken between them. `always`: its column stands in a table even where all
-    rows have the same value; otherwise that is said once above the table. `number`: its values are numbers. `partial`: None is
-    no value of its own, since the axis does not apply to every cell.
+    - `name`: name of the axis, of its column and of its option.
+    - `of`: function that gives the value of a cell, None where the axis does not apply.
+    - `question`: cells with different values answer different questions. No ratio between them is computed.
+    - `always`: the column is shown even if all rows have one value. Other axes then stand once, above the table.
+    - `number`: the values are numbers.
+    - `partial`: the axis applies to some cells only, and None is no value of its own.
     """
 
     name: str
@@ -49,10 +51,10 @@ QUESTION: tuple[str, ...] = tuple(axis.name for axis in AXES.values() if axis.qu
 
 
 def question(cell: Cell) -> tuple[Scalar, ...]:
-    """The values that cells of one compared set have in common."""
+    """The values that all cells of one compared set share."""
     return tuple(AXES[name].of(cell) for name in QUESTION)
 
 
 def values(cell: Cell) -> dict[str, Scalar]:
-    """The value of every axis, by its name."""
+    """The value of every axis, by the name of the axis."""
     return {axis.name: axis.of(cell) for axis in AXES.values()}

@@ -1,4 +1,4 @@
-"""How long measuring may take: what `--budget` names. Standard library only."""
+"""Durations and counts of a measurement, by the names of `--budget`. Standard library only."""
 
 from __future__ import annotations
 
@@ -8,17 +8,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Budget:
-    """How long to measure: every cell is visited once in each round.
+    """Limits of a measurement. Every cell is visited once in each round.
 
-    `looks`: after how many rounds a cell's interval is looked at; it is narrow enough when its half-width is at most
-    `half_width` (a share), and the last look ends the cell as it is. `repeats`: visits that may be made again
-    because something disturbed them, as a share of the rounds. `cell_s`: how long a cell may take on average; after
-    that it ends as soon as it has had the rounds of the first look. A latency block lasts `block_ms` and has `block_calls`
-    calls at least, so that slow models have enough for their p50. `passes`: how often each way of calling in parallel is
-    tried. `images`: how many labelled images accuracy rests on at most. `memory`: whether a fresh process for each cell
-    tells its memory; `cold_starts`: how many `--cold` times. `energy_ms`: how long a GPU is kept busy for a cell's energy.
-    `load_s`: how long a rate of `--load` lasts at least; `load_halvings`: how often the distance between a rate that held and
-    one that did not is halved; `load_passes`: how often the two beside the answer are measured.
+    - `looks`: numbers of rounds after which the stop rule computes a cell's interval. The last look ends the cell.
+    - `half_width`: half-width, as a share of the metric, at which the interval is narrow enough.
+    - `repeats`: most visits that are repeated because something disturbed them, as a share of the rounds.
+    - `cell_s`: average time of a cell, in seconds. After that time, a cell ends at the rounds of the first look.
+    - `block_ms`, `block_calls`: least duration and least number of calls of a latency block.
+    - `warmup_ms`, `warmup_limit_ms`: least and longest duration of a warm-up.
+    - `images`: most labelled images for accuracy.
+    - `memory`: measure each cell's memory in a fresh process.
+    - `cold_starts`: fresh processes that `--cold` starts for a cell.
+    - `passes`: measurements of each candidate of concurrency.
+    - `energy_ms`: least duration of the calls that measure a cell's energy on a GPU.
+    - `load_s`: least duration of one request rate of `--load`, in seconds.
+    - `load_halvings`: halvings of the interval between a rate within the limit and a rate beyond it.
+    - `load_passes`: measurements of the two rates beside the answer.
     """
 
     name: str
@@ -41,7 +46,7 @@ class Budget:
 
     @property
     def rounds(self) -> int:
-        """The most rounds that a cell takes."""
+        """The largest number of rounds of a cell."""
         return self.looks[-1]
 
 
@@ -53,7 +58,7 @@ BUDGETS: Mapping[str, Budget] = {
             looks=(3,),
             half_width=0.05,
             block_ms=60,
-            block_calls=2,
+            block_calls=2,  # three short blocks: one call each would leave a slow model three times for its p50
             warmup_ms=100,
             warmup_limit_ms=1000,
             images=128,

@@ -1,7 +1,7 @@
-"""The exception tree that everybody shares; standard library only.
+"""The exceptions that all modules share. Standard library only.
 
-Every error says in one sentence what was found and, as its hint, what to do. An error that belongs to one
-cell of a sweep becomes a row: its class says with which status.
+The message of an error says what is wrong, in one sentence. Its hint says what to type or to do. An error that belongs
+to one cell of a sweep becomes a row with the `status` of its class.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ FULL = re.compile(
     r"|status_alloc_failed|is smaller than requested bytes",
     re.IGNORECASE,
 )
-"""What runtimes say when memory is used up: CUDA's CUDA_ERROR_OUT_OF_MEMORY, torch's OutOfMemoryError, ONNX Runtime's arena."""
+"""Messages of runtimes without memory: CUDA's CUDA_ERROR_OUT_OF_MEMORY, torch's OutOfMemoryError, ONNX Runtime's arena."""
 
 CODE = re.compile(
     r"/\S+\.(?:h|cc|cpp|cuh?):\d+ \w[^()]*\(.*?\)(?: const)?(?: \[with [^\]]*\])?(?=\s)"
     r"|Exception from src/\S+:\d+:| failed at src/\S+:\d+(?=:)"
 )
-"""Where in its sources a runtime raised, with the function's whole signature: often longer than what it has to say."""
+"""Place in a runtime's sources, with the whole signature of a C++ function. `one_line` removes it, because it is often longer
+than the message and would push the message beyond the limit of a reason."""
 
 
 class BenchError(Exception):
-    """What was found (`message`) and what to do about it (`hint`, may be empty).
+    """A problem (`message`) and what the user can do about the problem (`hint`, may be empty).
 
-    `spoils_worker`: the worker that it came from is gone, or holds what it will not give back.
+    `spoils_worker`: the worker in which the error happened has ended, or keeps memory that only its end frees.
     """
 
     exit_code: ClassVar[int] = 3
@@ -45,7 +46,7 @@ class BenchError(Exception):
 
 
 class BadInput(BenchError):
-    """A file, an option or a value that the user gave cannot be taken."""
+    """A file, an option or a value of the user is wrong."""
 
     exit_code = 2
 
@@ -57,17 +58,17 @@ class Unavailable(BenchError):
 
 
 class Unsupported(BenchError):
-    """A backend cannot do what a cell asks, however well it is installed."""
+    """A backend cannot run a cell, even where the backend is fully installed."""
 
     status = "unsupported"
 
 
 class RuntimeFailed(BenchError):
-    """A runtime raised; the message carries its own words."""
+    """A runtime raised an exception; the message quotes the runtime."""
 
 
 class OutOfMemory(BenchError):
-    """Memory of the machine or of a device was used up; what the process holds of it is freed by its end alone."""
+    """Memory of the machine or of a device is used up. Only the end of the process frees its memory."""
 
     spoils_worker = True
 
@@ -86,11 +87,11 @@ class WorkerTimeout(BenchError):
 
 
 class StorageFailed(BenchError):
-    """A disk is full or a folder cannot be written any more."""
+    """A disk is full, or a folder cannot be written."""
 
 
 class Interrupted(BenchError):
-    """The user asked to stop."""
+    """The user stopped the command."""
 
     exit_code = 130
 
@@ -101,38 +102,41 @@ def encode_error(error: BenchError) -> dict[str, str]:
 
 
 def decode_error(data: dict[str, str]) -> BenchError:
-    """The error that `encode_error` made `data` from; an unknown type comes back as `BenchError`."""
+    """The error that `encode_error` encoded; `BenchError` for an unknown type."""
+    # Direct subclasses only: every error of the tree derives from BenchError itself.
     kinds = {kind.__name__: kind for kind in BenchError.__subclasses__()}
     return kinds.get(data["type"], BenchError)(data["message"], data["hint"])
 
 
-def failure(what: str, error: BaseException) -> BenchError:
-    """A runtime's own exception as one of ours: `what` went wrong, in its words."""
+def failure(step: str, error: BaseException) -> BenchError:
+    """A runtime's exception as an error of this tool: the failed `step` and the runtime's message."""
+    # Runtimes have no common class for this: the text is all that ONNX Runtime, OpenVINO and TensorRT give.
     if isinstance(error, MemoryError) or FULL.search(f"{type(error).__name__} {error}"):
-        return OutOfMemory(f"{what}: {one_line(error) if str(error) else 'out of memory'}", "try a smaller batch")
-    return RuntimeFailed(f"{what}: {one_line(error)}")
+        return OutOfMemory(f"{step}: {one_line(error) if str(error) else 'out of memory'}", "try a smaller batch")
+    return RuntimeFailed(f"{step}: {one_line(error)}")
 
 
 @contextmanager
-def installed(what: str, install: str) -> Iterator[None]:
-    """Inside, `what` is imported; where that fails it is `Unavailable`, and `install` is what to do."""
+def installed(library: str, install: str) -> Iterator[None]:
+    """Turn an `ImportError` inside into `Unavailable`: `library` is missing, and `install` is the command that installs it."""
     try:
         yield
     except ImportError as error:
-        raise Unavailable(f"{what} is not installed ({one_line(error)})", install) from error
+        raise Unavailable(f"{library} is not installed ({one_line(error)})", install) from error
 
 
 def one_line(error: BaseException | str, limit: int = 300) -> str:
-    """An exception's words on one line of at most `limit` characters, for a row's reason; its type if it has none."""
+    """The message of an exception on one line of at most `limit` characters; the type's name if the message is empty."""
     text = " ".join(CODE.sub("", " ".join(str(error).split())).split()) or type(error).__name__
     return cut(text, limit)
 
 
 def cut(text: str, limit: int) -> str:
-    """`text` in at most `limit` characters, with a sign where it was longer."""
+    """`text` in at most `limit` characters; the last one is an ellipsis if `text` is longer."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def shown(name: str, limit: int = 80) -> str:
-    """A name from a file as it may stand in a sentence: quoted, on one line, of at most `limit` characters."""
+    """A name from a file, quoted for a sentence: on one line, of at most `limit` characters."""
+    # repr also escapes control characters, which a hostile file could send to the terminal.
     return repr(cut(name, limit))

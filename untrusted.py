@@ -1,7 +1,6 @@
-"""Reading what somebody else may have written: bounded, from plain files alone, and never as code. NumPy only.
+"""Safe reading of files that an attacker may have written: bounded, from regular files only, never as code. NumPy only.
 
-A run folder or a dataset may come from another machine, an archive or a cache of a CI. What is wrong with it is `BadInput`,
-one sentence.
+A run folder or a dataset may come from another machine, an archive or a cache of a CI. A defect in its data is `BadInput`.
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ from numpy.typing import NDArray
 from .errors import BadInput, one_line
 
 TEXT_BYTES, ARRAYS_BYTES = 1 << 29, 1 << 28
-"""The most that a file of text, and the arrays of one archive after unpacking, may have: far more than a run has."""
+"""Size limits of a text file, and of the arrays of one archive after unpacking. Both are far above what a run needs."""
 
 PACKED_RATIO = 100
-"""How many times larger than its file an archive may be beyond ARRAYS_BYTES; real images and tensors come to a tenth of it."""
+"""Highest ratio of unpacked to packed size, for archives above ARRAYS_BYTES. Real images and tensors reach a tenth of it."""
 
 WRONG = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError)
-"""What code meets that was promised other data than it got."""
+"""Exceptions that code raises when its data has unexpected types or values."""
 
 
 def is_plain(path: Path) -> bool:
-    """Whether there is a file at `path` that can be read to its end: no pipe, no device, no folder."""
+    """True for a regular file, which a reader can read to its end: no pipe, no device, no folder."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except (OSError, ValueError):  # ValueError: a name with a null byte
@@ -40,34 +39,35 @@ def is_plain(path: Path) -> bool:
 
 
 def open_plain(path: Path, flags: int) -> IO[bytes]:
-    """The plain file at `path`, opened to write with the `flags` of os.open, unbuffered.
+    """Open the regular file at `path` for writing, unbuffered, with the `flags` of os.open.
 
-    No link is followed, no pipe is waited for, and nothing is cut. `OSError` where there is anything but a plain file.
+    `OSError` for anything that is not a regular file. The content stays: the caller truncates if needed.
     """
+    # O_NOFOLLOW refuses a link to a file elsewhere; O_NONBLOCK keeps a named pipe from blocking `open` for ever.
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link; a pipe that nobody reads
-            raise OSError(error.errno, f"{path.name} is no plain file", str(path)) from error
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link; a pipe without a reader
+            raise OSError(error.errno, f"{path.name} is not a regular file", str(path)) from error
         raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, f"{path.name} is no plain file", str(path))
+        raise OSError(errno.EINVAL, f"{path.name} is not a regular file", str(path))
     return os.fdopen(descriptor, "ab" if flags & os.O_APPEND else "wb", buffering=0)
 
 
 def read_bytes(path: Path) -> bytes:
-    """The whole of a plain file. `OSError` for anything else, and for one that is too large to be what it should be."""
+    """Read a whole regular file. `OSError` for anything else, and for a file of more than TEXT_BYTES."""
     if not is_plain(path):
-        raise OSError(f"{path.name} is no plain file" if path.exists() else f"there is no {path.name}")
+        raise OSError(f"{path.name} is not a regular file" if path.exists() else f"{path.name} does not exist")
     size = path.stat().st_size
     if size > TEXT_BYTES:
-        raise OSError(f"{path.name} has {size} bytes, and {TEXT_BYTES} is the most that is read")
+        raise OSError(f"{path.name} has {size} bytes; the limit is {TEXT_BYTES}")
     return path.read_bytes()
 
 
 def parse(text: bytes) -> Any:
-    """JSON. `ValueError` for anything else, also for what is nested too deep."""
+    """Parse JSON. `ValueError` for other text, and for data that is nested too deep."""
     try:
         return json.loads(text)
     except RecursionError as error:
@@ -75,48 +75,51 @@ def parse(text: bytes) -> Any:
 
 
 def is_sample_name(name: str, inside: str) -> bool:
-    """True if `name` is that of a file in the folder `inside` of a run folder, and leads nowhere else."""
+    """True if `name` names a file directly in the folder `inside` of a run folder."""
     first, _, last = name.partition("/")
     return first == inside and last not in ("", ".", "..") and os.sep not in last and "\0" not in last
 
 
 def load_times(path: Path) -> dict[str, NDArray[np.int64]]:
-    """The arrays of an .npz file, each of times: int64, one axis. `BadInput` for anything else."""
+    """Read the arrays of an .npz file: times in ns, int64 [N]. `BadInput` for anything else."""
     try:
         check_archive(path, ratio=0)
         with np.load(path, allow_pickle=False) as arrays:
-            found = dict(arrays)
-    except Exception as error:  # a damaged file makes NumPy's reader raise nearly anything
-        raise BadInput(f"cannot read {path} ({one_line(error)})", "measure it again, or remove the file") from error
-    if any(array.dtype != np.int64 or array.ndim != 1 or (array < 0).any() for array in found.values()):
-        raise BadInput(f"{path} holds something else than times", "measure it again, or remove the file")
-    return found
+            times = dict(arrays)
+    except Exception as error:  # NumPy's reader raises nearly any exception for a damaged file
+        raise BadInput(f"cannot read {path} ({one_line(error)})", "measure again, or remove the file") from error
+    if any(array.dtype != np.int64 or array.ndim != 1 or (array < 0).any() for array in times.values()):
+        raise BadInput(f"{path} contains data that are not times", "measure again, or remove the file")
+    return times
 
 
 def unpacked_most(path: Path, ratio: float = PACKED_RATIO) -> float:
-    """How many bytes the file at `path` may come to when it is unpacked."""
+    """Largest number of bytes that the file at `path` may have after unpacking."""
     return max(ARRAYS_BYTES, ratio * path.stat().st_size)
 
 
 def check_archive(path: Path, ratio: float = PACKED_RATIO) -> None:
-    """`ValueError` if the archive at `path` unpacks to more than ARRAYS_BYTES and `ratio` times its size, and `OSError` if
-    it is no plain file. What it says of itself holds: zipfile reads no more of a member than its directory tells."""
+    """Refuse a zip bomb: `ValueError` if the archive at `path` unpacks to more than ARRAYS_BYTES and `ratio` times its size.
+
+    `OSError` if `path` is not a regular file.
+    """
     if not is_plain(path):
-        raise OSError(f"{path.name} is no plain file")
+        raise OSError(f"{path.name} is not a regular file")
+    # The directory of the archive can be trusted here: zipfile reads no more bytes of a member than the directory says.
     with zipfile.ZipFile(path) as archive:
         size = sum(member.file_size for member in archive.infolist())
     if size > unpacked_most(path, ratio):
-        raise ValueError(f"it unpacks from {path.stat().st_size / 1e6:.1f} to {size / 1e6:.0f} MB, which no such file does")
+        raise ValueError(f"it would unpack from {path.stat().st_size / 1e6:.1f} MB to {size / 1e6:.0f} MB, beyond the limit")
 
 
 @contextmanager
 def understood(folders: Sequence[Path]) -> Iterator[None]:
-    """Inside, run folders are read and computed with; data that is not what it should be is `BadInput`."""
+    """Turn the exceptions WRONG into `BadInput` about `folders`, whose data the code inside reads."""
     try:
         yield
     except WRONG as error:
-        named = ", ".join(map(str, folders))
+        names = ", ".join(map(str, folders))
         raise BadInput(
-            f"{named} holds what no bench infer wrote ({type(error).__name__}: {one_line(error)})",
-            "measure it again; --debug shows where",
+            f"{names} has data that bench infer did not write ({type(error).__name__}: {one_line(error)})",
+            "measure again, or add --debug to see the place in the code",
         ) from error

@@ -1,4 +1,4 @@
-"""Frozen dataclasses as JSON data, and back: how values of spec.py reach a worker process or a file. Standard library only."""
+"""Encoding of frozen dataclasses as JSON data, for worker processes and files, and decoding. Standard library only."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ from dataclasses import MISSING, fields, is_dataclass
 from functools import cache, partial
 from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
-SHORT = 60  # characters of a value in a sentence
+SHORT = 60  # characters of a value that an error quotes
 Decoded = TypeVar("Decoded")
 Decoders = Sequence[tuple[str, Collection[type], Callable[[Any], Any]]]
 
 
 def to_wire(value: Any) -> dict[str, Any]:
-    """A dataclass of texts, numbers, dataclasses, and tuples and mappings of these, as JSON data."""
+    """Encode a dataclass of texts, numbers, dataclasses, and tuples and mappings of these as JSON data."""
     return {name: _encode(getattr(value, name)) for name in _names(type(value))}  # type: ignore[arg-type]
 
 
 def set_fields(value: Any) -> dict[str, Any]:
-    """`to_wire` without the fields that are at their defaults: it stays the same when its type gets a field with a default."""
-    given = {name: getattr(value, name) for name, default in _defaults(type(value)) if getattr(value, name) != default}  # type: ignore[arg-type]
-    return {name: _encode(data, set_fields) for name, data in given.items()}
+    """Encode a dataclass without the fields that have their default value.
+
+    A new field with a default leaves the result unchanged, so keys of cells stay valid.
+    """
+    changed = {name: getattr(value, name) for name, default in _defaults(type(value)) if getattr(value, name) != default}  # type: ignore[arg-type]
+    return {name: _encode(data, set_fields) for name, data in changed.items()}
 
 
 _names = cache(lambda kind: tuple(item.name for item in fields(kind)))
@@ -33,41 +36,45 @@ _names = cache(lambda kind: tuple(item.name for item in fields(kind)))
 
 @cache
 def _defaults(kind: Any) -> tuple[tuple[str, Any], ...]:
-    """Each field with its default, MISSING where it has none."""
+    """Name and default of each field; MISSING for a field without a default."""
     return tuple(
         (item.name, item.default if item.default_factory is MISSING else item.default_factory()) for item in fields(kind)
     )
 
 
-def _encode(data: Any, of: Callable[[Any], dict[str, Any]] = to_wire) -> Any:
+def _encode(data: Any, encode: Callable[[Any], dict[str, Any]] = to_wire) -> Any:
+    """Encode one field's value; `encode` encodes dataclasses in it."""
     if isinstance(data, tuple):
-        return tuple(_encode(item, of) for item in data)
+        return tuple(_encode(item, encode) for item in data)
     if isinstance(data, dict):
-        return {name: _encode(item, of) for name, item in data.items()}
-    return of(data) if is_dataclass(data) else data
+        return {name: _encode(item, encode) for name, item in data.items()}
+    return encode(data) if is_dataclass(data) else data
 
 
 def from_wire(kind: type[Decoded], data: Mapping[str, Any]) -> Decoded:
-    """The value that `to_wire` made `data` from. Unknown names are left out, so older code reads newer data.
+    """Decode `data`, the result of `to_wire`, as the dataclass `kind`.
 
-    `TypeError`, with the field's name, for data of another type, and for numbers that are not finite.
+    Unknown names are ignored: older code reads newer data. `TypeError`, with the field's name, for data of another type and
+    for numbers that are not finite.
     """
+    # Two checks, because reading a large run calls this millions of times and isinstance on an abstract class is slow.
     if type(data) is not dict and not isinstance(data, Mapping):
         raise TypeError(f"{_short(data)} is no {kind.__name__}")
     decoders = _decoders(kind)  # type: ignore[arg-type]
     try:
-        found = {
+        decoded = {
             name: value if type(value := data[name]) in plain else decode(value)
             for name, plain, decode in decoders
             if name in data
         }
-        return kind(**found)
+        return kind(**decoded)
     except TypeError as error:
-        raise _named(decoders, data) or error from None
+        # Only after a failure: names of fields cost time that correct data need not pay for.
+        raise _error_of_field(decoders, data) or error from None
 
 
-def _named(decoders: Decoders, data: Mapping[str, Any]) -> TypeError | None:
-    """The error of the first field of `data` that is of another type, with its name."""
+def _error_of_field(decoders: Decoders, data: Mapping[str, Any]) -> TypeError | None:
+    """The error of the first field of `data` that has the wrong type, with the field's name."""
     for name, _, decode in decoders:
         try:
             if name in data:
@@ -77,9 +84,10 @@ def _named(decoders: Decoders, data: Mapping[str, Any]) -> TypeError | None:
     return None
 
 
-@cache  # finding out the types takes longer than all else of reading a large run
+@cache  # get_type_hints takes longer than all other work of reading a large run
 def _decoders(kind: Any) -> Decoders:
-    """Of each field the name, the types whose values are taken as they are, and what reads all others."""
+    """For each field: its name, the types whose values need no decoding, and a decoder for all other values."""
+    # A float is never taken unchecked, since it may be NaN or infinite.
     hints = {name: hint for name, hint in get_type_hints(kind).items() if get_origin(hint) is not ClassVar}
     return [(name, _plain_types(hint) - {float}, _decoder(hint)) for name, hint in hints.items()]
 
@@ -98,54 +106,55 @@ def _alternatives(kind: Any) -> tuple[Any, ...]:
 
 
 def _plain_types(kind: Any) -> frozenset[type]:
-    """The types of JSON's texts, numbers, truth values and null that `kind` takes."""
+    """The types among JSON's texts, numbers, truth values and null that `kind` accepts."""
     return frozenset(of for item in _alternatives(kind) if item in PLAIN for of in PLAIN[item])
 
 
 def _decoder(kind: Any) -> Callable[[Any], Any]:
-    """What makes a value of the type `kind` from JSON data, or raises `TypeError`."""
-    origin, arguments, several = get_origin(kind), get_args(kind), _alternatives(kind)
-    if all(item in PLAIN for item in several):
-        return _plain(_plain_types(kind), " or ".join(map(_name, several)))
-    if len(several) > 1:
-        return _any_of([_decoder(item) for item in several], " or ".join(map(_name, several)))
+    """Make a function that decodes JSON data as the type `kind`, or raises `TypeError`."""
+    origin, arguments, alternatives = get_origin(kind), get_args(kind), _alternatives(kind)
+    if all(item in PLAIN for item in alternatives):
+        return _plain(_plain_types(kind), " or ".join(map(_name, alternatives)))
+    if len(alternatives) > 1:
+        return _any_of([_decoder(item) for item in alternatives], " or ".join(map(_name, alternatives)))
     if origin is tuple and arguments[-1] is Ellipsis:
-        of = _decoder(arguments[0])
-        return lambda data: tuple(map(of, _sequence(data)))
+        decode = _decoder(arguments[0])
+        return lambda data: tuple(map(decode, _sequence(data)))
     if origin is tuple:
-        each = [_decoder(item) for item in arguments]
-        return lambda data: tuple(of(value) for of, value in zip(each, _sequence(data, len(each))))
+        decoders = [_decoder(item) for item in arguments]
+        return lambda data: tuple(decode(item) for decode, item in zip(decoders, _sequence(data, len(decoders))))
     if origin is abc.Mapping:
-        of = _decoder(arguments[1])
-        return lambda data: {str(name): of(value) for name, value in _mapping(data).items()}
+        decode = _decoder(arguments[1])
+        return lambda data: {str(name): decode(item) for name, item in _mapping(data).items()}
     return partial(from_wire, kind) if is_dataclass(kind) else _same  # type: ignore[arg-type]
 
 
 def _name(kind: Any) -> str:
-    """A type's name in a sentence: null, int, Info, Mapping."""
+    """The name of a type for an error: null, int, Info, Mapping."""
     return "null" if kind is type(None) else str(getattr(get_origin(kind) or kind, "__name__", kind))
 
 
 def _any_of(decoders: Sequence[Callable[[Any], Any]], kind: str) -> Callable[[Any], Any]:
-    """Make a reader of one of several types. The error of an object is that of its own type, which names the field."""
+    """Make a decoder for one of several types."""
 
     def decode(data: Any) -> Any:
         errors = []
-        for of in decoders:
+        for decoder in decoders:
             try:
-                return of(data)
+                return decoder(data)
             except TypeError as error:
                 errors.append(error)
+        # For an object the first type is the dataclass, and its error names the field.
         raise errors[0] if isinstance(data, dict) else TypeError(f"{_short(data)} is no {kind}")
 
     return decode
 
 
 def _plain(kinds: Collection[type], name: str) -> Callable[[Any], Any]:
-    """Make a reader of texts or numbers of one of `kinds`. True and False are no numbers, and neither is NaN."""
+    """Make a decoder for texts or numbers of one of `kinds`. It refuses True and False as numbers, and NaN."""
 
     def decode(data: Any) -> Any:
-        kind = type(data)
+        kind = type(data)  # not isinstance: bool is a subclass of int
         if kind in kinds and (kind is not float or math.isfinite(data)):
             return data
         raise TypeError(f"{_short(data)} is no {name}")
@@ -175,5 +184,5 @@ def _short(data: Any) -> str:
 
 
 def digest(data: Any) -> str:
-    """SHA-256 of JSON data, the same for equal data whatever the order of its names."""
+    """SHA-256 of JSON data in hexadecimal. The order of names does not change the digest."""
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

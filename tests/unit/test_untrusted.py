@@ -1,5 +1,6 @@
 import errno
 import os
+import re
 
 import numpy as np
 import pytest
@@ -36,19 +37,21 @@ def test_samples_are_found_in_their_folder_alone(name):
 @pytest.mark.parametrize("array", [np.zeros(3), np.zeros((2, 2), np.int64), np.array([-1])])
 def test_samples_are_times(tmp_path, array):
     np.savez(tmp_path / "a.npz", latency=array)
-    with pytest.raises(BadInput, match="something else than times"):
+    with pytest.raises(BadInput, match=r"a\.npz") as caught:
         load_times(tmp_path / "a.npz")
+    assert caught.value.__cause__ is None  # it was read
 
 
 def test_an_archive_that_expands_without_end_is_refused(tmp_path):
     np.savez_compressed(tmp_path / "a.npz", x=np.zeros(1 << 29, np.uint8))
-    with pytest.raises(ValueError, match="unpacks"):
+    with pytest.raises(ValueError, match="537 MB"):
         check_archive(tmp_path / "a.npz")
 
 
 def test_data_that_is_not_what_it_should_be_is_bad_input(tmp_path):
-    with pytest.raises(BadInput, match="no bench infer wrote"), understood([tmp_path]):
+    with pytest.raises(BadInput, match=f"^{re.escape(str(tmp_path))} ") as caught, understood([tmp_path]):
         {}["missing"]
+    assert type(caught.value.__cause__) is KeyError
 
 
 def test_a_process_over_its_limit_is_found():

@@ -20,7 +20,7 @@ FAIL_HELP = (
 )
 
 
-class Sides(click.Command):
+class SidesCommand(click.Command):
     """`--base A B C` takes all words up to the next option, as a shell expands `--base runs/old-*`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -39,7 +39,7 @@ def spread(words: list[str]) -> list[str]:
     return said
 
 
-@click.command(cls=Sides)
+@click.command(cls=SidesCommand)
 @click.argument("runs", type=click.Path(path_type=Path), nargs=-1, metavar="[BASE NEW]")
 @group(
     click.option(

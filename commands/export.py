@@ -7,11 +7,10 @@ from typing import Any
 
 import click
 
+from ..exporters.int8 import METHODS, SCHEMES
 from ..spec import Conversion
 from .options import (
     INT8_HELP,
-    METHODS,
-    SCHEMES,
     Names,
     dataset_option,
     debug_option,
@@ -30,10 +29,10 @@ from .output import logs, plain
 @group(
     model_option("cnn"),
     precision_option(("fp32", "fp16", "int8")),
-    click.option("--int8", "scheme", type=click.Choice(SCHEMES), default="portable", show_default=True, help=INT8_HELP),
+    click.option("--int8", "scheme", type=click.Choice(list(SCHEMES)), default="portable", show_default=True, help=INT8_HELP),
     dataset_option,
     click.option("--calibration", help="An .npz file of arrays by input name. Default: the dataset's calibration images."),
-    click.option("--calibration-method", "method", type=click.Choice(METHODS), default="minmax", show_default=True),
+    click.option("--calibration-method", "method", type=click.Choice(list(METHODS)), default="minmax", show_default=True),
     click.option("--exclude", type=Names(), default=(), help="Nodes that stay in float in INT8."),
     shape_option,
     seed_option,

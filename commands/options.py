@@ -22,12 +22,11 @@ else:
     ParamType = click.ParamType  # not generic before click 8.5
 
 INT8_HELP = "portable: one file for every runtime. ort, openvino: what that runtime likes best."
-SCHEMES = ("portable", "ort", "openvino")
-METHODS = ("minmax", "entropy", "percentile")
 SLO_PERCENTILES = ("p50", "p90", "p95", "p99", "p99.9")
-TRACKERS = ("mlflow", "wandb", "tensorboard")
-FORMATS = ("table", "markdown", "csv", "json")
-OBJECTIVES = ("throughput", "latency", "slo_rate", "memory", "energy", "cost")
+# The modules that define these three load NumPy, which help must not load. A test compares the names.
+TRACKER_NAMES = ("mlflow", "wandb", "tensorboard")
+TABLE_FORMATS = ("table", "markdown", "csv", "json")
+OBJECTIVE_NAMES = ("throughput", "latency", "slo_rate", "memory", "energy", "cost")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -63,7 +62,7 @@ class Names(ParamType):
 Pairs = tuple[tuple[str, str], ...]
 
 
-class Pair(ParamType):
+class KeyValue(ParamType):
     """`KEY=VALUE`."""
 
     name = "NAME=VALUE"
@@ -103,7 +102,7 @@ class Duration(ParamType):
             self.fail(f"{value!r} is not a time; give for example 2ms, 500us or 1s", param, ctx)
 
 
-class Slo(Pair):
+class Slo(KeyValue):
     """`p99=10ms`: a percentile of the responses, and the most that it may be, in ms."""
 
     name = "PERCENTILE=TIME"
@@ -120,7 +119,7 @@ class Slo(Pair):
         return float(name[1:]), limit_ms
 
 
-class Tensor(Pair):
+class Tensor(KeyValue):
     """`NAME=1x3x224x224`, with an empty right side for a scalar and `:int64` for another type than float32."""
 
     name = "NAME=1x3x224x224"
@@ -179,8 +178,8 @@ def out_option(what: str, *, default: Path | None = None, required: bool = False
 
 
 def format_option(*more: str) -> Callable[[Function], Function]:
-    """`--format`: FORMATS, and `more` that one command has."""
-    return click.option("--format", type=click.Choice((*FORMATS, *more)), default="table", show_default=True)
+    """`--format`: TABLE_FORMATS, and `more` that one command has."""
+    return click.option("--format", type=click.Choice((*TABLE_FORMATS, *more)), default="table", show_default=True)
 
 
 RUN_FOLDER = "Run folder to write. Default: a new one under runs/."
@@ -220,7 +219,7 @@ limit_options = group(
     click.option(
         "--max",
         "most",
-        type=Pair(),
+        type=KeyValue(),
         multiple=True,
         metavar="METRIC=LIMIT",
         help="Upper limit: p99=10ms, top1_drop=0.5. A row above it fails the check, and is not recommended.",
@@ -228,7 +227,7 @@ limit_options = group(
     click.option(
         "--min",
         "least",
-        type=Pair(),
+        type=KeyValue(),
         multiple=True,
         metavar="METRIC=LIMIT",
         help="Lower limit: top1=97, sqnr=30. A row below it fails the check, and is not recommended.",
@@ -237,12 +236,12 @@ limit_options = group(
 wanted_options = group(
     limit_options,
     click.option(
-        "--objective", type=click.Choice(OBJECTIVES), default="throughput", show_default=True, help="Metric to optimize."
+        "--objective", type=click.Choice(OBJECTIVE_NAMES), default="throughput", show_default=True, help="Metric to optimize."
     ),
     click.option(
         "--price",
         "prices",
-        type=Pair(),
+        type=KeyValue(),
         multiple=True,
         metavar="BACKEND|HOST=AMOUNT",
         help="Currency an hour, for a BACKEND[@ENV], or for a host by (a part of) its name.",
@@ -251,14 +250,14 @@ wanted_options = group(
 python_option = click.option(
     "--python",
     "pythons",
-    type=Pair(),
+    type=KeyValue(),
     multiple=True,
     metavar="BACKEND[@ENV]=PATH",
     help="Run a backend in this interpreter, or in the virtual environment in this folder.",
 )
 track_option = click.option(
     "--track",
-    type=click.Choice(TRACKERS),
+    type=click.Choice(TRACKER_NAMES),
     multiple=True,
     help="Log the rows to this tracker too; its own environment variables set the server. Nothing is sent by default.",
 )
@@ -276,10 +275,17 @@ selectors = group(
     click.option("--batch", "batches", type=Numbers(), default=(), help="Items a call. Default: 1,8,32, or the file's own."),
     threads_option,
     shape_option,
-    click.option("--input", "inputs", type=Pair(), multiple=True, metavar="NAME=FILE.npy", help="A real array for an input."),
+    click.option(
+        "--input", "inputs", type=KeyValue(), multiple=True, metavar="NAME=FILE.npy", help="A real array for an input."
+    ),
     dataset_option,
     click.option(
-        "--option", "options", type=Pair(), multiple=True, metavar="[BACKEND[@ENV].]KEY=VALUE", help="A backend's own option."
+        "--option",
+        "options",
+        type=KeyValue(),
+        multiple=True,
+        metavar="[BACKEND[@ENV].]KEY=VALUE",
+        help="A backend's own option.",
     ),
     seed_option,
     timeout_option,

@@ -22,7 +22,7 @@ def plain(text: str) -> str:
 
 
 def print_table(table: Table, format: str) -> None:
-    """Print `table` on stdout in one of options.FORMATS."""
+    """Print `table` on stdout in one of options.TABLE_FORMATS."""
     from ..results.table.render import render
 
     click.echo(render(table, format), nl=False)

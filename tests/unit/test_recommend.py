@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench.budgets import BUDGETS
 from onnxbench.cli import main
+from onnxbench.commands import options
 from onnxbench.errors import BadInput
 from onnxbench.results.recommend import advice
 from onnxbench.results.recommend.candidates import UNFINISHED, Miss, Request
@@ -79,6 +80,10 @@ THREE = (
     ({"backend": FAST}, {"ms": 2, "rates": (1000,), "rss": 300.0}),
     (GPU, {"ms": 3, "rates": (900,), "rss": 500.0, "device": 50.0, "energy": 7.0}),
 )
+
+
+def test_the_command_line_offers_every_objective():
+    assert tuple(OBJECTIVES) == options.OBJECTIVE_NAMES
 
 
 @pytest.mark.parametrize(

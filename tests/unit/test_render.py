@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnxbench.commands import options
 from onnxbench.results.table.columns import SCIENTIFIC
 from onnxbench.results.table.render import FORMATS, nameless, plain, render
 from onnxbench.results.table.table import Field, Table
@@ -60,6 +61,7 @@ def test_columns_are_as_wide_as_a_terminal_shows_their_widest_text(texts):
 
 def test_the_formats_are_those_of_the_command_line():
     assert list(FORMATS) == ["table", "markdown", "csv", "json"]
+    assert tuple(FORMATS) == options.TABLE_FORMATS
 
 
 @pytest.mark.parametrize("format", FORMATS)

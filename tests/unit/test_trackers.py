@@ -22,7 +22,7 @@ def tracker(log=None, needs=("json",)):
 
 
 def test_the_command_line_offers_every_tracker():
-    assert tuple(TRACKERS) == options.TRACKERS
+    assert tuple(TRACKERS) == options.TRACKER_NAMES
 
 
 def test_a_library_that_is_missing_is_told_with_what_installs_it():

@@ -38,12 +38,12 @@ from .pairs import Match, Pair, Records, match
 
 PROCESS = 0.02
 """By which share two processes of the same runtime differ for as long as they live, at most of what was seen: the real ort-cpu
-against itself in another process (docs/measuring.md, Calibration)."""
+against itself in another process (docs/evidence.md, Calibration)."""
 
 TWO_PROCESSES = math.log1p(PROCESS)
 
 MEMORY = 0.01
-"""By which share the peak memory of two processes for a cell differs; 0.6 % at most of what was seen (docs/measuring.md)."""
+"""By which share the peak memory of two processes for a cell differs; 0.6 % at most of what was seen (docs/method.md)."""
 
 FEW_ROUNDS, FEW_RUNS = f"fewer than {LEAST_ROUNDS} rounds", f"fewer than {LEAST_RUNS} runs a side"
 NO_DIFFERENCE, INCONCLUSIVE = "no difference shown", "inconclusive"

@@ -130,10 +130,10 @@ def test_the_readme_names_every_command():
     assert [name for name in main.list_commands() if f"bench {name}" not in text] == []
 
 
-def test_measuring_explains_every_column():
+def test_the_method_explains_every_column():
     from onnxbench.results.table.columns import COLUMNS
 
-    text = (ROOT / "docs/measuring.md").read_text()
+    text = (ROOT / "docs/method.md").read_text()
     assert [column.name for column in COLUMNS if f"`{column.name}`" not in text] == []
 
 

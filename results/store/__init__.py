@@ -1,1 +1,1 @@
-"""Run folders: what one holds, how it is read back, and what a round of it comes to."""
+"""Run folders: their contents, their readers, and the values of each round."""

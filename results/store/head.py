@@ -20,7 +20,7 @@ Number = float | None
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gpu:
-    """Facts of one GPU; None for what NVML does not tell."""
+    """Facts of one GPU; None for a fact that NVML does not report."""
 
     name: str | None = None
     driver: str | None = None
@@ -33,7 +33,7 @@ class Gpu:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Host:
-    """Facts of the machine that measured; `gpus` are by CUDA's index, `cpu_quota` is in CPUs."""
+    """Facts of the machine that measured; `gpus` are in the order of CUDA's indices, `cpu_quota` is in CPUs."""
 
     cpu: str | None = None
     cores: int | None = None
@@ -49,7 +49,7 @@ class Host:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Head:
-    """run.json, but for its cells. `sweep` is what was asked for; None where another tool measured."""
+    """Content of run.json without the cells. `sweep` is the requested sweep; None where another tool measured."""
 
     schema: int
     kind: str = ""
@@ -63,47 +63,48 @@ class Head:
 
 
 def read_head(folder: Path) -> Head:
-    """run.json without its cells; `BadInput` if it is missing, damaged or of a newer schema."""
+    """Read run.json without its cells. `BadInput` if the file is missing, damaged or of a newer schema."""
     return _read_head(folder)[0]
 
 
 def read_whole_head(folder: Path) -> tuple[Head, dict[Cell, str]]:
-    """run.json: also its cells, with their keys in the journal. Raises what `read_head` raises."""
+    """Read run.json with its cells and their keys in the journal. Raises the errors of `read_head`."""
     head, data = _read_head(folder)
     try:
         return head, {from_wire(Cell, cell): _key(cell) for cell in data["cells"]}
     except WRONG as error:
-        raise BadInput(f"{folder / RUN} has no list of cells ({one_line(error)})", "measure it again") from error
+        raise BadInput(f"{folder / RUN} has no valid list of cells ({one_line(error)})", "measure it again") from error
 
 
 def _read_head(folder: Path) -> tuple[Head, Mapping[str, Any]]:
     try:
         data = parse(read_bytes(folder / RUN))
-        head = from_wire(Head, _known(data))
+        head = from_wire(Head, _readable(data))
     except (OSError, *WRONG) as error:
         raise BadInput(f"{folder} is not a run folder ({one_line(error)})", "give a folder that bench infer wrote") from error
     if head.schema > SCHEMA:
-        raise BadInput(f"{folder} has schema {head.schema}, and this version reads up to {SCHEMA}", "upgrade onnxbench")
+        raise BadInput(f"{folder} has schema {head.schema}; this version reads up to {SCHEMA}", "upgrade onnxbench")
     return head, data
 
 
-def _known(data: Any) -> Any:
-    """A head's data. Before schema 2 a budget had no `looks`, at which a cell is finished: such a sweep is left out."""
+def _readable(data: Any) -> Any:
+    """Data of a head in the form of the current schema."""
+    # Before schema 2 a budget had no `looks`, the rounds at which the stop rule decides. Without them nobody can tell
+    # whether a cell was complete, thus such a sweep is dropped.
     sweep = data.get("sweep") if isinstance(data, dict) else None
     budget = sweep.get("budget") if isinstance(sweep, dict) else None
     return {**data, "sweep": None} if isinstance(budget, dict) and "looks" not in budget else data
 
 
 def head_to_wire(head: Head, cells: Mapping[Cell, str]) -> Mapping[str, Any]:
-    """run.json: `head`, and `cells` with their keys in the journal."""
+    """Data of run.json: `head`, and `cells` with their keys in the journal."""
     return {**to_wire(head), "cells": [{**to_wire(cell), "key": key} for cell, key in cells.items()]}
 
 
 def _key(listed: Mapping[str, Any]) -> str:
-    """The key of a cell that a head lists. Before schema 3 no key stood there: it was the digest of all that was written.
-
-    `ValueError` for one that is no key: files are named after it.
-    """
+    """Key of a cell that a head lists. `ValueError` for a text that is not a key."""
+    # Files are named after the key, and a run folder may come from anybody. Before schema 3 run.json had no key; it was
+    # the digest of the cell's data.
     key = listed["key"] if "key" in listed else digest(dict(listed))[:KEY_DIGITS]
     if not re.fullmatch(f"[0-9a-f]{{{KEY_DIGITS}}}", key):
         raise ValueError("a cell's key is not hexadecimal")
@@ -111,5 +112,5 @@ def _key(listed: Mapping[str, Any]) -> str:
 
 
 def is_measured(folder: Path) -> bool:
-    """True if the run in `folder` was measured, and is neither a check nor imported."""
+    """True if the run in `folder` was measured: neither a check nor imported."""
     return not read_head(folder).kind

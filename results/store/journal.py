@@ -1,6 +1,6 @@
-"""The journal of a run as it is read: one line an event of one cell (evidence.py), with the cell's key. Standard library only.
+"""Reader of a run's journal: each line is an event of one cell (evidence.py) with the cell's key. Standard library only.
 
-What a line holds is checked against its event's type, since a run folder may come from anybody.
+Each line is checked against the type of its event, since a run folder may come from anybody.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from ...spec import from_wire, set_fields
 from ...untrusted import is_sample_name, parse, read_bytes
 
 JOURNAL, SAMPLES = "journal.jsonl", "samples"
-FORMER = {"stopped": "finished", "ended": "failed"}  # names of events before schema 3
-END_BYTES = 22  # the last record of a zip file
+FORMER = {"stopped": "finished", "ended": "failed"}  # event names before schema 3
+END_BYTES = 22  # size of the last record of a zip file without a comment
 
 Event = (
     Drawn | Built | Cold | Opened | Inspected | Explained | Verified | Warm | Energy | Block | Pooled | Finished | Failed
@@ -61,27 +61,27 @@ EVENTS: Mapping[str, type[Any]] = {
     "load": UnderLoad,
     "imported": Imported,
 }
-"""The types by the names that they have in a journal."""
+"""Types of events by their names in a journal."""
 
 NAMES: Mapping[type[Any], str] = {kind: name for name, kind in EVENTS.items()}
 
 
 def event_to_wire(key: str, event: Event) -> Mapping[str, Any]:
-    """A line of the journal: `event` of the cell with that `key`, without the fields that are at their defaults."""
+    """Data of a journal line: `event` of the cell with that `key`, without the fields at their defaults."""
     return {"event": NAMES[type(event)], "cell": key, **set_fields(event)}
 
 
 def read_journal(folder: Path) -> Iterator[tuple[str, Event]]:
-    """The events of the journal's whole lines in order, each with its cell's key. Blocks whose samples did not reach the disk
-    are left out, and so are events that this version does not know.
+    """Yield the events of the journal's complete lines in order, each with its cell's key.
 
-    `BadInput` for an event that holds something else than its type has.
+    Skips blocks without a complete file of samples, and events that this version does not have.
+    `BadInput` for an event with a field that does not fit its type.
     """
     for line in _journal_bytes(folder).split(b"\n"):
         try:
             data = parse(line)
         except ValueError:
-            continue  # the line that a kill cut short
+            continue  # a killed process leaves an incomplete last line
         kind = _kind(data)
         if kind is None:
             continue
@@ -95,7 +95,7 @@ def read_journal(folder: Path) -> Iterator[tuple[str, Event]]:
 
 
 def _kind(data: Any) -> type[Any] | None:
-    """The type of the event that a line holds."""
+    """Type of the event on a line; None for a line that is not an event of this version."""
     if not isinstance(data, dict) or not isinstance(data.get("cell"), str):
         return None
     name = data.get("event")
@@ -103,7 +103,7 @@ def _kind(data: Any) -> type[Any] | None:
 
 
 def _journal_bytes(folder: Path) -> bytes:
-    """The journal as it is, nothing where there is none. `BadInput` where it is no plain file, or too large for one."""
+    """Bytes of the journal, empty where there is no journal. `BadInput` where it is not a plain file, or is too large."""
     path = folder / JOURNAL
     try:
         return read_bytes(path) if path.exists() or path.is_symlink() else b""
@@ -112,19 +112,21 @@ def _journal_bytes(folder: Path) -> bytes:
 
 
 def _readable(folder: Path, block: Block) -> bool:
-    """True if the block's samples are a whole .npz file. A zip file's directory is at its end, so a cut one has none."""
+    """True if the block's samples are a complete .npz file."""
+    # The directory of a zip file is at its end, and a truncated file has no end record. Reading 22 bytes is enough to find
+    # out; opening each file as an archive would read its directory too.
     if not is_sample_name(block.samples, SAMPLES):
         return False
     path = f"{folder}/{block.samples}"
     try:
-        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # of a pipe it waits for no writer
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a pipe would wait for a writer
     except OSError:
         return False
     try:
-        about = os.fstat(file)
-        if not stat.S_ISREG(about.st_mode) or about.st_size < END_BYTES:
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode) or status.st_size < END_BYTES:
             return False
-        end = os.pread(file, END_BYTES, about.st_size - END_BYTES)
+        end = os.pread(file, END_BYTES, status.st_size - END_BYTES)
     finally:
         os.close(file)
     return (end[:4] == b"PK\5\6" and end[-2:] == bytes(2)) or zipfile.is_zipfile(path)  # NumPy writes no comment

@@ -1,14 +1,14 @@
-"""What a run folder holds, and how it is read back: run.json, the journal, the samples. NumPy only.
+"""Reader of a run folder: run.json, the journal, the samples. NumPy only.
 
-    run.json        schema version, host, versions, settings, seed, and the cells in the order of the plan, each with the
-                    `key` that the journal has for it
-    journal.jsonl   one line an event of one cell, appended as it ends: a value of evidence.py, with its name in EVENTS and
-                    the cell's key
-    samples/        one .npz for each block: `latency`, `end_to_end` and `device` (by the device's own clock, empty
-                    where it has none), the time of every call (int64 ns)
+    run.json        schema version, host, versions, settings, seed, and the cells in the order of the plan, each with its
+                    `key` in the journal
+    journal.jsonl   a line for each event of a cell, appended when the event ends: a value of evidence.py, with its name
+                    in EVENTS and the cell's key
+    samples/        a .npz file for each block: `latency`, `end_to_end` and `device` (by the device's own clock, empty
+                    where it has none), the duration of every call (int64 ns)
 
-The journal only grows. A line that a kill cut short is dropped when it is read; a later event replaces an earlier
-one of its kind (and round), so a cell that failed and was measured again counts as measured.
+The journal only grows. The reader drops an incomplete last line, which a killed process leaves. A later event replaces
+an earlier event of the same kind (and round): a cell that failed and was measured again counts as measured.
 """
 
 from __future__ import annotations
@@ -54,23 +54,23 @@ from .noise import COUNTERS, disturbances, unseen
 
 AGREEMENT_FLOOR, AGREEMENT_IMAGES = 97.0, 100
 
-UNDETERMINED = "undetermined"  # the status of a row whose answers were compared with a reference that tells nothing
+UNDETERMINED = "undetermined"  # the status of a row whose reference gives answers that prove nothing, such as constants
 BEGINNINGS = (Built, Cold, Opened)
 MENDS: Mapping[type[Any], str] = {
     Block: ROUND,
     UnderLoad: LOAD,
-}  # which step has worked after all, by the event that it ends with
+}  # the step whose earlier failure an event of this type cancels
 
 E = TypeVar("E")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CellRecord:
-    """Everything that was stored about one cell.
+    """Events that a run stored about one cell.
 
-    `key`: the cell's key in the run folder. `failed`: why it has no figures, where it has none. `failed_steps`: what failed
-    after its figures were complete. `check`: its run compares answers and measures no time. `until`: its run measures rounds
-    until the cell is finished. `imported`: the figures of another tool.
+    `key`: the cell's key in the run folder. `failed`: the failure of a cell without figures.
+    `failed_steps`: failures after the figures were complete. `check`: the run compares answers and measures no time.
+    `until`: the run measures rounds until the cell is finished. `imported`: the figures of another tool.
     """
 
     cell: Cell
@@ -97,7 +97,7 @@ class CellRecord:
 
     @property
     def measured(self) -> bool:
-        """Whether it has figures: another cell may be compared with it."""
+        """True if the cell has figures, and other cells can be compared with it."""
         return bool(self.blocks) and not self.failed
 
     @property
@@ -112,7 +112,7 @@ class CellRecord:
 
     @cached_property
     def status(self) -> str:
-        """ok, mismatch, undetermined, or why not, derived from the outcome and the parity."""
+        """Status of the row, from the failure and the parity: ok, mismatch, undetermined, or the status of the failure."""
         if self.failed:
             return self.failed.status
         if not self._complete:
@@ -123,52 +123,52 @@ class CellRecord:
 
     @property
     def reason(self) -> str | None:
-        """Why the row is not ok."""
+        """Reason in words for a status other than ok."""
         if self.failed:
             return self.failed.reason
         if not self._complete:
-            return "not measured: the run was interrupted" + ("" if self.check else "; --resume goes on with it")
+            return "not measured: the run was interrupted" + ("" if self.check else "; bench infer --resume continues it")
         if self.status == UNDETERMINED and self.parity:
-            return f"parity tells nothing: {self.parity.undetermined}; give other inputs with --input or --dataset"
+            return f"its answers prove nothing: {self.parity.undetermined}; give other inputs with --input or --dataset"
         if self.status == "mismatch" and self.parity:
             floor = PRECISIONS[self.cell.precision].floor_db
-            return f"SQNR {self.parity.sqnr_db:.1f} dB against the FP32 reference, and {self.cell.precision} needs {floor:g}"
+            return f"SQNR {self.parity.sqnr_db:.1f} dB against the FP32 reference; {self.cell.precision} needs {floor:g} dB"
         return None
 
     @property
     def _complete(self) -> bool:
-        """Whether anything was found out."""
+        """True if the run has a result for the cell: a block, imported figures or a check's evidence."""
         instrument = self.opened is not None and self.opened.instrument
         return bool(self.blocks or self.imported) or (self.check and (self.inspected is not None or instrument))
 
     def _far_from_reference(self) -> bool:
-        """Under the precision's floor, unless enough real samples come out the same."""
-        known = self.parity
-        if known is None:
+        """True if SQNR is below the precision's minimum, and too few real samples have the same answer."""
+        parity = self.parity
+        if parity is None:
             return False
-        agrees = (known.agreement or 0) >= AGREEMENT_FLOOR and (known.images or 0) >= AGREEMENT_IMAGES
-        return known.sqnr_db < PRECISIONS[self.cell.precision].floor_db and not agrees
+        agrees = (parity.agreement or 0) >= AGREEMENT_FLOOR and (parity.images or 0) >= AGREEMENT_IMAGES
+        return parity.sqnr_db < PRECISIONS[self.cell.precision].floor_db and not agrees
 
     @cached_property
     def disturbed(self) -> frozenset[int]:
-        """The rounds that something disturbed."""
+        """Numbers of the disturbed rounds."""
         return frozenset(number for number, block in self.blocks.items() if disturbances(block.noise))
 
     @cached_property
     def unseen(self) -> tuple[str, ...]:
-        """The counters of disturbances that its system does not have, in the order of noise.COUNTERS."""
+        """Counters of disturbances that the system does not have, in the order of noise.COUNTERS."""
         missing = {name for block in self.blocks.values() for name in unseen(block.noise)}
         return tuple(name for name in COUNTERS if name in missing)
 
     def calls(self, number: int, kind: str) -> NDArray[np.int64]:
-        """The times of a round's calls in ns. `kind`: latency, end_to_end or device; none of what was not timed."""
+        """Durations of a round's calls, int64 ns. `kind`: latency, end_to_end or device; empty for a kind without a clock."""
         return self._samples[number].get(kind, np.array([], np.int64))
 
     def p50_ns(self, number: int, kind: str) -> float | None:
-        """The median of a round's calls, by nearest rank, without reading its samples where the journal tells it."""
-        told = self.blocks[number].p50_ns
-        if told is not None:
-            return told.get(kind)
+        """Median of a round's calls in ns, by nearest rank; from the journal if it has the median, else from the samples."""
+        medians = self.blocks[number].p50_ns
+        if medians is not None:
+            return medians.get(kind)
         calls = self.calls(number, kind)
         return nearest_rank(calls, 50) if len(calls) else None
 
@@ -179,7 +179,7 @@ class CellRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One run folder, read."""
+    """Content of one run folder."""
 
     folder: Path
     head: Head
@@ -197,98 +197,100 @@ class Run:
 
     @property
     def sweep(self) -> Sweep | None:
-        """The sweep that was asked for."""
+        """Requested sweep."""
         return self.head.sweep
 
     def is_instrument(self, cell: Cell) -> bool:
-        """True if `cell` measures this tool, and is never a target."""
+        """True if `cell` measures this tool itself, and cannot be deployed."""
         return cell.backend in self.head.instruments
 
     def base_of(self, record: CellRecord, baseline: str | None) -> CellRecord | None:
-        """The baseline's fp32 cell that answers the same question."""
+        """The baseline's fp32 cell of the same question (axes.py); None without such a cell."""
         if baseline not in self._bases:
-            named = [item for item in self.cells if is_base(item.cell, item.cell, baseline)]
-            self._bases[baseline] = {question(item.cell): item for item in reversed(named)}
+            bases = [item for item in self.cells if is_base(item.cell, item.cell, baseline)]
+            self._bases[baseline] = {question(item.cell): item for item in reversed(bases)}
         return self._bases[baseline].get(question(record.cell))
 
 
 def is_base(cell: Cell, of: Cell, baseline: str | None) -> bool:
-    """Whether the speed-up of `of` is against `cell`: the one place that says what is compared with what."""
+    """True if `cell` is the base of the speed-up of `of`."""
     return str(cell.target) == baseline and cell.precision == "fp32" and question(cell) == question(of)
 
 
 def read_run(folder: Path) -> Run:
-    """The run in `folder`; `BadInput` if there is none, or one that this version cannot read."""
+    """Read the run in `folder`. `BadInput` without a run there, or for a run that this version cannot read."""
     head, cells = read_whole_head(folder)
-    with understood([folder]), _uncollected():
-        about: dict[str, list[Event]] = {}
+    with understood([folder]), _collector_off():
+        events: dict[str, list[Event]] = {}
         for key, event in read_journal(folder):
-            about.setdefault(key, []).append(event)
-        records = (gather(cell, key, folder, head, about.get(key, ())) for cell, key in cells.items())
+            events.setdefault(key, []).append(event)
+        records = (gather(cell, key, folder, head, events.get(key, ())) for cell, key in cells.items())
         return Run(folder=folder, head=head, cells=tuple(records))
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
-    """No search for cycles of garbage inside: a large run has none among its values, and searching takes half of the time."""
-    was = gc.isenabled()
+def _collector_off() -> Iterator[None]:
+    """Context without Python's collector of reference cycles."""
+    # The values of a run have no cycles, and searching the many values of a large run takes half of the time of reading.
+    was_on = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if was:
+        if was_on:
             gc.enable()
 
 
 def gather(cell: Cell, key: str, folder: Path, head: Head, events: Iterable[Event]) -> CellRecord:
-    """The record of `cell` from its `events`. A cell that failed and begins anew keeps nothing of before."""
-    kept: dict[type[Any], list[Any]] = {}
+    """Build the record of `cell` from its `events`. A cell that begins again after a failure drops all earlier events."""
+    by_type: dict[type[Any], list[Any]] = {}
     blocks: dict[int, Block] = {}
     failed_steps: dict[str, StepFailed] = {}
     for event in events:
-        if Failed in kept and isinstance(event, BEGINNINGS):
-            kept, blocks, failed_steps = {}, {}, {}
+        if Failed in by_type and isinstance(event, BEGINNINGS):
+            by_type, blocks, failed_steps = {}, {}, {}
         failed_steps.pop(MENDS.get(type(event), ""), None)
         if isinstance(event, StepFailed):
             failed_steps[event.step] = event
         elif isinstance(event, Block):
             blocks[event.round] = event
-            kept.pop(Pooled, None)
+            by_type.pop(Pooled, None)
         else:
-            kept.setdefault(type(event), []).append(event)
+            by_type.setdefault(type(event), []).append(event)
     return CellRecord(
         cell=cell,
         key=key,
         folder=folder,
         check=head.kind == CHECK,
         until=not head.kind and head.sweep is not None,
-        drawn=_last(Drawn, kept),
-        built=_last(Built, kept),
-        opened=_last(Opened, kept),
-        inspected=_last(Inspected, kept),
-        parity=_last(Verified, kept),
-        explained=_last(Explained, kept),
-        warm=_merged(kept.get(Warm, ())),
-        energy=_last(Energy, kept),
-        load=_last(UnderLoad, kept),
-        pooled=_last(Pooled, kept),
-        finished=_last(Finished, kept),
-        failed=_last(Failed, kept),
-        imported=_last(Imported, kept),
+        drawn=_last(Drawn, by_type),
+        built=_last(Built, by_type),
+        opened=_last(Opened, by_type),
+        inspected=_last(Inspected, by_type),
+        parity=_last(Verified, by_type),
+        explained=_last(Explained, by_type),
+        warm=_merged(by_type.get(Warm, ())),
+        energy=_last(Energy, by_type),
+        load=_last(UnderLoad, by_type),
+        pooled=_last(Pooled, by_type),
+        finished=_last(Finished, by_type),
+        failed=_last(Failed, by_type),
+        imported=_last(Imported, by_type),
         failed_steps=tuple(failed_steps.values()),
-        cold=tuple(kept.get(Cold, ())),
+        cold=tuple(by_type.get(Cold, ())),
         blocks=blocks,
     )
 
 
-def _last(kind: type[E], kept: Mapping[type[Any], Sequence[Any]]) -> E | None:
-    found: Sequence[E] = kept.get(kind, ())
-    return found[-1] if found else None
+def _last(kind: type[E], by_type: Mapping[type[Any], Sequence[Any]]) -> E | None:
+    events: Sequence[E] = by_type.get(kind, ())
+    return events[-1] if events else None
 
 
 def _merged(warm: Sequence[Warm]) -> Warm | None:
-    """The last warm-up; what the search found is told by the first alone, since a cell that is opened again has no search."""
+    """Last warm-up, with the concurrencies that the first warm-up tried."""
     if not warm:
         return None
+    # A cell that a new worker opens again warms up again and does not repeat the search for a concurrency.
     tried = next((event.tried for event in reversed(warm) if event.tried), ())
     return replace(warm[-1], tried=tried)

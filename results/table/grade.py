@@ -14,14 +14,14 @@ from ...spec import Sweep
 from ..stats.intervals import LEAST_ROUNDS, Interval, drift
 from ..store.noise import disturbances
 from ..store.record import CellRecord
-from ..store.series import asked_interval, disturbed, values
+from ..store.series import disturbed, stopping_interval, values
 from .executed import unlike
 from .findings import Finding
 
 
 def grade(record: CellRecord, base: CellRecord | None, asked: Sweep | None) -> tuple[str, list[Finding]]:
     """The grade and its reasons. `asked`: the run's sweep, for its metric and its budget's half-width."""
-    name, interval = asked_interval(record, base, asked.metric if asked else "p50")
+    name, interval = stopping_interval(record, base, asked.metric if asked else "p50")
     missed = [*_wide(name, interval, asked), *_dirty(record), *_unseen(record), *_drift(record), *unlike(record)]
     if interval is None:
         return "C", [Finding.of("no_interval", metric=name, rounds=LEAST_ROUNDS), *missed]

@@ -9,7 +9,7 @@ from pathlib import Path
 from ...axes import Scalar, question
 from ...evidence import Finished
 from ...results.store import record
-from ...results.store.series import asked_interval
+from ...results.store.series import stopping_interval
 from ...spec import Sweep
 from .visits import Visit
 
@@ -56,7 +56,7 @@ def ends(folder: Path, visits: Sequence[Visit], sweep: Sweep, late: bool) -> dic
 
 
 def _end(run: record.Run, held: record.CellRecord, sweep: Sweep, last: int) -> Finished | None:
-    name, interval = asked_interval(held, run.base_of(held, sweep.baseline), sweep.metric)
+    name, interval = stopping_interval(held, run.base_of(held, sweep.baseline), sweep.metric)
     width = interval.half_width if interval else None
     if width is not None and width <= sweep.budget.half_width:
         return Finished(why="interval", of=name, half_width=width, budget=sweep.budget.name)

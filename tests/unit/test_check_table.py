@@ -56,7 +56,7 @@ def test_rows_of_a_check_have_figures_of_their_answers_and_none_of_time(check):
 
 def test_a_mismatch_of_a_check_keeps_its_figures_and_says_why(check):
     _, row, _ = table.build([read_run(check.path)]).rows
-    assert row["reason"] == "SQNR 12.0 dB against the FP32 reference, and fp16 needs 50"
+    assert all(part in row["reason"] for part in ("12.0 dB", "fp16", "50 dB"))
     assert row["notes"] == "fp16 was asked for and fp32 ran"
     assert (row["executed"], row["placement"]) == ("fp32", "12/12 CPU, fp16 0/1 nodes")
     assert (row["top1_drop"], row["images"], row["agreement"], row["max_abs_err"]) == (10.0, 10_000, 90.0, 0.001)

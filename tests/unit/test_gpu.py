@@ -1,6 +1,7 @@
 """What a GPU did, in a row: energy, power, clock, temperature and memory, and what is said where they are not known."""
 
 import pytest
+from onnxbench.results.store.noise import THROTTLED
 from onnxbench.results.store.record import read_run
 from onnxbench.results.table import gpu, table
 
@@ -122,7 +123,7 @@ def test_the_power_limit_in_either_part_counts_once(row):
 def test_a_row_whose_gpu_was_held_down_is_a_b(row):
     found, _ = row(*[(TOLD, told(throttle=["hw_thermal_slowdown", "sw_power_cap"]))] * 10)
     assert (found["grade"], found["disturbed"]) == ("B", 10)
-    assert "blocks disturbed: the GPU's clocks were held down (hw_thermal_slowdown)" in found["notes"]
+    assert f"{THROTTLED.what} (hw_thermal_slowdown)" in found["notes"]
 
 
 def test_a_row_on_a_cpu_has_none_of_it(run_folder, make_cell):

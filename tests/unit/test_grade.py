@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from onnxbench.budgets import BUDGETS
 from onnxbench.evidence import Info, Inspected, Layers, Opened
+from onnxbench.results.store import noise
 from onnxbench.results.store.noise import COUNTERS
 from onnxbench.results.store.record import read_run
 from onnxbench.results.table import table
@@ -22,7 +23,7 @@ CALM = [1000 + number % 3 for number in range(20)]
 WILD = [1000, 1200] * 10
 RISING = np.geomspace(10_000, 10_600, 20).astype(int).tolist()
 WIDE = Finding.of("wide_interval", metric="p50", half_width=0.02)
-STOLEN = Finding.of("disturbed", cause="the hypervisor took CPU time away")
+STOLEN = Finding.of("disturbed", cause=noise.STEAL.what)
 ROSE = Finding.of("drift", direction="rose")
 
 
@@ -129,10 +130,10 @@ def test_a_placement_that_is_whole_or_unknown_misses_nothing(make_record, placem
 def test_of_what_disturbed_the_blocks_the_most_frequent_is_said(make_record):
     record = make_record(CALM[:11], disturbed={0})
     for number in (3, 5):
-        noise = record.blocks[number].noise
-        faulty = replace(noise, throughput=replace(noise.throughput, major_faults=1))
+        clean = record.blocks[number].noise
+        faulty = replace(clean, throughput=replace(clean.throughput, major_faults=1))
         record.blocks[number] = replace(record.blocks[number], noise=faulty)
-    assert grade(record, None, ASKED) == ("B", [Finding.of("disturbed", cause="pages were read from the disk")])
+    assert grade(record, None, ASKED) == ("B", [Finding.of("disturbed", cause=noise.FAULTS.what)])
 
 
 def test_a_grade_of_a_record_that_was_never_opened_is_of_its_rounds_alone(make_record):
@@ -190,7 +191,7 @@ def test_what_makes_a_row_doubtful_is_noted_with_the_reasons_of_its_grade_first(
     row = row_of(folder)
     assert (row["grade"], row["stopped"]) == ("C", None)
     assert row["notes"].split("; ") == [
-        "blocks disturbed: pages were read from the disk",
+        Finding.of("disturbed", cause=noise.FAULTS.what).sentence,
         "int8 was asked for and fp32+int8 ran",
         "its rounds were not all measured: --resume goes on with it",
         "latency was still changing when the warm-up ended",

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench.evidence import Block, Noise
+from onnxbench.results.store import noise
 from onnxbench.results.store.noise import disturbances, disturbed
 from onnxbench.spec import from_wire
 
-STEAL, OTHERS = "the hypervisor took CPU time away", "other processes computed"
-HELD_DOWN, ON_GPU = "the GPU's clocks were held down", "another process was on the GPU"
-WAITING, FAULTS = "its threads waited for a CPU", "pages were read from the disk"
+STEAL, OTHERS, THROTTLED = noise.STEAL.what, noise.OTHERS.what, noise.THROTTLED.what
+ON_GPU, WAITING, FAULTS = noise.ON_GPU.what, noise.WAITING.what, noise.FAULTS.what
 TICK_NS = 10**7
 # Of 1 s on two CPUs: 2 % are 40 ms and 10 % are 200 ms.
 EDGES = [
@@ -66,12 +66,12 @@ def test_times_count_as_a_share_of_all_cpus_over_the_whole_part(counts, name, mo
 @pytest.mark.parametrize(
     ("gpu", "whats"),
     [
-        ({"throttle": ["sw_thermal_slowdown"], "others": 0}, (f"{HELD_DOWN} (sw_thermal_slowdown)",)),
+        ({"throttle": ["sw_thermal_slowdown"], "others": 0}, (f"{THROTTLED} (sw_thermal_slowdown)",)),
         ({"throttle": ["sw_power_cap"], "others": 0}, ()),
-        ({"throttle": ["sw_power_cap", "hw_power_brake_slowdown"]}, (f"{HELD_DOWN} (hw_power_brake_slowdown)",)),
-        ({"throttle": ["hw_slowdown", "hw_thermal_slowdown"]}, (f"{HELD_DOWN} (hw_slowdown, hw_thermal_slowdown)",)),
+        ({"throttle": ["sw_power_cap", "hw_power_brake_slowdown"]}, (f"{THROTTLED} (hw_power_brake_slowdown)",)),
+        ({"throttle": ["hw_slowdown", "hw_thermal_slowdown"]}, (f"{THROTTLED} (hw_slowdown, hw_thermal_slowdown)",)),
         ({"throttle": [], "others": 1}, (ON_GPU,)),
-        ({"throttle": ["hw_slowdown"], "others": 3}, (f"{HELD_DOWN} (hw_slowdown)", ON_GPU)),
+        ({"throttle": ["hw_slowdown"], "others": 3}, (f"{THROTTLED} (hw_slowdown)", ON_GPU)),
         ({"throttle": [], "others": 0}, ()),
         ({"throttle": None, "others": None, "reason": "no NVML here"}, ()),
         ({"sm_mhz": 1, "temperature_c": 99, "power_w": 700}, ()),

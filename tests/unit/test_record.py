@@ -83,7 +83,8 @@ def test_a_cell_without_blocks_was_interrupted(run_folder, cell):
     folder.opened(cell)
     folder.warm(cell)
     record = only(folder)
-    assert (record.status, record.reason) == ("failed", "not measured: the run was interrupted; --resume goes on with it")
+    assert record.status == "failed"
+    assert "--resume" in record.reason
     assert record.blocks == {}
 
 
@@ -198,7 +199,7 @@ def test_a_mismatch_says_how_far_and_what_is_needed(run_folder, make_cell):
     folder = run_folder(cell)
     folder.measured(cell, 100, rounds=1)
     folder.add("verified", cell, sqnr_db=12.345)
-    assert only(folder).reason == "SQNR 12.3 dB against the FP32 reference, and fp16 needs 50"
+    assert all(part in only(folder).reason for part in ("12.3 dB", "fp16", "50 dB"))
 
 
 def test_a_cell_that_ended_is_no_mismatch(run_folder, cell):
@@ -283,10 +284,8 @@ def test_a_cell_of_a_check_far_from_the_reference_is_a_mismatch(check, make_cell
     folder = check(cell)
     folder.verified(cell, sqnr_db=12.345, agreement=50.0)
     folder.inspected(cell)
-    assert (only(folder).status, only(folder).reason) == (
-        "mismatch",
-        "SQNR 12.3 dB against the FP32 reference, and fp16 needs 50",
-    )
+    assert only(folder).status == "mismatch"
+    assert all(part in only(folder).reason for part in ("12.3 dB", "fp16", "50 dB"))
 
 
 def test_a_cell_without_a_reference_is_ok_in_a_check(check, cell):
@@ -301,7 +300,8 @@ def test_a_cell_of_a_check_whose_kernels_were_not_told_was_interrupted(check, ce
     folder = check(cell)
     folder.opened(cell)
     folder.verified(cell, sqnr_db=sqnr_db)
-    assert (only(folder).status, only(folder).reason) == ("failed", "not measured: the run was interrupted")
+    assert only(folder).status == "failed"
+    assert "--resume" not in only(folder).reason
 
 
 def test_an_instrument_of_a_check_has_nothing_to_compare(check, make_cell):
@@ -315,10 +315,8 @@ def test_a_measured_cell_needs_blocks_whatever_was_told_of_its_kernels(run_folde
     folder = run_folder(cell)
     folder.opened(cell, instrument=True)
     folder.inspected(cell, "fp32 Conv")
-    assert (only(folder).status, only(folder).reason) == (
-        "failed",
-        "not measured: the run was interrupted; --resume goes on with it",
-    )
+    assert only(folder).status == "failed"
+    assert "--resume" in only(folder).reason
 
 
 @pytest.mark.parametrize("status", ["failed", "timeout", "unsupported", "unavailable"])
@@ -354,19 +352,19 @@ def test_a_damaged_head_is_refused(tmp_path, text):
 
 
 def test_a_newer_schema_is_refused(run_folder):
-    with pytest.raises(BadInput, match=f"has schema {SCHEMA + 1}, and this version reads up to {SCHEMA}"):
+    with pytest.raises(BadInput, match=rf"schema {SCHEMA + 1}\b.*\b{SCHEMA}\b"):
         read_run(run_folder(schema=SCHEMA + 1).path)
 
 
 @pytest.mark.parametrize("cells", [None, 5, [5], [{}], ["cell"], [{"model": "cnn", "settings": 1}]])
 def test_a_damaged_list_of_cells_is_refused(run_folder, cells):
-    with pytest.raises(BadInput, match=r"run\.json has no list of cells .*; measure it again"):
+    with pytest.raises(BadInput, match=r"run\.json"):
         read_run(run_folder(cells=cells).path)
 
 
 def test_a_missing_list_of_cells_is_refused(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"schema": 1, "host": {}}))
-    with pytest.raises(BadInput, match="has no list of cells"):
+    with pytest.raises(BadInput, match=r"run\.json"):
         read_run(tmp_path)
 
 

@@ -143,14 +143,14 @@ def test_the_interval_of_a_metric_is_that_of_its_rounds(make_record, p50s):
 def test_asked_for_is_the_metric_where_there_is_nothing_to_compare_with(make_record):
     record = make_record(range(100, 120))
     for base in (None, record, make_record([])):
-        assert series.asked_interval(record, base, "e2e_p50") == ("e2e_p50", log_interval(range(200, 240, 2)))
+        assert series.stopping_interval(record, base, "e2e_p50") == ("e2e_p50", log_interval(range(200, 240, 2)))
 
 
 def test_asked_for_is_the_speed_up_where_there_is_a_baseline(make_record):
     base, new = make_record(range(300, 320)), make_record(range(100, 120))
     expected = log_interval([(300 + number) / (100 + number) for number in range(20)])
-    assert series.asked_interval(new, base, "p50") == ("speedup", expected)
-    assert series.asked_interval(new, make_record(range(300, 309)), "p50") == ("speedup", None)
+    assert series.stopping_interval(new, base, "p50") == ("speedup", expected)
+    assert series.stopping_interval(new, make_record(range(300, 309)), "p50") == ("speedup", None)
 
 
 def test_a_rows_interval_of_p50_is_as_far_from_it_as_that_of_the_rounds_from_their_typical_value(run_folder, make_cell):

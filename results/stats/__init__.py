@@ -1,1 +1,1 @@
-"""The statistics of a row, as pure functions of numbers: percentiles (NumPy alone) and intervals."""
+"""Statistics of a row, as pure functions of numbers: percentiles (NumPy only) and intervals (SciPy)."""

@@ -1,6 +1,6 @@
-"""Intervals and tests of a row's figures, as pure functions of numbers. SciPy has the distributions.
+"""Intervals and tests of a row's figures, as pure functions of numbers. The distributions come from SciPy.
 
-The unit of an interval is the round: single calls are correlated with their neighbours, rounds hardly are.
+The unit of an interval is the round: consecutive calls are strongly correlated, rounds are not.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from scipy.special import bdtr, betaincinv, stdtr, stdtrit
 from .percentiles import CONFIDENCE
 
 ALPHA = 0.04
-"""What 1 - CONFIDENCE becomes in an interval of few rounds that ends its own measurement when it is narrow: by chance the
-narrow ones are narrow too early. So it covers 93.5 to 96.5 %, by how noisy the rounds are (benchmarks/calibration.py)."""
+"""Error probability of an interval that also stops the measurement. Stopping when the interval is narrow (optional stopping)
+lowers its coverage, thus it is computed at 96 %. Its coverage is 93.5 to 96.5 %, depending on the noise of the rounds
+(benchmarks/calibration.py)."""
 
 TRIM = 0.2
 LEAST_ROUNDS = 10
@@ -28,7 +29,7 @@ Key = TypeVar("Key")
 
 
 class Interval(NamedTuple):
-    """A positive figure with its interval. `p` is the probability of being so far from 1 by chance (two-sided)."""
+    """Positive figure with its interval. `p` is the two-sided p-value of the hypothesis that the true figure is 1."""
 
     middle: float
     low: float
@@ -37,28 +38,29 @@ class Interval(NamedTuple):
 
     @property
     def half_width(self) -> float:
-        """Half of the interval as a share of the figure: 0.02 for plus and minus 2 %."""
+        """Half of the interval's width as a share of the figure: 0.02 for plus and minus 2 %."""
         return math.sqrt(self.high / self.low) - 1
 
 
 def typical(values: Sequence[float]) -> float | None:
-    """The mean on the log scale of positive values, one a round, without the lowest and highest TRIM; None for none."""
+    """Mean on the log scale of positive values, one a round, without the lowest and highest TRIM; None without values."""
     return math.exp(trimmed(values).mean) if values else None
 
 
 def log_interval(values: Sequence[float]) -> Interval | None:
-    """`typical` of one positive value a round, with its interval; None for fewer than LEAST_ROUNDS values.
+    """Interval of `typical`, from one positive value a round; None for fewer than LEAST_ROUNDS values.
 
     Student's t on a trimmed mean (Yuen, The two-sample trimmed t for unequal population variances, Biometrika 61 (1974)).
-    A machine's speed jumps now and then, and a jump between the two blocks of a ratio would widen the interval of a plain
-    mean several times (docs/adr/0009). For ratios paired by round it is the interval of a speed-up.
+    With ratios paired by round as the values, it is the interval of a speed-up.
     """
-    known = of_rounds(values)
-    return difference([known], [], alpha=ALPHA) if known else None
+    # The speed of a machine jumps now and then. A jump between the two blocks of a ratio would widen the interval of a
+    # plain mean several times (docs/adr/0009), and trimming removes such ratios.
+    estimate = of_rounds(values)
+    return difference([estimate], [], alpha=ALPHA) if estimate else None
 
 
 class Estimate(NamedTuple):
-    """A figure on the log scale: its standard error, and the degrees of freedom that the error is known with."""
+    """Mean of a figure on the log scale, its standard error, and the degrees of freedom of the error."""
 
     mean: float
     error: float
@@ -66,25 +68,25 @@ class Estimate(NamedTuple):
 
 
 def of_rounds(values: Sequence[float]) -> Estimate | None:
-    """What one run says of a figure, from one positive value a round, trimmed; None for fewer than LEAST_ROUNDS."""
+    """Estimate of a figure from one run, with one positive value a round, trimmed; None for fewer than LEAST_ROUNDS values."""
     return trimmed(values) if len(values) >= LEAST_ROUNDS else None
 
 
 def trimmed(values: Sequence[float]) -> Estimate:
-    """`of_rounds` of however few values, at least one: their trimmed mean, with its error from the winsorized variance."""
+    """Trimmed mean of at least one positive value on the log scale, with its error from the winsorized variance (Yuen)."""
     logs = sorted(map(math.log, values))
     count, cut = len(logs), int(TRIM * len(logs))
-    kept = logs[cut : count - cut]
-    left = len(kept)
-    if left < 2:
-        return Estimate(mean=fmean(kept), error=math.inf, freedom=1)
-    winsorized = [*kept[:1] * cut, *kept, *kept[-1:] * cut]
-    error = _deviation(winsorized) * math.sqrt((count - 1) / (left * (left - 1)))
-    return Estimate(mean=fmean(kept), error=error, freedom=left - 1)
+    middle = logs[cut : count - cut]
+    size = len(middle)
+    if size < 2:
+        return Estimate(mean=fmean(middle), error=math.inf, freedom=1)
+    winsorized = [*middle[:1] * cut, *middle, *middle[-1:] * cut]
+    error = _deviation(winsorized) * math.sqrt((count - 1) / (size * (size - 1)))
+    return Estimate(mean=fmean(middle), error=error, freedom=size - 1)
 
 
 def of_runs(figures: Sequence[float]) -> Estimate | None:
-    """What several runs say of it, from one positive figure a run; None for fewer than LEAST_RUNS."""
+    """Estimate of a figure from several runs, with one positive value a run; None for fewer than LEAST_RUNS values."""
     if len(figures) < LEAST_RUNS:
         return None
     logs = list(map(math.log, figures))
@@ -92,7 +94,8 @@ def of_runs(figures: Sequence[float]) -> Estimate | None:
 
 
 def _deviation(values: Sequence[float]) -> float:
-    """The standard deviation of a sample. statistics.stdev computes in fractions, which takes many times as long."""
+    """Standard deviation of a sample."""
+    # statistics.stdev computes in fractions, and takes many times as long.
     mean = fmean(values)
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
@@ -100,11 +103,12 @@ def _deviation(values: Sequence[float]) -> float:
 def difference(
     plus: Sequence[Estimate], minus: Sequence[Estimate], *, allowance: float = 0.0, alpha: float = 1 - CONFIDENCE
 ) -> Interval:
-    """The product of independent figures over that of others, with its interval: Student's t, unpaired, of unequal variances.
+    """Ratio of the product of `plus` to the product of `minus`, independent figures on the log scale, with its interval.
 
-    `allowance`: by how much, on the log scale, figures may differ for a reason that their errors do not know. The interval
-    reaches so far beyond its ends, and `p` is of what is left of the distance from 1.
-    `alpha`: ALPHA where the figures' own intervals ended their measurement.
+    Student's t, unpaired, for unequal variances (Welch).
+    `allowance`: a difference on the log scale that the errors do not contain, such as that between two processes. Both ends
+    of the interval move outward by the allowance, and `p` is computed from the distance from 1 beyond the allowance.
+    `alpha`: error probability; ALPHA for figures whose own intervals stopped the measurement.
     """
     middle = sum(item.mean for item in plus) - sum(item.mean for item in minus)
     error, freedom = _spread([*plus, *minus])
@@ -116,53 +120,55 @@ def difference(
 
 
 def _spread(parts: Sequence[Estimate]) -> tuple[float, float]:
-    """The standard error of the sum of `parts`, and its degrees of freedom.
+    """Standard error of the sum of `parts`, and its degrees of freedom.
 
-    After Welch (The generalization of Student's problem when several different population variances are involved,
+    Welch (The generalization of Student's problem when several different population variances are involved,
     Biometrika 34 (1947)) and Satterthwaite.
     """
     total = math.fsum(part.error**2 for part in parts)
     weight = math.fsum(part.error**4 / part.freedom for part in parts)
-    known = weight > 0 and math.isfinite(total)
-    return math.sqrt(total), total**2 / weight if known else min(part.freedom for part in parts)
+    defined = weight > 0 and math.isfinite(total)
+    return math.sqrt(total), total**2 / weight if defined else min(part.freedom for part in parts)
 
 
 def drop_interval(lost: int, gained: int, images: int) -> tuple[float, float]:
-    """The exact interval of a drop in accuracy, in percentage points, from the discordant pairs on the same images.
+    """Exact interval of a drop in accuracy, in percentage points, from the discordant pairs on the same images.
 
-    `lost` were right before and `gained` are right now. Each is binomial; the ends are those of both Clopper-Pearson
-    intervals, with a quarter of 1 - CONFIDENCE in each of the four tails, so it covers at least CONFIDENCE whatever the true
-    rates are (docs/adr/0011; given the number of discordant pairs alone it would be a point where there are none).
+    `lost`: images with a correct answer only before the change. `gained`: images with a correct answer only after it.
+    `images`: number of all images. Each count is binomial. The ends combine the ends of both Clopper-Pearson
+    intervals, with a quarter of 1 - CONFIDENCE in each of the four tails. The coverage is at least CONFIDENCE for all true
+    rates (docs/adr/0011).
     """
+    # An interval conditional on the number of discordant pairs would be a single point without discordant pairs.
     tail = (1 - CONFIDENCE) / 4
     (lost_low, lost_high), (gained_low, gained_high) = (_clopper_pearson(count, images, tail) for count in (lost, gained))
     return 100 * (lost_low - gained_high) + 0.0, 100 * (lost_high - gained_low) + 0.0
 
 
 def _clopper_pearson(count: int, of: int, tail: float) -> tuple[float, float]:
-    """Clopper and Pearson, The use of confidence or fiducial limits, Biometrika 26 (1934)."""
+    """Ends of a rate's interval. Clopper and Pearson, The use of confidence or fiducial limits, Biometrika 26 (1934)."""
     low = float(betaincinv(count, of - count + 1, tail)) if count else 0.0
     high = float(betaincinv(count + 1, of - count, 1 - tail)) if count < of else 1.0
     return low, high
 
 
 def least_drop_shown(images: int) -> float:
-    """The upper end, in percentage points, of the drop's interval where no answer changed: `images` cannot show less."""
+    """Smallest drop, in percentage points, that `images` can exclude: the upper end of the interval without changed answers."""
     return drop_interval(0, 0, images)[1]
 
 
 def images_needed(points: float) -> int:
-    """How many images can show that a drop is at most `points`, where no answer changed."""
+    """Number of images that shows a drop of at most `points` percentage points, if no answer changed."""
     return math.ceil(math.log((1 - CONFIDENCE) / 4) / math.log1p(-points / 100))
 
 
 def mcnemar(lost: int, gained: int) -> float:
-    """The probability of so uneven a change by chance, exact and two-sided (McNemar, Psychometrika 12 (1947))."""
+    """Exact two-sided p-value of unequal numbers of lost and gained answers (McNemar, Psychometrika 12 (1947))."""
     return min(1.0, 2 * float(bdtr(min(lost, gained), lost + gained, 0.5))) if lost + gained else 1.0
 
 
 def holm(p_values: Mapping[Key, float]) -> set[Key]:
-    """Which of several comparisons show a difference, with about 1 - CONFIDENCE probability of any false one at most.
+    """Keys of the comparisons that show a difference. The probability of any false one is about 1 - CONFIDENCE at most.
 
     Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6 (1979).
     """
@@ -175,9 +181,10 @@ def holm(p_values: Mapping[Key, float]) -> set[Key]:
 
 
 def drift(values: Sequence[float]) -> float:
-    """By what share one positive value a round went up (or down) from the first round to the last.
+    """Change from the first round to the last, as a share, from one positive value a round: 0.06 for a rise by 6 %.
 
-    0 where a straight line on the log scale is no significant trend (p above DRIFT_P) or explains less than DRIFT_SHARE.
+    The change of a straight line on the log scale, fitted by least squares. 0 for fewer than LEAST_ROUNDS values, for a line
+    without a significant slope (p above DRIFT_P), and for a change below DRIFT_SHARE.
     """
     if len(values) < LEAST_ROUNDS:
         return 0.0
@@ -185,8 +192,8 @@ def drift(values: Sequence[float]) -> float:
     rounds, mean = [number - middle for number in range(len(logs))], fmean(logs)
     spread = math.fsum(number**2 for number in rounds)
     slope = math.fsum(map(operator.mul, rounds, logs)) / spread
-    left = math.fsum((log - mean - slope * number) ** 2 for number, log in zip(rounds, logs))
-    error = math.sqrt(left / (len(logs) - 2) / spread)
+    residual = math.fsum((log - mean - slope * number) ** 2 for number, log in zip(rounds, logs))
+    error = math.sqrt(residual / (len(logs) - 2) / spread)
     p = 2 * float(stdtr(len(logs) - 2, -abs(slope) / error)) if error else float(slope == 0)
     change = slope * (len(logs) - 1)
     return math.expm1(change) if p < DRIFT_P and abs(change) > math.log1p(DRIFT_SHARE) else 0.0

@@ -1,12 +1,12 @@
-"""Files of other tools as rows of this one's table: each format by its content, not by its name. Standard library only.
+"""Importer of other tools' files as rows of a table. The content of a file decides on its format. Standard library only.
 
-A format is one file beside this one and one entry here.
+Each format is a module in this folder and an entry in FORMATS.
 """
 
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,17 @@ from . import benchmark_app, loadgen, trtexec
 from .formats import Format, ImportedFigures
 
 FORMATS: tuple[Format, ...] = (benchmark_app.JSON, trtexec.TIMES, loadgen.SUMMARY, trtexec.LOG, benchmark_app.CSV)
-FILLED = ("backend", "batch", "device")  # what options fill in where a file does not say it
+FILLED = ("backend", "batch", "device")  # options that replace a value that is missing in a file
 LARGEST = 64_000_000  # bytes: trtexec exports a few hundred a query
 UNPROVEN = (
-    "measured by {}: no rounds, so no interval, and no grade, as no evidence of noise came with it",
-    "which file it ran, and on which machine, is not known but by name",
+    "measured by {}: without rounds there is no interval, and without evidence of noise there is no grade",
+    "the file and the machine are identified only by their names",
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportOptions:
-    """What the user says of what files do not say, and what the model is called whatever they say."""
+    """Values from the command line for what files do not contain. `model` overrides the name in a file."""
 
     backend: str | None = None
     model: str | None = None
@@ -40,116 +40,115 @@ class ImportOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ImportedRow:
-    """A cell, and its journal's event."""
+    """A cell and the event for its journal."""
 
     cell: Cell
     event: Imported
 
 
 def read_rows(paths: Sequence[Path], options: ImportOptions) -> list[ImportedRow]:
-    """A row for each file. `BadInput` for a file that cannot be taken, for what nobody says, and for the same row twice."""
-    made: dict[str, tuple[Path, ImportedRow]] = {}
-    found = {path: read_figures(path) for path in paths}
-    _check_used(found, options)
+    """Read a row from each file. `BadInput` for an unreadable file, a missing value, and two files of the same row."""
+    rows: dict[str, tuple[Path, ImportedRow]] = {}
+    contents = {path: read_figures(path) for path in paths}
+    _check_used(contents, options)
     for path in paths:
-        row = _row(path, found[path], options)
-        if row.cell.key in made:
-            other = made[row.cell.key][0]
-            raise BadInput(f"{other} and {path} are the same row, {row.cell.id}", "import each into a run of its own")
-        made[row.cell.key] = (path, row)
-    return [row for _, row in made.values()]
+        row = _row(path, contents[path], options)
+        if row.cell.key in rows:
+            other = rows[row.cell.key][0]
+            raise BadInput(f"{other} and {path} are the same row, {row.cell.id}", "import each file with its own --out")
+        rows[row.cell.key] = (path, row)
+    return [row for _, row in rows.values()]
 
 
 def read_figures(path: Path) -> ImportedFigures:
-    """What the file at `path` says. `BadInput` for a format that is not known, and for a damaged file."""
+    """Read the figures in the file at `path`. `BadInput` for an unknown format, and for a damaged file."""
     text = _text(path)
     format = next((item for item in FORMATS if item.looks(text)), None)
     if format is None:
-        known = ", ".join(item.name for item in FORMATS)
-        raise BadInput(f"{path} is of no format that is known", f"what can be imported: {known}")
+        formats = ", ".join(item.name for item in FORMATS)
+        raise BadInput(f"{path} has an unknown format", f"give one of these files: {formats}")
     try:
         return format.parse(text)
     except (ValueError, RecursionError) as error:
-        raise BadInput(f"{path} cannot be taken as {format.name} ({one_line(error)})", "run that tool again") from error
+        raise BadInput(f"cannot read {path} as {format.name}: {one_line(error)}", "run the tool again") from error
 
 
 def _text(path: Path) -> str:
-    """The file's text: UTF-8, or UTF-16 as PowerShell redirects it."""
+    """Text of the file, in UTF-8, or in UTF-16, which PowerShell writes when it redirects output."""
     try:
         if path.stat().st_size > LARGEST:
-            raise BadInput(f"{path} is larger than {LARGEST // 1_000_000} MB", "cut it down to one run")
+            raise BadInput(f"{path} is larger than {LARGEST // 1_000_000} MB", "give a file of a single run")
         data = read_bytes(path)
         return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
     except (OSError, UnicodeError) as error:
-        raise BadInput(
-            f"cannot read {path} as text ({one_line(error)})", "give a file that one of those tools wrote"
-        ) from error
+        raise BadInput(f"cannot read {path} as text ({one_line(error)})", "give a text file of another tool") from error
 
 
-def _check_used(found: Mapping[Path, ImportedFigures], options: ImportOptions) -> None:
-    """`BadInput` for an option that no file needs, where one says something else, and for one of several files that only seems
-    to be something else."""
+def _check_used(contents: Mapping[Path, ImportedFigures], options: ImportOptions) -> None:
+    """`BadInput` for an option that contradicts a file and that no file needs.
+
+    Also for an option that contradicts the guess for one of several files.
+    """
     for name in FILLED:
-        value, said = getattr(options, name), {path: getattr(item, name) for path, item in found.items()}
+        value, stated = getattr(options, name), {path: getattr(item, name) for path, item in contents.items()}
         if value is None:
             continue
-        other = next((path for path in said if said[path] != value), None)
-        if other and None not in said.values():
-            raise BadInput(f"--{name} {value} is not what {other} says ({said[other]})", f"leave --{name} out")
-        unsure = next((path for path, item in found.items() if item.guesses.get(name, value) != value), None)
-        if unsure and len(found) > 1:
-            raise BadInput(f"--{name} {value} may not be meant for {unsure} ({found[unsure].guesses[name]})", "import it apart")
+        other = next((path for path in stated if stated[path] != value), None)
+        if other and None not in stated.values():
+            raise BadInput(f"--{name} {value} contradicts {other}, which has {stated[other]}", f"leave --{name} out")
+        # A guess gives way to an option. With several files nobody can tell which of them the option is for.
+        unsure = next((path for path, item in contents.items() if item.guesses.get(name, value) != value), None)
+        if unsure and len(contents) > 1:
+            guess = contents[unsure].guesses[name]
+            raise BadInput(f"--{name} {value} may be wrong for {unsure}, which seems to have {guess}", "import that file alone")
 
 
-def _row(path: Path, found: ImportedFigures, options: ImportOptions) -> ImportedRow:
-    filled = {name: _first(getattr(found, name), getattr(options, name), found.guesses.get(name)) for name in FILLED}
-    known = replace(found, **{**filled, "model": _first(options.model, found.model)})
-    lacking = _lacking(known, options)
-    if lacking:
-        raise BadInput(f"{path} does not say its {' or '.join(lacking)}", f"give {' '.join(f'--{name}' for name in lacking)}")
+def _row(path: Path, stated: ImportedFigures, options: ImportOptions) -> ImportedRow:
+    filled = {name: _first(getattr(stated, name), getattr(options, name), stated.guesses.get(name)) for name in FILLED}
+    figures = replace(stated, **{**filled, "model": _first(options.model, stated.model)})
+    missing = _missing(figures, options)
+    if missing:
+        needed = " ".join(f"--{name}" for name in missing)
+        raise BadInput(f"{path} does not contain its {' or '.join(missing)}", f"give {needed}")
     precision = Precision.parse(str(options.precision)).name
-    notes = [*(text.format(found.tool) for text in UNPROVEN), *found.notes]
-    event = Imported(figures=_figures(known), notes=tuple(notes), tool=found.tool, version=found.version)
-    return ImportedRow(cell=_cell(known, precision), event=event)
+    notes = [*(text.format(figures.tool) for text in UNPROVEN), *figures.notes]
+    event = Imported(figures=_by_column(figures), notes=tuple(notes), tool=figures.tool, version=figures.version)
+    return ImportedRow(cell=_cell(figures, precision), event=event)
 
 
 def _first(*values: Any) -> Any:
     return next((value for value in values if value is not None), None)
 
 
-def _lacking(known: ImportedFigures, options: ImportOptions) -> list[str]:
-    """The options that are needed; a precision is in none of the files, or says nothing of the arithmetic."""
-    own = [name for name in ("backend", "model", "batch", "device") if getattr(known, name) is None]
+def _missing(figures: ImportedFigures, options: ImportOptions) -> list[str]:
+    """Names of the options that the user must give."""
+    own = [name for name in ("backend", "model", "batch", "device") if getattr(figures, name) is None]
+    # The files contain no precision, or one that does not describe the arithmetic: the user always gives it.
     return [*own, *([] if options.precision else ["precision"])]
 
 
-def _cell(known: ImportedFigures, precision: str) -> Cell:
-    """The cell, on the runtime in an environment that is called as the tool is."""
-    target = Target.parse(f"{known.backend}@{known.tool}")
+def _cell(figures: ImportedFigures, precision: str) -> Cell:
+    """Cell of the runtime, in an environment with the name of the tool."""
+    target = Target.parse(f"{figures.backend}@{figures.tool}")
     return Cell(
-        model=str(known.model),
+        model=str(figures.model),
         sha256="",
         backend=target.backend,
         environment=target.environment,
-        device=str(known.device),
+        device=str(figures.device),
         precision=precision,
-        batch=int(known.batch or 1),
+        batch=int(figures.batch or 1),
         shapes=(),
-        settings=Settings(threads=known.threads, options=known.settings),
+        settings=Settings(threads=figures.threads, options=figures.settings),
     )
 
 
-def _figures(known: ImportedFigures) -> dict[str, Any]:
-    rate = {} if known.queries_per_s is None else {"throughput_per_s": known.queries_per_s * int(known.batch or 1)}
-    return {**known.figures, **rate}
+def _by_column(figures: ImportedFigures) -> dict[str, Any]:
+    if figures.queries_per_s is None:
+        return dict(figures.figures)
+    return {**figures.figures, "throughput_per_s": figures.queries_per_s * int(figures.batch or 1)}
 
 
-def versions(made: Sequence[ImportedRow]) -> dict[str, str]:
-    """The version of each target's runtime, where a file tells it."""
-    return dict(_versions(made))
-
-
-def _versions(made: Sequence[ImportedRow]) -> Iterator[tuple[str, str]]:
-    for row in made:
-        if row.event.version:
-            yield str(row.cell.target), row.event.version
+def versions(rows: Sequence[ImportedRow]) -> dict[str, str]:
+    """Versions of the runtimes by target, for the files that contain one."""
+    return {str(row.cell.target): row.event.version for row in rows if row.event.version}

@@ -1,4 +1,4 @@
-"""The finds of a parser in a file of another tool, and the reading of numbers. Standard library, errors and spec only."""
+"""Formats of other tools' files, and parsers of numbers. Standard library, errors and spec only."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from dataclasses import dataclass, field
 from ...errors import cut
 from ...spec import Options
 
-MOST = 10**9  # of what is counted
+LARGEST_COUNT = 10**9
 
 Figure = str | int | float
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportedFigures:
-    """One row of another tool: what its file says, None for what it does not.
+    """Content of a file for one row; None for a value that the file does not contain.
 
-    `tool` is the name that the row's environment gets. `figures` are by column name, only where the column's definition is
-    close enough, and `notes` (without a semicolon) say how theirs differs. `queries_per_s` becomes `throughput_per_s` once the
-    batch is known. `guesses` are a batch and a device that are taken where neither the file nor the user says one. `settings`
-    tell rows of the same cell apart; `threads` is 0 where it is not told.
+    `tool`: name of the row's environment. `figures`: by column name, for columns with a similar enough definition.
+    `notes`: differences of the definitions, without semicolons, which separate notes in the table.
+    `queries_per_s`: becomes `throughput_per_s` times the batch. `guesses`: a batch and a device, for a value that is neither
+    in the file nor in the options. `settings`: distinguish rows of the same cell. `threads`: 0 for an unknown number.
     """
 
     tool: str
@@ -40,9 +40,9 @@ class ImportedFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """A file that can be taken: `name` for people, `looks` whether a text is meant to be one, and how it is read.
+    """A format of files. `looks` returns True for a text of this format; `parse` reads the text.
 
-    `parse` raises `ValueError` with what is wrong, for text that is damaged or of a run without figures.
+    `parse` raises `ValueError`, with the defect, for a damaged text and for a run without figures.
     """
 
     name: str
@@ -51,23 +51,23 @@ class Format:
 
 
 def number(value: object, what: str, least: float = 0.0) -> float:
-    """`value`, a number or the text of one, if it is finite and above `least`; `ValueError` that names `what` otherwise."""
+    """Convert a number or its text to a float. `ValueError` with the name `what` unless finite and above `least`."""
     if isinstance(value, str | int | float) and not isinstance(value, bool):
         try:
-            found = float(value)
+            parsed = float(value)
         except (ValueError, OverflowError):
-            found = math.nan
-        if math.isfinite(found) and found > least:
-            return found
-    raise ValueError(f"{what} is {_shown(value)}, which is no number above {least:g}")
+            parsed = math.nan
+        if math.isfinite(parsed) and parsed > least:
+            return parsed
+    raise ValueError(f"{what} is {_shown(value)}, not a number above {least:g}")
 
 
 def whole(value: object, what: str) -> int:
-    """`value` as a whole number from 1 to MOST; `ValueError` that names `what` otherwise."""
-    found = number(value, what)
-    if found != int(found) or found > MOST:
-        raise ValueError(f"{what} is {_shown(value)}, which is no count")
-    return int(found)
+    """Convert `value` to a whole number from 1 to LARGEST_COUNT. `ValueError` with the name `what` for other values."""
+    parsed = number(value, what)
+    if parsed != int(parsed) or parsed > LARGEST_COUNT:
+        raise ValueError(f"{what} is {_shown(value)}, not a whole number from 1 to {LARGEST_COUNT}")
+    return int(parsed)
 
 
 def _shown(value: object, limit: int = 40) -> str:

@@ -1,6 +1,6 @@
-"""MLPerf LoadGen's `mlperf_log_summary.txt`. Standard library only.
+"""Parser of MLPerf LoadGen's `mlperf_log_summary.txt`. Standard library only.
 
-Seen from mlcommons-loadgen 6.0, whose summary does not tell its version; the names of its lines have been the same since 1.0.
+Tested with mlcommons-loadgen 6.0. The summary does not contain a version; the names of its lines are the same since 1.0.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ TOOL = "loadgen"
 Values = Mapping[str, str]
 PERCENTILES = {"p50_ms": "50.00", "p90_ms": "90.00", "p99_ms": "99.00"}
 LINE = re.compile(r"\s*([^:]+?)\s*:\s*(\S.*?)\s*")
-SUT = "latency is from a query's issue to its completion as the system under test tells it, whatever that does around the call"
+SUT = "latency is from a query's issue to the completion that the system under test reports, its own overhead included"
 
 
 def _single(values: Values) -> dict[str, Figure]:
@@ -32,7 +32,7 @@ def _offline(values: Values) -> dict[str, Figure]:
 
 
 def _server(values: Values) -> dict[str, Figure]:
-    """A rate that is known to hold the target, and nothing where the run is not valid."""
+    """Rate at which the run kept its target latency; empty for a run that is not valid."""
     if values.get("Result is") != "VALID":
         return {}
     name = "Scheduled samples per second"
@@ -44,29 +44,29 @@ SCENARIOS: Mapping[str, tuple[Callable[[Values], dict[str, Figure]], tuple[str, 
         _single,
         (
             "LoadGen's own result is the 90th percentile (p90), not the median",
-            "throughput is of one query in flight, and nothing was searched for",
+            "throughput is with one query in flight, without a search for the best number",
             SUT,
         ),
     ),
     "MultiStream": (
         _percentiles,
         (
-            "latency is of a query of several samples, taken as one call of that batch, and LoadGen's own result is its p99",
+            "latency is of a query with several samples, imported as a call with that batch, and LoadGen's own result is p99",
             SUT,
         ),
     ),
     "Offline": (
         _offline,
         (
-            "all samples are issued in one query and batched by the system under test, so the latencies are left out",
-            "its lanes and threads are not told",
+            "latencies are left out: the single query has all samples, and the system under test makes the batches",
+            "lanes and threads are unknown",
         ),
     ),
     "Server": (
         _server,
         (
-            "queries arrive at random, and their latency is from when they were scheduled, waiting included, so it is left out",
-            "slo_rate_per_s is a rate at which the run held its target latency, not the highest that would",
+            "latencies are left out: queries arrive at random, and their latency includes waiting",
+            "slo_rate_per_s is a rate at which the run kept its target latency, not the highest such rate",
         ),
     ),
 }
@@ -80,9 +80,9 @@ def _parse(text: str) -> ImportedFigures:
     values = _values(text)
     scenario, mode = values.get("Scenario", "").replace(" ", ""), values.get("Mode", "")
     if scenario not in SCENARIOS:
-        raise ValueError(f"its scenario is {scenario[:40] or 'missing'}, none of {', '.join(SCENARIOS)}")
+        raise ValueError(f"its scenario is {scenario[:40] or 'missing'}, not one of {', '.join(SCENARIOS)}")
     if not mode.startswith("Performance"):
-        raise ValueError(f"its mode is {mode[:40] or 'missing'}, and times are measured in PerformanceOnly")
+        raise ValueError(f"its mode is {mode[:40] or 'missing'}, but only PerformanceOnly measures times")
     figures, notes = SCENARIOS[scenario]
     batch = None if scenario == "Offline" else whole(values.get("samples_per_query"), "samples_per_query")
     return ImportedFigures(
@@ -95,26 +95,27 @@ def _parse(text: str) -> ImportedFigures:
 
 
 def _values(text: str) -> dict[str, str]:
-    """The first value of each name; what LoadGen calls one percentile twice has the same value."""
-    found: dict[str, str] = {}
+    """First value of each name."""
+    # LoadGen writes a percentile twice, with the same value.
+    values: dict[str, str] = {}
     for line in text.splitlines():
         if match := LINE.fullmatch(line[:200]):
-            found.setdefault(match[1], match[2])
-    return found
+            values.setdefault(match[1], match[2])
+    return values
 
 
 def _invalid(text: str, values: Values) -> Sequence[str]:
-    """What a run misses that LoadGen does not call valid."""
+    """Note with the requirements that an invalid run misses; empty for a valid run."""
     if values.get("Result is") == "VALID":
         return ()
     missed = [match[1] for line in text.splitlines() if (match := re.fullmatch(r"\s*(\w[\w ]{0,60}\w)\s*: NO\s*", line[:200]))]
-    return (f"LoadGen calls the run {values.get('Result is', 'neither valid nor invalid')[:20]}: not {', not '.join(missed)}",)
+    return (f"LoadGen's result is {values.get('Result is', 'missing')[:20]}: not {', not '.join(missed)}",)
 
 
 def _target(values: Values) -> Sequence[str]:
-    """The target latency, which only a Server run has."""
-    told = values.get("target_latency (ns)", "0")
-    return () if values.get("Scenario") != "Server" else (f"target latency {number(told, 'target_latency (ns)') / 1e6:g} ms",)
+    """Note with the target latency of a Server run; empty for other scenarios."""
+    target = values.get("target_latency (ns)", "0")
+    return () if values.get("Scenario") != "Server" else (f"target latency {number(target, 'target_latency (ns)') / 1e6:g} ms",)
 
 
 SUMMARY = Format(name="LoadGen's mlperf_log_summary.txt", looks=_looks, parse=_parse)

@@ -1,7 +1,8 @@
-"""TensorRT's trtexec: what `--exportTimes=FILE` writes, and the log that it prints. Standard library only.
+"""Parser of TensorRT trtexec's `--exportTimes=FILE` and of its printed log. Standard library only.
 
-The formats were read in the published source of a version 8 and in logs of 8 and 10 that people showed, and not seen from a run
-(the first of 8 have `endToEndMs` too, and one percentile in the log). Logs of 7, of another layout, are not taken.
+The formats come from the published source of version 8 and from published logs of versions 8 and 10, not from own runs.
+The first versions 8 have `endToEndMs` too, and one percentile in the log. Logs of version 7 have another layout, and are
+refused.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ STAMP = re.compile(r"^\[[^\]]*\] \[[A-Z]\] ")
 MEDIAN = re.compile(r"\bmedian = (\S+) ms")
 DURATIONS = {"Latency": "latency", "GPU Compute Time": "computation", "H2D Latency": "h2d", "D2H Latency": "d2h"}
 NOTES = (
-    "e2e_p50_ms is copying in, computing and copying out, added up by the device's clock, without enqueueing or waiting for it",
-    "device_p50_ms is trtexec's GPU compute time, with other queries' transfers beside it",
-    "trtexec tells no latency of a call as its caller sees it, so p50_ms is left out",
+    "e2e_p50_ms is the sum of copying in, computing and copying out by the device's clock, without enqueueing and waiting",
+    "device_p50_ms is trtexec's GPU compute time, during which other queries' transfers may run",
+    "p50_ms is left out: trtexec does not report the latency of a call that the caller sees",
 )
-OVERLAP = "throughput is queries a second times the batch, with transfers of one query beside the computation of another"
-WARM_UP = "warm-up queries may be among the exported times"
-NO_TRANSFERS = "nothing was copied (--noDataTransfers), so there is no end to end"
+OVERLAP = "throughput is queries a second times the batch, and transfers of a query overlap the computation of another"
+WARM_UP = "the exported times may contain warm-up queries"
+NO_TRANSFERS = "e2e_p50_ms is left out: trtexec copied nothing (--noDataTransfers)"
 
 
 def _looks_times(text: str) -> bool:
@@ -41,13 +42,13 @@ def _looks_log(text: str) -> bool:
 def _parse_times(text: str) -> ImportedFigures:
     data = json.loads(text)
     if not isinstance(data, list) or not data or not all(isinstance(item, dict) for item in data):
-        raise ValueError("it is no list of queries")
+        raise ValueError("it is not a list of queries")
     latency, compute, h2d, d2h = ([_time(item, name) for item in data] for name in TIMES_NAMES)
     medians = {"latency": median(latency), "computation": median(compute), "h2d": median(h2d), "d2h": median(d2h)}
     first, last = (_time(data[index], name) for index, name in ((0, "startH2dMs"), (-1, "endD2hMs")))
     if last <= first:
         raise ValueError("its last query ends before its first begins")
-    return _found(medians, len(data) / (last - first) * 1e3, extra=(WARM_UP,))
+    return _figures_of(medians, len(data) / (last - first) * 1e3, extra=(WARM_UP,))
 
 
 def _time(query: Mapping[str, Any], name: str) -> float:
@@ -55,18 +56,18 @@ def _time(query: Mapping[str, Any], name: str) -> float:
 
 
 def _parse_log(text: str) -> ImportedFigures:
-    """`ValueError` for a log without a summary (trtexec failed), or with several."""
+    """Read a log. `ValueError` for a log without a summary (trtexec failed) or with several summaries."""
     lines = [STAMP.sub("", line[:2000]).strip() for line in text.splitlines()]
     summaries = lines.count(SUMMARY)
     if summaries != 1:
-        raise ValueError(f"it has {summaries or 'no'} performance summar{'ies' if summaries > 1 else 'y'}, and one is taken")
-    told = {name: rest.strip() for line in lines[lines.index(SUMMARY) :] for name, _, rest in (line.partition(":"),)}
-    if "Latency" not in told:
-        raise ValueError("its summary has no line of Latency")
-    medians = {kind: _median(name, told.get(name, "")) for name, kind in DURATIONS.items()}
-    rate = number(told.get("Throughput", "").removesuffix("qps").strip(), "Throughput")
+        raise ValueError(f"it has {summaries} performance summaries, not exactly one")
+    summary = {name: rest.strip() for line in lines[lines.index(SUMMARY) :] for name, _, rest in (line.partition(":"),)}
+    if "Latency" not in summary:
+        raise ValueError("its summary has no latency")
+    medians = {kind: _median(name, summary.get(name, "")) for name, kind in DURATIONS.items()}
+    rate = number(summary.get("Throughput", "").removesuffix("qps").strip(), "Throughput")
     version = re.search(r"\[TensorRT v(\d{4,6})\]", text[:100_000])
-    return _found(
+    return _figures_of(
         medians,
         rate,
         version=_version(int(version[1])) if version else None,
@@ -76,13 +77,13 @@ def _parse_log(text: str) -> ImportedFigures:
     )
 
 
-def _median(name: str, told: str) -> float:
-    found = MEDIAN.search(told)
-    return number(found[1] if found else None, f"the median of {name}", least=-1e-9)
+def _median(name: str, line: str) -> float:
+    match = MEDIAN.search(line)
+    return number(match[1] if match else None, f"the median of {name}", least=-1e-9)
 
 
-def _found(
-    medians: Mapping[str, float], rate: float, extra: Sequence[str] = (), leading: int | None = None, **said: Any
+def _figures_of(
+    medians: Mapping[str, float], rate: float, extra: Sequence[str] = (), leading: int | None = None, **more: Any
 ) -> ImportedFigures:
     copied = medians["h2d"] > 0 or medians["d2h"] > 0
     figures: dict[str, Figure] = {"device_p50_ms": number(medians["computation"], "the median computation")}
@@ -91,34 +92,34 @@ def _found(
     notes = (OVERLAP, *(NOTES if copied else (NO_TRANSFERS, *NOTES[1:])), *extra)
     guesses: dict[str, str | int] = {"device": "cuda:0", **({"batch": leading} if leading else {})}
     return ImportedFigures(
-        tool=TOOL, backend=BACKEND, figures=figures, queries_per_s=rate, guesses=guesses, notes=notes, **said
+        tool=TOOL, backend=BACKEND, figures=figures, queries_per_s=rate, guesses=guesses, notes=notes, **more
     )
 
 
 def _version(number: int) -> str:
-    """`10.2.0` of 100200, `8.6.1` of 8601: a major from 10 on has two digits for each of the others."""
+    """Version of trtexec's number: `10.2.0` of 100200, `8.6.1` of 8601. From major 10 on, minor and patch have two digits."""
     major, rest = divmod(number, 10_000) if number >= 100_000 else divmod(number, 1000)
     return f"{major}.{rest // 100}.{rest % 100}"
 
 
-def _said(lines: Sequence[str], name: str) -> list[str]:
-    """What the log says of `name` before its summary."""
+def _values(lines: Sequence[str], name: str) -> list[str]:
+    """Values of the log's lines that begin with `name`."""
     return [line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == name]
 
 
 def _model(lines: Sequence[str]) -> str | None:
-    paths = [text for text in _said(lines, "Model") if text]
+    paths = [text for text in _values(lines, "Model") if text]
     return re.sub(r"\.onnx$", "", re.split(r"[/\\]", paths[0])[-1]) or None if paths else None
 
 
 def _device(lines: Sequence[str]) -> str | None:
-    return next((f"cuda:{int(text)}" for text in _said(lines, "Device") if re.fullmatch(r"[0-9]{1,3}", text)), None)
+    return next((f"cuda:{int(text)}" for text in _values(lines, "Device") if re.fullmatch(r"[0-9]{1,3}", text)), None)
 
 
 def _leading(lines: Sequence[str]) -> int | None:
-    """The first dimension of the inputs, where it is the same for all."""
-    shapes = [text.partition("=")[2] for text in _said(lines, "Input inference shape")]
-    first = {found[1] if (found := re.match(r"([1-9][0-9]{0,8})(x|$)", shape)) else "" for shape in shapes}
+    """First dimension of the inputs; None for inputs with different first dimensions."""
+    shapes = [text.partition("=")[2] for text in _values(lines, "Input inference shape")]
+    first = {match[1] if (match := re.match(r"([1-9][0-9]{0,8})(x|$)", shape)) else "" for shape in shapes}
     return int(first.pop()) if len(first) == 1 and "" not in first else None
 
 

@@ -140,3 +140,8 @@ def shown(name: str, limit: int = 80) -> str:
     """A name from a file, quoted for a sentence: on one line, of at most `limit` characters."""
     # repr also escapes control characters, which a hostile file could send to the terminal.
     return repr(cut(name, limit))
+
+
+def quantity(number: int, noun: str) -> str:
+    """A number with its noun, such as `1 call` or `8 calls`. The plural of `noun` ends in s."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from statistics import median
 from typing import Any, ClassVar
 
-from ..errors import RuntimeFailed, Unavailable, installed
+from ..errors import RuntimeFailed, Unavailable, installed, quantity
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency
 from . import snippets
@@ -126,7 +126,7 @@ class OpenVinoCpu(Backend):
     def deploy(self, concurrency: Concurrency) -> str:
         options = _parallel(concurrency)
         told = " ".join(f"{name}={options[name]}" for name in ("NUM_STREAMS", "INFERENCE_NUM_THREADS"))
-        return f"{told} · {concurrency.lanes} infer requests"
+        return f"{told} · {quantity(concurrency.lanes, 'infer request')}"
 
     def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
         how = self._how(cell, concurrency)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..errors import RuntimeFailed, Unsupported, installed
+from ..errors import RuntimeFailed, Unsupported, installed, quantity
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency
 from . import ort_profile, snippets
@@ -111,7 +111,9 @@ class OrtCpu(Backend):
         return None
 
     def deploy(self, concurrency: Concurrency) -> str:
-        return f"intra_op_num_threads={concurrency.threads} · {concurrency.lanes} threads calling run on one session"
+        return (
+            f"intra_op_num_threads={concurrency.threads} · {quantity(concurrency.lanes, 'thread')} calling run on one session"
+        )
 
     def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
         own = {"symbols": symbols(artifact, cell), "provider": self.provider}

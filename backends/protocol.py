@@ -17,7 +17,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import BenchError, Unavailable, failure, one_line
+from ..errors import BenchError, Unavailable, failure, one_line, quantity
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency, Device, Options
 
@@ -229,7 +229,7 @@ class Backend(abc.ABC):
 
     def deploy(self, concurrency: Concurrency) -> str:
         """`concurrency` in the runtime's own terms, to paste into a deployment."""
-        return f"{concurrency.lanes} calls in parallel, {concurrency.threads} threads each"
+        return f"{quantity(concurrency.lanes, 'call')} in parallel, {quantity(concurrency.threads, 'thread')} each"
 
     def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
         """A program that runs `cell` in the way of `concurrency` and prints items a second, with the runtime and NumPy alone;

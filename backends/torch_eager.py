@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..errors import BadInput, RuntimeFailed, Unavailable, installed, one_line
+from ..errors import BadInput, RuntimeFailed, Unavailable, installed, one_line, quantity
 from ..spec import Artifact, Cell, Concurrency, TensorSpec, resolve
 from . import snippets
 from .cuda import GRAPH_CHOICES, GRAPH_OPTION, graphed
@@ -273,7 +273,7 @@ class TorchCpu(Backend):
         )
 
     def deploy(self, concurrency: Concurrency) -> str:
-        return f"torch.set_num_threads({concurrency.threads}) · {concurrency.lanes} threads calling the module"
+        return f"torch.set_num_threads({concurrency.threads}) · {quantity(concurrency.lanes, 'thread')} calling the module"
 
     def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
         if artifact.source is None:
@@ -337,7 +337,7 @@ class TorchCuda(TorchCpu):
         return Availability(available=True, version=torch.__version__, devices=devices)
 
     def deploy(self, concurrency: Concurrency) -> str:
-        return f"{concurrency.lanes} calls in flight, each on a CUDA stream of its own"
+        return f"{quantity(concurrency.lanes, 'call')} in flight, each on a CUDA stream of its own"
 
     def _options(self, torch: Any, cell: Cell, concurrency: Concurrency) -> TorchOptions:
         own = dict(cell.settings.options)

@@ -1,15 +1,22 @@
-"""`bench backends`: what can run here."""
+"""`bench backends`: the backends, and which of them can run here."""
 
 from __future__ import annotations
 
 import click
 
 from ..spec import Sweep
+from .help import Command
 from .options import Pairs, debug_option, group, python_option
 from .output import logs, plain
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        ("bench backends", "List the backends, their versions and devices, and the command that installs each missing one"),
+        ("bench backends --python ort-cuda=venvs/gpu", "Look for one backend in another virtual environment"),
+    ),
+)
 @group(python_option, debug_option)
 def backends(pythons: Pairs, debug: bool) -> None:
     """List the backends of this machine, and how to install the missing ones."""
@@ -26,5 +33,5 @@ def backends(pythons: Pairs, debug: bool) -> None:
     for item in surveyed.found:
         what = f"{item.version}  {', '.join(item.devices)}" if item.available else f"not here: {item.reason}"
         install = f"  ({item.install})" if item.install and not item.available else ""
-        instrument = "  (an instrument, no target)" if item.instrument else ""
+        instrument = "  (an instrument, not for deployment)" if item.instrument else ""
         click.echo(plain(f"{item.target!s:<{width}} {what}{install}{instrument}"))

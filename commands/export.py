@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from ..exporters.int8 import METHODS, SCHEMES
 from ..spec import Conversion
+from .help import Command
 from .options import (
-    INT8_HELP,
     Names,
+    artifacts_option,
     dataset_option,
     debug_option,
     group,
     model_option,
-    out_option,
     precision_option,
     seed_option,
     shape_option,
@@ -25,37 +24,63 @@ from .options import (
 from .output import logs, plain
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        ("bench export --model net.onnx", "Write FP32, FP16 and INT8 files of one model to artifacts/"),
+        ("bench export --model net.onnx --calibration data.npz", "Calibrate INT8 on real arrays instead of random ones"),
+        ("bench export --precision int8 --exclude node_conv2d", "Leave one node in float, as bench check --explain proposes"),
+    ),
+)
 @group(
     model_option("cnn"),
-    precision_option(("fp32", "fp16", "int8")),
-    click.option("--int8", "scheme", type=click.Choice(list(SCHEMES)), default="portable", show_default=True, help=INT8_HELP),
+    precision_option("Write", ("fp32", "fp16", "int8")),
+    click.option(
+        "--int8",
+        "scheme",
+        type=click.Choice(list(SCHEMES)),
+        default="portable",
+        show_default=True,
+        help="Choose the INT8 scheme. portable makes one file for every backend; ort and openvino suit one runtime best.",
+    ),
     dataset_option,
-    click.option("--calibration", help="An .npz file of arrays by input name. Default: the dataset's calibration images."),
-    click.option("--calibration-method", "method", type=click.Choice(list(METHODS)), default="minmax", show_default=True),
-    click.option("--exclude", type=Names(), default=(), help="Nodes that stay in float in INT8."),
+    click.option(
+        "--calibration",
+        metavar="FILE.npz",
+        help="Calibrate INT8 on the arrays of this file, named as the inputs. Default: the dataset's calibration images.",
+    ),
+    click.option(
+        "--calibration-method",
+        "method",
+        type=click.Choice(list(METHODS)),
+        default="minmax",
+        show_default=True,
+        help="Choose how INT8 ranges are computed from the calibration data.",
+    ),
+    click.option("--exclude", type=Names(), metavar="NODE,...", default=(), help="Leave these nodes in float in INT8."),
     shape_option,
     seed_option,
-    out_option("Folder to write the files and their manifest to.", default=Path("artifacts")),
+    artifacts_option("--out"),
     timeout_option,
     debug_option,
 )
-def export(scheme: str, method: str, exclude: tuple[str, ...], timeout_s: float, debug: bool, **what: Any) -> None:
+def export(scheme: str, method: str, exclude: tuple[str, ...], timeout_s: float, debug: bool, **options: Any) -> None:
     """Write and check ONNX files in FP32, FP16 and INT8, with a manifest.
 
-    A named model is trained first where it has no checkpoint yet.
+    Trains a named model first if it has no checkpoint yet. --artifacts and --out name the same folder.
     """
     from ..models import kind_of
     from ..runners.pool.context import Context
     from ..runners.pool.progress import terminal
     from ..runners.prepare import exports
 
-    exports.files_of(what["precisions"])
-    kind_of(what["model"])
-    how = Conversion(scheme=scheme, method=method, exclude=exclude)
-    wanted = exports.Wanted(how=how, inputs=what.pop("signature"), folder=what.pop("out"), **what)
-    with logs(debug) as folder, terminal().live() as progress:
-        context = Context(logs=folder, progress=progress, timeout_s=timeout_s)
-        made = exports.export(wanted, context)
+    exports.files_of(options["precisions"])
+    kind_of(options["model"])
+    conversion = Conversion(scheme=scheme, method=method, exclude=exclude)
+    inputs, folder = options.pop("signature"), options.pop("artifacts")
+    request = exports.Wanted(how=conversion, inputs=inputs, folder=folder, **options)
+    with logs(debug) as log_folder, terminal().live() as progress:
+        context = Context(logs=log_folder, progress=progress, timeout_s=timeout_s)
+        made = exports.export(request, context)
     for item in made:
         click.echo(plain(item.told()))

@@ -1,4 +1,4 @@
-"""`bench import`: other tools' files as a run folder."""
+"""`bench import`: files of other benchmark tools as a run folder."""
 
 from __future__ import annotations
 
@@ -9,43 +9,55 @@ import click
 
 from ..errors import BadInput
 from ..spec import PRECISIONS, Device
+from .help import Command
 from .options import debug_option, format_option, group, out_option
 from .output import print_table
 
 IMPORT = "import"  # the kind of a run that another tool measured
 
 
-@click.command(name="import")
+@click.command(
+    name="import",
+    cls=Command,
+    examples=(
+        (
+            "bench import benchmark_report.json --precision fp32 --out runs/theirs",
+            "Import a report of benchmark_app",
+        ),
+        ("bench import trtexec.log --precision fp16 --out runs/trt", "Import a log of trtexec"),
+        ("bench show runs/mine runs/theirs", "Print both in one table"),
+    ),
+)
 @click.argument("files", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="FILE...")
 @group(
-    out_option("Run folder to write.", required=True),
-    click.option("--backend", help="The runtime that was measured, where the file does not say it."),
-    click.option("--model", help="What the model is called; the same name as in another run stands beside it."),
-    click.option("--precision", help=f"Of {', '.join(PRECISIONS)}: what it ran in, which no file tells."),
-    click.option("--batch", type=click.IntRange(min=1), help="Items a query, where the file does not say it."),
-    click.option("--device", help="cpu, cuda or cuda:N, where the file does not say it."),
-    click.option("--host", default="unknown", help="The machine, as the table of your own runs has it."),
+    out_option("Write the run to this folder.", required=True),
+    click.option("--backend", metavar="BACKEND", help="Name the runtime, if the file does not."),
+    click.option("--model", metavar="NAME", help="Name the model; rows of one name stand together in a table of several runs."),
+    click.option("--precision", metavar="NAME", help=f"Name the precision, which no file has: {', '.join(PRECISIONS)}."),
+    click.option("--batch", type=click.IntRange(min=1), metavar="N", help="Set the items in one query, if the file does not."),
+    click.option("--device", metavar="DEVICE", help="Set the device, if the file does not: cpu, cuda or cuda:N."),
+    click.option("--host", metavar="NAME", default="unknown", help="Name the machine as the table of your own runs does."),
     format_option(),
     debug_option,
 )
-def take(files: tuple[Path, ...], out: Path, device: str | None, host: str, format: str, debug: bool, **said: Any) -> None:
+def take(files: tuple[Path, ...], out: Path, device: str | None, host: str, format: str, debug: bool, **values: Any) -> None:
     """Import files of other tools into the same table.
 
-    One row each for benchmark_app's report (JSON or CSV), LoadGen's mlperf_log_summary.txt, and trtexec's --exportTimes file
-    or log. The row's environment is the tool, and its notes say how the tool's definitions differ.
+    Makes one row of each file: a report of benchmark_app (JSON or CSV), mlperf_log_summary.txt of LoadGen, or the log or the
+    --exportTimes file of trtexec. The row's environment is the tool's name. Its notes say how the tool's definitions differ.
     """
     from ..results import imports
     from ..results.store import record
     from ..results.table import table
 
-    options = imports.ImportOptions(device=str(Device.parse(device)) if device else None, **said)
+    options = imports.ImportOptions(device=str(Device.parse(device)) if device else None, **values)
     _write(imports.read_rows(files, options), out, host)
     click.echo(f"run: {out}", err=True)
     print_table(table.build([record.read_run(out)]), format)
 
 
 def _write(rows: list[Any], out: Path, host: str) -> None:
-    """A run folder of `rows`. `BadInput` if there is a run in `out`."""
+    """Write a run folder of `rows`. `BadInput` if there is a run in `out`."""
     from .. import __version__
     from ..results import imports
     from ..results.store.head import RUN, SCHEMA, Head, Host
@@ -53,7 +65,7 @@ def _write(rows: list[Any], out: Path, host: str) -> None:
     from ..runners.worker.clock import Clock
 
     if (out / RUN).exists():
-        raise BadInput(f"{out} holds a run already", "give another --out")
+        raise BadInput(f"{out} already has a run, which stays as it is", "write another --out")
     head = Head(
         schema=SCHEMA,
         kind=IMPORT,

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..budgets import BUDGETS
-from ..errors import BadInput
+from ..errors import BadInput, quantity
 from ..spec import STOPPING_METRICS, Load
+from .help import Command
 from .options import (
     RUN_FOLDER,
     Duration,
@@ -31,30 +32,50 @@ from .runs import RUNS, run, sweep_of
 if TYPE_CHECKING:
     from ..spec import Sweep
 
-OF_OUTPUT = {"out", "resume", "format", "debug", "baseline", "track"}  # options that do not say what to measure
+OUTPUT_OPTIONS = {"out", "resume", "format", "debug", "baseline", "track"}  # not about what to measure
 
 load_options = group(
-    click.option("--load", type=click.Choice(("poisson",)), help="Find the highest rate of arrivals that holds --slo."),
-    click.option("--slo", type=Slo(), help="p99=10ms: a percentile of the responses, and the most that it may be."),
-    click.option("--max-batch", type=click.IntRange(min=1), help="Under load: leave out batches above it."),
-    click.option("--max-wait", "max_wait_ms", type=Duration(), help="Under load: how long a call waits to be full.  [2ms]"),
+    click.option(
+        "--load", type=click.Choice(("poisson",)), help="Find the highest rate of randomly arriving items that keeps --slo."
+    ),
+    click.option(
+        "--slo",
+        type=Slo(),
+        metavar="PERCENTILE=TIME",
+        help="Limit this percentile of the response times under --load, for example p99=10ms.",
+    ),
+    click.option("--max-batch", type=click.IntRange(min=1), metavar="N", help="Leave out larger batches under --load."),
+    click.option(
+        "--max-wait",
+        "max_wait_ms",
+        type=Duration(),
+        metavar="TIME",
+        help="Send a call that is not full after this time under --load. Default: 2ms.",
+    ),
 )
 
 
 def load_of(options: dict[str, Any]) -> Load | None:
-    """The load that `options` ask for, taken out of them; `BadInput` for half of one."""
+    """Take the load that is requested out of `options`. `BadInput` for --load without --slo, or the reverse."""
     arrivals, slo, most, wait = (options.pop(name, None) for name in ("load", "slo", "max_batch", "max_wait_ms"))
     if not arrivals:
         if slo or most or wait is not None:
-            raise BadInput("--slo, --max-batch and --max-wait need --load", "give --load poisson too")
+            raise BadInput("--slo, --max-batch and --max-wait need --load", "add --load poisson")
         return None
     if not slo:
-        raise BadInput("--load finds the highest rate that holds a limit, and no limit is given", "give --slo p99=10ms")
-    given = {name: value for name, value in (("max_batch", most), ("max_wait_ms", wait)) if value is not None}
-    return Load(arrivals=arrivals, percentile=slo[0], limit_ms=slo[1], **given)
+        raise BadInput("--load finds the highest rate that keeps a limit, and there is no limit", "add --slo p99=10ms")
+    bounds = {name: value for name, value in (("max_batch", most), ("max_wait_ms", wait)) if value is not None}
+    return Load(arrivals=arrivals, percentile=slo[0], limit_ms=slo[1], **bounds)
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        ("bench infer --model net.onnx --budget quick", "Take a first look at one file on every backend here"),
+        ("bench infer --backend torch-cpu,ort-cpu --baseline torch-cpu", "Measure speed-ups until their intervals are narrow"),
+        ("bench infer --model net.onnx --shape tokens=8x128 --dry-run", "List the cells and the time they would take"),
+    ),
+)
 @selectors
 @group(
     click.option(
@@ -62,7 +83,8 @@ def load_of(options: dict[str, Any]) -> Load | None:
         type=click.Choice(list(BUDGETS)),
         default="normal",
         show_default=True,
-        help="quick: a first look, without intervals. normal: to 2 %, or 4.5 s a cell. thorough: to 1.5 %, or 45 s.",
+        help="Choose how long to measure. quick: a first look without intervals. normal: until the interval is within 2 %, or"
+        " 4.5 s a cell. thorough: within 1.5 %, or 45 s a cell.",
     ),
     baseline_option,
     click.option(
@@ -70,23 +92,26 @@ def load_of(options: dict[str, Any]) -> Load | None:
         type=click.Choice(STOPPING_METRICS),
         default="p50",
         show_default=True,
-        help="Metric whose confidence interval decides when a cell is done, where there is no --baseline.",
+        help="Metric whose confidence interval decides when a cell is done.",
     ),
     images_option,
     load_options,
-    click.option("--cold", is_flag=True, help="Time fresh processes too, from their start to the first answer."),
+    click.option("--cold", is_flag=True, help="Time fresh processes too, from their start to the first output."),
     click.option("--dry-run", is_flag=True, help="Print the cells and an estimate of the time, and measure nothing."),
     out_option(RUN_FOLDER),
-    click.option("--resume", is_flag=True, help="Resume the run in --out, or else the latest run."),
+    click.option("--resume", is_flag=True, help="Resume the run in --out. Default: the latest run."),
     track_option,
     format_option(),
     debug_option,
 )
 @click.pass_context
-def infer(ctx: click.Context, /, out: Path | None, resume: bool, format: str, debug: bool, dry_run: bool, **asked: Any) -> None:
+def infer(
+    ctx: click.Context, /, out: Path | None, resume: bool, format: str, debug: bool, dry_run: bool, **options: Any
+) -> None:
     """Measure a model on every runtime of this machine.
 
-    Latency, throughput, parity and accuracy of the files in artifacts/, or of --model; trained and exported where it must be.
+    Prints latency, throughput, parity and accuracy of --model, or of all files in --artifacts. Trains and exports first where
+    a file is missing.
     """
     from ..results import trackers
     from ..results.store import outcome, record
@@ -96,14 +121,14 @@ def infer(ctx: click.Context, /, out: Path | None, resume: bool, format: str, de
     from ..runners.pool.progress import terminal
     from ..untrusted import understood
 
-    asked["load"] = load_of(asked)
-    trackers.check(names := asked.pop("track"))
+    options["load"] = load_of(options)
+    trackers.check(names := options.pop("track"))
     if dry_run:
-        return _preview(sweep_of(asked), format, debug)
+        return _preview(sweep_of(options), format, debug)
     folder = out or _latest_run(resume)
     with understood([folder]) if resume else nullcontext():
-        sweep = runner.saved_sweep(folder) if resume and not _selects(ctx, folder) else sweep_of(asked)
-        baseline = asked["baseline"] or sweep.baseline
+        sweep = runner.saved_sweep(folder) if resume and not _selects(ctx, folder) else sweep_of(options)
+        baseline = options["baseline"] or sweep.baseline
         with terminal().live() as progress:
             around = runner.Surroundings(progress=progress, out=folder, resume=resume)
             interrupted = run(lambda: runner.infer(sweep, around), around, debug)
@@ -114,37 +139,38 @@ def infer(ctx: click.Context, /, out: Path | None, resume: bool, format: str, de
 
 
 def _preview(sweep: Sweep, format: str, debug: bool) -> None:
+    """Print the cells of `sweep` and an estimate of the time."""
     from ..results.table import preview as tables
     from ..runners import preview as runner
     from ..runners.pool.pool import Local
     from ..runners.pool.progress import terminal
 
     with logs(debug) as folder, terminal().live() as progress:
-        found = runner.preview(sweep, folder, Local(), progress)
-    cells = sum(not row.refused for row in found.rows)
-    span = dict.fromkeys(f"{seconds:.0f}" for seconds in (found.least_s, found.most_s))
-    time = f"{cells} cells at {sweep.budget.name}: about {' to '.join(span)} s"
+        preview = runner.preview(sweep, folder, Local(), progress)
+    cells = sum(not row.refused for row in preview.rows)
+    span = dict.fromkeys(f"{seconds:.0f}" for seconds in (preview.least_s, preview.most_s))
+    time = f"{quantity(cells, 'cell')} at --budget {sweep.budget.name}: about {' to '.join(span)} s"
     facts = (
-        f"{time}, more where one call takes longer than {sweep.budget.block_ms:g} ms, and what labelled images take",
-        found.first,
+        f"{time}, and more if one call takes over {sweep.budget.block_ms:g} ms or there are labelled images",
+        preview.first,
     )
-    print_table(tables.build([(row.cell, row.refused) for row in found.rows], facts), format)
+    print_table(tables.build([(row.cell, row.refused) for row in preview.rows], facts), format)
 
 
 def _selects(ctx: click.Context, folder: Path) -> bool:
-    """True if the command line says what to measure; without that, a resumed run measures what it was begun with."""
+    """True if an option selects what to measure. Otherwise a resumed run measures the sweep that it began with."""
     given = {name for name in ctx.params if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
-    return bool(given - OF_OUTPUT) or not (folder / "run.json").exists()
+    return bool(given - OUTPUT_OPTIONS) or not (folder / "run.json").exists()
 
 
 def _latest_run(resume: bool) -> Path:
-    """The latest run, to `resume` it; else a new folder."""
+    """Folder of the latest run, to `resume` it; otherwise a new folder."""
     from ..results.store.head import is_measured
     from ..runners.worker.clock import Clock
 
     if not resume:
         return RUNS / Clock().stamp()
-    found = [path for path in sorted(RUNS.glob("*/run.json")) if is_measured(path.parent)]
-    if not found:
-        raise BadInput(f"there is no run in {RUNS}/ to resume", "give its folder as --out")
-    return found[-1].parent
+    runs = [path.parent for path in sorted(RUNS.glob("*/run.json")) if is_measured(path.parent)]
+    if not runs:
+        raise BadInput(f"there is no run in {RUNS}/ to resume", "write its folder as --out")
+    return runs[-1]

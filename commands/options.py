@@ -1,7 +1,8 @@
 """Options of the command line: the types of their values, and the options that several commands share. click and spec only.
 
 Each option is declared once: here where several commands have it, else in its command's module. `bench import` describes
-rows that another tool measured, so it has its own `--model`, `--precision`, `--batch`, `--backend` and `--device`.
+rows that another tool measured. Its `--model`, `--precision`, `--batch`, `--backend` and `--device` are its own.
+`help` has the section in which each option stands.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 else:
     ParamType = click.ParamType  # not generic before click 8.5
 
-INT8_HELP = "portable: one file for every runtime. ort, openvino: what that runtime likes best."
 SLO_PERCENTILES = ("p50", "p90", "p95", "p99", "p99.9")
 # The modules that define these three load NumPy, which help must not load. A test compares the names.
 TRACKER_NAMES = ("mlflow", "wandb", "tensorboard")
@@ -29,10 +29,11 @@ TABLE_FORMATS = ("table", "markdown", "csv", "json")
 OBJECTIVE_NAMES = ("throughput", "latency", "slo_rate", "memory", "energy", "cost")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Pairs = tuple[tuple[str, str], ...]
 
 
 class Numbers(ParamType):
-    """`1,8,32`: whole numbers from 1 up."""
+    """List of whole numbers from 1 up, such as `1,8,32`; each number once."""
 
     name = "N,..."
 
@@ -42,28 +43,28 @@ class Numbers(ParamType):
         try:
             numbers = tuple(int(part) for part in str(value).split(","))
         except ValueError:
-            self.fail(f"{value!r} is not a list of whole numbers; give for example 1,8,32", param, ctx)
+            self.fail(f"{value!r} is not a list of whole numbers; write for example 1,8,32", param, ctx)
         if min(numbers) < 1:
-            self.fail(f"{min(numbers)} is less than 1; give numbers from 1 up", param, ctx)
+            self.fail(f"{min(numbers)} is less than 1; write numbers from 1 up", param, ctx)
         return tuple(dict.fromkeys(numbers))
 
 
 class Names(ParamType):
-    """`a,b`: names, each once."""
+    """List of names, such as `a,b`; each name once."""
 
     name = "NAME,..."
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
         if isinstance(value, tuple):
             return value
-        return tuple(dict.fromkeys(part.strip() for part in str(value).split(",") if part.strip()))
-
-
-Pairs = tuple[tuple[str, str], ...]
+        names = tuple(dict.fromkeys(part.strip() for part in str(value).split(",") if part.strip()))
+        if not names:
+            self.fail("the list is empty; write a name, or leave the option out", param, ctx)
+        return names
 
 
 class KeyValue(ParamType):
-    """`KEY=VALUE`."""
+    """Pair of two texts, `KEY=VALUE`. `last`: the last equals sign separates them, because KEY may have one."""
 
     name = "NAME=VALUE"
     last = False
@@ -71,22 +72,23 @@ class KeyValue(ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
         name, equals, right = str(value).rpartition("=") if self.last else str(value).partition("=")
         if not equals or not name:
-            self.fail(f"{value!r} is not of the form {self.name}", param, ctx)
+            form = (param.metavar if param else None) or self.name
+            self.fail(f"{value!r} has no name before an equals sign; write {form}", param, ctx)
         return name, right
 
 
 class Finite(click.FloatRange):
-    """A number in a range; NaN and infinity are none."""
+    """Number in a range, without NaN and infinity."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
-            self.fail(f"{value!r} is no finite number", param, ctx)
+            self.fail(f"{value!r} is not a finite number; write for example {param.default if param else 1}", param, ctx)
         return number
 
 
 class Duration(ParamType):
-    """`2ms`: a time in ms, where no unit is given."""
+    """Time in ms, such as `2ms` or `500us`; a number without a unit is in ms."""
 
     name = "TIME"
     units: ClassVar[Mapping[str, float]] = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3, "": 1.0}
@@ -94,16 +96,16 @@ class Duration(ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, float):
             return value
-        found = re.fullmatch(r"([0-9.]+)\s*(\D*)", str(value).strip())
-        number, unit = found.groups() if found else ("", "")
+        parts = re.fullmatch(r"([0-9.]+)\s*(\D*)", str(value).strip())
+        number, unit = parts.groups() if parts else ("", "")
         try:
             return float(number) * self.units[unit]
         except (ValueError, KeyError):
-            self.fail(f"{value!r} is not a time; give for example 2ms, 500us or 1s", param, ctx)
+            self.fail(f"{value!r} is not a time; write for example 2ms, 500us or 1s", param, ctx)
 
 
 class Slo(KeyValue):
-    """`p99=10ms`: a percentile of the responses, and the most that it may be, in ms."""
+    """Percentile of the response times and its limit in ms, such as `p99=10ms`."""
 
     name = "PERCENTILE=TIME"
 
@@ -112,15 +114,15 @@ class Slo(KeyValue):
             return value
         name, limit = super().convert(value, param, ctx)
         if name not in SLO_PERCENTILES:
-            self.fail(f"{name!r} is not one of {', '.join(SLO_PERCENTILES)}; give for example p99=10ms", param, ctx)
+            self.fail(f"{name!r} is not one of {', '.join(SLO_PERCENTILES)}; write for example p99=10ms", param, ctx)
         limit_ms = Duration().convert(limit, param, ctx)
         if not limit_ms > 0:
-            self.fail(f"{limit!r} is no time that a response could take", param, ctx)
+            self.fail(f"{limit!r} is not above 0, so no response can keep it; write for example p99=10ms", param, ctx)
         return float(name[1:]), limit_ms
 
 
 class Tensor(KeyValue):
-    """`NAME=1x3x224x224`, with an empty right side for a scalar and `:int64` for another type than float32."""
+    """Shape of an input, such as `x=1x3x224x224`. No right side is a scalar; `:int64` is another type than float32."""
 
     name = "NAME=1x3x224x224"
     last = True
@@ -129,16 +131,16 @@ class Tensor(KeyValue):
         name, right = super().convert(value, param, ctx)
         sizes, _, dtype = right.partition(":")
         try:
-            shape = tuple(int(size) for size in sizes.split("x")) if sizes else ()
+            shape = tuple(int(size) for size in sizes.lower().split("x")) if sizes else ()
         except ValueError:
-            self.fail(f"{right!r} is not a shape; give for example 1x3x224x224, or nothing for a scalar", param, ctx)
+            self.fail(f"{right!r} is not a shape; write for example {name}=1x3x224x224, or {name}= for a scalar", param, ctx)
         if min(shape, default=1) < 1:
-            self.fail(f"{right!r} has a dimension of less than 1", param, ctx)
+            self.fail(f"{right!r} has a dimension of {min(shape)}; write dimensions from 1 up", param, ctx)
         return TensorSpec(name=name, dtype=dtype or "float32", shape=shape)
 
 
 def group(*declared: Callable[[Function], Function]) -> Callable[[Function], Function]:
-    """One decorator of several options, in the order in which help lists them."""
+    """Combine several options into one decorator, in the order in which help lists them."""
 
     def decorate(function: Function) -> Function:
         for option in reversed(declared):
@@ -149,66 +151,105 @@ def group(*declared: Callable[[Function], Function]) -> Callable[[Function], Fun
 
 
 def model_option(default: str | None = None) -> Callable[[Function], Function]:
-    """`--model` of what is measured, exported or trained."""
+    """`--model` of infer, check, export and train."""
     return click.option(
         "--model",
+        metavar="MODEL",
         default=default,
         show_default=bool(default),
-        help="A named model (cnn), FILE.onnx, or MODULE:FACTORY of an nn.Module. Only a named model can be trained.",
+        help="Use this model: cnn (the named model), FILE.onnx, or MODULE:FACTORY that returns a PyTorch nn.Module. Only a"
+        " named model can be trained.",
     )
 
 
-def precision_option(names: Sequence[str], default: str = "") -> Callable[[Function], Function]:
-    """`--precision`, of those in `names`; without a `default`, what the files have."""
-    told = f"Precisions, of {', '.join(names)}." + ("" if default else " Default: all that the files have or can have.")
-    return click.option("--precision", "precisions", type=Names(), default=default or (), show_default=bool(default), help=told)
+def artifacts_option(*also: str) -> Callable[[Function], Function]:
+    """`--artifacts`, which the spellings `also` mean too."""
+    return click.option(
+        "--artifacts",
+        *also,
+        "artifacts",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        default=Path("artifacts"),
+        show_default=True,
+        help="Read and write the exported ONNX files and their manifest in this folder.",
+    )
+
+
+def precision_option(verb: str, names: Sequence[str], default: str = "") -> Callable[[Function], Function]:
+    """`--precision`: `verb` what the command does in precisions of `names`. No `default` means all that the files have."""
+    text = f"{verb} these precisions: {', '.join(names)}." + (
+        "" if default else " Default: all that the files have or can have."
+    )
+    shared: dict[str, Any] = {"type": Names(), "metavar": "NAME,...", "help": text}
+    return click.option("--precision", "precisions", **shared, default=default or (), show_default=bool(default))
 
 
 def device_option(*, several: bool = False) -> Callable[[Function], Function]:
-    """`--device`: one for a sweep, `several` for training."""
+    """`--device`: one device for a sweep, `several` for training."""
     more: dict[str, Any] = {"multiple": True, "default": ("cpu",), "show_default": True} if several else {}
-    told = "Several give one table." if several else "Default: each backend's own."
-    return click.option("--device", "devices" if several else "device", **more, help=f"cpu, cuda or cuda:N. {told}")
+    verb = "Train" if several else "Run"
+    end = "Repeat the option to compare devices in one table." if several else "Default: each backend's own device."
+    text = f"{verb} on this device: cpu, cuda or cuda:N. {end}"
+    return click.option("--device", "devices" if several else "device", metavar="DEVICE", **more, help=text)
 
 
-def out_option(what: str, *, default: Path | None = None, required: bool = False) -> Callable[[Function], Function]:
-    """`--out`: where a command writes `what`."""
-    kind = click.Path(path_type=Path)
-    return click.option("--out", type=kind, default=default, show_default=bool(default), required=required, help=what)
+def out_option(text: str, *, metavar: str = "DIR", required: bool = False) -> Callable[[Function], Function]:
+    """`--out`: the folder or file that a command writes, as the help `text` says."""
+    return click.option("--out", type=click.Path(path_type=Path), metavar=metavar, required=required, help=text)
 
 
 def format_option(*more: str) -> Callable[[Function], Function]:
     """`--format`: TABLE_FORMATS, and `more` that one command has."""
-    return click.option("--format", type=click.Choice((*TABLE_FORMATS, *more)), default="table", show_default=True)
+    text = "Print the result in this format." + "".join(f" {name}: annotations for GitHub Actions." for name in more)
+    return click.option("--format", type=click.Choice((*TABLE_FORMATS, *more)), default="table", show_default=True, help=text)
 
 
-RUN_FOLDER = "Run folder to write. Default: a new one under runs/."
+RUN_FOLDER = "Write the run to this folder. Default: a new folder under runs/."
 
-runs_argument = click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True)
+runs_argument = click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="RUN...")
 dataset_option = click.option(
-    "--dataset", help="digits, idx:DIR (MNIST's files), npz:FILE (images x, labels y), tensors:FILE (x as the model takes it)."
+    "--dataset",
+    metavar="KIND[:PATH]",
+    help="Use this labelled data: digits, idx:DIR (MNIST's files), npz:FILE (images x, labels y) or tensors:FILE (x as the"
+    " model takes it, labels y).",
 )
 shape_option = click.option(
-    "--shape", "signature", type=Tensor(), multiple=True, help="An input's shape; an empty right side is a scalar."
+    "--shape",
+    "signature",
+    type=Tensor(),
+    metavar="NAME=1x3x224x224",
+    multiple=True,
+    help="Fix the shape of this input. Add :int64 or another type where it is not float32. Write NAME= for a scalar.",
 )
-seed_option = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+seed_option = click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="Seed the random inputs, the training and the order of the cells with this number.",
+)
 threads_option = click.option(
     "--threads",
     type=click.IntRange(min=1),
-    help="Compute threads for every CPU backend. Default: all that this process may use.",
+    metavar="N",
+    help="Give every CPU backend this many compute threads. Default: all that this process may use.",
 )
 timeout_option = click.option(
     "--timeout",
     "timeout_s",
     type=Finite(min=0, min_open=True),
+    metavar="SECONDS",
     default=300.0,
     show_default=True,
-    help="Seconds to wait for one answer of a worker.",
+    help="Stop a worker that does not answer within this many seconds.",
 )
 images_option = click.option(
     "--images",
     type=click.IntRange(min=1),
-    help="Most labelled images to compute accuracy from. Default: the budget's (128, 2000, 10000); for check all.",
+    metavar="N",
+    help="Compute accuracy from at most this many labelled images. Default: 128, 2000 or 10000 by --budget; check uses all.",
 )
 baseline_option = click.option(
     "--baseline",
@@ -222,7 +263,7 @@ limit_options = group(
         type=KeyValue(),
         multiple=True,
         metavar="METRIC=LIMIT",
-        help="Upper limit: p99=10ms, top1_drop=0.5. A row above it fails the check, and is not recommended.",
+        help="Set an upper limit: p99=10ms, top1_drop=0.5. A row above it fails the check, and is not recommended.",
     ),
     click.option(
         "--min",
@@ -230,13 +271,17 @@ limit_options = group(
         type=KeyValue(),
         multiple=True,
         metavar="METRIC=LIMIT",
-        help="Lower limit: top1=97, sqnr=30. A row below it fails the check, and is not recommended.",
+        help="Set a lower limit: top1=97, sqnr=30. A row below it fails the check, and is not recommended.",
     ),
 )
 wanted_options = group(
     limit_options,
     click.option(
-        "--objective", type=click.Choice(OBJECTIVE_NAMES), default="throughput", show_default=True, help="Metric to optimize."
+        "--objective",
+        type=click.Choice(OBJECTIVE_NAMES),
+        default="throughput",
+        show_default=True,
+        help="Rank the rows by this metric.",
     ),
     click.option(
         "--price",
@@ -244,7 +289,7 @@ wanted_options = group(
         type=KeyValue(),
         multiple=True,
         metavar="BACKEND|HOST=AMOUNT",
-        help="Currency an hour, for a BACKEND[@ENV], or for a host by (a part of) its name.",
+        help="Set the price of one hour, in any currency, of BACKEND[@ENV], or of a host by a part of its name.",
     ),
 )
 python_option = click.option(
@@ -253,39 +298,56 @@ python_option = click.option(
     type=KeyValue(),
     multiple=True,
     metavar="BACKEND[@ENV]=PATH",
-    help="Run a backend in this interpreter, or in the virtual environment in this folder.",
+    help="Run this backend in another interpreter, or in the virtual environment in the folder PATH.",
 )
 track_option = click.option(
     "--track",
     type=click.Choice(TRACKER_NAMES),
     multiple=True,
-    help="Log the rows to this tracker too; its own environment variables set the server. Nothing is sent by default.",
+    help="Log the rows to this tracker too. Its own environment variables set the server. Nothing is sent by default.",
 )
-debug_option = click.option("--debug", is_flag=True, help="Show tracebacks, and print where the workers' logs are.")
+debug_option = click.option("--debug", is_flag=True, help="Show tracebacks, and print the folder of the workers' logs.")
 
 selectors = group(
     model_option(),
-    click.option("--artifacts", type=click.Path(path_type=Path), default=Path("artifacts"), show_default=True),
+    artifacts_option(),
+    shape_option,
     click.option(
-        "--backend", "backends", type=Names(), default=(), help="BACKEND[@ENV],..., or all. Default: all that can run here."
+        "--input",
+        "inputs",
+        type=KeyValue(),
+        multiple=True,
+        metavar="NAME=FILE.npy",
+        help="Feed this array to the input, instead of generated values.",
+    ),
+    dataset_option,
+    click.option(
+        "--backend",
+        "backends",
+        type=Names(),
+        metavar="BACKEND[@ENV],...",
+        default=(),
+        help="Run on these backends; `all` means all that bench backends lists. Default: all that can run here.",
     ),
     python_option,
     device_option(),
-    precision_option(tuple(PRECISIONS)),
-    click.option("--batch", "batches", type=Numbers(), default=(), help="Items a call. Default: 1,8,32, or the file's own."),
-    threads_option,
-    shape_option,
+    precision_option("Run", tuple(PRECISIONS)),
     click.option(
-        "--input", "inputs", type=KeyValue(), multiple=True, metavar="NAME=FILE.npy", help="A real array for an input."
+        "--batch",
+        "batches",
+        type=Numbers(),
+        metavar="N,...",
+        default=(),
+        help="Send this many items in one call. Default: 1,8,32 (check: 8), or the batch that the file fixes.",
     ),
-    dataset_option,
+    threads_option,
     click.option(
         "--option",
         "options",
         type=KeyValue(),
         multiple=True,
         metavar="[BACKEND[@ENV].]KEY=VALUE",
-        help="A backend's own option.",
+        help="Set an option of the backends that have it, of one BACKEND, or of one environment of it.",
     ),
     seed_option,
     timeout_option,

@@ -1,4 +1,4 @@
-"""`bench recommend`: the row to deploy."""
+"""`bench recommend`: the row to deploy, its settings and its reasons."""
 
 from __future__ import annotations
 
@@ -8,23 +8,36 @@ from typing import Any
 
 import click
 
+from .help import Command
 from .options import Finite, debug_option, format_option, group, runs_argument, wanted_options
 from .runs import stored
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        ("bench recommend runs/mine --max p99=10ms", "Find the highest throughput with p99 of one call within 10 ms"),
+        ("bench recommend runs/mine --objective latency --max top1_drop=0.5", "Find the fastest row that keeps the accuracy"),
+        ("bench recommend runs/* --objective cost --price ort-cpu=0.1", "Find the cheapest row, over several runs"),
+    ),
+)
 @group(
     runs_argument,
     wanted_options,
-    click.option("--demand", type=Finite(min=0, min_open=True), help="Items a second: how many machines take them."),
+    click.option(
+        "--demand",
+        type=Finite(min=0, min_open=True),
+        metavar="RATE",
+        help="Compute the number of machines that serve this many items per second.",
+    ),
     format_option(),
     debug_option,
 )
-def recommend(runs: tuple[Path, ...], format: str, debug: bool, **what: Any) -> None:
+def recommend(runs: tuple[Path, ...], format: str, debug: bool, **request: Any) -> None:
     """Recommend the best row within limits, and show how to deploy it.
 
-    With the settings and a program to paste, the runner-up, what binds, and why rows are left out. Exits with 1 if no row is
-    feasible, and says which limit to relax.
+    Prints its settings, a program that runs it, the runner-up, the limits that bind, and why rows are left out. Exits with 1
+    if no row keeps the limits, and names the limit to relax.
     """
     from ..results.recommend import advice
     from ..results.recommend import recommend as decisions
@@ -32,6 +45,6 @@ def recommend(runs: tuple[Path, ...], format: str, debug: bool, **what: Any) -> 
     from ..untrusted import understood
 
     with understood(runs):
-        decision = decisions.decide(stored(dict.fromkeys(runs)), parse_request(**what))
+        decision = decisions.decide(stored(dict.fromkeys(runs)), parse_request(**request))
         click.echo(advice.advise(decision, format), nl=False)
     sys.exit(advice.exit_code(decision))

@@ -1,4 +1,4 @@
-"""`bench report`: runs as one file to read and to pass on."""
+"""`bench report`: runs as one file that others can open."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import click
 
 from ..errors import BadInput, StorageFailed, one_line
 from ..files import replace_file
+from .help import Command
 from .options import Pairs, baseline_option, debug_option, group, out_option, runs_argument, wanted_options
 from .output import note, plain
 from .runs import stored
@@ -16,11 +17,20 @@ SUFFIXES = {".html": "html", ".md": "markdown", ".csv": "csv", ".parquet": "parq
 PRINTED = ("markdown", "csv")
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        ("bench report runs/mine --out report.html", "Write one HTML page that needs no network"),
+        ("bench report runs/old runs/new --out table.csv", "Write the table of two runs with every column"),
+        ("bench report runs/mine --out plots.svg", "Write one image for each plot: plots-latency.svg and others"),
+    ),
+)
 @group(
     runs_argument,
-    out_option("File to write. Images are one for each plot: report-latency.png."),
-    click.option("--format", type=click.Choice(list(SUFFIXES.values())), help="Default: by the suffix of --out."),
+    out_option("Write this file. PNG and SVG are one file for each plot: report-latency.png.", metavar="FILE"),
+    click.option(
+        "--format", type=click.Choice(list(SUFFIXES.values())), help="Write this format. Default: by the suffix of --out."
+    ),
     baseline_option,
     wanted_options,
     debug_option,
@@ -35,18 +45,18 @@ def report(
 ) -> None:
     """Write runs into one file that you can read and share.
 
-    An HTML page that needs no network: the recommendation, the table, plots, hosts and settings. Or the table alone as
-    Markdown, CSV or Parquet, and the plots as PNG or SVG. --max, --min and --objective are those of recommend.
+    HTML is one page that needs no network, with the recommendation, the table, plots, hosts and settings. Markdown, CSV and
+    Parquet have the table alone, PNG and SVG the plots. --max, --min, --objective and --price mean the same as for recommend.
     """
     from ..results.recommend.candidates import parse_request
     from ..results.report import exports
     from ..untrusted import understood
 
-    chosen = _format(out, format)
+    format = _format(out, format)
     request = parse_request(objective, limits["most"], limits["least"], limits["prices"])
-    exports.require(chosen)
+    exports.require(format)
     with understood(runs):
-        files, notes = exports.export(stored(dict.fromkeys(runs)), chosen, out or Path(), request, baseline)
+        files, notes = exports.export(stored(dict.fromkeys(runs)), format, out or Path(), request, baseline)
     for sentence in notes:
         note(f"bench: {sentence}")
     for path, content in files.items():
@@ -56,31 +66,33 @@ def report(
 
 
 def _format(out: Path | None, format: str | None) -> str:
-    """The format that is asked for. `BadInput` for an --out that says none, or that cannot be written."""
+    """Format of the file. `BadInput` for an --out that names none, or that cannot be written."""
     if out is None:
         if format in PRINTED:
             return format
-        raise BadInput("--out is missing", f"give a file that ends in one of {', '.join(SUFFIXES)}")
+        raise BadInput("--out is missing", f"write --out FILE with one of the endings {', '.join(SUFFIXES)}")
     if out.is_dir():
-        raise BadInput(f"{out} is a folder", "give a file")
+        raise BadInput(f"--out {out} is a folder", f"write the name of a file, such as {out / 'report.html'}")
     if not out.parent.is_dir():
-        raise BadInput(f"there is no folder {out.parent}", "make it, or give another file")
+        raise BadInput(
+            f"there is no folder {out.parent} for --out {out.name}", f"run mkdir -p {out.parent}, or write another --out"
+        )
     if format is None and out.suffix.lower() not in SUFFIXES:
-        raise BadInput(f"{out.name!r} says no format", f"end it in one of {', '.join(SUFFIXES)}, or give --format")
+        raise BadInput(f"the ending of --out {out.name} is no format", f"use one of {', '.join(SUFFIXES)}, or add --format")
     return format or SUFFIXES[out.suffix.lower()]
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """`content` in `path` as a whole: what was there before stays until all is written.
+    """Replace `path` by `content`. An old file stays until the new one is complete.
 
-    A device or a pipe is written into. A link to a file is refused, since it is not clear which of both is meant.
+    A device or a pipe is written into. `BadInput` for a link to a file: the user may mean either of the two.
     """
     try:
         if path.exists() and not path.resolve().is_file():
             path.resolve().write_bytes(content)
             return
         if path.is_symlink():
-            raise BadInput(f"{path} is a link", f"give the file that it leads to, {path.resolve()}")
+            raise BadInput(f"{path} is a link, and is not replaced", f"write --out {path.resolve()}, the file behind it")
         replace_file(path, lambda scratch: scratch.write_bytes(content))
     except OSError as error:
-        raise StorageFailed(f"{path} cannot be written ({one_line(error)})", "give another file") from error
+        raise StorageFailed(f"cannot write {path} ({one_line(error)})", "write another --out") from error

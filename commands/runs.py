@@ -1,4 +1,4 @@
-"""Run folders, as `infer`, `check` and `train` make them: the sweep that the options ask for, and work into a folder."""
+"""Run folders of `infer`, `check` and `train`: the sweep that the options request, and work into a folder."""
 
 from __future__ import annotations
 
@@ -17,29 +17,26 @@ RUNS = Path("runs")
 
 
 def sweep_of(options: dict[str, Any]) -> Sweep:
-    """The sweep that the command line's `options` ask for."""
+    """Sweep that the command line's `options` request."""
     device = str(Device.parse(options["device"])) if options["device"] else None
     changed = {"artifacts": str(options["artifacts"]), "device": device, "budget": BUDGETS[options["budget"]]}
     return Sweep(**{**options, **changed})
 
 
 def stored(folders: Iterable[Path]) -> list[Run]:
-    """The runs in `folders`.
-
-    What is read stays until the command ends, so it is taken out of the search for garbage, which else takes a third of the
-    time for a large run.
-    """
+    """Read the runs in `folders`."""
     import gc
 
     from ..results.store import record
 
     read = [record.read_run(folder) for folder in folders]
+    # All runs stay until the command ends. Searching them for garbage takes a third of the time of a large run.
     gc.freeze()
     return read
 
 
 def run(work: Callable[[], None], around: Surroundings, debug: bool) -> bool:
-    """Do `work` into a run folder and print where that is. True if the user interrupted it: what there is stays."""
+    """Do `work` into a run folder and print its path. True if the user interrupted it; what it measured stays."""
     from ..errors import Interrupted
 
     interrupted = False

@@ -9,6 +9,7 @@ import click
 
 from ..errors import BadInput
 from ..spec import Device
+from .help import Command
 from .options import (
     Finite,
     dataset_option,
@@ -26,23 +27,45 @@ from .options import (
 from .output import logs, print_table, track
 from .runs import RUNS
 
-PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+TRAINING_PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        ("bench train", "Train the CNN on scikit-learn's digits, which need no download"),
+        ("bench train --device cpu --device cuda --precision fp32,bf16", "Compare CPU and GPU in one table"),
+        ("bench train --dataset idx:fashion-mnist --epochs 2", "Train on the files of MNIST or Fashion-MNIST in a folder"),
+    ),
+)
 @group(
     model_option("cnn"),
     dataset_option,
     device_option(several=True),
-    precision_option(PRECISIONS, default="fp32"),
-    click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True),
-    click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True),
+    precision_option("Train in", TRAINING_PRECISIONS, default="fp32"),
+    click.option(
+        "--epochs",
+        type=click.IntRange(min=1),
+        metavar="N",
+        default=10,
+        show_default=True,
+        help="Train for this many passes over the training images.",
+    ),
+    click.option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        metavar="N",
+        default=64,
+        show_default=True,
+        help="Train on this many images in each step.",
+    ),
     click.option(
         "--lr",
         type=Finite(min=0, min_open=True),
+        metavar="RATE",
         default=0.01,
         show_default=True,
-        help="Learning rate. The article's is 0.001.",
+        help="Set the learning rate of SGD with momentum 0.9.",
     ),
     threads_option,
     seed_option,
@@ -51,7 +74,7 @@ PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
     format_option(),
     debug_option,
 )
-def train(model: str, dataset: str | None, format: str, debug: bool, **how: Any) -> None:
+def train(model: str, dataset: str | None, format: str, debug: bool, **options: Any) -> None:
     """Train a named model, and compare CPU and GPU in one table."""
     from ..models import MODELS, kind_of
     from ..results import trackers
@@ -62,21 +85,21 @@ def train(model: str, dataset: str | None, format: str, debug: bool, **how: Any)
     from ..runners.prepare import train as runner
     from ..runners.worker.clock import Clock
 
-    trackers.check(names := how.pop("track"))
+    trackers.check(names := options.pop("track"))
     if kind_of(model) != "named":
-        raise BadInput(f"{model!r} is not a named model", f"there are: {', '.join(MODELS)}")
-    how["devices"] = tuple(str(Device.parse(device)) for device in how["devices"])
+        raise BadInput(f"{model!r} is not a named model, and only those can be trained", f"write --model {' or '.join(MODELS)}")
+    options["devices"] = tuple(str(Device.parse(device)) for device in options["devices"])
     pool = Local()
-    wanted = runner.Training(
+    training = runner.Training(
         model=model,
         dataset=dataset or runner.default_dataset(model),
-        **{**how, "threads": how["threads"] or pool.threads()},
+        **{**options, "threads": options["threads"] or pool.threads()},
     )
     clock = Clock()
     began_s, folder = clock.wall_s(), RUNS / f"{clock.stamp()}-train"
-    with logs(debug) as of_workers, terminal().live() as progress:
-        results, interrupted = runner.train(wanted, of_workers, pool, progress)
-    table = tables.build(results, wanted.head())
+    with logs(debug) as log_folder, terminal().live() as progress:
+        results, interrupted = runner.train(training, log_folder, pool, progress)
+    table = tables.build(results, training.head())
     print_table(table, format)
     track(names, lambda: of_training(results, table, folder, began_s))
     if interrupted or any(result.status != "ok" for result in results):

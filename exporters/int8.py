@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 LEAST_OPSET = 13  # per-channel Q/DQ came with it; below it the quantizer writes a file that no runtime takes
 FEEDS_AT_ONCE = 4  # whose activations are in memory at the same time
 FEW = 40  # nodes that an error lists
+EXPLAIN = "run bench check --precision int8 --explain, which lists the nodes"
 PAIR = ("QuantizeLinear", "DequantizeLinear")
 
 
@@ -103,6 +105,7 @@ def convert(source: Path, target: Path, how: Conversion, feeds: Feeds) -> None:
     with tempfile.TemporaryDirectory() as folder, guarded(source.name):
         prepared = Path(folder) / "prepared.onnx"
         prepare(source, prepared)
+        _check_excluded(graph.load(prepared), how.exclude)  # before the calibration, which may take minutes
         if not quantize(prepared, target, how, calibrate(prepared, how, feeds)):
             target.unlink()
             kinds = sorted({node.op_type for node in graph.load(source).graph.node})
@@ -169,7 +172,6 @@ def quantize(prepared: Path, target: Path, how: Conversion, ranges: Any, only: S
     from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
 
     model, scheme = load_model_with_shape_infer(prepared), SCHEMES[how.scheme]
-    _check_excluded(model, how.exclude)
     kinds = getattr(QuantType, scheme.activations), QuantType.QInt8
     quantizer = QDQQuantizer(
         model, True, False, kinds[1], kinds[0], ranges, list(only), list(how.exclude), _operators(), dict(scheme.options)
@@ -189,8 +191,10 @@ def _check_excluded(model: onnx.ModelProto, exclude: Sequence[str]) -> None:
     names = {node.name for node in model.graph.node}
     for name in exclude:
         if name not in names:
-            hint = nearest(name, names) if len(names) <= FEW else "bench check --explain names them"
-            raise BadInput(f"there is no node {name!r} to exclude", hint)
+            close = get_close_matches(name, sorted(names), n=3)
+            hint = f"did you mean {' or '.join(map(repr, close))}?" if close else nearest(name, names)
+            listed = close or len(names) <= FEW
+            raise BadInput(f"--exclude {name!r} is no node of the model", hint if listed else EXPLAIN)
 
 
 def _free_outputs(quantized: onnx.GraphProto) -> None:

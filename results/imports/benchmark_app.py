@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ...errors import quantity
 from .formats import Figure, Format, ImportedFigures, number, whole
 
 TOOL = "benchmark_app"
@@ -139,9 +140,10 @@ def _device(device: str) -> str | None:
 
 
 def _columns(setup: Values, results: Values, options: Values, requests: int) -> dict[str, Figure]:
-    streams = [f"{value} streams" for name, value in setup.items() if re.search(r"streams(_num)?$", name)]
+    counts = [value for name, value in setup.items() if re.search(r"streams(_num)?$", name)]
+    streams = [f"{count} stream" if count == "1" else f"{count} streams" for count in counts]
     hint = _option(options, "hint")
-    settings = [*streams, f"{requests} infer requests", *([f"-hint {hint}"] if hint else [])]
+    settings = [*streams, quantity(requests, "infer request"), *([f"-hint {hint}"] if hint else [])]
     return {
         "lanes": requests,
         "throughput_settings": " · ".join(settings),

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ...errors import quantity
 from .logged import LoggedRun
 
 URI, EXPERIMENT = "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"
@@ -53,7 +54,7 @@ def log(logged: LoggedRun, say: Callable[[str], None]) -> None:
             with suppress(Exception):
                 client.set_terminated(run, "FAILED")
         raise
-    say(f"mlflow: {len(logged.rows)} rows in {'what MLFLOW_TRACKING_URI says' if os.environ.get(URI) else uri}")
+    say(f"mlflow: {quantity(len(logged.rows), 'row')} in {'what MLFLOW_TRACKING_URI says' if os.environ.get(URI) else uri}")
 
 
 def _local(folder: Path) -> str:

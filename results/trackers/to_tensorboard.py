@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ...errors import quantity
 from .logged import LoggedRow, LoggedRun
 
 TEXTS = ("reason", "notes")  # tags that are sentences; the others are hparams too
@@ -34,7 +35,7 @@ def log(logged: LoggedRun, say: Callable[[str], None]) -> None:
     _write(root, [(listed, 0)], logged.wall_s)
     for entry in logged.rows:
         _write(root / ALLOWED.sub("-", entry.name), _summaries(entry, hparams), logged.wall_s)
-    say(f"tensorboard: {len(logged.rows)} rows in {root}")
+    say(f"tensorboard: {quantity(len(logged.rows), 'row')} in {root}")
 
 
 def _asked(entry: LoggedRow) -> dict[str, str | int]:

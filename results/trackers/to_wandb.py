@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ...errors import quantity
 from .logged import LoggedRow, LoggedRun
 
 NAME = "onnxbench"
@@ -51,7 +52,7 @@ def log(logged: LoggedRun, say: Callable[[str], None]) -> None:
     where = (
         f"{Path(run.dir).parent} (offline, without WANDB_MODE and a key; wandb sync sends it)" if kept else f"run {run.name}"
     )
-    say(f"wandb: {len(logged.rows)} rows in {where}")
+    say(f"wandb: {quantity(len(logged.rows), 'row')} in {where}")
 
 
 def may_send(environment: Mapping[str, str] = os.environ) -> bool:

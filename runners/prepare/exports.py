@@ -91,10 +91,15 @@ def convert(base: Artifact, wanted: Wanted, context: Context) -> list[Made]:
         except StorageFailed:
             raise
         except BenchError as error:
-            if wanted.precisions and wanted.exactly:
+            if wanted.exactly and (wanted.precisions or (precision == "int8" and _is_int8_requested(wanted))):
                 raise
             context.progress.note(f"no {precision} of {base.model}: {error}")
     return made
+
+
+def _is_int8_requested(wanted: Wanted) -> bool:
+    """True if an option of INT8 was given, so that an export without INT8 is not what the user wants."""
+    return wanted.how != INT8 or wanted.calibration is not None
 
 
 def files_of(precisions: Sequence[str]) -> tuple[str, ...]:

@@ -358,13 +358,13 @@ def test_a_conversion_leaves_its_entry_and_no_temporary_file(write, tmp_path):
 
 
 def test_an_excluded_node_that_there_is_not_is_refused_with_a_hint(write):
-    with pytest.raises(BadInput, match="there is no node 'conv9' to exclude; did you mean 'conv"):
+    with pytest.raises(BadInput, match=r"'conv9'.*'conv1'"):
         convert(write(network()), int8(exclude=("conv1", "conv9")))
 
 
 def test_in_a_large_graph_the_hint_is_how_to_find_the_names(write):
     made = chain(*["Sin"] * 50)
-    with pytest.raises(BadInput, match="there is no node 'conv9' to exclude; bench check --explain names them"):
+    with pytest.raises(BadInput, match=r"'conv9'.*bench check .*--explain"):
         convert(write(made), int8(exclude=("conv9",)))
 
 

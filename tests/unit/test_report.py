@@ -299,9 +299,9 @@ def test_text_goes_to_stdout_without_a_file(folder):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--out", "made.docx"), "'made.docx' says no format; end it in one of .html, .md"),
+        (("--out", "made.docx"), "made.docx is no format; use one of .html, .md"),
         (("--out", "nowhere/made.html"), "there is no folder nowhere"),
-        (("--out", "."), ". is a folder; give a file"),
+        (("--out", "."), "--out . is a folder"),
         ((), "--out is missing"),
         (("--format", "html"), "--out is missing"),
         (("--out", "made.html", "--baseline", "ort"), "no row is of the baseline 'ort'"),

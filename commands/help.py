@@ -1,0 +1,72 @@
+"""Help of a command: its options in sections, and examples at the end. click alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+SECTIONS: Mapping[str, tuple[str, ...]] = {
+    "Model and data": ("model", "artifacts", "shape", "input", "dataset"),
+    "Runtime and settings": ("backend", "python", "device", "precision", "batch", "threads", "option", "host", "seed"),
+    "Runs to compare": ("base", "new", "control"),
+    "Time": ("budget", "metric", "baseline", "cold", "timeout", "dry-run"),
+    "Arriving requests": ("load", "slo", "max-batch", "max-wait"),
+    "Training": ("epochs", "batch-size", "lr"),
+    "INT8": ("int8", "calibration", "calibration-method", "exclude"),
+    "Quality and limits": ("images", "max", "min", "fail-on", "explain"),
+    "Decision": ("objective", "price", "demand"),
+}
+"""Options without their dashes, in the order of the help, by its sections. All other options stand under OUTPUT."""
+
+OUTPUT = "Output"
+COLUMN = 30  # characters of the first column, click's own default
+
+
+class Command(click.Command):
+    """A command whose help has its options in sections, and `examples`: pairs of a command line and its purpose."""
+
+    def __init__(self, *args: Any, examples: Sequence[tuple[str, str]] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = examples
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {title: [] for title in (*SECTIONS, OUTPUT)}
+        for parameter in sorted(self.get_params(ctx), key=_order):
+            if record := parameter.get_help_record(ctx):
+                sections[section_of(parameter)].append(record)
+        for title, records in sections.items():
+            if records:
+                with formatter.section(title):
+                    # click aligns each list by itself. Names of equal width make one column through the whole page.
+                    formatter.write_dl([(name.ljust(COLUMN), text) for name, text in records], col_max=COLUMN)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_epilog(ctx, formatter)
+        write_examples(self.examples, formatter)
+
+
+def section_of(parameter: click.Parameter) -> str:
+    """Title of the section in which `parameter` stands."""
+    return next((title for title, members in SECTIONS.items() if _name(parameter) in members), OUTPUT)
+
+
+def _name(parameter: click.Parameter) -> str:
+    return parameter.opts[0].lstrip("-")
+
+
+def _order(parameter: click.Parameter) -> int:
+    """Place of `parameter` in its section, as SECTIONS lists it; options of OUTPUT keep the order of their declaration."""
+    members = SECTIONS.get(section_of(parameter), ())
+    return members.index(_name(parameter)) if members else 0
+
+
+def write_examples(examples: Sequence[tuple[str, str]], formatter: click.HelpFormatter) -> None:
+    """Write `examples` as lines that a shell takes: the purpose as a comment, and the command line."""
+    if not examples:
+        return
+    with formatter.section("Examples"):
+        for line, purpose in examples:
+            formatter.write(f"{'':>{formatter.current_indent}}# {purpose}\n")
+            formatter.write(f"{'':>{formatter.current_indent}}{line}\n")

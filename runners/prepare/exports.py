@@ -17,7 +17,7 @@ from ...exporters.manifest import Exported
 from ...models import MODELS, kind_of
 from ...spec import RANDOM, Artifact, Conversion, Derived, Precision, Shape, Source, Sweep, TensorSpec
 from ..pool.context import Context
-from ..worker.file_jobs import Adopt, Convert, Describe, Entry, Export
+from ..worker.file_jobs import Adopt, CacheEntry, Convert, Describe, Export
 from ..worker.jobs import Data, Here
 from . import checkpoints, train
 
@@ -165,7 +165,7 @@ def fixed_shapes(inputs: Sequence[TensorSpec]) -> tuple[tuple[str, Shape], ...]:
     return tuple((spec.name, tuple(int(dim or 0) for dim in spec.shape)) for spec in inputs)
 
 
-def _add(answer: Entry, folder: Path, source: Source | None = None) -> Made:
+def _add(answer: CacheEntry, folder: Path, source: Source | None = None) -> Made:
     """Put a cache entry into the manifest of `folder`. `source`: where the same model exists in PyTorch, if not said there."""
     found = answer.artifact
     if source:
@@ -188,7 +188,7 @@ def _name(model: str) -> str:
     return model if kind_of(model) != "file" else path.name if path.stem in MODELS else path.stem
 
 
-def _file_entry(wanted: Wanted, context: Context) -> Entry:
+def _file_entry(wanted: Wanted, context: Context) -> CacheEntry:
     file = Here(path=str(Path(wanted.model).absolute()))
     return context.ask(Adopt(file=file, model=_name(wanted.model), data=_data(wanted.dataset)))
 
@@ -197,7 +197,7 @@ def _data(dataset: str | None) -> Data | None:
     return Data.named(checkpoints.absolute(dataset)) if dataset else None
 
 
-def _factory_entry(wanted: Wanted, context: Context) -> Entry:
+def _factory_entry(wanted: Wanted, context: Context) -> CacheEntry:
     if not wanted.inputs:
         hint = "give each one in order, as --shape NAME=1x3x224x224[:int64]"
         raise BadInput(f"{wanted.model} does not say what its inputs are", hint)
@@ -205,7 +205,7 @@ def _factory_entry(wanted: Wanted, context: Context) -> Entry:
     return context.ask(Export(model=wanted.model, factory=wanted.model, inputs=inputs, data=_data(wanted.dataset)))
 
 
-def _named_entry(wanted: Wanted, context: Context) -> Entry:
+def _named_entry(wanted: Wanted, context: Context) -> CacheEntry:
     named, path = MODELS[wanted.model], _checkpoint(wanted, context)
     job = Export(
         model=named.name,
@@ -218,7 +218,7 @@ def _named_entry(wanted: Wanted, context: Context) -> Entry:
     return context.ask(job)
 
 
-_ENTRIES: Mapping[str, Callable[[Wanted, Context], Entry]] = {
+_ENTRIES: Mapping[str, Callable[[Wanted, Context], CacheEntry]] = {
     "file": _file_entry,
     "factory": _factory_entry,
     "named": _named_entry,

@@ -21,7 +21,7 @@ from ...models import onnx_file
 from ...models.shapes import batch_rule, cell_shapes, check_given
 from ...spec import RANDOM, Artifact, TensorSpec, nearest
 from . import verify
-from .file_jobs import Convert, Entry, Making
+from .file_jobs import CacheEntry, Convert, Making
 from .prepare_jobs import answered, dataset_of, run_once
 from .reference import open_reference
 from .serve import State, Tell
@@ -38,7 +38,7 @@ class Calibration:
     items: int
 
 
-def convert(state: State, tell: Tell, job: Convert) -> Entry:
+def convert(state: State, tell: Tell, job: Convert) -> CacheEntry:
     """A cache entry for an FP32 file in another precision."""
     source, calibration = job.artifact, calibration_of(job)
     data = (("data", calibration.data), ("samples", str(calibration.items))) if job.how.scheme else ()

@@ -34,7 +34,7 @@ class CountImages(Job[Counted]):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
+class CacheEntry:
     """An entry of the worker's cache: its folder, whether it was there already, the artifact in it (paths relative to the
     folder), and how that was made."""
 
@@ -45,7 +45,7 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export(Job[Entry]):
+class Export(Job[CacheEntry]):
     """Make an ONNX file of a PyTorch module: the model's name, its factory and weights, its inputs, its outputs' names."""
 
     model: str
@@ -57,7 +57,7 @@ class Export(Job[Entry]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Adopt(Job[Entry]):
+class Adopt(Job[CacheEntry]):
     """Take the ONNX file `file` over, with the files that hold its weights."""
 
     file: Here
@@ -84,7 +84,7 @@ class Making:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Convert(Making, Job[Entry]):
+class Convert(Making, Job[CacheEntry]):
     """Make the file."""
 
 

@@ -25,7 +25,7 @@ from ...models import inputs as random_inputs
 from ...models.shapes import show
 from ...spec import PRECISIONS, RANDOM, Artifact, Source, digest, to_wire
 from . import verify
-from .file_jobs import Adopt, Counted, CountImages, Describe, Draw, Entry, Export, Refer, Referred
+from .file_jobs import Adopt, CacheEntry, Counted, CountImages, Describe, Draw, Export, Refer, Referred
 from .jobs import Data, Done, There
 from .reference import open_reference
 from .serve import State, Tell
@@ -56,20 +56,20 @@ def _described(path: Path, model: str, data: Data | None) -> Artifact:
     return replace(found, dataset=data.name if data else None)
 
 
-def adopt(state: State, tell: Tell, job: Adopt) -> Entry:
+def adopt(state: State, tell: Tell, job: Adopt) -> CacheEntry:
     """A cache entry for an ONNX file."""
     path = Path(job.file.path)
     key = digest([onnx_file.file_hash(path), path.name, job.data and job.data.name, ENTRY_FORMAT])
     return answered(entries.entry(key, lambda scratch: _adopt(scratch, path, job), onnx_file.file_hash))
 
 
-def answered(found: entries.CachedExport) -> Entry:
+def answered(found: entries.CachedExport) -> CacheEntry:
     """An entry of this worker's cache as the parent is told of it."""
     folder = There(path=str(found.folder))
-    return Entry(folder=folder, cached=found.cached, artifact=found.exported.artifact, made=found.exported.made)
+    return CacheEntry(folder=folder, cached=found.cached, artifact=found.exported.artifact, made=found.exported.made)
 
 
-def export(state: State, tell: Tell, job: Export) -> Entry:
+def export(state: State, tell: Tell, job: Export) -> CacheEntry:
     """A cache entry for a module."""
     source = Source(factory=job.factory, weights=job.weights.path if job.weights else None)
     module = None if job.weights else torch_onnx.load_module(source)

@@ -8,7 +8,7 @@ from onnxbench.evidence import Parity
 from onnxbench.exporters import manifest
 from onnxbench.runners.pool.context import Context
 from onnxbench.runners.prepare.exports import INT8, Made, Wanted, artifacts, convert, expected, export, files_of, missing_files
-from onnxbench.runners.worker.file_jobs import Adopt, Convert, Entry, Export
+from onnxbench.runners.worker.file_jobs import Adopt, CacheEntry, Convert, Export
 from onnxbench.runners.worker.jobs import Data, Here, There
 from onnxbench.runners.worker.tasks import JOBS
 from onnxbench.spec import Conversion, Source, Sweep, TensorSpec, from_wire, to_wire
@@ -70,7 +70,7 @@ def entry(tmp_path, make_artifact):
             derived=how.get(precision),
         )
         made = manifest.Maker(exporter="file")
-        return Entry(folder=There(path=str(folder)), cached=cached, artifact=replace(found, **changes), made=made)
+        return CacheEntry(folder=There(path=str(folder)), cached=cached, artifact=replace(found, **changes), made=made)
 
     return make
 

@@ -27,7 +27,7 @@ SETTLE_STEP_S, SETTLE_LIMIT_S, IDLE_SHARE = 0.01, 1.0, 0.05
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class WarmUp:
+class WarmUpResult:
     """How a warm-up ended: after `calls` calls and `took_ns`, with the series stationary or not."""
 
     calls: int
@@ -112,7 +112,7 @@ def on_device(session: Session, now: Now, *, least_ns: int, least_calls: int = 1
     return np.array(samples, np.int64)
 
 
-def warm_up(session: Session, now: Now, *, least_ns: int, limit_ns: int) -> WarmUp:
+def warm_up(session: Session, now: Now, *, least_ns: int, limit_ns: int) -> WarmUpResult:
     """Call until the medians of WINDOWS consecutive windows lie within STATIONARY of each other, or until `limit_ns`.
 
     A window is a fifth of `least_ns` (and at least one call), so a stationary series takes `least_ns`.
@@ -125,7 +125,7 @@ def warm_up(session: Session, now: Now, *, least_ns: int, limit_ns: int) -> Warm
         calls += len(window)
         medians = [*medians, float(np.median(window))][-WINDOWS:]
         stationary = len(medians) == WINDOWS and max(medians) <= min(medians) * (1 + STATIONARY)
-    return WarmUp(calls=calls, took_ns=now() - begin, stationary=stationary)
+    return WarmUpResult(calls=calls, took_ns=now() - begin, stationary=stationary)
 
 
 def rewarm(session: Session, now: Now, *, block_ns: int) -> None:

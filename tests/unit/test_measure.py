@@ -5,7 +5,17 @@ import numpy as np
 import pytest
 from onnxbench.backends.protocol import Session, SessionInfo
 from onnxbench.runners.worker.clock import Clock
-from onnxbench.runners.worker.measure import WarmUp, end_to_end, first_call, latency, on_device, quiet, rewarm, settle, warm_up
+from onnxbench.runners.worker.measure import (
+    WarmUpResult,
+    end_to_end,
+    first_call,
+    latency,
+    on_device,
+    quiet,
+    rewarm,
+    settle,
+    warm_up,
+)
 
 
 class FakeClock:
@@ -141,19 +151,19 @@ def test_without_a_clock_of_the_device_nothing_is_called_or_waited_for(clock):
 
 def test_a_stationary_series_is_warm_after_the_least_time(clock):
     found = warm_up(FakeSession(clock, 10), clock.now_ns, least_ns=500, limit_ns=5000)
-    assert found == WarmUp(calls=50, took_ns=500, stationary=True)
+    assert found == WarmUpResult(calls=50, took_ns=500, stationary=True)
 
 
 def test_warm_up_goes_on_while_calls_get_faster(clock):
     session = FakeSession(clock, [400, 300, 200, 150, 100])
     found = warm_up(session, clock.now_ns, least_ns=500, limit_ns=5000)
-    assert found == WarmUp(calls=9, took_ns=400 + 300 + 200 + 150 + 5 * 100, stationary=True)
+    assert found == WarmUpResult(calls=9, took_ns=400 + 300 + 200 + 150 + 5 * 100, stationary=True)
 
 
 def test_warm_up_gives_up_at_its_limit(clock):
     session = FakeSession(clock, [100, 200] * 50)
     found = warm_up(session, clock.now_ns, least_ns=500, limit_ns=1000)
-    assert found == WarmUp(calls=7, took_ns=1000, stationary=False)
+    assert found == WarmUpResult(calls=7, took_ns=1000, stationary=False)
 
 
 @pytest.mark.parametrize(("slow_ns", "stationary"), [(105, True), (106, False)])
@@ -169,7 +179,7 @@ def test_one_slow_call_in_a_window_does_not_make_it_unstationary(clock):
 
 def test_a_call_longer_than_a_window_is_a_window(clock):
     found = warm_up(FakeSession(clock, 1000), clock.now_ns, least_ns=500, limit_ns=50_000)
-    assert found == WarmUp(calls=5, took_ns=5000, stationary=True)
+    assert found == WarmUpResult(calls=5, took_ns=5000, stationary=True)
 
 
 @pytest.mark.parametrize(

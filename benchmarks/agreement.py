@@ -15,7 +15,7 @@ from statistics import median
 
 from onnxbench.runners.worker.threads import usable_threads
 from peers import Peer, benchmark_app
-from tool import OpenCell, ratio, told
+from tool import BenchmarkCell, ratio, told
 
 SECONDS = 0.15
 Visit = Callable[[], dict[str, float]]
@@ -34,13 +34,13 @@ def p50(found: list[dict[str, float]], key: str = "p50_ns") -> list[float]:
     return [row[key] for row in found]
 
 
-def against_peer(cell: OpenCell, kind: str, load: tuple[str, int], rounds: int) -> str:
+def against_peer(cell: BenchmarkCell, kind: str, load: tuple[str, int], rounds: int) -> str:
     with Peer(kind, *load, usable_threads()) as peer:
         ours, theirs = in_turns(lambda: cell.latency(SECONDS), lambda: peer.ask(SECONDS), rounds)
     return f"{cell.name} over {kind}: {told(ratio(p50(ours), p50(theirs)))}"
 
 
-def against_benchmark_app(cell: OpenCell, load: tuple[str, int], rounds: int) -> list[str]:
+def against_benchmark_app(cell: BenchmarkCell, load: tuple[str, int], rounds: int) -> list[str]:
     """Over its median, and over that with what a call costs in Python beside the runtime's own latency."""
     options = ("-api", "sync", "-hint", "none", "-nstreams", "1", "-nthreads", str(usable_threads()), "-pin", "NO")
     with Peer("ov-loop", *load, usable_threads()) as peer:
@@ -59,11 +59,11 @@ def main() -> None:
     rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 60
     load = (file, batch)
     print(f"batch {batch}, {usable_threads()} threads, {rounds} rounds", flush=True)
-    with OpenCell("ort-cpu", *load) as cell:
+    with BenchmarkCell("ort-cpu", *load) as cell:
         cell.warm()
         for kind in ("ort-loop", "loadgen"):
             print(against_peer(cell, kind, load, rounds), flush=True)
-    with OpenCell("openvino-cpu", *load) as cell:
+    with BenchmarkCell("openvino-cpu", *load) as cell:
         cell.warm()
         print(against_peer(cell, "ov-loop", load, rounds), flush=True)
         for line in against_benchmark_app(cell, load, rounds // 2):

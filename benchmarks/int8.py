@@ -13,7 +13,7 @@ import sys
 from statistics import median
 
 from onnxbench.runners.pool import host
-from tool import OpenCell, ratio, told
+from tool import BenchmarkCell, ratio, told
 
 SECONDS = 0.5
 BACKENDS = ("ort-cpu", "openvino-cpu")
@@ -21,9 +21,9 @@ BACKENDS = ("ort-cpu", "openvino-cpu")
 
 def compare(backend: str, files: tuple[str, str], batch: int, rounds: int) -> None:
     fp32, int8 = files
-    with OpenCell(backend, fp32, batch) as base, OpenCell(backend, int8, batch) as quantized:
+    with BenchmarkCell(backend, fp32, batch) as base, BenchmarkCell(backend, int8, batch) as quantized:
         settings = [cell.warm(search=True) for cell in (base, quantized)]
-        rates: dict[OpenCell, list[float]] = {base: [], quantized: []}
+        rates: dict[BenchmarkCell, list[float]] = {base: [], quantized: []}
         for _ in range(rounds):
             for cell in random.sample((base, quantized), 2):
                 rates[cell].append(cell.throughput(SECONDS))

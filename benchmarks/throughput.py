@@ -16,7 +16,7 @@ from statistics import median
 
 from onnxbench.runners.worker.threads import usable_threads
 from peers import Peer, benchmark_app
-from tool import OpenCell, ratio, told
+from tool import BenchmarkCell, ratio, told
 
 SECONDS = 1.0
 Ways = Mapping[str, Callable[[], float]]
@@ -43,7 +43,7 @@ def openvino(file: str, batch: int, rounds: int) -> None:
     for streams in range(1, threads + 1):
         options = ("-hint", "none", "-nstreams", str(streams), "-nthreads", str(threads))
         settings[" ".join(options)] = options
-    with OpenCell("openvino-cpu", file, batch) as cell:
+    with BenchmarkCell("openvino-cpu", file, batch) as cell:
         deploy = cell.warm(search=True)
         ways: dict[str, Callable[[], float]] = {
             f"benchmark_app {name}": (lambda options=options: benchmark_app(file, batch, SECONDS, *options)["items_per_s"])
@@ -55,7 +55,7 @@ def openvino(file: str, batch: int, rounds: int) -> None:
 
 def onnxruntime(file: str, batch: int, rounds: int) -> None:
     with ExitStack() as stack:
-        cell = stack.enter_context(OpenCell("ort-cpu", file, batch))
+        cell = stack.enter_context(BenchmarkCell("ort-cpu", file, batch))
         deploy = cell.warm(search=True)
         ways: dict[str, Callable[[], float]] = {"ort-cpu": lambda: cell.throughput(SECONDS)}
         for threads in range(1, usable_threads() + 1):

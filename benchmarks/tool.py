@@ -27,7 +27,7 @@ TIMEOUT_S = 120.0
 Answer = TypeVar("Answer")
 
 
-class OpenCell:
+class BenchmarkCell:
     """`backend` on the ONNX file `file` at `batch`; a context manager. Times are nanoseconds, rates items a second."""
 
     def __init__(self, backend: str, file: str, batch: int) -> None:
@@ -92,7 +92,7 @@ class OpenCell:
     def _ask(self, job: Job[Answer]) -> Answer:
         return self._worker.ask(job, TIMEOUT_S)
 
-    def __enter__(self) -> OpenCell:
+    def __enter__(self) -> BenchmarkCell:
         return self
 
     def __exit__(self, *_: object) -> None:

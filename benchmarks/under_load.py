@@ -23,7 +23,7 @@ from onnxbench.evidence import LoadPoint
 from onnxbench.results.stats.intervals import LEAST_ROUNDS
 from onnxbench.results.table.load import capacity
 from onnxbench.spec import Concurrency
-from tool import OpenCell, ratio, told
+from tool import BenchmarkCell, ratio, told
 
 SHARES = (0.3, 0.5, 0.65, 0.75, 0.85, 0.92)
 PERCENTILE = 99.0
@@ -85,7 +85,7 @@ def main() -> None:
     file = str(Path(sys.argv[1]).absolute())
     given = dict(enumerate(sys.argv[2:]))
     turns, seconds = int(given.get(1, 10)), float(given.get(2, 4.0))
-    with OpenCell("ort-cpu", file, 1) as cell:
+    with BenchmarkCell("ort-cpu", file, 1) as cell:
         print(f"ort-cpu, batch 1: {cell.warm(search=True)}", flush=True)
         how, top = cell.concurrency, cell.throughput(1.0)
         limit_ms = float(given.get(0, 4 * how.lanes / top * 1e3))

@@ -41,8 +41,8 @@ def energy(state: State, tell: Tell, job: ReadEnergy) -> Energy:
 
     The answer has a `reason` alone where the counter cannot be read.
     """
-    slot, clock = state.slots[job.key], state.clock
-    index = Device.parse(slot.cell.device).index
+    open_cell, clock = state.open_cells[job.key], state.clock
+    index = Device.parse(open_cell.cell.device).index
 
     def read() -> tuple[float | None, str | None]:
         return state.gpu.energy_mj(index)
@@ -50,7 +50,7 @@ def energy(state: State, tell: Tell, job: ReadEnergy) -> Energy:
     value, reason = read()
     if value is None:
         return Energy(reason=reason)
-    sessions = slot.lanes(job.concurrency)
+    sessions = open_cell.lanes(job.concurrency)
     length = lanes.Length(least_ns=int(job.block_ms * 1e6), lead_ns=int(LEAD_MS * 1e6))
     with measure.quiet(), polled(read, clock) as seen:
         begin_ns = clock.now_ns()
@@ -59,7 +59,7 @@ def energy(state: State, tell: Tell, job: ReadEnergy) -> Energy:
     measure.settle(clock)
     if seen.reason:
         return Energy(reason=seen.reason)
-    return figures(seen.renewals, (begin_ns + length.lead_ns, end_ns), rate.calls_per_s * slot.cell.batch)
+    return figures(seen.renewals, (begin_ns + length.lead_ns, end_ns), rate.calls_per_s * open_cell.cell.batch)
 
 
 def figures(renewals: Sequence[Renewal], loaded: tuple[int, int], items_per_s: float) -> Energy:

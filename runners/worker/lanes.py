@@ -62,9 +62,9 @@ def _calls(session: Session, now: Now, least_ns: int) -> tuple[int, int]:
 
 
 def _ring(sessions: Sequence[Session], now: Now, length: Length) -> Rate:
-    """One thread waits for the oldest call and starts the next on its slot.
+    """One thread waits for the oldest call and starts the next on its lane.
 
-    Counted is from the end of one call to the end of the same slot's last, so that as many calls as there are lanes
+    Counted is from the end of one call to the end of the same lane's last, so that as many calls as there are lanes
     are in flight all the time; the calls that fill the lanes and those that drain them are not counted.
     """
     for session in sessions:

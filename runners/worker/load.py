@@ -18,10 +18,10 @@ from ...backends.protocol import Session
 from ...evidence import LoadPoint
 from ...results.stats.percentiles import quantiles
 from . import lanes, measure
+from .cell_jobs import counted
 from .clock import Clock
 from .jobs import ApplyLoad
 from .serve import State, Tell
-from .slots import counted
 
 LEAD_SHARE = 0.1  # of the items, which find an empty queue and do not count
 REWARM_NS = 20_000_000
@@ -36,13 +36,13 @@ def load(state: State, tell: Tell, job: ApplyLoad) -> LoadPoint:
     `latency_ns`: percentiles of the responses, by their number, None for those that so many items do not carry.
     `overloaded`: an item had waited for `give_up_ms` before its call began, and the rest was left.
     """
-    slot = state.slots[job.key]
-    sessions = slot.lanes(job.concurrency)
-    with measure.quiet(), counted(state, slot.cell) as counts:
+    open_cell = state.open_cells[job.key]
+    sessions = open_cell.lanes(job.concurrency)
+    with measure.quiet(), counted(state, open_cell.cell) as counts:
         lanes.throughput(sessions, state.clock.now_ns, lanes.Length(least_ns=REWARM_NS))
         due = arrivals(job.items, job.rate_per_s, job.seed) + state.clock.now_ns() + AHEAD_NS
         wait_ns, give_up_ns = int(job.wait_ms * 1e6), int(job.give_up_ms * 1e6)
-        queue = Queue(due=due, batch=slot.cell.batch, wait_ns=wait_ns, give_up_ns=give_up_ns)
+        queue = Queue(due=due, batch=open_cell.cell.batch, wait_ns=wait_ns, give_up_ns=give_up_ns)
         responses = serve(sessions, queue, state.clock)
     measure.settle(state.clock)
     kept = responses[int(len(responses) * LEAD_SHARE) :]
@@ -52,7 +52,7 @@ def load(state: State, tell: Tell, job: ApplyLoad) -> LoadPoint:
         calls=queue.calls,
         overloaded=queue.given_up,
         latency_ns={} if queue.given_up else quantiles(kept),
-        deploy=slot.backend.deploy(job.concurrency),
+        deploy=open_cell.backend.deploy(job.concurrency),
         noise=counts(),
     )
 

@@ -27,7 +27,7 @@ from .procfs import ReadCounters, counters
 from .tasks import BY_NAME, JOBS
 
 if TYPE_CHECKING:
-    from .slots import Slot
+    from .cell_jobs import OpenCell
 
 Tell = Callable[[Told], None]
 
@@ -41,7 +41,7 @@ class State:
     clock: Clock = field(default_factory=Clock)
     counters: ReadCounters = counters
     gpu: Nvml = field(default_factory=Nvml)
-    slots: dict[str, Slot] = field(default_factory=dict)
+    open_cells: dict[str, OpenCell] = field(default_factory=dict)
 
 
 def serve(requests: int, answers: int) -> None:

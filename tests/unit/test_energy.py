@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import pytest
 from onnxbench.backends.protocol import Session, SessionInfo
 from onnxbench.evidence import Energy
+from onnxbench.runners.worker.cell_jobs import OpenCell
 from onnxbench.runners.worker.clock import Clock
 from onnxbench.runners.worker.energy import LEAD_MS, figures, polled
 from onnxbench.runners.worker.jobs import ReadEnergy
 from onnxbench.runners.worker.nvml import Nvml
 from onnxbench.runners.worker.serve import State, answer
-from onnxbench.runners.worker.slots import Slot
 from onnxbench.spec import Concurrency, from_wire, to_wire
 
 from .fake_nvml import PID, FakeNvml
@@ -182,12 +182,12 @@ def worker(make_cell, make_artifact):
         library = Library(board, failing=failing)
         session = Lane(board)
         cell = replace(make_cell(batch=8), device="cuda:1")
-        slot = Slot(artifact=make_artifact(), cell=cell, backend=None, inputs={}, session=session)
-        slot.compiled[1, 1] = session
+        open_cell = OpenCell(artifact=make_artifact(), cell=cell, backend=None, inputs={}, session=session)
+        open_cell.compiled[1, 1] = session
         clock = replace(board.clock, sleep_s=lambda _: threading.Event().wait(0.0001))
         environ = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
         gpu = Nvml(load=load or (lambda: library), pid=PID, environ=environ)
-        return SimpleNamespace(state=State(clock=clock, gpu=gpu, slots={"a": slot}), board=board, library=library)
+        return SimpleNamespace(state=State(clock=clock, gpu=gpu, open_cells={"a": open_cell}), board=board, library=library)
 
     return make
 

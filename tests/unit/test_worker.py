@@ -18,6 +18,7 @@ from onnxbench.runners.sweep import group
 from onnxbench.runners.sweep.journal import Journal
 from onnxbench.runners.sweep.plan import Planned
 from onnxbench.runners.sweep.visits import Visit
+from onnxbench.runners.worker.cell_jobs import OpenCell
 from onnxbench.runners.worker.clock import Clock
 from onnxbench.runners.worker.jobs import (
     Build,
@@ -37,7 +38,6 @@ from onnxbench.runners.worker.jobs import (
 )
 from onnxbench.runners.worker.nvml import Nvml, environment
 from onnxbench.runners.worker.serve import State, answer
-from onnxbench.runners.worker.slots import Slot
 from onnxbench.runners.worker.tasks import JOBS
 from onnxbench.runners.worker.verify import save_arrays
 from onnxbench.spec import PRECISIONS, Concurrency, Settings, Target, from_wire, to_wire
@@ -72,7 +72,7 @@ def ask(state, job, tell=ignore):
 
 def raised(error):
     """The answer to a job that raises `error`."""
-    return ask(State(slots=Raises(error)), Close(key="a"))
+    return ask(State(open_cells=Raises(error)), Close(key="a"))
 
 
 @pytest.fixture
@@ -227,10 +227,10 @@ def worker(make_cell, make_artifact):
         runtime = Runtime(time, call_ns or {ONE: 1000, TWO: 500, FOUR: 2000})
         session = Lane(runtime, 1000)
         session.bind(INPUTS)
-        slot = Slot(artifact=make_artifact(), cell=make_cell(batch=8), backend=runtime, inputs=INPUTS, session=session)
-        slot.compiled[1, 2] = session
-        state = State(clock=time.clock, counters=lambda _: counted(runtime.calls), slots={"a": slot})
-        return SimpleNamespace(state=state, slot=slot, runtime=runtime, time=time)
+        open_cell = OpenCell(artifact=make_artifact(), cell=make_cell(batch=8), backend=runtime, inputs=INPUTS, session=session)
+        open_cell.compiled[1, 2] = session
+        state = State(clock=time.clock, counters=lambda _: counted(runtime.calls), open_cells={"a": open_cell})
+        return SimpleNamespace(state=state, open_cell=open_cell, runtime=runtime, time=time)
 
     return make
 
@@ -287,13 +287,13 @@ def test_a_cell_is_opened_with_its_load_and_first_call_timed_apart(given):
         instrument=True,
         int8_scheme="portable",
     )
-    assert state.slots[job.cell.key].compiled == {(1, 2): state.slots[job.cell.key].session}
+    assert state.open_cells[job.cell.key].compiled == {(1, 2): state.open_cells[job.cell.key].session}
 
 
 def test_a_cell_that_the_backend_does_not_take_is_not_opened(given):
     state, job = State(), given(Open, settings=Settings(threads=1, options=(("speed", "high"),)))
     kind, error = ask(state, job)
-    assert (kind, error["type"], state.slots) == ("error", "Unsupported", {})
+    assert (kind, error["type"], state.open_cells) == ("error", "Unsupported", {})
 
 
 @pytest.fixture
@@ -324,7 +324,7 @@ def test_what_was_built_is_opened_every_time_and_is_no_part_of_loading(given, bu
     state, job = State(clock=Ticking().clock), given(Open)
     told = done(state, job)
     assert (told.build_s, told.load_s) == (3, pytest.approx(1e-7))
-    state.slots[job.cell.key].lanes(Concurrency(lanes=2, threads=1))
+    state.open_cells[job.cell.key].lanes(Concurrency(lanes=2, threads=1))
     assert [item.path.name for item in built.loaded] == ["plan", "plan"]
     assert len(built.asked) == 1
 
@@ -370,12 +370,12 @@ def test_a_cold_start_on_a_cpu_asks_no_gpu(given):
 
 def test_a_model_is_compiled_once_for_each_way_and_lanes_share_it(worker):
     found = worker()
-    lanes = [found.slot.lanes(way) for way in (ONE, TWO, FOUR, TWO, Concurrency(lanes=2, threads=2))]
+    lanes = [found.open_cell.lanes(way) for way in (ONE, TWO, FOUR, TWO, Concurrency(lanes=2, threads=2))]
     assert found.runtime.opened == [TWO, FOUR]
     assert [len(of_way) for of_way in lanes] == [1, 2, 4, 2, 2]
-    assert lanes[0] == [found.slot.session]
+    assert lanes[0] == [found.open_cell.session]
     assert lanes[1] == lanes[3]
-    assert lanes[4][0] is found.slot.session
+    assert lanes[4][0] is found.open_cell.session
     assert all(session.inputs is INPUTS for session in found.runtime.sessions)
 
 
@@ -383,9 +383,9 @@ def test_a_model_is_compiled_once_for_each_way_and_lanes_share_it(worker):
 def test_only_the_latency_session_and_the_chosen_lanes_stay_open(worker, chosen):
     found = worker()
     for way in (ONE, TWO, FOUR):
-        found.slot.lanes(way)
-    found.slot.keep(chosen)
-    kept = {found.slot.session, *found.slot.lanes(chosen), *found.slot.compiled.values()}
+        found.open_cell.lanes(way)
+    found.open_cell.keep(chosen)
+    kept = {found.open_cell.session, *found.open_cell.lanes(chosen), *found.open_cell.compiled.values()}
     assert closed(kept) == [0] * len(kept)
     assert closed(set(found.runtime.sessions) - kept) == [1] * (7 - len(kept))
 
@@ -393,10 +393,10 @@ def test_only_the_latency_session_and_the_chosen_lanes_stay_open(worker, chosen)
 def test_a_closed_cell_has_closed_every_session_once(worker):
     found = worker()
     for way in (ONE, TWO, FOUR):
-        found.slot.lanes(way)
+        found.open_cell.lanes(way)
     assert done(found.state, Close(key="a")) == Done()
     assert closed(found.runtime.sessions) == [1] * 7
-    assert found.state.slots == {}
+    assert found.state.open_cells == {}
 
 
 def test_a_warm_up_finds_the_concurrency_and_tells_what_it_tried(worker):
@@ -415,8 +415,12 @@ def test_a_warm_up_finds_the_concurrency_and_tells_what_it_tried(worker):
 def test_the_program_has_the_options_that_the_session_tells(worker):
     found = worker()
     found.runtime.choices = {"graph": ("auto", "on", "off"), "search": ("wide", "narrow")}
-    found.slot.cell = replace(found.slot.cell, settings=Settings(threads=2, options=(("graph", "auto"), ("odd", "1"))))
-    found.slot.session.info = SessionInfo(executed="fp32", settings=(("graph", "off"), ("search", "some"), ("threads", "2")))
+    found.open_cell.cell = replace(
+        found.open_cell.cell, settings=Settings(threads=2, options=(("graph", "auto"), ("odd", "1")))
+    )
+    found.open_cell.session.info = SessionInfo(
+        executed="fp32", settings=(("graph", "off"), ("search", "some"), ("threads", "2"))
+    )
     found.runtime.snippet = lambda artifact, cell, how: str(dict(cell.settings.options))
     assert warmed(found).snippet == "{'graph': 'off', 'odd': '1'}"
 
@@ -432,7 +436,7 @@ def test_a_concurrency_that_is_known_is_not_searched_for(worker):
     told = warmed(found, FOUR)
     assert (told.concurrency, found.runtime.opened) == (FOUR, [FOUR])
     assert told.tried == ()
-    assert len(found.slot.lanes(FOUR)) == 4
+    assert len(found.open_cell.lanes(FOUR)) == 4
 
 
 def test_a_latency_visit_writes_the_time_of_every_call(worker, tmp_path):
@@ -470,7 +474,7 @@ def test_what_disturbs_is_counted_over_the_blocks_and_not_before(worker, tmp_pat
 def test_a_visit_on_a_gpu_has_what_nvml_told_around_the_cpus_counters(worker, tmp_path):
     found, looks = worker(), []
     library = FakeNvml(("GPU-a", "GPU-b"))
-    found.slot.cell = replace(found.slot.cell, device="cuda:1")
+    found.open_cell.cell = replace(found.open_cell.cell, device="cuda:1")
     found.state.gpu = Nvml(load=lambda: library, pid=PID, environ=environment({}))
     count = found.state.counters
     found.state.counters = lambda clock: looks.append((len(library.asked), found.runtime.calls)) or count(clock)
@@ -494,7 +498,7 @@ def test_a_visit_on_a_cpu_loads_no_nvml(worker, tmp_path):
 
 def test_a_visit_on_a_gpu_without_nvml_says_so(worker, tmp_path):
     found = worker()
-    found.slot.cell = replace(found.slot.cell, device="cuda:0")
+    found.open_cell.cell = replace(found.open_cell.cell, device="cuda:0")
     found.state.gpu = Nvml(load=no_nvml)
     for job in VISITS.values():
         assert done(found.state, job(tmp_path)).noise.gpu.reason.endswith("pip install nvidia-ml-py")
@@ -516,9 +520,9 @@ def judged(folder):
 def test_a_session_is_entered_before_its_answer_is_compared(worker, tmp_path):
     found = worker()
     save_arrays(tmp_path, {"logits": np.arange(10, dtype=np.float32)[None]})
-    found.slot.session.log.clear()
+    found.open_cell.session.log.clear()
     told = done(found.state, Verify(key="a", reference=Here(path=str(tmp_path))))
-    assert (told.max_abs_err, found.slot.session.log) == (0, ["enter"])
+    assert (told.max_abs_err, found.open_cell.session.log) == (0, ["enter"])
 
 
 def test_after_a_look_at_samples_the_inputs_are_bound_again(worker, tmp_path):
@@ -526,18 +530,18 @@ def test_after_a_look_at_samples_the_inputs_are_bound_again(worker, tmp_path):
     save_arrays(tmp_path, {"logits": np.arange(10, dtype=np.float32)[None]})
     for name, array in {"images": np.ones((3, 3, 48, 48), np.float32), "labels": [9, 9, 0], "reference": [9, 9, 9]}.items():
         np.save(tmp_path / f"{name}.npy", array)
-    found.slot.session.fetch = lambda: {"logits": np.arange(10, dtype=np.float32)[None].repeat(8, 0)}
-    save_arrays(tmp_path, found.slot.session.fetch())
+    found.open_cell.session.fetch = lambda: {"logits": np.arange(10, dtype=np.float32)[None].repeat(8, 0)}
+    save_arrays(tmp_path, found.open_cell.session.fetch())
     told = done(found.state, judged(tmp_path))
     assert (told.top1, told.agreement, told.images) == (pytest.approx(200 / 3), 100, 3)
-    assert found.slot.session.inputs is INPUTS
+    assert found.open_cell.session.inputs is INPUTS
     assert (told.lost, told.gained, told.accuracy_batch) == (0, 0, 8)
 
 
 def test_a_look_at_many_samples_is_told_call_by_call_so_that_nobody_gives_up_waiting(worker, tmp_path):
     found, heard = worker(), []
-    found.slot.session.fetch = lambda: {"logits": np.arange(10, dtype=np.float32)[None].repeat(8, 0)}
-    save_arrays(tmp_path, found.slot.session.fetch())
+    found.open_cell.session.fetch = lambda: {"logits": np.arange(10, dtype=np.float32)[None].repeat(8, 0)}
+    save_arrays(tmp_path, found.open_cell.session.fetch())
     for name, array in {"images": np.ones((20, 3, 48, 48), np.float32), "labels": [9] * 20, "reference": [9] * 20}.items():
         np.save(tmp_path / f"{name}.npy", array)
     assert done(found.state, judged(tmp_path), heard.append).images == 20
@@ -547,10 +551,10 @@ def test_a_look_at_many_samples_is_told_call_by_call_so_that_nobody_gives_up_wai
 @pytest.mark.parametrize("timed", [False, True])
 def test_kernels_are_told_as_data_after_the_session_was_entered(worker, timed):
     found = worker()
-    found.slot.session.log.clear()
+    found.open_cell.session.log.clear()
     told = done(found.state, Inspect(key="a", timed=timed))
     assert told == Inspected(kernels=(Kernel(node="a", operator="Conv", type="fp32", layer=True, ns=7 if timed else None),))
-    assert found.slot.session.log == ["enter", "kernels"]
+    assert found.open_cell.session.log == ["enter", "kernels"]
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ MEMORY_CALLS = 3  # allocators grow after the first call too
 
 
 @dataclass(kw_only=True)
-class Slot:
+class OpenCell:
     """An open cell, the inputs that are bound, and its sessions.
 
     `session` has one call in flight. `compiled` holds a session for each way that the model was compiled, by streams and
@@ -153,7 +153,7 @@ def _built(built: protocol.Engine | None) -> Built:
     return Built(build_s=built.seconds, engine_cached=built.cached, remark=built.remark) if built else Built()
 
 
-def open_slot(state: State, tell: Tell, job: Open) -> Opened:
+def open_session(state: State, tell: Tell, job: Open) -> Opened:
     """An opened session, whose inputs are bound; loading and the first call are timed apart."""
     wanted, file, now = job.cell, job.artifact, state.clock.now_ns
     backend = _backend_for(wanted, file)
@@ -165,9 +165,9 @@ def open_slot(state: State, tell: Tell, job: Open) -> Opened:
     load_ns = now() - begin
     session.bind(arrays)
     first_ns = measure.first_call(session, now)
-    slot = Slot(artifact=file, cell=wanted, backend=backend, inputs=arrays, session=session, built=built)
-    slot.compiled[1, wanted.settings.threads] = session
-    state.slots[wanted.key] = slot
+    open_cell = OpenCell(artifact=file, cell=wanted, backend=backend, inputs=arrays, session=session, built=built)
+    open_cell.compiled[1, wanted.settings.threads] = session
+    state.open_cells[wanted.key] = open_cell
     info = session.info
     return Opened(
         **asdict(_built(built)),
@@ -181,21 +181,21 @@ def open_slot(state: State, tell: Tell, job: Open) -> Opened:
 
 def verify(state: State, tell: Tell, job: Verify) -> Verified:
     """Parity of the open cell's outputs, and labelled accuracy where there are labels."""
-    slot = state.slots[job.key]
-    names = [spec.name for spec in slot.artifact.outputs]
+    open_cell = state.open_cells[job.key]
+    names = [spec.name for spec in open_cell.artifact.outputs]
     expected = load_arrays(Path(job.reference.path), names)
-    slot.session.enter()
-    found = distance(slot.session.fetch(), expected)
+    open_cell.session.enter()
+    found = distance(open_cell.session.fetch(), expected)
     if job.samples is None:
         return Verified(**asdict(found))
-    labelled = accuracy(slot.session, slot.artifact, Path(job.samples.path), slot.cell.batch, tell)
-    slot.session.bind(slot.inputs)
+    labelled = accuracy(open_cell.session, open_cell.artifact, Path(job.samples.path), open_cell.cell.batch, tell)
+    open_cell.session.bind(open_cell.inputs)
     return Verified(**{**asdict(found), **asdict(labelled)})
 
 
 def inspect(state: State, tell: Tell, job: Inspect) -> Inspected:
     """The kernels of one call of the open cell."""
-    session = state.slots[job.key].session
+    session = state.open_cells[job.key].session
     session.enter()
     return Inspected(kernels=session.kernels(job.timed))
 
@@ -205,40 +205,42 @@ def warm(state: State, tell: Tell, job: WarmUp) -> Warm:
 
     `tried` are the candidates in the order of the search; it is empty where the concurrency was given.
     """
-    slot, now = state.slots[job.key], state.clock.now_ns
+    open_cell, now = state.open_cells[job.key], state.clock.now_ns
     with measure.quiet():
-        ended = measure.warm_up(slot.session, now, least_ns=_ns(job.least_ms), limit_ns=_ns(job.limit_ms))
-        rates = {} if job.concurrency else _search(slot, state, _ns(job.least_ms * SEARCH_SHARE), job.passes)
+        ended = measure.warm_up(open_cell.session, now, least_ns=_ns(job.least_ms), limit_ns=_ns(job.limit_ms))
+        rates = {} if job.concurrency else _search(open_cell, state, _ns(job.least_ms * SEARCH_SHARE), job.passes)
         chosen = job.concurrency or list(rates)[-1]
-        slot.keep(chosen)
+        open_cell.keep(chosen)
     return Warm(
         **asdict(ended),
-        **asdict(_deployment(slot, chosen)),
+        **asdict(_deployment(open_cell, chosen)),
         lanes=chosen.lanes,
         concurrency=chosen,
-        single=_deployment(slot, Concurrency(threads=slot.cell.settings.threads)),
+        single=_deployment(open_cell, Concurrency(threads=open_cell.cell.settings.threads)),
         settled=measure.settle(state.clock),
-        tried=tuple(Tried(**asdict(way), items_per_s=rate * slot.cell.batch) for way, rate in rates.items()),
+        tried=tuple(Tried(**asdict(way), items_per_s=rate * open_cell.cell.batch) for way, rate in rates.items()),
     )
 
 
-def _deployment(slot: Slot, how: Concurrency) -> Deployment:
-    return Deployment(deploy=slot.backend.deploy(how), snippet=slot.backend.snippet(slot.artifact, _as_it_runs(slot), how))
+def _deployment(open_cell: OpenCell, how: Concurrency) -> Deployment:
+    return Deployment(
+        deploy=open_cell.backend.deploy(how), snippet=open_cell.backend.snippet(open_cell.artifact, _as_it_runs(open_cell), how)
+    )
 
 
-def _as_it_runs(slot: Slot) -> Cell:
+def _as_it_runs(open_cell: OpenCell) -> Cell:
     """The cell with its options as the session has them, where it tells: a graph that cannot be captured is off."""
-    told, settings = dict(slot.session.info.settings), slot.cell.settings
-    found = tuple((name, told[name]) for name, known in slot.backend.choices.items() if told.get(name) in known)
+    told, settings = dict(open_cell.session.info.settings), open_cell.cell.settings
+    found = tuple((name, told[name]) for name, known in open_cell.backend.choices.items() if told.get(name) in known)
     options = {**dict(settings.options), **dict(found)}
-    return replace(slot.cell, settings=replace(settings, options=tuple(options.items())))
+    return replace(open_cell.cell, settings=replace(settings, options=tuple(options.items())))
 
 
-def _search(slot: Slot, state: State, length_ns: int, passes: int) -> dict[Concurrency, float]:
-    candidates = slot.backend.concurrencies(slot.cell.settings.threads)
+def _search(open_cell: OpenCell, state: State, length_ns: int, passes: int) -> dict[Concurrency, float]:
+    candidates = open_cell.backend.concurrencies(open_cell.cell.settings.threads)
     length = lanes.Length(least_ns=length_ns, lead_ns=length_ns // 2)
     trial = lanes.Trial(length=length, passes=passes, rest=partial(measure.settle, state.clock))
-    return lanes.search(candidates, slot.lanes, state.clock.now_ns, trial=trial)
+    return lanes.search(candidates, open_cell.lanes, state.clock.now_ns, trial=trial)
 
 
 def latency(state: State, tell: Tell, job: TimeLatency) -> TimedLatency:
@@ -248,13 +250,15 @@ def latency(state: State, tell: Tell, job: TimeLatency) -> TimedLatency:
     The .npz file `samples` gets their times as `latency`, `end_to_end` and `device`
     (int64 ns); `p50_ns` are their nearest-rank medians, so that comparing thousands of cells opens no samples.
     """
-    slot, now, least_ns, calls = state.slots[job.key], state.clock.now_ns, _ns(job.block_ms), job.calls
+    open_cell, now, least_ns, calls = state.open_cells[job.key], state.clock.now_ns, _ns(job.block_ms), job.calls
     with measure.quiet():
-        measure.rewarm(slot.session, now, block_ns=least_ns)
-        with counted(state, slot.cell) as counts:
-            single = measure.latency(slot.session, now, least_ns=least_ns, least_calls=calls)
-            whole = measure.end_to_end(slot.session, slot.inputs, now, least_ns=least_ns // APART_SHARE, least_calls=calls)
-            device = measure.on_device(slot.session, now, least_ns=least_ns // APART_SHARE, least_calls=calls)
+        measure.rewarm(open_cell.session, now, block_ns=least_ns)
+        with counted(state, open_cell.cell) as counts:
+            single = measure.latency(open_cell.session, now, least_ns=least_ns, least_calls=calls)
+            whole = measure.end_to_end(
+                open_cell.session, open_cell.inputs, now, least_ns=least_ns // APART_SHARE, least_calls=calls
+            )
+            device = measure.on_device(open_cell.session, now, least_ns=least_ns // APART_SHARE, least_calls=calls)
     times = {"latency": single, "end_to_end": whole, "device": device}
     _save(Path(job.samples.path), times)
     p50_ns = {kind: float(np.percentile(ns, 50, method="inverted_cdf")) for kind, ns in times.items() if len(ns)}
@@ -270,10 +274,10 @@ def _save(path: Path, times: Mapping[str, Array]) -> None:
 
 def throughput(state: State, tell: Tell, job: TimeThroughput) -> TimedThroughput:
     """One visit for throughput: a block with all lanes in flight, after a lead-in, and the noise over both."""
-    slot, now = state.slots[job.key], state.clock.now_ns
-    sessions = slot.lanes(job.concurrency)
+    open_cell, now = state.open_cells[job.key], state.clock.now_ns
+    sessions = open_cell.lanes(job.concurrency)
     length = lanes.Length(least_ns=_ns(job.block_ms), lead_ns=int(_ns(job.block_ms) * LEAD_SHARE))
-    with measure.quiet(), counted(state, slot.cell) as counts:
+    with measure.quiet(), counted(state, open_cell.cell) as counts:
         rate = lanes.throughput(sessions, now, length)
     return TimedThroughput(rate=rate, noise=counts(), settled=measure.settle(state.clock))
 
@@ -301,9 +305,9 @@ def _gpu(cell: Cell) -> int | None:
 
 def close(state: State, tell: Tell, job: Close) -> Done:
     """Free an open cell."""
-    slot = state.slots.pop(job.key, None)
-    if slot:
-        slot.close()
+    open_cell = state.open_cells.pop(job.key, None)
+    if open_cell:
+        open_cell.close()
     return Done()
 
 
@@ -316,11 +320,11 @@ def cold(state: State, tell: Tell, job: StartCold) -> Started:
     up_ns = now()
     backends.get(wanted.backend).probe()
     imported_ns = now()
-    opened = open_slot(state, tell, Open(cell=job.cell, artifact=job.artifact, inputs=job.inputs))
+    opened = open_session(state, tell, Open(cell=job.cell, artifact=job.artifact, inputs=job.inputs))
     answered_ns = now()
-    slot = state.slots[wanted.key]
-    measure.latency(slot.session, now, least_ns=0, least_calls=MEMORY_CALLS)
-    slot.session.fetch()
+    open_cell = state.open_cells[wanted.key]
+    measure.latency(open_cell.session, now, least_ns=0, least_calls=MEMORY_CALLS)
+    open_cell.session.fetch()
     gpu, peak_rss_mb = _gpu(wanted), procfs.peak_rss_mb()  # before NVML is loaded
     return Started(
         up_ns=up_ns,

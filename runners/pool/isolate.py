@@ -23,7 +23,7 @@ from ...spec import from_wire, to_wire
 from ...untrusted import open_plain
 from ..worker import bootstrap, nvml
 from ..worker.clock import Clock
-from ..worker.jobs import Job, Told
+from ..worker.jobs import Job, ProgressReport
 from ..worker.tasks import JOBS
 from . import host, watchdog
 from .watchdog import Watchdog
@@ -43,7 +43,7 @@ KINDS = ("ok", "error", "event")  # of messages
 MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 Answer = TypeVar("Answer")
-Event = Callable[[Told], None]
+Event = Callable[[ProgressReport], None]
 
 
 def _environment(python: str) -> dict[str, str]:
@@ -145,12 +145,12 @@ class Worker:
             content = self._message(job, timeout_s)
             if isinstance(content, BenchError):
                 raise content
-            if not isinstance(content, Told):
+            if not isinstance(content, ProgressReport):
                 return content
             if on_event:
                 on_event(content)
 
-    def _message(self, job: Job[Answer], timeout_s: float) -> Answer | Told | BenchError:
+    def _message(self, job: Job[Answer], timeout_s: float) -> Answer | ProgressReport | BenchError:
         """A message of the protocol; a worker that wrote anything else into the pipe is ended."""
         name = JOBS[type(job)].name
         line = self._line(name, timeout_s)
@@ -160,7 +160,7 @@ class Worker:
             self.network = str(message.get("network", self.network))
             if kind == "error":
                 return decode_error(message[kind])
-            return from_wire(Told, message[kind]) if kind == "event" else from_wire(job.answer(), message[kind])
+            return from_wire(ProgressReport, message[kind]) if kind == "event" else from_wire(job.answer(), message[kind])
         except MALFORMED as error:
             raise self._distrusted(name, f"answered with no message of its protocol ({one_line(error, 120)})") from None
 

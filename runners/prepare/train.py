@@ -14,7 +14,7 @@ from ...spec import Device
 from ..pool.pool import Pool, Worker
 from ..pool.progress import Progress
 from ..worker.file_jobs import Train, Trained
-from ..worker.jobs import Data, There, Told
+from ..worker.jobs import Data, ProgressReport, There
 from ..worker.tasks import JOBS
 from . import checkpoints
 
@@ -123,13 +123,13 @@ def _one(row: Row, target: Path, worker: Worker, progress: Progress) -> None:
     """Train as `row` says, which knows its epochs as they are done, and then how it ended."""
     progress.note(f"training {row.name}: {row.training.dataset}, {row.training.epochs} epochs")
 
-    def heard(told: Told) -> None:
-        if told.done:
-            row.epochs.append(told.done)
-        _tell(progress, row.name, told)
+    def on_report(report: ProgressReport) -> None:
+        if report.done:
+            row.epochs.append(report.done)
+        _show(progress, row.name, report)
 
     try:
-        row.trained = worker.ask(row.job(target), row.training.timeout_s, heard)
+        row.trained = worker.ask(row.job(target), row.training.timeout_s, on_report)
         row.status, row.reason = "ok", None
     except (BadInput, StorageFailed):
         raise
@@ -137,10 +137,10 @@ def _one(row: Row, target: Path, worker: Worker, progress: Progress) -> None:
         row.status, row.reason = error.status, str(error)
 
 
-def _tell(progress: Progress, name: str, told: Told) -> None:
-    if told.done is None:
-        progress.step(name, (told.epoch - 1) * told.steps + told.step, told.epochs * told.steps)
+def _show(progress: Progress, name: str, report: ProgressReport) -> None:
+    if report.done is None:
+        progress.step(name, (report.epoch - 1) * report.steps + report.step, report.epochs * report.steps)
         return
-    loss = "diverged" if told.done.loss is None else f"{told.done.loss:.4f}"
-    result = f"test loss {loss}, accuracy {told.done.accuracy:.2f} %"
-    progress.note(f"  epoch {told.epoch}/{told.epochs}: {told.done.seconds:.1f} s, {result}")
+    loss = "diverged" if report.done.loss is None else f"{report.done.loss:.4f}"
+    result = f"test loss {loss}, accuracy {report.done.accuracy:.2f} %"
+    progress.note(f"  epoch {report.epoch}/{report.epochs}: {report.done.seconds:.1f} s, {result}")

@@ -28,6 +28,7 @@ from .jobs import (
     Open,
     Probe,
     Probed,
+    Reporter,
     StartCold,
     Started,
     Support,
@@ -39,7 +40,7 @@ from .jobs import (
     Verify,
     WarmUp,
 )
-from .serve import State, Tell
+from .serve import State
 from .verify import accuracy, distance, load_arrays
 
 ENGINES = "engines"  # the kind of entry of the user's cache that keeps what was built
@@ -109,7 +110,7 @@ def _way(concurrency: Concurrency) -> tuple[int, int]:
     return concurrency.streams, concurrency.threads
 
 
-def probe(state: State, tell: Tell, job: Probe) -> Probed:
+def probe(state: State, report: Reporter, job: Probe) -> Probed:
     """Ask a backend for its description, and whether it can run here."""
     found = backends.get(job.backend)
     return Probed(
@@ -124,12 +125,12 @@ def probe(state: State, tell: Tell, job: Probe) -> Probed:
     )
 
 
-def supports(state: State, tell: Tell, job: Support) -> Supported:
+def supports(state: State, report: Reporter, job: Support) -> Supported:
     """Ask the cell's backend for a reason that it cannot run the cell."""
     return Supported(reason=backends.get(job.cell.backend).supports(job.cell, job.artifact))
 
 
-def build(state: State, tell: Tell, job: Build) -> Built:
+def build(state: State, report: Reporter, job: Build) -> Built:
     """Compile ahead for a cell, or find the result in the cache."""
     backend = _backend_for(job.cell, job.artifact)
     return _built(backend.build(job.artifact, job.cell, _workshop(state, backend)))
@@ -153,7 +154,7 @@ def _built(built: protocol.Engine | None) -> Built:
     return Built(build_s=built.seconds, engine_cached=built.cached, remark=built.remark) if built else Built()
 
 
-def open_session(state: State, tell: Tell, job: Open) -> Opened:
+def open_session(state: State, report: Reporter, job: Open) -> Opened:
     """An opened session, whose inputs are bound; loading and the first call are timed apart."""
     wanted, file, now = job.cell, job.artifact, state.clock.now_ns
     backend = _backend_for(wanted, file)
@@ -179,7 +180,7 @@ def open_session(state: State, tell: Tell, job: Open) -> Opened:
     )
 
 
-def verify(state: State, tell: Tell, job: Verify) -> Verified:
+def verify(state: State, report: Reporter, job: Verify) -> Verified:
     """Parity of the open cell's outputs, and labelled accuracy where there are labels."""
     open_cell = state.open_cells[job.key]
     names = [spec.name for spec in open_cell.artifact.outputs]
@@ -188,19 +189,19 @@ def verify(state: State, tell: Tell, job: Verify) -> Verified:
     found = distance(open_cell.session.fetch(), expected)
     if job.samples is None:
         return Verified(**asdict(found))
-    labelled = accuracy(open_cell.session, open_cell.artifact, Path(job.samples.path), open_cell.cell.batch, tell)
+    labelled = accuracy(open_cell.session, open_cell.artifact, Path(job.samples.path), open_cell.cell.batch, report)
     open_cell.session.bind(open_cell.inputs)
     return Verified(**{**asdict(found), **asdict(labelled)})
 
 
-def inspect(state: State, tell: Tell, job: Inspect) -> Inspected:
+def inspect(state: State, report: Reporter, job: Inspect) -> Inspected:
     """The kernels of one call of the open cell."""
     session = state.open_cells[job.key].session
     session.enter()
     return Inspected(kernels=session.kernels(job.timed))
 
 
-def warm(state: State, tell: Tell, job: WarmUp) -> Warm:
+def warm(state: State, report: Reporter, job: WarmUp) -> Warm:
     """Warm a cell up, and find the concurrency with the best throughput.
 
     `tried` are the candidates in the order of the search; it is empty where the concurrency was given.
@@ -243,7 +244,7 @@ def _search(open_cell: OpenCell, state: State, length_ns: int, passes: int) -> d
     return lanes.search(candidates, open_cell.lanes, state.clock.now_ns, trial=trial)
 
 
-def latency(state: State, tell: Tell, job: TimeLatency) -> TimedLatency:
+def latency(state: State, report: Reporter, job: TimeLatency) -> TimedLatency:
     """One visit for latency: an untimed re-warm, a block of single calls, a block of end-to-end calls, and where the device
     has a clock one of calls by that; noise over all.
 
@@ -272,7 +273,7 @@ def _save(path: Path, times: Mapping[str, Array]) -> None:
         np.savez(file, **times)  # type: ignore[arg-type]
 
 
-def throughput(state: State, tell: Tell, job: TimeThroughput) -> TimedThroughput:
+def throughput(state: State, report: Reporter, job: TimeThroughput) -> TimedThroughput:
     """One visit for throughput: a block with all lanes in flight, after a lead-in, and the noise over both."""
     open_cell, now = state.open_cells[job.key], state.clock.now_ns
     sessions = open_cell.lanes(job.concurrency)
@@ -303,7 +304,7 @@ def _gpu(cell: Cell) -> int | None:
     return None if device.kind == "cpu" else device.index
 
 
-def close(state: State, tell: Tell, job: Close) -> Done:
+def close(state: State, report: Reporter, job: Close) -> Done:
     """Free an open cell."""
     open_cell = state.open_cells.pop(job.key, None)
     if open_cell:
@@ -311,7 +312,7 @@ def close(state: State, tell: Tell, job: Close) -> Done:
     return Done()
 
 
-def cold(state: State, tell: Tell, job: StartCold) -> Started:
+def cold(state: State, report: Reporter, job: StartCold) -> Started:
     """In a process that has done nothing yet: import, load, first answer, each timed; and its memory, on a GPU too.
 
     `up_ns` and `answered_ns` are on the monotonic clock, which is the same for all processes of a machine.
@@ -320,7 +321,7 @@ def cold(state: State, tell: Tell, job: StartCold) -> Started:
     up_ns = now()
     backends.get(wanted.backend).probe()
     imported_ns = now()
-    opened = open_session(state, tell, Open(cell=job.cell, artifact=job.artifact, inputs=job.inputs))
+    opened = open_session(state, report, Open(cell=job.cell, artifact=job.artifact, inputs=job.inputs))
     answered_ns = now()
     open_cell = state.open_cells[wanted.key]
     measure.latency(open_cell.session, now, least_ns=0, least_calls=MEMORY_CALLS)

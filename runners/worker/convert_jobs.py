@@ -22,9 +22,10 @@ from ...models.shapes import batch_rule, cell_shapes, check_given
 from ...spec import RANDOM, Artifact, TensorSpec, nearest
 from . import verify
 from .file_jobs import CacheEntry, Convert, Making
+from .jobs import Reporter
 from .prepare_jobs import answered, dataset_of, run_once
 from .reference import open_reference
-from .serve import State, Tell
+from .serve import State
 
 RANDOM_ITEMS, CALIBRATION_BATCH = 64, 16
 
@@ -38,7 +39,7 @@ class Calibration:
     items: int
 
 
-def convert(state: State, tell: Tell, job: Convert) -> CacheEntry:
+def convert(state: State, report: Reporter, job: Convert) -> CacheEntry:
     """A cache entry for an FP32 file in another precision."""
     source, calibration = job.artifact, calibration_of(job)
     data = (("data", calibration.data), ("samples", str(calibration.items))) if job.how.scheme else ()

@@ -17,8 +17,8 @@ from ...evidence import Energy
 from ...spec import Device
 from . import lanes, measure
 from .clock import Clock
-from .jobs import ReadEnergy
-from .serve import State, Tell
+from .jobs import ReadEnergy, Reporter
+from .serve import State
 
 POLL_S = 0.002
 LEAD_MS = 200.0  # two renewals: what the counter says first is partly of the time before
@@ -36,7 +36,7 @@ class Polled:
     reason: str | None = None
 
 
-def energy(state: State, tell: Tell, job: ReadEnergy) -> Energy:
+def energy(state: State, report: Reporter, job: ReadEnergy) -> Energy:
     """Keep all lanes busy after a lead of LEAD_MS, and read the GPU's energy meanwhile.
 
     The answer has a `reason` alone where the counter cannot be read.

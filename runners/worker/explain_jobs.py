@@ -24,10 +24,10 @@ from ...spec import PRECISIONS, Artifact, Conversion
 from . import verify
 from .convert_jobs import Calibration, calibration_of, in_calls
 from .file_jobs import Explain
-from .jobs import Told
+from .jobs import ProgressReport, Reporter
 from .prepare_jobs import dataset_of, run_once
 from .reference import open_reference
-from .serve import State, Tell
+from .serve import State
 
 MOST_NODES = 100  # that are tried one at a time; beyond that layers alone are
 JUDGED_CALLS, PROOF_ITEMS = 4, 512
@@ -73,7 +73,7 @@ class Trials:
             int8.quantize(self.prepared, self.target, how, self.ranges, only)
 
 
-def explain(state: State, tell: Tell, job: Explain) -> Explained:
+def explain(state: State, report: Reporter, job: Explain) -> Explained:
     """Find the cost of each node of the INT8 recipe for the FP32 file, the worst first, and the nodes to exclude."""
     source, calibration = job.artifact, calibration_of(job)
     feeds = calibration.feeds
@@ -85,12 +85,12 @@ def explain(state: State, tell: Tell, job: Explain) -> Explained:
         alone: dict[str, float] = {}
         for node in trials.nodes():
             alone[node] = trials.distance(judged, expected, only=[node]).sqnr_db
-            tell(Told())
+            report(ProgressReport())
         worst = sorted(alone, key=lambda node: alone[node])
         gains: list[float] = []
         for number in range(standing_out([alone[node] for node in worst])):
             gains.append(trials.distance(judged, expected, worst[: number + 1]).sqnr_db - before)
-            tell(Told())
+            report(ProgressReport())
         exclude = worst[: fewest(gains)]
         proof = _prove(trials, exclude, _held_out(job, calibration)) if exclude else None
     costly = tuple((node, alone[node]) for node in worst if alone[node] < ROUNDING_DB)

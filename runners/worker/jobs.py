@@ -9,7 +9,7 @@ Artifact (its file and its source's weights), which are read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar, get_args, get_origin
 
@@ -70,7 +70,7 @@ class Done:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Told:
+class ProgressReport:
     """A sign of life during a job: for a training how far it is, and the epoch that is `done`."""
 
     epoch: int = 0
@@ -78,6 +78,9 @@ class Told:
     step: int = 0
     steps: int = 0
     done: Epoch | None = None
+
+
+Reporter = Callable[[ProgressReport], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

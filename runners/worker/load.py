@@ -20,8 +20,8 @@ from ...results.stats.percentiles import quantiles
 from . import lanes, measure
 from .cell_jobs import counted
 from .clock import Clock
-from .jobs import ApplyLoad
-from .serve import State, Tell
+from .jobs import ApplyLoad, Reporter
+from .serve import State
 
 LEAD_SHARE = 0.1  # of the items, which find an empty queue and do not count
 REWARM_NS = 20_000_000
@@ -30,7 +30,7 @@ AHEAD_NS = 2_000_000  # between the drawing of the times and the first of them
 Times = NDArray[np.int64]
 
 
-def load(state: State, tell: Tell, job: ApplyLoad) -> LoadPoint:
+def load(state: State, report: Reporter, job: ApplyLoad) -> LoadPoint:
     """Measure the responses to items that arrive at random.
 
     `latency_ns`: percentiles of the responses, by their number, None for those that so many items do not carry.

@@ -26,20 +26,20 @@ from ...models.shapes import show
 from ...spec import PRECISIONS, RANDOM, Artifact, Source, digest, to_wire
 from . import verify
 from .file_jobs import Adopt, CacheEntry, Counted, CountImages, Describe, Draw, Export, Refer, Referred
-from .jobs import Data, Done, There
+from .jobs import Data, Done, Reporter, There
 from .reference import open_reference
-from .serve import State, Tell
+from .serve import State
 
 ENTRY_FORMAT = 3  # changes when entries say more than they did
 PARITY_IMAGES = 16
 
 
-def describe(state: State, tell: Tell, job: Describe) -> Artifact:
+def describe(state: State, report: Reporter, job: Describe) -> Artifact:
     """Describe an ONNX file."""
     return _described(Path(job.file.path), job.model, job.data)
 
 
-def count(state: State, tell: Tell, job: CountImages) -> Counted:
+def count(state: State, report: Reporter, job: CountImages) -> Counted:
     """Count the test images of a dataset."""
     return Counted(images=len(dataset_of(job.data).split["test"]))
 
@@ -56,7 +56,7 @@ def _described(path: Path, model: str, data: Data | None) -> Artifact:
     return replace(found, dataset=data.name if data else None)
 
 
-def adopt(state: State, tell: Tell, job: Adopt) -> CacheEntry:
+def adopt(state: State, report: Reporter, job: Adopt) -> CacheEntry:
     """A cache entry for an ONNX file."""
     path = Path(job.file.path)
     key = digest([onnx_file.file_hash(path), path.name, job.data and job.data.name, ENTRY_FORMAT])
@@ -69,7 +69,7 @@ def answered(found: entries.CachedExport) -> CacheEntry:
     return CacheEntry(folder=folder, cached=found.cached, artifact=found.exported.artifact, made=found.exported.made)
 
 
-def export(state: State, tell: Tell, job: Export) -> CacheEntry:
+def export(state: State, report: Reporter, job: Export) -> CacheEntry:
     """A cache entry for a module."""
     source = Source(factory=job.factory, weights=job.weights.path if job.weights else None)
     module = None if job.weights else torch_onnx.load_module(source)
@@ -150,7 +150,7 @@ def evaluation_images(dataset: Data, count: int) -> Array:
     return data.batch(np.resize(data.split["test"], count))[0]
 
 
-def draw(state: State, tell: Tell, job: Draw) -> Done:
+def draw(state: State, report: Reporter, job: Draw) -> Done:
     """Write the arrays that every backend is given: the user's, else real images, else random values."""
     file, given = job.artifact, {name: np.load(array.path, allow_pickle=False) for name, array in job.given}
     if job.data and not given:
@@ -170,7 +170,7 @@ def _check_size(artifact: Artifact, found: tuple[int, ...], wanted: tuple[int, .
         raise BadInput(what, "leave --shape out, or --dataset")
 
 
-def reference(state: State, tell: Tell, job: Refer) -> Referred:
+def reference(state: State, report: Reporter, job: Refer) -> Referred:
     """Write the FP32 reference's outputs for each call, and where there are labels its predictions."""
     file = job.artifact
     names = [spec.name for spec in file.inputs]
@@ -181,7 +181,7 @@ def reference(state: State, tell: Tell, job: Refer) -> Referred:
             found = run_once(session, verify.load_arrays(Path(call.inputs.path), names))
             verify.save_arrays(Path(call.outputs.path), {spec.name: found[spec.name] for spec in file.outputs})
             if job.data and call is largest:
-                answer = partial(verify.predictions, session, file, batch=call.batch, tell=tell)
+                answer = partial(verify.predictions, session, file, batch=call.batch, report=report)
                 _save_samples(dataset_of(job.data), Path(job.samples.path), job.images, answer)
     return Referred(runtime=runtime)
 

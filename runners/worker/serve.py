@@ -21,15 +21,13 @@ from ...errors import BenchError, StorageFailed, Unavailable, encode_error, fail
 from ...spec import from_wire, to_wire
 from .bootstrap import NETWORK
 from .clock import Clock
-from .jobs import Job, Told
+from .jobs import Job, Reporter
 from .nvml import Nvml
 from .procfs import ReadCounters, counters
 from .tasks import BY_NAME, JOBS
 
 if TYPE_CHECKING:
     from .cell_jobs import OpenCell
-
-Tell = Callable[[Told], None]
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
@@ -54,17 +52,17 @@ def serve(requests: int, answers: int) -> None:
             sink.flush()
 
         for line in source:
-            send(*answer(state, json.loads(line), lambda told: send("event", to_wire(told))))
+            send(*answer(state, json.loads(line), lambda report: send("event", to_wire(report))))
 
 
-def answer(state: State, request: Mapping[str, Any], tell: Tell) -> tuple[str, Mapping[str, Any]]:
-    """Do the job that `request` names ({"job": its name, "asked": its fields}); signs of life go to `tell` meanwhile.
+def answer(state: State, request: Mapping[str, Any], report: Reporter) -> tuple[str, Mapping[str, Any]]:
+    """Do the job that `request` names ({"job": its name, "asked": its fields}); signs of life go to `report` meanwhile.
 
     The answer is "ok" or "error", and its content.
     """
     try:
         kind = BY_NAME[request["job"]]
-        return "ok", to_wire(_find(kind)(state, tell, from_wire(kind, request["asked"])))
+        return "ok", to_wire(_find(kind)(state, report, from_wire(kind, request["asked"])))
     except BenchError as error:
         return "error", encode_error(error)
     except Exception as error:  # what a runtime raises while it runs: a row's reason
@@ -82,7 +80,7 @@ def _named(error: Exception) -> BenchError:
     return failure(type(error).__name__, error)
 
 
-def _find(kind: type[Job[Any]]) -> Callable[[State, Tell, Job[Any]], Any]:
+def _find(kind: type[Job[Any]]) -> Callable[[State, Reporter, Job[Any]], Any]:
     module, _, function = JOBS[kind].target.partition(":")
-    found: Callable[[State, Tell, Job[Any]], Any] = getattr(import_module(f".{module}", __package__), function)
+    found: Callable[[State, Reporter, Job[Any]], Any] = getattr(import_module(f".{module}", __package__), function)
     return found

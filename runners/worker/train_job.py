@@ -18,10 +18,10 @@ from ...files import replace_file
 from ...models import MODELS
 from ...spec import Device, resolve, to_wire
 from .file_jobs import Train, Trained
-from .jobs import Told
+from .jobs import ProgressReport, Reporter
 from .prepare_jobs import dataset_of
 from .procfs import peak_rss_mb
-from .serve import State, Tell
+from .serve import State
 
 if TYPE_CHECKING:
     import torch
@@ -90,7 +90,7 @@ class Trainer:
             torch.cuda.synchronize(self.device)
 
 
-def train(state: State, tell: Tell, job: Train) -> Trained:
+def train(state: State, report: Reporter, job: Train) -> Trained:
     """Train a model and write its checkpoint, with the job and the split in it. Tells how far it is.
 
     Answers with the epochs and the peak memory.
@@ -101,7 +101,7 @@ def train(state: State, tell: Tell, job: Train) -> Trained:
     data = dataset_of(job.data)
     trainer = _trainer(torch, job)
     parts = {part: tuple(map(torch.from_numpy, data.batch(data.split[part]))) for part in ("train", "test")}
-    epochs = tuple(_epoch(state, tell, trainer, parts, number, job.epochs) for number in range(1, job.epochs + 1))
+    epochs = tuple(_epoch(state, report, trainer, parts, number, job.epochs) for number in range(1, job.epochs + 1))
     record = {
         "model": job.model,
         **data.record(),
@@ -114,14 +114,14 @@ def train(state: State, tell: Tell, job: Train) -> Trained:
     return Trained(epochs=epochs, peak_memory_mb=_peak_mb(torch, job.device), torch=torch.__version__)
 
 
-def _epoch(state: State, tell: Tell, trainer: Trainer, parts: Mapping[str, Any], number: int, of: int) -> Epoch:
+def _epoch(state: State, report: Reporter, trainer: Trainer, parts: Mapping[str, Any], number: int, of: int) -> Epoch:
     """One timed epoch and one timed test; the device is idle whenever the clock is read."""
     clock, steps = state.clock, -(-len(parts["train"][0]) // trainer.batch_size)
     trainer.finish()
     begin = clock.now_ns()
     for step in trainer.steps(*parts["train"]):
         if step % max(1, steps // EVENTS_AN_EPOCH) == 0:
-            tell(Told(epoch=number, epochs=of, step=step, steps=steps))
+            report(ProgressReport(epoch=number, epochs=of, step=step, steps=steps))
     trainer.finish()
     seconds = clock.since_s(begin)
     begin = clock.now_ns()
@@ -135,7 +135,7 @@ def _epoch(state: State, tell: Tell, trainer: Trainer, parts: Mapping[str, Any],
         loss=loss if math.isfinite(loss) else None,
         accuracy=accuracy,
     )
-    tell(Told(epoch=number, epochs=of, done=done))
+    report(ProgressReport(epoch=number, epochs=of, done=done))
     return done
 
 

@@ -5,7 +5,7 @@ What the figures mean for a row's status is derived when it is shown (results/st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +15,10 @@ from ...backends.protocol import Array, Session
 from ...errors import RuntimeFailed
 from ...evidence import Accuracy, Distance
 from ...spec import Artifact
-from .jobs import Told
+from .jobs import ProgressReport, Reporter
 
 EXACT_DB = 200.0
 NOTHING = "the reference has no value but 0 or NaN"
-
-Tell = Callable[[Told], None]
 
 
 def save_arrays(folder: Path, arrays: Mapping[str, Array]) -> None:
@@ -102,10 +100,10 @@ def _agreement(found: Mapping[str, Array], expected: Mapping[str, Array]) -> flo
     return float(np.mean(found[name].argmax(1) == want.argmax(1)) * 100)
 
 
-def predictions(session: Session, artifact: Artifact, images: Array, batch: int, tell: Tell) -> NDArray[np.int64]:
+def predictions(session: Session, artifact: Artifact, images: Array, batch: int, report: Reporter) -> NDArray[np.int64]:
     """The largest output's index for each of `images`, `batch` a call; the last call is filled up with the first images.
 
-    `tell` hears of every call, so that whoever waits knows that it goes on.
+    Every call is reported, because the parent ends a worker that stays silent for the time limit.
     """
     source, target = artifact.inputs[0].name, artifact.outputs[0].name
     found: list[NDArray[np.int64]] = []
@@ -115,11 +113,11 @@ def predictions(session: Session, artifact: Artifact, images: Array, batch: int,
         session.start()
         session.wait()
         found.append(session.fetch()[target][: len(part)].argmax(1))
-        tell(Told())
+        report(ProgressReport())
     return np.concatenate(found)
 
 
-def accuracy(session: Session, artifact: Artifact, folder: Path, batch: int, tell: Tell) -> Accuracy:
+def accuracy(session: Session, artifact: Artifact, folder: Path, batch: int, report: Reporter) -> Accuracy:
     """Against labels and the reference's predictions, both in `folder`, on the same images.
 
     `top1` and `agreement` in per cent, `top1_drop` in percentage points; of `images`, `lost` are those that the reference
@@ -127,7 +125,7 @@ def accuracy(session: Session, artifact: Artifact, folder: Path, batch: int, tel
     """
     images = np.load(folder / "images.npy", mmap_mode="r")
     labels, expected = np.load(folder / "labels.npy"), np.load(folder / "reference.npy")
-    found = predictions(session, artifact, images, batch, tell)
+    found = predictions(session, artifact, images, batch, report)
     right, reference = found == labels, expected == labels
     lost, gained = int(np.sum(reference & ~right)), int(np.sum(right & ~reference))
     return Accuracy(

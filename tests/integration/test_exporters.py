@@ -18,7 +18,7 @@ from onnxbench.models import onnx_file, quantized
 from onnxbench.runners.worker import convert_jobs, explain_jobs
 from onnxbench.runners.worker.convert_jobs import calibration_of
 from onnxbench.runners.worker.file_jobs import Convert, Explain
-from onnxbench.runners.worker.jobs import Data, Here, Told
+from onnxbench.runners.worker.jobs import Data, Here, ProgressReport
 from onnxbench.runners.worker.serve import State
 from onnxbench.spec import Conversion
 
@@ -545,7 +545,7 @@ def test_the_worst_nodes_come_first_and_each_is_told(write):
     assert [sqnr for _, sqnr in found.nodes] == sorted(sqnr for _, sqnr in found.nodes)
     assert {"conv1", "relu1", "fc"} <= {name for name, _ in tried}
     assert found.exclude == ("conv2", "conv1")
-    assert told == [Told()] * (len(tried) + len(found.exclude))
+    assert told == [ProgressReport()] * (len(tried) + len(found.exclude))
 
 
 def test_nodes_that_cost_nothing_are_not_named(write):
@@ -559,7 +559,7 @@ def test_of_very_many_nodes_layers_alone_are_tried(write):
     made.output[0].name = "v110"
     told = []
     explain(write(made), told.append)
-    assert told == [Told()]
+    assert told == [ProgressReport()]
 
 
 def test_what_was_excluded_already_is_not_judged(write):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from onnxbench.results.store.head import Head
 from onnxbench.results.store.journal import EVENTS
 from onnxbench.runners import worker
-from onnxbench.runners.worker.jobs import Job, Told
+from onnxbench.runners.worker.jobs import Job, ProgressReport
 from onnxbench.runners.worker.tasks import BY_NAME, JOBS
 from onnxbench.spec import from_wire, to_wire
 
@@ -27,7 +27,7 @@ PLAIN = {
     type(None): st.none(),
 }
 ANSWERS = {kind.answer() for kind in JOBS}
-FLOWING = {*JOBS, *ANSWERS, *EVENTS.values(), Told, Head}
+FLOWING = {*JOBS, *ANSWERS, *EVENTS.values(), ProgressReport, Head}
 
 every_job = pytest.mark.parametrize("kind", JOBS, ids=lambda kind: kind.__name__)
 

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 from onnxbench.backends.protocol import Session, SessionInfo
 from onnxbench.errors import RuntimeFailed
 from onnxbench.evidence import Accuracy, Distance
-from onnxbench.runners.worker.jobs import Told
+from onnxbench.runners.worker.jobs import ProgressReport
 from onnxbench.runners.worker.verify import accuracy, distance, load_arrays, predictions, save_arrays
 from onnxbench.spec import TensorSpec, from_wire, to_wire
 
@@ -165,7 +165,7 @@ def test_predictions_do_not_depend_on_the_batch(make_artifact, batch):
 def test_every_call_is_told(make_artifact, batch, calls):
     heard = []
     predictions(Echo(), make_artifact(), np.eye(10, dtype=np.float32)[[3, 1, 4, 1, 5]], batch, heard.append)
-    assert heard == [Told()] * calls
+    assert heard == [ProgressReport()] * calls
 
 
 def write_samples(folder, found, expected, labels):
@@ -179,9 +179,9 @@ def write_samples(folder, found, expected, labels):
 def compared(make_artifact, tmp_path):
     """The accuracy of a session that answers `found`, where the reference answers `expected`."""
 
-    def of(found, expected, labels, batch=2, tell=ignore):
+    def of(found, expected, labels, batch=2, report=ignore):
         write_samples(tmp_path, found, expected, labels)
-        return accuracy(Echo(), make_artifact(), tmp_path, batch, tell)
+        return accuracy(Echo(), make_artifact(), tmp_path, batch, report)
 
     return of
 
@@ -234,8 +234,8 @@ def test_a_drop_is_exactly_what_the_counts_say(data):
 
 def test_accuracy_is_told_while_it_goes_on(compared):
     heard = []
-    compared([0, 1, 2], [0, 1, 2], labels=[0, 1, 2], tell=heard.append)
-    assert heard == [Told()] * 2
+    compared([0, 1, 2], [0, 1, 2], labels=[0, 1, 2], report=heard.append)
+    assert heard == [ProgressReport()] * 2
 
 
 @pytest.mark.parametrize(("found", "equal"), [(["a", "b"], True), (["a", "c"], False)])

@@ -28,11 +28,11 @@ from onnxbench.runners.worker.jobs import (
     Inspect,
     Open,
     Probe,
+    ProgressReport,
     StartCold,
     There,
     TimeLatency,
     TimeThroughput,
-    Told,
     Verify,
     WarmUp,
 )
@@ -64,10 +64,10 @@ def ignore(_):
     """Nobody listens to signs of life."""
 
 
-def ask(state, job, tell=ignore):
+def ask(state, job, report=ignore):
     """What comes back over the pipe."""
     request = {"job": JOBS[type(job)].name, "asked": to_wire(job)}
-    return json.loads(json.dumps(answer(state, json.loads(json.dumps(request)), tell)))
+    return json.loads(json.dumps(answer(state, json.loads(json.dumps(request)), report)))
 
 
 def raised(error):
@@ -240,8 +240,8 @@ def counted(calls):
     return Counts(major_faults=calls, mhz=2100)
 
 
-def done(state, job, tell=ignore):
-    kind, content = ask(state, job, tell)
+def done(state, job, report=ignore):
+    kind, content = ask(state, job, report)
     assert kind == "ok", content
     return from_wire(type(job).answer(), content)
 
@@ -545,7 +545,7 @@ def test_a_look_at_many_samples_is_told_call_by_call_so_that_nobody_gives_up_wai
     for name, array in {"images": np.ones((20, 3, 48, 48), np.float32), "labels": [9] * 20, "reference": [9] * 20}.items():
         np.save(tmp_path / f"{name}.npy", array)
     assert done(found.state, judged(tmp_path), heard.append).images == 20
-    assert heard == [Told()] * 3
+    assert heard == [ProgressReport()] * 3
 
 
 @pytest.mark.parametrize("timed", [False, True])

@@ -10,7 +10,7 @@ import psutil
 
 from ...results.store.head import Gpu, Host
 from ..worker.nvml import Nvml
-from ..worker.procfs import read
+from ..worker.procfs import read_text
 from ..worker.threads import CGROUP, OWN_GROUP, cpu_quota, groups, usable_threads
 
 
@@ -24,10 +24,10 @@ def memory_free_mb(cgroup: Path = CGROUP, own: Path = OWN_GROUP) -> float:
 
 def _room(folder: Path, most: str, used: str, cache: str) -> int | None:
     """Bytes that one control group leaves, counting files in the cache that it would give up; None for no limit."""
-    limit, current = read(folder / most), read(folder / used)
+    limit, current = read_text(folder / most), read_text(folder / used)
     if not (limit.isdecimal() and current.isdecimal()):
         return None
-    lines = [line.split() for line in read(folder / "memory.stat").splitlines()]
+    lines = [line.split() for line in read_text(folder / "memory.stat").splitlines()]
     return int(limit) - int(current) + next((int(line[1]) for line in lines if line[0] == cache), 0)
 
 
@@ -56,7 +56,7 @@ def describe(gpu: Nvml | None = None) -> Host:
 
 
 def _cpuinfo(field: str) -> str:
-    lines = read(Path("/proc/cpuinfo")).splitlines()
+    lines = read_text(Path("/proc/cpuinfo")).splitlines()
     return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == field), "")
 
 

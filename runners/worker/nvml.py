@@ -217,7 +217,7 @@ class Nvml:
 
     def _parent(self, pid: int) -> int | None:
         """The parent of `pid`: field 4 of /proc/PID/stat, after the name, which may hold anything (proc(5))."""
-        fields = procfs.read(self.proc / str(pid) / "stat").rpartition(")")[2].split()
+        fields = procfs.read_text(self.proc / str(pid) / "stat").rpartition(")")[2].split()
         return int(fields[1]) if len(fields) > 1 else None
 
 

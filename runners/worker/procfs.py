@@ -24,7 +24,7 @@ BUSY, STEAL = (0, 1, 2, 5, 6), 7  # fields of /proc/stat: user, nice, system, ir
 GROWING = ("wall_ns", "steal_ns", "others_ns", "run_delay_ns", "involuntary_switches", "major_faults")
 
 
-def read(path: Path) -> str:
+def read_text(path: Path) -> str:
     """The file's text without white space at its ends; empty where it cannot be read."""
     try:
         return path.read_text().strip()
@@ -38,7 +38,7 @@ def peak_rss_mb() -> float:
     From VmHWM, which begins anew with the program; `ru_maxrss` would go on from the process that started it. That is in
     KiB on Linux and in bytes on macOS (getrusage(2) of each).
     """
-    lines = read(PROC / "self/status").splitlines()
+    lines = read_text(PROC / "self/status").splitlines()
     kib = next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
     if kib is not None:
         return kib * 1024 / 1e6
@@ -84,7 +84,7 @@ def _cpu_times(cpus: list[int]) -> tuple[int | None, int | None]:
     """CPU time that `cpus` have spent so far, and that a hypervisor took from them; in ns, None without /proc/stat."""
     tick_ns = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
     wanted = {f"cpu{cpu}" for cpu in cpus}
-    rows = [line.split() for line in read(PROC / "stat").splitlines()]
+    rows = [line.split() for line in read_text(PROC / "stat").splitlines()]
     times = [[int(field) for field in row[1:]] for row in rows if row and row[0] in wanted]
     if not times:
         return None, None
@@ -95,7 +95,7 @@ def _cpu_times(cpus: list[int]) -> tuple[int | None, int | None]:
 def _run_delay_ns() -> int | None:
     """Time that living threads of this process were ready to run and waited for a CPU; None where nobody counts it."""
     try:
-        texts = [read(thread / "schedstat") for thread in (PROC / "self/task").iterdir()]
+        texts = [read_text(thread / "schedstat") for thread in (PROC / "self/task").iterdir()]
     except OSError:
         return None
     return sum(int(fields[1]) for fields in map(str.split, texts) if len(fields) > 1)
@@ -103,5 +103,5 @@ def _run_delay_ns() -> int | None:
 
 def _mhz(cpus: list[int]) -> int | None:
     """The slowest of `cpus` as the kernel sees its clock; None where it does not say."""
-    texts = [read(CPUS / f"cpu{cpu}/cpufreq/scaling_cur_freq") for cpu in cpus]
+    texts = [read_text(CPUS / f"cpu{cpu}/cpufreq/scaling_cur_freq") for cpu in cpus]
     return min((int(text) // 1000 for text in texts if text.isdecimal()), default=None)

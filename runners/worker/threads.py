@@ -9,7 +9,7 @@ import math
 import os
 from pathlib import Path
 
-from .procfs import read
+from .procfs import read_text
 
 CGROUP, OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
@@ -26,8 +26,8 @@ def cpu_quota(cgroup: Path = CGROUP, own: Path = OWN_GROUP) -> float | None:
 
     v2 has `cpu.max` in the own group and those above it; v1 has `cpu.cfs_quota_us` in the mounted one.
     """
-    texts = [read(folder / "cpu.max") for folder in groups(cgroup, own)]
-    v1 = f"{read(cgroup / 'cpu/cpu.cfs_quota_us')} {read(cgroup / 'cpu/cpu.cfs_period_us')}"
+    texts = [read_text(folder / "cpu.max") for folder in groups(cgroup, own)]
+    v1 = f"{read_text(cgroup / 'cpu/cpu.cfs_quota_us')} {read_text(cgroup / 'cpu/cpu.cfs_period_us')}"
     pairs = [text.split() for text in (*texts, v1)]
     numbers = [(int(pair[0]), int(pair[1])) for pair in pairs if len(pair) == 2 and all(part.isdecimal() for part in pair)]
     return min((quota / period for quota, period in numbers if quota and period), default=None)
@@ -35,6 +35,6 @@ def cpu_quota(cgroup: Path = CGROUP, own: Path = OWN_GROUP) -> float | None:
 
 def groups(cgroup: Path, own: Path) -> list[Path]:
     """The process's v2 group and the ones above it, down from the mount point."""
-    line = next((line for line in read(own).splitlines() if line.startswith("0::/")), "0::/")
+    line = next((line for line in read_text(own).splitlines() if line.startswith("0::/")), "0::/")
     path = Path(line.removeprefix("0::/"))
     return [cgroup / part for part in (path, *path.parents)]

@@ -37,7 +37,7 @@ def stat(fields, others="9 9 9 9 9 9 9 9 0 0"):
 
 def test_a_file_that_cannot_be_read_is_empty(tmp_path):
     (tmp_path / "here").write_text("  text \n")
-    assert [procfs.read(tmp_path / name) for name in ("here", "not here", ".")] == ["text", "", ""]
+    assert [procfs.read_text(tmp_path / name) for name in ("here", "not here", ".")] == ["text", "", ""]
 
 
 def test_peak_memory_is_this_processs_own():

@@ -233,7 +233,7 @@ class Backend(abc.ABC):
 
     def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
         """A program that runs `cell` in the way of `concurrency` and prints items a second, with the runtime and NumPy alone;
-        empty where there is none. It opens the file by its name alone."""
+        empty where there is none. It opens `artifact.path`."""
         return ""
 
 

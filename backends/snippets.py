@@ -8,7 +8,6 @@ and one that waits for it. `MODEL`, `THREADS` and `inputs` (arrays by name) are 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from string import Template
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ import time
 $imports
 import numpy as np
 
-MODEL = $file  # the path of the file that was measured
+MODEL = $file  # the file that was measured
 LANES, THREADS, BATCH = $lanes, $threads, $batch
 WARM_UP_S, SECONDS = 1.0, 3.0
 
@@ -96,7 +95,7 @@ def program(template: str, case: ProgramCase, tail: tuple[str, str], /, **own: A
     same = {
         "imports": Code(tail[0]),
         "title": Code(" ".join(cell.id.split())),
-        "file": Path(artifact.path).name,
+        "file": artifact.path,
         "lanes": concurrency.lanes,
         "threads": concurrency.threads,
         "batch": cell.batch,

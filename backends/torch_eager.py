@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 from ..errors import BadInput, RuntimeFailed, Unavailable, installed, one_line, quantity
@@ -279,7 +278,7 @@ class TorchCpu(Backend):
         if artifact.source is None:
             return ""
         weights = artifact.source.weights
-        own = {"factory": artifact.source.factory, "weights": weights and Path(weights).name}
+        own = {"factory": artifact.source.factory, "weights": weights}
         case = snippets.ProgramCase(artifact, cell, concurrency)
         return snippets.program(FACTORY + self.template, case, self.tail, **own, **self._flags(cell))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -22,6 +23,8 @@ from ..table.table import Field, Table, lines, tabulate
 SELECTS = ("host", *AXES, "status", "grade")
 CHOICES = 40  # a column with more different values has no select
 DIGITS = 6  # significant ones of a figure in the page; csv and parquet have all
+FILE_LINES = ("MODEL = ", "FACTORY, WEIGHTS = ")  # of a program to paste (backends/snippets, backends/torch_eager)
+ABSOLUTE_FOLDER = re.compile(r"""(["'])/(?:.*/)?""")
 SETTINGS = ("model", "dataset", "threads", "baseline", "metric", "images", "cold", "options", "seed")
 Facts = list[tuple[str, str]]
 
@@ -87,8 +90,14 @@ def headline(report: Report) -> dict[str, list[str]]:
     return {
         "answer": answer(decision, report.notes),
         "rest": rest(decision),
-        "program": program(decision.pick) if decision.pick else [],
+        "program": without_folders(program(decision.pick)) if decision.pick else [],
     }
+
+
+def without_folders(lines: Sequence[str]) -> list[str]:
+    """Replace the absolute paths of a program's files by their names: a report holds no folder of the machine."""
+    # only in these lines: the name of an ONNX input may begin with a slash too
+    return [ABSOLUTE_FOLDER.sub(r"\1", line) if line.startswith(FILE_LINES) else line for line in lines]
 
 
 def details(table: Table) -> list[Column]:

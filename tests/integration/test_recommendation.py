@@ -13,7 +13,7 @@ from onnxfiles import MINI
 
 
 def pasted(shell, folder, *how, run="run"):
-    """What the program that `recommend` prints for people says, when it is pasted into a file and run beside the model."""
+    """Output of `recommend`, and the items per second of the program in it, which runs in `folder`."""
     done = shell.bench("recommend", run, *how)
     assert done.returncode == 0, done.stderr
     program = shell.folder / "program.py"
@@ -24,19 +24,20 @@ def pasted(shell, folder, *how, run="run"):
 
 
 @pytest.mark.parametrize("backend", ["ort-cpu", "openvino-cpu"])
-def test_a_pasted_program_runs_a_file_with_inputs_of_every_kind(shell, backend):
-    path = onnxfiles.write(shell.folder / "model.onnx", onnxfiles.mixed())
-    done = shell.bench("infer", "--model", path, "--backend", backend, "--batch", "1,4", "--out", "run", *MINI)
+def test_a_pasted_program_runs_a_file_with_inputs_of_every_kind_from_any_folder(shell, backend, tmp_path_factory):
+    onnxfiles.write(shell.folder / "model.onnx", onnxfiles.mixed())
+    done = shell.bench("infer", "--model", "model.onnx", "--backend", backend, "--batch", "1,4", "--out", "run", *MINI)
     assert done.returncode == 0, done.stderr
-    said, rate = pasted(shell, shell.folder)
+    said, rate = pasted(shell, tmp_path_factory.mktemp("elsewhere"))
     assert said.startswith(f"pick: {backend} ")
     assert rate > 10
 
 
-def test_a_pasted_program_runs_a_module_with_its_weights(trained):
+def test_a_pasted_program_runs_a_module_with_its_weights_from_any_folder(trained, tmp_path_factory):
     how = ("--backend", "torch-cpu", "--batch", "8", "--precision", "fp32", "--images", "16", "--out", "of-torch")
     assert trained.bench("infer", *how, *MINI).returncode == 0
-    said, rate = pasted(trained, trained.folder / "artifacts", "--objective", "latency", run="of-torch")
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    said, rate = pasted(trained, elsewhere, "--objective", "latency", run="of-torch")
     assert "torch.set_num_threads" in said
     assert rate > 1
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from onnxbench.cli import main
 from onnxbench.results.recommend.candidates import parse_request
 from onnxbench.results.report import exports, points
-from onnxbench.results.report.data import gather, grid, headline, machines, same
+from onnxbench.results.report.data import gather, grid, headline, machines, same, without_folders
 from onnxbench.results.report.inline import inline
 from onnxbench.results.report.page import PLAIN_ROWS, embedded, page
 from onnxbench.results.report.plots import draw, image
@@ -269,6 +269,21 @@ def test_whole_numbers_are_stored_as_such(folder):
 
 def bench(*words):
     return CliRunner().invoke(main, ["report", *map(str, words)])
+
+
+@pytest.mark.parametrize(
+    ("line", "passed_on"),
+    [
+        ("MODEL = '/home/me/of mine/cnn.onnx'  # measured", "MODEL = 'cnn.onnx'  # measured"),
+        ("MODEL = \"/it's/it's.onnx\"", 'MODEL = "it\'s.onnx"'),
+        ("MODEL = 'cnn.onnx'", "MODEL = 'cnn.onnx'"),
+        ("FACTORY, WEIGHTS = 'nets:build', '/home/w.safetensors'", "FACTORY, WEIGHTS = 'nets:build', 'w.safetensors'"),
+        ("    '/in/put': np.asarray(1),", "    '/in/put': np.asarray(1),"),
+    ],
+    ids=["folders", "quotes", "name", "weights", "name of an input"],
+)
+def test_a_program_in_a_report_has_no_folder_of_the_machine(line, passed_on):
+    assert without_folders([line]) == [passed_on]
 
 
 @pytest.mark.parametrize("suffix", ["html", "md", "csv", "parquet"])

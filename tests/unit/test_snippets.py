@@ -31,14 +31,14 @@ SOURCE = Source(factory="nets:build", weights="deep/weights.safetensors")
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_a_program_is_python_that_names_the_file_alone(snippet, name):
+def test_a_program_is_python_that_opens_the_file_that_was_measured(snippet, name):
     text = snippet(name, SOURCE)
     names = {
         node.targets[0].id: node.value
         for node in ast.parse(text).body
         if isinstance(node, ast.Assign) and hasattr(node.targets[0], "id")
     }
-    assert ast.literal_eval(names["MODEL"]) == "it's.onnx"
+    assert ast.literal_eval(names["MODEL"]) == "some where/it's.onnx"
     assert "LANES, THREADS, BATCH = 3, 5, 4" in text
     assert "onnxbench" not in text
 
@@ -77,7 +77,7 @@ def test_no_source_no_program_for_pytorch_and_none_for_what_has_none(snippet):
         ),
         ("ort-cpu", {}, "{'batch': 4}"),
         ("torch-cpu", {"precision": "bf16"}, "to(torch.bfloat16)"),
-        ("torch-cpu", {}, "FACTORY, WEIGHTS = 'nets:build', 'weights.safetensors'"),
+        ("torch-cpu", {}, "FACTORY, WEIGHTS = 'nets:build', 'deep/weights.safetensors'"),
         (
             "ort-cuda",
             {"precision": "tf32"},

@@ -1,7 +1,7 @@
-"""TensorRT. tensorrt and cuda-core, inside functions.
+"""TensorRT. Imports tensorrt and cuda-core, inside functions.
 
-An engine is built for one file, one precision, the cell's own shapes and this GPU, and kept; a session is an execution context
-of it on a stream of its own.
+An engine is built for one file, one precision, the cell's shapes and this GPU, and is kept on disk. A session is an execution
+context of an engine, with its own stream.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from ..errors import Unsupported, installed
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency, Device
 from . import cuda, snippets, trt_build, trt_layers, trt_shelf
-from .protocol import Array, Availability, Backend, Engine, Session, SessionInfo, Workshop, by_share
+from .protocol import PROFILED_CALLS, Array, Availability, Backend, Engine, Session, SessionInfo, Workshop, join_types
 
-DTYPES = {
+NUMPY_TYPES = {
     "FLOAT": "float32",
     "HALF": "float16",
     "INT8": "int8",
@@ -29,15 +29,15 @@ DTYPES = {
     "BOOL": "bool",
     "UINT8": "uint8",
 }
-"""NumPy's names of TensorRT's types; what is not here has no array."""
+"""NumPy dtypes by TensorRT's name. NumPy has no dtype for the other types (FP8, BF16, INT4)."""
 
-SNIPPET = (
+TENSORRT_PROGRAM = (
     "import ctypes\n\nimport tensorrt\n"
     + cuda.ON_STREAM
     + """\
-logger = tensorrt.Logger(tensorrt.Logger.ERROR)  # it prints where the result is printed
+logger = tensorrt.Logger(tensorrt.Logger.ERROR)  # the logger prints to stdout, as this program does
 builder, flags, kinds = tensorrt.Builder(logger), tensorrt.BuilderFlag, tensorrt.NetworkDefinitionCreationFlag
-kind = "EXPLICIT_BATCH" if hasattr(flags, "FP16") else "STRONGLY_TYPED"  # flags choose the arithmetic, or the file's types do
+kind = "EXPLICIT_BATCH" if hasattr(flags, "FP16") else "STRONGLY_TYPED"  # precision from flags, or from the file's types
 network = builder.create_network(1 << int(getattr(kinds, kind)) if hasattr(kinds, kind) else 0)
 parser = tensorrt.OnnxParser(network, logger)
 if not parser.parse_from_file(MODEL):
@@ -48,20 +48,20 @@ for name in $arithmetic:
         (config.set_flag if name in $chosen else config.clear_flag)(getattr(flags, name))
 if $level is not None:
     config.builder_optimization_level = $level
-own = [source for name, source in tensorrt.TacticSource.__members__.items() if name not in $outside]
-config.set_tactic_sources(sum(1 << int(source) for source in own))
+sources = [source for name, source in tensorrt.TacticSource.__members__.items() if name not in $excluded]
+config.set_tactic_sources(sum(1 << int(source) for source in sources))
 profile = builder.create_optimization_profile()
 for name, array in inputs.items():
     profile.set_shape(name, array.shape, array.shape, array.shape)
 config.add_optimization_profile(profile)
-# takes seconds to minutes, and may choose other kernels than were measured: keep what proves fast in a file
+# takes seconds to minutes, and may choose other kernels than those that were measured: keep a fast plan in a file
 plan = builder.build_serialized_network(network, config)
 engine = tensorrt.Runtime(logger).deserialize_cuda_engine(plan)
 types = $types
 
 
 def open_lane():
-    stream, context, kept = device.create_stream(), engine.create_execution_context(), []
+    stream, context, memory = device.create_stream(), engine.create_execution_context(), []
     for name in map(engine.get_tensor_name, range(engine.num_io_tensors)):
         dtype = types[str(engine.get_tensor_dtype(name)).rpartition(".")[2]]
         if name in inputs:
@@ -70,25 +70,23 @@ def open_lane():
         else:
             array = np.zeros(tuple(context.get_tensor_shape(name)), dtype)
         if str(engine.get_tensor_location(name)).endswith("HOST"):
-            kept.append(array)
+            memory.append(array)
             context.set_tensor_address(name, array.ctypes.data)
             continue
         pinned = core.LegacyPinnedMemoryResource().allocate(max(1, array.nbytes))
         ctypes.memmove(int(pinned.handle), array.ctypes.data, array.nbytes)
-        kept.append((device.allocate(max(1, array.nbytes), stream=stream), pinned))
-        kept[-1][0].copy_from(pinned, stream=stream)
-        context.set_tensor_address(name, int(kept[-1][0].handle))
+        memory.append((device.allocate(max(1, array.nbytes), stream=stream), pinned))
+        memory[-1][0].copy_from(pinned, stream=stream)
+        context.set_tensor_address(name, int(memory[-1][0].handle))
     stream.sync()
-    return on_stream(stream, lambda: kept and context.execute_async_v3(int(stream.handle)))
+    return on_stream(stream, lambda: memory and context.execute_async_v3(int(stream.handle)))
 """
 )
-
-PROFILED = 10  # calls whose layers are timed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadedEngine:
-    """An engine in memory, with the runtime that it needs, and what its sessions need to know."""
+    """An engine in memory, and the values that its sessions share. The engine needs `runtime` to stay alive."""
 
     trt: Any
     runtime: Any
@@ -100,48 +98,49 @@ class LoadedEngine:
 
     @property
     def device(self) -> int:
-        """The GPU's index."""
+        """Index of the GPU."""
         return Device.parse(self.cell.device).index
 
     def dtype(self, name: str) -> Any:
-        """The NumPy type of one of the engine's tensors."""
-        told = str(self.engine.get_tensor_dtype(name)).rpartition(".")[2]
-        if told not in DTYPES:
-            raise Unsupported(f"TensorRT has {name!r} in {told}, of which there are no arrays")
-        return np.dtype(DTYPES[told])
+        """NumPy dtype of the tensor `name`. Raise `Unsupported` for a type that NumPy does not have."""
+        type = str(self.engine.get_tensor_dtype(name)).rpartition(".")[2]
+        if type not in NUMPY_TYPES:
+            raise Unsupported(f"tensor {name!r} has TensorRT's type {type}, which NumPy does not have")
+        return np.dtype(NUMPY_TYPES[type])
 
 
 class TensorRtSession(cuda.CudaSession):
-    """An execution context on a stream of its own."""
+    """An execution context with its own stream."""
 
     def __init__(self, loaded: LoadedEngine) -> None:
-        self._loaded, self._context = loaded, _context(loaded)
+        self._loaded, self._context = loaded, _create_context(loaded)
         super().__init__(cuda.Stream(loaded.device, TensorRt.install), loaded.graph, loaded.info)
 
     def _typed(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Version 8.6 takes int64 as int32."""
+        """Convert inputs to the engine's dtypes: version 8.6 computes int64 inputs as int32."""
         names = [spec.name for spec in self._loaded.artifact.inputs]
         return {name: np.asarray(inputs[name], self._loaded.dtype(name)) for name in names}
 
     def _run(self) -> None:
         if not self._context.execute_async_v3(self._stream.handle):
-            raise trt_build.last_words(self._loaded.trt, "TensorRT could not run the engine")
+            raise trt_build.logged_error(self._loaded.trt, "TensorRT could not run the engine")
 
     def _place(self) -> None:
-        self._tell(self._context)
+        self._set_tensors(self._context)
 
-    def _tell(self, context: Any) -> None:
-        """Tell `context` the inputs' shapes and where everything is; outputs get room the first time."""
+    def _set_tensors(self, context: Any) -> None:
+        """Give `context` the shapes of the inputs and all addresses. The first call allocates the outputs."""
         for name, array in self._inputs.on_host().items():
             context.set_input_shape(name, array.shape)
+            # an input that sets a shape is read by the CPU, so that its address is one of the host
             on_host = str(self._loaded.engine.get_tensor_location(name)).endswith("HOST")
             context.set_tensor_address(name, array.ctypes.data if on_host else self._inputs.address(name))
         for name in (spec.name for spec in self._loaded.artifact.outputs):
             shape = tuple(context.get_tensor_shape(name))
             if min(shape, default=1) < 0:
-                raise Unsupported(f"the shape of output {name!r} depends on values, so that it has no fixed place")
+                raise Unsupported(f"the shape of output {name!r} depends on input values; this backend needs fixed shapes")
             if name not in self._outputs:
-                self._outputs[name] = cuda.output(self._stream, shape, self._loaded.dtype(name))
+                self._outputs[name] = cuda.make_output(self._stream, shape, self._loaded.dtype(name))
             context.set_tensor_address(name, self._outputs[name].address)
 
     def fetch(self) -> dict[str, Array]:
@@ -156,36 +155,37 @@ class TensorRtSession(cuda.CudaSession):
         self._context = None
 
     def kernels(self, timed: bool = False) -> tuple[Kernel, ...]:
-        return trt_layers.read(_layers(self._loaded), self._layer_times() if timed else {})
+        return trt_layers.read_layers(_layers_json(self._loaded), self._time_layers() if timed else {})
 
-    def _layer_times(self) -> dict[str, list[int]]:
-        """Nanoseconds of each layer by name, in calls of a context of their own: a profiler cannot be taken off again."""
-        context, profiler = _context(self._loaded), trt_build.profiler(self._loaded.trt)
-        self._tell(context)
+    def _time_layers(self) -> dict[str, list[int]]:
+        """Time each layer in ns, one value per call, by the layer's name."""
+        # a new context, because a profiler cannot be removed from a context
+        context, profiler = _create_context(self._loaded), trt_build.make_profiler(self._loaded.trt)
+        self._set_tensors(context)
         context.profiler = profiler
-        for _ in range(PROFILED):
+        for _ in range(PROFILED_CALLS):
             context.execute_async_v3(self._stream.handle)
             self._stream.sync()
-        times: dict[str, list[int]] = profiler.times_ns
-        return times
+        times_ns: dict[str, list[int]] = profiler.times_ns
+        return times_ns
 
 
-def _context(loaded: LoadedEngine) -> Any:
+def _create_context(loaded: LoadedEngine) -> Any:
     context = loaded.engine.create_execution_context()
     if context is None:
-        raise trt_build.last_words(loaded.trt, "TensorRT made no execution context")
+        raise trt_build.logged_error(loaded.trt, "TensorRT could not create an execution context")
     return context
 
 
-def _layers(loaded: LoadedEngine) -> str:
-    """The inspector's JSON."""
+def _layers_json(loaded: LoadedEngine) -> str:
+    """Layers of the engine, as the JSON text of TensorRT's inspector."""
     inspector = loaded.engine.create_engine_inspector()
     text: str = inspector.get_engine_information(loaded.trt.LayerInformationFormat.JSON)
     return text
 
 
 class TensorRt(Backend):
-    """TensorRT, with an engine for every cell."""
+    """TensorRT, with one engine for each cell."""
 
     name = "tensorrt"
     device_kind = "cuda"
@@ -193,7 +193,7 @@ class TensorRt(Backend):
     precisions: ClassVar[Mapping[str, Any]] = trt_build.FLAGS
     options: ClassVar[Mapping[str, str]] = {
         **cuda.GRAPH_OPTION,
-        "optimization_level": "0 to 5: how long the builder tries; TensorRT's own default is 3",
+        "optimization_level": "0 to 5: effort of the builder; a higher level takes longer. TensorRT's default is 3",
     }
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
         **cuda.GRAPH_CHOICES,
@@ -206,43 +206,51 @@ class TensorRt(Backend):
         return Availability(available=True, version=trt.__version__, devices=cuda.devices(self.install))
 
     def _supports(self, cell: Cell, artifact: Artifact) -> str | None:
-        return artifact.obstacle and f"TensorRT does not take the file: {artifact.obstacle}"
+        return artifact.obstacle and f"TensorRT cannot use this file: {artifact.obstacle}"
 
     def deploy(self, concurrency: Concurrency) -> str:
-        return f"{concurrency.lanes} execution contexts of one engine, each on a CUDA stream of its own"
+        return f"{concurrency.lanes} execution contexts of one engine, each with its own CUDA stream"
 
     def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
-        own = {
-            "arithmetic": sorted(trt_build.ARITHMETIC),
+        values = {
+            "arithmetic": sorted(trt_build.PRECISION_FLAGS),
             "chosen": trt_build.FLAGS[cell.precision],
             "level": _recipe(artifact, cell).level,
-            "outside": sorted(trt_build.OUTSIDE),
-            "types": DTYPES,
+            "excluded": sorted(trt_build.LIBRARY_SOURCES),
+            "types": NUMPY_TYPES,
         }
         case = snippets.ProgramCase(artifact, cell, concurrency)
-        return snippets.program(SNIPPET, case, snippets.QUEUED, **own, **cuda.programmed(cell))
+        return snippets.write_program(TENSORRT_PROGRAM, case, snippets.QUEUED, **values, **cuda.program_values(cell))
 
     def _build(self, artifact: Artifact, cell: Cell, workshop: Workshop) -> Engine:
         trt = _import_tensorrt()
         trt_build.check_precision(trt, cell.precision)
-        maker = f"TensorRT {trt.__version__} on {cuda.identity(Device.parse(cell.device).index, self.install)}"
-        return trt_shelf.Shelf(workshop, artifact, cell, maker).engine(partial(trt_build.build, trt, _recipe(artifact, cell)))
+        builder = f"TensorRT {trt.__version__} on {cuda.identity(Device.parse(cell.device).index, self.install)}"
+        build = partial(trt_build.build_engine, trt, _recipe(artifact, cell))
+        return trt_shelf.Shelf(workshop, artifact, cell, builder).engine(build)
 
-    def _open_built(self, artifact: Artifact, cell: Cell, concurrency: Concurrency, built: Engine | None) -> Session:
+    def _open_engine(self, artifact: Artifact, cell: Cell, concurrency: Concurrency, engine: Engine | None) -> Session:
         trt = _import_tensorrt()
+        # a stream makes the cell's GPU current in this thread: TensorRT builds and loads on the current GPU
         cuda.Stream(Device.parse(cell.device).index, self.install)
-        plan = built.path.read_bytes() if built else trt_build.build(trt, _recipe(artifact, cell))[0]
-        runtime = trt.Runtime(trt_build.logger(trt))
-        engine = runtime.deserialize_cuda_engine(plan)
-        if engine is None:
-            raise trt_build.last_words(trt, "TensorRT cannot load the engine")
-        info = SessionInfo(executed=cell.precision)
-        graph = dict(cell.settings.options).get("cuda_graph", "auto")
-        loaded = LoadedEngine(trt=trt, runtime=runtime, engine=engine, artifact=artifact, cell=cell, graph=graph, info=info)
+        plan = engine.path.read_bytes() if engine else trt_build.build_engine(trt, _recipe(artifact, cell))[0]
+        runtime = trt.Runtime(trt_build.get_logger(trt))
+        cuda_engine = runtime.deserialize_cuda_engine(plan)
+        if cuda_engine is None:
+            raise trt_build.logged_error(trt, "TensorRT cannot load the engine")
+        loaded = LoadedEngine(
+            trt=trt,
+            runtime=runtime,
+            engine=cuda_engine,
+            artifact=artifact,
+            cell=cell,
+            graph=dict(cell.settings.options).get("cuda_graph", "auto"),
+            info=SessionInfo(executed=cell.precision),
+        )
         return TensorRtSession(replace(loaded, info=_info(loaded)))
 
     def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:
-        return self._open_built(artifact, cell, concurrency, None)
+        return self._open_engine(artifact, cell, concurrency, None)
 
 
 def _recipe(artifact: Artifact, cell: Cell) -> trt_build.EngineRecipe:
@@ -253,13 +261,14 @@ def _recipe(artifact: Artifact, cell: Cell) -> trt_build.EngineRecipe:
 
 
 def _info(loaded: LoadedEngine) -> SessionInfo:
-    """What the engine's layers compute in, by the inspector; and how it was built."""
-    kernels = [kernel for kernel in trt_layers.read(_layers(loaded), {}) if kernel.type]
+    """Types that the engine's layers compute in, from the inspector, and the settings of its build."""
+    kernels = [kernel for kernel in trt_layers.read_layers(_layers_json(loaded), {}) if kernel.type]
     layers = [kernel.type for kernel in kernels if kernel.layer]
-    types = (by_share(layers), by_share(kernel.type for kernel in kernels if kernel.type not in layers))
+    # types of layers that multiply come first: small element-wise kernels are more in number, but not in work
+    types = (join_types(layers), join_types(kernel.type for kernel in kernels if kernel.type not in layers))
     options = dict(loaded.cell.settings.options)
     settings = (
-        ("flags", "+".join(trt_build.flags(loaded.trt, loaded.cell.precision)) or "none"),
+        ("flags", "+".join(trt_build.list_flags(loaded.trt, loaded.cell.precision)) or "none"),
         ("optimization_level", options.get("optimization_level", "default")),
         ("profile", " ".join(f"{name}:{'x'.join(map(str, shape))}" for name, shape in loaded.cell.shapes)),
     )

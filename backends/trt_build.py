@@ -1,7 +1,7 @@
-"""From an ONNX file to a TensorRT engine, with either generation of its API. The module comes as an argument.
+"""Build a TensorRT engine from an ONNX file. Functions take the module `tensorrt` as the argument `trt`.
 
-Up to version 10 a network may be weakly typed, and flags of the builder choose the arithmetic; from 11 on (and in TensorRT
-for RTX) it is strongly typed, and the types of the file do. Both are given the same files.
+Up to version 10 a network may be weakly typed: flags of the builder choose its precision. From version 11 on, and in TensorRT
+for RTX, networks are strongly typed: the types of the file choose it. Both get the same files.
 """
 
 from __future__ import annotations
@@ -25,26 +25,28 @@ FLAGS: dict[str, tuple[str, ...]] = {
     "int8": ("INT8",),
     "int8+fp16": ("INT8", "FP16"),
 }
-"""The flags that let a weakly typed network compute so; TF32 is set unless it is cleared."""
+"""Builder flags of each precision in a weakly typed network. TF32 is on by default: the other precisions clear it."""
 
-ARITHMETIC = {"TF32", "FP16", "BF16", "INT8", "FP8", "INT4"}
-FROM_TYPES = ("fp32", "tf32", "fp16", "int8")
-"""What a strongly typed network can be asked for with the files that there are."""
+PRECISION_FLAGS = {"TF32", "FP16", "BF16", "INT8", "FP8", "INT4"}
+STRONGLY_TYPED = ("fp32", "tf32", "fp16", "int8")
+"""Precisions of a strongly typed network: those for which `bench export` makes a file of these types."""
 
 LOGGED_NODE = re.compile(
     r'While parsing node number \d+ \[(?P<node>[^\n]*)\]:(?:(?!^name:|--- End node).)*(?:^name: "(?P<name>[^"]*)")?',
     re.M | re.S,
 )
-"""As 8.6's parser writes it: a line, then the node in protobuf's text, in which its own fields are not indented."""
+"""A node in the log of 8.6's parser: one line, then the node as protobuf text, whose own fields are not indented."""
 
-OUTSIDE = {"CUBLAS", "CUBLAS_LT", "CUDNN"}
-"""Sources of kernels that are libraries of their own; versions after 8.6 leave them out unless told."""
+LIBRARY_SOURCES = {"CUBLAS", "CUBLAS_LT", "CUDNN"}
+"""Kernel sources that are separate libraries. They are switched off: versions after 8.6 do so by default."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineRecipe:
-    """What an engine is made of: the file at `path`, its inputs' shapes, the precision, and how long the builder may try
-    (0 to 5, its own default where that is None)."""
+    """Values that decide an engine: the ONNX file at `path`, the shapes of its inputs, and the precision.
+
+    `level`: the builder's optimization level, 0 to 5; None for TensorRT's default.
+    """
 
     path: Path
     shapes: Shapes
@@ -53,8 +55,11 @@ class EngineRecipe:
 
 
 @cache
-def logger(trt: Any) -> Any:
-    """The process's one logger. Warnings and errors go to standard error; the last errors are kept for people."""
+def get_logger(trt: Any) -> Any:
+    """Get the logger of this process. It prints warnings and errors to standard error, and keeps the errors.
+
+    TensorRT uses the first logger of a process for all objects, therefore there is one.
+    """
 
     class Logger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -70,95 +75,104 @@ def logger(trt: Any) -> Any:
     return Logger()
 
 
-def last_words(trt: Any, what: str) -> BenchError:
-    """An error of ours that says `what` went wrong, in the words that the logger heard last."""
-    errors = logger(trt).errors
-    return failure(what, RuntimeError(errors[-1] if errors else "it does not say why"))
+def logged_error(trt: Any, message: str) -> BenchError:
+    """Make an error from `message` and the last error in the logger: TensorRT returns None and raises nothing."""
+    errors = get_logger(trt).errors
+    return failure(message, RuntimeError(errors[-1] if errors else "TensorRT logged no reason"))
 
 
-def weakly_typed(trt: Any) -> bool:
-    """Whether flags choose the arithmetic in this version."""
+def is_weakly_typed(trt: Any) -> bool:
+    """Tell if flags choose the precision in this version."""
     return hasattr(trt.BuilderFlag, "FP16")
 
 
 def check_precision(trt: Any, precision: str) -> None:
-    """`Unavailable` if this version of TensorRT has no such arithmetic."""
-    if weakly_typed(trt):
+    """Raise `Unavailable` if this version of TensorRT cannot compute in `precision`."""
+    if is_weakly_typed(trt):
         missing = [flag for flag in FLAGS[precision] if not hasattr(trt.BuilderFlag, flag)]
         if missing:
-            raise Unavailable(f"TensorRT {trt.__version__} has no {precision}")
-    elif precision not in FROM_TYPES:
-        raise Unavailable(f"TensorRT {trt.__version__} computes in the file's types, and no file here has those of {precision}")
+            raise Unavailable(f"TensorRT {trt.__version__} does not support {precision}")
+    elif precision not in STRONGLY_TYPED:
+        raise Unavailable(
+            f"TensorRT {trt.__version__} computes in the types of the file, and there is no file in the types of {precision}"
+        )
 
 
-def build(trt: Any, recipe: EngineRecipe, timings: bytes = b"") -> tuple[bytes, bytes]:
-    """The engine and what the builder learned of kernels' times, to be handed to it again. `Unsupported` with the parser's
-    words for a file that it does not take."""
+def build_engine(trt: Any, recipe: EngineRecipe, timings: bytes = b"") -> tuple[bytes, bytes]:
+    """Build an engine; return it with the builder's timing cache, which makes the next build faster (as `timings`).
+
+    Raise `Unsupported`, with the parser's reason, for a file that the parser refuses.
+    """
     check_precision(trt, recipe.precision)
-    log = logger(trt)
-    log.errors.clear()
-    builder = trt.Builder(log)
+    logger = get_logger(trt)
+    logger.errors.clear()
+    builder = trt.Builder(logger)
     network = builder.create_network(_network_flags(trt))
-    parser = trt.OnnxParser(network, log)
+    parser = trt.OnnxParser(network, logger)
+    # parse_from_file and not parse: with the path, the parser finds external data beside the file
     if not parser.parse_from_file(str(recipe.path)):
-        raise Unsupported(f"TensorRT {trt.__version__} cannot parse the file: {_parser_error(parser, log.errors)}")
-    config = _config(trt, builder, network, recipe)
-    known = config.create_timing_cache(timings)
-    config.set_timing_cache(known, ignore_mismatch=False)
+        raise Unsupported(f"TensorRT {trt.__version__} cannot parse the file: {_parser_error(parser, logger.errors)}")
+    config = _make_config(trt, builder, network, recipe)
+    timing_cache = config.create_timing_cache(timings)
+    config.set_timing_cache(timing_cache, ignore_mismatch=False)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
-        raise last_words(trt, f"TensorRT {trt.__version__} built no engine")
+        raise logged_error(trt, f"TensorRT {trt.__version__} could not build an engine")
     return bytes(engine), bytes(config.get_timing_cache().serialize())
 
 
 def _network_flags(trt: Any) -> int:
-    """Explicit batch where it is a choice still, and strong types where there are no others."""
-    names = ("EXPLICIT_BATCH",) if weakly_typed(trt) else ("STRONGLY_TYPED",)
+    """Bit mask of the network: explicit batch in versions with an implicit one, strong types in versions without weak ones."""
+    names = ("EXPLICIT_BATCH",) if is_weakly_typed(trt) else ("STRONGLY_TYPED",)
     flags = trt.NetworkDefinitionCreationFlag
     return sum(1 << int(getattr(flags, name)) for name in names if hasattr(flags, name))
 
 
 def _parser_error(parser: Any, logged: Sequence[str]) -> str:
-    """The parser's first error, with the node's name: versions that tell only its number write the node to the log."""
+    """First error of the parser on one line, with the name of the node."""
     error = parser.get_error(0)
+    # 8.6's error has the number of the node only; its name is in the log
     name = error.node_name() if hasattr(error, "node_name") else _logged_node("\n".join(logged))
-    said = error.desc() if hasattr(error, "node_name") and name else str(error)
-    return one_line(RuntimeError(f"{said} (node {name})" if name else said))
+    reason = error.desc() if hasattr(error, "node_name") and name else str(error)
+    return one_line(RuntimeError(f"{reason} (node {name})" if name else reason))
 
 
 def _logged_node(log: str) -> str:
-    """The name of the first node in the parser's log, or its type and output where it has none."""
-    found = LOGGED_NODE.search(log)
-    return (found["name"] or found["node"]) if found else ""
+    """Name of the first node in the parser's log; its operator and output for a node without a name."""
+    match = LOGGED_NODE.search(log)
+    return (match["name"] or match["node"]) if match else ""
 
 
-def _config(trt: Any, builder: Any, network: Any, recipe: EngineRecipe) -> Any:
-    """One profile with the cell's own shapes, the arithmetic, and layers told in detail."""
+def _make_config(trt: Any, builder: Any, network: Any, recipe: EngineRecipe) -> Any:
+    """Make the builder's configuration: one profile with the cell's shapes, the precision, and detailed layer names."""
     config = builder.create_builder_config()
-    for name in sorted(ARITHMETIC):
+    for name in sorted(PRECISION_FLAGS):
         if hasattr(trt.BuilderFlag, name):
-            wanted = name in FLAGS[recipe.precision]
-            (config.set_flag if wanted else config.clear_flag)(getattr(trt.BuilderFlag, name))
+            change = config.set_flag if name in FLAGS[recipe.precision] else config.clear_flag
+            change(getattr(trt.BuilderFlag, name))
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if recipe.level is not None:
         config.builder_optimization_level = recipe.level
-    own = [source for name, source in trt.TacticSource.__members__.items() if name not in OUTSIDE]
-    config.set_tactic_sources(sum(1 << int(source) for source in own))
+    sources = [source for name, source in trt.TacticSource.__members__.items() if name not in LIBRARY_SOURCES]
+    config.set_tactic_sources(sum(1 << int(source) for source in sources))
+    # minimum, optimum and maximum are the same shape: the engine is for one shape
     profile, shapes = builder.create_optimization_profile(), dict(recipe.shapes)
-    for number in range(network.num_inputs):
-        tensor = network.get_input(number)
+    for index in range(network.num_inputs):
+        tensor = network.get_input(index)
         profile.set_shape(tensor.name, *(shapes[tensor.name] for _ in range(3)))
     config.add_optimization_profile(profile)
     return config
 
 
-def flags(trt: Any, precision: str) -> tuple[str, ...]:
-    """What the arithmetic was chosen by, for the record."""
-    return FLAGS[precision] if weakly_typed(trt) else ("STRONGLY_TYPED", *(flag for flag in FLAGS[precision] if flag == "TF32"))
+def list_flags(trt: Any, precision: str) -> tuple[str, ...]:
+    """List the flags that are set for `precision`, for the record."""
+    if is_weakly_typed(trt):
+        return FLAGS[precision]
+    return ("STRONGLY_TYPED", *(flag for flag in FLAGS[precision] if flag == "TF32"))
 
 
-def profiler(trt: Any) -> Any:
-    """A TensorRT profiler that keeps what it is told, as `times_ns`: nanoseconds by layer."""
+def make_profiler(trt: Any) -> Any:
+    """Make a TensorRT profiler with `times_ns`: the times of each layer in ns, by the layer's name."""
 
     class Profiler(trt.IProfiler):  # type: ignore[misc]
         def __init__(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import onnx
 import tensorrt_rtx as trt
-from onnxbench.backends.trt_build import EngineRecipe, build, flags
+from onnxbench.backends.trt_build import EngineRecipe, build_engine, list_flags
 from onnxbench.errors import BenchError
 
 
@@ -22,10 +22,10 @@ def main(path, precision, batch, level=None):
     own = tuple((name, (int(batch), *rest)) for name, rest in shapes)
     recipe = EngineRecipe(path=Path(path), shapes=own, precision=precision, level=level and int(level))
     try:
-        engine, timings = build(trt, recipe)
+        engine, timings = build_engine(trt, recipe)
     except BenchError as error:
         return {"error": type(error).__name__, "words": str(error)}
-    built = {"nbytes": len(engine), "timings": len(timings), "flags": flags(trt, precision)}
+    built = {"nbytes": len(engine), "timings": len(timings), "flags": list_flags(trt, precision)}
     return {"error": None, "version": trt.__version__, **built}
 
 

@@ -31,7 +31,7 @@ def layer(type, inputs=(FP32,), outputs=(FP32,), name="node_conv2d", tactic=""):
 
 
 def read(*layers, times=None):
-    return trt_layers.read(json.dumps({"Layers": list(layers), "Bindings": ["input", "logits"]}), times or {})
+    return trt_layers.read_layers(json.dumps({"Layers": list(layers), "Bindings": ["input", "logits"]}), times or {})
 
 
 def test_a_layer_is_a_kernel_with_its_name_its_kind_and_its_type():
@@ -119,7 +119,7 @@ def test_names_of_fused_layers_may_hold_control_characters():
     text = json.dumps({"Layers": [layer("CaskConvolution", name="NAME")]}).replace("NAME", name)
     with pytest.raises(ValueError, match="control character"):
         json.loads(text)
-    (found,) = trt_layers.read(text, {name: [5]})
+    (found,) = trt_layers.read_layers(text, {name: [5]})
     assert (found.node, found.ns) == (name, 5)
 
 
@@ -161,7 +161,7 @@ TOLD = json.loads(Path(__file__).with_name("inspector.json").read_text())
 )
 def test_what_tensorrt_told_on_a_gpu_is_read(precision, layers, others):
     """Three convolutions and two matrices; what moves or converts computes nothing."""
-    kernels = trt_layers.read(json.dumps({"Layers": TOLD[precision]}), {})
+    kernels = trt_layers.read_layers(json.dumps({"Layers": TOLD[precision]}), {})
     assert [kernel.type for kernel in kernels if kernel.layer] == layers
     assert {kernel.type for kernel in kernels if not kernel.layer} - {""} == others
     assert {kernel.operator for kernel in kernels if not kernel.type} <= {"Reformat", "NoOp"}

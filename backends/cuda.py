@@ -1,6 +1,6 @@
-"""What sessions on an NVIDIA GPU have in common: streams, memory, copies, events, graphs. cuda-core, inside functions.
+"""Streams, memory, copies, events and CUDA graphs for sessions on an NVIDIA GPU. Imports cuda-core, inside functions.
 
-Nothing here computes. Runtimes that bring CUDA to Python themselves (PyTorch) use only `graphed`.
+Nothing here computes. PyTorch has its own streams and memory, and uses only `use_graph` of this module.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from .protocol import Array, Session, SessionInfo
 
 Call = Callable[[], object]
 
-POISON = 0xFF  # as bytes of a float: not a number
-ALIKE = 1e-2  # of the largest answer, for two runs of the same kernels
-SETTLED = 2  # calls after which kernels are chosen and memory is held
-GRAPH_OPTION = {"cuda_graph": "auto: where one can be captured; on: or else the row fails; off: every kernel is launched"}
+POISON = 0xFF  # four of these bytes are a NaN as float32
+TOLERANCE = 1e-2  # of the largest output: two runs of the same kernels may add in another order
+CALLS_BEFORE_CAPTURE = 2  # first calls choose kernels and allocate memory, which fails inside a capture
+GRAPH_OPTION = {"cuda_graph": "auto: use a CUDA graph if one can be captured; on: fail if none can; off: launch every kernel"}
 GRAPH_CHOICES = {"cuda_graph": ("auto", "on", "off")}
 ON_STREAM = """\
 from cuda import core
@@ -34,7 +34,7 @@ alive = []
 
 
 def on_stream(stream, run):
-    alive.append(run)  # a graph does not keep what it works on
+    alive.append(run)  # a graph keeps no reference to the memory that it uses
     for _ in range(3):
         run()
     stream.sync()
@@ -47,44 +47,47 @@ def on_stream(stream, run):
 
 
 """
-"""What programs to paste have in common: a call as the measurement made it, in a CUDA graph unless that was off."""
+"""Part of programs to paste: calls on a stream as they were measured, in a CUDA graph unless the session had none."""
 
 
 def import_core(install: str) -> Any:
-    """The module `cuda.core`; `Unavailable` without it."""
+    """Import `cuda.core`. Raise `Unavailable`, with `install` as the hint, if it is missing."""
     with installed("cuda-core", install):
         from cuda import core
     return core
 
 
 def devices(install: str) -> tuple[str, ...]:
-    """`cuda:0 NVIDIA H100`, one for each GPU; `Unavailable` says why there are none, in the driver's words."""
+    """List the GPUs, as `cuda:0 NVIDIA H100`. Raise `Unavailable`, with the driver's reason, if there are none."""
     core = import_core(install)
     try:
-        found = core.Device.get_all_devices()
-    except Exception as error:  # no driver, one that is too old, or one that finds nothing
-        raise Unavailable(f"no GPU can be used here ({one_line(error)})") from error
-    if not found:
-        raise Unavailable("there is no NVIDIA GPU here")
-    return tuple(f"cuda:{device.device_id} {device.name}" for device in found)
+        gpus = core.Device.get_all_devices()
+    except Exception as error:  # no driver, a driver that is too old, or a driver without a GPU
+        raise Unavailable(f"this machine has no usable NVIDIA GPU ({one_line(error)})") from error
+    if not gpus:
+        raise Unavailable("this machine has no NVIDIA GPU")
+    return tuple(f"cuda:{gpu.device_id} {gpu.name}" for gpu in gpus)
 
 
 def identity(index: int, install: str) -> str:
-    """What code that is compiled for this GPU depends on: its name and compute capability."""
+    """Name and compute capability of a GPU: an engine that was compiled on another one cannot be used."""
     device = import_core(install).Device(index)
     return f"{device.name} sm_{device.arch}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pinned:
-    """Host memory that a GPU copies from and to by itself: as an array, and as cuda-core has it."""
+    """Page-locked host memory, which a GPU can copy directly: as an `array`, and as the `buffer` of cuda-core.
+
+    The array does not own the memory. It is valid while the buffer lives.
+    """
 
     array: Array
     buffer: Any
 
 
 class Stream:
-    """A CUDA stream, memory beside it, and two events on it. Errors of CUDA come out as cuda-core raises them."""
+    """A CUDA stream with its memory and two timing events. CUDA's errors are raised as cuda-core raises them."""
 
     def __init__(self, index: int, install: str) -> None:
         core = import_core(install)
@@ -98,19 +101,19 @@ class Stream:
         self.handle = int(self._stream.handle)
 
     def enter(self) -> None:
-        """Make the GPU the calling thread's own, without which the driver takes no calls from it."""
+        """Make this GPU current in the calling thread: CUDA's current device belongs to a thread."""
         self._device.set_current()
 
-    def room(self, nbytes: int) -> Any:
-        """A buffer of `nbytes` on the device."""
+    def allocate(self, nbytes: int) -> Any:
+        """Allocate a buffer of `nbytes` on the device; one byte for an empty array, since CUDA allocates no 0 bytes."""
         return self._device.allocate(max(1, nbytes), stream=self._stream)
 
     def view(self, address: int, nbytes: int) -> Any:
-        """Memory on the device that somebody else keeps alive."""
+        """Wrap memory at `address` on the device. The caller keeps it alive."""
         return self._buffer.from_handle(address, max(1, nbytes))
 
     def pinned(self, shape: tuple[int, ...], dtype: Any) -> Pinned:
-        """Host memory for an array."""
+        """Allocate page-locked host memory for an array."""
         nbytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
         buffer = self._host.allocate(max(1, nbytes))
         memory = (ctypes.c_uint8 * nbytes).from_address(int(buffer.handle))
@@ -125,19 +128,22 @@ class Stream:
         source.copy_to(target.buffer, stream=self._stream)
 
     def poison(self, buffer: Any) -> None:
-        """Begin to overwrite a buffer with what no network answers."""
+        """Begin to fill a buffer with NaN, which marks outputs that nothing writes."""
         buffer.fill(POISON, stream=self._stream)
 
     def elapsed_ns(self, call: Call) -> int:
-        """Nanoseconds between two events around what `call` puts on the stream; waits for it."""
+        """Time the work that `call` puts on the stream, in ns between two events, and wait for its end."""
         self._stream.record(self._begin)
         call()
         self._stream.record(self._end)
         self._end.sync()
-        return int((self._end - self._begin) * 1e6)
+        return int((self._end - self._begin) * 1e6)  # the difference of two events is in ms
 
     def graph(self, call: Call) -> Call:
-        """What `call` puts on the stream, captured: the same again as one launch. Raises what capturing it raises."""
+        """Capture the work that `call` puts on the stream; return a function that launches it as one CUDA graph.
+
+        Raises the exception of a capture that fails, and leaves the stream usable.
+        """
         builder = self._stream.create_graph_builder()
         try:
             builder.begin_building("thread_local")
@@ -145,113 +151,114 @@ class Stream:
             graph = builder.end_building().complete()
         except BaseException:
             with suppress(Exception):
-                builder.close()  # it ends a capture that failed, which end_building refuses, so that the stream can be used
+                builder.close()  # ends the failed capture, as end_building refuses to; until then the stream is unusable
             raise
         graph.upload(self._stream)
         return _launch(graph, self._stream)
 
 
 def _launch(graph: Any, stream: Any) -> Call:
-    launch = graph.launch
+    launch = graph.launch  # looked up once, since a call of a small model takes microseconds
     return lambda: launch(stream)
 
 
 class Inputs:
-    """A session's inputs: for each a place on the device, and pinned memory that it is copied from."""
+    """Inputs of a session: for each a buffer on the device, and the page-locked memory from which it is copied."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
-        self._places: dict[str, tuple[Pinned, Any]] = {}
+        self._buffers: dict[str, tuple[Pinned, Any]] = {}
 
     def pin(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """`inputs` in this session's pinned memory."""
-        self._stream.sync()  # what is copied from it now is not overwritten
+        """Copy `inputs` to this session's page-locked memory."""
+        self._stream.sync()  # an earlier upload may still read this memory
         return {name: self._pin(name, array).array for name, array in inputs.items()}
 
     def upload(self, inputs: Mapping[str, Array]) -> None:
-        """Begin to copy `inputs` to the device; arrays of `pin` are copied from where they are."""
-        if any(name not in self._places or self._places[name][0].array is not array for name, array in inputs.items()):
+        """Begin to copy `inputs` to the device. Arrays that `pin` returned need no copy on the host."""
+        if any(name not in self._buffers or self._buffers[name][0].array is not array for name, array in inputs.items()):
             self.pin(inputs)
         for name in inputs:
-            self._stream.upload(*self._places[name])
+            self._stream.upload(*self._buffers[name])
 
     def _pin(self, name: str, array: Array) -> Pinned:
-        if name not in self._places:
-            self._places[name] = (self._stream.pinned(array.shape, array.dtype), self._stream.room(array.nbytes))
-        pinned, _ = self._places[name]
+        if name not in self._buffers:
+            self._buffers[name] = (self._stream.pinned(array.shape, array.dtype), self._stream.allocate(array.nbytes))
+        pinned, _ = self._buffers[name]
+        # a CUDA graph has the addresses and sizes of its first call
         if pinned.array.shape != array.shape:
-            raise RuntimeFailed(f"input {name!r} has shape {array.shape}, and was bound with {pinned.array.shape}")
+            raise RuntimeFailed(f"input {name!r} has shape {array.shape}; this session was bound with {pinned.array.shape}")
         if pinned.array is not array:
             np.copyto(pinned.array, array)
         return pinned
 
     def address(self, name: str) -> int:
-        """Where an input is on the device."""
-        return int(self._places[name][1].handle)
+        """Address of an input on the device."""
+        return int(self._buffers[name][1].handle)
 
     def close(self) -> None:
-        """Free all places."""
-        self._places.clear()
+        """Free the memory of all inputs, on the device and the host."""
+        self._buffers.clear()
 
     def on_host(self) -> dict[str, Array]:
-        """What was pinned last, by name."""
-        return {name: pinned.array for name, (pinned, _) in self._places.items()}
+        """Host arrays of the last inputs, by name. They are views: the next `pin` overwrites them."""
+        return {name: pinned.array for name, (pinned, _) in self._buffers.items()}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Output:
-    """A place on the device for an output of known shape, and pinned memory that it is copied to."""
+    """An output of fixed shape: its buffer on the device, and the page-locked memory to which it is copied."""
 
-    place: Any
+    buffer: Any
     pinned: Pinned
 
     @property
     def address(self) -> int:
-        """Where the output is on the device."""
-        return int(self.place.handle)
+        """Address of the output on the device."""
+        return int(self.buffer.handle)
 
 
-def output(stream: Stream, shape: tuple[int, ...], dtype: Any) -> Output:
-    """Room for an output."""
+def make_output(stream: Stream, shape: tuple[int, ...], dtype: Any) -> Output:
+    """Allocate an output of `shape` and `dtype`."""
     pinned = stream.pinned(shape, dtype)
-    return Output(place=stream.room(pinned.array.nbytes), pinned=pinned)
+    return Output(buffer=stream.allocate(pinned.array.nbytes), pinned=pinned)
 
 
-def programmed(cell: Cell) -> dict[str, Any]:
-    """What `ON_STREAM` needs to know."""
+def program_values(cell: Cell) -> dict[str, Any]:
+    """Values of the names in `ON_STREAM`: the GPU's index, and whether to capture a graph."""
     return {"index": Device.parse(cell.device).index, "graph": dict(cell.settings.options).get("cuda_graph") != "off"}
 
 
-def graphed(mode: str, run: Call, capture: Callable[[], Call], info: SessionInfo) -> tuple[Call, SessionInfo]:
-    """How calls are made after the first one, and what there is to say of it: as the graph that `capture` makes, or as `run`.
+def use_graph(mode: str, run: Call, capture: Callable[[], Call], info: SessionInfo) -> tuple[Call, SessionInfo]:
+    """Choose the call of a session after its first: the graph that `capture` makes, or `run`. Add the choice to `info`.
 
-    Where no graph can be captured `auto` goes on without, with a remark, and `on` raises.
+    If no graph can be captured, the mode `auto` uses `run` and adds a remark; the mode `on` raises.
     """
     if mode == "off":
-        return run, _said(info, "off")
+        return run, _with_setting(info, "off")
     try:
-        for _ in range(SETTLED):
+        for _ in range(CALLS_BEFORE_CAPTURE):
             run()
-        return capture(), _said(info, "on")
-    except Exception as error:  # whatever a runtime says when it is captured
+        return capture(), _with_setting(info, "on")
+    except Exception as error:  # a capture fails with exceptions of the runtime, of CUDA or of cuda-core
         failed = failure("no CUDA graph could be captured", error)
         if mode == "on" or isinstance(failed, OutOfMemory):
             raise failed from error
         with suppress(Exception):
-            run()  # CUDA tells an error once more to whoever asks next
+            run()  # CUDA reports an asynchronous error again in the next call: take it here
         run()
-        return run, replace(_said(info, "off"), remarks=(*info.remarks, failed.message))
+        return run, replace(_with_setting(info, "off"), remarks=(*info.remarks, failed.message))
 
 
-def _said(info: SessionInfo, state: str) -> SessionInfo:
+def _with_setting(info: SessionInfo, state: str) -> SessionInfo:
     return replace(info, settings=(*info.settings, ("cuda_graph", state)))
 
 
 class CudaSession(Session):
-    """A session on a stream of its own, with inputs and outputs in fixed places on the device.
+    """A session with its own stream, and with inputs and outputs at fixed addresses on the device.
 
-    The first call is one as it comes; then it is captured as a CUDA graph, where that is asked for. Subclasses say how a call
-    is put on the stream (`_run`), in what types the inputs are, and what must be known before the first call (`_place`).
+    The first call launches kernels. Later calls launch a CUDA graph of it, unless the option `cuda_graph` is off. Subclasses
+    put a call on the stream (`_run`), convert inputs (`_typed`), and give the runtime all addresses (`_place`).
     """
 
     asynchronous = True
@@ -260,7 +267,7 @@ class CudaSession(Session):
         self._stream, self._graph, self.info = stream, graph, info
         self._inputs = Inputs(stream)
         self._outputs: dict[str, Output] = {}
-        self._go: Call = self._first
+        self._call: Call = self._first_call
 
     @abc.abstractmethod
     def _run(self) -> None:
@@ -268,11 +275,11 @@ class CudaSession(Session):
 
     @abc.abstractmethod
     def _typed(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """The model's own among `inputs`, in the types that it takes."""
+        """Select the model's inputs, in the dtypes that the runtime accepts."""
 
     @abc.abstractmethod
     def _place(self) -> None:
-        """Tell the runtime where inputs are, and fill `_outputs`."""
+        """Give the runtime the addresses of the inputs, and fill `_outputs`. Called once, before the first `_run`."""
 
     def enter(self) -> None:
         self._stream.enter()
@@ -284,48 +291,50 @@ class CudaSession(Session):
         self._inputs.upload(self._typed(inputs))
 
     def start(self) -> None:
-        self._go()
+        self._call()
 
     def wait(self) -> None:
         self._stream.sync()
 
     def device_ns(self) -> int | None:
-        return self._stream.elapsed_ns(self._go)
+        return self._stream.elapsed_ns(self._call)
 
     def fetch(self) -> dict[str, Array]:
         for item in self._outputs.values():
-            self._stream.download(item.place, item.pinned)
+            self._stream.download(item.buffer, item.pinned)
         self._stream.sync()
         return {name: item.pinned.array.copy() for name, item in self._outputs.items()}
 
     def close(self) -> None:
-        """Let go of memory on the device now: a session refers to itself, and the collector may be off for long."""
-        self._go = _closed
+        """Free memory on the device now. A session refers to itself, and measurements switch the garbage collector off."""
+        self._call = _closed
         self._outputs.clear()
         self._inputs.close()
 
-    def _first(self) -> None:
+    def _first_call(self) -> None:
         self._place()
         self._run()
-        self._go, self.info = graphed(self._graph, self._run, self._captured, self.info)
+        self._call, self.info = use_graph(self._graph, self._run, self._capture, self.info)
 
-    def _captured(self) -> Call:
-        """A graph of a call that is known to compute from the inputs: what ran on the host while it was captured does not."""
+    def _capture(self) -> Call:
+        """Capture a call as a graph, and compare its outputs on other inputs with those of a plain call."""
         self._stream.sync()
         replay = self._stream.graph(self._run)
-        given = {name: array.copy() for name, array in self._inputs.on_host().items()}
-        self._inputs.upload({name: np.flip(array) for name, array in given.items()})
+        # A graph has only GPU work: a node that ran on the host during the capture has left a constant in it. Flipped
+        # inputs and poisoned outputs show a constant, and an output that the graph does not write.
+        inputs = {name: array.copy() for name, array in self._inputs.on_host().items()}
+        self._inputs.upload({name: np.flip(array) for name, array in inputs.items()})
         self._run()
         expected = self.fetch()
         for item in self._outputs.values():
-            self._stream.poison(item.place)
+            self._stream.poison(item.buffer)
         replay()
-        found = self.fetch()
-        self._inputs.upload(given)
-        wrong = [name for name in expected if not _alike(found[name], expected[name])]
+        replayed = self.fetch()
+        self._inputs.upload(inputs)
+        wrong = [name for name in expected if not _almost_equal(replayed[name], expected[name])]
         if wrong:
-            raise RuntimeFailed(f"with other inputs its output {wrong[0]!r} is not what a call answers")
-        replay()
+            raise RuntimeFailed(f"on other inputs, output {wrong[0]!r} of the graph differs from that of a plain call")
+        replay()  # the bound inputs are in place again: the outputs must be theirs
         return replay
 
 
@@ -333,9 +342,9 @@ def _closed() -> None:
     raise RuntimeFailed("the session is closed")
 
 
-def _alike(found: Array, expected: Array) -> bool:
-    """Equal but for the order of sums."""
-    a, b = found.astype(np.float64), expected.astype(np.float64)
+def _almost_equal(replayed: Array, expected: Array) -> bool:
+    """Tell if two outputs are equal within `TOLERANCE` of the largest finite value; NaN equals NaN."""
+    a, b = replayed.astype(np.float64), expected.astype(np.float64)
     finite = b[np.isfinite(b)]
-    most = ALIKE * float(np.abs(finite).max(initial=0.0))
-    return bool(np.all((a == b) | (np.isnan(a) & np.isnan(b)) | (np.abs(a - b) <= most)))
+    limit = TOLERANCE * float(np.abs(finite).max(initial=0.0))
+    return bool(np.all((a == b) | (np.isnan(a) & np.isnan(b)) | (np.abs(a - b) <= limit)))

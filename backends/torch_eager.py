@@ -1,6 +1,6 @@
-"""PyTorch eager, on the CPU and on CUDA: the device is data. torch, inside functions.
+"""PyTorch eager, on the CPU and on CUDA. Imports torch, inside functions.
 
-Arithmetic is pinned: TF32 is off for fp32 in cuDNN convolutions (where torch has it on) and in matmuls.
+The precision is always set: for `fp32`, TF32 is off in matmuls and in cuDNN convolutions, where torch has it on by default.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any, ClassVar
 from ..errors import BadInput, RuntimeFailed, Unavailable, installed, one_line, quantity
 from ..spec import Artifact, Cell, Concurrency, TensorSpec, resolve
 from . import snippets
-from .cuda import GRAPH_CHOICES, GRAPH_OPTION, graphed
+from .cuda import GRAPH_CHOICES, GRAPH_OPTION, use_graph
 from .protocol import Array, Availability, Backend, Session, SessionInfo
 
-NAMES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
+TORCH_TYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
 
-FACTORY = """\
+TORCH_MODULE = """\
 from importlib import import_module
 
 import torch
@@ -31,14 +31,14 @@ if WEIGHTS:
 
     load_model(module, WEIGHTS)
 """
-ON_CPU = """\
+TORCH_CPU_PROGRAM = """\
 torch.set_num_interop_threads(1)
 torch.set_float32_matmul_precision("highest")
 module = module.eval().to(torch.$dtype)
 
 
 def open_lane():
-    torch.set_num_threads(THREADS)  # belongs to the thread that calls
+    torch.set_num_threads(THREADS)  # torch keeps it per calling thread
     tensors = [torch.tensor(array) for array in inputs.values()]
     tensors = [tensor.to(torch.$dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
 
@@ -48,7 +48,7 @@ def open_lane():
 
     return call
 """
-ON_CUDA = """\
+TORCH_CUDA_PROGRAM = """\
 torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = $tf32
 torch.backends.cudnn.benchmark = $benchmark
 module = module.eval().to($device, torch.$dtype, memory_format=torch.$memory)
@@ -60,7 +60,7 @@ def open_lane():
     tensors = [torch.tensor(array).to($device) for array in inputs.values()]
     tensors = [tensor.to(torch.$dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
     tensors = [tensor.to(memory_format=torch.$memory) if tensor.dim() == 4 else tensor for tensor in tensors]
-    alive.append(tensors)  # a graph does not keep what it works on
+    alive.append(tensors)  # a graph keeps no reference to the memory that it uses
     torch.cuda.synchronize($device)
 
     def run():
@@ -87,7 +87,7 @@ def open_lane():
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TorchOptions:
-    """What a session needs to know of its cell: a torch dtype, where it runs, threads, and a GPU's options."""
+    """Settings of a session: a torch dtype, a device (`cpu`, `cuda:0`), compute threads, and the options of a GPU."""
 
     dtype: Any
     device: str
@@ -97,7 +97,7 @@ class TorchOptions:
 
 
 class TorchSession(Session):
-    """A module on the CPU. Inputs are passed by position, in the file's order; outputs are matched likewise."""
+    """A module on the CPU. Inputs and outputs are matched with those of the ONNX file by their order."""
 
     def __init__(self, module: Any, artifact: Artifact, options: TorchOptions, info: SessionInfo) -> None:
         import torch
@@ -108,7 +108,7 @@ class TorchSession(Session):
         self._result: Any = None
 
     def enter(self) -> None:
-        """Threads belong to the process, and to each thread that calls: sessions for other numbers may have been here."""
+        """Set the number of threads. torch keeps it per calling thread, and another session may have changed it."""
         if self._torch.get_num_threads() != self._options.threads:
             self._torch.set_num_threads(self._options.threads)
 
@@ -138,7 +138,7 @@ class TorchSession(Session):
 
         tensors = tree_leaves(self._result)
         if len(tensors) != len(self._artifact.outputs):
-            raise RuntimeFailed(f"the module returns {len(tensors)} tensors and its file {len(self._artifact.outputs)}")
+            raise RuntimeFailed(f"the module returns {len(tensors)} tensors, its ONNX file {len(self._artifact.outputs)}")
         return list(zip(self._artifact.outputs, tensors))
 
     def fork(self) -> Session:
@@ -146,9 +146,9 @@ class TorchSession(Session):
 
 
 class TorchCudaSession(TorchSession):
-    """A module on a GPU, on a stream of its own, with inputs in a fixed place there.
+    """A module on a GPU with its own stream, and with inputs at fixed addresses.
 
-    The first call is one as it comes; then it is captured as a CUDA graph where that is asked for.
+    The first call launches kernels. Later calls replay a CUDA graph of it, unless the option `cuda_graph` is off.
     """
 
     asynchronous = True
@@ -160,10 +160,10 @@ class TorchCudaSession(TorchSession):
         self._begin, self._end = (self._cuda.Event(enable_timing=True) for _ in range(2))
         self._pinned: dict[str, Any] = {}
         self._arrays: dict[str, Array] = {}
-        self._rooms: dict[str, Any] = {}
-        self._fetched: Any = None
-        self._leaves: list[tuple[TensorSpec, Any, Any]] = []
-        self._go: Callable[[], object] = self._first
+        self._host_tensors: dict[str, Any] = {}
+        self._last_result: Any = None
+        self._copies: list[tuple[TensorSpec, Any, Any]] = []
+        self._call: Callable[[], object] = self._first_call
 
     def enter(self) -> None:
         super().enter()
@@ -176,22 +176,23 @@ class TorchCudaSession(TorchSession):
 
     def bind(self, inputs: Mapping[str, Array]) -> None:
         self._cuda.set_stream(self._stream)
-        tensors = [self._given(spec.name, inputs[spec.name]) for spec in self._artifact.inputs]
-        self._inputs = self._inputs or [self._room(tensor) for tensor in tensors]
-        for room, tensor in zip(self._inputs, tensors):
-            room.copy_(tensor, non_blocking=True)  # from memory that is not pinned it returns when that was read
+        sources = [self._host_source(spec.name, inputs[spec.name]) for spec in self._artifact.inputs]
+        self._inputs = self._inputs or [self._allocate_input(source) for source in sources]
+        for target, source in zip(self._inputs, sources):
+            target.copy_(source, non_blocking=True)  # of pageable memory it returns only when the memory was read
 
-    def _given(self, name: str, array: Array) -> Any:
+    def _host_source(self, name: str, array: Array) -> Any:
         return self._pinned[name] if self._arrays.get(name) is array else self._torch.from_numpy(array)
 
-    def _room(self, array: Any) -> Any:
-        dtype = self._options.dtype if array.is_floating_point() else array.dtype
-        room = self._torch.empty(array.shape, dtype=dtype, device=self._options.device)
-        return room.to(memory_format=self._torch.channels_last) if self._options.channels_last and room.dim() == 4 else room
+    def _allocate_input(self, source: Any) -> Any:
+        dtype = self._options.dtype if source.is_floating_point() else source.dtype
+        target = self._torch.empty(source.shape, dtype=dtype, device=self._options.device)
+        is_image = target.dim() == 4  # channels_last exists for four dimensions only
+        return target.to(memory_format=self._torch.channels_last) if self._options.channels_last and is_image else target
 
     def start(self) -> None:
         self._cuda.set_stream(self._stream)
-        self._go()
+        self._call()
 
     def wait(self) -> None:
         self._stream.synchronize()
@@ -205,47 +206,49 @@ class TorchCudaSession(TorchSession):
 
     def fetch(self) -> dict[str, Array]:
         self._cuda.set_stream(self._stream)
-        if self._result is not self._fetched:  # with a graph it is the same every time
-            self._fetched = self._result
-            self._leaves = [(spec, tensor, self._host_room(spec, tensor)) for spec, tensor in self._outputs()]
-        for _, tensor, room in self._leaves:
-            room.copy_(tensor, non_blocking=True)
+        if self._result is not self._last_result:  # a graph writes to the same tensors in every call
+            self._last_result = self._result
+            self._copies = [(spec, tensor, self._host_tensor(spec, tensor)) for spec, tensor in self._outputs()]
+        for _, tensor, host in self._copies:
+            host.copy_(tensor, non_blocking=True)
         self._stream.synchronize()
-        return {spec.name: room.numpy().copy() for spec, _, room in self._leaves}
+        return {spec.name: host.numpy().copy() for spec, _, host in self._copies}
 
-    def _host_room(self, spec: TensorSpec, tensor: Any) -> Any:
-        if spec.name not in self._rooms or self._rooms[spec.name].shape != tensor.shape:
-            self._rooms[spec.name] = self._torch.empty(tensor.shape, dtype=getattr(self._torch, spec.dtype), pin_memory=True)
-        return self._rooms[spec.name]
+    def _host_tensor(self, spec: TensorSpec, tensor: Any) -> Any:
+        if spec.name not in self._host_tensors or self._host_tensors[spec.name].shape != tensor.shape:
+            dtype = getattr(self._torch, spec.dtype)
+            self._host_tensors[spec.name] = self._torch.empty(tensor.shape, dtype=dtype, pin_memory=True)
+        return self._host_tensors[spec.name]
 
     def close(self) -> None:
-        """Let go of memory on the device now: a session refers to itself, and the collector may be off for long."""
-        self._go, self._inputs, self._leaves = self._first, (), []
-        self._result = self._fetched = self._module = None
+        """Free memory on the device now. A session refers to itself, and measurements switch the garbage collector off."""
+        self._call, self._inputs, self._copies = self._first_call, (), []
+        self._result = self._last_result = self._module = None
 
-    def _eager(self) -> None:
+    def _call_module(self) -> None:
         super().start()
 
-    def _first(self) -> None:
-        self._eager()
-        self._go, self.info = graphed(self._options.graph, self._eager, self._captured, self.info)
+    def _first_call(self) -> None:
+        self._call_module()
+        self._call, self.info = use_graph(self._options.graph, self._call_module, self._capture, self.info)
 
-    def _captured(self) -> Callable[[], object]:
+    def _capture(self) -> Callable[[], object]:
         graph = self._cuda.CUDAGraph()
+        # thread_local: calls of other threads on the GPU do not end this capture
         with self._cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
-            self._eager()
+            self._call_module()
         replay: Callable[[], object] = graph.replay
         replay()
         return replay
 
 
 class TorchCpu(Backend):
-    """PyTorch eager on the CPU."""
+    """PyTorch eager on the CPU. `program` and `loop` are the parts of a program to paste that depend on the device."""
 
     name = "torch-cpu"
     session: ClassVar[type[TorchSession]] = TorchSession
-    template: ClassVar[str] = ON_CPU
-    tail: ClassVar[tuple[str, str]] = snippets.THREADED
+    program: ClassVar[str] = TORCH_CPU_PROGRAM
+    loop: ClassVar[snippets.Loop] = snippets.THREADED
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "float32", "bf16": "bfloat16"}
     install = "pip install 'onnxbench[torch]'"
 
@@ -254,19 +257,19 @@ class TorchCpu(Backend):
         return Availability(available=True, version=torch.__version__, devices=("cpu",))
 
     def _supports(self, cell: Cell, artifact: Artifact) -> str | None:
-        return None if artifact.source else "no PyTorch source"
+        return None if artifact.source else "PyTorch needs the model's code; this model is an ONNX file only"
 
     def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:
         torch = _import_torch()
         _set_threads(torch, concurrency.threads)
-        self._pin(torch, cell)
-        options = self._options(torch, cell, concurrency)
+        self._set_arithmetic(torch, cell)
+        options = self._torch_options(torch, cell, concurrency)
         module = _load(artifact).to(options.device, options.dtype)
         if options.channels_last:
             module = module.to(memory_format=torch.channels_last)
         return self.session(module, artifact, options, self._info(torch, module, cell))
 
-    def _options(self, torch: Any, cell: Cell, concurrency: Concurrency) -> TorchOptions:
+    def _torch_options(self, torch: Any, cell: Cell, concurrency: Concurrency) -> TorchOptions:
         return TorchOptions(
             dtype=getattr(torch, self.precisions[cell.precision]), device=cell.device, threads=concurrency.threads
         )
@@ -277,23 +280,22 @@ class TorchCpu(Backend):
     def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
         if artifact.source is None:
             return ""
-        weights = artifact.source.weights
-        own = {"factory": artifact.source.factory, "weights": weights}
         case = snippets.ProgramCase(artifact, cell, concurrency)
-        return snippets.program(FACTORY + self.template, case, self.tail, **own, **self._flags(cell))
+        source = {"factory": artifact.source.factory, "weights": artifact.source.weights}
+        return snippets.write_program(TORCH_MODULE + self.program, case, self.loop, **source, **self._program_values(cell))
 
-    def _flags(self, cell: Cell) -> dict[str, Any]:
-        """What the snippet's own lines need."""
+    def _program_values(self, cell: Cell) -> dict[str, Any]:
+        """Values of the names in `program`."""
         return {"dtype": snippets.Code(self.precisions[cell.precision])}
 
-    def _pin(self, torch: Any, cell: Cell) -> None:
-        """Set the process-wide flags that this device's arithmetic depends on."""
-        torch.set_float32_matmul_precision("highest")  # "medium" would multiply in BF16
+    def _set_arithmetic(self, torch: Any, cell: Cell) -> None:
+        """Set the process-wide flags that decide the precision on this device."""
+        torch.set_float32_matmul_precision("highest")  # "medium" multiplies in BF16
 
     def _info(self, torch: Any, module: Any, cell: Cell) -> SessionInfo:
         weights = list(module.parameters()) + list(module.buffers())
         floats = {str(weight.dtype).removeprefix("torch.") for weight in weights if weight.is_floating_point()}
-        executed = "+".join(sorted(NAMES.get(name, name) for name in floats)) or cell.precision
+        executed = "+".join(sorted(TORCH_TYPES.get(name, name) for name in floats)) or cell.precision
         settings = (
             ("threads", str(torch.get_num_threads())),
             ("interop_threads", str(torch.get_num_interop_threads())),
@@ -304,18 +306,18 @@ class TorchCpu(Backend):
 
 
 class TorchCuda(TorchCpu):
-    """PyTorch eager on an NVIDIA GPU, on a stream of its own, and as a CUDA graph where one can be captured."""
+    """PyTorch eager on an NVIDIA GPU: each session has its own stream, and a CUDA graph where one can be captured."""
 
     name = "torch-cuda"
     device_kind = "cuda"
     session = TorchCudaSession
-    template: ClassVar[str] = ON_CUDA
-    tail = snippets.QUEUED
+    program: ClassVar[str] = TORCH_CUDA_PROGRAM
+    loop = snippets.QUEUED
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "float32", "tf32": "float32", "bf16": "bfloat16", "fp16": "float16"}
     options: ClassVar[Mapping[str, str]] = {
         **GRAPH_OPTION,
-        "channels_last": "off|on: weights and images with channels last in memory",
-        "cudnn_benchmark": "off|on: cuDNN's algorithms are chosen by trying them",
+        "channels_last": "on: store weights and images with channels last (NHWC); off: NCHW",
+        "cudnn_benchmark": "on: cuDNN times its algorithms and uses the fastest; off: it chooses by rules",
     }
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
         **GRAPH_CHOICES,
@@ -326,35 +328,35 @@ class TorchCuda(TorchCpu):
     def _probe(self) -> Availability:
         torch = _import_torch()
         if not torch.version.cuda:
-            raise Unavailable(f"PyTorch {torch.__version__} is a build without CUDA", self.install)
+            raise Unavailable(f"PyTorch {torch.__version__} was built without CUDA", self.install)
         try:
             torch.cuda.init()
         except Exception as error:  # no driver, or one that is too old for this build
-            built = f"PyTorch {torch.__version__}, built for CUDA {torch.version.cuda}"
-            raise Unavailable(f"{built}, finds no GPU that it can use ({one_line(error)})") from error
+            build = f"PyTorch {torch.__version__} (built for CUDA {torch.version.cuda})"
+            raise Unavailable(f"{build} finds no usable GPU ({one_line(error)})") from error
         devices = tuple(f"cuda:{index} {torch.cuda.get_device_name(index)}" for index in range(torch.cuda.device_count()))
         return Availability(available=True, version=torch.__version__, devices=devices)
 
     def deploy(self, concurrency: Concurrency) -> str:
-        return f"{quantity(concurrency.lanes, 'call')} in flight, each on a CUDA stream of its own"
+        return f"{quantity(concurrency.lanes, 'call')} in flight, each with its own CUDA stream"
 
-    def _options(self, torch: Any, cell: Cell, concurrency: Concurrency) -> TorchOptions:
-        own = dict(cell.settings.options)
-        options = super()._options(torch, cell, concurrency)
-        return replace(options, graph=own.get("cuda_graph", "auto"), channels_last=own.get("channels_last") == "on")
+    def _torch_options(self, torch: Any, cell: Cell, concurrency: Concurrency) -> TorchOptions:
+        settings = dict(cell.settings.options)
+        options = super()._torch_options(torch, cell, concurrency)
+        return replace(options, graph=settings.get("cuda_graph", "auto"), channels_last=settings.get("channels_last") == "on")
 
-    def _flags(self, cell: Cell) -> dict[str, Any]:
-        own = dict(cell.settings.options)
+    def _program_values(self, cell: Cell) -> dict[str, Any]:
+        settings = dict(cell.settings.options)
         return {
-            **super()._flags(cell),
+            **super()._program_values(cell),
             "device": cell.device,
-            "graph": own.get("cuda_graph") != "off",
+            "graph": settings.get("cuda_graph") != "off",
             "tf32": cell.precision == "tf32",
-            "benchmark": own.get("cudnn_benchmark") == "on",
-            "memory": snippets.Code("channels_last" if own.get("channels_last") == "on" else "preserve_format"),
+            "benchmark": settings.get("cudnn_benchmark") == "on",
+            "memory": snippets.Code("channels_last" if settings.get("channels_last") == "on" else "preserve_format"),
         }
 
-    def _pin(self, torch: Any, cell: Cell) -> None:
+    def _set_arithmetic(self, torch: Any, cell: Cell) -> None:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = cell.precision == "tf32"
         torch.backends.cudnn.benchmark = dict(cell.settings.options).get("cudnn_benchmark") == "on"
 
@@ -377,6 +379,7 @@ def _import_torch() -> Any:
 
 def _set_threads(torch: Any, threads: int) -> None:
     torch.set_num_threads(threads)
+    # torch raises if the number of inter-op threads is set twice in a process
     if torch.get_num_interop_threads() != 1:
         torch.set_num_interop_threads(1)
 
@@ -386,7 +389,7 @@ def _load(artifact: Artifact) -> Any:
 
     source = artifact.source
     if source is None:
-        raise BadInput("the model has no PyTorch source")
+        raise BadInput("PyTorch needs the model's code; this model is an ONNX file only", "give --model MODULE:FACTORY")
     module = resolve(source.factory)()
     if source.weights:
         load_model(module, source.weights)

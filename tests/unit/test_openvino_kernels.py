@@ -4,7 +4,8 @@ from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
-from onnxbench.backends.openvino_cpu import RUNS, UNCOUNTED, OpenVinoSession, _names
+from onnxbench.backends.openvino_cpu import OpenVinoSession, _port_names
+from onnxbench.backends.protocol import PROFILED_CALLS, UNCOUNTED_CALLS
 from onnxbench.errors import RuntimeFailed
 from onnxbench.evidence import Kernel
 
@@ -87,7 +88,7 @@ def test_layers_are_what_multiplies(kind, layer):
 
 def test_times_are_told_where_they_are_asked_for_and_the_runtime_tells_them():
     layers = (("a", "Convolution", "f32"), ("b", "Reshape", "f32"))
-    middle_ms = (UNCOUNTED + 1 + RUNS) / 2
+    middle_ms = (UNCOUNTED_CALLS + 1 + PROFILED_CALLS) / 2
     assert [kernel.ns for kernel in kernels(*layers)] == [None, None]
     assert [kernel.ns for kernel in kernels(*layers, timed=True)] == [middle_ms * 1e6, None]
 
@@ -103,10 +104,10 @@ def test_times_are_told_where_they_are_asked_for_and_the_runtime_tells_them():
 )
 def test_an_input_that_is_an_output_too_is_found_by_its_place(ports, names):
     asked = [SimpleNamespace(get_names=lambda name=name: {name}) for name in ports]
-    assert _names(asked, ["x", "mask", "last"]) == names
+    assert _port_names(asked, ["x", "mask", "last"]) == names
 
 
 def test_an_input_that_the_file_does_not_have_is_an_error():
     ports = [SimpleNamespace(get_names=lambda name=name: {name}) for name in ("x", "y")]
-    with pytest.raises(RuntimeFailed, match="made an input \\['y'\\]"):
-        _names(ports, ["x"])
+    with pytest.raises(RuntimeFailed, match=r"\['y'\]"):
+        _port_names(ports, ["x"])

@@ -6,9 +6,8 @@ import re
 import pytest
 from onnxbench.backends import ort_profile
 from onnxbench.backends.ort import OrtSession
-from onnxbench.backends.ort_cuda import as_executed
-from onnxbench.backends.ort_profile import RUNS, UNCOUNTED
-from onnxbench.backends.protocol import SessionInfo
+from onnxbench.backends.ort_cuda import mark_tf32
+from onnxbench.backends.protocol import PROFILED_CALLS, UNCOUNTED_CALLS, SessionInfo
 from onnxbench.evidence import Kernel
 
 FLOAT = ({"float": [8, 3, 48, 48]}, {"float": [64, 3, 3, 3]}, {"float": [64]})
@@ -37,7 +36,7 @@ def read(tmp_path):
     def of(*events):
         path = tmp_path / "profile.json"
         path.write_text(json.dumps(events))
-        return ort_profile.read(path)
+        return ort_profile.read_profile(path)
 
     return of
 
@@ -78,11 +77,11 @@ def test_a_profile_without_kernels_has_none(read):
 
 def test_kernels_are_told_once_in_the_order_in_which_they_ran(read):
     call = [event("c", "Conv"), event("a", "Relu"), event("b", "Gemm")]
-    assert [kernel.node for kernel in read(*call * RUNS)] == ["c", "a", "b"]
+    assert [kernel.node for kernel in read(*call * PROFILED_CALLS)] == ["c", "a", "b"]
 
 
 def test_a_time_is_the_median_without_the_first_calls(read):
-    times = [[90_000] * UNCOUNTED, [5, 1, 9, 3, 80_000]]
+    times = [[90_000] * UNCOUNTED_CALLS, [5, 1, 9, 3, 80_000]]
     (kernel,) = read(*(event("a", "Conv", dur=dur) for part in times for dur in part))
     assert kernel.ns == 5000
 
@@ -209,7 +208,7 @@ def test_a_node_that_ran_in_two_ways_is_two_kernels(read):
 
 def test_two_convolutions_without_a_name_are_two_kernels(read):
     call = [event("_token_3", "Conv", dur=10), event("_token_5", "Conv", dur=30), event("a_token_7", "Conv", dur=50)]
-    told = read(*call * RUNS)
+    told = read(*call * PROFILED_CALLS)
     assert [(kernel.node, kernel.ns) for kernel in told] == [("", 10_000), ("", 30_000), ("a", 50_000)]
 
 
@@ -238,7 +237,7 @@ class Profiled:
         return str(path)
 
 
-@pytest.mark.parametrize(("timed", "calls"), [(False, 1), (True, RUNS)])
+@pytest.mark.parametrize(("timed", "calls"), [(False, 1), (True, PROFILED_CALLS)])
 def test_a_session_is_called_several_times_where_times_are_wanted(timed, calls):
     opened = []
     info = SessionInfo(executed="fp32")
@@ -252,11 +251,11 @@ def test_a_session_is_called_several_times_where_times_are_wanted(timed, calls):
 @pytest.mark.parametrize(("executed", "of_float"), [("fp32", "fp32"), ("fp16", "fp32"), ("tf32", "tf32")])
 def test_floats_of_a_session_that_multiplies_in_tf32_are_told_as_that(executed, of_float):
     kernels = [Kernel(node="a", operator="Conv", type=type) for type in ("fp32", "fp16", "fp64", "int8")]
-    assert [kernel.type for kernel in as_executed(kernels, executed)] == [of_float, "fp16", "fp64", "int8"]
+    assert [kernel.type for kernel in mark_tf32(kernels, executed)] == [of_float, "fp16", "fp64", "int8"]
 
 
 def test_only_what_is_json_is_read(tmp_path):
     path = tmp_path / "cut.json"
     path.write_text(re.sub(r"}]$", "", json.dumps([event("a", "Conv")])))
     with pytest.raises(ValueError, match="Expecting"):
-        ort_profile.read(path)
+        ort_profile.read_profile(path)

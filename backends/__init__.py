@@ -1,6 +1,6 @@
-"""The registry of backends: one lazy table, and the entry points `onnxbench.backends` of other packages.
+"""The registry of backends: one table here, and the entry points `onnxbench.backends` of other packages.
 
-Standard library only. Adding a backend is one file beside this one and one line here (CONTRIBUTING).
+Standard library only. A new backend is one file in this folder and one line in this table (CONTRIBUTING).
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from ..spec import nearest
 if TYPE_CHECKING:
     from .protocol import Backend
 
-GROUP = "onnxbench.backends"
+ENTRY_POINT_GROUP = "onnxbench.backends"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Registration:
-    """Where a backend's class is (`package.module:Class`), whether it is an instrument and no target, and whether its
-    workers keep the network: code of somebody else's may need it, and what reads data alone does not."""
+    """The class of a backend, as `package.module:Class`, and two facts that are needed before its import.
+
+    `instrument`: the backend measures this tool, and nobody deploys on it. `network`: its workers may use the network, as
+    plugins and factories may download. A runtime that only reads an ONNX file needs none (SECURITY.md).
+    """
 
     target: str
     instrument: bool = False
@@ -43,20 +46,24 @@ BUILT_IN: Mapping[str, Registration] = {
 
 @cache
 def registrations() -> Mapping[str, Registration]:
-    """Every backend by name: the built-in ones, then those of installed packages (a scan, so not for `--help`)."""
+    """Map every backend's name to its registration; built-in backends win over plugins of the same name.
+
+    This scans all installed packages. `--help` does not call it, because the scan is slow.
+    """
     from importlib.metadata import entry_points
 
-    plugins = {point.name: Registration(target=point.value) for point in entry_points(group=GROUP)}
+    plugins = {point.name: Registration(target=point.value) for point in entry_points(group=ENTRY_POINT_GROUP)}
     return {**plugins, **BUILT_IN}
 
 
 def targets() -> tuple[str, ...]:
-    """The names that `all` means: every backend that one could deploy on."""
+    """List the names that `--backend all` stands for: every backend except instruments."""
     return tuple(name for name, registration in registrations().items() if not registration.instrument)
 
 
 def check_name(name: str) -> str:
-    """`name` if it is a backend's; `BadInput` with the nearest one otherwise."""
+    """Return `name` if a backend has it. Raise `BadInput`, with the nearest name as the hint, if none has."""
+    # BUILT_IN first: a built-in name needs no scan of the installed packages
     if name not in BUILT_IN and name not in registrations():
         raise BadInput(f"{name!r} is not a backend", nearest(name, registrations()))
     return name
@@ -67,15 +74,15 @@ def _registration(name: str) -> Registration:
 
 
 def network(name: str) -> bool:
-    """Whether workers of the backend called `name` keep the network."""
+    """Tell if workers of the backend `name` may use the network."""
     return _registration(name).network
 
 
 def get(name: str) -> Backend:
-    """The backend called `name`. Imports its file but not its runtime; a plugin that cannot is `Unavailable`."""
+    """Import the file of the backend `name`, but not its runtime. Raise `Unavailable` if the import fails."""
     check_name(name)
     module, _, attribute = _registration(name).target.partition(":")
     try:
         return cast("Backend", getattr(import_module(module), attribute)())
     except Exception as error:  # a plugin may raise anything at import
-        raise Unavailable(f"{name} cannot be imported ({type(error).__name__}: {one_line(error)})") from error
+        raise Unavailable(f"the backend {name} cannot be imported ({type(error).__name__}: {one_line(error)})") from error

@@ -1,7 +1,7 @@
-"""An instrument, not a target: a backend that computes nothing, so that what remains is the tool itself.
+"""The backend `null`, an instrument that computes nothing. NumPy only.
 
-It makes the harness's own cost measurable, and every path of it, failures included, testable without a runtime.
-NumPy only.
+Its rows measure the cost of this tool itself. Its option `fault` makes a worker fail at a chosen step: tests reach every
+failure without a runtime.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..errors import RuntimeFailed
 from ..spec import PRECISIONS, Artifact, Cell, Concurrency
 from .protocol import Array, Availability, Backend, Session, SessionInfo
 
-PIECE, EATEN = 1 << 24, 1 << 29  # bytes
+CHUNK_BYTES, LIMIT_BYTES = 1 << 24, 1 << 29
 
 
 def _die() -> None:
@@ -30,7 +30,7 @@ def _hang() -> None:
 
 
 def _fail() -> None:
-    raise RuntimeFailed("the null backend was asked to fail")
+    raise RuntimeFailed("the null backend failed, as its option fault requests")
 
 
 def _print() -> None:
@@ -46,10 +46,11 @@ def _starve() -> None:
 
 
 def _eat() -> None:
-    """Grow until somebody ends it; after EATEN bytes it waits for that."""
-    held = [b"\1" * PIECE for _ in range(EATEN // PIECE)]
+    """Allocate `LIMIT_BYTES` in chunks, then wait for the watchdog to kill the process."""
+    # nonzero bytes: the system gives no memory to pages of zeros before they are written
+    chunks = [b"\1" * CHUNK_BYTES for _ in range(LIMIT_BYTES // CHUNK_BYTES)]
     threading.Event().wait()
-    del held
+    del chunks  # keeps the list alive until here
 
 
 FAULTS = {
@@ -64,7 +65,10 @@ FAULTS = {
 
 
 class NullSession(Session):
-    """Outputs of zeros. Each call spins `work` times; fault `WHAT@STEP[:N]` happens at the Nth `STEP`."""
+    """A session that answers zeros. Each call runs `work` turns of an empty loop.
+
+    The option `fault`, written `KIND@STEP[:N][/BATCH]`, happens at the Nth `STEP`.
+    """
 
     def __init__(self, artifact: Artifact, cell: Cell) -> None:
         options = dict(cell.settings.options)
@@ -100,14 +104,14 @@ class NullSession(Session):
 
 
 class _Fault:
-    """One fault at one step, in cells of one batch where the option says so: `die@start:100/8`."""
+    """One fault at one step: `die@start:100/8` kills the worker at the 100th start, in cells of batch 8 only."""
 
     def __init__(self, text: str, cell: Cell) -> None:
-        what, _, where = text.partition("@")
-        where, _, batch = where.partition("/")
-        self._step, _, left = where.partition(":")
-        self._left = int(left or 1)
-        self._do = FAULTS.get(what) if not batch or int(batch) == cell.batch else None
+        kind, _, place = text.partition("@")
+        place, _, batch = place.partition("/")
+        self._step, _, count = place.partition(":")
+        self._left = int(count or 1)
+        self._do = FAULTS.get(kind) if not batch or int(batch) == cell.batch else None
 
     def at(self, step: str) -> None:
         if self._do is None or step != self._step:
@@ -118,7 +122,7 @@ class _Fault:
 
 
 class Null(Backend):
-    """The instrument. Takes every model; its speed says nothing about any."""
+    """The instrument. It accepts every model, precision and batch."""
 
     name = "null"
     instrument = True

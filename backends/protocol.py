@@ -1,8 +1,7 @@
-"""What a backend is: it answers questions and opens sessions. NumPy only; no clock, no printing, no state.
+"""Base classes of a backend, which answers questions, and of the sessions that it opens. NumPy only.
 
-`Backend` and `Session` are base classes whose public methods check and whose underscored methods do the work, so
-that a backend is one small file. Two things follow from nobody here reading a clock: the interval that is called
-latency is the same for all, and every backend can be tested without one.
+Public methods check, and underscored methods do a runtime's work: a backend is one small file. Backends read no clock. The
+worker times `start` and `wait`, therefore latency is the same interval for every backend, and tests need no clock either.
 """
 
 from __future__ import annotations
@@ -25,11 +24,16 @@ Array = NDArray[np.generic]
 Answer = TypeVar("Answer")
 
 DEVICE_LANES = (1, 2, 4)
+PROFILED_CALLS, UNCOUNTED_CALLS = 10, 2
+"""Calls whose kernels are timed, and how many of the first are left out: they allocate memory and start threads."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Availability:
-    """Whether a backend can run here: if so its version and devices, if not the reason and how to get it."""
+    """Availability of a backend on this machine: its version and devices, or the `reason` and the command to `install` it.
+
+    A device is `cpu`, or an index and a name (`cuda:0 NVIDIA H100`).
+    """
 
     available: bool
     version: str = ""
@@ -40,11 +44,11 @@ class Availability:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SessionInfo:
-    """What really runs, from the runtime's own evidence where it gives any.
+    """Facts of an open session, read from the runtime where it reports them.
 
-    `executed`: types of the arithmetic, the larger share first (`int8+fp32`). `placement`: nodes on the asked
-    device of all nodes (`13/13 CPU`), None where the runtime does not tell. `settings`: as read back. `remarks`: in what way
-    it runs otherwise than asked, in sentences for people.
+    `executed`: types of the arithmetic, the larger share first (`int8+fp32`). `placement`: nodes on the requested device, of
+    all nodes (`13/13 CPU`); None where the runtime does not report it. `settings`: names and values as the runtime reports
+    them. `remarks`: differences from the request, each a sentence for people.
     """
 
     executed: str
@@ -55,9 +59,9 @@ class SessionInfo:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Engine:
-    """What a runtime compiled for a cell before it is opened: the file at `path`, and how many seconds that took.
+    """A file that a runtime compiled for a cell, to be loaded instead of the ONNX file, and the seconds that this took.
 
-    `cached`: it was there already, and took so long when it was made. `remark`: what was in its place and could not be used.
+    `cached`: an earlier call compiled the file, in that many seconds. `remark`: the reason that an older engine was not used.
     """
 
     path: Path
@@ -68,63 +72,64 @@ class Engine:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Workshop:
-    """What building needs: a folder that keeps what was built, and a clock in nanoseconds."""
+    """The folder that keeps engines, and the clock (in ns) that times their build."""
 
     folder: Path
     now_ns: Callable[[], int]
 
 
 class Session(abc.ABC):
-    """One in-flight slot on one compiled model; a context manager. Not to be used by two threads at once.
+    """One call in flight on one compiled model; a context manager. One thread at a time may use a session.
 
-    `asynchronous`: `start` returns while the device computes, so that one thread can keep many lanes busy.
+    `asynchronous`: `start` returns while the device computes. One thread can then keep many lanes busy.
     """
 
     info: SessionInfo
     asynchronous: ClassVar[bool] = False
 
     def enter(self) -> None:  # noqa: B027 (most runtimes keep their threads in the session)
-        """Called by a thread that is about to make calls: set what belongs to a thread and not to a session."""
+        """Set state of the calling thread, such as its GPU. Every thread calls `enter` before its first `start`."""
 
     def pin(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-        """`inputs` as host arrays from which `bind` copies fastest; they are the session's own and stay where they are."""
+        """Copy `inputs` to host memory from which `bind` copies fastest; the session keeps these arrays alive."""
         return inputs
 
     @abc.abstractmethod
     def bind(self, inputs: Mapping[str, Array]) -> None:
-        """Put `inputs` (by ONNX name) where the device wants them, and make room for outputs of known shape."""
+        """Copy `inputs` (by ONNX name) to memory of the device, and allocate outputs whose shape is fixed."""
 
     @abc.abstractmethod
     def start(self) -> None:
-        """Begin one inference on what is bound. No transfer happens in here. May block until it is done."""
+        """Begin one inference on the bound inputs. Copy nothing to the device or back. May block until the inference ends."""
 
     @abc.abstractmethod
     def wait(self) -> None:
-        """Return when the inference that `start` began is done and its result could be used on the device."""
+        """Return when the inference of the last `start` is done and its outputs are valid on the device."""
 
     @abc.abstractmethod
     def fetch(self) -> dict[str, Array]:
-        """The outputs of the last inference by ONNX name, as fresh arrays on the host."""
+        """Copy the outputs of the last inference (by ONNX name) to new arrays on the host, in the dtypes of the ONNX file."""
 
     @abc.abstractmethod
     def fork(self) -> Session:
-        """Another slot on the same compiled model, with nothing bound."""
+        """Open another session on the same compiled model, without inputs. Both may run in two threads at once."""
 
     def kernels(self, timed: bool = False) -> tuple[Kernel, ...]:
-        """What the runtime does in one call on what is bound, in its own words; empty where it does not tell.
+        """List the kernels of one call on the bound inputs, as the runtime reports them; empty if it reports none.
 
-        May load the model another time, and run it; `timed` asks for times too.
+        May load the model again, and run it. With `timed`, each kernel has its median time.
         """
         return ()
 
     def device_ns(self) -> int | None:
-        """One inference on what is bound, timed by the device's own clock: nanoseconds from when the device reached it until
-        it was done; None, with nothing done, where the device has no clock.
+        """Run one inference and time it with the device's clock, in ns from its begin on the device to its end.
+
+        Without such a clock, return None and run nothing.
         """
         return None
 
-    def close(self) -> None:  # noqa: B027 (most runtimes free what they hold when nothing refers to it)
-        """Free what the session holds."""
+    def close(self) -> None:  # noqa: B027 (most runtimes free memory when the last reference goes)
+        """Free the session's memory. The session cannot be used afterwards."""
 
     def __enter__(self) -> Session:
         return self
@@ -136,11 +141,12 @@ class Session(abc.ABC):
 class Backend(abc.ABC):
     """One runtime on one kind of device. Subclasses declare the class variables and the underscored methods.
 
-    `precisions`: what each precision that it takes is called in the runtime's own terms. `options`: the names that
-    `--option` takes, with what they mean, and `choices` the values of those that take only some. `builds`: it compiles a
-    model ahead of opening it, which `build` does. `instrument`: it measures the tool itself, and is never a target.
-    `on_request`: precisions that it takes but does not compute in, measured beside FP32 only when they are named.
-    `int8_scheme`: of `bench export --int8`, the one that it computes most of in 8 bits.
+    `precisions`: each precision that the backend accepts, with the runtime's own name or settings for it. `options`: names of
+    `--option`, each with its meaning; `choices`: the allowed values, for options that have a fixed list. `builds`: `build`
+    compiles an engine before `open`. `instrument`: the backend measures this tool, and nobody deploys on it. `on_request`:
+    precisions that the runtime accepts but computes in another; they are skipped unless `--precision` names them.
+    `int8_scheme`: the scheme of `bench export --int8` with the largest 8-bit share on this runtime. `install`: the command
+    that installs the runtime.
     """
 
     name: ClassVar[str]
@@ -155,7 +161,7 @@ class Backend(abc.ABC):
     install: ClassVar[str] = ""
 
     def probe(self) -> Availability:
-        """What can run here. Never raises."""
+        """Report the version and devices here, or the reason that there are none. Never raises."""
         try:
             return self._probe()
         except Unavailable as error:
@@ -164,58 +170,59 @@ class Backend(abc.ABC):
             return Availability(available=False, reason=f"{type(error).__name__}: {one_line(error)}", install=self.install)
 
     def supports(self, cell: Cell, artifact: Artifact) -> str | None:
-        """Why `cell` cannot be run, or None. Pure: nothing is imported or opened."""
+        """Give the reason that this backend cannot run `cell`, or None. Imports no runtime and opens no file."""
         if Device.parse(cell.device).kind != self.device_kind:
-            return f"{self.name} runs on {self.device_kind}, not on {cell.device}"
+            return f"{self.name} runs on the device {self.device_kind}, not on {cell.device}"
         if cell.precision not in self.precisions:
-            return f"{self.name} has no {cell.precision} (it has {', '.join(self.precisions)})"
+            return f"{self.name} does not support {cell.precision}; it supports {', '.join(self.precisions)}"
         unknown = sorted(name for name, _ in cell.settings.options if name not in self.options)
         if unknown:
-            return f"{self.name} has no option {unknown[0]} (it has {', '.join(self.options) or 'none'})"
+            return f"{self.name} has no option {unknown[0]}; its options: {', '.join(self.options) or 'none'}"
         for name, value in cell.settings.options:
             if value not in self.choices.get(name, (value,)):
-                return f"{self.name} takes {name}={'|'.join(self.choices[name])}, not {value!r}"
+                return f"{self.name} does not accept {name}={value}; values: {', '.join(self.choices[name])}"
         return self._supports(cell, artifact)
 
     def concurrencies(self, threads: int) -> tuple[Concurrency, ...]:
-        """What is worth trying for throughput on `threads` compute threads, the latency session's own way first.
+        """List the concurrencies to try for throughput on `threads` compute threads, that of the latency session first.
 
-        On a CPU: whole calls side by side instead of one call on all threads, up to one for each thread, and two calls
-        that share all. On another device the host's threads do not compute, and lanes alone are tried.
+        On a CPU: 1, 2, 4, ... calls in parallel that divide the threads among them, and two calls that share all threads. On
+        a GPU: 1, 2 and 4 calls in flight, because the host's threads do not compute.
         """
         if self.device_kind != "cpu":
             return tuple(Concurrency(lanes=lanes, threads=threads) for lanes in DEVICE_LANES)
         lanes = (*_powers_of_two(threads), threads)
-        sideways = (Concurrency(lanes=count, threads=max(1, threads // count)) for count in lanes)
-        return tuple(dict.fromkeys((*sideways, Concurrency(lanes=2, threads=threads))))
+        divided = (Concurrency(lanes=count, threads=max(1, threads // count)) for count in lanes)
+        # fromkeys: without doubles, and in this order
+        return tuple(dict.fromkeys((*divided, Concurrency(lanes=2, threads=threads))))
 
     def build(self, artifact: Artifact, cell: Cell, workshop: Workshop) -> Engine | None:
-        """What `open` loads instead of the file, compiled now or found in the workshop; None for runtimes that do not build."""
-        return self._guarded("build", lambda: self._build(artifact, cell, workshop))
+        """Compile the engine of `cell`, or find it in the workshop; None for a runtime that compiles none."""
+        return self._guard("build", lambda: self._build(artifact, cell, workshop))
 
     def open(
-        self, artifact: Artifact, cell: Cell, concurrency: Concurrency | None = None, built: Engine | None = None
+        self, artifact: Artifact, cell: Cell, concurrency: Concurrency | None = None, engine: Engine | None = None
     ) -> Session:
-        """A session for `cell`, compiled and ready to bind, for one call in flight or for `concurrency`.
+        """Open a session for `cell`, compiled and ready to bind; for one call in flight unless `concurrency` says more.
 
-        `built` is what `build` answered; without it what must be built is, and is not kept. Every foreign exception comes
-        out as `RuntimeFailed`, or as `OutOfMemory`.
+        `engine` is the result of `build`. Without it a runtime that builds compiles a new engine, and keeps no file of it.
+        Raise `RuntimeFailed` or `OutOfMemory` for every exception of the runtime.
         """
-        asked = concurrency or Concurrency(threads=cell.settings.threads)
-        return self._guarded("load", lambda: self._open_built(artifact, cell, asked, built))
+        single = Concurrency(threads=cell.settings.threads)
+        return self._guard("load", lambda: self._open_engine(artifact, cell, concurrency or single, engine))
 
-    def _guarded(self, what: str, work: Callable[[], Answer]) -> Answer:
+    def _guard(self, verb: str, work: Callable[[], Answer]) -> Answer:
         try:
             return work()
         except BenchError:
             raise
-        except Exception as error:  # each runtime has exceptions of its own; here is their edge
-            raise failure(f"{self.name} cannot {what} the model", error) from error
+        except Exception as error:  # each runtime has its own exception classes, often plain RuntimeError
+            raise failure(f"{self.name} cannot {verb} the model", error) from error
 
     def _build(self, artifact: Artifact, cell: Cell, workshop: Workshop) -> Engine | None:
         return None
 
-    def _open_built(self, artifact: Artifact, cell: Cell, concurrency: Concurrency, built: Engine | None) -> Session:
+    def _open_engine(self, artifact: Artifact, cell: Cell, concurrency: Concurrency, engine: Engine | None) -> Session:
         return self._open(artifact, cell, concurrency)
 
     def _supports(self, cell: Cell, artifact: Artifact) -> str | None:
@@ -228,20 +235,22 @@ class Backend(abc.ABC):
     def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session: ...
 
     def deploy(self, concurrency: Concurrency) -> str:
-        """`concurrency` in the runtime's own terms, to paste into a deployment."""
+        """Describe `concurrency` in the runtime's own terms, to copy into a deployment."""
         return f"{quantity(concurrency.lanes, 'call')} in parallel, {quantity(concurrency.threads, 'thread')} each"
 
     def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
-        """A program that runs `cell` in the way of `concurrency` and prints items a second, with the runtime and NumPy alone;
-        empty where there is none. It opens `artifact.path`."""
+        """Write a program that runs `cell` with `concurrency`, and prints items per second; empty if there is none.
+
+        The program imports the runtime and NumPy, and nothing of this package. It opens `artifact.path`.
+        """
         return ""
 
 
-def _powers_of_two(most: int) -> Iterator[int]:
-    """1, 2, 4, ... up to `most`."""
-    return (1 << exponent for exponent in range(most.bit_length()))
+def _powers_of_two(limit: int) -> Iterator[int]:
+    """1, 2, 4, ... up to `limit`."""
+    return (1 << exponent for exponent in range(limit.bit_length()))
 
 
-def by_share(types: Iterable[str]) -> str:
-    """`int8+fp32`: every type once, the most frequent first."""
+def join_types(types: Iterable[str]) -> str:
+    """Join types to `int8+fp32`: each type once, the most frequent first."""
     return "+".join(name for name, _ in Counter(types).most_common())

@@ -1,8 +1,8 @@
-"""Programs to paste into a deployment: what is the same in those of all runtimes. Standard library only.
+"""Programs to paste into a deployment: the part that all runtimes share. Standard library only.
 
-A runtime's own part is a template in its file, which defines `open_lane()`. Where a call blocks (`THREADED`) it returns a
-function that makes one on inputs that are in place; where one thread keeps all lanes busy (`QUEUED`), one that starts a call
-and one that waits for it. `MODEL`, `THREADS` and `inputs` (arrays by name) are there for it.
+A runtime's file has a template that defines `open_lane()`. With the loop `THREADED` it returns a function that makes one
+blocking call on inputs that are in place. With the loop `QUEUED` it returns two functions: one starts a call, one waits for
+it. A template may use `MODEL`, `THREADS` and `inputs` (arrays by name).
 """
 
 from __future__ import annotations
@@ -29,9 +29,18 @@ $inputs
 }
 
 """
-THREADED = (
-    "from concurrent.futures import ThreadPoolExecutor\n",
-    """
+
+
+class Loop(NamedTuple):
+    """The loop of a program: its own `imports`, and the `code` after the runtime's template."""
+
+    imports: str
+    code: str
+
+
+THREADED = Loop(
+    imports="from concurrent.futures import ThreadPoolExecutor\n",
+    code="""
 
 def rate(_):
     call = open_lane()
@@ -40,18 +49,18 @@ def rate(_):
         while not calls or time.perf_counter() - begin < seconds:
             call()
             calls += 1
-        took = time.perf_counter() - begin
-    return calls / took
+        elapsed = time.perf_counter() - begin
+    return calls / elapsed
 
 
-with ThreadPoolExecutor(LANES) as pool:  # one call in flight in each thread; a single lane stays in this one
+with ThreadPoolExecutor(LANES) as pool:  # one call in flight per thread; a single lane stays in the main thread
     rates = list((pool.map if LANES > 1 else map)(rate, range(LANES)))
 print(f"{BATCH * sum(rates):.1f} items/s")
 """,
 )
-QUEUED = (
-    "",
-    """
+QUEUED = Loop(
+    imports="",
+    code="""
 
 lanes = [open_lane() for _ in range(LANES)]
 for start, _ in lanes:
@@ -59,23 +68,23 @@ for start, _ in lanes:
 for seconds in (WARM_UP_S, SECONDS):
     calls, begin = 0, time.perf_counter()
     while time.perf_counter() - begin < seconds:
-        for start, wait in lanes:  # the oldest call is done, and the next one takes its place
+        for start, wait in lanes:  # wait for the oldest call, then start the next call in its lane
             wait()
             start()
         calls += LANES
-    took = time.perf_counter() - begin
+    elapsed = time.perf_counter() - begin
 for _, wait in lanes:
     wait()
-print(f"{BATCH * calls / took:.1f} items/s")
+print(f"{BATCH * calls / elapsed:.1f} items/s")
 """,
 )
-"""What is imported, and what comes after a runtime's own part."""
 
-FLOATS = {"mask": "np.ones({shape})", "positive": "abs(generator.standard_normal({shape})) + 0.1"}  # as what is measured
+FLOATS = {"mask": "np.ones({shape})", "positive": "abs(generator.standard_normal({shape})) + 0.1"}
+"""Expressions by the role of a float input; the measured inputs are drawn in the same way (models/inputs)."""
 
 
 class ProgramCase(NamedTuple):
-    """What a program is for."""
+    """The file, the cell and the concurrency that a program reproduces. The program opens `artifact.path`."""
 
     artifact: Artifact
     cell: Cell
@@ -83,34 +92,41 @@ class ProgramCase(NamedTuple):
 
 
 class Code(str):
-    """Text that stands in a program as it is; every other value stands there as Python writes it."""
+    """Text that stands in a program as it is. Every other value stands there as its `repr`."""
 
     __slots__ = ()
 
 
-def program(template: str, case: ProgramCase, tail: tuple[str, str], /, **own: Any) -> str:
-    """The whole program: `template` with its `$names` from `own`, between what is the same in all that run so."""
+def write_program(template: str, case: ProgramCase, loop: Loop, /, **values: Any) -> str:
+    """Write the whole program: the head, `template`, the loop. `values` replace the template's `$names`.
+
+    Values from outside (paths, names of inputs) go through `repr`. They cannot become code.
+    """
     artifact, cell, concurrency = case
     shapes = dict(cell.shapes)
-    same = {
-        "imports": Code(tail[0]),
-        "title": Code(" ".join(cell.id.split())),
+    shared = {
+        "imports": Code(loop.imports),
+        "title": Code(" ".join(cell.id.split())),  # on one line: a line break would end the comment
         "file": artifact.path,
         "lanes": concurrency.lanes,
         "threads": concurrency.threads,
         "batch": cell.batch,
-        "inputs": Code("\n".join(f"    {spec.name!r}: {_drawn(spec, shapes)}," for spec in artifact.inputs)),
+        "inputs": Code("\n".join(f"    {spec.name!r}: {_draw_expression(spec, shapes)}," for spec in artifact.inputs)),
     }
-    values = {name: value if isinstance(value, Code) else repr(value) for name, value in {**same, **own}.items()}
-    return Template(HEAD + template + tail[1]).substitute(values)
+    texts = {name: value if isinstance(value, Code) else repr(value) for name, value in {**shared, **values}.items()}
+    return Template(HEAD + template + loop.code).substitute(texts)
 
 
-def _drawn(spec: TensorSpec, shapes: Mapping[str, Shape]) -> str:
-    """An expression for an array of the right type and plausible values; a file to load where none can be guessed."""
+def _draw_expression(spec: TensorSpec, shapes: Mapping[str, Shape]) -> str:
+    """Write the expression that draws an input of `spec`, with its shape, dtype and range.
+
+    An input that sets a shape or a size cannot be drawn; the program loads it from `NAME.npy`.
+    """
     if spec.setting:
         return f"np.load({f'{spec.name}.npy'!r})"
     low, high = (int(spec.role == "mask"), 2) if spec.dtype == "bool" else spec.integers(shapes)
-    integers = f"generator.integers({low}, {high}, {{shape}})"
-    floats = FLOATS.get(spec.role, "generator.standard_normal({shape})")
-    drawn = floats if spec.dtype.startswith("float") else integers
-    return f"np.asarray({drawn.format(shape=shapes[spec.name])}, {spec.dtype!r})"
+    if spec.dtype.startswith("float"):
+        draw = FLOATS.get(spec.role, "generator.standard_normal({shape})")
+    else:
+        draw = f"generator.integers({low}, {high}, {{shape}})"
+    return f"np.asarray({draw.format(shape=shapes[spec.name])}, {spec.dtype!r})"

@@ -225,7 +225,7 @@ def ours(backend: Any, artifact: Any, cell: Any, arrays: Arrays) -> Sequence[Any
     from onnxbench.exporters import cache
 
     built = backend.build(artifact, cell, Workshop(folder=cache.root() / "engines", now_ns=now))
-    session = backend.open(artifact, cell, built=built)
+    session = backend.open(artifact, cell, engine=built)
     lanes = [session, *(session.fork() for _ in range(max(LANES) - 1))]
     for lane in lanes:
         lane.enter()

@@ -162,7 +162,7 @@ def open_session(state: State, report: Reporter, job: Open) -> Opened:
     backend.probe()  # imports the runtime, which is not loading the model
     built = backend.build(file, wanted, _workshop(state, backend))
     begin = now()
-    session = backend.open(file, wanted, built=built)
+    session = backend.open(file, wanted, engine=built)
     load_ns = now() - begin
     session.bind(arrays)
     first_ns = measure.first_call(session, now)

@@ -41,9 +41,9 @@ class Building:
     def __getattr__(self, name):
         return getattr(self._backend, name)
 
-    def open(self, artifact, cell, concurrency=None, built=None):
-        built = built or self._backend.build(artifact, cell, self._workshop)
-        return self._backend.open(artifact, cell, concurrency, built)
+    def open(self, artifact, cell, concurrency=None, engine=None):
+        engine = engine or self._backend.build(artifact, cell, self._workshop)
+        return self._backend.open(artifact, cell, concurrency, engine)
 
 
 @pytest.fixture(params=list(backends.registrations()))

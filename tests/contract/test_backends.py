@@ -234,7 +234,7 @@ def test_what_is_built_is_found_again_and_opens(target, cell, artifacts, tmp_pat
     first, second = (target.build(artifact, wanted, workshop) for _ in range(2))
     assert (first.cached, second.cached) == (False, True)
     assert first.seconds == second.seconds > 0
-    with target.open(artifact, wanted, built=second) as session:
+    with target.open(artifact, wanted, engine=second) as session:
         arrays = draw(artifact, wanted)
         reference = dict(zip((spec.name for spec in artifact.outputs), expected("two_inputs", arrays)))
         assert distance(run(session, arrays), reference).sqnr_db > PARITY_DB

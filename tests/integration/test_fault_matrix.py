@@ -18,7 +18,7 @@ from onnxfiles import MINI
 from test_faults import wait_for_blocks, workers
 
 STEPS = {"load": "open", "warmup": "start:50", "measuring": "bind:50", "fetching": "fetch:50"}
-FAULTS = {"raise": ("failed", "asked to fail"), "die": ("failed", "SIGKILL")}  # at every step
+FAULTS = {"raise": ("failed", "option fault"), "die": ("failed", "SIGKILL")}  # at every step
 WAYS = {"crash": ("failed", "SIGSEGV"), "starve": ("failed", "out of memory"), "hang": ("timeout", "no answer within 3 s")}
 KNOWN = {
     *("built", "cold", "opened", "inspected", "verified", "warm", "energy", "block", "finished", "load", "failed"),

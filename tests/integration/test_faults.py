@@ -22,7 +22,7 @@ def rows_of(done):
     return {row["batch"]: row for row in json.loads(done.stdout)["rows"]}
 
 
-@pytest.mark.parametrize(("fault", "word"), [("die@start:200", "SIGKILL"), ("raise@bind", "asked to fail")])
+@pytest.mark.parametrize(("fault", "word"), [("die@start:200", "SIGKILL"), ("raise@bind", "option fault")])
 def test_a_fault_in_one_cell_is_one_row_of_its_crew(shell, null_file, fault, word):
     """Every fault at every step, each in a crew of its own, is in test_fault_matrix.py."""
     done = shell.bench(*null(null_file, "--option", f"fault={fault}/8", "--format", "json"))

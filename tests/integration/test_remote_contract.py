@@ -107,9 +107,9 @@ def _call(lane):
 
 def test_errors_elsewhere_are_raised_here_as_themselves(null):
     with null.open(ARTIFACT, cell(fault="raise@start")) as session:
-        with pytest.raises(RuntimeFailed, match="the null backend was asked to fail"):
+        with pytest.raises(RuntimeFailed, match="option fault"):
             session.start()
-        with pytest.raises(RuntimeFailed, match="'x' is not bound"):
+        with pytest.raises(RuntimeFailed, match="'x'"):
             session.bind({})
         with pytest.raises(RuntimeError, match="AttributeError"):
             session.no_such()

@@ -61,7 +61,7 @@ def test_each_answer_is_a_fresh_array(opened):
 
 
 def test_an_input_that_is_missing_is_told(opened):
-    with pytest.raises(RuntimeFailed, match="input 'input' is not bound"):
+    with pytest.raises(RuntimeFailed, match="'input'"):
         opened().bind({})
 
 
@@ -98,11 +98,12 @@ def test_work_that_is_no_number_fails_when_it_is_opened(opened):
 
 def test_an_option_that_it_has_not_is_refused(make_cell, make_artifact):
     cell = make_cell(settings=Settings(threads=1, options=(("speed", "high"),)))
-    assert Null().supports(cell, make_artifact()) == "null has no option speed (it has work, fault)"
+    reason = Null().supports(cell, make_artifact())
+    assert all(word in reason for word in ("speed", "work", "fault"))
 
 
 def test_it_can_be_asked_to_fail_when_it_is_opened(opened):
-    with pytest.raises(RuntimeFailed, match="was asked to fail"):
+    with pytest.raises(RuntimeFailed, match="option fault"):
         opened(fault="raise@open")
 
 
@@ -110,7 +111,7 @@ def test_it_can_be_asked_to_fail_at_a_step(opened):
     session = opened(fault="raise@fetch")
     session.bind(inputs())
     session.start()
-    with pytest.raises(RuntimeFailed, match="was asked to fail"):
+    with pytest.raises(RuntimeFailed, match="option fault"):
         session.fetch()
 
 
@@ -118,14 +119,14 @@ def test_it_can_be_asked_to_fail_at_a_later_call_and_only_then(opened):
     session = opened(fault="raise@start:3")
     session.start()
     session.start()
-    with pytest.raises(RuntimeFailed, match="was asked to fail"):
+    with pytest.raises(RuntimeFailed, match="option fault"):
         session.start()
     session.start()
 
 
 def test_it_can_be_asked_to_fail_in_cells_of_one_batch(opened):
     opened(batch=1, fault="raise@open/8")
-    with pytest.raises(RuntimeFailed, match="was asked to fail"):
+    with pytest.raises(RuntimeFailed, match="option fault"):
         opened(batch=8, fault="raise@open/8")
 
 

@@ -109,7 +109,7 @@ def test_what_was_measured_is_set(snippet, name, changes, said):
 )
 def test_a_program_draws_its_inputs_as_what_was_measured(what, expression):
     spec = TensorSpec(name="x", shape=(2, 3), **what)
-    assert snippets._drawn(spec, {"x": (2, 3), "frames": (7, 4)}) == expression
+    assert snippets._draw_expression(spec, {"x": (2, 3), "frames": (7, 4)}) == expression
 
 
 CALLERS = """
@@ -127,7 +127,7 @@ def open_lane():
 def test_one_lane_is_called_where_the_measurement_called_it(make_artifact, make_cell, lanes, in_the_same_thread):
     # PyTorch's calls take half as long again in a second thread that has an OpenMP team of its own
     case = snippets.ProgramCase(make_artifact(inputs=()), make_cell(shapes=()), Concurrency(lanes=lanes, threads=1))
-    text = snippets.program(CALLERS, case, snippets.THREADED).replace(
+    text = snippets.write_program(CALLERS, case, snippets.THREADED).replace(
         "WARM_UP_S, SECONDS = 1.0, 3.0", "WARM_UP_S, SECONDS = 0, 0"
     )
     names: dict = {}

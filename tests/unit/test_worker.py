@@ -207,7 +207,7 @@ class Runtime:
     def concurrencies(self, threads):
         return tuple(self.call_ns)
 
-    def open(self, artifact, cell, concurrency, built=None):
+    def open(self, artifact, cell, concurrency, engine=None):
         self.opened.append(concurrency)
         return Lane(self, self.call_ns[concurrency])
 
@@ -305,12 +305,12 @@ def built(monkeypatch, cache_folder):
         told.asked.append(workshop.folder)
         return Engine(path=workshop.folder / "plan", seconds=3, cached=len(told.asked) > 1, remark="it was damaged")
 
-    def load(self, artifact, cell, concurrency, built):
-        told.loaded.append(built)
+    def load(self, artifact, cell, concurrency, engine):
+        told.loaded.append(engine)
         return self._open(artifact, cell, concurrency)
 
     monkeypatch.setattr(Null, "_build", build)
-    monkeypatch.setattr(Null, "_open_built", load)
+    monkeypatch.setattr(Null, "_open_engine", load)
     return told
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from ..errors import quantity
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency, Device
 from . import cuda, snippets
@@ -140,7 +141,7 @@ class OrtCuda(OrtCpu):
         return Availability(available=True, version=onnxruntime.__version__, devices=cuda.devices(self.install))
 
     def deploy(self, concurrency: Concurrency) -> str:
-        return f"{concurrency.lanes} sessions, each with its own CUDA stream (user_compute_stream)"
+        return f"{quantity(concurrency.lanes, 'session')}, each with its own CUDA stream (user_compute_stream)"
 
     def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
         case, device = snippets.ProgramCase(artifact, cell, concurrency), cuda.program_values(cell)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..errors import Unsupported, installed
+from ..errors import Unsupported, installed, quantity
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency, Device
 from . import cuda, snippets, trt_build, trt_layers, trt_shelf
@@ -45,7 +45,7 @@ if not parser.parse_from_file(MODEL):
 config = builder.create_builder_config()
 for name in $arithmetic:
     if hasattr(flags, name):
-        (config.set_flag if name in $chosen else config.clear_flag)(getattr(flags, name))
+        (config.set_flag if name in $enabled else config.clear_flag)(getattr(flags, name))
 if $level is not None:
     config.builder_optimization_level = $level
 sources = [source for name, source in tensorrt.TacticSource.__members__.items() if name not in $excluded]
@@ -209,12 +209,12 @@ class TensorRt(Backend):
         return artifact.obstacle and f"TensorRT cannot use this file: {artifact.obstacle}"
 
     def deploy(self, concurrency: Concurrency) -> str:
-        return f"{concurrency.lanes} execution contexts of one engine, each with its own CUDA stream"
+        return f"{quantity(concurrency.lanes, 'execution context')} of one engine, each with its own CUDA stream"
 
     def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
         values = {
             "arithmetic": sorted(trt_build.PRECISION_FLAGS),
-            "chosen": trt_build.FLAGS[cell.precision],
+            "enabled": trt_build.FLAGS[cell.precision],
             "level": _recipe(artifact, cell).level,
             "excluded": sorted(trt_build.LIBRARY_SOURCES),
             "types": NUMPY_TYPES,

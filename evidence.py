@@ -1,9 +1,9 @@
-"""Values that tell what was found out about a cell: a worker answers with them, the journal keeps them, and the table is
-computed from them. Standard library and spec only.
+"""Results about a cell. Workers return them, the journal stores them, the table is computed from them. Standard library and
+spec only.
 
-An older version wrote fewer fields, so most have a default; and since a journal leaves out fields at their defaults, a default
-never changes. A field that is there has its type, and every number is finite (wire.from_wire checks both). Times are in the
-unit that the name ends with.
+Most fields have a default, because older versions wrote fewer fields. A default never changes, because a journal leaves out
+fields that have their default. wire.from_wire checks that every field has its type and that every number is finite. The name
+of a time ends with its unit.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from .spec import Concurrency, Load
 Number = float | None
 FAILED, TIMEOUT, UNAVAILABLE, UNSUPPORTED = "failed", "timeout", "unavailable", "unsupported"
 ENDINGS = (FAILED, TIMEOUT, UNAVAILABLE, UNSUPPORTED)
-KINDS = ("latency", "end_to_end", "device")  # of times
-ROUND, LOAD = "round", "load"  # steps that can fail after a cell's figures are complete
+KINDS = ("latency", "end_to_end", "device")  # kinds of times
+ROUND, LOAD = "round", "load"  # steps that may fail after a cell's figures are complete: the figures are kept
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GpuCounts:
-    """NVML's answers about a GPU during one part of a visit.
+    """NVML's readings of a GPU for one part of a visit. None: NVML does not give the value.
 
-    Clock, temperature and power are those at its end. `throttle` has the causes that slowed its clocks, `others` the number
-    of other processes there; both are None where NVML does not tell. `reason`: why something is missing.
+    Clocks, temperature and power are those at the end of the part. `throttle`: causes that slowed the clocks. `others`: number
+    of other processes on the GPU. `reason`: reason why values are missing.
     """
 
     sm_mhz: Number = None
@@ -39,9 +39,9 @@ class GpuCounts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Counts:
-    """Counters over one part of a visit, on the CPUs that the worker may use (noise.py says what each means).
+    """Counters over one part of a visit, on the CPUs that the worker may use. noise.py defines each counter.
 
-    None is a counter that the system does not have. `wall_ns` is 0 where nothing was counted.
+    None: the system does not have the counter. `wall_ns` is 0 if nothing was counted.
     """
 
     wall_ns: float = 0
@@ -65,7 +65,7 @@ class Noise:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Built:
-    """An engine that was compiled in `build_s`, or found in the cache. All None for a runtime that compiles none."""
+    """An engine, compiled in `build_s` or loaded from the cache. All fields are None for runtimes without engines."""
 
     build_s: Number = None
     engine_cached: bool | None = None
@@ -74,7 +74,7 @@ class Built:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Drawn:
-    """The cell's inputs were drawn in a worker with this `network`; `referred`: the FP32 reference answered."""
+    """The inputs of a cell, made in a worker with this `network` access. `referred`: the FP32 reference gave its outputs."""
 
     network: str = ""
     referred: bool = False
@@ -82,7 +82,7 @@ class Drawn:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cold:
-    """Times and memory of a fresh process; times only where cold starts were asked for."""
+    """Times and memory of a fresh process. The times are set only with `--cold`."""
 
     process_s: Number = None
     cold_s: Number = None
@@ -105,7 +105,7 @@ class Info:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layers:
-    """Numbers of a file's layers that are quantized, and of those that are not."""
+    """Numbers of quantized layers and of floating-point layers of a file."""
 
     quantized: int | None = None
     float: int = 0
@@ -113,9 +113,9 @@ class Layers:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Opened(Built):
-    """A session that was opened, and the file that it runs.
+    """An open session, and the file that the session runs.
 
-    `made_by`: the version of this tool that made the file, where it made it in another way than the one that measured it does.
+    `made_by`: version of this tool that made the file, if the measuring version would make the file by another recipe.
     """
 
     artifact_mb: Number = None
@@ -156,7 +156,7 @@ class Inspected:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Distance:
-    """Distance of outputs from the reference's (worker/verify.distance). `undetermined`: the reason that it tells nothing."""
+    """Distance from the reference's outputs (worker/verify.distance). `undetermined`: reason why it proves nothing."""
 
     sqnr_db: float
     max_abs_err: Number = None
@@ -167,7 +167,7 @@ class Distance:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parity(Distance):
-    """Distance of a file from its source, computed by `runtime` on so many `samples` of `data`."""
+    """Distance of a derived file from its source, computed by `runtime` on a number of `samples` of `data`."""
 
     runtime: str
     data: str
@@ -176,7 +176,7 @@ class Parity(Distance):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Accuracy:
-    """Labelled accuracy of a model in one precision (worker/verify.accuracy): per cent, points, and numbers of images."""
+    """Accuracy in one precision (worker/verify.accuracy): rates in per cent, `top1_drop` in points, counts of images."""
 
     top1: float
     top1_drop: float
@@ -189,7 +189,7 @@ class Accuracy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verified(Distance):
-    """Parity, and accuracy where there are labels."""
+    """Parity with the reference, and accuracy if the dataset has labels."""
 
     top1: Number = None
     top1_drop: Number = None
@@ -201,7 +201,7 @@ class Verified(Distance):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Proof:
-    """Effect of excluding nodes, on `items` of `data` that were not used to choose the nodes."""
+    """Parity before and after the exclusion of nodes, on `items` of `data` that did not serve to choose the nodes."""
 
     before: Distance
     after: Distance
@@ -211,7 +211,7 @@ class Proof:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Explained:
-    """SQNR with each node alone in INT8 (name and dB, the worst first), and the nodes to exclude; or `why_not`."""
+    """SQNR with each single node in INT8 (name and dB, lowest first), and nodes to exclude. `why_not`: reason for no search."""
 
     nodes: tuple[tuple[str, float], ...] = ()
     sqnr_db: Number = None
@@ -223,7 +223,7 @@ class Explained:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Deployment:
-    """A way of calling in the runtime's own terms, and a program that calls so."""
+    """A concurrency in the runtime's own terms (`deploy`), and a program that uses it (`snippet`)."""
 
     deploy: str = ""
     snippet: str = ""
@@ -231,14 +231,14 @@ class Deployment:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tried(Concurrency):
-    """A way of calling in parallel that was tried, and its throughput."""
+    """A measured concurrency, and its throughput."""
 
     items_per_s: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Warm(Deployment):
-    """A warm-up, and the best way of calling in parallel. `single` is for one call at a time, as latency is measured."""
+    """A warm-up, and the concurrency with the highest throughput. `single`: deployment of one call at a time, for latency."""
 
     calls: Number = None
     took_ns: Number = None
@@ -252,7 +252,7 @@ class Warm(Deployment):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Energy:
-    """Energy of an item in mJ and power in W, over so many `renewals` of the counter; or the `reason` why not."""
+    """Energy of an item in mJ and power in W, over some `renewals` of the counter; or the `reason` why both are missing."""
 
     energy_mj: Number = None
     power_w: Number = None
@@ -263,9 +263,9 @@ class Energy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rate:
-    """`calls` of all `lanes` in `took_ns`.
+    """Number of `calls` that all `lanes` together completed in `took_ns`.
 
-    With several threads `calls` may have a fraction: what a lane completed in its own time, scaled to the longest one.
+    With several threads `calls` may have a fraction: the calls of each lane are scaled to the time of the slowest lane.
     """
 
     calls: float
@@ -279,7 +279,7 @@ class Rate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Block:
-    """One visit of a cell. `samples` is the file of its calls' times, `p50_ns` their medians by kind."""
+    """One visit of a cell. `samples` is the file with the times of all calls, `p50_ns` their medians by kind of time."""
 
     round: int
     samples: str = ""
@@ -292,7 +292,7 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Percentiles:
-    """Number of calls, and percentiles of their times; None for a percentile that so many calls cannot carry."""
+    """Number of calls, and percentiles of their times. None: too few calls for this percentile."""
 
     samples: int
     p50_ns: Number = None
@@ -301,24 +301,24 @@ class Percentiles:
 
     def __post_init__(self) -> None:
         if self.samples < 0 or any(value is not None and value <= 0 for value in (self.p50_ns, self.p90_ns, self.p99_ns)):
-            raise TypeError("percentiles are of no samples")
+            raise TypeError("percentiles must be positive, and the number of samples must not be negative")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pooled:
-    """Percentiles of all calls of `rounds` together, by kind, so that a table opens no samples."""
+    """Percentiles over all calls of `rounds`, by kind of time. With them a table need not open the files of samples."""
 
     rounds: tuple[int, ...]
     kinds: Mapping[str, Percentiles]
 
     def __post_init__(self) -> None:
         if not self.kinds.keys() >= set(KINDS):
-            raise TypeError(f"kinds: no percentiles of each of {', '.join(KINDS)}")
+            raise TypeError(f"kinds: must have percentiles of each of {', '.join(KINDS)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finished:
-    """Reason that ended a cell's rounds: the `interval` of the metric `of` is narrow enough, or the `budget` is used up."""
+    """End of a cell's rounds. `why`: the `interval` of the metric `of` is narrow enough, or the `budget` is used up."""
 
     why: str | None = None
     of: str | None = None
@@ -328,14 +328,14 @@ class Finished:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failed:
-    """Reason that a cell has no figures; `status` is one of ENDINGS."""
+    """Reason why a cell has no figures. `status` is one of ENDINGS."""
 
     status: str
     reason: str
 
     def __post_init__(self) -> None:
         if self.status not in ENDINGS:
-            raise TypeError(f"status: {self.status!r:.40} is none of {', '.join(ENDINGS)}")
+            raise TypeError(f"status: {self.status!r:.40} is not one of {', '.join(ENDINGS)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -347,8 +347,11 @@ class StepFailed(Failed):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadPoint:
-    """Responses at one rate of arrivals. `latency_ns` has percentiles by their number as a text, None where too few items
-    arrived; it is empty where the queue was given up (`overloaded`)."""
+    """Response times at one request rate.
+
+    `latency_ns`: percentiles by their number as a text, such as "99.9"; None where too few items arrived. It is empty if the
+    queue grew without end (`overloaded`) and the measurement was stopped.
+    """
 
     rate_per_s: float
     overloaded: bool = False
@@ -361,7 +364,7 @@ class LoadPoint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadCurve:
-    """One way of calling in parallel, with what was measured at each rate."""
+    """Response times of one concurrency over request rates."""
 
     points: tuple[LoadPoint, ...]
     concurrency: Concurrency
@@ -370,7 +373,7 @@ class LoadCurve:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnderLoad:
-    """A cell under load, for the limit that was `asked` for."""
+    """Results of a cell under load. `asked`: the requested latency limit."""
 
     asked: Load
     ways: tuple[LoadCurve, ...] = ()
@@ -378,7 +381,7 @@ class UnderLoad:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Imported:
-    """Figures of another `tool` by column name, and `notes` on how its definitions differ."""
+    """Figures of another `tool` by column name. `notes` say how that tool's definitions differ."""
 
     tool: str
     figures: Mapping[str, str | int | float]
@@ -388,7 +391,7 @@ class Imported:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Epoch:
-    """One epoch of a training, and the test after it. `loss`: None where it diverged. `accuracy` in per cent."""
+    """One epoch of a training, and the test after it. `loss` is None if the training diverged. `accuracy` is in per cent."""
 
     seconds: float
     train_per_s: float

@@ -1,8 +1,8 @@
-"""The values that flow through the tool: frozen, keyword-only, standard library only.
+"""Frozen values that pass through the whole tool. Standard library only.
 
     Sweep -> Artifact -> Cell -> (a backend's Session) -> records
 
-Everything here can be sent to a worker process as JSON: `to_wire` and `from_wire` (wire.py) are the one way to do it.
+`to_wire` and `from_wire` (wire.py) encode and decode every value here, for worker processes and files.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from .wire import to_wire as to_wire
 Shape = tuple[int, ...]
 Shapes = tuple[tuple[str, Shape], ...]
 Options = tuple[tuple[str, str], ...]
-KEY_DIGITS = 16  # of a SHA-256, in hexadecimal
+KEY_DIGITS = 16  # hexadecimal digits of a SHA-256: 64 bits, so equal keys of different cells do not occur in practice
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Precision:
-    """What a precision means: the file it runs, the arithmetic asked for, and the parity it must keep.
+    """A precision: the file that runs, the requested arithmetic, and the least parity.
 
-    `layers_only`: the arithmetic is that of layers that multiply by weights or activations, and other nodes compute in
-    `rest`. `floor_db`: the SQNR against the FP32 reference, in dB, under which a row is a `mismatch` (starting values).
+    `layers_only`: only layers that multiply by weights or activations use `arithmetic`; other nodes compute in `rest`.
+    `floor_db`: least SQNR against the FP32 reference, in dB. Below it a row is a `mismatch`.
     """
 
     name: str
@@ -47,15 +47,15 @@ class Precision:
 
     @classmethod
     def parse(cls, name: str) -> Precision:
-        """The precision called `name`; `BadInput` with the nearest one for a name that there is not."""
+        """Return the precision called `name`. `BadInput`, with the nearest name, if there is none."""
         if name not in PRECISIONS:
             raise BadInput(f"{name!r} is not a precision", nearest(name, PRECISIONS))
         return PRECISIONS[name]
 
 
 PRECISIONS: Mapping[str, Precision] = {
-    row.name: row
-    for row in (
+    precision.name: precision
+    for precision in (
         Precision(name="fp32", file="fp32", arithmetic="fp32", floor_db=80.0),
         Precision(name="tf32", file="fp32", arithmetic="tf32", layers_only=True, floor_db=55.0),
         Precision(name="bf16", file="fp32", arithmetic="bf16", floor_db=35.0),
@@ -75,51 +75,55 @@ class Device:
 
     @classmethod
     def parse(cls, text: str) -> Device:
-        """`cpu`, `cuda` or `cuda:1`; `BadInput` for anything else."""
-        found = re.fullmatch(r"cpu|(?:cuda)(?::([0-9]+))?", text)
-        if not found:
+        """Parse `cpu`, `cuda` or `cuda:1`. `BadInput` for other texts."""
+        match = re.fullmatch(r"cpu|(?:cuda)(?::([0-9]+))?", text)
+        if not match:
             raise BadInput(f"{text!r} is not a device", "use cpu, cuda or cuda:N")
-        return cls(kind=text.partition(":")[0], index=int(found[1] or 0))
+        return cls(kind=text.partition(":")[0], index=int(match[1] or 0))
 
     def __str__(self) -> str:
         return self.kind if self.kind == "cpu" else f"{self.kind}:{self.index}"
 
 
-ALL = "all"  # every backend that one could deploy on, wherever a backend is named
+ALL = "all"  # in place of a backend's name: every backend on which a model can be deployed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """A backend and which of its environments, where several are compared: `ort-cpu@old` is another interpreter, or the
-    same one with other options. The empty environment is the one that needs no name."""
+    """A backend in one of its environments.
+
+    `ort-cpu@old` has another interpreter, or other options, than `ort-cpu`, whose environment has an empty name.
+    """
 
     backend: str
     environment: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Target:
-        """`ort-cpu` or `ort-cpu@old`; `BadInput` for anything else."""
-        found = re.fullmatch(r"([^@]+)(?:@([A-Za-z0-9_-]+))?", text)
-        if not found:
-            raise BadInput(f"{text!r} is no BACKEND or BACKEND@ENV", "an ENV has letters, digits, _ and -")
-        return cls(backend=found[1], environment=found[2] or "")
+        """Parse `ort-cpu` or `ort-cpu@old`. `BadInput` for other texts."""
+        match = re.fullmatch(r"([^@]+)(?:@([A-Za-z0-9_-]+))?", text)
+        if not match:
+            raise BadInput(f"{text!r} is not BACKEND or BACKEND@ENV", "use letters, digits, _ and - for ENV")
+        return cls(backend=match[1], environment=match[2] or "")
 
     def __str__(self) -> str:
         return f"{self.backend}@{self.environment}" if self.environment else self.backend
 
 
-INTEGER_HIGH = 10  # integers of which nothing is known are under that
-SAMPLE_RATE = 16_000  # Hz: what most models of speech take
+INTEGER_HIGH = 10  # bound of random integers where the graph gives none
+SAMPLE_RATE = 16_000  # Hz: most speech models expect this rate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TensorSpec:
-    """One input or output of a graph. A dimension is a size, a symbol's name, or None where it has neither.
+    """One input or output of a graph.
 
-    `dtype` is NumPy's name (`float32`, `int64`, `bool`, `bfloat16`); `ranked` is False where the file does not even say how
-    many dimensions there are. The rest is what an input takes, where that is known: integers are under `high` (the length of
-    the smallest table that they index), and under the size of an axis of another input, `of`. `role`: a `mask` is ones, a
-    `length` the whole of `of`, `positive` above 0, `rate` that of samples. `setting`: what it sets, which no one can guess.
+    - `dtype`: NumPy's name, such as `float32`. `ranked`: False where the file does not give the number of dimensions.
+    - `shape`: each dimension is a size, the name of a symbol, or None for an open dimension without a name.
+    - `high`: integers are below this bound, the length of the smallest table that they index.
+    - `of`: name and axis of another input; integers are below the size of that axis.
+    - `role`: `mask` (all ones), `length` (the size of `of`), `positive` (above 0) or `rate` (samples per second).
+    - `setting`: parameter of an operator that the input sets, for which random values are wrong.
     """
 
     name: str
@@ -132,7 +136,7 @@ class TensorSpec:
     setting: str = ""
 
     def integers(self, shapes: Mapping[str, Shape]) -> tuple[int, int]:
-        """The least integer that is plausible, and the one above the largest, where inputs by name have `shapes`."""
+        """The least plausible integer, and the bound above the largest one. `shapes`: those of all inputs, by name."""
         shape, axis = shapes.get(self.of[0], ()) if self.of else (), self.of[1] if self.of else 0
         size = shape[axis] if -len(shape) <= axis < len(shape) else None
         high = min((bound for bound in (self.high, size) if bound), default=INTEGER_HIGH)
@@ -144,18 +148,18 @@ class TensorSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """Where the same model exists in PyTorch: an importable `module:factory` and its weights (safetensors)."""
+    """The PyTorch source of a model: an importable `module:factory`, and the path of its weights (safetensors)."""
 
     factory: str
     weights: str | None = None
 
 
-RANDOM = "random"  # what inputs are that nobody gave
+RANDOM = "random"  # name of the data where the user gave none
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conversion:
-    """Request for INT8: `scheme` and `method` are names of exporters/int8, `exclude` are nodes that stay in float."""
+    """A request for INT8: a `scheme` and a `method` of exporters/int8, and the nodes to `exclude`, which stay in float."""
 
     scheme: str = ""
     method: str = ""
@@ -164,24 +168,25 @@ class Conversion:
     @classmethod
     def of(cls, options: Options) -> Conversion:
         """Read the request from the `options` of a derived file."""
-        told = dict(options)
-        exclude = tuple(value for name, value in options if name == "exclude")
-        return cls(scheme=told.get("scheme", ""), method=told.get("method", ""), exclude=exclude)
+        texts = dict(options)
+        exclude = tuple(text for name, text in options if name == "exclude")
+        return cls(scheme=texts.get("scheme", ""), method=texts.get("method", ""), exclude=exclude)
 
     @property
     def options(self) -> Options:
-        """The same as texts: one pair for each node that stays in float."""
-        named = (("scheme", self.scheme), ("method", self.method))
-        return (*(pair for pair in named if pair[1]), *(("exclude", name) for name in self.exclude))
+        """The request as names and texts, with one pair for each excluded node."""
+        pairs = (("scheme", self.scheme), ("method", self.method))
+        return (*(pair for pair in pairs if pair[1]), *(("exclude", name) for name in self.exclude))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Derived:
-    """Origin of a derived file: the sha256 of its source (`origin`), and the way in which it was made.
+    """Origin of a file that was made from another file.
 
-    `recipe` is a name of exporters/derive. `revision` is the recipe's, and is raised when what it makes changes. `tool` is the
-    version of onnxbench that made the file, `versions` are those of its libraries. `options` are what the recipe was told, for
-    INT8 also the `data` that it was calibrated on (a dataset, an .npz file, or RANDOM) and how many `samples` of it.
+    - `origin`: sha256 of the source.
+    - `recipe`, `revision`: name and revision of a recipe of exporters/derive.
+    - `tool`: version of onnxbench that made the file. `versions`: those of the libraries.
+    - `options`: for INT8 also the calibration `data` (a dataset, an .npz file, or RANDOM), and the number of `samples`.
     """
 
     origin: str
@@ -192,27 +197,28 @@ class Derived:
     options: Options = ()
 
     def option(self, name: str) -> str:
-        """The text that the recipe was told under `name`; empty for none."""
+        """The option `name` of the recipe; an empty text if it is not set."""
         return dict(self.options).get(name, "")
 
     def calibration(self, dataset: str | None) -> str | None:
-        """The user's file that it was calibrated on; None where that was the model's `dataset`, or random inputs."""
+        """The user's calibration file; None for the model's `dataset` and for random inputs."""
         data = self.option("data")
         return None if data in ("", RANDOM, dataset) else data
 
     def __str__(self) -> str:
-        how = Conversion.of(self.options)
-        made = f"{how.scheme}, {how.method} over {self.option('samples')} of {self.option('data')}" if how.scheme else ""
-        return f"{made}, without {','.join(how.exclude)}" if how.exclude else made
+        int8 = Conversion.of(self.options)
+        text = f"{int8.scheme}, {int8.method} over {self.option('samples')} of {self.option('data')}" if int8.scheme else ""
+        return f"{text}, without {','.join(int8.exclude)}" if int8.exclude else text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Artifact:
-    """One ONNX file that can be measured. `sha256` covers the file and its external data; `derived` says what it was made from.
+    """One ONNX file that can be measured.
 
-    `quantized` and `float_layers` count the nodes that multiply by weights or activations (Conv, Gemm, MatMul and their
-    kin), in 8 bits and otherwise. `obstacle`: why runtimes that want symmetric INT8 (TensorRT) refuse the file; None
-    where they do not.
+    - `sha256`, `nbytes`: hash and size of the file together with its external data.
+    - `derived`: origin of the file, if this tool made it from another file.
+    - `quantized_layers`, `float_layers`: numbers of nodes that multiply by weights or activations, as Conv and MatMul do.
+    - `obstacle`: reason why runtimes with symmetric INT8 only (TensorRT) refuse the file; None if they accept it.
     """
 
     model: str
@@ -234,7 +240,7 @@ class Artifact:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """What a cell asks of its runtime: compute threads for one call (0: not told), and the backend's own options."""
+    """Settings of a runtime: compute threads for one call (0: the runtime's default), and options of the backend."""
 
     threads: int
     options: Options = ()
@@ -242,10 +248,10 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
-    """One row to be: everything that makes two measurements comparable, and nothing else.
+    """One row of the table before its measurement: the properties that make two measurements comparable.
 
-    `sha256` is that of the file that the user gave or exported. What was made from that file has the same one, and `scheme`
-    says how INT8 was made. The record has the hash of the file that ran.
+    `sha256` is the hash of the file that the user gave or exported. Files derived from that file share the hash in their
+    cells, and `scheme` names the INT8 scheme. The record has the hash of the file that ran.
     """
 
     model: str
@@ -261,10 +267,8 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """The cell's identity, 16 hexadecimal digits. A field at its default is left out, so a new field changes no key.
-
-        Equal cells have equal keys in runs of one schema. A run folder has the key that it uses beside each cell.
-        """
+        """The cell's identity, 16 hexadecimal digits, which a run folder stores. Equal cells of one schema have equal keys."""
+        # Without the fields at their defaults: a new field with a default must not change the keys of stored cells.
         return digest(set_fields(self))[:KEY_DIGITS]
 
     @property
@@ -273,14 +277,13 @@ class Cell:
 
     @property
     def id(self) -> str:
-        """A name for people; `key` is what tells cells apart."""
+        """A readable name. It is not unique: `key` identifies a cell."""
         return f"{self.model}/{self.target}/{self.device}/{self.precision}/b{self.batch}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Concurrency:
-    """How calls run in parallel: `lanes` in flight at the same time, on a model compiled for `streams` of them at once
-    (1 where the runtime has no such notion), each computed by `threads` threads."""
+    """Parallel calls: `lanes` in flight on a model compiled for `streams` (or 1) calls at once, with `threads` threads each."""
 
     lanes: int = 1
     streams: int = 1
@@ -292,10 +295,11 @@ STOPPING_METRICS = ("p50", "p90", "p99", "e2e_p50", "throughput")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Load:
-    """Items that arrive one by one, whether the last ones are answered or not: at random (`poisson`).
+    """Open-loop load: items arrive at random times (`poisson`), whether or not earlier items are finished.
 
-    Looked for is the highest rate at which `percentile` of the responses, from when an item was due, is at most `limit_ms`. A
-    call waits for its batch to fill, but `max_wait_ms` at most. Cells of more than `max_batch` items a call have no load.
+    The result is the highest request rate at which `percentile` of the response times is at most `limit_ms`. The response time
+    begins when the item is due. A call waits at most `max_wait_ms` for its batch to fill. Cells with more than `max_batch`
+    items a call are not measured under load.
     """
 
     percentile: float
@@ -307,13 +311,15 @@ class Load:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sweep:
-    """What the user asked to measure. None and empty mean: whatever there is.
+    """The user's request for a measurement. None and empty fields mean: all that this machine has.
 
-    `signature` is what `--shape` says: the shape, and for a module from elsewhere the type, of inputs by name. `inputs`
-    are paths of .npy files by input name. `pythons` are interpreters, or folders of virtual environments, by `Target`.
-    `baseline` is the target that speed-ups are against. Without one, the stop rule watches `metric` (of STOPPING_METRICS).
-    `cold` asks for cold starts, `load` for the rate that a limit of latency allows. `timeout_s` bounds every single answer of a
-    worker. `images` is instead of the budget's number.
+    - `signature`: shapes from `--shape`, and for a user's module the types, of inputs by name.
+    - `inputs`: paths of .npy files, by input name.
+    - `pythons`: interpreters, or folders of virtual environments, by `Target`.
+    - `baseline`: target that speed-ups are relative to. Without a baseline the stop rule uses `metric` (of STOPPING_METRICS).
+    - `cold`: measure cold starts. `load`: find the highest request rate within a latency limit.
+    - `timeout_s`: longest time for one answer of a worker, in seconds.
+    - `images`: number of labelled images, in place of the budget's number.
     """
 
     model: str | None = None
@@ -339,13 +345,14 @@ class Sweep:
 
     @property
     def named(self) -> tuple[str, ...]:
-        """The targets that the user named, each of which has a row: by an interpreter too, where all are measured."""
+        """The targets that the user named. Each of them must have a row."""
+        # With `--backend all`, an interpreter given by --python names its target too.
         labels = [label for label, _ in self.pythons] if not self.backends or ALL in self.backends else []
         return tuple(dict.fromkeys(name for name in (*self.backends, *labels) if name != ALL))
 
 
 def relocate(artifact: Artifact, folder: str) -> Artifact:
-    """`artifact` with its relative paths under `folder` (a manifest's own)."""
+    """Return `artifact` with its relative paths under `folder`, the folder of a manifest."""
     source = artifact.source
     if source and source.weights:
         source = replace(source, weights=f"{folder}/{source.weights}")
@@ -353,33 +360,41 @@ def relocate(artifact: Artifact, folder: str) -> Artifact:
 
 
 def resolve(reference: str) -> Callable[..., Any]:
-    """The callable that `package.module:name` names. `BadInput` says what could not be found in it.
+    """Import the callable `package.module:name`. `BadInput` if the import fails, or if there is no such callable.
 
-    For a module of the user's the working folder is on the path from then on, after everything that is installed.
+    For a user's module, the working folder joins `sys.path`.
     """
     module_name, _, attribute = reference.partition(":")
     if module_name.partition(".")[0] != __package__:
-        _reach_working_folder()
+        _add_working_folder()
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # a user's module may raise anything
         raise BadInput(
-            f"cannot import {module_name!r} ({type(error).__name__}: {one_line(error)})", "run where it can be imported"
+            f"cannot import {module_name!r} ({type(error).__name__}: {one_line(error)})",
+            "run bench in the folder of the module, or install the module",
         ) from error
-    found = getattr(module, attribute, None)
-    if not callable(found):
+    target = getattr(module, attribute, None)
+    if not callable(target):
         raise BadInput(f"{module_name!r} has no callable {attribute!r}", nearest(attribute, dir(module)))
-    return found  # type: ignore[no-any-return]
+    return target  # type: ignore[no-any-return]
 
 
-def _reach_working_folder() -> None:
-    with suppress(OSError):  # it was deleted
+def _add_working_folder() -> None:
+    """Append the working folder to `sys.path`: last, because a file there must not replace an installed module."""
+    with suppress(OSError):  # the working folder was deleted
         if (folder := os.getcwd()) not in sys.path:  # noqa: PTH109 (sys.path holds texts)
             sys.path.append(folder)
 
 
-def nearest(name: str, known: Any) -> str:
-    """A hint that names what `name` was probably meant to be, or else everything there is."""
-    names = sorted(known)
+def nearest(name: str, valid: Any) -> str:
+    """A hint: the valid name that is closest to `name`, or else all valid names."""
+    names = sorted(valid)
     close = get_close_matches(name, names, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names) or 'none'}"
+    return (
+        f"did you mean {close[0]!r}?"
+        if close
+        else f"choose from: {', '.join(names)}"
+        if names
+        else "there is none to choose from"
+    )

@@ -83,7 +83,7 @@ def test_an_older_python_is_a_row_that_says_so(shell, null_file):
         (("--python", "ort-cpu@old=."), "ort-cpu@old", "there is no "),
         (("--python", "ort-cpu@old=/dev/null"), "ort-cpu@old", "cannot be executed"),
         (("--python", "ort-cpu@old=/bin/echo"), "ort-cpu@old", "is not a Python"),
-        (("--python", "ort-cpu@o.d=/bin/echo"), "ort-cpu", "is no BACKEND or BACKEND@ENV"),
+        (("--python", "ort-cpu@o.d=/bin/echo"), "ort-cpu", "is not BACKEND or BACKEND@ENV"),
         (("--python", "ort-cup@old=/bin/echo"), "ort-cpu", "did you mean 'ort-cpu'"),
         ((), "ort-cpu@old", "names no environment; give --python ort-cpu@old=PATH, or --option ort-cpu@old.KEY=VALUE"),
     ],

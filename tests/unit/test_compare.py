@@ -296,7 +296,7 @@ def test_a_limit_is_per_cent_or_points(text, name, most):
         ("p50<5%", "is not of the form METRIC>LIMIT"),
         ("p50>5%>2", "is not of the form METRIC>LIMIT"),
         ("p51>5%", "'p51' is not a metric that is compared; did you mean 'p50'"),
-        ("grade>1", "'grade' is not a metric that is compared; there are: device_mem"),
+        ("grade>1", "'grade' is not a metric that is compared; choose from: device_mem"),
         ("p99>5%", "'p99' is not a metric that is compared"),
         ("p50>5", "'5' is not a limit for p50; give per cent from 0 up, such as p50>5%"),
         ("p50>5ms", "'5ms' is not a limit for p50"),

@@ -87,8 +87,8 @@ def test_the_limit_itself_is_kept(most, holds):
         ("p98", "did you mean 'p9"),
         ("top1_dorp", "did you mean 'top1_drop'"),
         ("sqnr_bd", "did you mean 'sqnr_db'"),
-        ("nonsense", "there are: agreement, "),
-        ("", "there are: agreement, "),
+        ("nonsense", "choose from: agreement, "),
+        ("", "choose from: agreement, "),
     ],
 )
 @pytest.mark.parametrize("most", [True, False])

@@ -185,7 +185,7 @@ def test_without_transfers_there_is_no_end_to_end(tmp_path):
         ("benchmark_app-sync.json", ("--precision", "fp12"), "'fp12' is not a precision; did you mean"),
         ("benchmark_app-sync.json", ("--precision", "fp32", "--device", "tpu"), "'tpu' is not a device"),
         ("benchmark_app-failed.json", (), "the run failed: Input input is dynamic. Provide data shapes!"),
-        ("loadgen-offline.txt", (*GIVEN, "--backend", "a@b"), "is no BACKEND or BACKEND@ENV"),
+        ("loadgen-offline.txt", (*GIVEN, "--backend", "a@b"), "is not BACKEND or BACKEND@ENV"),
     ],
 )
 def test_what_cannot_be_a_row_is_one_sentence(tmp_path, name, options, sentence):

@@ -202,7 +202,7 @@ def test_the_order_of_options_makes_no_other_cell(make_artifact):
     ("name", "says"),
     [
         ("grahp", "no backend of this run has an option 'grahp'; did you mean 'graph'"),
-        ("ort-cpu.compile", "no backend of this run has an option 'compile'; there are: graph"),
+        ("ort-cpu.compile", "no backend of this run has an option 'compile'; choose from: graph"),
         ("torch.graph", "--option torch.graph names no backend of this run; did you mean 'torch-cpu'"),
         (".graph", "--option .graph names no backend"),
     ],

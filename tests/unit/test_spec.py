@@ -317,5 +317,5 @@ def test_the_nearest_name_is_meant():
 
 
 def test_without_a_near_name_all_are_told():
-    assert nearest("zzz", {"b": 1, "a": 2}) == "there are: a, b"
-    assert nearest("zzz", []) == "there are: none"
+    assert nearest("zzz", {"b": 1, "a": 2}) == "choose from: a, b"
+    assert nearest("zzz", []) == "there is none to choose from"

@@ -36,7 +36,7 @@ def test_a_target_is_read_as_it_is_shown(backend, environment):
 
 @pytest.mark.parametrize("text", ["", "@", "@new", "null@", "null@a@b", "null@a b", "null@a.b", "null@ä", "null@a\n"])
 def test_anything_else_is_no_target(text):
-    with pytest.raises(BadInput, match="is no BACKEND or BACKEND@ENV"):
+    with pytest.raises(BadInput, match="is not BACKEND or BACKEND@ENV"):
         Target.parse(text)
 
 

@@ -1,6 +1,6 @@
-"""What is measured: named models, datasets, ONNX files and modules from elsewhere. Standard library only.
+"""Models to measure: named models, datasets, ONNX files and users' modules. Standard library only.
 
-This is the one place that names the models. A new model is one entry here and one factory (CONTRIBUTING).
+Only this file names the models. A new model is one entry here and one factory (CONTRIBUTING).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..spec import TensorSpec, nearest
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NamedModel:
-    """A model that this package can train: an importable factory, its tensors and its default dataset."""
+    """A model that this package can train: its importable factory, its tensors and its default dataset."""
 
     name: str
     factory: str
@@ -38,7 +38,7 @@ MODELS: Mapping[str, NamedModel] = {
 
 
 def kind_of(model: str) -> str:
-    """Which kind of model a `--model` text names: `named`, `file` or `factory`; `BadInput` for none of them."""
+    """Return the kind of model that a `--model` text names: `named`, `file` or `factory`. `BadInput` for other texts."""
     if model in MODELS:
         return "named"
     if model.lower().endswith(".onnx"):
@@ -47,5 +47,5 @@ def kind_of(model: str) -> str:
     if colon and all(part.isidentifier() for part in (*module.split("."), factory)):
         return "factory"
     raise BadInput(
-        f"{model!r} is not a model", f"{nearest(model, MODELS)} (or give FILE.onnx, or MODULE:FACTORY for an nn.Module)"
+        f"{model!r} is not a model", f"{nearest(model, MODELS)} (or write FILE.onnx, or MODULE:FACTORY for an nn.Module)"
     )

@@ -1,8 +1,8 @@
-"""Labelled images: where they come from, one preprocessing for all of them, and one fixed split.
+"""Datasets of labelled images: loading, one preprocessing for all of them, and one fixed split.
 
-Names: `digits` (scikit-learn's 1797 real 8x8 digits, no download), `idx:DIR` (the files of MNIST and
-Fashion-MNIST, gzip or not), `npz:FILE` (images `x` and labels `y`), and for models that want something else than
-3x48x48 `tensors:FILE` (an .npz file too, whose `x` is what the model takes). NumPy; scikit-learn only for the digits.
+Names: `digits` (scikit-learn's 1797 real 8x8 digits, no download), `idx:DIR` (the files of MNIST and Fashion-MNIST, gzip or
+not), `npz:FILE` (images `x` and labels `y`), and `tensors:FILE` (an .npz file too, whose `x` are inputs of any shape for the
+model). NumPy; scikit-learn for the digits only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..spec import TensorSpec, nearest
 from ..untrusted import check_archive, is_plain, unpacked_most
 
 SIDE, CHANNELS = 48, 3
-# The mean of digits (0.305) and of Fashion-MNIST (0.286), and about half their standard deviation: with half of it the
+# The mean of digits (0.305) and of Fashion-MNIST (0.286), and about half their standard deviation. With half of it the
 # article's loop reaches 98 % on the digits in ten epochs with each of three seeds, with all of it 97 % (benchmarks/accuracy).
 MEAN, SPREAD = 0.3, 0.2
 SPLIT_SEED = 0
@@ -42,9 +42,9 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """Images as they were stored, [N, H, W] or [N, C, H, W] with values 0..`peak`, labels int64 [N], and the split.
+    """Images as stored, [N, H, W] or [N, C, H, W] with values 0..`peak`, labels int64 [N], and the split.
 
-    With no `peak` they are given to the model as they are, whatever they are.
+    With no `peak`, `images` are inputs of the model, of any shape and type, and are not preprocessed.
     """
 
     name: str
@@ -54,63 +54,64 @@ class Dataset:
     split: Mapping[str, Indices]
 
     def batch(self, indices: Indices) -> tuple[NDArray[np.generic], Labels]:
-        """The images at `indices` as the model takes them, mostly float32 [n, 3, 48, 48], and their labels."""
+        """The inputs for the images at `indices`, float32 [n, 3, 48, 48] unless `peak` is None, and the labels [n]."""
         images = self.images[indices]
         return images if self.peak is None else preprocess(images, self.peak), self.labels[indices]
 
     def check_fits(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
-        """`BadInput` unless a model with these inputs and outputs classifies such images with such labels."""
+        """Raise `BadInput` unless a model with these inputs and outputs can classify this dataset."""
         sample = self.batch(np.arange(1))[0]
         if len(inputs) != 1 or not _takes(inputs[0], sample):
-            wants = " and ".join(f"{spec.name!r} {spec.dtype} {list(spec.shape)}" for spec in inputs)
-            found = (
-                f"{self.name} gives {sample.dtype} of shape {list(sample.shape[1:])} for each item, and the model takes {wants}"
+            needed = " and ".join(f"{spec.name!r} {spec.dtype} {list(spec.shape)}" for spec in inputs)
+            item = f"{sample.dtype} of shape {list(sample.shape[1:])}"
+            raise BadInput(
+                f"an item of {self.name} is {item}, but the model takes {needed}",
+                "use --dataset tensors:FILE, an .npz file with inputs of the model as x and labels as y",
             )
-            raise BadInput(found, "give tensors:FILE, an .npz file whose x is what the model takes, and y its labels")
         classes = outputs[0].shape[1] if len(outputs[0].shape) == 2 else None
         if len(outputs[0].shape) != 2:
             raise BadInput(
-                f"the output {outputs[0].name!r} is {list(outputs[0].shape)}, so labels cannot be compared with it",
-                "leave --dataset out, or give a model whose first output is [batch, classes]",
+                f"the output {outputs[0].name!r} has the shape {list(outputs[0].shape)}, but labels need [batch, classes]",
+                "leave out --dataset, or use a model whose first output is [batch, classes]",
             )
         if isinstance(classes, int) and self.labels.max() >= classes:
             raise BadInput(
-                f"{self.name} has labels up to {self.labels.max()}, and the model has {classes} classes",
-                "give labels from 0 to one less than the classes",
+                f"{self.name} has labels up to {self.labels.max()}, but the model has only {classes} classes",
+                f"use labels from 0 to {classes - 1}",
             )
 
     def record(self) -> dict[str, object]:
-        """What a checkpoint keeps of the split: sizes, and a digest of who is where."""
+        """The split as a checkpoint stores it: the sizes of its parts, and a digest of their indices."""
         order = b"".join(self.split[part].tobytes() for part in sorted(self.split))
         sizes = {part: len(indices) for part, indices in self.split.items()}
         return {"dataset": self.name, "split": sizes, "split_sha256": hashlib.sha256(order).hexdigest()}
 
 
 def _takes(spec: TensorSpec, sample: NDArray[np.generic]) -> bool:
-    """Whether an input takes batches of items like `sample`."""
+    """True if an input accepts batches of items like `sample`."""
     sizes = zip(spec.shape[1:], sample.shape[1:])
     fits = all(not isinstance(dim, int) or dim == size for dim, size in sizes)
     return spec.dtype == sample.dtype.name and len(spec.shape) == sample.ndim and fits
 
 
 def load(name: str, place: Path | None = None) -> Dataset:
-    """The dataset that `name` names, whose files are at `place` where they are not where the name says.
+    """Load the dataset `name`, from `place` if its files are not at the path in its name.
 
-    `BadInput` says what is wrong with it, `Unavailable` what to install.
+    `BadInput` for a damaged dataset, `Unavailable` if a package is missing.
     """
-    kind, own = _parsed(name)
-    return LOADERS[kind](name, place or own)
+    kind, path = _parsed(name)
+    return LOADERS[kind](name, place or path)
 
 
 def check(name: str) -> None:
-    """Raise what `load` would raise for a name or a place that cannot be right, without reading the data."""
+    """Raise `BadInput` for a wrong name or a missing file, without reading the data."""
     kind, place = _parsed(name)
     if kind == "idx":
         for part in IDX_FILES.values():
             for file in part:
                 _idx_path(place, file)
     elif kind in ("npz", "tensors") and not place.is_file():
-        raise BadInput(f"there is no file {place}", f"give {kind}:FILE with arrays x and y")
+        raise BadInput(f"there is no file {place}", f"write --dataset {kind}:FILE, an .npz file with arrays x and y")
 
 
 def _parsed(name: str) -> tuple[str, Path]:
@@ -121,10 +122,10 @@ def _parsed(name: str) -> tuple[str, Path]:
 
 
 def preprocess(images: NDArray[np.generic], peak: float) -> Images:
-    """[n, H, W] or [n, 1|3, H, W] with values 0..peak -> float32 [n, 3, 48, 48], bilinear.
+    """Resize and normalize images: [n, H, W] or [n, 1|3, H, W] with values 0..peak -> float32 [n, 3, 48, 48].
 
-    Values are x / peak, less MEAN, over SPREAD. Pixel centres are aligned (`align_corners=False` in PyTorch's terms).
-    One channel is repeated three times.
+    A value x becomes (x / peak - MEAN) / SPREAD. The resize is bilinear between pixel centres (`align_corners=False` in
+    PyTorch). A single channel is repeated three times.
     """
     scaled = (images.astype(np.float32) / np.float32(peak) - np.float32(MEAN)) / np.float32(SPREAD)
     planes = scaled[:, None] if scaled.ndim == 3 else scaled
@@ -134,7 +135,7 @@ def preprocess(images: NDArray[np.generic], peak: float) -> Images:
 
 
 def _bilinear(old: int, new: int) -> NDArray[np.float32]:
-    """The [new, old] matrix that resizes one axis by linear interpolation between pixel centres."""
+    """Matrix [new, old] that resizes one axis by linear interpolation between pixel centres."""
     centre = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
     low = np.minimum(np.floor(centre).astype(int), max(old - 2, 0))
     matrix = np.zeros((new, old), np.float32)
@@ -144,9 +145,9 @@ def _bilinear(old: int, new: int) -> NDArray[np.float32]:
 
 
 def _split(count: int, test: Indices | None = None) -> dict[str, Indices]:
-    """Train, calibration and test indices of `count` images, disjoint, the same at every call.
+    """Disjoint train, calibration and test indices of `count` images, equal at every call.
 
-    `test` are the indices that the dataset's authors set apart; without them a fifth is drawn.
+    `test`: test indices of the dataset's authors. Without them, a fifth of the images is drawn.
     """
     generator = np.random.default_rng(SPLIT_SEED)
     rest = np.setdiff1d(np.arange(count), [] if test is None else test)
@@ -173,9 +174,15 @@ def _idx(name: str, folder: Path) -> Dataset:
         images.append(_read_idx(_idx_path(folder, image_file), rank=3))
         labels.append(_read_idx(_idx_path(folder, label_file), rank=1))
         if len(images[-1]) != len(labels[-1]):
-            raise BadInput(f"{folder} has {len(images[-1])} images in {image_file} and {len(labels[-1])} labels")
+            raise BadInput(
+                f"{folder} has {len(images[-1])} images in {image_file}, but {len(labels[-1])} labels in {label_file}",
+                "use the image file and the label file of one dataset",
+            )
     if images[0].shape[1:] != images[1].shape[1:]:
-        raise BadInput(f"{folder} has training images of {images[0].shape[1:]} and test images of {images[1].shape[1:]}")
+        raise BadInput(
+            f"{folder} has training images of {images[0].shape[1:]}, but test images of {images[1].shape[1:]}",
+            "use the training files and the test files of one dataset",
+        )
     count = sum(map(len, labels))
     test = np.arange(len(labels[0]), count, dtype=np.int64)
     return _checked(name, np.concatenate(images), np.concatenate(labels), _split(count, test))
@@ -185,7 +192,8 @@ def _idx_path(folder: Path, file: str) -> Path:
     for path in (folder / file, folder / f"{file}.gz"):
         if is_plain(path):
             return path
-    raise BadInput(f"{folder} has no {file} (nor {file}.gz)", "give idx:DIR with the four files of MNIST or Fashion-MNIST")
+    hint = "write --dataset idx:DIR, a folder with the four files of MNIST or Fashion-MNIST"
+    raise BadInput(f"{folder} has neither {file} nor {file}.gz", hint)
 
 
 def _read_idx(path: Path, rank: int) -> NDArray[np.uint8]:
@@ -194,12 +202,15 @@ def _read_idx(path: Path, rank: int) -> NDArray[np.uint8]:
             header = np.frombuffer(file.read(4 + 4 * rank).ljust(4 + 4 * rank, b"\0"), ">u4")
             shape = tuple(int(size) for size in header[1:])
             count = math.prod(shape)
-            whole = header[0] == IDX_MAGIC[rank] and 0 < count <= unpacked_most(path)
-            data = file.read(count + 1) if whole else b""  # and no more, however much there is
+            valid = header[0] == IDX_MAGIC[rank] and 0 < count <= unpacked_most(path)
+            # One byte more than the header announces: enough to see that the file is longer, without unpacking all of it.
+            data = file.read(count + 1) if valid else b""
     except (OSError, EOFError, zlib.error) as error:
-        raise BadInput(f"cannot read {path} ({one_line(error)})", "fetch the file again") from error
-    if not whole or len(data) != count:
-        raise BadInput(f"{path} is not an IDX file of {rank} dimension(s), or is cut short", "fetch the file again")
+        raise BadInput(f"cannot read {path} ({one_line(error)})", "download the file again") from error
+    if not valid or len(data) != count:
+        raise BadInput(
+            f"{path} is not an IDX file of {rank} dimension(s), or its size differs from its header", "download the file again"
+        )
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
@@ -212,44 +223,45 @@ def _tensors(name: str, path: Path) -> Dataset:
     x, y = _read_npz(path)
     if not x.ndim or y.shape != (len(x),) or y.dtype.kind not in "iu" or len(y) < 10 or y.min() < 0:
         raise BadInput(
-            f"{path} has x of shape {x.shape} and {y.dtype} labels y of shape {y.shape}",
-            "give at least 10 items, and for each one integer label from 0 up",
+            f"{path} has x of shape {x.shape} and y of type {y.dtype} and shape {y.shape}",
+            "store at least 10 items in x, and one integer label (0 or above) for each item in y",
         )
     return Dataset(name=name, images=x, labels=y.astype(np.int64), peak=None, split=_split(len(y)))
 
 
 def _read_npz(path: Path) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
-    """The arrays `x` and `y` of the .npz file at `path`."""
+    """Read the arrays `x` and `y` of the .npz file at `path`."""
     try:
         check_archive(path)
         with np.load(path, allow_pickle=False) as arrays:
             x, y = np.asarray(arrays["x"]), np.asarray(arrays["y"])
     except KeyError as error:
-        raise BadInput(f"{path} has no array {error.args[0].split()[0]}", "give an .npz file with arrays x and y") from error
-    except Exception as error:  # a damaged file makes NumPy's reader raise nearly anything
-        raise BadInput(f"cannot read {path} ({one_line(error)})", "give an .npz file with arrays x and y") from error
-    if not (x.size and y.size):  # a length without any data can be as long as it likes
-        raise BadInput(f"{path} has images of shape {x.shape} and labels of shape {y.shape}", "give at least 10 items")
+        raise BadInput(f"{path} has no array {error.args[0].split()[0]}", "use an .npz file with arrays x and y") from error
+    except Exception as error:  # NumPy's reader raises nearly any exception for a damaged file
+        raise BadInput(f"cannot read {path} ({one_line(error)})", "use an .npz file with arrays x and y") from error
+    if not (x.size and y.size):  # an array without data may claim any length, and the split would fill the memory
+        raise BadInput(f"{path} has images of shape {x.shape} and labels of shape {y.shape}", "store at least 10 items")
     return x, y
 
 
 def _checked(name: str, x: NDArray[np.generic], y: NDArray[np.generic], split: dict[str, Indices]) -> Dataset:
-    """A dataset of `x` and `y` if they can be one: images of 1 or 3 channels, an integer label 0..9 for each."""
+    """Make a dataset. `BadInput` unless `x` are images of 1 or 3 channels, and `y` has an integer label 0..9 for each."""
     if x.ndim not in (3, 4) or (x.ndim == 4 and x.shape[1] not in (1, CHANNELS)) or min(x.shape, default=0) == 0:
-        raise BadInput(f"{name} has images of shape {x.shape}", "give [N, H, W] or [N, 1 or 3, H, W]")
+        raise BadInput(f"{name} has images of shape {x.shape}", "use the shape [N, H, W], [N, 1, H, W] or [N, 3, H, W]")
     if x.dtype.kind not in "buif" or y.shape != (len(x),) or y.dtype.kind not in "iu":
         raise BadInput(
             f"{name} has {x.dtype} images and {y.dtype} labels of shape {y.shape}",
-            "give numbers, and one integer label an image",
+            "use numbers as images, and one integer label for each image",
         )
     if len(y) < 10 or y.min() < 0 or y.max() > 9:
-        raise BadInput(f"{name} has {len(y)} labels from {y.min()} to {y.max()}", "give at least 10 images with labels 0 to 9")
+        raise BadInput(f"{name} has {len(y)} labels from {y.min()} to {y.max()}", "use at least 10 images with labels 0 to 9")
     if x.dtype.kind == "f" and not (x.min() >= 0 and x.max() <= 1):
         raise BadInput(
-            f"{name} has fractions from {x.min()} to {x.max()}", "give fractions from 0 to 1, or integers from 0 to 255"
+            f"{name} has floating-point images with values from {x.min()} to {x.max()}",
+            "use fractions from 0 to 1, or integers from 0 to 255",
         )
     if not all(len(indices) for indices in split.values()):
-        raise BadInput(f"{name} has no images in a part of its split", "give more images")
+        raise BadInput(f"{name} has too few images for its train, calibration and test parts", "use more images")
     peak = 255.0 if x.dtype.kind in "iu" else 1.0
     return Dataset(name=name, images=x, labels=y.astype(np.int64), peak=peak, split=split)
 

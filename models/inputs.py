@@ -1,4 +1,4 @@
-"""Random inputs of plausible values, from a seed. NumPy only."""
+"""Random inputs with plausible values, from a seed. NumPy only."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ..errors import Unsupported
 from ..spec import Shape, Shapes, TensorSpec
 
 Array = NDArray[np.generic]
-LEAST = 0.1  # of what is divided by
+LEAST = 0.1  # smallest divisor: quotients by much smaller ones could overflow FP16
 
 
 def draw(inputs: Sequence[TensorSpec], shapes: Shapes, seed: int) -> dict[str, Array]:
-    """One array for each input: normal floats, integers within their table (else 0 to 9), fair booleans; masks are ones,
-    lengths whole, and what is divided by is above 0.
+    """Draw one array for each input. The same seed, names and shapes give the same arrays.
 
-    The same seed, names and shapes give the same arrays. `Unsupported` for a type that NumPy does not have, and for an input
-    that sets what an operator does.
+    Floats are normal, integers are indices within their table (else 0 to 9), booleans are fair. Masks are ones, lengths are
+    the full length, and divisors are above 0. `Unsupported` for a type that NumPy does not have, and for an input that sets a
+    parameter of an operator.
     """
     sizes = dict(shapes)
     generator = np.random.default_rng(seed)
@@ -28,8 +28,8 @@ def draw(inputs: Sequence[TensorSpec], shapes: Shapes, seed: int) -> dict[str, A
 
 def _one(spec: TensorSpec, shapes: Mapping[str, Shape], generator: np.random.Generator) -> Array:
     if spec.setting:
-        hint = f"give --input {spec.name}=FILE.npy"
-        raise Unsupported(f"input {spec.name!r} is the {spec.setting}, of which no value can be guessed", hint)
+        hint = f"write --input {spec.name}=FILE.npy"
+        raise Unsupported(f"input {spec.name!r} sets the {spec.setting}, so random values are wrong", hint)
     try:
         dtype = np.dtype(spec.dtype)
     except TypeError as error:
@@ -41,9 +41,13 @@ def _one(spec: TensorSpec, shapes: Mapping[str, Shape], generator: np.random.Gen
         return np.asarray(generator.integers(*spec.integers(shapes), shape)).astype(dtype)
     if dtype.kind == "b":
         return np.asarray(generator.integers(spec.role == "mask", 2, shape)).astype(dtype)
-    raise Unsupported(f"input {spec.name!r} is of type {spec.dtype}, for which no values can be drawn", "give --input")
+    raise Unsupported(
+        f"input {spec.name!r} is of type {spec.dtype}, for which bench has no random values",
+        f"write --input {spec.name}=FILE.npy",
+    )
 
 
 def _floats(role: str, shape: Shape, generator: np.random.Generator) -> Array:
-    drawn = np.asarray(generator.standard_normal(shape))
-    return np.ones_like(drawn) if role == "mask" else np.abs(drawn) + LEAST if role == "positive" else drawn
+    # Draws for a mask too: the arrays of the inputs after it stay the same, whatever the graph shows about this one.
+    normal = np.asarray(generator.standard_normal(shape))
+    return np.ones_like(normal) if role == "mask" else np.abs(normal) + LEAST if role == "positive" else normal

@@ -67,7 +67,7 @@ def test_what_sets_an_operator_is_given_as_an_array(shell):
     graph = onnxfiles.helper.make_graph([node("Reshape", ["x", "shape"], ["y"])], "g", inputs, [value("y", Type.FLOAT, [3, 4])])
     path = onnxfiles.write(shell.folder / "model.onnx", graph)
     assert {row["status"]: row["reason"] for row in measure(shell, path, code=3)} == {
-        "unsupported": "input 'shape' is the shape of Reshape, of which no value can be guessed; give --input shape=FILE.npy"
+        "unsupported": "input 'shape' sets the shape of Reshape, so random values are wrong; write --input shape=FILE.npy"
     }
     np.save(shell.folder / "shape.npy", np.array([3, 4]))
     assert {row["status"] for row in measure(shell, path, "--input", "shape=shape.npy")} == {"ok"}

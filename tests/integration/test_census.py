@@ -69,6 +69,6 @@ def test_what_sets_an_operator_is_taken_from_the_models_own_inputs(tmp_path):
     (entry,) = census.work(iter([case]), tmp_path, lambda entry: None)
     assert {row.state for row in entry.rows} == {census.OWN_INPUTS}
     assert {row.reason for row in entry.rows} == {
-        "input 'shape' is the shape of Reshape, of which no value can be guessed; give --input shape=FILE.npy"
+        "input 'shape' sets the shape of Reshape, so random values are wrong; write --input shape=FILE.npy"
     }
     assert (entry.plain, entry.differs) == ("", "differs by up to 1")

@@ -462,9 +462,9 @@ def test_a_cell_without_figures_was_interrupted_unless_it_failed(run_folder, cel
 @pytest.mark.parametrize(
     ("kinds", "error"),
     [
-        ({"latency": {"samples": 40, "p50_ns": -1.0}}, "percentiles are of no samples"),
-        ({"latency": {"samples": 40, "p99_ns": 0}}, "percentiles are of no samples"),
-        ({"latency": {"samples": -40}}, "percentiles are of no samples"),
+        ({"latency": {"samples": 40, "p50_ns": -1.0}}, "percentiles must be positive"),
+        ({"latency": {"samples": 40, "p99_ns": 0}}, "percentiles must be positive"),
+        ({"latency": {"samples": -40}}, "percentiles must be positive"),
         ({"latency": {"samples": 40, "p90_ns": float("nan")}}, "nan"),
         ({"latency": {}}, "samples"),
         ({"latency": 5}, "5 is no Percentiles"),

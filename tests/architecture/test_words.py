@@ -1,0 +1,91 @@
+"""Rules of words and names that a machine can check: docstrings, names with one meaning, and the help of options."""
+
+import ast
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import click
+import pytest
+from onnxbench.cli import COMMANDS, main
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("backends", "commands", "exporters", "models", "results", "runners")
+PENDING: tuple[str, ...] = (
+    *("backends", "commands"),
+    "results",
+    *("results/compare", "results/imports", "results/recommend", "results/report"),
+    *("results/stats", "results/store", "results/table", "results/trackers"),
+    *("runners", "runners/pool", "runners/prepare", "runners/sweep", "runners/worker"),
+)
+"""Folders that these rules do not cover yet, without their subfolders. No folder may be added."""
+
+SOURCES = {
+    str(path.relative_to(ROOT)): ast.parse(path.read_text())
+    for path in sorted((*ROOT.glob("*.py"), *(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))))
+}
+QUESTION = re.compile(r"(what|whether|how|where|why|who|whom|whose|which)\b", re.IGNORECASE)
+
+
+def is_pending(name):
+    return str(Path(name).parent) in PENDING
+
+
+def docstrings(tree):
+    """Docstrings of the module, its classes and its functions, and the texts that stand after a constant."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield node.lineno, node.value.value.strip()
+
+
+def defined(kind, name=None):
+    """Names of a `kind` (class or function) and the files that define them. Functions are those of the module itself."""
+    places = defaultdict(list)
+    for path, tree in SOURCES.items():
+        for node in ast.walk(tree) if kind is ast.ClassDef else tree.body:
+            if isinstance(node, kind) and name in (None, node.name):
+                places[node.name].append(path)
+    return places
+
+
+def shared(places):
+    """Names of several files that are not pending."""
+    settled = {name: [path for path in paths if not is_pending(path)] for name, paths in places.items()}
+    return {name: paths for name, paths in settled.items() if len(paths) > 1}
+
+
+@pytest.mark.parametrize("name", [name for name in SOURCES if not is_pending(name)])
+def test_a_docstring_begins_with_a_noun_or_a_verb(name):
+    assert [f"{name}:{line}: {text[:60]}" for line, text in docstrings(SOURCES[name]) if QUESTION.match(text)] == []
+
+
+def test_the_rule_finds_questions_in_every_kind_of_docstring():
+    source = '"""What."""\nclass A:\n    """How."""\n    def _f():\n        """Whether."""\nB = 1\n"""Which."""\n'
+    assert [line for line, text in docstrings(ast.parse(source)) if QUESTION.match(text)] == [1, 7, 3, 5]
+    assert not QUESTION.match("Whatever is left.")
+
+
+def test_no_two_classes_have_one_name():
+    assert shared(defined(ast.ClassDef)) == {}
+
+
+def test_no_two_public_functions_are_called_read():
+    assert shared(defined(ast.FunctionDef, "read")) == {}
+
+
+def options():
+    """Every option of every command, with the file that has the command."""
+    for name, (target, _) in COMMANDS.items():
+        for option in main.get_command(None, name).params:
+            if isinstance(option, click.Option):
+                yield f"commands/{target.partition(':')[0]}.py", name, option
+
+
+def test_every_option_has_a_sentence_of_help():
+    found = [(path, f"{name} {option.opts[0]}", option.help or "") for path, name, option in options()]
+    assert len(found) > 100
+    assert [name for path, name, text in found if not is_pending(path) and not re.search(r"[.)\]]$", text.strip())] == []
+
+
+def test_pending_folders_exist():
+    assert [folder for folder in PENDING if not (ROOT / folder).is_dir()] == []

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 import numpy as np
 from census_models import Case, cases
 from onnxbench.errors import BadInput, BenchError, WorkerDied, WorkerTimeout
-from onnxbench.models.shapes import batch_rule, cell_shapes, check_given
+from onnxbench.models.shapes import batch_rule, cell_shapes, check_shapes
 from onnxbench.runners.pool.pool import Local, Worker
 from onnxbench.runners.worker.file_jobs import Describe, Draw, Refer, ReferenceCall
 from onnxbench.runners.worker.jobs import Close, Here, Job, Open, There, Verify
@@ -181,7 +181,7 @@ def _saved(case: Case, artifact: Artifact, folder: Path) -> dict[str, str]:
 def _shapes(artifact: Artifact, case: Case, arrays: Mapping[str, str]) -> Shapes:
     """Shapes as a sweep of one batch plans them."""
     fixed = {**case.shapes, **{name: tuple(np.load(path, allow_pickle=True).shape) for name, path in arrays.items()}}
-    check_given(artifact.inputs, fixed)
+    check_shapes(artifact.inputs, fixed)
     rule = batch_rule(artifact.inputs, fixed)
     return cell_shapes(artifact.inputs, 1 if rule.fixed is None else rule.fixed, rule, fixed)
 

@@ -1,1 +1,1 @@
-"""Model -> Artifact: PyTorch to ONNX, files from elsewhere, and the content-addressed cache that makes both instant."""
+"""Artifacts from models: PyTorch to ONNX, users' files, and a content-addressed cache that avoids repeated work."""

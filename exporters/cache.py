@@ -1,6 +1,6 @@
-"""The user's cache: what can be made again, found by the content that it was made from. Standard library only.
+"""The user's cache: files that can be made again, under a key of the content of their sources. Standard library only.
 
-An entry is a folder named after its key; it appears whole, by a rename, or not at all. Folders are for their user alone.
+An entry is a folder whose name is its key. A rename puts the whole folder in place. Only the user may enter the folders.
 """
 
 from __future__ import annotations
@@ -16,77 +16,81 @@ from pathlib import Path
 from ..errors import StorageFailed
 
 PRIVATE = 0o700
-ENTRY = "entry.json"  # what an export's entry says of itself; the files beside it are the export
+ENTRY = "entry.json"  # description of an export, beside the files of the export
 
 
 def root() -> Path:
     """`$ONNXBENCH_CACHE`, else `onnxbench` in the user's cache folder (XDG)."""
-    chosen = os.environ.get("ONNXBENCH_CACHE")
-    return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "onnxbench"
+    folder = os.environ.get("ONNXBENCH_CACHE")
+    return Path(folder) if folder else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "onnxbench"
 
 
-def private(folder: Path) -> Path:
-    """`folder`, which is the root or below it, made where it is missing. It and those above it are for their user alone.
+def make_private(folder: Path) -> Path:
+    """Make `folder`, the root or a folder below it, and give it and the folders up to the root the mode PRIVATE.
 
-    Folders of somebody else's stay as they are, and so does one that everybody may write to by design (`/tmp`).
+    Folders of other users and shared folders such as `/tmp` keep their mode.
     """
     above = [folder, *folder.parents]
     try:
         root().parent.mkdir(parents=True, exist_ok=True)
         for place in reversed(above[: above.index(root()) + 1]):
             place.mkdir(mode=PRIVATE, exist_ok=True)
-            _close(place)
+            _restrict(place)
     except OSError as error:
         raise _unwritable(error) from error
     return folder
 
 
-def _close(place: Path) -> None:
-    """Give `place` the mode PRIVATE, where it is ours and has another."""
-    found = place.stat()
-    if found.st_uid == os.getuid() and not found.st_mode & stat.S_ISVTX and stat.S_IMODE(found.st_mode) != PRIVATE:
-        with suppress(OSError):  # a disk that is read-only, or has no modes
+def _restrict(place: Path) -> None:
+    """Give the folder `place` the mode PRIVATE if the user owns it and it is not shared."""
+    status = place.stat()
+    # The sticky bit marks a folder that everybody may write to by design.
+    if status.st_uid == os.getuid() and not status.st_mode & stat.S_ISVTX and stat.S_IMODE(status.st_mode) != PRIVATE:
+        with suppress(OSError):  # a read-only disk, or a disk without modes
             place.chmod(PRIVATE)
 
 
 def _unwritable(error: OSError) -> StorageFailed:
-    return StorageFailed(f"cannot write to the cache {root()} ({error.strerror})", "set ONNXBENCH_CACHE")
+    return StorageFailed(
+        f"cannot write to the cache {root()} ({error.strerror})", "set ONNXBENCH_CACHE to a folder that you can write to"
+    )
 
 
-def entry(kind: str, key: str, make: Callable[[Path], None]) -> tuple[Path, bool]:
-    """The folder of `kind`/`key` and whether it was there already; `make` fills it when it was not."""
+def find_or_make(kind: str, key: str, make: Callable[[Path], None]) -> tuple[Path, bool]:
+    """Return the folder of `kind`/`key`, and True if it existed before. Otherwise `make` fills a new folder."""
     final = root() / kind / key
     if final.is_dir():
-        return private(final), True
+        return make_private(final), True
     try:
-        scratch = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=private(final.parent)))
+        # On the same disk as `final`: a rename is atomic on one disk only.
+        scratch = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=make_private(final.parent)))
     except OSError as error:
         raise _unwritable(error) from error
     try:
         make(scratch)
         for place in filter(Path.is_dir, scratch.rglob("*")):
-            _close(place)
-        _settle(scratch, final)
+            _restrict(place)
+        _move(scratch, final)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return final, False
 
 
-def _settle(scratch: Path, final: Path) -> None:
+def _move(scratch: Path, final: Path) -> None:
     try:
         scratch.rename(final)
     except OSError as error:
-        if not final.is_dir():  # somebody else made the same entry first: theirs is as good
+        if not final.is_dir():  # if it is there, another process made the same entry first
             raise _unwritable(error) from error
 
 
 def drop(kind: str, key: str) -> None:
-    """Forget one entry (found damaged)."""
+    """Remove one entry, for example a damaged one."""
     shutil.rmtree(root() / kind / key, ignore_errors=True)
 
 
 def sizes() -> dict[str, int]:
-    """Bytes in each kind of entry."""
+    """Size of each kind of entry, in bytes."""
     if not root().is_dir():
         return {}
     return {

@@ -1,8 +1,8 @@
-"""The one way a file is made from another: by a recipe, into the cache, and with what made it. Standard library only; makers
-are imported when a file is made.
+"""Derivation of a file from another file, by a recipe and into the cache. Standard library only; recipes import their libraries
+when they make a file.
 
-A recipe has a revision. Raise it when what the recipe makes changes: files of another revision are made again by the next
-export, and a row that was measured with one says so (docs/adr/0021).
+A recipe has a revision. Raise the revision when the recipe's result changes: the next export makes the files of other
+revisions again, and a row that was measured with such a file has a note (docs/adr/0021).
 """
 
 from __future__ import annotations
@@ -37,8 +37,10 @@ def _int8(source: Path, target: Path, options: Options, feeds: Feeds) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """A way to make a file. It is called as the precision of what it makes, and `libraries` are modules that it depends on:
-    onnxruntime is one of several packages."""
+    """A method to make a file. `name` is also the precision of the made file.
+
+    `libraries`: names of modules, not of packages, because several packages contain the module onnxruntime.
+    """
 
     name: str
     revision: int
@@ -47,7 +49,7 @@ class Recipe:
     libraries: tuple[str, ...] = ("onnx", "onnxruntime")
 
     def versions(self) -> Options:
-        """The versions of the libraries that are installed here."""
+        """Installed versions of the libraries."""
         return tuple((name, str(import_module(name).__version__)) for name in self.libraries)
 
 
@@ -58,10 +60,11 @@ RECIPES: Mapping[str, Recipe] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DerivationTools:
-    """Calibration data, its fingerprint, and three functions of files, with which `derive` makes a file.
+    """Calibration data (`feeds`), its fingerprint, and three functions of files, with which `derive` makes a file.
 
-    `describe` checks a file and says what it is. `parity` says how far what was made is from its source. `file_hash` is the
-    hash that `describe` gives.
+    - `describe`: check a file and describe it as an artifact.
+    - `parity`: compute the distance of the made file from its source.
+    - `file_hash`: compute the hash that `describe` gives a file.
     """
 
     feeds: Feeds
@@ -72,35 +75,33 @@ class DerivationTools:
 
 
 def derive(source: Artifact, recipe: str, options: Options, tools: DerivationTools) -> CachedExport:
-    """Find the file of `source` by `recipe` with `options` in the cache. Make it where it is missing or damaged.
-
-    The version of the tool is in what is told of the file, and not in the key: the recipe's revision says what matters.
-    """
-    chosen = RECIPES[recipe]
-    made = Derived(
+    """Find the file that `recipe` makes from `source` with `options` in the cache. Make it if it is missing or damaged."""
+    revision, versions = RECIPES[recipe].revision, RECIPES[recipe].versions()
+    derived = Derived(
         origin=source.sha256,
         recipe=recipe,
-        revision=chosen.revision,
+        revision=revision,
         tool=__version__,
-        versions=chosen.versions(),
+        versions=versions,
         options=options,
     )
-    key = digest([to_wire(replace(made, tool="")), tools.fingerprint, source.model, source.dataset])
-    return entries.entry(key, lambda folder: _make(folder, source, made, tools), tools.file_hash)
+    # Without the version of the tool: a new version keeps the entry if the recipe has the same revision.
+    key = digest([to_wire(replace(derived, tool="")), tools.fingerprint, source.model, source.dataset])
+    return entries.find_or_make_export(key, lambda folder: _make(folder, source, derived, tools), tools.file_hash)
 
 
-def _make(folder: Path, source: Artifact, made: Derived, tools: DerivationTools) -> None:
-    recipe = RECIPES[made.recipe]
+def _make(folder: Path, source: Artifact, derived: Derived, tools: DerivationTools) -> None:
+    recipe = RECIPES[derived.recipe]
     target = folder / f"{entries.stem_of(source.model)}.{recipe.name}.onnx"
-    recipe.make(Path(source.path), target, made.options, tools.feeds)
-    told = replace(tools.describe(target), precision=recipe.name, source=None, dataset=source.dataset, derived=made)
-    maker = Maker(exporter=recipe.exporter, versions=dict(made.versions), parity=tools.parity(told))
-    entries.write(folder, told, maker)
+    recipe.make(Path(source.path), target, derived.options, tools.feeds)
+    artifact = replace(tools.describe(target), precision=recipe.name, source=None, dataset=source.dataset, derived=derived)
+    maker = Maker(exporter=recipe.exporter, versions=dict(derived.versions), parity=tools.parity(artifact))
+    entries.write_entry(folder, artifact, maker)
 
 
-def other_maker(made: Derived | None) -> str | None:
-    """The version of onnxbench that made a file in another way than this version does; None where it is the same way."""
-    if made is None:
+def other_maker(derived: Derived | None) -> str | None:
+    """Version of onnxbench that made a file with another revision of the recipe; None for the revision of this version."""
+    if derived is None:
         return None
-    recipe = RECIPES.get(made.recipe)
-    return None if recipe and recipe.revision == made.revision else made.tool
+    recipe = RECIPES.get(derived.recipe)
+    return None if recipe and recipe.revision == derived.revision else derived.tool

@@ -1,7 +1,7 @@
-"""FP32 -> FP16: weights and arithmetic in half precision, inputs and outputs as they were. onnx and ONNX Runtime's
-converter, inside functions; run in a worker.
+"""Conversion of a file from FP32 to FP16. Inputs and outputs keep their types. onnx and ONNX Runtime's converter, inside
+functions; run in a worker.
 
-ONNX Runtime's converter, with a topological sort after it, converts more real graphs than others (docs/adr/0010).
+ONNX Runtime's converter, with a topological sort after it, converts more real graphs than other converters (docs/adr/0010).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def convert(source: Path, target: Path) -> None:
-    """Write the FP32 file `source` to `target` in FP16. `BadInput` if that changes nothing, or cannot be done.
+    """Write the FP32 file `source` to `target` in FP16. `BadInput` if the conversion fails or changes nothing.
 
-    Values beyond FP16's range (65504) are clipped to it: what that costs shows in the parity with FP32.
+    Values beyond FP16's range (65504) are clipped to the range. The parity with FP32 shows the resulting error.
     """
     with installed("ONNX Runtime's converter", "pip install 'onnxbench[ort]'"):
         from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -28,19 +28,22 @@ def convert(source: Path, target: Path) -> None:
     model = graph.load(source)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # one for each weight that is clipped
+            warnings.simplefilter("ignore")  # one warning for each clipped weight
             halved = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=graph.is_large(model))
-        del halved.graph.value_info[:]  # the converter leaves some of them in FP32
+        del halved.graph.value_info[:]  # the converter leaves some of these types as FP32
+        # Without the sort, onnx.checker refuses the file: the converter appends its Cast nodes at the end.
         OnnxModel(halved).topological_sort()
-    except Exception as error:  # the converter raises whatever it meets
+    except Exception as error:  # the converter's errors have no common base
         raise BadInput(f"{source.name} cannot be converted to FP16 ({one_line(error)})", "run it in FP32") from error
     if not _has_halves(halved.graph):
-        raise BadInput(f"{source.name} holds nothing in FP32, so FP16 would change nothing", "run it as it is")
+        raise BadInput(
+            f"{source.name} holds nothing in FP32, so FP16 would change nothing", "run the file as it is, without fp16"
+        )
     graph.save(halved, target)
 
 
 def _has_halves(converted: onnx.GraphProto) -> bool:
-    """Whether anything in the graph is FP16: a weight, a constant, or what a Cast makes."""
+    """True if the graph has FP16 anywhere: a weight, a constant, or the result of a Cast."""
     import onnx
 
     half = onnx.TensorProto.FLOAT16

@@ -1,4 +1,4 @@
-"""Reading and writing whole ONNX graphs, for what makes a new file from one. onnx, inside functions; run in a worker."""
+"""Reader and writer of whole ONNX graphs, for conversions. onnx, inside functions; run in a worker."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnx
 
-LEAST_IR = 4  # from which on weights need not be inputs
-LARGE = 1_900_000_000  # bytes: protobuf's limit is 2 GB, and a graph has more than weights
+LEAST_IR = 4  # first version of the format in which weights need not be inputs
+LARGE = 1_900_000_000  # bytes of weights: protobuf's limit is 2 GB for the whole message
 
 
 def load(path: Path) -> onnx.ModelProto:
-    """The model at `path` with its weights, every node with a name of its own and no weight among the inputs."""
+    """Load the model at `path` with its weights. Give every node a unique name, and remove weights from the inputs."""
     import onnx
 
     model = onnx.load(str(path))
@@ -27,16 +27,16 @@ def load(path: Path) -> onnx.ModelProto:
 
 
 def _name_nodes(graph: onnx.GraphProto) -> None:
-    """Give a name to nodes without one, and another to those whose name is taken."""
-    taken: set[str] = set()
+    """Give a new name to each node without a name, and to each node with the name of an earlier node."""
+    names: set[str] = set()
     for number, node in enumerate(graph.node):
-        if not node.name or node.name in taken:
+        if not node.name or node.name in names:
             node.name = f"{node.name or node.op_type}_{number}"
-        taken.add(node.name)
+        names.add(node.name)
 
 
 def save(model: onnx.ModelProto, path: Path) -> None:
-    """Write `model` to `path`, its weights into `path`.data beside it where one file cannot hold them."""
+    """Write `model` to `path`. The weights of a large model go into the file `path`.data beside it."""
     import onnx
 
     if is_large(model):
@@ -46,10 +46,10 @@ def save(model: onnx.ModelProto, path: Path) -> None:
 
 
 def is_large(model: onnx.ModelProto) -> bool:
-    """Whether `model` is too large for one file."""
+    """True if `model` is too large for one file."""
     return sum(len(tensor.raw_data) + 4 * len(tensor.float_data) for tensor in model.graph.initializer) > LARGE
 
 
 def opset(model: onnx.ModelProto) -> int:
-    """The version of ONNX's own operators that `model` uses; 0 for none."""
+    """Version of ONNX's standard operators in `model`; 0 if the model does not use them."""
     return next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)

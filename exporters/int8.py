@@ -1,7 +1,8 @@
-"""FP32 -> INT8 as Q/DQ pairs, in one of three schemes. onnx and ONNX Runtime's quantizer, inside functions; run in a worker.
+"""Conversion of a file from FP32 to INT8 with Q/DQ pairs, in one of three schemes. onnx and ONNX Runtime's quantizer, inside
+functions; run in a worker.
 
-`portable` is one file that ONNX Runtime, OpenVINO and TensorRT all take; the others are what one runtime likes best.
-docs/adr/0010 says what each setting is for, and what was measured.
+ONNX Runtime, OpenVINO and TensorRT all accept a `portable` file. The other schemes are the fastest for one runtime.
+docs/adr/0010 has the reason for each setting, and the measurements.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ if TYPE_CHECKING:
 
     Feeds = Sequence[Mapping[str, NDArray[np.generic]]]
 
-LEAST_OPSET = 13  # per-channel Q/DQ came with it; below it the quantizer writes a file that no runtime takes
-FEEDS_AT_ONCE = 4  # whose activations are in memory at the same time
-FEW = 40  # nodes that an error lists
+LEAST_OPSET = 13  # the first one with per-channel Q/DQ; below it the quantizer writes invalid files
+FEEDS_AT_ONCE = 4  # feeds whose activations are in memory at the same time
+FEW = 40  # most nodes that an error lists
 EXPLAIN = "run bench check --precision int8 --explain, which lists the nodes"
 PAIR = ("QuantizeLinear", "DequantizeLinear")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scheme:
-    """How values become 8 bits, in the quantizer's terms. Weights are signed and symmetric, one scale a channel.
+    """A quantization scheme in the quantizer's terms. Weights are signed and symmetric, with one scale per channel.
 
-    `activations`: their type. `float_outputs`: the graph's outputs are not rounded to 8 bits.
+    `activations`: quantized type of activations. `float_outputs`: outputs of the graph stay in floating point.
     """
 
     activations: str
@@ -64,12 +65,12 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "entropy": ("Entropy", {"num_bins": 2048, "num_quantized_bins": 128}),
     "percentile": ("Percentile", {}),
 }
-"""In the calibrator's terms, with its defaults, but for entropy's bins: with as many of them as quantized ones there is no
-threshold to choose. 2048 and 128 are those of Migacz, 8-bit Inference with TensorRT, GTC 2017."""
+"""Calibration methods in the calibrator's terms, with its defaults except for the bins of entropy. With as many bins as
+quantized bins there would be no threshold to choose. 2048 and 128: Migacz, 8-bit Inference with TensorRT, GTC 2017."""
 
 
 def prepare(source: Path, target: Path) -> None:
-    """Write `source` to `target` as the quantizer wants it: optimized, with shapes, in a recent opset."""
+    """Write `source` to `target` in the form that the quantizer needs: optimized, with shapes, in opset 13 or later."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     model = graph.load(source)
@@ -79,12 +80,12 @@ def prepare(source: Path, target: Path) -> None:
         clean = Path(folder) / "clean.onnx"
         graph.save(model, clean)
         large = graph.is_large(model)
-        where = {
+        storage = {
             "save_as_external_data": large,
             "all_tensors_to_one_file": large,
             "external_data_location": f"{target.name}.data",
         }
-        quant_pre_process(str(clean), str(target), skip_symbolic_shape=True, **(where if large else {}))
+        quant_pre_process(str(clean), str(target), skip_symbolic_shape=True, **(storage if large else {}))
 
 
 def _raised(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
@@ -92,21 +93,21 @@ def _raised(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
 
     try:
         return onnx.version_converter.convert_version(model, LEAST_OPSET)
-    except Exception as error:  # C++ errors as they come
-        found = f"{name} has opset {graph.opset(model)}, INT8 needs {LEAST_OPSET}, and it cannot be raised ({one_line(error)})"
-        raise BadInput(found, "export it again with a newer opset") from error
+    except Exception as error:  # the converter's C++ errors have no common base
+        problem = f"{name} has opset {graph.opset(model)}, but INT8 needs {LEAST_OPSET}; raising it failed ({one_line(error)})"
+        raise BadInput(problem, f"export the model again with opset {LEAST_OPSET} or later") from error
 
 
-def convert(source: Path, target: Path, how: Conversion, feeds: Feeds) -> None:
+def convert(source: Path, target: Path, conversion: Conversion, feeds: Feeds) -> None:
     """Write the FP32 file `source` to `target` in INT8, calibrated on `feeds`.
 
-    `BadInput` if nothing of it can be quantized, if an excluded node is not there, or if the quantizer raises.
+    `BadInput` if no node can be quantized, if an excluded node does not exist, or if the quantizer fails.
     """
     with tempfile.TemporaryDirectory() as folder, guarded(source.name):
         prepared = Path(folder) / "prepared.onnx"
         prepare(source, prepared)
-        _check_excluded(graph.load(prepared), how.exclude)  # before the calibration, which may take minutes
-        if not quantize(prepared, target, how, calibrate(prepared, how, feeds)):
+        _check_excluded(graph.load(prepared), conversion.exclude)  # before the calibration, which may take minutes
+        if not quantize(prepared, target, conversion, calibrate(prepared, conversion, feeds)):
             target.unlink()
             kinds = sorted({node.op_type for node in graph.load(source).graph.node})
             raise BadInput(f"nothing can be quantized in a graph of {', '.join(kinds)}", "run it in FP32 or FP16")
@@ -114,23 +115,23 @@ def convert(source: Path, target: Path, how: Conversion, feeds: Feeds) -> None:
 
 @contextmanager
 def guarded(name: str) -> Iterator[None]:
-    """What ONNX Runtime raises becomes `BadInput` about the file `name`, or `Unavailable` without it."""
+    """Turn ONNX Runtime's exceptions into `BadInput` about the file `name`, and a missing ONNX Runtime into `Unavailable`."""
     try:
         with installed("ONNX Runtime's quantizer", "pip install 'onnxbench[ort]'"):
             yield
     except (BenchError, MemoryError):
         raise
-    except Exception as error:  # the quantizer raises whatever it meets
+    except Exception as error:  # the quantizer's errors have no common base
         raise BadInput(
             f"{name} cannot be quantized ({type(error).__name__}: {one_line(error)})", "run it in FP32 or FP16"
         ) from error
 
 
-def calibrate(prepared: Path, how: Conversion, feeds: Feeds) -> Any:
-    """The ranges of all values in a file that `prepare` wrote, over `feeds`, for `quantize`."""
+def calibrate(prepared: Path, conversion: Conversion, feeds: Feeds) -> Any:
+    """Compute the ranges of all values over `feeds`, in a file that `prepare` wrote. `quantize` needs the ranges."""
     from onnxruntime.quantization import CalibrationMethod, create_calibrator
 
-    method, options = METHODS[how.method]
+    method, options = METHODS[conversion.method]
     with tempfile.TemporaryDirectory() as folder:
         calibrator = create_calibrator(
             prepared,
@@ -146,17 +147,17 @@ def calibrate(prepared: Path, how: Conversion, feeds: Feeds) -> Any:
 
 
 class _Reader:
-    """Feeds one after the other, as the calibrator reads them."""
+    """A reader that gives the calibrator one feed after the other."""
 
     def __init__(self, feeds: Feeds) -> None:
-        self._left = iter(feeds)
+        self._feeds = iter(feeds)
 
     def get_next(self) -> Mapping[str, NDArray[np.generic]] | None:
-        return next(self._left, None)
+        return next(self._feeds, None)
 
 
 def _operators() -> list[str]:
-    """Every operator that the quantizer knows, in one order, since the result depends on it."""
+    """Every operator that the quantizer supports. They are sorted, because their order changes the result."""
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
     return sorted({*QDQRegistry, *QLinearOpsRegistry})
@@ -166,15 +167,18 @@ def _external(path: Path) -> bool:
     return path.with_name(f"{path.name}.data").exists()
 
 
-def quantize(prepared: Path, target: Path, how: Conversion, ranges: Any, only: Sequence[str] = ()) -> bool:
-    """Write a file that `prepare` wrote to `target` in INT8, all of it or the nodes `only`; whether anything could be."""
+def quantize(prepared: Path, target: Path, conversion: Conversion, ranges: Any, only: Sequence[str] = ()) -> bool:
+    """Write a file that `prepare` wrote to `target` in INT8. `only`: nodes to quantize; empty for all nodes.
+
+    Return False if no node could be quantized.
+    """
     from onnxruntime.quantization import QDQQuantizer, QuantType
     from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
 
-    model, scheme = load_model_with_shape_infer(prepared), SCHEMES[how.scheme]
+    model, scheme = load_model_with_shape_infer(prepared), SCHEMES[conversion.scheme]
     kinds = getattr(QuantType, scheme.activations), QuantType.QInt8
     quantizer = QDQQuantizer(
-        model, True, False, kinds[1], kinds[0], ranges, list(only), list(how.exclude), _operators(), dict(scheme.options)
+        model, True, False, kinds[1], kinds[0], ranges, list(only), list(conversion.exclude), _operators(), dict(scheme.options)
     )
     quantizer.quantize_model()
     with tempfile.TemporaryDirectory() as folder:
@@ -198,7 +202,7 @@ def _check_excluded(model: onnx.ModelProto, exclude: Sequence[str]) -> None:
 
 
 def _free_outputs(quantized: onnx.GraphProto) -> None:
-    """Take the Q/DQ pair before each output away: rounding the result costs more than all else (docs/adr/0010)."""
+    """Remove the Q/DQ pair before each output: rounding the outputs costs more accuracy than all other nodes do."""
     makers = {output: node for node in quantized.node for output in node.output}
     uses = [name for node in quantized.node for name in node.input]
     for output in quantized.output:
@@ -208,7 +212,7 @@ def _free_outputs(quantized: onnx.GraphProto) -> None:
             continue
         inner, maker = first.input[0], makers.get(first.input[0])
         if maker is None or output.name in uses:
-            continue  # an input that goes straight to an output, or an output that is used again
+            continue  # an input that is an output too, or an output that another node uses
         for node in quantized.node:
             node.input[:] = [output.name if name == inner else name for name in node.input]
         maker.output[:] = [output.name if name == inner else name for name in maker.output]

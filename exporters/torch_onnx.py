@@ -1,4 +1,4 @@
-"""PyTorch -> ONNX in FP32, with a dynamic batch, fully checked. torch, inside functions; run in a worker."""
+"""Export of a PyTorch module to ONNX in FP32, with a dynamic batch. torch, inside functions; run in a worker."""
 
 from __future__ import annotations
 
@@ -25,25 +25,28 @@ VERSIONS = ("torch", "onnx", "onnxscript")
 
 
 def versions() -> dict[str, str]:
-    """The versions that an exported file depends on."""
+    """Versions of the libraries on which an exported file depends."""
     return {name: version(name) for name in VERSIONS}
 
 
 def load_module(source: Source) -> nn.Module:
-    """The module that `source` names, with its weights, in eval mode on the CPU."""
+    """Load the module of `source` with its weights, in eval mode on the CPU."""
     with installed("PyTorch", "pip install 'onnxbench[torch]'"):
         from safetensors.torch import load_model
         from torch import nn
     module = resolve(source.factory)()
     if not isinstance(module, nn.Module):
-        raise BadInput(f"{source.factory} returns {type(module).__name__}, not an nn.Module", "name a factory of one")
+        raise BadInput(
+            f"{source.factory} returns {type(module).__name__}, not an nn.Module",
+            "write MODULE:FACTORY of a function that returns an nn.Module",
+        )
     if source.weights:
         load_model(module, source.weights)
     return module.eval()
 
 
 def content_key(module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> str:
-    """A key that changes with the weights, the code of every class in the module, its inputs, or the exporter."""
+    """Compute a key from the weights, the code of every class in the module, the inputs, the outputs and the exporter."""
     import torch
 
     total = hashlib.sha256()
@@ -53,13 +56,14 @@ def content_key(module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequen
     files = {inspect.getsourcefile(type(part)) for part in module.modules()}
     for file in sorted(filter(None, files)):
         total.update(Path(file).read_bytes())
+    # This file is the exporter: a change of its code changes the key too.
     total.update(Path(__file__).read_bytes() + str(module).encode())
     tensors = [(spec.name, spec.dtype, spec.shape) for spec in inputs]
     return digest([total.hexdigest(), tensors, list(outputs), OPSET, versions()])
 
 
 def sample_inputs(inputs: Sequence[TensorSpec]) -> tuple[torch.Tensor, ...]:
-    """Tensors to trace with: open dimensions are SAMPLE_BATCH, floats are normal, integers 0 or 1."""
+    """Make tensors for the trace: open dimensions are SAMPLE_BATCH, floats are normal, integers 0 or 1."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
@@ -70,9 +74,9 @@ def sample_inputs(inputs: Sequence[TensorSpec]) -> tuple[torch.Tensor, ...]:
 
 
 def export(module: nn.Module, path: Path, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> None:
-    """Write `module` to `path` as ONNX. Dimensions of `inputs` given by name are dynamic under that name.
+    """Write `module` to `path` as ONNX. A dimension of `inputs` that is a name is dynamic in the file, under that name.
 
-    `outputs` names the outputs; empty leaves torch's names. `BadInput` with torch's reason if it cannot be exported.
+    `outputs`: names of the outputs; empty for torch's names. `BadInput`, with torch's reason, if the export fails.
     """
     import torch
 
@@ -83,10 +87,11 @@ def export(module: nn.Module, path: Path, inputs: Sequence[TensorSpec], outputs:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(module, sample_inputs(inputs), **names, **options)
-    except Exception as error:  # the exporter raises its own kinds, and the module whatever it likes
+    except Exception as error:  # the exporter has its own errors, and the user's module may raise anything
         cause = error.__cause__ or error
         raise BadInput(
-            f"PyTorch cannot export this module ({one_line(cause)})", "see torch.onnx.export, or give an ONNX file"
+            f"PyTorch cannot export this module ({one_line(cause)})",
+            "see the documentation of torch.onnx.export, or write FILE.onnx as --model",
         ) from error
     assert program is not None
     size = sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
@@ -94,7 +99,7 @@ def export(module: nn.Module, path: Path, inputs: Sequence[TensorSpec], outputs:
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
-    """Write the module's parameters and buffers to `path` as safetensors: data, not pickle."""
+    """Write the module's parameters and buffers to `path` as safetensors, since pickle files can run code."""
     from safetensors.torch import save_model
 
     save_model(module, str(path))

@@ -1,6 +1,6 @@
-"""Anybody's ONNX file: is it whole, what goes in and out, and in which precision is it. onnx, inside functions.
+"""Reader of any ONNX file: its integrity, inputs, outputs and precision. onnx, inside functions.
 
-Run in a worker, so that a file that crashes a parser costs one worker and no memory of the parent.
+It runs in a worker: a file that crashes the parser ends the worker and not the parent.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     import onnx
 
 CHUNK = 1 << 20
-NO_NAME = ("", "?", "-1", "None")  # what exporters call a dimension of which they know nothing: each is one of its own
-LONGEST_NUMBER = 19  # digits that 63 bits hold
+NO_NAME = ("", "?", "-1", "None")  # exporters' names of an unknown dimension: equal names do not mean equal sizes
+LONGEST_NUMBER = 19  # digits: offsets of fewer digits fit into 63 bits
 
 
 def describe(path: Path, *, model: str, full_check: bool = False) -> Artifact:
-    """Read and check the file at `path`. `BadInput` says what is wrong with it, `Unsupported` what is not taken.
+    """Read and check the file at `path`. `BadInput` for a damaged file, `Unsupported` for types that cannot be measured.
 
-    `full_check` adds strict shape inference, which files of other makers often fail though every runtime takes them.
+    `full_check` adds strict shape inference. Many files of other tools fail it, although every runtime accepts them.
     """
     proto = _parse(path)
     external = _external_files(proto, path)
     _check(path, full_check)
     initial = {tensor.name for tensor in proto.graph.initializer}
-    uses, precision = plausible.uses(proto.graph), _precision(proto)
-    in_8_bits, in_float = quantized.layers(proto.graph)
+    uses, precision = plausible.find_uses(proto.graph), _precision(proto)
+    in_8_bits, in_float = quantized.count_layers(proto.graph)
     return Artifact(
         model=model,
         precision=precision,
@@ -47,7 +47,7 @@ def describe(path: Path, *, model: str, full_check: bool = False) -> Artifact:
         nodes=len(proto.graph.node),
         quantized_layers=in_8_bits,
         float_layers=in_float,
-        obstacle=quantized.obstacle(proto.graph, path.parent) if precision == "int8" else None,
+        obstacle=quantized.find_obstacle(proto.graph, path.parent) if precision == "int8" else None,
     )
 
 
@@ -57,12 +57,12 @@ def file_hash(path: Path) -> str:
 
 
 def graph_of(path: Path) -> onnx.GraphProto:
-    """The graph in the file at `path`, without weights that are in other files."""
+    """The graph in the file at `path`, without the weights in other files."""
     return _parse(path).graph
 
 
 def external_files(path: Path) -> list[Path]:
-    """The files beside `path` that hold its weights."""
+    """The files beside `path` with its weights."""
     return _external_files(_parse(path), path)
 
 
@@ -70,15 +70,15 @@ def _parse(path: Path) -> onnx.ModelProto:
     import onnx
 
     if not is_plain(path):
-        raise BadInput(f"there is no file {path}", "give the path of an ONNX file")
+        raise BadInput(f"there is no file {path}", "write the path of an ONNX file")
     if not str(path).isprintable() and _undecodable(str(path)):
-        raise BadInput(f"the name of {shown(str(path))} is not UTF-8, which onnx cannot open", "rename the file")
+        raise BadInput(f"onnx cannot open {shown(str(path))}, because the name is not UTF-8", "rename the file")
     try:
         proto = onnx.load(str(path), load_external_data=False)
     except Exception as error:  # protobuf's own errors have no common base
-        raise BadInput(f"{path} is not an ONNX file, or is cut short", "export or fetch it again") from error
+        raise BadInput(f"{path} is not an ONNX file, or is incomplete", "export or download it again") from error
     if not proto.ir_version or not proto.graph.output:
-        raise BadInput(f"{path} holds no graph, so it is not an ONNX model", "export or fetch it again")
+        raise BadInput(f"{path} holds no graph, so it is not an ONNX model", "export or download it again")
     return proto
 
 
@@ -91,10 +91,10 @@ def _undecodable(text: str) -> bool:
 
 
 def _external_files(proto: onnx.ModelProto, path: Path) -> list[Path]:
-    """The files that `proto` keeps tensors in, each once; `BadInput` if one is missing, short or elsewhere."""
+    """The files in which `proto` stores tensors. `BadInput` if a file is missing, too short or in another folder."""
     ends: dict[str, int] = {}
     for tensor in tensors(proto):
-        entries = {entry.key: str(entry.value) for entry in tensor.external_data}  # bytes, where they are no UTF-8
+        entries = {entry.key: str(entry.value) for entry in tensor.external_data}  # protobuf gives bytes if not UTF-8
         if tensor.data_location == tensor.EXTERNAL:
             location = entries.get("location", "")
             ends[location] = max(_end(entries, path), ends.get(location, 0))
@@ -104,7 +104,7 @@ def _external_files(proto: onnx.ModelProto, path: Path) -> list[Path]:
 
 
 def tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Every tensor of a model: initializers, sparse ones, and those in attributes, in every subgraph and function."""
+    """Every tensor of a model: initializers, sparse initializers and attributes, in every subgraph and function."""
     yield from _of_graph(proto.graph)
     for function in proto.functions:
         yield from _of_nodes(function.node)
@@ -138,28 +138,26 @@ def _of_attribute(attribute: onnx.AttributeProto) -> Iterator[onnx.TensorProto]:
 
 
 def _end(entries: dict[str, str], path: Path) -> int:
-    """Where a tensor ends in its file. `BadInput` for anything but whole numbers from 0 up."""
+    """End of a tensor in its file, in bytes. `BadInput` unless its offset and length are whole numbers of at least 0."""
     numbers = [entries.get(name) or "0" for name in ("offset", "length")]
     if not all(number.isascii() and number.isdecimal() and len(number) < LONGEST_NUMBER for number in numbers):
-        raise BadInput(f"{path} keeps weights at {shown(' to '.join(numbers))}", "export it again")
+        raise BadInput(f"{path} has wrong offsets of weights, {shown(' and '.join(numbers))}", "export it again")
     return sum(map(int, numbers))
 
 
 def _check_external(path: Path, location: str, end: int) -> None:
-    """`BadInput` unless `location` is a file of at least `end` bytes in the folder of `path`."""
+    """Raise `BadInput` unless `location` is a file of at least `end` bytes in the folder of `path`."""
     file = path.parent / location
     try:
         inside = file.resolve().is_relative_to(path.parent.resolve())
         size = file.stat().st_size if inside and is_plain(file) else None
-    except (OSError, ValueError, RuntimeError) as error:  # too long, a null byte, a link to itself
-        raise BadInput(f"{path} keeps weights in {shown(location)}, which is no file", "export it again") from error
+    except (OSError, ValueError, RuntimeError) as error:  # a name too long, a null byte, a link to itself
+        raise BadInput(f"{path} stores weights in {shown(location)}, which is not a file", "export it again") from error
     if not inside:
-        raise BadInput(f"{path} keeps weights outside its folder, in {shown(location)}", "move them beside it")
+        raise BadInput(f"{path} stores weights outside its folder, in {shown(location)}", f"move them to {path.parent}")
     if size is None or size < end:
-        what = "is missing" if size is None else "is cut short"
-        raise BadInput(
-            f"{shown(location)}, in which {path} keeps its weights, {what}", f"put the whole file into {path.parent}"
-        )
+        defect = "is missing" if size is None else f"has {size} bytes, but needs {end}"
+        raise BadInput(f"{shown(location)} {defect}; {path} stores weights there", f"copy the whole file to {path.parent}")
 
 
 def _check(path: Path, full_check: bool) -> None:
@@ -167,12 +165,12 @@ def _check(path: Path, full_check: bool) -> None:
 
     try:
         onnx.checker.check_model(str(path), full_check=full_check)
-    except Exception as error:  # the checker raises its own, and C++ errors as they come
+    except Exception as error:  # the checker's own errors and C++ errors have no common base
         raise BadInput(f"{path} fails onnx.checker ({one_line(error)})", "export it again") from error
 
 
 def digest_files(paths: list[Path]) -> str:
-    """SHA-256 over the contents of `paths`, read in pieces."""
+    """SHA-256 over the contents of `paths`, one after another, in hexadecimal."""
     total = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:
@@ -183,16 +181,16 @@ def digest_files(paths: list[Path]) -> str:
 
 def _input(value: onnx.ValueInfoProto, uses: Mapping[str, plausible.Use]) -> TensorSpec:
     spec = _tensor(value, "input")
-    return replace(spec, **plausible.about(uses.get(spec.name), spec.name, spec.dtype))
+    return replace(spec, **plausible.tensor_fields(uses.get(spec.name), spec.name, spec.dtype))
 
 
 def _tensor(value: onnx.ValueInfoProto, end: str) -> TensorSpec:
-    """`value` as an `end` (input or output) of the graph; `Unsupported` for what no array holds."""
+    """Describe `value`, an `end` ("input" or "output") of the graph. `Unsupported` for values that are no arrays."""
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
-        found = (kind or "untyped value").replace("_type", "")
+        name = (kind or "untyped value").replace("_type", "")
         raise Unsupported(
-            f"{end} {shown(value.name)} is of kind {found}, and only tensors can be measured", "export it with tensors"
+            f"{end} {shown(value.name)} is of kind {name}, and only tensors can be measured", "export it with tensors"
         )
     tensor = value.type.tensor_type
     shape = tuple(_dim(dim) for dim in tensor.shape.dim)
@@ -200,18 +198,20 @@ def _tensor(value: onnx.ValueInfoProto, end: str) -> TensorSpec:
 
 
 def _dtype(value: onnx.ValueInfoProto, end: str) -> str:
-    """NumPy's name of the type; strings can be compared, but not be bound."""
+    """NumPy's name of the type. Strings are allowed for outputs only: outputs are compared, but inputs must be bound."""
     import onnx
 
     kind = value.type.tensor_type.elem_type
     if kind == onnx.TensorProto.STRING and end == "output":
         return "str"
     if kind not in onnx.TensorProto.DataType.values() or not kind:
-        raise Unsupported(f"{end} {shown(value.name)} is of type {kind}, which this onnx does not know", "upgrade onnx")
+        raise Unsupported(
+            f"{end} {shown(value.name)} is of type {kind}, which this version of onnx does not know", "upgrade onnx"
+        )
     dtype = onnx.helper.tensor_dtype_to_np_dtype(kind)
     if dtype.kind not in "fiub" or dtype.isbuiltin != 1:
-        told = onnx.TensorProto.DataType.Name(kind).lower()
-        raise Unsupported(f"{end} {shown(value.name)} is of type {told}, and only NumPy's numbers and booleans can be measured")
+        name = onnx.TensorProto.DataType.Name(kind).lower()
+        raise Unsupported(f"{end} {shown(value.name)} is of type {name}, and only NumPy's numbers and booleans can be measured")
     return str(dtype.name)
 
 
@@ -222,15 +222,15 @@ def _dim(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
 
 
 def _precision(proto: onnx.ModelProto) -> str:
-    """`int8` if the graph quantizes, `fp16` if most of its weights (without any, of its inputs) are float16, else `fp32`."""
+    """`int8` for a graph that quantizes, `fp16` if most weights (or inputs, without weights) are float16, else `fp32`."""
     import onnx
 
     if any(node.op_type in quantized.QUANTIZING for node in proto.graph.node):
         return "int8"
     weights = [tensor.data_type for tensor in tensors(proto)]
-    of_inputs = [value.type.tensor_type.elem_type for value in proto.graph.input]
+    inputs = [value.type.tensor_type.elem_type for value in proto.graph.input]
     floating = (onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT)
     halves, floats = (weights.count(each) for each in floating)
     if not halves and not floats:
-        halves, floats = (of_inputs.count(each) for each in floating)
+        halves, floats = (inputs.count(each) for each in floating)
     return "fp16" if halves > floats else "fp32"

@@ -1,6 +1,7 @@
-"""What a graph does with its inputs, so that values can be drawn that it takes: ids within their table, ones for masks.
+"""Plausible values for the inputs of a graph, from their use in the graph: ids within their table, ones for masks.
 
-onnx's messages are read, nothing is imported. An input is followed through operators that only move or convert it.
+This module reads messages of onnx and imports nothing. It follows an input through operators that only move or convert the
+values.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ SETTINGS: Mapping[str, Mapping[int, str]] = {
     "Unsqueeze": {1: "axes"},
     "Upsample": {1: "scales"},
 }
-"""Inputs, by place, that say what an operator does: a graph takes few values of them, which no type tells."""
+"""Inputs, by position, that are parameters of an operator: the graph accepts few of their values, and no type shows which."""
 
 POSITIVE: Mapping[str, tuple[int, ...]] = {
     "BatchNormalization": (4,),
@@ -60,7 +61,7 @@ POSITIVE: Mapping[str, tuple[int, ...]] = {
     "QLinearConv": (1, 4, 6),
     "QLinearMatMul": (1, 4, 6),
 }
-"""Inputs, by place, that are divided by, or of which a root is taken."""
+"""Inputs, by position, that are divisors or variances: they must be above 0."""
 
 INDICES: Mapping[str, int] = {
     "ArrayFeatureExtractor": -1,
@@ -71,11 +72,11 @@ INDICES: Mapping[str, int] = {
     "ScatterElements": 0,
     "SoftmaxCrossEntropyLoss": 1,
 }
-"""The axis by default of what is indexed by the input after it."""
+"""Default axis of the table, the first input, into which the second input has indices."""
 
 EVERY_AXIS = ("GatherND", "ScatterND")
 RECURRENT = ("LSTM", "GRU", "RNN")
-LENGTHS = 4  # where recurrent operators take them
+LENGTHS = 4  # position of the sequence lengths among the inputs of recurrent operators
 MASK = re.compile(r"mask", re.IGNORECASE)
 LENGTH = re.compile(r"(^|[_./])(len|lens|length|lengths)$|seq(uence)?_?len(gth)?s?$", re.IGNORECASE)
 RATE = re.compile(r"^(sr|sample_rate|sampling_rate)$", re.IGNORECASE)
@@ -85,11 +86,7 @@ INTEGER = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint
 
 @dataclass(kw_only=True)
 class Use:
-    """What an input is to its graph. `role`: `mask` (ones), `length` (whole), `positive`, `rate` (of samples), or nothing.
-
-    `high`: its values are under that. `of`: they are under (for a length: as much as) the size of this input's axis.
-    `setting`: what it sets, in words; such a value cannot be guessed.
-    """
+    """Use of an input in its graph. The fields are those of spec.TensorSpec with the same names."""
 
     role: str = ""
     high: int | None = None
@@ -99,33 +96,39 @@ class Use:
 
 @dataclass(kw_only=True)
 class Uses:
-    """What is `found` of every input. `sources`: which input a value is, moved or converted. `tables`: shapes in the file."""
+    """Uses of all inputs, `by_name`, while the graph is read.
 
-    found: dict[str, Use] = field(default_factory=dict)
+    `sources`: for each value that is a moved or converted input, the name of the input. `tables`: shapes of constants.
+    """
+
+    by_name: dict[str, Use] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
     tables: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def of(self, name: str) -> Use:
-        return self.found.setdefault(name, Use())
+        return self.by_name.setdefault(name, Use())
 
 
-def uses(graph: onnx.GraphProto) -> dict[str, Use]:
-    """How the graph, its branches and loops included, uses its inputs, by name; nothing where no more is known than a type."""
-    found = Uses()
+def find_uses(graph: onnx.GraphProto) -> dict[str, Use]:
+    """Find the uses of inputs in `graph`, its branches and loops included, by the name of the input.
+
+    An input of which the graph shows no more than the type is left out.
+    """
+    uses = Uses()
     initial = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    found.tables.update({name: dims for name, dims in initial.items() if dims})
-    found.tables.update({value.name: _sizes(value) for value in graph.input if all(_sizes(value))})
-    found.sources.update({value.name: value.name for value in graph.input if value.name not in initial})
+    uses.tables.update({name: dims for name, dims in initial.items() if dims})
+    uses.tables.update({value.name: _sizes(value) for value in graph.input if all(_sizes(value))})
+    uses.sources.update({value.name: value.name for value in graph.input if value.name not in initial})
     for node in _nodes(graph):
-        _follow(found, node)
-        _indices(found, node)
-        _settings(found, node)
-        _lengths(found, node)
-    return found.found
+        _follow(uses, node)
+        _indices(uses, node)
+        _settings(uses, node)
+        _lengths(uses, node)
+    return uses.by_name
 
 
 def role_of(name: str, dtype: str) -> str:
-    """What an input's name says that it is, for a type that fits."""
+    """The role that the name of an input suggests, if `dtype` fits the role; else an empty text."""
     kinds = {"mask": True, "length": dtype in INTEGER, "rate": dtype in INTEGER}
     return next((role for pattern, role in NAMED if kinds[role] and pattern.search(name)), "")
 
@@ -134,12 +137,13 @@ def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
     for node in graph.node:
         yield node
         for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs) if attribute.type in (5, 10) else ():  # GRAPH, GRAPHS
+            # 5 and 10 are GRAPH and GRAPHS of onnx.AttributeProto, which this module does not import.
+            for inner in (attribute.g, *attribute.graphs) if attribute.type in (5, 10) else ():
                 yield from _nodes(inner)
 
 
 def _sizes(value: onnx.ValueInfoProto) -> tuple[int, ...]:
-    """An input's dimensions, 0 for those that are open."""
+    """Dimensions of an input; 0 for an open one."""
     return tuple(int(dim.dim_value) for dim in value.type.tensor_type.shape.dim)
 
 
@@ -147,55 +151,54 @@ def _attribute(node: onnx.NodeProto, name: str, default: int) -> int:
     return next((int(attribute.i) for attribute in node.attribute if attribute.name == name), default)
 
 
-def _follow(found: Uses, node: onnx.NodeProto) -> None:
-    if node.op_type in PASSING and node.input and node.input[0] in found.sources:
-        found.sources[node.output[0]] = found.sources[node.input[0]]
+def _follow(uses: Uses, node: onnx.NodeProto) -> None:
+    if node.op_type in PASSING and node.input and node.input[0] in uses.sources:
+        uses.sources[node.output[0]] = uses.sources[node.input[0]]
     if node.op_type == "Constant":
-        made = node.output[0]
-        found.tables.update((made, tuple(attribute.t.dims)) for attribute in node.attribute if attribute.t.dims)
-    if node.op_type == "DequantizeLinear" and node.input[0] in found.tables:
-        found.tables[node.output[0]] = found.tables[node.input[0]]
+        uses.tables.update((node.output[0], tuple(attribute.t.dims)) for attribute in node.attribute if attribute.t.dims)
+    if node.op_type == "DequantizeLinear" and node.input[0] in uses.tables:
+        uses.tables[node.output[0]] = uses.tables[node.input[0]]
 
 
-def _input(found: Uses, node: onnx.NodeProto, place: int) -> str | None:
-    """Which of the graph's inputs the node's input at `place` is."""
-    return found.sources.get(node.input[place]) if place < len(node.input) else None
+def _input(uses: Uses, node: onnx.NodeProto, place: int) -> str | None:
+    """Name of the graph's input that is the node's input at `place`; None if there is none."""
+    return uses.sources.get(node.input[place]) if place < len(node.input) else None
 
 
-def _indices(found: Uses, node: onnx.NodeProto) -> None:
-    """Indices stay under the length of the smallest table that they index, which may be an input itself."""
-    name = _input(found, node, 1) if node.op_type in (*INDICES, *EVERY_AXIS) else None
+def _indices(uses: Uses, node: onnx.NodeProto) -> None:
+    """Bound indices by the length of the smallest table that they index. The table may be an input itself."""
+    name = _input(uses, node, 1) if node.op_type in (*INDICES, *EVERY_AXIS) else None
     if name is None:
         return
-    axis, table, use = _attribute(node, "axis", INDICES.get(node.op_type, 0)), node.input[0], found.of(name)
-    shape = found.tables.get(table, ())
+    axis, table, use = _attribute(node, "axis", INDICES.get(node.op_type, 0)), node.input[0], uses.of(name)
+    shape = uses.tables.get(table, ())
     if -len(shape) <= axis < len(shape):
         size = min(shape) if node.op_type in EVERY_AXIS else shape[axis]
         use.high = min(size, use.high or size)
-    elif table in found.sources and found.sources[table] == table:
+    elif table in uses.sources and uses.sources[table] == table:
         use.of = use.of or (table, axis)
 
 
-def _settings(found: Uses, node: onnx.NodeProto) -> None:
+def _settings(uses: Uses, node: onnx.NodeProto) -> None:
     for place, word in SETTINGS.get(node.op_type, {}).items():
-        name = _input(found, node, place)
+        name = _input(uses, node, place)
         if name is not None:
-            found.of(name).setting = f"{word} of {node.op_type}"
+            uses.of(name).setting = f"{word} of {node.op_type}"
     for place in POSITIVE.get(node.op_type, ()):
-        name = _input(found, node, place)
+        name = _input(uses, node, place)
         if name is not None:
-            found.of(name).role = "positive"
+            uses.of(name).role = "positive"
 
 
-def _lengths(found: Uses, node: onnx.NodeProto) -> None:
-    name = _input(found, node, LENGTHS) if node.op_type in RECURRENT else None
+def _lengths(uses: Uses, node: onnx.NodeProto) -> None:
+    name = _input(uses, node, LENGTHS) if node.op_type in RECURRENT else None
     if name is not None:
-        use, data = found.of(name), _input(found, node, 0)
+        use, data = uses.of(name), _input(uses, node, 0)
         use.role = "length"
         use.of = (data, _attribute(node, "layout", 0)) if data else None
 
 
-def about(use: Use | None, name: str, dtype: str) -> dict[str, Any]:
-    """`use` as fields of a TensorSpec; what the name says counts where the graph says nothing."""
-    known = use or Use()
-    return {"role": known.role or role_of(name, dtype), "high": known.high, "of": known.of, "setting": known.setting}
+def tensor_fields(use: Use | None, name: str, dtype: str) -> dict[str, Any]:
+    """Fields of a TensorSpec for `use`. Where the graph shows no role, the name of the input suggests one."""
+    use = use or Use()
+    return {"role": use.role or role_of(name, dtype), "high": use.high, "of": use.of, "setting": use.setting}

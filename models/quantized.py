@@ -1,7 +1,7 @@
-"""What a graph says about its own 8 bits: which of its layers are quantized, and whether every runtime takes the scheme.
+"""Quantization in a graph: its quantized layers, and the reason why some runtimes refuse its scheme.
 
-onnx's messages are read, nothing is imported. TensorRT's rules are stated in its developer guide under "Explicit
-Quantization" and were confirmed with its parser (tests/integration/test_tensorrt.py).
+This module reads messages of onnx and imports it only for names of types. The rules are those of TensorRT's developer guide,
+section "Explicit Quantization". tests/integration/test_tensorrt.py confirms them with TensorRT's parser.
 """
 
 from __future__ import annotations
@@ -21,26 +21,27 @@ RECURRENT = ("LSTM", "GRU", "RNN", "Attention")
 STANDARD = ("", "ai.onnx")
 
 
-def layers(graph: onnx.GraphProto) -> tuple[int, int]:
-    """How many nodes multiply in 8 bits, and how many otherwise."""
+def count_layers(graph: onnx.GraphProto) -> tuple[int, int]:
+    """Number of nodes that multiply in 8 bits, and number of nodes that multiply in other types."""
     made_by = makers(graph)
-    kinds = [is_quantized(node, made_by) for node in graph.node if node.op_type in (*LAYERS, *RECURRENT, *OPERATORS[:4])]
-    return sum(kinds), len(kinds) - sum(kinds)
+    # DynamicQuantizeLinear, the last operator, does not multiply.
+    quantized = [is_quantized(node, made_by) for node in graph.node if node.op_type in (*LAYERS, *RECURRENT, *OPERATORS[:4])]
+    return sum(quantized), len(quantized) - sum(quantized)
 
 
 def makers(graph: onnx.GraphProto) -> dict[str, onnx.NodeProto]:
-    """The node that makes each value."""
+    """The node that computes each value, by the name of the value."""
     return {output: node for node in graph.node for output in node.output}
 
 
 def is_quantized(node: onnx.NodeProto, made_by: dict[str, onnx.NodeProto]) -> bool:
-    """Whether a layer's two factors are 8 bits: both come out of DequantizeLinear, or the operator is an integer one."""
+    """True if both factors of a layer have 8 bits: both come from DequantizeLinear, or the operator is an integer operator."""
     factors = [made_by.get(name) for name in node.input[:2]]
     return node.op_type in OPERATORS or all(maker is not None and maker.op_type == PAIR[1] for maker in factors)
 
 
 def quantized_nodes(graph: onnx.GraphProto) -> list[tuple[str, bool]]:
-    """The nodes that Q/DQ pairs surround, in the graph's order, and whether each is a layer."""
+    """Names of the nodes with Q/DQ pairs around them, in the order of the graph. The flag is True for a layer."""
     made_by = makers(graph)
     after = {name for node in graph.node if node.op_type == PAIR[0] for name in node.input[:1]}
     return [
@@ -51,13 +52,14 @@ def quantized_nodes(graph: onnx.GraphProto) -> list[tuple[str, bool]]:
 
 
 def _dequantized(node: onnx.NodeProto, made_by: dict[str, onnx.NodeProto]) -> bool:
-    found = [made_by.get(name) for name in node.input]
-    return any(maker is not None and maker.op_type == PAIR[1] for maker in found)
+    return any(maker is not None and maker.op_type == PAIR[1] for maker in map(made_by.get, node.input))
 
 
-def obstacle(graph: onnx.GraphProto, folder: Path = Path()) -> str | None:
-    """Why a runtime that wants symmetric INT8 in Q/DQ pairs refuses `graph`; None where it does not. `folder`: the file's, for
-    weights that are in files of their own."""
+def find_obstacle(graph: onnx.GraphProto, folder: Path = Path()) -> str | None:
+    """Reason why runtimes with symmetric INT8 in Q/DQ pairs only refuse `graph`; None if they accept it.
+
+    `folder`: folder of the file, for weights that are stored beside it.
+    """
     constants = dict(_constants(graph))
     return next(filter(None, (_obstacle(node, constants, folder) for node in graph.node)), None)
 
@@ -72,29 +74,30 @@ def _constants(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]
 
 def _obstacle(node: onnx.NodeProto, constants: dict[str, Any], folder: Path) -> str | None:
     if node.op_type in OPERATORS:
-        return f"{node.name or node.op_type} is an integer operator, {node.op_type}, and no Q/DQ pair"
+        return f"{node.name or node.op_type} is an integer operator, {node.op_type}, not a Q/DQ pair"
     if node.op_type not in PAIR:
         return None
     if node.domain not in STANDARD:
-        return f"{node.name} is {node.op_type} of {node.domain}, which ONNX Runtime alone has"
+        return f"{node.name} is {node.op_type} of {node.domain}, which only ONNX Runtime supports"
     if node.input[1] not in constants:
         return f"{node.name} computes its scale"
-    named = node.input[2] if len(node.input) > 2 else ""
-    if named and named not in constants:
+    # TensorRT needs the scale and the zero point when it builds, so both must be constants.
+    zero_name = node.input[2] if len(node.input) > 2 else ""
+    if zero_name and zero_name not in constants:
         return f"{node.name} computes its zero point"
-    zero = constants.get(named)
+    zero = constants.get(zero_name)
     return _obstacle_of_type(node, _type(node, constants, zero)) or (_shifted(node, zero, folder) if zero is not None else None)
 
 
 def _type(node: onnx.NodeProto, constants: dict[str, Any], zero: onnx.TensorProto | None) -> int | None:
-    """The type of the 8 bits: the zero point's, else what the node says or the weights are; None where neither is known."""
+    """The quantized type: that of the zero point, else of the node's attribute or of the weights; None if unknown."""
     from onnx import TensorProto
 
     if zero is not None:
         return zero.data_type
     if node.op_type == PAIR[0]:
-        said = next((attribute.i for attribute in node.attribute if attribute.name == "output_dtype"), 0)
-        return said or TensorProto.UINT8
+        dtype = next((attribute.i for attribute in node.attribute if attribute.name == "output_dtype"), 0)
+        return dtype or TensorProto.UINT8  # ONNX's default
     return getattr(constants.get(node.input[0]), "data_type", None)
 
 
@@ -104,7 +107,7 @@ def _obstacle_of_type(node: onnx.NodeProto, kind: int | None) -> str | None:
     if kind in (None, TensorProto.INT8):
         return None
     if kind == TensorProto.INT32:
-        return f"{node.name} dequantizes a bias of 32 bits"
+        return f"{node.name} dequantizes a 32-bit bias"
     return f"{node.name} uses {TensorProto.DataType.Name(kind).lower()}, not int8"
 
 

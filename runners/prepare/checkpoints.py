@@ -30,7 +30,7 @@ def path_of(model: str, dataset: str) -> Path:
 def place(model: str, dataset: str) -> Path:
     """The path (`path_of`) to write the checkpoint of `model` on `dataset` to; its folder is made."""
     path = path_of(model, dataset)
-    cache.private(path.parent)
+    cache.make_private(path.parent)
     return path
 
 

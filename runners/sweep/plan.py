@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...errors import BadInput
-from ...models.shapes import BatchRule, batch_rule, cell_shapes, check_given
+from ...models.shapes import BatchRule, batch_rule, cell_shapes, check_shapes
 from ...spec import PRECISIONS, Artifact, Cell, Options, Precision, Settings, Shape, Shapes, Sweep, nearest
 from ..pool.survey import Found
 
@@ -141,7 +141,7 @@ def _cells(sweep: Sweep, file: tuple[Artifact, str], defaults: Defaults, backend
     """A cell for each batch of one file in one precision."""
     artifact, precision = file
     made = artifact.derived
-    check_given(artifact.inputs, defaults.given)
+    check_shapes(artifact.inputs, defaults.given)
     rule = batch_rule(artifact.inputs, defaults.given)
     planned = []
     for batch in sweep.batches or ((rule.fixed,) if rule.fixed else defaults.batches):

@@ -147,7 +147,7 @@ def _backend_for(cell: Cell, artifact: Artifact) -> Backend:
 
 def _workshop(state: State, backend: Backend) -> Workshop:
     folder = cache.root() / ENGINES
-    return Workshop(folder=cache.private(folder) if backend.builds else folder, now_ns=state.clock.now_ns)
+    return Workshop(folder=cache.make_private(folder) if backend.builds else folder, now_ns=state.clock.now_ns)
 
 
 def _built(built: protocol.Engine | None) -> Built:

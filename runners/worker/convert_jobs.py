@@ -18,7 +18,7 @@ from ...evidence import Parity
 from ...exporters.derive import DerivationTools, Feeds, derive
 from ...models import inputs as random_inputs
 from ...models import onnx_file
-from ...models.shapes import batch_rule, cell_shapes, check_given
+from ...models.shapes import batch_rule, cell_shapes, check_shapes
 from ...spec import RANDOM, Artifact, TensorSpec, nearest
 from . import verify
 from .file_jobs import CacheEntry, Convert, Making
@@ -95,7 +95,7 @@ def parity(source: Artifact, calibration: Calibration, made: Artifact) -> Parity
 def calibration_of(job: Making) -> Calibration:
     """The calibration data of the job's file; `BadInput` if the given data does not fit."""
     source, given = job.artifact, dict(job.shapes)
-    check_given(source.inputs, given)
+    check_shapes(source.inputs, given)
     if job.calibration:
         return in_calls(_given(source, Path(job.calibration.path)), source, job.calibrated_on)
     if job.data:

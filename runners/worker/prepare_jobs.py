@@ -60,7 +60,7 @@ def adopt(state: State, report: Reporter, job: Adopt) -> CacheEntry:
     """A cache entry for an ONNX file."""
     path = Path(job.file.path)
     key = digest([onnx_file.file_hash(path), path.name, job.data and job.data.name, ENTRY_FORMAT])
-    return answered(entries.entry(key, lambda scratch: _adopt(scratch, path, job), onnx_file.file_hash))
+    return answered(entries.find_or_make_export(key, lambda scratch: _adopt(scratch, path, job), onnx_file.file_hash))
 
 
 def answered(found: entries.CachedExport) -> CacheEntry:
@@ -79,7 +79,7 @@ def export(state: State, report: Reporter, job: Export) -> CacheEntry:
         _export(scratch, module or torch_onnx.load_module(source), job)
 
     key = digest([key, job.model, job.data and job.data.name, ENTRY_FORMAT])
-    return answered(entries.entry(key, make, onnx_file.file_hash))
+    return answered(entries.find_or_make_export(key, make, onnx_file.file_hash))
 
 
 def _checkpoint_key(job: Export) -> str:
@@ -101,7 +101,7 @@ def _export(folder: Path, module: Any, job: Export) -> None:
     found = onnx_file.describe(path, model=job.model, full_check=True)
     made = Maker(exporter="torch.onnx (dynamo)", versions=torch_onnx.versions(), parity=_parity(module, found, job.data))
     source = Source(factory=job.factory, weights=f"{stem}.safetensors")
-    entries.write(folder, replace(found, source=source, dataset=job.data.name if job.data else None), made)
+    entries.write_entry(folder, replace(found, source=source, dataset=job.data.name if job.data else None), made)
 
 
 def _adopt(folder: Path, file: Path, job: Adopt) -> None:
@@ -113,7 +113,7 @@ def _adopt(folder: Path, file: Path, job: Adopt) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(part, target)
     found = replace(found, path=str(place / file.name))
-    entries.write(folder, found, Maker(exporter="file"))
+    entries.write_entry(folder, found, Maker(exporter="file"))
 
 
 def _parity(module: Any, artifact: Artifact, data: Data | None) -> Parity:

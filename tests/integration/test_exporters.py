@@ -207,7 +207,7 @@ def test_fp16_keeps_the_opset(write, ir, opset):
 
 @pytest.mark.parametrize("made", [onnxfiles.integers(), onnxfiles.integers(Type.INT32)], ids=["int64", "int32"])
 def test_a_graph_without_floats_is_refused_as_unchanged(write, made):
-    with pytest.raises(BadInput, match=r"net\.onnx holds nothing in FP32, so FP16 would change nothing; run it as it is"):
+    with pytest.raises(BadInput, match=r"net\.onnx holds nothing in FP32, so FP16 would change nothing; run the file as it is"):
         convert(write(made), FP16)
     assert not any(cache.root().rglob("*.onnx"))
 

@@ -125,5 +125,5 @@ def test_what_tensorrt_refuses_is_refused_by_our_own_check_before(build, convert
 
 def test_the_check_finds_nothing_wrong_with_the_portable_file(converted):
     graph = onnx.load(converted["int8"]).graph
-    assert quantized.obstacle(graph) is None
-    assert quantized.layers(graph) == (5, 0)
+    assert quantized.find_obstacle(graph) is None
+    assert quantized.count_layers(graph) == (5, 0)

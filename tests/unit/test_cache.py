@@ -37,14 +37,14 @@ def test_an_empty_variable_says_nothing(monkeypatch, name):
 
 
 def test_an_entry_is_made_once(cache_folder):
-    folder, was_there = cache.entry("onnx", "key", fill("one"))
+    folder, was_there = cache.find_or_make("onnx", "key", fill("one"))
     assert (folder, was_there) == (cache_folder / "onnx" / "key", False)
-    assert cache.entry("onnx", "key", never) == (folder, True)
+    assert cache.find_or_make("onnx", "key", never) == (folder, True)
     assert (folder / "file").read_text() == "one"
 
 
 def test_entries_of_two_kinds_or_keys_are_apart():
-    folders = [cache.entry(kind, key, fill(kind + key))[0] for kind in ("a", "b") for key in ("x", "y")]
+    folders = [cache.find_or_make(kind, key, fill(kind + key))[0] for kind in ("a", "b") for key in ("x", "y")]
     assert [(folder / "file").read_text() for folder in folders] == ["ax", "ay", "bx", "by"]
 
 
@@ -54,9 +54,9 @@ def test_an_entry_that_could_not_be_made_leaves_nothing(cache_folder):
         raise ValueError("stop")
 
     with pytest.raises(ValueError, match="stop"):
-        cache.entry("onnx", "key", half)
+        cache.find_or_make("onnx", "key", half)
     assert list((cache_folder / "onnx").iterdir()) == []
-    assert cache.entry("onnx", "key", fill("whole"))[1] is False
+    assert cache.find_or_make("onnx", "key", fill("whole"))[1] is False
 
 
 def test_an_entry_is_not_seen_before_it_is_whole(cache_folder):
@@ -64,16 +64,16 @@ def test_an_entry_is_not_seen_before_it_is_whole(cache_folder):
         (scratch / "file").write_text("half")
         assert not (cache_folder / "onnx" / "key").exists()
 
-    cache.entry("onnx", "key", look)
+    cache.find_or_make("onnx", "key", look)
     assert (cache_folder / "onnx" / "key" / "file").exists()
 
 
 def test_of_two_who_make_the_same_entry_the_first_keeps_it(cache_folder):
     def slow(scratch):
         (scratch / "file").write_text("second")
-        cache.entry("onnx", "key", fill("first"))
+        cache.find_or_make("onnx", "key", fill("first"))
 
-    folder, _ = cache.entry("onnx", "key", slow)
+    folder, _ = cache.find_or_make("onnx", "key", slow)
     assert (folder / "file").read_text() == "first"
     assert [path.name for path in folder.parent.iterdir()] == ["key"]
 
@@ -82,28 +82,28 @@ def test_a_cache_that_cannot_be_written_is_said(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ONNXBENCH_CACHE", str(tmp_path / "file"))
     with pytest.raises(StorageFailed, match=r"cannot write to the cache .*file .*; set ONNXBENCH_CACHE"):
-        cache.entry("onnx", "key", never)
+        cache.find_or_make("onnx", "key", never)
 
 
 def test_a_dropped_entry_is_made_again():
-    cache.entry("onnx", "key", fill("bad"))
+    cache.find_or_make("onnx", "key", fill("bad"))
     cache.drop("onnx", "key")
     cache.drop("onnx", "never there")
-    folder, was_there = cache.entry("onnx", "key", fill("good"))
+    folder, was_there = cache.find_or_make("onnx", "key", fill("good"))
     assert ((folder / "file").read_text(), was_there) == ("good", False)
 
 
 def test_sizes_are_told_by_kind():
     assert cache.sizes() == {}
-    cache.entry("onnx", "a", fill("12345"))
-    cache.entry("onnx", "b", fill("123"))
-    cache.entry("engines", "a", fill("1"))
+    cache.find_or_make("onnx", "a", fill("12345"))
+    cache.find_or_make("onnx", "b", fill("123"))
+    cache.find_or_make("engines", "a", fill("1"))
     assert cache.sizes() == {"engines": 1, "onnx": 8}
 
 
 def test_a_cleared_cache_is_empty():
     cache.clear()
-    cache.entry("onnx", "a", fill("x"))
+    cache.find_or_make("onnx", "a", fill("x"))
     cache.clear()
     assert cache.sizes() == {}
 
@@ -126,9 +126,9 @@ def nested(scratch):
 
 @pytest.mark.usefixtures("open_umask")
 def test_folders_of_the_cache_are_for_their_user_alone(cache_folder):
-    cache.entry("onnx", "key", nested)
-    cache.private(cache_folder / "engines")
-    cache.private(cache_folder / "checkpoints" / "cnn")
+    cache.find_or_make("onnx", "key", nested)
+    cache.make_private(cache_folder / "engines")
+    cache.make_private(cache_folder / "checkpoints" / "cnn")
     assert modes(cache_folder) == {0o700}
 
 
@@ -136,7 +136,7 @@ def test_folders_of_the_cache_are_for_their_user_alone(cache_folder):
 def test_folders_of_an_earlier_version_are_closed_when_they_are_used(cache_folder):
     (cache_folder / "onnx" / "key").mkdir(parents=True)
     assert modes(cache_folder) == {0o755}
-    assert cache.entry("onnx", "key", never)[1]
+    assert cache.find_or_make("onnx", "key", never)[1]
     assert modes(cache_folder) == {0o700}
 
 
@@ -145,14 +145,14 @@ def test_what_is_above_the_cache_stays_as_it_is(tmp_path, monkeypatch):
     home.mkdir(mode=0o755)
     monkeypatch.setenv("ONNXBENCH_CACHE", str(home / "cache"))
     before = home.stat().st_mode
-    cache.private(cache.root())
+    cache.make_private(cache.root())
     assert home.stat().st_mode == before
 
 
 def test_a_folder_that_everybody_shares_stays_so(cache_folder):
     cache_folder.mkdir()
     cache_folder.chmod(0o1777)
-    cache.entry("onnx", "key", fill("x"))
+    cache.find_or_make("onnx", "key", fill("x"))
     assert stat.S_IMODE(cache_folder.stat().st_mode) == 0o1777
     assert stat.S_IMODE((cache_folder / "onnx").stat().st_mode) == 0o700
 
@@ -161,4 +161,4 @@ def test_a_private_folder_that_cannot_be_made_is_said(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ONNXBENCH_CACHE", str(tmp_path / "file"))
     with pytest.raises(StorageFailed, match="cannot write to the cache"):
-        cache.private(cache.root() / "engines")
+        cache.make_private(cache.root() / "engines")

@@ -198,7 +198,7 @@ def test_random_inputs_have_the_types_of_the_model(source):
 
 
 def test_an_open_dimension_asks_for_a_shape(source):
-    with pytest.raises(BadInput, match=r"input 'x' leaves dimension 'seq' open; give --shape x=NxN with a number for each N"):
+    with pytest.raises(BadInput, match=r"input 'x' has an open dimension 'seq'; write --shape x=NxN with a number for each N"):
         calibrated(source(tensor("N", "seq")))
 
 
@@ -210,8 +210,8 @@ def test_a_given_shape_closes_an_open_dimension_and_fixes_the_batch(source):
 @pytest.mark.parametrize(
     ("name", "shape", "says"),
     [
-        ("x", (2, 5), "input 'x' is Nx4 in the file and 2x5 was given"),
-        ("x", (2, 4, 1), "and 2x4x1 was given"),
+        ("x", (2, 5), "input 'x' is Nx4 in the file, but 2x5 in --shape"),
+        ("x", (2, 4, 1), "but 2x4x1 in --shape"),
         ("X", (2, 4), "the model has no input 'X'"),
     ],
 )

@@ -225,7 +225,7 @@ def test_names_of_a_newer_entry_are_left_out(export, tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_no_place_to_write(export, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(BadInput, match=r"cannot write to .*file/out .*; give another folder"):
+    with pytest.raises(BadInput, match=r"cannot write to .*file/out .*; use another folder"):
         check_writable(tmp_path / "file" / "out")
     with pytest.raises(StorageFailed, match=r"cannot write to .*file/out"):
         add(tmp_path / "file" / "out", *export())

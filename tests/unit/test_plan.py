@@ -166,7 +166,7 @@ def test_without_batches_a_given_shape_is_measured(make_artifact):
 
 
 def test_a_given_shape_that_does_not_fit_ends_it(make_artifact):
-    with pytest.raises(BadInput, match="input 'input' is batchx3x48x48 in the file and 1x3x32x32 was given"):
+    with pytest.raises(BadInput, match="input 'input' is batchx3x48x48 in the file, but 1x3x32x32 in --shape"):
         planned(Sweep(), [make_artifact()], given={"input": (1, 3, 32, 32)})
 
 

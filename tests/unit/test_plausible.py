@@ -1,7 +1,7 @@
 import pytest
 from onnx import TensorProto as Type
 from onnx import helper
-from onnxbench.models.plausible import about, role_of, uses
+from onnxbench.models.plausible import find_uses, role_of, tensor_fields
 
 value, node = helper.make_tensor_value_info, helper.make_node
 
@@ -13,30 +13,33 @@ def graph(*nodes, inputs=(("x", ("N", 4)), ("ids", ("N",)), ("other", (7, 5, "T"
 
 
 def test_ids_stay_in_the_smallest_table_that_they_index():
-    found = uses(graph(node("Gather", ["w", "ids"], ["a"]), node("Gather", ["w", "ids"], ["b"], axis=1)))
+    found = find_uses(graph(node("Gather", ["w", "ids"], ["a"]), node("Gather", ["w", "ids"], ["b"], axis=1)))
     assert found["ids"].high == 3
 
 
 def test_ids_are_followed_through_what_moves_or_converts_them():
     moved = [node("Cast", ["ids"], ["a"], to=7), node("Unsqueeze", ["a", "one"], ["b"]), node("Reshape", ["b", "s"], ["c"])]
-    assert uses(graph(*moved, node("Gather", ["w", "c"], ["y"])))["ids"].high == 6
+    assert find_uses(graph(*moved, node("Gather", ["w", "c"], ["y"])))["ids"].high == 6
 
 
 def test_a_table_may_be_a_constant_or_quantized():
     constant = node("Constant", [], ["t"], value=helper.make_tensor("t", Type.FLOAT, [2, 1], [0.0, 1.0]))
-    assert uses(graph(constant, node("Gather", ["t", "ids"], ["y"])))["ids"].high == 2
+    assert find_uses(graph(constant, node("Gather", ["t", "ids"], ["y"])))["ids"].high == 2
     pair = node("DequantizeLinear", ["w", "s"], ["t"])
-    assert uses(graph(pair, node("Gather", ["t", "ids"], ["y"])))["ids"].high == 6
+    assert find_uses(graph(pair, node("Gather", ["t", "ids"], ["y"])))["ids"].high == 6
 
 
 def test_what_indexes_another_input_is_under_its_size():
-    assert uses(graph(node("Gather", ["x", "ids"], ["y"], axis=1)))["ids"].of == ("x", 1)
-    assert uses(graph(node("GatherND", ["fixed", "ids"], ["y"]), inputs=(("fixed", (7, 5)), ("ids", (1, 2)))))["ids"].high == 5
+    assert find_uses(graph(node("Gather", ["x", "ids"], ["y"], axis=1)))["ids"].of == ("x", 1)
+    assert (
+        find_uses(graph(node("GatherND", ["fixed", "ids"], ["y"]), inputs=(("fixed", (7, 5)), ("ids", (1, 2)))))["ids"].high
+        == 5
+    )
 
 
 def test_uses_in_branches_count():
     inner = helper.make_graph([node("Gather", ["w", "ids"], ["z"])], "b", [], [value("z", Type.FLOAT, None)])
-    assert uses(graph(node("If", ["x"], ["y"], then_branch=inner, else_branch=inner)))["ids"].high == 6
+    assert find_uses(graph(node("If", ["x"], ["y"], then_branch=inner, else_branch=inner)))["ids"].high == 6
 
 
 @pytest.mark.parametrize(
@@ -49,16 +52,16 @@ def test_uses_in_branches_count():
     ],
 )
 def test_what_sets_an_operator_is_named(made, setting):
-    assert uses(graph(made))["ids"].setting == setting
+    assert find_uses(graph(made))["ids"].setting == setting
 
 
 def test_lengths_are_those_of_the_axis_of_time():
     made = node("GRU", ["other", "w", "w", "", "ids"], ["y"], layout=1)
-    assert (uses(graph(made))["ids"].role, uses(graph(made))["ids"].of) == ("length", ("other", 1))
+    assert (find_uses(graph(made))["ids"].role, find_uses(graph(made))["ids"].of) == ("length", ("other", 1))
 
 
 def test_what_is_divided_by_is_positive():
-    found = uses(graph(node("Div", ["x", "ids"], ["y"])))
+    found = find_uses(graph(node("Div", ["x", "ids"], ["y"])))
     assert (found["ids"].role, "x" in found) == ("positive", False)
 
 
@@ -79,4 +82,4 @@ def test_what_is_divided_by_is_positive():
 )
 def test_names_tell_where_the_graph_does_not(name, dtype, role):
     assert role_of(name, dtype) == role
-    assert about(None, name, dtype)["role"] == role
+    assert tensor_fields(None, name, dtype)["role"] == role

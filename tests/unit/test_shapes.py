@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench.errors import BadInput
-from onnxbench.models.shapes import BatchRule, batch_rule, cell_shapes, check_given, show, size_of
+from onnxbench.models.shapes import BatchRule, batch_rule, cell_shapes, check_shapes, show, size_of
 from onnxbench.spec import TensorSpec
 
 
@@ -56,13 +56,13 @@ def test_a_given_shape_settles_its_symbols_for_the_other_inputs():
 
 def test_a_dimension_that_stays_open_is_named_with_what_to_give():
     inputs = [tensor("x", "batch", "height", 3)]
-    with pytest.raises(BadInput, match=r"input 'x' leaves dimension 'height' open; give --shape x=NxNx3"):
+    with pytest.raises(BadInput, match=r"input 'x' has an open dimension 'height'; write --shape x=NxNx3"):
         cell_shapes(inputs, 1, batch_rule(inputs, {}), {})
 
 
 def test_a_dimension_without_a_name_is_told_by_its_place():
     inputs = [tensor("x", "batch", 3, None)]
-    with pytest.raises(BadInput, match=r"input 'x' leaves dimension 2 open; give --shape x=Nx3xN"):
+    with pytest.raises(BadInput, match=r"input 'x' has an open dimension 2; write --shape x=Nx3xN"):
         cell_shapes(inputs, 1, batch_rule(inputs, {}), {})
 
 
@@ -79,25 +79,25 @@ def test_any_batch_goes_first_and_the_rest_stays(batch, rests):
 @given(dims=st.lists(st.one_of(st.integers(1, 9), st.sampled_from(["batch", "seq", None])), min_size=1, max_size=4))
 def test_a_shape_of_cells_always_agrees_with_the_file(dims):
     inputs, sizes = [tensor("x", *dims)], tuple(dim if isinstance(dim, int) else 5 for dim in dims)
-    check_given(inputs, {"x": sizes})
+    check_shapes(inputs, {"x": sizes})
     rule = batch_rule(inputs, {"x": sizes})
     assert cell_shapes(inputs, rule.fixed or 5, rule, {"x": sizes}) == (("x", sizes),)
 
 
 def test_a_given_shape_for_no_input_is_refused():
     with pytest.raises(BadInput, match="no input 'inptu'; did you mean 'input'"):
-        check_given([tensor("input", "batch", 3)], {"inptu": (1, 3)})
+        check_shapes([tensor("input", "batch", 3)], {"inptu": (1, 3)})
 
 
 @pytest.mark.parametrize("shape", [(1,), (1, 3, 1), (1, 4)])
 def test_a_given_shape_that_the_file_does_not_allow_is_refused(shape):
-    with pytest.raises(BadInput, match=rf"input 'x' is batchx3 in the file and {show(shape)} was given"):
-        check_given([tensor("x", "batch", 3)], {"x": shape})
+    with pytest.raises(BadInput, match=rf"input 'x' is batchx3 in the file, but {show(shape)} in --shape"):
+        check_shapes([tensor("x", "batch", 3)], {"x": shape})
 
 
 def test_given_shapes_that_disagree_about_a_symbol_are_refused():
     with pytest.raises(BadInput, match="batch"):
-        check_given([tensor("x", "batch", 3), tensor("y", "batch", 5)], {"x": (4, 3), "y": (2, 5)})
+        check_shapes([tensor("x", "batch", 3), tensor("y", "batch", 5)], {"x": (4, 3), "y": (2, 5)})
 
 
 def test_shapes_are_shown_for_people():
@@ -152,12 +152,12 @@ def test_a_given_shape_settles_expressions_of_its_symbols():
 
 def test_given_shapes_that_contradict_an_expression_are_refused():
     with pytest.raises(BadInput, match=r"make dimension '2\*T' both 10 and 7"):
-        check_given([tensor("x", "T"), tensor("y", "2*T")], {"x": (5,), "y": (7,)})
+        check_shapes([tensor("x", "T"), tensor("y", "2*T")], {"x": (5,), "y": (7,)})
 
 
 def test_an_input_of_unknown_rank_is_asked_for_by_name_and_takes_any_shape():
     inputs = [TensorSpec(name="x", dtype="float32", shape=(), ranked=False)]
-    with pytest.raises(BadInput, match="how many dimensions input 'x' has; give --shape x="):
+    with pytest.raises(BadInput, match="number of dimensions of input 'x'; write --shape x="):
         cell_shapes(inputs, 1, batch_rule(inputs, {}), {})
-    check_given(inputs, {"x": (2, 3)})
+    check_shapes(inputs, {"x": (2, 3)})
     assert cell_shapes(inputs, 2, batch_rule(inputs, {"x": (2, 3)}), {"x": (2, 3)}) == (("x", (2, 3)),)

@@ -88,4 +88,4 @@ def test_a_clock_that_is_set_back_changes_no_span():
 def test_a_cache_whose_folder_is_a_file_is_a_sentence(cache_folder):
     cache_folder.write_text("")
     with pytest.raises(StorageFailed, match="cannot write to the cache"):
-        cache.entry("exports", "a", lambda place: None)
+        cache.find_or_make("exports", "a", lambda place: None)

@@ -33,6 +33,9 @@ lint: $(VENV)/.test .typing/onnxbench
 gpu: $(GPU_VENV)/.gpu
 	$(GPU_VENV)/bin/python benchmarks/gpu.py $(STEPS)
 
+reference: $(VENV)/.cpu
+	$(BIN)/python -m onnxbench.results.table.reference > docs/columns.md
+
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .

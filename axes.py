@@ -20,6 +20,7 @@ class Axis:
 
     - `name`: name of the axis, of its column and of its option.
     - `of`: function that gives the value of a cell, None where the axis does not apply.
+    - `definition`: one sentence for readers of the table.
     - `question`: cells with different values answer different questions. No ratio between them is computed.
     - `always`: the column is shown even if all rows have one value. Other axes then stand once, above the table.
     - `number`: the values are numbers.
@@ -28,6 +29,7 @@ class Axis:
 
     name: str
     of: Callable[[Cell], Scalar]
+    definition: str
     question: bool = False
     always: bool = False
     number: bool = False
@@ -37,14 +39,36 @@ class Axis:
 AXES: Mapping[str, Axis] = {
     axis.name: axis
     for axis in (
-        Axis(name="model", of=lambda cell: cell.model, question=True),
-        Axis(name="backend", of=lambda cell: cell.backend, always=True),
-        Axis(name="environment", of=lambda cell: cell.environment or None),
-        Axis(name="device", of=lambda cell: cell.device),
-        Axis(name="precision", of=lambda cell: cell.precision),
-        Axis(name="scheme", of=lambda cell: cell.scheme or None, partial=True),
-        Axis(name="batch", of=lambda cell: cell.batch, question=True, always=True, number=True),
-        Axis(name="threads", of=lambda cell: cell.settings.threads or None, question=True, number=True),
+        Axis(name="model", of=lambda cell: cell.model, question=True, definition="Name of the model."),
+        Axis(name="backend", of=lambda cell: cell.backend, always=True, definition="Runtime that answered."),
+        Axis(
+            name="environment",
+            of=lambda cell: cell.environment or None,
+            definition="Name of the Python environment, or of the set of options, that the runtime ran with.",
+        ),
+        Axis(name="device", of=lambda cell: cell.device, definition="Device that computed: cpu, or a GPU with its number."),
+        Axis(name="precision", of=lambda cell: cell.precision, definition="Arithmetic that was requested."),
+        Axis(
+            name="scheme",
+            of=lambda cell: cell.scheme or None,
+            partial=True,
+            definition="Scheme by which an INT8 file was quantized.",
+        ),
+        Axis(
+            name="batch",
+            of=lambda cell: cell.batch,
+            question=True,
+            always=True,
+            number=True,
+            definition="Number of items in one call.",
+        ),
+        Axis(
+            name="threads",
+            of=lambda cell: cell.settings.threads or None,
+            question=True,
+            number=True,
+            definition="Compute threads of one call that were requested; empty where the runtime decides.",
+        ),
     )
 }
 QUESTION: tuple[str, ...] = tuple(axis.name for axis in AXES.values() if axis.question)

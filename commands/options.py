@@ -26,7 +26,7 @@ SLO_PERCENTILES = ("p50", "p90", "p95", "p99", "p99.9")
 # The modules that define these three load NumPy, which help must not load. A test compares the names.
 TRACKER_NAMES = ("mlflow", "wandb", "tensorboard")
 TABLE_FORMATS = ("table", "markdown", "csv", "json")
-OBJECTIVE_NAMES = ("throughput", "latency", "slo_rate", "memory", "energy", "cost")
+OBJECTIVE_NAMES = ("latency", "throughput", "memory", "energy", "slo_rate", "cost")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Pairs = tuple[tuple[str, str], ...]

@@ -12,8 +12,8 @@ from ..errors import BadInput, BenchError, StorageFailed
 from ..evidence import Explained
 from ..results.stats import intervals as stats
 from ..results.store.head import CHECK
+from ..results.table.column import CHECK_VIEW
 from ..results.table.conditions import Condition
-from ..results.table.table import CHECKED
 from ..spec import Conversion, Sweep
 from .infer import Kind, Surroundings, planned, refuse
 from .pool.context import Context
@@ -38,7 +38,9 @@ def check(sweep: Sweep, around: Surroundings, conditions: Sequence[Condition] = 
 
     `BadInput` before any long work if labels are too few, or there are none, for one of `conditions`.
     """
-    for condition in (condition for condition in conditions if condition.column.name not in (*CHECKED, *BY_THE_WAY)):
+    for condition in (
+        item for item in conditions if CHECK_VIEW not in item.column.views and item.column.name not in BY_THE_WAY
+    ):
         raise BadInput(f"{condition.text}: a check does not find out {condition.column.name}", "measure it with bench infer")
     sweep = replace(sweep, budget=replace(BUDGETS["thorough"], name=CHECK), images=sweep.images or EVERY_IMAGE)
     guard = partial(_check_decidable, conditions, sweep)

@@ -33,7 +33,7 @@ from ..stats.percentiles import CONFIDENCE
 from ..store import series
 from ..store.record import CellRecord, Run
 from ..table.findings import sentences
-from .metrics import METRICS, POINTS, THRESHOLD, Metric, told
+from .metrics import COMPARED, POINTS, THRESHOLD, Metric, told
 from .pairs import Match, Pair, Records, match
 
 PROCESS = 0.02
@@ -124,7 +124,7 @@ class Sides:
             "memory": lambda metric: any(getattr(event, metric.column) for item in records for event in item.cold),
             "accuracy": lambda metric: any(getattr(item.parity, metric.name, None) is not None for item in records),
         }
-        return [metric for metric in METRICS.values() if has[metric.kind](metric)]
+        return [metric for metric in COMPARED.values() if has[metric.kind](metric)]
 
     def figures(self, records: Records, metric: Metric) -> Figures:
         """`metric` of those of `records` that it was timed in."""

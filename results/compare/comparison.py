@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ...axes import AXES, Scalar, values
 from ..store.head import SCHEMA
+from ..table.column import Field
+from ..table.columns import BY_NAME
 from ..table.findings import Finding, sentences
-from ..table.table import Cells, Field, Table
+from ..table.table import RowValues, Table
 from .compare import PROCESS, Change, Sides
 
-NAMES = (
-    *(*AXES, "options"),
-    *("metric", "unit", "base", "new", "ratio", "ratio_ci_low", "ratio_ci_high"),
-    *("change_points", "change_ci_low_points", "change_ci_high_points", "method", "verdict", "reason"),
+RATIO: dict[str, Any] = {"decimals": 3}
+POINTS: dict[str, Any] = {"decimals": 2, "unit": "points"}
+FIELDS: tuple[Field, ...] = (
+    *(BY_NAME[name] for name in AXES),
+    Field(name="options", number=False, priority=3, definition="Options of the runtime."),
+    Field(name="metric", number=False, priority=0, definition="Column that is compared."),
+    Field(name="unit", number=False, priority=9, definition="Unit of base and new."),
+    Field(name="base", priority=5, definition="Figure of the base side."),
+    Field(name="new", priority=5, definition="Figure of the new side."),
+    Field(
+        name="ratio",
+        title="new/base",
+        priority=2,
+        definition="New over base, divided by the control's where there is one.",
+        **RATIO,
+    ),
+    Field(name="ratio_ci_low", title="from", priority=4, definition="Lower end of the ratio's 95 % interval.", **RATIO),
+    Field(name="ratio_ci_high", title="to", priority=4, definition="Upper end of the ratio's 95 % interval.", **RATIO),
+    Field(name="change_points", title="new-base", priority=6, definition="New minus base, for accuracy.", **POINTS),
+    Field(name="change_ci_low_points", title="from", priority=7, definition="Lower end of its 95 % interval.", **POINTS),
+    Field(name="change_ci_high_points", title="to", priority=7, definition="Upper end of its 95 % interval.", **POINTS),
+    Field(name="method", number=False, priority=10, definition="What the interval rests on: runs, one run, or samples."),
+    Field(name="verdict", number=False, priority=1, definition="Conclusion, corrected for the number of changes (Holm)."),
+    Field(name="reason", number=False, priority=8, definition="Reason for a verdict that is inconclusive."),
 )
-VARYING = (*AXES, "options", "method", "reason")  # of which people are shown those that differ between rows
-TITLES = {
-    **{"ratio": "new/base", "ratio_ci_low": "from", "ratio_ci_high": "to"},
-    **{"change_points": "new-base points", "change_ci_low_points": "from", "change_ci_high_points": "to"},
-}
+NAMES = tuple(field.name for field in FIELDS)
+VARYING = (*AXES, "options", "method", "reason")  # people are shown those that differ between rows
 DRIFT = (
     "one run a side and no control: drift between the runs is not known;"
     f" intervals allow {PROCESS:.0%} for two processes, and no more"
@@ -32,9 +52,9 @@ def tabulate(sides: Sides, changes: Sequence[Change], remarks: Sequence[Finding]
     return Table(
         names=NAMES,
         rows=tuple(rows),
-        fields=tuple(Field(name=n, title=TITLES.get(n, n), decimals=_decimals(n)) for n in NAMES if _stands(n, rows)),
+        fields=tuple(field for field in FIELDS if _stands(field.name, rows)),
         facts=tuple(facts(sides, changes)),
-        remarks=tuple(sentences((*sides.match.left, *remarks))),
+        findings=(*sides.match.left, *remarks),
         head={
             "schema": SCHEMA,
             "changed": sentences(sides.match.changed),
@@ -57,7 +77,7 @@ def facts(sides: Sides, changes: Sequence[Change]) -> list[str]:
     ]
 
 
-def _row(found: Change) -> Cells:
+def _row(found: Change) -> RowValues:
     cell, points = found.pair.cell, found.metric.in_points
     low, high = found.ends or (None, None)
     ratio, change = ((None,) * 3, (found.change, low, high)) if points else ((found.change, low, high), (None,) * 3)
@@ -72,12 +92,8 @@ def _row(found: Change) -> Cells:
     return dict(zip(NAMES, row, strict=True))
 
 
-def _stands(name: str, rows: Sequence[Cells]) -> bool:
-    """Whether people are shown a column: what varies, and figures that some row has."""
+def _stands(name: str, rows: Sequence[RowValues]) -> bool:
+    """True if people are shown a column: axes that vary, and figures that some row has."""
     if name in VARYING and name != "backend":
         return len({row[name] for row in rows}) > 1
     return any(row[name] is not None for row in rows)
-
-
-def _decimals(name: str) -> int | None:
-    return 3 if name.startswith("ratio") else 2 if name.startswith("change") else None

@@ -13,7 +13,7 @@ from ..table import conditions
 from ..table.conditions import NUMBER
 from ..table.findings import Finding, sentences
 from .compare import VERDICTS, WORSE, Change
-from .metrics import METRICS, Metric
+from .metrics import COMPARED, Metric
 
 FORM = re.compile(r"([^<>=]*)>([^<>=]*)")
 RATIO_UNITS, POINT_UNITS = ("%",), ("", "%", "points")
@@ -92,9 +92,9 @@ def _most(name: str, text: str, metric: Metric) -> float:
 def _metric(name: str) -> Metric:
     """The metric of that name, with or without its unit."""
     column = conditions.metrics().get(name)
-    found = next((metric for metric in METRICS.values() if column and metric.column == column.name), None)
+    found = next((metric for metric in COMPARED.values() if column and metric.column == column.name), None)
     if found is None:
-        raise BadInput(f"{name!r} is not a metric that is compared", nearest(name, METRICS))
+        raise BadInput(f"{name!r} is not a metric that is compared", nearest(name, COMPARED))
     return found
 
 

@@ -1,14 +1,15 @@
-"""What two sides of runs are compared by: each metric's column, its verdicts, and what is too little to matter. Pure."""
+"""Metrics by which two sides of runs are compared, from the columns that say so; and changes too small to matter. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..store.series import MEDIANS
+from ..table.column import ACCURACY, MEMORY, MORE, TIME, Column
+from ..table.columns import COLUMNS
 
 THRESHOLD, POINTS = 0.05, 1.0
-"""What is too little to matter where nobody says it: a share of a figure, and percentage points of accuracy."""
+"""Changes too small to matter, unless --fail-on says otherwise: a share of a figure, and percentage points of accuracy."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,28 +27,25 @@ class Metric:
 
     @property
     def in_points(self) -> bool:
-        """Whether it is compared by a difference, and not by a ratio."""
-        return self.kind == "accuracy"
+        """True if it is compared by a difference, and not by a ratio."""
+        return self.kind == ACCURACY
 
 
-def _memory(name: str) -> Metric:
-    return Metric(name=name, column=f"{name}_mb", unit="MB", kind="memory", words=("better", "worse"))
-
-
-def _accuracy(name: str, **how: bool) -> Metric:
-    unit = "points" if name == "top1_drop" else "%"
-    return Metric(name=name, column=name, unit=unit, kind="accuracy", words=("better", "worse"), **how)
-
-
-METRICS: Mapping[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        *(Metric(name=name, column=f"{name}_ms", unit="ms", kind="time", scale=1e-6) for name in MEDIANS),
-        Metric(name="throughput", column="throughput_per_s", unit="/s", kind="time", more_is_better=True),
-        *(_memory(name) for name in ("peak_rss", "device_mem")),
-        _accuracy("top1_drop"),
-        _accuracy("top1", more_is_better=True),
+def _metric(column: Column) -> Metric:
+    ns = column.compared == TIME and column.unit == "ms"  # rounds are stored in ns
+    return Metric(
+        name=column.metric,
+        column=column.name,
+        unit=column.unit,
+        kind=column.compared,
+        scale=1e-6 if ns else 1.0,
+        more_is_better=column.better == MORE,
+        words=("faster", "slower") if column.compared == TIME else ("better", "worse"),
     )
+
+
+COMPARED: Mapping[str, Metric] = {
+    column.metric: _metric(column) for kind in (TIME, MEMORY, ACCURACY) for column in COLUMNS if column.compared == kind
 }
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from ...axes import values
 from ...spec import Cell, set_fields, to_wire
 from ..store.record import CellRecord, Run
-from ..table.columns import FIGURES
 from ..table.findings import Finding
+from ..table.row import MEASURED
 
 IDENTITY = ("cpu", "cores", "machine", "isa", "gpus")  # facts of a host that make it another one
 UNSAID = ("memory_gb",)  # what a host says differently from one day to the next
@@ -81,7 +81,7 @@ def _key(cell: Cell) -> Key:
 
 
 def _usable(records: Records, runs: Sequence[Run]) -> dict[int, CellRecord]:
-    kept = {n: item for n, item in records.items() if item.status in FIGURES and not item.imported}
+    kept = {n: item for n, item in records.items() if item.status in MEASURED and not item.imported}
     return {n: item for n, item in kept.items() if not item.unfinished}
 
 
@@ -110,7 +110,7 @@ def _unfinished(
 def _why(record: CellRecord) -> str:
     if record.imported:
         return f"but those of {record.imported.tool}, without rounds to compare"
-    if record.status in FIGURES:
+    if record.status in MEASURED:
         return INTERRUPTED
     return f"{record.status} ({record.reason})"
 

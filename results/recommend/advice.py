@@ -11,19 +11,21 @@ from typing import Any
 from ...axes import Scalar
 from ...spec import set_fields
 from ..store.head import SCHEMA
-from ..table.columns import COLUMNS
-from ..table.conditions import SUFFIX
+from ..table.column import PICK_VIEW, RANKING_VIEW, Field
+from ..table.columns import BY_NAME, COLUMNS, shown_in
 from ..table.findings import Finding, sentences
 from ..table.render import plain, render
-from ..table.table import Field, Table, named
+from ..table.table import Table, named
 from .candidates import Candidate, Miss
 from .objective import COST, UNITS
 from .recommend import Binding, Decision, Difference
 
-SHOWN = ("backend", "environment", "host", "model", "precision", "batch", "executed", "throughput_per_s", "lanes")
-OF_SEVERAL = ("host", "environment", "model")  # are shown where there are several
-SHOWN_FIGURES = ("p50_ms", "p99_ms", "top1", "top1_drop", "peak_rss_mb", "device_mem_mb", "energy_mj")
-FIGURES = ("throughput_per_s", "p50_ms", "p99_ms", "top1", "peak_rss_mb", "device_mem_mb", "energy_mj", COST)
+OF_SEVERAL = ("run", "host", "environment", "model")  # are shown where there are several
+COST_FIELD = Field(name=COST, title="cost a million", priority=12, definition="Price of a million items.")
+RANK_FIELD = Field(name="rank", priority=0, definition="Place in the order of the objective.")
+PARETO_FIELD = Field(
+    name="pareto", number=False, priority=20, definition="Mark of a row that no other row beats in every respect."
+)
 NONDOMINATED = "*"
 WHOSE = "# From the run folder, as the machine that measured it wrote it: read it before you run it."
 OLD = "the run has no program for it: it is older than they are, or its runtime has none; the settings are above"
@@ -130,19 +132,15 @@ def _ranking(decision: Decision) -> Table:
         {"rank": index + 1, "pareto": NONDOMINATED if index in decision.pareto else None, **item.cells}
         for index, item in enumerate(decision.ranked)
     ]
-    known = [name for name in (*SHOWN, *SHOWN_FIGURES, COST, "grade") if any(row[name] is not None for row in rows)]
-    several = [name for name in known if name not in OF_SEVERAL or len({row[name] for row in rows}) > 1]
-    asked = [item.column.name for item in decision.request.conditions]
-    fields = {field.name: field for field in map(_field, dict.fromkeys(("rank", "pareto", *several, *asked)))}
-    names = ("rank", *(column.name for column in COLUMNS), COST, "pareto")
-    return Table(names=names, rows=tuple(rows), fields=tuple(fields.values()), grouped=False)
-
-
-def _field(name: str) -> Field:
-    found = next((column for column in COLUMNS if column.name == name), None)
-    if found is None:
-        return Field(name=name, title="cost a million" if name == COST else name)
-    return Field(name=name, title=found.title or name, unit=found.unit, digits=found.digits, decimals=found.decimals)
+    asked = [item.column for item in decision.request.conditions]
+    fields = [item for item in (*shown_in(RANKING_VIEW), *asked, COST_FIELD) if any(row[item.name] is not None for row in rows)]
+    several = [item for item in fields if item.name not in OF_SEVERAL or len({row[item.name] for row in rows}) > 1]
+    return Table(
+        names=("rank", *BY_NAME, COST, "pareto"),
+        rows=tuple(rows),
+        fields=tuple(dict.fromkeys((RANK_FIELD, PARETO_FIELD, *several))),
+        grouped=False,
+    )
 
 
 def answer(decision: Decision, known: Collection[Finding] = ()) -> list[str]:
@@ -174,12 +172,12 @@ def _machines(decision: Decision, item: Candidate) -> list[str]:
 def _figures(item: Candidate) -> str:
     """The objective first, then the others that the row has."""
     first = item.objective.column_of(item.row.record.cell.device)
-    names = dict.fromkeys((first, *FIGURES))
+    names = dict.fromkeys((first, *(column.name for column in shown_in(PICK_VIEW)), COST))
     return " · ".join(_figure(name, item.cells[name]) for name in names if item.cells[name] is not None)
 
 
 def _figure(name: str, value: Scalar) -> str:
-    title = "cost" if name == COST else SUFFIX.sub("", name)
+    title = "cost" if name == COST else BY_NAME[name].metric
     return f"{title} {value:.4g} {UNITS.get(name, '')}".strip()
 
 
@@ -215,7 +213,7 @@ def _cheaper(pick: Candidate, other: Candidate, best: Difference) -> list[str]:
         return []
     less = [
         words
-        for name, words in ((COST, "costs less"), ("peak_rss_mb", "takes less memory"), ("energy_mj", "takes less energy"))
+        for name, words in ((COST, "costs less"), *((column.name, column.cheaper) for column in COLUMNS if column.cheaper))
         if _less(other.cells[name], pick.cells[name])
     ]
     return [f"    the pick is not shown to be better than the runner-up, which {' and '.join(less)}"] if less else []

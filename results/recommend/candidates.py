@@ -14,10 +14,10 @@ from ...errors import BadInput
 from ...evidence import Deployment
 from ...spec import PRECISIONS, Concurrency, Shapes
 from ..store.record import Run
-from ..table.absent import absent
-from ..table.columns import Row
+from ..table.columns import BY_NAME
 from ..table.conditions import Condition, parse
-from ..table.table import Cells, lines, name_of
+from ..table.row import Row
+from ..table.table import RowValues, lines, name_of
 from .objective import COST, OBJECTIVES, Objective, cost_of, parse_prices
 
 UNFINISHED = "its rounds were not all measured: --resume goes on with it"
@@ -54,7 +54,7 @@ class Candidate:
     name: str
     run: Run
     row: Row
-    cells: Cells
+    cells: RowValues
     objective: Objective
     reasons: tuple[str, ...]
     misses: tuple[Miss, ...]
@@ -99,7 +99,7 @@ class Candidate:
     @property
     def _way(self) -> Concurrency | None:
         """The concurrency that held the limit under load, where the objective is of that."""
-        return self.row.held.way.concurrency if self.objective.loaded and self.row.held else None
+        return self.row.sustained.way.concurrency if self.objective.loaded and self.row.sustained else None
 
     @property
     def rate(self) -> tuple[float | None, str]:
@@ -128,7 +128,7 @@ def number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-Measured = Sequence[tuple[Row, Cells]]
+Measured = Sequence[tuple[Row, RowValues]]
 
 
 def candidates(runs: Sequence[Run], request: Request, known: Measured | None = None) -> list[Candidate]:
@@ -145,7 +145,7 @@ def candidates(runs: Sequence[Run], request: Request, known: Measured | None = N
     return [_candidate(name, of_record[id(row.record)], row, cells, request) for name, (row, cells) in zip(names, found)]
 
 
-def _told_apart(row: Row, cells: Cells) -> Cells:
+def _told_apart(row: Row, cells: RowValues) -> RowValues:
     """`cells`, for a name: rows of another tool that differ only in how it was run have that behind their batch."""
     how = ",".join(value for _, value in row.record.cell.settings.options) if row.record.imported else ""
     return {**cells, "batch": f"{cells['batch']} {how}"} if how else cells
@@ -189,7 +189,7 @@ def baseline_of(runs: Sequence[Run]) -> str | None:
     return only if not others and only in known else None
 
 
-def _names(rows: Sequence[tuple[Run, Cells]]) -> list[str]:
+def _names(rows: Sequence[tuple[Run, RowValues]]) -> list[str]:
     """What each row is called: with its model and host where there are several, and its run where that is not enough."""
     several = {axis: len({cells[axis] for _, cells in rows} - {None}) > 1 for axis in ("host", *AXES)}
     named = []
@@ -202,7 +202,7 @@ def _names(rows: Sequence[tuple[Run, Cells]]) -> list[str]:
     return [f"{name} ({run.folder.name})" if counts[name] > 1 else name for name, (run, _) in zip(named, rows)]
 
 
-def _candidate(name: str, run: Run, row: Row, cells: Cells, request: Request) -> Candidate:
+def _candidate(name: str, run: Run, row: Row, cells: RowValues, request: Request) -> Candidate:
     reasons = _ruled_out(run, row, cells) or _lacks(row, cells, request)
     figures = [(item, number(cells[item.column.name])) for item in request.conditions]
     misses = [Miss(condition=item, value=value) for item, value in figures if value is not None and not item.holds(value)]
@@ -217,7 +217,7 @@ def _candidate(name: str, run: Run, row: Row, cells: Cells, request: Request) ->
     )
 
 
-def _ruled_out(run: Run, row: Row, cells: Cells) -> list[str]:
+def _ruled_out(run: Run, row: Row, cells: RowValues) -> list[str]:
     """What excludes a row whatever is asked for."""
     if row.instrument:
         return ["an instrument, and no target"]
@@ -226,7 +226,7 @@ def _ruled_out(run: Run, row: Row, cells: Cells) -> list[str]:
     return [UNFINISHED] if row.record.unfinished else []
 
 
-def _lacks(row: Row, cells: Cells, request: Request) -> list[str]:
+def _lacks(row: Row, cells: RowValues, request: Request) -> list[str]:
     """Figures that are asked for, and that the row does not have."""
     own = request.objective.column_of(row.record.cell.device)
     names = dict.fromkeys([*(item.column.name for item in request.conditions), own])
@@ -234,4 +234,4 @@ def _lacks(row: Row, cells: Cells, request: Request) -> list[str]:
 
 
 def _why(name: str, row: Row) -> str:
-    return "no --price for it" if name == COST else absent(name, row)
+    return "no --price for it" if name == COST else BY_NAME[name].why_absent(row).sentence

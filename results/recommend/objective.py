@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from ...errors import BadInput
 from ...spec import nearest
+from ..table.column import ARRIVALS, MORE, ONE_CALL, TIME, Column
 from ..table.columns import COLUMNS
-from ..table.table import Cells, target_of
+from ..table.table import RowValues, target_of
 
 COST = "cost_per_million"
 Prices = Mapping[str, float]
@@ -42,21 +43,34 @@ class Objective:
         return self.on_gpu if self.on_gpu and device != "cpu" else self.column
 
 
-OBJECTIVES: Mapping[str, Objective] = {
-    item.name: item
-    for item in (
-        Objective(name="throughput", column="throughput_per_s", unit="/s", largest=True, metric="throughput"),
-        Objective(name="latency", column="p50_ms", unit="ms", metric="p50", single=True),
-        Objective(name="slo_rate", column="slo_rate_per_s", unit="/s", largest=True, loaded=True),
-        Objective(name="memory", column="peak_rss_mb", unit="MB", single=True, on_gpu="device_mem_mb"),
-        Objective(name="energy", column="energy_mj", unit="mJ"),
-        Objective(name="cost", column=COST, unit="a million", metric="throughput"),
+def _is_twin(column: Column) -> bool:
+    """True for a column of a GPU whose objective another column has for a CPU."""
+    return column.gpu and any(other.objective == column.objective and not other.gpu for other in COLUMNS)
+
+
+def _objective(column: Column) -> Objective:
+    twin = [other.name for other in COLUMNS if other.objective == column.objective and other.gpu and not column.gpu]
+    return Objective(
+        name=column.objective,
+        column=column.name,
+        unit=column.unit,
+        largest=column.better == MORE,
+        metric=column.metric if column.compared == TIME else "",
+        single=column.in_flight == ONE_CALL,
+        loaded=column.in_flight == ARRIVALS,
+        on_gpu="".join(twin),
     )
+
+
+COST_OBJECTIVE = Objective(name="cost", column=COST, unit="a million", metric="throughput")
+OBJECTIVES: Mapping[str, Objective] = {
+    **{column.objective: _objective(column) for column in COLUMNS if column.objective and not _is_twin(column)},
+    "cost": COST_OBJECTIVE,
 }
-UNITS = {column.name: column.unit for column in COLUMNS} | {COST: OBJECTIVES["cost"].unit}
+UNITS = {column.name: column.unit for column in COLUMNS} | {COST: COST_OBJECTIVE.unit}
 
 
-def parse_prices(pairs: Sequence[tuple[str, str]], rows: Sequence[Cells]) -> Prices:
+def parse_prices(pairs: Sequence[tuple[str, str]], rows: Sequence[RowValues]) -> Prices:
     """Prices an hour by what they are for: a backend[@environment] of `rows`, or the whole text of a host.
 
     `BadInput` for what is no amount, for a name that no row has, and for a part of several hosts' texts.
@@ -87,13 +101,13 @@ def _amount(name: str, text: str) -> float:
     return amount
 
 
-def price_of(cells: Cells, prices: Prices) -> float | None:
+def price_of(cells: RowValues, prices: Prices) -> float | None:
     """A row's price an hour; the most specific that was given counts: environment, backend, host."""
     names = (str(target_of(cells)), str(cells["backend"]), str(cells["host"]))
     return next((prices[name] for name in names if name in prices), None)
 
 
-def cost_of(cells: Cells, prices: Prices) -> float | None:
+def cost_of(cells: RowValues, prices: Prices) -> float | None:
     """What a million items cost: the price of an hour over the items in one, times a million."""
     price, rate = price_of(cells, prices), cells["throughput_per_s"]
     return None if price is None or not isinstance(rate, float) else price / (rate * 3600) * 1e6

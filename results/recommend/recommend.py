@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from ..stats.intervals import LEAST_ROUNDS, Interval, log_interval
 from ..store.record import Run
 from ..store.series import interval, paired
-from ..table.columns import FIGURES
 from ..table.findings import Finding
+from ..table.row import MEASURED
 from .candidates import Candidate, Measured, Miss, Request, candidates, number
 
 Point = Sequence[float]
@@ -180,7 +180,7 @@ def _notes(runs: Sequence[Run], found: Sequence[Candidate], ranked: Sequence[Can
         left = sum(item.row.record.interrupted for item in rows)
         if left:
             notes.append(half_written(run, len(rows) - left, len(rows)))
-    models = sorted({str(item.cells["model"]) for item in found if item.cells["status"] in FIGURES})
+    models = sorted({str(item.cells["model"]) for item in found if item.cells["status"] in MEASURED})
     if len(models) > 1:
         notes.append(Finding.of("several_models", models=", ".join(models)))
     tools = {item.row.record.imported.tool: item for item in reversed(ranked) if item.row.record.imported}

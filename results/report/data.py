@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -15,10 +15,11 @@ from ..recommend.advice import answer, program, rest
 from ..recommend.candidates import Measured, Request, baseline_of
 from ..recommend.recommend import Decision, decide, half_written
 from ..store.record import Run
-from ..table.columns import COLUMNS, SCIENTIFIC, Column
+from ..table.column import SCIENTIFIC, Column, Field
+from ..table.columns import COLUMNS
 from ..table.findings import Finding
 from ..table.render import LATENCY_UNIT, places, plain, scale, texts
-from ..table.table import Field, Table, lines, tabulate
+from ..table.table import Table, lines, tabulate
 
 SELECTS = ("host", *AXES, "status", "grade")
 CHOICES = 40  # a column with more different values has no select
@@ -128,7 +129,7 @@ def _said(column: Column, value: Scalar) -> str:
 
 
 def _field(column: Column) -> Field:
-    return Field(name=column.name, title=_title(column), unit=column.unit, digits=column.digits, decimals=column.decimals)
+    return replace(column, title=_title(column))
 
 
 def grid(table: Table) -> dict[str, Any]:
@@ -150,7 +151,7 @@ def _choices(column: Mapping[str, Any]) -> int:
 def _packed(field: Field, main: bool, table: Table) -> dict[str, Any]:
     factor, unit = scale(table.rows) if field.unit == LATENCY_UNIT else (1.0, field.unit)
     values = [row[field.name] for row in table.rows]
-    head = {"name": field.name, "title": f"{field.title} {unit}".strip(), "main": main}
+    head = {"name": field.name, "title": f"{field.heading} {unit}".strip(), "main": main}
     if all(value is None or isinstance(value, int | float) for value in values):
         numbers = [_short(value, factor) for value in values]
         return {**head, "decimals": -1 if field.digits == SCIENTIFIC else places(values, factor, field), "values": numbers}

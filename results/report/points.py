@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from ..recommend.recommend import undominated
 from ..stats.percentiles import percentile
 from ..store.series import samples
-from ..table.columns import FIGURES, Row
 from ..table.render import plain
-from ..table.table import Cells, name_of, target_of
+from ..table.row import MEASURED, Row
+from ..table.table import RowValues, name_of, target_of
 from .data import Report
 
 LINES, DOTS = 24, 500  # rows of a plot of rows, and points of a plot of points, at most
@@ -47,7 +47,7 @@ def spreads(report: Report) -> tuple[list[Spread], int]:
     return [_spread(row, cells, _name(cells, report)) for row, cells in rows[:LINES]], len(rows)
 
 
-def _spread(row: Row, cells: Cells, name: str) -> Spread:
+def _spread(row: Row, cells: RowValues, name: str) -> Spread:
     calls = samples(row.record, "latency")
     found = {which: percentile(calls, which) for which in QUANTILES}
     known = {which: value / 1e6 for which, value in found.items() if value is not None}
@@ -70,7 +70,7 @@ def frontier(report: Report) -> list[Point]:
 
 def accuracy(report: Report, metric: str) -> list[Point]:
     """`metric` (top1_drop with its interval, or sqnr_db) by precision, the same one of a target once; `x` is 0."""
-    rows = [cells for cells in report.table.rows if cells["status"] in FIGURES and _number(cells[metric]) is not None]
+    rows = [cells for cells in report.table.rows if cells["status"] in MEASURED and _number(cells[metric]) is not None]
     found: dict[tuple[object, ...], Point] = {}
     for cells in rows:
         low, high = (_number(cells.get(f"{metric}_ci_{end}")) for end in ("low", "high"))
@@ -108,24 +108,24 @@ def thinned(points: Sequence[Point]) -> list[Point]:
     return [*marked, *(others[index * len(others) // room] for index in range(min(room, len(others))))]
 
 
-def _good(report: Report) -> list[tuple[Row, Cells]]:
+def _good(report: Report) -> list[tuple[Row, RowValues]]:
     """Rows that are ok, have a p50 and are no instruments."""
     return [
         (row, cells) for row, cells in report.measured if cells["status"] == "ok" and cells["p50_ms"] and not row.instrument
     ]
 
 
-def _point(cells: Cells, report: Report, x: float, y: float) -> Point:
+def _point(cells: RowValues, report: Report, x: float, y: float) -> Point:
     return Point(name=_name(cells, report), target=_target(cells), precision=str(cells["precision"]), x=x, y=y)
 
 
-def _name(cells: Cells, report: Report) -> str:
+def _name(cells: RowValues, report: Report) -> str:
     """A row's name, with its model where that is a column."""
     several = any(field.name == "model" for field in report.table.fields)
     return plain(f"{cells['model']} {name_of(cells)}" if several else name_of(cells))
 
 
-def _target(cells: Cells) -> str:
+def _target(cells: RowValues) -> str:
     return plain(str(target_of(cells)))
 
 

@@ -10,8 +10,11 @@ from dataclasses import dataclass, replace
 from ...axes import Scalar
 from ...errors import BadInput
 from ...spec import nearest
-from .columns import COLUMNS, FIGURES, Column
-from .table import Cells, Table, name_of, named
+from .column import Column
+from .columns import COLUMNS
+from .findings import Finding, grouped
+from .row import MEASURED
+from .table import RowValues, Table, name_of
 
 UNITS: Mapping[str, Mapping[str, float]] = {
     "ms": {"us": 1e-3, "µs": 1e-3, "ms": 1, "s": 1e3},
@@ -27,7 +30,6 @@ UNITS: Mapping[str, Mapping[str, float]] = {
     "°C": {"C": 1, "°C": 1},
     "x": {"x": 1},
 }
-SUFFIX = re.compile(r"_(ms|s|mb|mj|db|w|c|per_s)$")  # of a column's name, which says its unit
 NUMBER = re.compile(r"([-+]?[0-9.]+(?:e[-+]?[0-9]+)?)\s*(.*)", re.IGNORECASE)
 
 
@@ -48,7 +50,7 @@ class Condition:
 def metrics() -> dict[str, Column]:
     """The columns that a condition may name: without their unit, and as they are."""
     numbers = [column for column in COLUMNS if column.number]
-    return {column.name: column for column in numbers} | {SUFFIX.sub("", column.name): column for column in numbers}
+    return {column.name: column for column in numbers} | {column.metric: column for column in numbers}
 
 
 def parse(pairs: Sequence[tuple[str, str]], *, most: bool) -> list[Condition]:
@@ -73,45 +75,49 @@ def _parsed(name: str, text: str, most: bool) -> Condition:
 
 
 def judged(table: Table, conditions: Sequence[Condition]) -> Table:
-    """`table` with what the conditions say of it: in its head, for programs, and below it."""
-    failed = [sentence for condition in conditions for sentence in broken(condition, table.rows)]
-    return replace(
-        table,
-        remarks=(*table.remarks, *failed, *undecided(conditions, table.rows)),
-        head={**table.head, "conditions": [condition.text for condition in conditions], "broken": failed},
-    )
+    """`table` with the verdicts on its rows: in its head, for programs, and below it."""
+    failed = [finding for condition in conditions for finding in broken(condition, table.rows)]
+    unsure = undecided(conditions, table.rows)
+    findings = (*table.findings, *failed, *unsure)
+    said = {"conditions": [condition.text for condition in conditions], "broken": [_line(finding) for finding in failed]}
+    head = {**table.head, "findings": [finding.wire() for finding in findings], **said}
+    return replace(table, findings=findings, head=head)
 
 
-def broken(condition: Condition, rows: Sequence[Cells]) -> list[str]:
-    """What of `rows` does not keep `condition`, a sentence each; and one if no row has the metric at all."""
+def _line(finding: Finding) -> str:
+    return ": ".join((*finding.rows, finding.sentence))
+
+
+def broken(condition: Condition, rows: Sequence[RowValues]) -> list[Finding]:
+    """A finding for each of `rows` that does not keep `condition`; and one if no row has the metric at all."""
     name, unit = condition.column.name, f" {condition.column.unit}".rstrip()
-    judged = [row for row in rows if row["status"] in FIGURES]
+    judged = [row for row in rows if row["status"] in MEASURED]
     values = [(row, number) for row in judged if (number := _number(row[name])) is not None]
     if not values:
-        return [f"{condition.text} failed: no row has {name}"]
+        return [Finding.of("limit_unknown", limit=condition.text, column=name)]
     wrong = [(_who(row, rows), number) for row, number in values if not condition.holds(number)]
-    return [f"{condition.text} failed: {who} has {name} {number:.4g}{unit}" for who, number in wrong]
+    return [
+        replace(Finding.of("limit_missed", limit=condition.text, column=name, value=number, unit=unit), rows=(who,))
+        for who, number in wrong
+    ]
 
 
-def _who(row: Cells, rows: Sequence[Cells]) -> str:
+def _who(row: RowValues, rows: Sequence[RowValues]) -> str:
     """The row's name, with its model where there are several."""
     several = len({other["model"] for other in rows}) > 1
     return f"{row['model']} {name_of(row)}" if several else name_of(row)
 
 
-def undecided(conditions: Sequence[Condition], rows: Sequence[Cells]) -> list[str]:
-    """Where a drop is within its limit and its interval is not: a sentence for all rows of which the same is true."""
+def undecided(conditions: Sequence[Condition], rows: Sequence[RowValues]) -> list[Finding]:
+    """Findings for rows whose drop is within its limit, while the interval of the drop is not."""
     limits = [condition.limit for condition in conditions if condition.column.name == "top1_drop" and condition.most]
-    about: dict[str, list[str]] = {}
+    unsure = []
     for row, limit in ((row, limit) for row in rows for limit in limits):
         drop, high = _number(row["top1_drop"]), _number(row["top1_drop_ci_high"])
         if drop is not None and high is not None and drop <= limit < high:
-            what = (
-                f"top1_drop is within {limit:g}, but {row['images']} images leave {high:.2f} points possible;"
-                f" --max top1_drop_ci_high={limit:g} asks for certainty"
-            )
-            about.setdefault(what, []).append(_who(row, rows))
-    return [f"{named(who, len(rows))}: {what}" for what, who in about.items()]
+            values = {"limit": limit, "images": row["images"], "high": high}
+            unsure.append((_who(row, rows), Finding.of("drop_unsure", **values)))
+    return grouped(unsure)
 
 
 def _number(value: Scalar) -> float | None:

@@ -5,7 +5,7 @@ Nobody reads a sentence back: what a reader of code needs of a finding is its ki
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,12 +57,36 @@ KINDS: Mapping[str, Kind] = {
     "load_disturbed": Kind(severity=CAUTION, sentence="disturbed under load: {causes}"),
     "gpu_untold": Kind(severity=CAUTION, sentence="GPU evidence is missing: {reason}"),
     "definition": Kind(severity=INFO, sentence="{text}"),
+    # why a measured row has no figure in a column
+    "absent": Kind(severity=INFO, sentence="{column} is not in the run"),
+    "absent_because": Kind(severity=INFO, sentence="{column}: {reason}"),
+    "absent_percentile": Kind(
+        severity=INFO, sentence="{metric} was withheld (fewer than {samples} samples): measure with --metric {metric}"
+    ),
+    "absent_interval": Kind(severity=INFO, sentence="{column} needs {rounds} rounds: measure at --budget normal"),
+    "absent_baseline": Kind(severity=INFO, sentence="{column} needs another row to compare with: measure with --baseline"),
+    "absent_labels": Kind(severity=INFO, sentence="{column} needs labelled samples: give --dataset"),
+    "absent_parity": Kind(severity=INFO, sentence="{column}: the answers were not compared with the FP32 reference"),
+    "absent_build": Kind(severity=INFO, sentence="{column}: this runtime compiles nothing ahead"),
+    "absent_cold": Kind(severity=INFO, sentence="{column} was not measured: give --cold"),
+    "absent_at_quick": Kind(severity=INFO, sentence="{column} is not measured at --budget quick: give --budget normal"),
+    "absent_load": Kind(severity=INFO, sentence="{column} was not measured: give --load poisson --slo p99=10ms"),
+    "absent_on_cpu": Kind(severity=INFO, sentence="{column} is measured on GPUs only"),
+    "absent_import": Kind(severity=INFO, sentence="{column}: {tool} does not report it"),
     # of two sides
     "changed": Kind(severity=INFO, sentence="{what}: {old} -> {new}"),
     "only_in": Kind(severity=CAUTION, sentence="only in {side}, not compared: {cells}"),
     "no_figures": Kind(severity=CAUTION, sentence="{side} has no figures, {why}: {cells}"),
     "limit_broken": Kind(severity=FAILURE, sentence="{limit} failed: {change}"),
     "limit_unsure": Kind(severity=CAUTION, sentence="{limit} is inconclusive: {change}"),
+    # of limits that a user set
+    "limit_unknown": Kind(severity=FAILURE, sentence="{limit} failed: no row has {column}"),
+    "limit_missed": Kind(severity=FAILURE, sentence="{limit} failed: {column} is {value:.4g}{unit}"),
+    "drop_unsure": Kind(
+        severity=CAUTION,
+        sentence="top1_drop is within {limit:g}, but {images} samples leave {high:.2f} points possible;"
+        " --max top1_drop_ci_high={limit:g} requires certainty",
+    ),
     # of a decision
     "half_written": Kind(
         severity=CAUTION,
@@ -97,6 +121,16 @@ class Finding:
         return cls(kind=kind, values=tuple(values.items()))
 
     @property
+    def severity(self) -> str:
+        """INFO, CAUTION or FAILURE."""
+        return KINDS[self.kind].severity
+
+    def with_texts(self, change: Callable[[str], str]) -> Finding:
+        """The finding with every text among its values changed."""
+        values = ((name, change(value) if isinstance(value, str) else value) for name, value in self.values)
+        return replace(self, values=tuple(values))
+
+    @property
     def sentence(self) -> str:
         """The finding in words, without the rows."""
         return KINDS[self.kind].sentence.format(**dict(self.values))
@@ -105,6 +139,11 @@ class Finding:
         """The finding as JSON data."""
         about = {"kind": self.kind, "severity": KINDS[self.kind].severity, "rows": self.rows}
         return {**about, "values": dict(self.values), "sentence": self.sentence}
+
+
+def of_status(row: Mapping[str, Part]) -> list[Finding]:
+    """The finding for a row that has a reason for its status, by column name; nothing for another one."""
+    return [Finding.of("status", status=row["status"], reason=row["reason"])] if row["reason"] else []
 
 
 def sentences(findings: Iterable[Finding]) -> list[str]:

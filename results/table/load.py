@@ -89,20 +89,20 @@ def best(told: UnderLoad | None, percentile: float, limit_ms: float) -> Best | N
     return max(found, key=lambda item: item.capacity.rate_per_s or 0.0, default=None)
 
 
-def asked(record: CellRecord, sweep: Sweep | None) -> Load | None:
+def limit_of(record: CellRecord, sweep: Sweep | None) -> Load | None:
     """The limit that counts for `record`: of its run's sweep, or else the one that it was loaded for; None without a curve."""
     return ((sweep and sweep.load) or record.load.asked) if record.load else None
 
 
-def held(record: CellRecord, sweep: Sweep | None) -> Best | None:
-    """What the limit of `asked` allows."""
-    wanted = asked(record, sweep)
+def sustained(record: CellRecord, sweep: Sweep | None) -> Best | None:
+    """Best way of calling within the limit of `limit_of`."""
+    wanted = limit_of(record, sweep)
     return best(record.load, wanted.percentile, wanted.limit_ms) if wanted else None
 
 
 def notes(record: CellRecord, sweep: Sweep | None) -> list[Finding]:
     """Why there is no rate, or that there may be a higher one; and what disturbed the rates that it rests on."""
-    wanted, most = asked(record, sweep), held(record, sweep)
+    wanted, most = limit_of(record, sweep), sustained(record, sweep)
     if wanted is None:
         return []
     which = wanted.percentile

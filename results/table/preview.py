@@ -7,10 +7,15 @@ from collections.abc import Sequence
 from ...axes import AXES, values
 from ...spec import Cell
 from ..store.head import SCHEMA
-from .table import Cells, Field, Table, order
+from .column import LAST, Field
+from .columns import BY_NAME
+from .table import RowValues, Table, order
 
 RARE = ("environment", "scheme")
-FIELDS = tuple(Field(name=name, title=name) for name in (*AXES, "status", "reason"))
+FIELDS = (
+    *(BY_NAME[name] for name in AXES),
+    *(Field(name=name, number=False, priority=LAST if name == "reason" else 2) for name in ("status", "reason")),
+)
 
 
 def build(rows: Sequence[tuple[Cell, tuple[str, str] | None]], facts: Sequence[str]) -> Table:
@@ -25,6 +30,6 @@ def build(rows: Sequence[tuple[Cell, tuple[str, str] | None]], facts: Sequence[s
     )
 
 
-def _row(cell: Cell, refused: tuple[str, str] | None) -> Cells:
+def _row(cell: Cell, refused: tuple[str, str] | None) -> RowValues:
     status, reason = refused or ("planned", None)
     return {**values(cell), "status": status, "reason": reason}

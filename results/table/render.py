@@ -15,22 +15,41 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from ...axes import QUESTION, Scalar
-from .columns import SCIENTIFIC
-from .table import Cells, Field, Table
+from ...errors import BadInput
+from ...spec import nearest
+from .column import SCIENTIFIC, Field
+from .columns import BY_NAME
+from .findings import CAUTION, FAILURE, INFO, KINDS, Finding
+from .layout import DIM, GREEN, INDENT, PIPE, RED, STYLES, YELLOW, Screen, fitting, rows_of, shortened, widths_of
+from .table import RowValues, Table
 
 MARK, MARKED = " *", "p50_ms"
 LATENCY_UNIT = "ms"
 DECIMALS = 3
-LEFT_ALIGNED = ("backend", "environment", "model", "host", "device", "precision", "status", "executed", "placement")
 SCALES = ((1000.0, 1e-3, "s"), (0.1, 1.0, "ms"), (0.0, 1e3, "µs"))  # at least this p50 in ms: factor, unit
-GAP = "   "  # between columns
+SECTIONS = {FAILURE: "failed", CAUTION: "caution", INFO: "note"}
 PLACE = re.compile(r"(?<![\w./<])/(?:[^\s/:;,'\"()<>|]+/)+([^\s/:;,'\"()<>|]*)")  # an absolute path of two parts or more
 MARKDOWN = re.compile(r"([\\|<*`\[\]])")
 
 
-def render(table: Table, format: str) -> str:
-    """`table` in one of FORMATS, ending in a newline."""
-    return FORMATS[format](table)
+def render(table: Table, format: str, screen: Screen = PIPE) -> str:
+    """`table` in one of FORMATS, ending in a newline; `screen` matters to the format for people only."""
+    return _table(table, screen) if format == "table" else FORMATS[format](table)
+
+
+def chosen(table: Table, names: Sequence[str]) -> Table:
+    """`table` with the columns `names` alone, in the order of the table. `BadInput` for a name that the table lacks."""
+    for name in names:
+        if name not in table.names:
+            raise BadInput(f"{name!r} is not a column of this table", nearest(name, table.names))
+    fields = {field.name: field for field in (*BY_NAME.values(), *table.fields)}
+    kept = [name for name in table.names if name in names]
+    return replace(
+        table,
+        names=tuple(kept),
+        rows=tuple({name: row[name] for name in kept} for row in table.rows),
+        fields=tuple(fields.get(name) or Field(name=name) for name in kept),
+    )
 
 
 def plain(text: str) -> str:
@@ -45,7 +64,7 @@ def shown(table: Table) -> tuple[list[str], list[list[str]]]:
     for field in table.fields:
         is_latency = field.unit == LATENCY_UNIT
         unit = latency_unit if is_latency else field.unit
-        titles.append(f"{field.title} {unit}".strip())
+        titles.append(f"{field.heading} {unit}".strip())
         values = [row[field.name] for row in table.rows]
         columns.append(texts(values, factor if is_latency else 1.0, field))
         if field.name == MARKED and table.best:
@@ -53,7 +72,7 @@ def shown(table: Table) -> tuple[list[str], list[list[str]]]:
     return titles, [list(row) for row in zip(*columns)]
 
 
-def scale(rows: Sequence[Cells]) -> tuple[float, str]:
+def scale(rows: Sequence[RowValues]) -> tuple[float, str]:
     """One unit for all latencies, chosen by the middle p50: what ms are multiplied by, and its name."""
     known = sorted(value for row in rows if isinstance(value := row.get("p50_ms"), float))
     if not known:
@@ -89,39 +108,71 @@ def _text(value: Scalar) -> str:
 
 
 def _legend(table: Table) -> list[str]:
+    """The meaning of the mark, and one line for each finding and each remark."""
     columns = {field.name for field in table.fields}
     question = " and ".join(name for name in QUESTION if name in columns)
     fastest = [f"{MARK.strip()} lowest p50 of its {question}"] if table.best else []
-    return [plain(line) for line in (*fastest, *table.remarks)]
+    return [plain(line) for line in (*fastest, *map(table.line, sorted_findings(table.findings)), *table.remarks)]
 
 
-def _table(table: Table) -> str:
-    lines = [*map(plain, table.facts), "", *_grid(table), *_legend(table)]
+def sorted_findings(findings: Sequence[Finding]) -> list[Finding]:
+    """Findings of one severity together, the worst first, and in it those of one kind."""
+    severities, kinds = list(SECTIONS), list(KINDS)
+    return sorted(findings, key=lambda finding: (severities.index(finding.severity), kinds.index(finding.kind)))
+
+
+def _table(table: Table, screen: Screen = PIPE) -> str:
+    facts = [line for fact in table.facts for line in screen.wrapped(plain(fact))]
+    lines = [*facts, "", *_grid(table, screen), *_below(table, screen)]
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
-def _grid(table: Table) -> list[str]:
-    """Titles, a rule, rows with an empty line between batches, and an empty line; nothing where there are no columns."""
-    from tabulate import DataRow, TableFormat, tabulate
-    from wcwidth import wcswidth
-
+def _grid(table: Table, screen: Screen) -> list[str]:
+    """Titles, a rule, rows with an empty line between questions, and an empty line; nothing where there are no columns."""
     titles, rows = shown(table)
     if not titles:
         return []
-    sides = ["left" if field.name in LEFT_ALIGNED else "right" for field in table.fields]
-    row = DataRow(" ", GAP, "")
-    form = TableFormat(None, None, None, None, headerrow=row, datarow=row, padding=0, with_header_hide=None)
-    text = tabulate([titles, *rows], tablefmt=form, colalign=sides, disable_numparse=True, preserve_whitespace=True)
-    head, *body = text.split("\n")
-    lines = [head, " " + "─" * (wcswidth(head) - 1)]
+    if screen.width is not None:
+        rows = [[text if field.number else shortened(text) for text, field in zip(row, table.fields)] for row in rows]
+    fit = fitting(table.fields, widths_of(titles, rows), screen.width)
+    fields = [table.fields[index] for index in fit]
+    texts = [
+        [_styled(row[index], table.fields[index], number, table, screen) for index in fit] for number, row in enumerate(rows)
+    ]
+    head, rule, *body = rows_of([titles[index] for index in fit], texts, fields, screen)
+    lines = [head, rule]
     for line, row, above in zip(body, table.rows, (*table.rows[:1], *table.rows)):
         lines += ["", line] if table.grouped and any(row.get(name) != above.get(name) for name in QUESTION) else [line]
-    return [*lines, ""]
+    left = len(table.fields) - len(fit)
+    more = f"{left} more column{'s' * (left > 1)}: --wide, or --columns a,b,c, or --format csv"
+    return [*lines, "", *([screen.styled(more, DIM), ""] if left else [])]
+
+
+def _styled(text: str, field: Field, number: int, table: Table, screen: Screen) -> str:
+    """One cell of row `number` in its colour."""
+    if field.name == MARKED and number in table.best:
+        return screen.styled(text, GREEN)
+    style = STYLES.get(field.name)
+    return screen.styled(text, style(table.rows[number][field.name])) if style else text
+
+
+def _below(table: Table, screen: Screen) -> list[str]:
+    """The legend; on a screen wrapped, with a heading for each severity."""
+    if screen.width is None:
+        return _legend(table)
+    first = _legend(replace(table, findings=(), remarks=()))
+    lines = [line for text in first for line in screen.wrapped(text)]
+    for severity, heading in SECTIONS.items():
+        findings = [finding for finding in sorted_findings(table.findings) if finding.severity == severity]
+        style = {FAILURE: RED, CAUTION: YELLOW}.get(severity, DIM)
+        lines += [screen.styled(heading, style)] if findings else []
+        lines += [line for text in map(table.line, findings) for line in screen.wrapped(plain(text), INDENT)]
+    return [*lines, *(line for text in table.remarks for line in screen.wrapped(plain(text)))]
 
 
 def _markdown(table: Table) -> str:
     titles, rows = shown(table)
-    sides = ["---" if field.name in LEFT_ALIGNED else "---:" for field in table.fields]
+    sides = ["---:" if field.number else "---" for field in table.fields]
     lines = ["| " + " | ".join(row) + " |" for row in (titles, sides, *(map(_escaped, row) for row in rows))]
     facts = [f"{_escaped(plain(fact))}  " for fact in table.facts]
     return "\n".join([*facts, "", *lines, "", *(f"- {_escaped(line)}" for line in _legend(table))]).rstrip() + "\n"
@@ -149,7 +200,8 @@ def without_places(table: Table) -> Table:
     """`table` without the folders in its texts, for what is passed on."""
     rows = [{name: nameless(v) if isinstance(v, str) else v for name, v in row.items()} for row in table.rows]
     facts, remarks = (tuple(map(nameless, lines)) for lines in (table.facts, table.remarks))
-    return replace(table, rows=tuple(rows), facts=facts, remarks=remarks)
+    findings = tuple(finding.with_texts(nameless) for finding in table.findings)
+    return replace(table, rows=tuple(rows), facts=facts, findings=findings, remarks=remarks)
 
 
 def nameless(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,46 +13,38 @@ from ...spec import PRECISIONS, Target, nearest, set_fields
 from ..stats.intervals import Interval, holm
 from ..store.head import SCHEMA
 from ..store.record import Run
-from .columns import COLUMNS, FIGURES, Column, Row
+from .column import CHECK_VIEW, Column, Field
+from .columns import BY_NAME, COLUMNS, shown_in
 from .explain import explain
-from .findings import Finding, grouped
+from .findings import Finding, grouped, of_status
+from .row import MEASURED, Row
 
 NAMED_AT_MOST = 3
-CHECKED = (
-    *("host", "model", "backend", "environment", "device", "precision", "batch", "status", "executed", "placement"),
-    *("top1", "top1_drop", "top1_drop_ci_low", "top1_drop_ci_high", "images"),
-    *("agreement", "sqnr_db", "max_abs_err", "rel_err"),
-)
-"""What people are shown of a check."""
-
-Cells = Mapping[str, Scalar]
-NAMES = frozenset(column.name for column in COLUMNS)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Field:
-    """How a column is shown to people."""
-
-    name: str
-    title: str
-    unit: str = ""
-    digits: int = 3
-    decimals: int | None = None
+RowValues = Mapping[str, Scalar]
+"""The figures and texts of one row, by column name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """All `rows` by column name, for programs; and for people: the `fields` to show, which rows to mark, and what
-    stands above (`facts`) and below (`remarks`). `grouped`: rows of one batch stand together."""
+    """All `rows` by column name, for programs; and for people the `fields` to show, and what stands around them.
+
+    best: indices of the rows to mark as fastest. facts: lines above the rows. findings: below the rows, those of one severity
+    together. remarks: lines below the findings. grouped: rows of one question stand together.
+    """
 
     names: tuple[str, ...]
-    rows: tuple[Cells, ...]
+    rows: tuple[RowValues, ...]
     fields: tuple[Field, ...]
     best: frozenset[int] = frozenset()
     facts: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
     remarks: tuple[str, ...] = ()
     head: Mapping[str, Any] = field(default_factory=dict)
     grouped: bool = True
+
+    def line(self, finding: Finding) -> str:
+        """The sentence of `finding`, behind the names of its rows."""
+        return ": ".join((*([named(finding.rows, len(self.rows))] if finding.rows else []), finding.sentence))
 
 
 def build(runs: Sequence[Run], baseline: str | None = None) -> Table:
@@ -63,20 +56,20 @@ def build(runs: Sequence[Run], baseline: str | None = None) -> Table:
     return tabulate(runs, lines(runs, baseline), baseline)
 
 
-def tabulate(runs: Sequence[Run], lines: Sequence[tuple[Row, Cells]], baseline: str | None) -> Table:
+def tabulate(runs: Sequence[Run], lines: Sequence[tuple[Row, RowValues]], baseline: str | None) -> Table:
     """The table of what `lines` found in `runs`."""
     rows = [cells for _, cells in lines]
     unmarked = {index for index, (row, _) in enumerate(lines) if row.record.imported or row.instrument}
     explained, findings = _explained(runs), _findings(lines)
-    said = [f"{named(finding.rows, len(rows))}: {finding.sentence}" for finding in findings]
-    fields = _fields(rows, CHECKED if runs and all(run.is_check for run in runs) else None)
+    fields = _fields(rows, shown_in(CHECK_VIEW) if runs and all(run.is_check for run in runs) else ())
     return Table(
         names=tuple(column.name for column in COLUMNS),
         rows=tuple(rows),
         fields=tuple(fields),
+        findings=tuple(findings),
         best=frozenset(_fastest(rows, unmarked)),
         facts=_facts(runs, rows, baseline, [field.name for field in fields]),
-        remarks=(*said, *_conversions(rows), *_deployments(rows), *explained["speed"], *explained["accuracy"]),
+        remarks=(*_conversions(rows), *_deployments(rows), *explained["speed"], *explained["accuracy"]),
         head={
             "schema": SCHEMA,
             "host": set_fields(runs[0].host) if runs else {},
@@ -87,7 +80,7 @@ def tabulate(runs: Sequence[Run], lines: Sequence[tuple[Row, Cells]], baseline: 
     )
 
 
-def lines(runs: Sequence[Run], baseline: str | None = None) -> list[tuple[Row, Cells]]:
+def lines(runs: Sequence[Run], baseline: str | None = None) -> list[tuple[Row, RowValues]]:
     """Every cell of `runs` in the order of the table: what its figures are computed from, and these by column name.
 
     `BadInput` if no run has that baseline.
@@ -95,19 +88,33 @@ def lines(runs: Sequence[Run], baseline: str | None = None) -> list[tuple[Row, C
     known = {str(record.cell.target) for run in runs for record in run.cells}
     if baseline and baseline not in known:
         raise BadInput(f"no row is of the baseline {baseline!r}", nearest(baseline, known))
-    facts = _judged([row for run in runs for row in _rows(run, baseline)])
+    names = names_of(runs)
+    facts = _judged([row for run, name in zip(runs, names) for row in _rows(run, name, baseline)])
     told = [(row, {column.name: column.of(row) for column in COLUMNS} | _imported(row)) for row in facts]
     return sorted(told, key=lambda line: order(line[1]))
 
 
-def _rows(run: Run, baseline: str | None) -> list[Row]:
+def names_of(runs: Sequence[Run]) -> list[str]:
+    """Name of each run: its folder's, with as many of the folders above it as tell all runs apart."""
+    paths = [run.folder.resolve().parts for run in runs]
+    names = ["/".join(path[-1:]) for path in paths]
+    depth = 1
+    while depth < max(map(len, paths), default=0) and len(set(paths)) > len(set(names)):
+        depth += 1
+        counts = Counter(names)
+        names = ["/".join(path[-depth:]) if counts[name] > 1 else name for path, name in zip(paths, names)]
+    return names
+
+
+def _rows(run: Run, name: str, baseline: str | None) -> list[Row]:
     """The rows of `run`, each with its baseline's."""
     return [
         Row(
             record=record,
             base=run.base_of(record, baseline),
-            host=_host(run),
-            asked=run.sweep,
+            host=run.host.cpu or "unknown",
+            run=name,
+            sweep=run.sweep,
             instrument=run.is_instrument(record.cell),
         )
         for record in run.cells
@@ -119,17 +126,13 @@ def _imported(row: Row) -> dict[str, Scalar]:
     told = row.record.imported
     if told is None:
         return {}
-    return {name: value for name, value in told.figures.items() if name in NAMES}
+    return {name: value for name, value in told.figures.items() if name in BY_NAME}
 
 
-def order(row: Cells) -> tuple[object, ...]:
+def order(row: RowValues) -> tuple[object, ...]:
     """Where a row stands: what is compared stands together."""
     asked = ((row[name] is not None, row[name]) for name in QUESTION)
     return (str(row.get("host")), *asked, list(PRECISIONS).index(str(row["precision"])))
-
-
-def _host(run: Run) -> str:
-    return run.host.cpu or "unknown"
 
 
 def _judged(rows: Sequence[Row]) -> list[Row]:
@@ -146,14 +149,11 @@ def _verdict(interval: Interval, shown: bool) -> str:
     return "faster" if interval.middle > 1 else "slower"
 
 
-def _fields(rows: Sequence[Cells], names: Collection[str] | None) -> list[Field]:
-    """The columns for people: of `names`, where there are any, instead of those that are shown otherwise."""
-    chosen = [_always(column) for column in COLUMNS if column.name in names] if names else COLUMNS
-    return [
-        Field(name=c.name, title=c.title or c.name, unit=c.unit, digits=c.digits, decimals=c.decimals)
-        for c in chosen
-        if _stands(c, _distinct(c, rows))
-    ]
+def _fields(rows: Sequence[RowValues], view: Collection[Column]) -> list[Column]:
+    """The columns for people: of the `view`, where there is one, instead of those that are shown otherwise."""
+    columns = [_always(column) for column in view] or COLUMNS
+    shown = [column for column in columns if _stands(column, _distinct(column, rows))]
+    return sorted(shown, key=lambda column: not column.leads)
 
 
 def _always(column: Column) -> Column:
@@ -161,9 +161,9 @@ def _always(column: Column) -> Column:
     return replace(column, shown=True, varies=column.varies and not column.measured)
 
 
-def _distinct(column: Column, rows: Sequence[Cells]) -> set[Scalar]:
+def _distinct(column: Column, rows: Sequence[RowValues]) -> set[Scalar]:
     """A column's different values, in the rows that can have one."""
-    return {row[column.name] for row in rows if not column.measured or row["status"] in FIGURES}
+    return {row[column.name] for row in rows if not column.measured or row["status"] in MEASURED}
 
 
 def _stands(column: Column, values: set[Scalar]) -> bool:
@@ -172,7 +172,7 @@ def _stands(column: Column, values: set[Scalar]) -> bool:
     return column.shown and len(told) > column.varies
 
 
-def _fastest(rows: Sequence[Cells], unmarked: Collection[int]) -> list[int]:
+def _fastest(rows: Sequence[RowValues], unmarked: Collection[int]) -> list[int]:
     """The index of the row with the lowest p50 of those that answer one question on one host, but for those `unmarked`."""
     best: dict[tuple[Scalar, ...], int] = {}
     for index, row in enumerate(rows):
@@ -184,13 +184,13 @@ def _fastest(rows: Sequence[Cells], unmarked: Collection[int]) -> list[int]:
     return list(best.values())
 
 
-def _p50(row: Cells) -> float:
+def _p50(row: RowValues) -> float:
     return float(row["p50_ms"] or 0)
 
 
-def _facts(runs: Sequence[Run], rows: Sequence[Cells], baseline: str | None, shown: Collection[str]) -> tuple[str, ...]:
+def _facts(runs: Sequence[Run], rows: Sequence[RowValues], baseline: str | None, shown: Collection[str]) -> tuple[str, ...]:
     """What is the same in all rows, so that it need not be a column, and is none of those `shown`."""
-    same = {c: _distinct(c, rows) for c in COLUMNS if c.varies and c.name not in shown}
+    same = {c: _distinct(c, rows) for c in COLUMNS if c.varies and not c.leads and c.name not in shown}
     once = [_fact(column, next(iter(values))) for column, values in same.items() if len(values) == 1]
     versions = [f"{name} {version}" for run in runs for name, version in run.head.versions.items()]
     against = [f"speed-up against {baseline} fp32 at the same batch"] if baseline else []
@@ -204,16 +204,12 @@ def _fact(column: Column, value: Scalar) -> str:
     text = value
     if isinstance(value, float):
         text = f"{value:.3g}" if column.decimals is None else f"{value:.{column.decimals}f}"
-    return f"{column.label or column.title or column.name} {text} {column.unit}".strip()
+    return f"{column.label or column.heading} {text} {column.unit}".strip()
 
 
-def _findings(lines: Sequence[tuple[Row, Cells]]) -> list[Finding]:
+def _findings(lines: Sequence[tuple[Row, RowValues]]) -> list[Finding]:
     """Reasons and findings, the same one once, with the rows that it is about."""
-    return grouped([(name_of(cells), finding) for row, cells in lines for finding in (*_status(cells), *row.findings)])
-
-
-def _status(cells: Cells) -> list[Finding]:
-    return [Finding.of("status", status=cells["status"], reason=cells["reason"])] if cells["reason"] else []
+    return grouped([(name_of(cells), finding) for row, cells in lines for finding in (*of_status(cells), *row.findings)])
 
 
 def _explained(runs: Sequence[Run]) -> dict[str, list[str]]:
@@ -221,13 +217,13 @@ def _explained(runs: Sequence[Run]) -> dict[str, list[str]]:
     return {about: [line for lines in found for line in lines[about]] for about in ("speed", "accuracy")}
 
 
-def _conversions(rows: Sequence[Cells]) -> list[str]:
+def _conversions(rows: Sequence[RowValues]) -> list[str]:
     """How files were quantized."""
     made = {(row["model"], row["precision"]): row["conversion"] for row in rows if row["conversion"]}
     return [f"{model} {precision}: {conversion}" for (model, precision), conversion in made.items()]
 
 
-def _deployments(rows: Sequence[Cells]) -> list[str]:
+def _deployments(rows: Sequence[RowValues]) -> list[str]:
     """What to set for the throughput and the rate that were found; rows that differ in their batch alone in one line."""
     about: dict[tuple[str, str], list[str]] = {}
     for column, what in (("throughput_settings", "throughput"), ("slo_settings", "rate under load")):
@@ -244,11 +240,11 @@ def named(names: Sequence[str], of: int) -> str:
     return "all rows" if len(names) == of else f"{len(names)} of {of} rows"
 
 
-def name_of(row: Cells) -> str:
+def name_of(row: RowValues) -> str:
     """A row's name for people."""
     return f"{target_of(row)} {row['precision']} b{row['batch']}"
 
 
-def target_of(row: Cells) -> Target:
+def target_of(row: RowValues) -> Target:
     """What a row was measured on."""
     return Target(backend=str(row["backend"]), environment=str(row["environment"] or ""))

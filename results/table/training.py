@@ -10,20 +10,22 @@ from typing import Any
 from ...axes import Scalar
 from ...evidence import Epoch
 from ..store.head import SCHEMA
-from .table import Field, Table
+from .column import Field
+from .findings import grouped, of_status
+from .table import Table
 
 FIELDS = (
-    Field(name="device", title="device"),
-    Field(name="precision", title="precision"),
-    Field(name="status", title="status"),
-    Field(name="first_epoch_s", title="first epoch", unit="s"),
-    Field(name="epoch_s", title="epoch", unit="s"),
-    Field(name="train_per_s", title="training images", unit="/s"),
-    Field(name="test_per_s", title="test images", unit="/s"),
-    Field(name="loss", title="test loss"),
-    Field(name="accuracy", title="accuracy", unit="%"),
-    Field(name="peak_memory_mb", title="peak memory", unit="MB"),
-    Field(name="speedup", title="speed-up", unit="x"),
+    Field(name="device", number=False, priority=0),
+    Field(name="precision", number=False, priority=0),
+    Field(name="status", number=False, priority=1),
+    Field(name="first_epoch_s", title="first epoch", unit="s", priority=6),
+    Field(name="epoch_s", title="epoch", unit="s", priority=2),
+    Field(name="train_per_s", title="training images", unit="/s", priority=3),
+    Field(name="test_per_s", title="test images", unit="/s", priority=8),
+    Field(name="loss", title="test loss", priority=7),
+    Field(name="accuracy", unit="%", priority=5),
+    Field(name="peak_memory_mb", title="peak memory", unit="MB", priority=9),
+    Field(name="speedup", title="speed-up", unit="x", priority=4),
 )
 
 
@@ -50,14 +52,14 @@ def build(results: Sequence[Result], head: Mapping[str, Any]) -> Table:
     for row in rows:
         base, own = rows[0]["epoch_s"] or rows[0]["first_epoch_s"], row["epoch_s"] or row["first_epoch_s"]
         row["speedup"] = float(base) / float(own) if base and own and row["status"] == "ok" else None
-    remarks = [f"{row['device']} {row['precision']}: {row['status']}: {row['reason']}" for row in rows if row["reason"]]
+    findings = grouped([(f"{row['device']} {row['precision']}", status) for row in rows for status in of_status(row)])
     facts = " · ".join(f"{name} {head[name]}" for name in ("model", "dataset", "epochs", "batch_size", "lr", "seed", "threads"))
     return Table(
         names=(*(field.name for field in FIELDS), "reason"),
         rows=tuple(rows),
         fields=FIELDS,
         facts=(facts, "memory is the process's on cpu and the allocator's on cuda"),
-        remarks=tuple(remarks),
+        findings=tuple(findings),
         head={"schema": SCHEMA, **head},
     )
 

@@ -11,14 +11,13 @@ from typing import Any
 from ...axes import AXES, Scalar
 from ...spec import set_fields
 from ..store.record import Run
-from ..table.columns import COLUMNS, FIGURES
-from ..table.table import Cells, Table, lines, name_of
+from ..table.column import TAG_VIEW
+from ..table.columns import COLUMNS, shown_in
+from ..table.row import MEASURED
+from ..table.table import RowValues, Table, lines, name_of
 from ..table.training import Result
 
-TAGS = (
-    *("status", "grade", "reason", "notes", "verdict", "stopped"),
-    *("executed", "placement", "conversion", "throughput_settings"),
-)
+TAGS = tuple(column.name for column in shown_in(TAG_VIEW))
 """Columns that say how a row came out, and are neither what was asked for nor a figure."""
 
 CURVES = ("loss", "accuracy", "seconds")
@@ -39,7 +38,7 @@ class LoggedRow:
     @property
     def done(self) -> bool:
         """Whether it has figures."""
-        return self.tags.get("status") in FIGURES
+        return self.tags.get("status") in MEASURED
 
     @property
     def points(self) -> list[tuple[str, float, int]]:
@@ -75,7 +74,7 @@ def of_run(run: Run, baseline: str | None) -> LoggedRun:
     )
 
 
-def _entry(cell: Any, cells: Cells, run: Run) -> LoggedRow:
+def _entry(cell: Any, cells: RowValues, run: Run) -> LoggedRow:
     options = {f"option.{name}": value for name, value in cell.settings.options}
     known = {"sha256": cell.sha256, "version": run.head.versions.get(str(cell.target), "")}
     text = {column.name: cells[column.name] for column in COLUMNS if not column.number and column.name not in TAGS}
@@ -113,7 +112,7 @@ def of_training(results: Sequence[Result], table: Table, folder: Path, wall_s: f
     return LoggedRun(name=folder.name, folder=folder, wall_s=wall_s, params=head, rows=unique(rows))
 
 
-def _trained(result: Result, row: Cells, head: Mapping[str, str]) -> LoggedRow:
+def _trained(result: Result, row: RowValues, head: Mapping[str, str]) -> LoggedRow:
     epochs = list(enumerate(result.epochs, 1))
     drawn = {name: [(number, getattr(epoch, name)) for number, epoch in epochs] for name in CURVES}
     known = {f"epoch/{name}": tuple((n, float(v)) for n, v in curve if v is not None) for name, curve in drawn.items()}

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("backends", "commands", "exporters", "models", "results", "runners")
 SUBPACKAGES = (
     *("results/compare", "results/imports", "results/recommend", "results/report"),
-    *("results/stats", "results/store", "results/table", "results/trackers"),
+    *("results/stats", "results/store", "results/table", "results/table/columns", "results/trackers"),
     *("runners/pool", "runners/prepare", "runners/sweep", "runners/worker"),
 )
 ROOT_FILES = {
@@ -130,11 +130,18 @@ def test_the_readme_names_every_command():
     assert [name for name in main.list_commands() if f"bench {name}" not in text] == []
 
 
-def test_the_method_explains_every_column():
+def test_the_reference_page_is_that_of_the_declared_columns():
+    from onnxbench.results.table.reference import columns_page
+
+    assert (ROOT / "docs/columns.md").read_text() == columns_page()  # `make reference` writes it
+
+
+def test_every_column_knows_its_definition():
     from onnxbench.results.table.columns import COLUMNS
 
-    text = (ROOT / "docs/method.md").read_text()
-    assert [column.name for column in COLUMNS if f"`{column.name}`" not in text] == []
+    definitions = [column.definition for column in COLUMNS]
+    assert [text for text in definitions if not re.fullmatch(r"[A-Z].{10,160}\.", text)] == []
+    assert len(set(definitions)) == len(definitions)
 
 
 def test_where_is_what_names_files_that_exist():

@@ -9,6 +9,7 @@ from onnxbench.results.store.record import read_run
 from onnxbench.results.table import table
 from onnxbench.results.table.columns import COLUMNS
 from onnxbench.results.table.conditions import UNITS, broken, judged, metrics, parse, undecided
+from onnxbench.results.table.findings import Finding
 from onnxbench.results.table.render import render
 from onnxbench.results.table.table import Table
 
@@ -151,24 +152,28 @@ def test_no_two_metrics_have_the_same_name():
 
 
 @pytest.mark.parametrize(
-    ("text", "most", "values", "said"),
+    ("text", "most", "values"),
     [
-        ("top1_drop=0.5", True, {"top1_drop": 1.25}, "--max top1_drop=0.5 failed: ort-cpu int8 b8 has top1_drop 1.25 points"),
-        ("sqnr=30", False, {"sqnr_db": 21.456}, "--min sqnr=30 failed: ort-cpu int8 b8 has sqnr_db 21.46 dB"),
-        ("rel_err=1e-3", True, {"rel_err": 0.0123456}, "--max rel_err=1e-3 failed: ort-cpu int8 b8 has rel_err 0.01235"),
-        ("p99=10us", True, {"p99_ms": 0.5}, "--max p99=10us failed: ort-cpu int8 b8 has p99_ms 0.5 ms"),
-        ("images=2000", False, {"images": 360}, "--min images=2000 failed: ort-cpu int8 b8 has images 360"),
+        ("top1_drop=0.5", True, {"top1_drop": 1.25}),
+        ("sqnr=30", False, {"sqnr_db": 21.456}),
+        ("rel_err=1e-3", True, {"rel_err": 0.0123456}),
+        ("p99=10us", True, {"p99_ms": 0.5}),
+        ("images=2000", False, {"images": 360}),
     ],
 )
-def test_a_row_beyond_a_limit_is_said_with_its_figure(text, most, values, said):
-    assert broken(limit(text, most), [row(**values)]) == [said]
+def test_a_row_beyond_a_limit_is_said_with_its_figure(text, most, values):
+    (finding,) = broken(limit(text, most), [row(**values)])
+    ((name, value),) = values.items()
+    assert (finding.kind, finding.rows) == ("limit_missed", ("ort-cpu int8 b8",))
+    assert dict(finding.values) | {"column": name, "value": value} == dict(finding.values)
 
 
 def test_every_row_beyond_the_limit_is_said_and_no_other():
     rows = [row(batch=batch, sqnr_db=db) for batch, db in ((1, 40.0), (2, 30.0), (4, 29.9), (8, -200.0))]
-    assert [text.partition(": ")[2] for text in broken(limit("sqnr=30", most=False), rows)] == [
-        "ort-cpu int8 b4 has sqnr_db 29.9 dB",
-        "ort-cpu int8 b8 has sqnr_db -200 dB",
+    found = broken(limit("sqnr=30", most=False), rows)
+    assert [(finding.rows, dict(finding.values)["value"]) for finding in found] == [
+        (("ort-cpu int8 b4",), 29.9),
+        (("ort-cpu int8 b8",), -200.0),
     ]
 
 
@@ -181,42 +186,43 @@ def test_rows_without_a_value_do_not_count_beside_others():
 @pytest.mark.parametrize("rows", [[], [row()], [row(batch=1), row(status="failed")]], ids=len)
 def test_a_limit_for_what_no_row_has_is_broken(most, rows):
     found = limit("top1_drop=0.5", most)
-    assert broken(found, rows) == [f"{found.text} failed: no row has top1_drop"]
+    assert broken(found, rows) == [Finding.of("limit_unknown", limit=found.text, column="top1_drop")]
 
 
 @pytest.mark.parametrize("status", ["failed", "timeout", "unsupported", "unavailable"])
 def test_a_row_without_figures_cannot_keep_a_limit(status):
-    assert broken(limit("batch=100"), [row(status=status)]) == ["--max batch=100 failed: no row has batch"]
+    assert broken(limit("batch=100"), [row(status=status)]) == [
+        Finding.of("limit_unknown", limit="--max batch=100", column="batch")
+    ]
 
 
 def test_a_mismatch_must_keep_the_limits_too():
-    said = "--min sqnr=30 failed: ort-cpu int8 b8 has sqnr_db 3 dB"
-    assert broken(limit("sqnr=30", most=False), [row(status="mismatch", sqnr_db=3.0)]) == [said]
+    (finding,) = broken(limit("sqnr=30", most=False), [row(status="mismatch", sqnr_db=3.0)])
+    assert finding.kind == "limit_missed"
 
 
 def test_a_limit_holds_for_every_model():
     rows = [row(model="a", top1_drop=9.0), row(model="b", top1_drop=0.0)]
-    assert broken(limit("top1_drop=0.5"), rows) == ["--max top1_drop=0.5 failed: a ort-cpu int8 b8 has top1_drop 9 points"]
+    assert [finding.rows for finding in broken(limit("top1_drop=0.5"), rows)] == [("a ort-cpu int8 b8",)]
 
 
 def test_a_limit_holds_for_every_row_whatever_it_is_called():
     rows = [row(threads=threads, sqnr_db=db) for threads, db in ((1, 20.0), (2, 40.0), (4, 10.0))]
-    assert [text.partition("sqnr_db ")[2] for text in broken(limit("sqnr=30", most=False), rows)] == ["20 dB", "10 dB"]
+    assert [dict(finding.values)["value"] for finding in broken(limit("sqnr=30", most=False), rows)] == [20.0, 10.0]
 
 
 def test_a_row_of_several_models_is_undecided_by_its_models_name():
     rows = [row(model=model, top1_drop=0.1, top1_drop_ci_high=high, images=360) for model, high in (("a", 0.2), ("b", 1.2))]
-    (text,) = undecided([limit("top1_drop=0.5")], rows)
-    assert text.startswith("b ort-cpu int8 b8: top1_drop is within 0.5")
+    (finding,) = undecided([limit("top1_drop=0.5")], rows)
+    assert finding.rows == ("b ort-cpu int8 b8",)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, -3.0])
 def test_a_drop_within_its_limit_whose_interval_is_not_is_undecided(value):
     rows = [row(top1_drop=value, top1_drop_ci_high=1.239, images=360)]
-    assert undecided([limit("top1_drop=0.5")], rows) == [
-        "ort-cpu int8 b8: top1_drop is within 0.5, but 360 images leave 1.24 points possible;"
-        " --max top1_drop_ci_high=0.5 asks for certainty"
-    ]
+    (finding,) = undecided([limit("top1_drop=0.5")], rows)
+    assert (finding.kind, finding.rows) == ("drop_unsure", ("ort-cpu int8 b8",))
+    assert dict(finding.values) == {"limit": 0.5, "images": 360, "high": 1.239}
 
 
 @pytest.mark.parametrize(
@@ -231,16 +237,16 @@ def test_a_drop_over_its_limit_or_surely_within_is_decided(drop, high):
 def test_every_limit_of_a_drop_may_leave_a_row_undecided():
     rows = [row(batch=batch, top1_drop=drop, top1_drop_ci_high=2.5, images=360) for batch, drop in ((1, 0.1), (8, 1.1))]
     found = undecided([limit("top1_drop=1"), limit("top1_drop=2"), limit("top1_drop=3")], rows)
-    assert [text.partition(", but")[0] for text in found] == [
-        "ort-cpu int8 b1: top1_drop is within 1",
-        "ort-cpu int8 b1, ort-cpu int8 b8: top1_drop is within 2",
+    assert [(finding.rows, dict(finding.values)["limit"]) for finding in found] == [
+        (("ort-cpu int8 b1",), 1.0),
+        (("ort-cpu int8 b1", "ort-cpu int8 b8"), 2.0),
     ]
 
 
 def test_rows_that_are_undecided_alike_are_told_of_once():
     rows = [row(batch=batch, top1_drop=0.1, top1_drop_ci_high=2.5, images=360) for batch in (1, 2, 4, 8)]
-    (text,) = undecided([limit("top1_drop=1")], rows)
-    assert text.startswith("all rows: top1_drop is within 1, but 360 images leave 2.50 points possible")
+    (finding,) = undecided([limit("top1_drop=1")], rows)
+    assert len(finding.rows) == 4
 
 
 def test_other_limits_leave_nothing_undecided():
@@ -257,19 +263,24 @@ def test_a_judged_table_says_what_is_broken_below_it_and_in_its_head():
     before = Table(names=(), rows=rows, fields=(), remarks=("so far",), head={"schema": 2})
     limits = [limit("top1_drop=0.5"), limit("sqnr=30", most=False)]
     found = judged(before, limits)
-    failed = [
-        "--max top1_drop=0.5 failed: ort-cpu int8 b8 has top1_drop 0.9 points",
-        "--min sqnr=30 failed: no row has sqnr_db",
+    assert [(finding.kind, finding.rows) for finding in found.findings] == [
+        ("limit_missed", ("ort-cpu int8 b8",)),
+        ("limit_unknown", ()),
+        ("drop_unsure", ("ort-cpu int8 b1",)),
     ]
-    assert found.head == {"schema": 2, "conditions": ["--max top1_drop=0.5", "--min sqnr=30"], "broken": failed}
-    assert found.remarks[:3] == ("so far", *failed)
-    assert [text.partition(":")[0] for text in found.remarks[3:]] == ["ort-cpu int8 b1"]
+    assert found.head == {
+        "schema": 2,
+        "conditions": ["--max top1_drop=0.5", "--min sqnr=30"],
+        "broken": [": ".join((*finding.rows, finding.sentence)) for finding in found.findings[:2]],
+        "findings": [finding.wire() for finding in found.findings],
+    }
+    assert found.remarks == ("so far",)
     assert (found.rows, found.fields) == (before.rows, before.fields)
 
 
 def test_without_conditions_a_judged_table_says_that_nothing_is_broken():
     found = judged(Table(names=(), rows=(row(),), fields=()), [])
-    assert (found.head, found.remarks) == ({"conditions": [], "broken": []}, ())
+    assert (found.head["conditions"], found.head["broken"], found.findings) == ([], [], ())
 
 
 def test_the_rows_of_a_check_are_held_against_the_limits(run_folder, make_cell):
@@ -281,9 +292,12 @@ def test_the_rows_of_a_check_are_held_against_the_limits(run_folder, make_cell):
         folder.inspected(cell)
     limits = [limit("top1_drop=1"), limit("top1_drop_ci_high=1.5"), limit("top1_change_p=0.01", most=False), limit("p99=10ms")]
     found = judged(table.build([read_run(folder.path)]), limits)
-    drop, certain, change, latency = json.loads(render(found, "json"))["broken"]
-    assert drop == "--max top1_drop=1 failed: ort-cpu int8 b1 has top1_drop 2 points"
-    assert re.fullmatch(r"--max top1_drop_ci_high=1.5 failed: ort-cpu int8 b1 has top1_drop_ci_high 4\.\d+ points", certain)
-    assert change.startswith("--min top1_change_p=0.01 failed: ort-cpu int8 b1 has top1_change_p 0.0078")
-    assert latency == "--max p99=10ms failed: no row has p99_ms"
-    assert any("fp16 b1: top1_drop is within 1, but 400 images leave 1.09 points" in text for text in found.remarks)
+    assert len(json.loads(render(found, "json"))["broken"]) == 4
+    missed = {dict(finding.values)["column"]: finding for finding in found.findings if finding.kind == "limit_missed"}
+    assert dict(missed["top1_drop"].values)["value"] == 2.0
+    assert 4.0 < dict(missed["top1_drop_ci_high"].values)["value"] < 5.0
+    assert dict(missed["top1_change_p"].values)["value"] == pytest.approx(0.0078, abs=1e-4)
+    assert [dict(finding.values)["column"] for finding in found.findings if finding.kind == "limit_unknown"] == ["p99_ms"]
+    (unsure,) = [finding for finding in found.findings if finding.kind == "drop_unsure"]
+    assert unsure.rows == ("ort-cpu fp16 b1",)
+    assert dict(unsure.values)["high"] == pytest.approx(1.09, abs=0.005)

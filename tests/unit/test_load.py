@@ -237,6 +237,6 @@ def test_why_there_is_no_rate_or_may_be_a_higher_one(make_cell, points, findings
 def test_another_limit_is_read_off_the_same_curve(make_cell):
     found = record(make_cell(), RISING)
     asked = [Sweep(load=Load(percentile=99, limit_ms=limit)) for limit in (2, 4, 16)]
-    assert [curves.held(found, sweep).capacity.rate_per_s for sweep in asked] == pytest.approx([100, 200, 300])
-    assert curves.held(replace(found, load=None), asked[0]) is None
+    assert [curves.sustained(found, sweep).capacity.rate_per_s for sweep in asked] == pytest.approx([100, 200, 300])
+    assert curves.sustained(replace(found, load=None), asked[0]) is None
     assert curves.notes(replace(found, load=None), None) == []

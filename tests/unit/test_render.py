@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench.commands import options
-from onnxbench.results.table.columns import SCIENTIFIC
+from onnxbench.results.table.column import SCIENTIFIC, Field
 from onnxbench.results.table.render import FORMATS, nameless, plain, render
-from onnxbench.results.table.table import Field, Table
+from onnxbench.results.table.table import Table
 
 FIELDS = (
-    Field(name="backend", title="backend"),
+    Field(name="backend", number=False),
     Field(name="batch", title="batch"),
     Field(name="p50_ms", title="p50", unit="ms"),
     Field(name="speedup", title="speed-up", unit="x"),
@@ -189,7 +189,7 @@ def test_programs_have_every_digit_of_a_figure_that_people_see_rounded():
 
 def test_words_are_aligned_at_their_left_and_figures_at_their_right():
     names = ("backend", "executed", "placement", "top1")
-    built = make(names=names, fields=tuple(Field(name=name, title=name) for name in names))
+    built = make(names=names, fields=tuple(Field(name=name, number=name == "top1") for name in names))
     assert grid(render(built, "markdown"))[1] == ["---", "---", "---", "---:"]
 
 

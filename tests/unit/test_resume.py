@@ -4,7 +4,8 @@ import json
 
 import pytest
 from onnxbench.errors import BadInput, RuntimeFailed
-from onnxbench.results.table.columns import COLUMNS, Row
+from onnxbench.results.table.columns import COLUMNS
+from onnxbench.results.table.row import Row
 
 from .in_process import FP16, FP32, HOW, INT8, derived, replace
 

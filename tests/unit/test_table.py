@@ -24,7 +24,7 @@ CONTRACT = [
     *("cold_s", "cold_process_s", "cold_import_s", "cold_load_s", "cold_first_ms"),
     *("peak_rss_mb", "device_mem_mb", "artifact_mb", "energy_mj", "gpu_power_w", "gpu_mhz", "gpu_temperature_c"),
     *("slo", "slo_rate_per_s", "slo_settings"),
-    *("grade", "notes"),
+    *("grade", "notes", "run"),
 ]
 AXES = {"model": "cnn", "backend": "ort-cpu", "device": "cpu", "precision": "fp32", "batch": 8, "threads": 2}
 CHANGE = ("top1_drop_ci_low", "top1_drop_ci_high", "top1_change_p")
@@ -36,11 +36,16 @@ def build(*folders, baseline=None):
 
 
 def filled(row):
-    return {name: value for name, value in row.items() if value is not None}
+    return {name: value for name, value in row.items() if value is not None and name != "run"}
+
+
+def lines_of(built):
+    """The sentences of the findings, as people read them."""
+    return tuple(map(built.line, built.findings))
 
 
 def titles(built):
-    return [field.title for field in built.fields]
+    return [field.heading for field in built.fields]
 
 
 def by_backend(built, *names):
@@ -365,7 +370,7 @@ def test_beside_a_baseline_the_speed_up_its_interval_and_the_verdict_stand_toget
 def test_two_hosts_stand_in_the_table(run_folder, make_cell):
     built = build(run_folder(make_cell()), run_folder(make_cell(), name="other", host={"cpu": "Another"}))
     assert [row["host"] for row in built.rows] == ["Another", "Test CPU"]
-    assert titles(built)[0] == "host"
+    assert titles(built)[:2] == ["run", "host"]
 
 
 def test_reasons_stand_below_the_table(run_folder, make_cell):
@@ -373,7 +378,7 @@ def test_reasons_stand_below_the_table(run_folder, make_cell):
     folder = run_folder(*cells)
     folder.measured(cells[0], MS)
     folder.add("failed", cells[1], status="failed", reason="out of memory; try less")
-    assert build(folder).remarks == ("ort-cpu fp32 b8: failed: out of memory; try less",)
+    assert lines_of(build(folder)) == ("ort-cpu fp32 b8: failed: out of memory; try less",)
 
 
 @pytest.mark.parametrize(
@@ -387,7 +392,7 @@ def test_a_reason_that_rows_share_is_said_once(run_folder, make_cell, failing, o
         folder.measured(cell, MS)
         if number < failing:
             folder.add("failed", cell, status="failed", reason="crashed")
-    assert build(folder).remarks == (f"{who}: failed: crashed",)
+    assert lines_of(build(folder)) == (f"{who}: failed: crashed",)
 
 
 def test_the_head_has_the_schema_the_host_and_the_versions(two):

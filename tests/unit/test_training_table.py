@@ -62,7 +62,7 @@ def test_a_row_that_failed_has_no_figures_and_says_why():
     built = build([ran("cpu", epoch(1.0), epoch(1.0)), failed("cuda:0")], HEAD)
     figures = {name: value for name, value in built.rows[1].items() if value is not None}
     assert figures == {"device": "cuda:0", "precision": "fp32", "status": "unavailable", "reason": "no CUDA here"}
-    assert built.remarks == ("cuda:0 fp32: unavailable: no CUDA here",)
+    assert tuple(map(built.line, built.findings)) == ("cuda:0 fp32: unavailable: no CUDA here",)
 
 
 def test_against_a_first_row_that_failed_there_is_no_speed_up():

@@ -1,0 +1,26 @@
+"""All columns of a run's table, in their order. Each is declared once, in the file of its topic, with all that is known of it.
+
+Names only grow: people script against them. A value that does not apply is None, never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..column import Column
+from . import accuracy, case, load, resources, timing
+
+COLUMNS: tuple[Column, ...] = (
+    *case.COLUMNS,
+    *timing.COLUMNS,
+    *accuracy.COLUMNS,
+    *resources.COLUMNS,
+    *load.COLUMNS,
+    case.RUN,  # last, since scripts may rely on the order
+)
+BY_NAME: Mapping[str, Column] = {column.name: column for column in COLUMNS}
+
+
+def shown_in(view: str) -> tuple[Column, ...]:
+    """The columns of a view: CHECK_VIEW, RANKING_VIEW, PICK_VIEW or TAG_VIEW of column.py."""
+    return tuple(column for column in COLUMNS if view in column.views)

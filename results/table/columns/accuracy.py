@@ -1,0 +1,146 @@
+"""Columns of accuracy on labelled samples, and of the distance from the FP32 reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ....axes import Scalar
+from ...stats.intervals import drop_interval, mcnemar
+from ..column import ACCURACY, CHECK_VIEW, LESS, MORE, PICK_VIEW, RANKING_VIEW, SCIENTIFIC, Column, stored
+from ..row import Row
+
+LABELS: dict[str, Any] = {"absent": "absent_labels", "decimals": 2}
+PARITY: dict[str, Any] = {"absent": "absent_parity", "views": (CHECK_VIEW,)}
+
+
+def _drop_bound(end: int) -> Callable[[Row], Scalar]:
+    def value(row: Row) -> Scalar:
+        counts = _changed(row)
+        return None if counts is None else drop_interval(*counts)[end]
+
+    return value
+
+
+def _changed(row: Row) -> tuple[int, int, int] | None:
+    """Numbers of right answers lost and gained, and of samples; None without labels."""
+    verified = row.record.parity
+    if verified is None or verified.lost is None or verified.gained is None or verified.images is None:
+        return None
+    return verified.lost, verified.gained, verified.images
+
+
+def _change(row: Row) -> Scalar:
+    """The probability that so uneven a change came by chance."""
+    counts = _changed(row)
+    return None if counts is None else mcnemar(*counts[:2])
+
+
+COLUMNS = (
+    Column(
+        name="top1",
+        value=stored("parity", "top1"),
+        unit="%",
+        varies=True,
+        priority=28,
+        better=MORE,
+        compared=ACCURACY,
+        views=(CHECK_VIEW, RANKING_VIEW, PICK_VIEW),
+        definition="Share of labelled samples whose first answer is right.",
+        **LABELS,
+    ),
+    Column(
+        name="top1_drop",
+        value=stored("parity", "top1_drop"),
+        unit="points",
+        title="drop",
+        label="top-1 drop",
+        varies=True,
+        priority=12,
+        better=LESS,
+        compared=ACCURACY,
+        views=(CHECK_VIEW, RANKING_VIEW),
+        definition="Percentage points of top-1 lost against FP32 on the same samples; a negative drop is a gain.",
+        **LABELS,
+    ),
+    Column(
+        name="top1_drop_ci_low",
+        value=_drop_bound(0),
+        unit="points",
+        title="from",
+        label="drop at least",
+        varies=True,
+        priority=29,
+        views=(CHECK_VIEW,),
+        definition="Lower end of the 95 % confidence interval of the drop.",
+        **LABELS,
+    ),
+    Column(
+        name="top1_drop_ci_high",
+        value=_drop_bound(1),
+        unit="points",
+        title="to",
+        label="drop at most",
+        varies=True,
+        priority=29,
+        views=(CHECK_VIEW,),
+        definition="Upper end of the 95 % confidence interval of the drop.",
+        **LABELS,
+    ),
+    Column(
+        name="top1_change_p",
+        value=_change,
+        shown=False,
+        absent="absent_labels",
+        definition="Probability that so uneven a change of answers came by chance (McNemar's exact test).",
+    ),
+    Column(
+        name="images",
+        value=stored("parity", "images"),
+        varies=True,
+        priority=30,
+        absent="absent_labels",
+        views=(CHECK_VIEW,),
+        definition="Number of labelled samples.",
+    ),
+    Column(
+        name="agreement",
+        value=stored("parity", "agreement"),
+        unit="%",
+        decimals=2,
+        shown=False,
+        better=MORE,
+        definition="Share of samples whose first answer is that of FP32.",
+        **PARITY,
+    ),
+    Column(
+        name="sqnr_db",
+        value=stored("parity", "sqnr_db"),
+        unit="dB",
+        title="SQNR",
+        priority=21,
+        better=MORE,
+        definition="Power of the FP32 reference's outputs over that of the row's error, in decibels.",
+        **PARITY,
+    ),
+    Column(
+        name="max_abs_err",
+        value=stored("parity", "max_abs_err"),
+        digits=SCIENTIFIC,
+        title="max abs error",
+        shown=False,
+        better=LESS,
+        definition="Largest absolute difference from the FP32 reference.",
+        **PARITY,
+    ),
+    Column(
+        name="rel_err",
+        value=stored("parity", "rel_err"),
+        digits=SCIENTIFIC,
+        title="rel error",
+        shown=False,
+        better=LESS,
+        definition="Norm of the difference from the FP32 reference over the norm of the reference.",
+        **PARITY,
+    ),
+)

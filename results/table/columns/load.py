@@ -1,0 +1,75 @@
+"""Columns of a cell whose items arrive at random, and the two that sum up a row: its grade and its notes."""
+
+from __future__ import annotations
+
+from ....axes import Scalar
+from .. import load
+from ..column import ARRIVALS, MORE, RANKING_VIEW, TAG_VIEW, Column, timed
+from ..row import Row
+
+
+def _slo(row: Row) -> Scalar:
+    limit = load.limit_of(row.record, row.sweep)
+    return None if limit is None else f"p{limit.percentile:g} <= {limit.limit_ms:g} ms, {limit.arrivals} arrivals"
+
+
+def _slo_rate(row: Row) -> Scalar:
+    return row.sustained.capacity.rate_per_s if row.sustained else None
+
+
+def _slo_settings(row: Row) -> Scalar:
+    return row.sustained.way.deploy if row.sustained and row.sustained.capacity.rate_per_s else None
+
+
+def _notes(row: Row) -> Scalar:
+    return "; ".join(finding.sentence for finding in row.findings) or None
+
+
+COLUMNS = (
+    timed(
+        "slo",
+        _slo,
+        varies=True,
+        number=False,
+        label="under load",
+        priority=35,
+        absent="absent_load",
+        definition="Limit of latency for items that arrive at random (--load, --slo).",
+    ),
+    timed(
+        "slo_rate_per_s",
+        _slo_rate,
+        unit="/s",
+        title="rate under load",
+        priority=16,
+        better=MORE,
+        objective="slo_rate",
+        in_flight=ARRIVALS,
+        absent="absent_load",
+        definition="Highest rate of arrivals whose responses keep the limit.",
+    ),
+    timed(
+        "slo_settings",
+        _slo_settings,
+        shown=False,
+        number=False,
+        absent="absent_load",
+        definition="The runtime's own settings that give the rate under load.",
+    ),
+    timed(
+        "grade",
+        lambda row: row.trust[0],
+        number=False,
+        priority=13,
+        views=(RANKING_VIEW, TAG_VIEW),
+        definition="Trust in the row's figures: A keeps every requirement, B misses one, C misses more or has too few rounds.",
+    ),
+    Column(
+        name="notes",
+        value=_notes,
+        number=False,
+        shown=False,
+        views=(TAG_VIEW,),
+        definition="Sentences of the row's findings.",
+    ),
+)

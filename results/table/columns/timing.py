@@ -1,0 +1,281 @@
+"""Columns of time and throughput, one call in flight and many, and of the speed-up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ....axes import Scalar
+from ...stats.intervals import LEAST_ROUNDS, typical
+from ...stats.percentiles import samples_needed
+from ...store import series
+from ..column import ALL_LANES, LESS, MORE, ONE_CALL, PICK_VIEW, RANKING_VIEW, TAG_VIEW, TIME, Column, axis, stored, timed
+from ..findings import Finding
+from ..row import Row
+
+
+def _percentile(kind: str, which: int) -> Callable[[Row], Scalar]:
+    def value(row: Row) -> Scalar:
+        ns: float | None = getattr(row.pooled.kinds[kind], f"p{which}_ns")
+        return None if ns is None else ns / 1e6
+
+    return value
+
+
+def _withheld(metric: str, which: float) -> Callable[[Row], Finding]:
+    return lambda row: Finding.of("absent_percentile", metric=metric, samples=samples_needed(which))
+
+
+def _too_few_rounds(name: str) -> Callable[[Row], Finding]:
+    return lambda row: Finding.of("absent_interval", column=name, rounds=LEAST_ROUNDS)
+
+
+def _p50_bound(end: str) -> Callable[[Row], Scalar]:
+    """One end of p50's interval: as far from p50, as a ratio, as that of the rounds' values is from their mean."""
+
+    def value(row: Row) -> Scalar:
+        p50 = _percentile("latency", 50)(row)
+        return None if row.p50 is None or not isinstance(p50, float) else p50 * getattr(row.p50, end) / row.p50.middle
+
+    return value
+
+
+def _speedup_bound(end: str) -> Callable[[Row], Scalar]:
+    return lambda row: None if row.speedup is None else float(getattr(row.speedup, end))
+
+
+def _throughput(row: Row) -> Scalar:
+    rates = [row.record.blocks[number].throughput for number in series.values(row.record, "throughput")]
+    calls, took_ns = (sum(getattr(rate, name) for rate in rates) for name in ("calls", "took_ns"))
+    return float(row.record.cell.batch * calls / took_ns * 1e9)
+
+
+def _throughput_threads(row: Row) -> Scalar:
+    concurrency = row.record.warm and row.record.warm.concurrency
+    return concurrency.threads if concurrency else row.record.cell.settings.threads
+
+
+def _disturbed(row: Row) -> Scalar:
+    return None if row.record.unseen else len(series.disturbed(row.record))
+
+
+def _deployed(row: Row) -> Scalar:
+    return (row.record.warm and row.record.warm.deploy) or None
+
+
+def _build(row: Row) -> Scalar:
+    """Seconds of the build when it was done: in this run before the first round, or when it came into the cache."""
+    return getattr(row.record.built or row.record.opened, "build_s", None)
+
+
+COLUMNS = (
+    timed(
+        "p50_ms",
+        _percentile("latency", 50),
+        unit="ms",
+        title="p50",
+        priority=10,
+        better=LESS,
+        compared=TIME,
+        objective="latency",
+        in_flight=ONE_CALL,
+        absent=_withheld("p50", 50),
+        views=(RANKING_VIEW, PICK_VIEW),
+        definition="Median latency of a call: start and wait, one call in flight, inputs already where the device wants them.",
+    ),
+    timed(
+        "p50_ci_low_ms",
+        _p50_bound("low"),
+        unit="ms",
+        title="from",
+        label="p50 from",
+        priority=19,
+        absent=_too_few_rounds("p50_ci_low_ms"),
+        definition="Lower end of the 95 % confidence interval of p50, from the medians of the rounds.",
+    ),
+    timed(
+        "p50_ci_high_ms",
+        _p50_bound("high"),
+        unit="ms",
+        title="to",
+        label="p50 to",
+        priority=19,
+        absent=_too_few_rounds("p50_ci_high_ms"),
+        definition="Upper end of the 95 % confidence interval of p50, from the medians of the rounds.",
+    ),
+    timed(
+        "p90_ms",
+        _percentile("latency", 90),
+        unit="ms",
+        title="p90",
+        priority=25,
+        better=LESS,
+        in_flight=ONE_CALL,
+        absent=_withheld("p90", 90),
+        definition="Latency that 90 % of the calls do not exceed.",
+    ),
+    timed(
+        "p99_ms",
+        _percentile("latency", 99),
+        unit="ms",
+        title="p99",
+        priority=18,
+        better=LESS,
+        in_flight=ONE_CALL,
+        absent=_withheld("p99", 99),
+        views=(RANKING_VIEW, PICK_VIEW),
+        definition="Latency that 99 % of the calls do not exceed.",
+    ),
+    timed(
+        "samples",
+        lambda row: row.pooled.kinds["latency"].samples,
+        shown=False,
+        definition="Number of calls that the percentiles rest on, of all rounds that count.",
+    ),
+    timed(
+        "rounds",
+        lambda row: len(series.values(row.record, "throughput")),
+        shown=False,
+        definition="Number of rounds that the figures rest on.",
+    ),
+    timed(
+        "disturbed",
+        _disturbed,
+        shown=False,
+        definition="Number of rounds that other work on the machine disturbed, as counters of the system show.",
+    ),
+    timed(
+        "stopped",
+        stored("finished", "why"),
+        shown=False,
+        number=False,
+        views=(TAG_VIEW,),
+        definition="Reason that ended the measurement: a narrow interval, or the budget.",
+    ),
+    timed(
+        "e2e_p50_ms",
+        _percentile("end_to_end", 50),
+        unit="ms",
+        title="e2e p50",
+        priority=26,
+        better=LESS,
+        compared=TIME,
+        in_flight=ONE_CALL,
+        absent=_withheld("e2e_p50", 50),
+        definition="Median time of a call from host memory to host memory: bind, start, wait and fetch.",
+    ),
+    timed(
+        "device_p50_ms",
+        _percentile("device", 50),
+        unit="ms",
+        title="device p50",
+        priority=27,
+        gpu=True,
+        better=LESS,
+        in_flight=ONE_CALL,
+        definition="Median time of a call by the device's own clock.",
+    ),
+    timed(
+        "throughput_per_s",
+        _throughput,
+        unit="/s",
+        title="throughput",
+        priority=11,
+        better=MORE,
+        compared=TIME,
+        objective="throughput",
+        in_flight=ALL_LANES,
+        views=(RANKING_VIEW, PICK_VIEW),
+        definition="Items a second with all lanes busy, over the throughput blocks of all rounds that count.",
+    ),
+    timed(
+        "lanes",
+        stored("warm", "lanes"),
+        varies=True,
+        priority=22,
+        views=(RANKING_VIEW,),
+        definition="Number of calls in flight that gave the highest throughput.",
+    ),
+    timed(
+        "throughput_threads",
+        _throughput_threads,
+        title="threads a lane",
+        varies=True,
+        priority=24,
+        definition="Compute threads of each lane while throughput was measured.",
+    ),
+    timed(
+        "throughput_settings",
+        _deployed,
+        shown=False,
+        number=False,
+        views=(TAG_VIEW,),
+        definition="The runtime's own settings that give this throughput.",
+    ),
+    axis("threads", priority=8),
+    timed(
+        "speedup",
+        lambda row: typical(row.ratios),
+        unit="x",
+        title="speed-up",
+        priority=14,
+        better=MORE,
+        absent="absent_baseline",
+        definition="Latency of the baseline in fp32 over that of the row, paired by round; above 1 is faster.",
+    ),
+    timed(
+        "speedup_ci_low",
+        _speedup_bound("low"),
+        unit="x",
+        title="from",
+        label="speed-up from",
+        priority=20,
+        absent="absent_baseline",
+        definition="Lower end of the 95 % confidence interval of the speed-up.",
+    ),
+    timed(
+        "speedup_ci_high",
+        _speedup_bound("high"),
+        unit="x",
+        title="to",
+        label="speed-up to",
+        priority=20,
+        absent="absent_baseline",
+        definition="Upper end of the 95 % confidence interval of the speed-up.",
+    ),
+    timed(
+        "verdict",
+        lambda row: row.verdict,
+        number=False,
+        priority=15,
+        views=(TAG_VIEW,),
+        definition="Conclusion on the speed-up, corrected for the number of speed-ups in the table (Holm).",
+    ),
+    Column(
+        name="build_s",
+        value=_build,
+        unit="s",
+        title="build",
+        priority=37,
+        better=LESS,
+        absent="absent_build",
+        definition="Time to build what is loaded instead of the file (an engine), when it was built.",
+    ),
+    Column(
+        name="load_s",
+        value=stored("opened", "load_s"),
+        unit="s",
+        title="load",
+        priority=38,
+        better=LESS,
+        definition="Time to load, optimize and compile the model, without importing the runtime.",
+    ),
+    Column(
+        name="first_ms",
+        value=stored("opened", "first_ms"),
+        unit="ms",
+        title="first",
+        priority=39,
+        better=LESS,
+        definition="Latency of the first call after loading.",
+    ),
+)

@@ -1,0 +1,101 @@
+"""The layout of a table on a screen: which columns fit, how lines are wrapped, what is coloured. tabulate lays out the rows."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ...axes import Scalar
+from .column import Field
+
+LEAST_WIDTH = 40
+LONGEST_TEXT = 26  # on a screen; processors and folders have names of 60 characters
+GAP, NARROW_GAP = 3, 2
+INDENT = "  "
+RED, GREEN, YELLOW, DIM = "31", "1;32", "33", "2"
+
+Style = Callable[[Scalar], str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Screen:
+    """Where a table is shown. `width` in characters: None for a pipe or a file, which get every column. `colour`: the terminal
+    shows colours, and the user has not refused them (NO_COLOR)."""
+
+    width: int | None = None
+    colour: bool = False
+
+    def styled(self, text: str, style: str) -> str:
+        """`text` in the colours of `style`, an ANSI code; as it is where there are no colours."""
+        return f"\x1b[{style}m{text}\x1b[0m" if self.colour and style and text.strip() else text
+
+    def wrapped(self, text: str, indent: str = "") -> list[str]:
+        """`text` in lines that fit, those after the first indented further."""
+        if self.width is None:
+            return [indent + text]
+        width = max(LEAST_WIDTH, self.width)
+        return textwrap.wrap(
+            text, width, initial_indent=indent, subsequent_indent=indent + INDENT * 2, break_on_hyphens=False
+        ) or [""]
+
+
+PIPE = Screen()
+
+STATUS: Mapping[Scalar, str] = {"ok": "", "undetermined": YELLOW}
+STYLES: Mapping[str, Style] = {
+    "status": lambda value: STATUS.get(value, RED),
+    "grade": lambda value: {"A": GREEN, "C": YELLOW}.get(str(value), ""),
+    "verdict": lambda value: {"faster": GREEN, "better": GREEN, "slower": RED, "worse": RED}.get(str(value), ""),
+}
+"""The colour of a value, by column. What it says stands in the text too."""
+
+
+def fitting(fields: Sequence[Field], widths: Sequence[int], width: int | None) -> list[int]:
+    """Indices of the columns that fit into `width`, in their order: those of low priority numbers first.
+
+    Columns of one priority belong together, such as both ends of an interval: either all of them fit or none is shown. The
+    first priority is shown whatever its width.
+    """
+    if width is None:
+        return list(range(len(fields)))
+    groups: dict[int, list[int]] = {}
+    for index in sorted(range(len(fields)), key=lambda index: fields[index].priority):
+        groups.setdefault(fields[index].priority, []).append(index)
+    shown: list[int] = []
+    for group in groups.values():
+        if not shown or _total([widths[index] for index in (*shown, *group)]) <= width:
+            shown += group
+    return sorted(shown)
+
+
+def _total(widths: Sequence[int]) -> int:
+    return 1 + sum(widths) + NARROW_GAP * (len(widths) - 1)
+
+
+def shortened(text: str) -> str:
+    """`text` of at most LONGEST_TEXT characters, without its middle where it is longer."""
+    if len(text) <= LONGEST_TEXT:
+        return text
+    head = (LONGEST_TEXT - 1) // 2
+    return f"{text[:head]}…{text[head + 1 - LONGEST_TEXT :]}"
+
+
+def rows_of(titles: Sequence[str], rows: Sequence[Sequence[str]], fields: Sequence[Field], screen: Screen) -> list[str]:
+    """Titles, a rule and `rows`, each as one line; texts at the left, numbers at the right, with the same decimals."""
+    from tabulate import DataRow, TableFormat, tabulate
+    from wcwidth import wcswidth
+
+    row = DataRow(" ", " " * (GAP if screen.width is None else NARROW_GAP), "")
+    form = TableFormat(None, None, None, None, headerrow=row, datarow=row, padding=0, with_header_hide=None)
+    sides = ["right" if field.number else "left" for field in fields]
+    text = tabulate([titles, *rows], tablefmt=form, colalign=sides, disable_numparse=True, preserve_whitespace=True)
+    head, *body = text.split("\n")
+    return [head, " " + "─" * (wcswidth(head) - 1), *body]
+
+
+def widths_of(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[int]:
+    """Width of each column in the characters of a terminal."""
+    from wcwidth import wcswidth
+
+    return [max(map(wcswidth, column)) for column in zip(titles, *rows)]

@@ -1,0 +1,119 @@
+"""A row of the table before its columns are computed: a cell's record, its baseline's, and what both allow to say. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from ...evidence import Pooled
+from ...spec import Sweep
+from ..stats.intervals import Interval, log_interval
+from ..stats.percentiles import samples_needed
+from ..store import series
+from ..store.record import UNDETERMINED, CellRecord
+from . import gpu, load
+from .executed import unlike
+from .findings import Finding
+from .grade import grade
+
+MEASURED = ("ok", "mismatch", UNDETERMINED)
+"""Statuses of rows that have figures."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """All that a column's figure is computed from: a cell's record, its baseline's, and the run's sweep.
+
+    `run`: the name of its run, which differs from that of every other run of the table. `instrument`: its backend measures this
+    tool. `verdict`: on the speed-up; it depends on how many speed-ups the table has.
+    """
+
+    record: CellRecord
+    base: CellRecord | None
+    host: str
+    run: str = ""
+    sweep: Sweep | None = None
+    instrument: bool = False
+    verdict: str | None = None
+
+    @cached_property
+    def speedup(self) -> Interval | None:
+        """Paired by round; None without a baseline, for the baseline itself, and for too few rounds."""
+        return log_interval(self.ratios) if self.base is not self.record else None
+
+    @cached_property
+    def ratios(self) -> list[float]:
+        """The speed-up in each round that both cells measured."""
+        if self.base is None or not (self.base.measured and self.record.measured):
+            return []
+        return series.ratios(self.base, self.record)
+
+    @cached_property
+    def pooled(self) -> Pooled:
+        """The percentiles of all calls."""
+        return series.pooled(self.record)
+
+    @cached_property
+    def p50(self) -> Interval | None:
+        """The interval of the rounds' medians, in ns."""
+        return series.interval(self.record, "p50")
+
+    @cached_property
+    def sustained(self) -> load.Best | None:
+        """The highest rate of arrivals within the limit of the run's --slo."""
+        return load.sustained(self.record, self.sweep)
+
+    @cached_property
+    def trust(self) -> tuple[str, list[Finding]]:
+        """The grade and its reasons."""
+        return grade(self.record, self.base, self.sweep)
+
+    @cached_property
+    def findings(self) -> tuple[Finding, ...]:
+        """Its findings, each once; nothing for a row without figures but its status."""
+        if self.record.status in MEASURED:
+            return tuple(dict.fromkeys(_findings(self)))
+        return ()
+
+
+def _findings(row: Row) -> list[Finding]:
+    """What a reader should know before trusting the row: why it has not the best grade, and what is withheld."""
+    record = row.record
+    if record.imported:
+        return [Finding.of("definition", text=text) for text in record.imported.notes]
+    findings = [*(row.trust[1] if record.blocks else unlike(record)), *_of_file(record)]
+    if record.check:
+        return findings
+    return [*findings, *_of_rounds(row), *load.notes(record, row.sweep), *_of_gpu(record)]
+
+
+def _of_file(record: CellRecord) -> Iterator[Finding]:
+    built, opened = record.built or record.opened, record.opened
+    if built and built.remark:
+        yield Finding.of("built", remark=built.remark)
+    if opened and opened.made_by:
+        yield Finding.of("made_otherwise", tool=opened.made_by)
+    if opened and opened.random_calibration:
+        yield Finding.of("random_calibration")
+
+
+def _of_rounds(row: Row) -> Iterator[Finding]:
+    record = row.record
+    if record.unfinished:
+        yield Finding.of("unfinished")
+    if record.warm and not record.warm.stationary:
+        yield Finding.of("not_warm")
+    for which in series.NOTED:
+        if row.pooled.kinds["latency"].samples < samples_needed(which):
+            yield Finding.of("withheld", percentile=which, samples=samples_needed(which))
+    if not all(block.settled for block in record.blocks.values()):
+        yield Finding.of("busy_threads")
+    if gpu.at_power_limit(record):
+        yield Finding.of("power_limit")
+    for failed in record.failed_steps:
+        yield Finding.of("step_failed", step=failed.step, reason=failed.reason)
+
+
+def _of_gpu(record: CellRecord) -> Iterator[Finding]:
+    return (Finding.of("gpu_untold", reason=reason) for reason in gpu.untold(record))

@@ -1,5 +1,6 @@
-"""The worker's job between two files: FP32 -> FP16 or INT8, with the data to calibrate on, into the cache. NumPy, onnx and
-ONNX Runtime's converters, inside functions.
+"""The worker's job that converts an FP32 file to FP16 or INT8, with its calibration data, into the cache.
+
+Imports NumPy; onnx and ONNX Runtime's converters inside functions.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ...spec import RANDOM, Artifact, TensorSpec, nearest
 from . import verify
 from .file_jobs import CacheEntry, Convert, Making
 from .jobs import Reporter
-from .prepare_jobs import answered, dataset_of, run_once
+from .prepare_jobs import cache_entry, dataset_of, run_once
 from .reference import open_reference
 from .serve import State
 
@@ -32,7 +33,10 @@ RANDOM_ITEMS, CALIBRATION_BATCH = 64, 16
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """`feeds`, each the arrays of one call by input name, all of equal shapes; what they are, and how many items."""
+    """Calibration data: `feeds` are the arrays of each call by input name, all calls of equal shapes.
+
+    `data` is the name of the source for a record, and `items` the number of distinct items.
+    """
 
     feeds: Feeds
     data: str
@@ -40,7 +44,7 @@ class Calibration:
 
 
 def convert(state: State, report: Reporter, job: Convert) -> CacheEntry:
-    """A cache entry for an FP32 file in another precision."""
+    """Cache entry of the FP32 file in another precision."""
     source, calibration = job.artifact, calibration_of(job)
     data = (("data", calibration.data), ("samples", str(calibration.items))) if job.how.scheme else ()
     tools = DerivationTools(
@@ -50,10 +54,11 @@ def convert(state: State, report: Reporter, job: Convert) -> CacheEntry:
         parity=partial(parity, source, calibration),
         file_hash=onnx_file.file_hash,
     )
-    return answered(derive(source, job.precision, (*job.how.options, *data), tools))
+    return cache_entry(derive(source, job.precision, (*job.how.options, *data), tools))
 
 
 def _fingerprint(feeds: Feeds) -> str:
+    """SHA-256 of the names, types, shapes and values of all arrays."""
     total = hashlib.sha256()
     for name, array in (item for arrays in feeds for item in arrays.items()):
         total.update(f"{name}{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
@@ -61,7 +66,7 @@ def _fingerprint(feeds: Feeds) -> str:
 
 
 def _checked(source: Artifact, made: Path) -> Artifact:
-    """What the file `made` is. `BadInput` if it fails a check that its FP32 file passes."""
+    """Description of the converted file. `BadInput` if it fails a check that its FP32 file passes."""
     try:
         onnx_file.describe(Path(source.path), model=source.model, full_check=True)
         strictly = True
@@ -70,12 +75,15 @@ def _checked(source: Artifact, made: Path) -> Artifact:
     try:
         return onnx_file.describe(made, model=source.model, full_check=strictly)
     except BadInput as error:
-        what = error.message.replace(str(made), made.name)
-        raise BadInput(f"the converted file would be invalid ({what})", "run it in FP32") from error
+        message = error.message.replace(str(made), made.name)
+        raise BadInput(f"the converted file would be invalid ({message})", "use --precision fp32") from error
 
 
 def parity(source: Artifact, calibration: Calibration, made: Artifact) -> Parity:
-    """How far the file `made` is from the FP32 file `source`, on one call's arrays. `BadInput` if it cannot be run."""
+    """Distance of the converted file from the FP32 file `source`, on the arrays of one call.
+
+    `BadInput` if either file cannot run.
+    """
     arrays = calibration.feeds[0]
     shapes = tuple((spec.name, tuple(arrays[spec.name].shape)) for spec in source.inputs)
     answers = []
@@ -87,73 +95,85 @@ def parity(source: Artifact, calibration: Calibration, made: Artifact) -> Parity
         except BadInput:
             raise
         except Exception as error:  # whatever the runtime raises
-            raise BadInput(f"the {artifact.precision} file cannot be run ({one_line(error)})", "measure it in FP32") from error
-    found, samples = verify.distance(answers[1], answers[0]), calibration.items // len(calibration.feeds)
-    return Parity(**asdict(found), runtime=runtime, data=calibration.data, samples=samples)
+            raise BadInput(
+                f"the {artifact.precision} file cannot be run ({one_line(error)})", "use --precision fp32"
+            ) from error
+    distance, samples = verify.distance(answers[1], answers[0]), calibration.items // len(calibration.feeds)
+    return Parity(**asdict(distance), runtime=runtime, data=calibration.data, samples=samples)
 
 
 def calibration_of(job: Making) -> Calibration:
-    """The calibration data of the job's file; `BadInput` if the given data does not fit."""
-    source, given = job.artifact, dict(job.shapes)
-    check_shapes(source.inputs, given)
+    """Calibration data of the job's file; `BadInput` if the user's data does not fit the model."""
+    source, shapes = job.artifact, dict(job.shapes)
+    check_shapes(source.inputs, shapes)
     if job.calibration:
-        return in_calls(_given(source, Path(job.calibration.path)), source, job.calibrated_on)
+        return in_calls(_load_arrays(source, Path(job.calibration.path)), source, job.calibrated_on)
     if job.data:
         data = dataset_of(job.data)
         return in_calls({source.inputs[0].name: data.batch(data.split["calibration"])[0]}, source, job.data.name)
-    rule = batch_rule(source.inputs, given)
+    rule = batch_rule(source.inputs, shapes)
     batch = rule.fixed or CALIBRATION_BATCH
-    shapes = cell_shapes(source.inputs, batch, rule, given)
+    sizes = cell_shapes(source.inputs, batch, rule, shapes)
     calls = range(max(1, RANDOM_ITEMS // batch))
-    feeds = [random_inputs.draw(source.inputs, shapes, job.seed + call) for call in calls]
+    feeds = [random_inputs.draw(source.inputs, sizes, job.seed + call) for call in calls]
     return Calibration(feeds=feeds, data=RANDOM, items=batch * len(feeds))
 
 
 def in_calls(arrays: Mapping[str, Array], source: Artifact, data: str) -> Calibration:
-    """`arrays`, whose first axis counts items, in calls of equal size; again from the first item where they are too few."""
+    """`arrays`, whose first axis counts items, split into calls of equal size.
+
+    Items repeat from the first if there are fewer than one call needs.
+    """
     per_item = _per_item(source)
     items = min((len(arrays[name]) for name in per_item), default=1)
     batch = batch_rule(source.inputs, {}).fixed
+    # Without a fixed batch: the largest divisor of the items, and no item repeats.
     batch = batch or next(size for size in range(min(items, CALIBRATION_BATCH), 0, -1) if items % size == 0)
     count = max(1, items // batch)
     calls = [np.arange(call * batch, (call + 1) * batch) % items for call in range(count)]
-    feeds = [{name: x[which] if name in per_item else x for name, x in arrays.items()} for which in calls]
+    feeds = [{name: x[rows] if name in per_item else x for name, x in arrays.items()} for rows in calls]
     return Calibration(feeds=feeds, data=data, items=min(items, batch * count))
 
 
 def _per_item(source: Artifact) -> set[str]:
-    """The inputs whose first axis counts items: where it is the batch, or of the size at which the file fixes that."""
+    """Names of the inputs whose first axis counts items.
+
+    The first axis counts items if it is the batch, or has the size at which the file fixes the batch.
+    """
     rule = batch_rule(source.inputs, {})
     if rule.axes:
         return {name for name, axis in rule.axes if axis == 0}
     return {spec.name for spec in source.inputs if spec.shape and spec.shape[0] == rule.fixed}
 
 
-def _given(source: Artifact, path: Path) -> dict[str, Array]:
+def _load_arrays(source: Artifact, path: Path) -> dict[str, Array]:
     """The user's arrays, each with a first axis of items, if they are what the model takes."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: np.asarray(file[name]) for name in file.files}
-    except Exception as error:  # a damaged file makes NumPy's reader raise nearly anything
-        raise BadInput(f"cannot read {path} ({one_line(error)})", "give an .npz file with an array for each input") from error
-    known = {spec.name: spec for spec in source.inputs}
+    except Exception as error:  # NumPy's reader raises nearly any type for a damaged file
+        raise BadInput(
+            f"cannot read {path} ({one_line(error)})", "--calibration needs an .npz file with one array for each input"
+        ) from error
+    specs = {spec.name: spec for spec in source.inputs}
     for name in arrays:
-        if name not in known:
-            raise BadInput(f"{path} has an array {name!r}, and the model has no such input", nearest(name, known))
-    for name, spec in known.items():
+        if name not in specs:
+            raise BadInput(f"{path} has an array {name!r}, and the model has no such input", nearest(name, specs))
+    for name, spec in specs.items():
         if name not in arrays:
             raise BadInput(f"{path} has no array for the input {name!r}", "give one array for each input, by its name")
         _check_array(path, spec, arrays[name], name in _per_item(source))
     if len({len(arrays[name]) for name in _per_item(source)}) > 1:
-        raise BadInput(f"the arrays in {path} have different numbers of items", "give as many of each")
+        raise BadInput(f"the arrays in {path} have different numbers of items", "write the same number of items to each array")
     return arrays
 
 
 def _check_array(path: Path, spec: TensorSpec, array: Array, per_item: bool) -> None:
+    """Raise `BadInput` unless `array` has the type and shape of the input `spec`."""
     sizes = list(zip(spec.shape, array.shape))[1 if per_item else 0 :]
     fits = len(array.shape) == len(spec.shape) and all(not isinstance(dim, int) or dim == size for dim, size in sizes)
     if not fits or array.dtype.name != spec.dtype or 0 in array.shape:
         raise BadInput(
-            f"{path} has {array.dtype} {list(array.shape)} for {spec.name!r}, which is {spec.dtype} {list(spec.shape)}",
-            "give its type and shape, with a first axis of items",
+            f"{path} has {array.dtype} {list(array.shape)} for {spec.name!r}, but the input is {spec.dtype} {list(spec.shape)}",
+            "use the input's type and shape, with a first axis of items",
         )

@@ -1,9 +1,8 @@
-"""The worker's job for the INT8 doctor: which nodes cost the accuracy, and what leaving them in float brings. onnx and ONNX
-Runtime, inside functions.
+"""The worker's job of the INT8 doctor: find the nodes that cost accuracy, and the gain of excluding them.
 
-Each node is quantized alone, and its error is that of the output. Those that stand out are then left in float, one after
-the other together, as long as that helps.
-All of that is judged on calibration data; what is suggested is proven on data that was not used to find it.
+Each node is quantized alone, and its error is measured at the output. The nodes that stand out are then left
+in float, one more at a time, as long as the error falls. Calibration data decides the choice; data that took
+no part in the choice proves it. Imports onnx and ONNX Runtime inside functions.
 """
 
 from __future__ import annotations
@@ -29,19 +28,19 @@ from .prepare_jobs import dataset_of, run_once
 from .reference import open_reference
 from .serve import State
 
-MOST_NODES = 100  # that are tried one at a time; beyond that layers alone are
+MOST_NODES = 100  # tried one at a time; in a larger graph only the layers are
 JUDGED_CALLS, PROOF_ITEMS = 4, 512
 MOST_EXCLUDED = 8
-ENOUGH_SHARE = 0.9  # of the gain that most exclusions bring
+ENOUGH_SHARE = 0.9  # of the best gain
 ROUNDING_DB = PRECISIONS["fp32"].floor_db
-LEAST_DB = 6.0  # twice the error: less is no gap between nodes, and no gain that is worth a layer in float
+LEAST_DB = 6.0  # half the error; a smaller gap or gain is not worth a layer in float
 
 Answers = Sequence[Mapping[str, Array]]
 
 
 @dataclass(kw_only=True)
 class Trials:
-    """One FP32 file, prepared once, that is quantized in many ways; answers are compared with its own."""
+    """One FP32 file, prepared once and quantized many times. Its own answers are the reference."""
 
     source: Artifact
     how: Conversion
@@ -56,14 +55,13 @@ class Trials:
             self.ranges = int8.calibrate(self.prepared, self.how, self.feeds)
 
     def nodes(self) -> list[str]:
-        """What the recipe quantizes: every node, or the layers where there are too many."""
+        """Names of the nodes that the recipe quantizes; layers only, if there are more than MOST_NODES."""
         self._make((), ())
-        found = quantized.quantized_nodes(onnx_file.graph_of(self.target))
-        chosen = found if len(found) <= MOST_NODES else [item for item in found if item[1]]
-        return [name for name, _ in chosen]
+        nodes = quantized.quantized_nodes(onnx_file.graph_of(self.target))
+        return [name for name, is_layer in nodes if is_layer or len(nodes) <= MOST_NODES]
 
     def distance(self, feeds: Feeds, expected: Answers, exclude: Sequence[str] = (), only: Sequence[str] = ()) -> Distance:
-        """How far the file that is quantized without `exclude`, or in `only`, is from `expected`."""
+        """Distance from `expected` of the file quantized without `exclude`, or in `only` alone."""
         self._make(exclude, only)
         return verify.distance(_joined(answers(replace(self.source, path=str(self.target)), feeds)), _joined(expected))
 
@@ -74,7 +72,7 @@ class Trials:
 
 
 def explain(state: State, report: Reporter, job: Explain) -> Explained:
-    """Find the cost of each node of the INT8 recipe for the FP32 file, the worst first, and the nodes to exclude."""
+    """Find the error of each node of the INT8 recipe, the worst first, and the nodes to exclude."""
     source, calibration = job.artifact, calibration_of(job)
     feeds = calibration.feeds
     judged = feeds[:JUDGED_CALLS]
@@ -98,15 +96,20 @@ def explain(state: State, report: Reporter, job: Explain) -> Explained:
 
 
 def standing_out(sqnr_db: Sequence[float]) -> int:
-    """How many of the worst nodes, whose errors alone are `sqnr_db` in rising order, stand apart from the others: those
-    before the widest gap. Nodes whose error is FP32's own rounding do not count."""
+    """Number of nodes before the widest gap in `sqnr_db`, the errors of single nodes in rising order (dB).
+
+    Nodes whose error is as small as FP32's own rounding do not count. 0 if no gap reaches LEAST_DB.
+    """
     noisy = [value for value in sqnr_db if value < ROUNDING_DB]
     gaps = np.diff(noisy)[:MOST_EXCLUDED]
     return int(gaps.argmax()) + 1 if len(gaps) and gaps.max() >= LEAST_DB else 0
 
 
 def fewest(gains_db: Sequence[float]) -> int:
-    """How many exclusions bring nearly all that the most bring, when 1, 2, ... gain so many dB; 0 where none is worth it."""
+    """Smallest number of exclusions with ENOUGH_SHARE of the best gain; `gains_db` are the gains of 1, 2, ...
+
+    0 if no gain reaches LEAST_DB.
+    """
     best = max(gains_db, default=0.0)
     if best < LEAST_DB:
         return 0
@@ -114,13 +117,17 @@ def fewest(gains_db: Sequence[float]) -> int:
 
 
 def _prove(trials: Trials, exclude: Sequence[str], held_out: Calibration) -> Proof:
+    """Distances before and after the exclusion, on held-out data."""
     expected = answers(trials.source, held_out.feeds)
     before, after = (trials.distance(held_out.feeds, expected, nodes) for nodes in ((), exclude))
     return Proof(before=before, after=after, data=held_out.data, items=held_out.items)
 
 
 def _held_out(job: Explain, calibration: Calibration) -> Calibration:
-    """Data that nothing was chosen by: test images, or new random values; with neither, the calibration data, and so said."""
+    """Data that took no part in the choice: test images, or new random values.
+
+    Without either, the calibration data, and its name says that.
+    """
     source = job.artifact
     if job.data:
         data = dataset_of(job.data)
@@ -133,13 +140,13 @@ def _held_out(job: Explain, calibration: Calibration) -> Calibration:
 
 
 def answers(artifact: Artifact, feeds: Feeds) -> list[dict[str, Array]]:
-    """What the file answers to each of `feeds`, which all have the same shapes."""
+    """Outputs of the file for each of `feeds`, which all have equal shapes."""
     shapes = tuple((spec.name, tuple(feeds[0][spec.name].shape)) for spec in artifact.inputs)
     session, _ = open_reference(artifact, shapes)
     with session:
         return [run_once(session, arrays) for arrays in feeds]
 
 
-def _joined(found: Answers) -> dict[str, Array]:
-    """The answers to several calls as one."""
-    return {name: np.concatenate([np.atleast_1d(answer[name]) for answer in found]) for name in found[0]}
+def _joined(outputs: Answers) -> dict[str, Array]:
+    """Outputs of several calls, concatenated along the first axis."""
+    return {name: np.concatenate([np.atleast_1d(answer[name]) for answer in outputs]) for name in outputs[0]}

@@ -1,4 +1,7 @@
-"""Jobs of a worker for files: read, export, convert, draw inputs, train. Standard library and the package's own."""
+"""Jobs of a worker for files: read, export, convert, draw inputs, train.
+
+Standard library and the package only.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from .jobs import Data, Done, Here, Job, There
 
 @dataclass(frozen=True, kw_only=True)
 class Describe(Job[Artifact]):
-    """Read the ONNX file `file`, which is called `model` and evaluated on `data`, if it can be."""
+    """Read the ONNX file `file` of the model `model`, and check it against the dataset `data`."""
 
     file: Here
     model: str
@@ -35,8 +38,10 @@ class CountImages(Job[Counted]):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CacheEntry:
-    """An entry of the worker's cache: its folder, whether it was there already, the artifact in it (paths relative to the
-    folder), and how that was made."""
+    """Entry of the worker's cache: its folder, the artifact in it, and the record of its making.
+
+    `cached` is True if the entry existed before the job. Paths in `artifact` are relative to the folder.
+    """
 
     folder: There
     cached: bool
@@ -46,7 +51,7 @@ class CacheEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class Export(Job[CacheEntry]):
-    """Make an ONNX file of a PyTorch module: the model's name, its factory and weights, its inputs, its outputs' names."""
+    """Export a PyTorch module to ONNX: model name, factory, weights, inputs and output names."""
 
     model: str
     factory: str
@@ -58,7 +63,7 @@ class Export(Job[CacheEntry]):
 
 @dataclass(frozen=True, kw_only=True)
 class Adopt(Job[CacheEntry]):
-    """Take the ONNX file `file` over, with the files that hold its weights."""
+    """Copy the ONNX file `file`, and the files that contain its weights, into the cache."""
 
     file: Here
     model: str
@@ -67,10 +72,10 @@ class Adopt(Job[CacheEntry]):
 
 @dataclass(frozen=True, kw_only=True)
 class Making:
-    """Recipe of a file of `precision` that is made from the FP32 file `artifact`.
+    """Recipe that makes a file of `precision` from the FP32 file `artifact`.
 
-    `calibration`: an .npz file of arrays by input name, which a record calls `calibrated_on`. `shapes`: sizes of open
-    dimensions, for random inputs.
+    `calibration` is an .npz file of arrays by input name, and `calibrated_on` its name in a record. `shapes`
+    are the sizes of open dimensions, for random inputs.
     """
 
     artifact: Artifact
@@ -85,18 +90,20 @@ class Making:
 
 @dataclass(frozen=True, kw_only=True)
 class Convert(Making, Job[CacheEntry]):
-    """Make the file."""
+    """Convert the file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Explain(Making, Job[Explained]):
-    """Find out what each node of the INT8 file costs."""
+    """Find the accuracy that each node of the INT8 file costs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Draw(Job[Done]):
-    """Write the arrays that every backend is given into `folder`: the `given` .npy files by input name, else real images of
-    `data`, else random values."""
+    """Write the input arrays of all backends into `folder`.
+
+    The arrays are the `given` .npy files by input name, else real images of `data`, else random values.
+    """
 
     artifact: Artifact
     shapes: Shapes
@@ -108,7 +115,7 @@ class Draw(Job[Done]):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReferenceCall:
-    """The inputs of one call of the reference, and where its outputs go."""
+    """Inputs of one call of the reference, and the folder for its outputs."""
 
     shapes: Shapes
     batch: int
@@ -118,15 +125,18 @@ class ReferenceCall:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Referred:
-    """The runtime that computed the reference."""
+    """Name and version of the runtime that computed the reference."""
 
     runtime: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Refer(Job[Referred]):
-    """Compute the FP32 reference's outputs for each of `calls`; where there are labels, the folder `samples` gets at most
-    `images` images, their labels and the reference's predictions."""
+    """Compute the FP32 reference's outputs for each of `calls`.
+
+    With labels, also write at most `images` images, their labels and the reference's predictions to
+    `samples`.
+    """
 
     artifact: Artifact
     calls: tuple[ReferenceCall, ...]
@@ -137,7 +147,7 @@ class Refer(Job[Referred]):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trained:
-    """A training's epochs, its peak memory in MB, and the version of PyTorch."""
+    """Result of a training: its epochs, its peak memory in MB, and the version of PyTorch."""
 
     epochs: tuple[Epoch, ...]
     peak_memory_mb: float

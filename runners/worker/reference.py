@@ -1,4 +1,4 @@
-"""The FP32 reference that every row is compared with: ONNX Runtime on the CPU, else onnx's own evaluator."""
+"""The FP32 reference of all rows: ONNX Runtime on the CPU, else onnx's own evaluator."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RUNTIME = "ort-cpu"
 
 
 class EvaluatorSession(Session):
-    """onnx's reference evaluator: slow, and right by definition."""
+    """Session on onnx's reference evaluator: slow, and correct by definition."""
 
     info = SessionInfo(executed="fp32")
 
@@ -40,7 +40,7 @@ class EvaluatorSession(Session):
 
 
 def open_reference(artifact: Artifact, shapes: Shapes) -> tuple[Session, str]:
-    """A session for the reference at `shapes`, and what it is (`ort-cpu 1.31.1`)."""
+    """Session of the reference at `shapes`, and the name of its runtime (`ort-cpu 1.31.1`)."""
     backend = backends.get(RUNTIME)
     probe = backend.probe()
     if probe.available:

@@ -1,6 +1,7 @@
-"""The worker's job `train`: the article's loop, timed by the one clock. torch, inside functions.
+"""The worker's job `train`: the article's loop, timed by the package's clock. Imports torch inside functions.
 
-SGD with momentum 0.9 and cross-entropy on shuffled batches; after each epoch, loss and accuracy on the test split.
+SGD with momentum 0.9 and cross-entropy on shuffled batches. Loss and accuracy on the test split follow each
+epoch.
 """
 
 from __future__ import annotations
@@ -28,15 +29,15 @@ if TYPE_CHECKING:
 
 MOMENTUM = 0.9
 EVALUATION_BATCH = 256
-HOW = ("device", "precision", "epochs", "batch_size", "lr", "seed", "threads")  # what the checkpoint says of the job
-EVENTS_AN_EPOCH = 20  # telling takes time that is measured
+JOB_FIELDS = ("device", "precision", "epochs", "batch_size", "lr", "seed", "threads")  # stored in the checkpoint
+REPORTS_AN_EPOCH = 20  # a report takes time inside the measured epoch
 AMP = {"bf16": "bfloat16", "fp16": "float16"}
 PRECISIONS_OF = {"cpu": ("fp32", "bf16", "fp16"), "cuda": ("fp32", "tf32", "bf16", "fp16")}
 
 
 @dataclass(kw_only=True)
 class Trainer:
-    """A network, its optimizer and its data on one device, in one precision."""
+    """Network, optimizer and random generator on one device, in one precision."""
 
     network: Any
     optimizer: Any
@@ -47,13 +48,13 @@ class Trainer:
     generator: torch.Generator
 
     def steps(self, images: torch.Tensor, labels: torch.Tensor) -> Iterator[int]:
-        """One epoch over shuffled batches; yields after each step how many there have been."""
+        """Train one epoch over shuffled batches; yield the number of each finished step."""
         import torch
 
         order = torch.randperm(len(images), generator=self.generator)
         self.network.train()
-        for number, chosen in enumerate(order.split(self.batch_size), 1):
-            x, y = images[chosen].to(self.device), labels[chosen].to(self.device)
+        for number, rows in enumerate(order.split(self.batch_size), 1):
+            x, y = images[rows].to(self.device), labels[rows].to(self.device)
             self.optimizer.zero_grad()
             with self._arithmetic():
                 loss = torch.nn.functional.cross_entropy(self.network(x), y)
@@ -83,7 +84,7 @@ class Trainer:
         return torch.autocast(kind, getattr(torch, AMP.get(self.precision, "bfloat16")), enabled=self.precision in AMP)
 
     def finish(self) -> None:
-        """Return when the device has done all it was given."""
+        """Wait until the device is idle."""
         import torch
 
         if Device.parse(self.device).kind == "cuda":
@@ -91,10 +92,7 @@ class Trainer:
 
 
 def train(state: State, report: Reporter, job: Train) -> Trained:
-    """Train a model and write its checkpoint, with the job and the split in it. Tells how far it is.
-
-    Answers with the epochs and the peak memory.
-    """
+    """Train a model, report progress, and write a checkpoint that contains the job and the split."""
     import numpy as np
 
     torch = _import_torch(job)
@@ -105,7 +103,7 @@ def train(state: State, report: Reporter, job: Train) -> Trained:
     record = {
         "model": job.model,
         **data.record(),
-        **{name: getattr(job, name) for name in HOW},
+        **{name: getattr(job, name) for name in JOB_FIELDS},
         "epochs_done": [to_wire(epoch) for epoch in epochs],
         "torch": torch.__version__,
         "numpy": np.__version__,
@@ -115,12 +113,12 @@ def train(state: State, report: Reporter, job: Train) -> Trained:
 
 
 def _epoch(state: State, report: Reporter, trainer: Trainer, parts: Mapping[str, Any], number: int, of: int) -> Epoch:
-    """One timed epoch and one timed test; the device is idle whenever the clock is read."""
+    """Time one epoch and one test. The device is idle at every reading of the clock."""
     clock, steps = state.clock, -(-len(parts["train"][0]) // trainer.batch_size)
     trainer.finish()
     begin = clock.now_ns()
     for step in trainer.steps(*parts["train"]):
-        if step % max(1, steps // EVENTS_AN_EPOCH) == 0:
+        if step % max(1, steps // REPORTS_AN_EPOCH) == 0:
             report(ProgressReport(epoch=number, epochs=of, step=step, steps=steps))
     trainer.finish()
     seconds = clock.since_s(begin)
@@ -140,15 +138,20 @@ def _epoch(state: State, report: Reporter, trainer: Trainer, parts: Mapping[str,
 
 
 def _import_torch(job: Train) -> Any:
-    """torch with its process-wide settings made; `Unavailable` or `Unsupported` if it cannot do what is asked."""
+    """Import torch and set its process-wide settings.
+
+    `Unavailable` or `Unsupported` if it lacks the requested device or precision.
+    """
     with installed("PyTorch", "pip install 'onnxbench[torch]'"):
         import torch
     device = Device.parse(job.device)
     if device.kind == "cuda" and device.index >= torch.cuda.device_count():
-        found = torch.cuda.device_count() or "no"
-        raise Unavailable(f"PyTorch {torch.__version__} finds {found} CUDA device(s), and {device} was asked for")
+        count = torch.cuda.device_count() or "no"
+        raise Unavailable(f"PyTorch {torch.__version__} finds {count} CUDA device(s), so {device} is not available")
     if job.precision not in PRECISIONS_OF[device.kind]:
-        raise Unsupported(f"training on {device} has no {job.precision} (it has {', '.join(PRECISIONS_OF[device.kind])})")
+        raise Unsupported(
+            f"training on {device} does not support {job.precision}; it supports {', '.join(PRECISIONS_OF[device.kind])}"
+        )
     torch.set_num_threads(job.threads)
     torch.manual_seed(job.seed)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = job.precision == "tf32"
@@ -169,7 +172,7 @@ def _trainer(torch: Any, job: Train) -> Trainer:
 
 
 def _save(network: Any, path: Path, record: Mapping[str, Any]) -> None:
-    """Weights and record as safetensors: data, not pickle."""
+    """Write weights and record as safetensors, which contain data only and no pickle."""
     from safetensors.torch import save_model
 
     network = network.cpu().float()

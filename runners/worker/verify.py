@@ -1,6 +1,6 @@
-"""Parity with the FP32 reference and labelled accuracy: the figures, from arrays. NumPy only.
+"""Parity with the FP32 reference and labelled accuracy, computed from arrays. NumPy only.
 
-What the figures mean for a row's status is derived when it is shown (results/store/record).
+results/store/record derives the status of a row from these figures.
 """
 
 from __future__ import annotations
@@ -18,36 +18,44 @@ from ...spec import Artifact
 from .jobs import ProgressReport, Reporter
 
 EXACT_DB = 200.0
-NOTHING = "the reference has no value but 0 or NaN"
+NO_SIGNAL = "the reference contains only 0 or NaN"
 
 
 def save_arrays(folder: Path, arrays: Mapping[str, Array]) -> None:
-    """Write each array to `folder`; names may hold slashes, so files are numbered in the mapping's order."""
+    """Write each array to `folder`. Files are numbered in the mapping's order, because names may contain
+    slashes."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, array in enumerate(arrays.values()):
-        np.save(folder / f"{number}.npy", array.astype(str) if array.dtype.kind == "O" else array)  # texts, without pickle
+        np.save(
+            folder / f"{number}.npy", array.astype(str) if array.dtype.kind == "O" else array
+        )  # text as a fixed-width type: objects would need pickle
 
 
 def load_arrays(folder: Path, names: Iterable[str]) -> dict[str, Array]:
-    """The arrays that `save_arrays` wrote, for the same names in the same order."""
+    """Arrays that `save_arrays` wrote, for the same names in the same order."""
     return {name: np.load(folder / f"{number}.npy", allow_pickle=False) for number, name in enumerate(names)}
 
 
-def distance(found: Mapping[str, Array], expected: Mapping[str, Array]) -> Distance:
-    """How far `found` is from `expected`, over all outputs together.
+def distance(outputs: Mapping[str, Array], expected: Mapping[str, Array]) -> Distance:
+    """Distance of `outputs` from `expected`, over all outputs together.
 
-    `sqnr_db` = 10 log10(sum expected^2 / sum (found - expected)^2), at most EXACT_DB, which stands for equality;
-    `max_abs_err`, and `rel_err` = max_abs_err / max |expected|. Values that are not finite must be the same ones.
-    `agreement`: per cent of items with the same largest value of the first output, None unless that is [n, >1].
-    `undetermined`: why equality tells nothing, where it does not: a reference without any value but 0 (or NaN) is what a
-    runtime that computes nothing gives too.
+    `sqnr_db` = 10 log10(sum expected^2 / sum (outputs - expected)^2), at most EXACT_DB, which means equality.
+    `rel_err` = max_abs_err / max
+
+    expected
+
+    . A value that is not finite must be equal on both sides. `agreement` is the per cent of items with the
+    same argmax of the first output; None unless its shape is [n, >1]. `undetermined` explains a comparison
+    without information: a runtime that computes nothing also equals a reference of 0 or NaN.
+
+    `RuntimeFailed` for an output that is missing, or has another shape or a type without numbers.
     """
     signal = noise = worst = largest = 0.0
-    for name, want in expected.items():
-        if name not in found or found[name].shape != want.shape:
-            shape = found[name].shape if name in found else None
-            raise RuntimeFailed(f"output {name!r} has shape {shape} and the reference {want.shape}")
-        a, b = _pair(found[name], want)
+    for name, target in expected.items():
+        if name not in outputs or outputs[name].shape != target.shape:
+            shape = outputs[name].shape if name in outputs else None
+            raise RuntimeFailed(f"output {name!r} has shape {shape}, but the reference has {target.shape}")
+        a, b = _pair(outputs[name], target)
         same = (a == b) | (np.isnan(a) & np.isnan(b))
         with np.errstate(invalid="ignore"):
             error = np.where(same, 0.0, np.abs(a - b))
@@ -61,16 +69,16 @@ def distance(found: Mapping[str, Array], expected: Mapping[str, Array]) -> Dista
         sqnr_db=_decibel(signal, noise),
         max_abs_err=_finite(worst),
         rel_err=_finite(worst / largest) if largest else None,
-        agreement=_agreement(found, expected),
-        undetermined=None if signal or noise else NOTHING,
+        agreement=_agreement(outputs, expected),
+        undetermined=None if signal or noise else NO_SIGNAL,
     )
 
 
-def _pair(found: Array, want: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Both as numbers that can be subtracted; of texts, whether each is the one that is wanted."""
-    if found.dtype.kind in "OU" and want.dtype.kind in "OU":
-        return (found.astype(str) == want.astype(str)).astype(np.float64), np.ones(want.shape)
-    return _numbers(found), _numbers(want)
+def _pair(outputs: Array, target: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Both arrays as float64. For texts: 1.0 where both are equal, with an array of ones beside it."""
+    if outputs.dtype.kind in "OU" and target.dtype.kind in "OU":
+        return (outputs.astype(str) == target.astype(str)).astype(np.float64), np.ones(target.shape)
+    return _numbers(outputs), _numbers(target)
 
 
 def _numbers(array: Array) -> NDArray[np.float64]:
@@ -92,46 +100,48 @@ def _finite(value: float) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def _agreement(found: Mapping[str, Array], expected: Mapping[str, Array]) -> float | None:
+def _agreement(outputs: Mapping[str, Array], expected: Mapping[str, Array]) -> float | None:
+    """Per cent of items with equal argmax of the first output; None unless it is float [n, >1]."""
     name = next(iter(expected))
-    want = expected[name]
-    if want.ndim != 2 or want.shape[1] < 2 or want.dtype.kind != "f":
+    target = expected[name]
+    if target.ndim != 2 or target.shape[1] < 2 or target.dtype.kind != "f":
         return None
-    return float(np.mean(found[name].argmax(1) == want.argmax(1)) * 100)
+    return float(np.mean(outputs[name].argmax(1) == target.argmax(1)) * 100)
 
 
 def predictions(session: Session, artifact: Artifact, images: Array, batch: int, report: Reporter) -> NDArray[np.int64]:
-    """The largest output's index for each of `images`, `batch` a call; the last call is filled up with the first images.
+    """Index of the largest output for each of `images`, int64 [n], with `batch` images a call.
 
-    Every call is reported, because the parent ends a worker that stays silent for the time limit.
+    The last call is filled up with copies of its own images. Every call sends a progress report, because the
+    parent's time limit starts anew with each.
     """
     source, target = artifact.inputs[0].name, artifact.outputs[0].name
-    found: list[NDArray[np.int64]] = []
+    indices: list[NDArray[np.int64]] = []
     for begin in range(0, len(images), batch):
         part = images[begin : begin + batch]
         session.bind({source: np.ascontiguousarray(np.resize(part, (batch, *part.shape[1:])))})
         session.start()
         session.wait()
-        found.append(session.fetch()[target][: len(part)].argmax(1))
+        indices.append(session.fetch()[target][: len(part)].argmax(1))
         report(ProgressReport())
-    return np.concatenate(found)
+    return np.concatenate(indices)
 
 
 def accuracy(session: Session, artifact: Artifact, folder: Path, batch: int, report: Reporter) -> Accuracy:
-    """Against labels and the reference's predictions, both in `folder`, on the same images.
+    """Accuracy against the labels and the reference's predictions in `folder`, on the same images.
 
-    `top1` and `agreement` in per cent, `top1_drop` in percentage points; of `images`, `lost` are those that the reference
-    alone gets right, and `gained` those that it alone gets wrong.
+    `top1` and `agreement` are per cent, `top1_drop` percentage points. `lost` counts the images that only the
+    reference gets right, and `gained` those that only this cell gets right.
     """
     images = np.load(folder / "images.npy", mmap_mode="r")
     labels, expected = np.load(folder / "labels.npy"), np.load(folder / "reference.npy")
-    found = predictions(session, artifact, images, batch, report)
-    right, reference = found == labels, expected == labels
+    answers = predictions(session, artifact, images, batch, report)
+    right, reference = answers == labels, expected == labels
     lost, gained = int(np.sum(reference & ~right)), int(np.sum(right & ~reference))
     return Accuracy(
         top1=float(np.mean(right) * 100),
         top1_drop=100 * (lost - gained) / len(labels),
-        agreement=float(np.mean(found == expected) * 100),
+        agreement=float(np.mean(answers == expected) * 100),
         images=len(labels),
         lost=lost,
         gained=gained,

@@ -98,7 +98,7 @@ def test_agreement_is_about_the_first_output():
 
 
 def test_another_shape_fails():
-    with pytest.raises(RuntimeFailed, match=r"output 'logits' has shape \(2,\) and the reference \(1,\)"):
+    with pytest.raises(RuntimeFailed, match=r"output 'logits' has shape \(2,\).* \(1,\)"):
         distance(out(1.0, 2.0), out(1.0))
 
 

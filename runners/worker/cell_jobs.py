@@ -1,4 +1,4 @@
-"""The worker's jobs for cells: open one, verify it, warm it up, measure a block of it. NumPy and a runtime only."""
+"""The worker's jobs for cells: open a cell, verify it, warm it up, measure a block. NumPy and a runtime only."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ from .jobs import (
 from .serve import State
 from .verify import accuracy, distance, load_arrays
 
-ENGINES = "engines"  # the kind of entry of the user's cache that keeps what was built
-APART_SHARE = 4  # a block of end-to-end calls, and one by the device's clock, last a block of latency's over this
-LEAD_SHARE = 0.1  # of a throughput block, not counted at its beginning
-SEARCH_SHARE = 0.2  # of the warm-up, for each way of calling in parallel at first
-MEMORY_CALLS = 3  # allocators grow after the first call too
+ENGINES = "engines"  # folder of built engines in the user's cache
+APART_SHARE = 4  # blocks of end-to-end calls and of device times last a latency block divided by this
+LEAD_SHARE = 0.1  # of a throughput block: uncounted calls before it
+SEARCH_SHARE = 0.2  # of the warm-up: length of one run of a candidate
+MEMORY_CALLS = 3
 
 
 @dataclass(kw_only=True)
 class OpenCell:
-    """An open cell, the inputs that are bound, and its sessions.
+    """Open cell, its bound inputs, and its sessions.
 
-    `session` has one call in flight. `compiled` holds a session for each way that the model was compiled, by streams and
-    threads, and `forked` the lanes beside each of these, which share what was compiled.
+    `session` has one call in flight. `compiled` has a session for each pair of streams and threads that the
+    model was compiled for. `forked` has the further lanes of each pair, which share the compiled model.
     """
 
     artifact: Artifact
@@ -68,35 +68,35 @@ class OpenCell:
     forked: dict[tuple[int, int], list[Session]] = field(default_factory=dict)
 
     def lanes(self, concurrency: Concurrency) -> Sequence[Session]:
-        """A session for each lane, with inputs bound. What was opened for other ways stays open until `keep`."""
-        way = _way(concurrency)
-        if way not in self.compiled:
-            self.compiled[way] = self._bound(self.backend.open(self.artifact, self.cell, concurrency, self.built))
-        forks = self.forked.setdefault(way, [])
+        """Session of each lane, with inputs bound. Sessions of other concurrencies stay open until `keep`."""
+        key = _compile_key(concurrency)
+        if key not in self.compiled:
+            self.compiled[key] = self._bound(self.backend.open(self.artifact, self.cell, concurrency, self.built))
+        forks = self.forked.setdefault(key, [])
         while len(forks) < concurrency.lanes - 1:
-            forks.append(self._bound(self.compiled[way].fork()))
-        return [self.compiled[way], *forks[: concurrency.lanes - 1]]
+            forks.append(self._bound(self.compiled[key].fork()))
+        return [self.compiled[key], *forks[: concurrency.lanes - 1]]
 
     def _bound(self, session: Session) -> Session:
-        """`session` ready for calls: its first one is not like the others."""
+        """Bind the inputs, make the slow first call, and return `session`."""
         session.enter()
         session.bind(self.inputs)
         session.start()
         session.wait()
         return session
 
-    def keep(self, chosen: Concurrency) -> None:
-        """Close everything but the latency session and the lanes of `chosen`."""
-        kept = {id(session) for session in (self.session, *self.lanes(chosen))}
+    def keep(self, concurrency: Concurrency) -> None:
+        """Close all sessions except the latency session and the lanes of `concurrency`."""
+        remaining = {id(session) for session in (self.session, *self.lanes(concurrency))}
         for session in self._all():
-            if id(session) not in kept:
+            if id(session) not in remaining:
                 session.close()
-        way = _way(chosen)
-        self.compiled = {of: session for of, session in self.compiled.items() if id(session) in kept}
-        self.forked = {way: self.forked[way][: chosen.lanes - 1]}
+        self.compiled = {key: session for key, session in self.compiled.items() if id(session) in remaining}
+        key = _compile_key(concurrency)
+        self.forked = {key: self.forked[key][: concurrency.lanes - 1]}
 
     def _all(self) -> Sequence[Session]:
-        """Every open session, once."""
+        """All open sessions, without repetition."""
         forks = [session for sessions in self.forked.values() for session in sessions]
         return list({id(item): item for item in (*forks, *self.compiled.values(), self.session)}.values())
 
@@ -105,39 +105,39 @@ class OpenCell:
             session.close()
 
 
-def _way(concurrency: Concurrency) -> tuple[int, int]:
-    """What a model is compiled for; lanes share it."""
+def _compile_key(concurrency: Concurrency) -> tuple[int, int]:
+    """Settings that a model is compiled for: (streams, threads). Lanes share a compiled model."""
     return concurrency.streams, concurrency.threads
 
 
 def probe(state: State, report: Reporter, job: Probe) -> Probed:
-    """Ask a backend for its description, and whether it can run here."""
-    found = backends.get(job.backend)
+    """Description of a backend, with its availability."""
+    backend = backends.get(job.backend)
     return Probed(
-        **asdict(found.probe()),
-        device_kind=found.device_kind,
-        instrument=found.instrument,
-        options=dict(found.options),
-        precisions=tuple(found.precisions),
-        on_request=found.on_request,
-        builds=found.builds,
+        **asdict(backend.probe()),
+        device_kind=backend.device_kind,
+        instrument=backend.instrument,
+        options=dict(backend.options),
+        precisions=tuple(backend.precisions),
+        on_request=backend.on_request,
+        builds=backend.builds,
         network=os.environ.get(NETWORK, "open"),
     )
 
 
 def supports(state: State, report: Reporter, job: Support) -> Supported:
-    """Ask the cell's backend for a reason that it cannot run the cell."""
+    """Reason that the cell's backend cannot run the cell, or None."""
     return Supported(reason=backends.get(job.cell.backend).supports(job.cell, job.artifact))
 
 
 def build(state: State, report: Reporter, job: Build) -> Built:
-    """Compile ahead for a cell, or find the result in the cache."""
+    """Compile the engine of a cell, or find it in the cache."""
     backend = _backend_for(job.cell, job.artifact)
     return _built(backend.build(job.artifact, job.cell, _workshop(state, backend)))
 
 
 def _backend_for(cell: Cell, artifact: Artifact) -> Backend:
-    """The cell's backend; `Unsupported` with its reason if it does not take the cell."""
+    """Backend of the cell; `Unsupported` with the backend's reason if it cannot run the cell."""
     backend = backends.get(cell.backend)
     reason = backend.supports(cell, artifact)
     if reason:
@@ -155,20 +155,20 @@ def _built(built: protocol.Engine | None) -> Built:
 
 
 def open_session(state: State, report: Reporter, job: Open) -> Opened:
-    """An opened session, whose inputs are bound; loading and the first call are timed apart."""
-    wanted, file, now = job.cell, job.artifact, state.clock.now_ns
-    backend = _backend_for(wanted, file)
+    """Open a session and bind its inputs. Loading and the first call are timed separately."""
+    cell, file, now = job.cell, job.artifact, state.clock.now_ns
+    backend = _backend_for(cell, file)
     arrays = load_arrays(Path(job.inputs.path), [spec.name for spec in file.inputs])
-    backend.probe()  # imports the runtime, which is not loading the model
-    built = backend.build(file, wanted, _workshop(state, backend))
+    backend.probe()  # imports the runtime: its time is no part of loading the model
+    built = backend.build(file, cell, _workshop(state, backend))
     begin = now()
-    session = backend.open(file, wanted, engine=built)
+    session = backend.open(file, cell, engine=built)
     load_ns = now() - begin
     session.bind(arrays)
     first_ns = measure.first_call(session, now)
-    open_cell = OpenCell(artifact=file, cell=wanted, backend=backend, inputs=arrays, session=session, built=built)
-    open_cell.compiled[1, wanted.settings.threads] = session
-    state.open_cells[wanted.key] = open_cell
+    open_cell = OpenCell(artifact=file, cell=cell, backend=backend, inputs=arrays, session=session, built=built)
+    open_cell.compiled[1, cell.settings.threads] = session
+    state.open_cells[cell.key] = open_cell
     info = session.info
     return Opened(
         **asdict(_built(built)),
@@ -181,59 +181,60 @@ def open_session(state: State, report: Reporter, job: Open) -> Opened:
 
 
 def verify(state: State, report: Reporter, job: Verify) -> Verified:
-    """Parity of the open cell's outputs, and labelled accuracy where there are labels."""
+    """Parity of the open cell's outputs; with labels, also accuracy."""
     open_cell = state.open_cells[job.key]
     names = [spec.name for spec in open_cell.artifact.outputs]
     expected = load_arrays(Path(job.reference.path), names)
     open_cell.session.enter()
-    found = distance(open_cell.session.fetch(), expected)
+    parity = distance(open_cell.session.fetch(), expected)
     if job.samples is None:
-        return Verified(**asdict(found))
+        return Verified(**asdict(parity))
     labelled = accuracy(open_cell.session, open_cell.artifact, Path(job.samples.path), open_cell.cell.batch, report)
-    open_cell.session.bind(open_cell.inputs)
-    return Verified(**{**asdict(found), **asdict(labelled)})
+    open_cell.session.bind(open_cell.inputs)  # `accuracy` bound its own images
+    return Verified(**{**asdict(parity), **asdict(labelled)})
 
 
 def inspect(state: State, report: Reporter, job: Inspect) -> Inspected:
-    """The kernels of one call of the open cell."""
+    """Kernels of one call of the open cell."""
     session = state.open_cells[job.key].session
     session.enter()
     return Inspected(kernels=session.kernels(job.timed))
 
 
 def warm(state: State, report: Reporter, job: WarmUp) -> Warm:
-    """Warm a cell up, and find the concurrency with the best throughput.
+    """Warm up a cell, and find the concurrency with the best throughput.
 
-    `tried` are the candidates in the order of the search; it is empty where the concurrency was given.
+    `tried` lists the candidates in the order of the search; empty if the job sets the concurrency.
     """
     open_cell, now = state.open_cells[job.key], state.clock.now_ns
     with measure.quiet():
-        ended = measure.warm_up(open_cell.session, now, least_ns=_ns(job.least_ms), limit_ns=_ns(job.limit_ms))
+        result = measure.warm_up(open_cell.session, now, least_ns=_ns(job.least_ms), limit_ns=_ns(job.limit_ms))
         rates = {} if job.concurrency else _search(open_cell, state, _ns(job.least_ms * SEARCH_SHARE), job.passes)
-        chosen = job.concurrency or list(rates)[-1]
-        open_cell.keep(chosen)
+        concurrency = job.concurrency or list(rates)[-1]
+        open_cell.keep(concurrency)
     return Warm(
-        **asdict(ended),
-        **asdict(_deployment(open_cell, chosen)),
-        lanes=chosen.lanes,
-        concurrency=chosen,
+        **asdict(result),
+        **asdict(_deployment(open_cell, concurrency)),
+        lanes=concurrency.lanes,
+        concurrency=concurrency,
         single=_deployment(open_cell, Concurrency(threads=open_cell.cell.settings.threads)),
         settled=measure.settle(state.clock),
-        tried=tuple(Tried(**asdict(way), items_per_s=rate * open_cell.cell.batch) for way, rate in rates.items()),
+        tried=tuple(Tried(**asdict(candidate), items_per_s=rate * open_cell.cell.batch) for candidate, rate in rates.items()),
     )
 
 
-def _deployment(open_cell: OpenCell, how: Concurrency) -> Deployment:
+def _deployment(open_cell: OpenCell, concurrency: Concurrency) -> Deployment:
     return Deployment(
-        deploy=open_cell.backend.deploy(how), snippet=open_cell.backend.snippet(open_cell.artifact, _as_it_runs(open_cell), how)
+        deploy=open_cell.backend.deploy(concurrency),
+        snippet=open_cell.backend.snippet(open_cell.artifact, _deployed_cell(open_cell), concurrency),
     )
 
 
-def _as_it_runs(open_cell: OpenCell) -> Cell:
-    """The cell with its options as the session has them, where it tells: a graph that cannot be captured is off."""
-    told, settings = dict(open_cell.session.info.settings), open_cell.cell.settings
-    found = tuple((name, told[name]) for name, known in open_cell.backend.choices.items() if told.get(name) in known)
-    options = {**dict(settings.options), **dict(found)}
+def _deployed_cell(open_cell: OpenCell) -> Cell:
+    """The cell with its options as the session reports them: a graph that cannot be captured is off."""
+    reported, settings = dict(open_cell.session.info.settings), open_cell.cell.settings
+    actual = {name: reported[name] for name, values in open_cell.backend.choices.items() if reported.get(name) in values}
+    options = {**dict(settings.options), **actual}
     return replace(open_cell.cell, settings=replace(settings, options=tuple(options.items())))
 
 
@@ -245,16 +246,16 @@ def _search(open_cell: OpenCell, state: State, length_ns: int, passes: int) -> d
 
 
 def latency(state: State, report: Reporter, job: TimeLatency) -> TimedLatency:
-    """One visit for latency: an untimed re-warm, a block of single calls, a block of end-to-end calls, and where the device
-    has a clock one of calls by that; noise over all.
+    """Measure one block of latency: untimed calls, single calls, end-to-end calls, device times.
 
-    The .npz file `samples` gets their times as `latency`, `end_to_end` and `device`
-    (int64 ns); `p50_ns` are their nearest-rank medians, so that comparing thousands of cells opens no samples.
+    The .npz file `samples` receives the times as `latency`, `end_to_end` and `device` (int64 ns). `p50_ns`
+    are their nearest-rank medians: a comparison of thousands of cells then opens no samples. The noise covers
+    all timed calls.
     """
     open_cell, now, least_ns, calls = state.open_cells[job.key], state.clock.now_ns, _ns(job.block_ms), job.calls
     with measure.quiet():
         measure.rewarm(open_cell.session, now, block_ns=least_ns)
-        with counted(state, open_cell.cell) as counts:
+        with count_noise(state, open_cell.cell) as counts:
             single = measure.latency(open_cell.session, now, least_ns=least_ns, least_calls=calls)
             whole = measure.end_to_end(
                 open_cell.session, open_cell.inputs, now, least_ns=least_ns // APART_SHARE, least_calls=calls
@@ -267,45 +268,46 @@ def latency(state: State, report: Reporter, job: TimeLatency) -> TimedLatency:
 
 
 def _save(path: Path, times: Mapping[str, Array]) -> None:
-    """Write `times` to a new file at `path`, in place of an earlier try of the block; no link is followed."""
+    """Write `times` to a new file at `path`, in place of an earlier attempt. No link is followed."""
     path.unlink(missing_ok=True)
     with path.open("xb") as file:
         np.savez(file, **times)  # type: ignore[arg-type]
 
 
 def throughput(state: State, report: Reporter, job: TimeThroughput) -> TimedThroughput:
-    """One visit for throughput: a block with all lanes in flight, after a lead-in, and the noise over both."""
+    """Measure one block of throughput with all lanes in flight, after a lead, and the noise over both."""
     open_cell, now = state.open_cells[job.key], state.clock.now_ns
     sessions = open_cell.lanes(job.concurrency)
     length = lanes.Length(least_ns=_ns(job.block_ms), lead_ns=int(_ns(job.block_ms) * LEAD_SHARE))
-    with measure.quiet(), counted(state, open_cell.cell) as counts:
+    with measure.quiet(), count_noise(state, open_cell.cell) as counts:
         rate = lanes.throughput(sessions, now, length)
     return TimedThroughput(rate=rate, noise=counts(), settled=measure.settle(state.clock))
 
 
 @contextmanager
-def counted(state: State, cell: Cell) -> Iterator[Callable[[], Counts]]:
-    """Count what disturbs the blocks inside; the counts can be had when they are over, with a GPU's for a cell on one.
+def count_noise(state: State, cell: Cell) -> Iterator[Callable[[], Counts]]:
+    """Count disturbances inside the `with` block; the yielded function returns the counts after its end.
 
-    NVML is asked outside of what the CPU's counters span, since its own calls would be in them.
+    On a GPU the counts include NVML's.
     """
-    found: list[Counts] = []
+    result: list[Counts] = []
     gpu = _gpu(cell)
+    # NVML runs outside the span of the CPU's counters, which would count its own calls.
     watched = None if gpu is None else state.gpu.watch(gpu)
     before = state.counters(state.clock)
-    yield found.pop
+    yield result.pop
     counts = procfs.growth(before, state.counters(state.clock))
-    found.append(replace(counts, gpu=watched()) if watched else counts)
+    result.append(replace(counts, gpu=watched()) if watched else counts)
 
 
 def _gpu(cell: Cell) -> int | None:
-    """CUDA's index of the GPU that `cell` runs on; None for the CPU."""
+    """CUDA's index of the cell's GPU; None for the CPU."""
     device = Device.parse(cell.device)
     return None if device.kind == "cpu" else device.index
 
 
 def close(state: State, report: Reporter, job: Close) -> Done:
-    """Free an open cell."""
+    """Close an open cell."""
     open_cell = state.open_cells.pop(job.key, None)
     if open_cell:
         open_cell.close()
@@ -313,20 +315,21 @@ def close(state: State, report: Reporter, job: Close) -> Done:
 
 
 def cold(state: State, report: Reporter, job: StartCold) -> Started:
-    """In a process that has done nothing yet: import, load, first answer, each timed; and its memory, on a GPU too.
+    """Import, load and answer in a fresh process; time each part, and measure the memory, also on a GPU.
 
-    `up_ns` and `answered_ns` are on the monotonic clock, which is the same for all processes of a machine.
+    `up_ns` and `answered_ns` are monotonic times, which all processes of a machine share.
     """
-    wanted, now = job.cell, state.clock.now_ns
+    cell, now = job.cell, state.clock.now_ns
     up_ns = now()
-    backends.get(wanted.backend).probe()
+    backends.get(cell.backend).probe()
     imported_ns = now()
     opened = open_session(state, report, Open(cell=job.cell, artifact=job.artifact, inputs=job.inputs))
     answered_ns = now()
-    open_cell = state.open_cells[wanted.key]
+    open_cell = state.open_cells[cell.key]
+    # Peak memory needs further calls: allocators grow after the first.
     measure.latency(open_cell.session, now, least_ns=0, least_calls=MEMORY_CALLS)
     open_cell.session.fetch()
-    gpu, peak_rss_mb = _gpu(wanted), procfs.peak_rss_mb()  # before NVML is loaded
+    gpu, peak_rss_mb = _gpu(cell), procfs.peak_rss_mb()  # before NVML is loaded, which would add to it
     return Started(
         up_ns=up_ns,
         answered_ns=answered_ns,

@@ -1,4 +1,4 @@
-"""All time comes from here and is handed to who needs it, so that tests can hand out their own."""
+"""The package's only source of time. Callers receive a Clock, and tests pass their own."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from datetime import datetime, timezone
 
 @dataclass(frozen=True, kw_only=True)
 class Clock:
-    """`now_ns`: monotonic nanoseconds, for intervals only. `wall_s`: seconds since 1970, for records only.
+    """Functions that read the time.
 
-    `cpu_ns`: nanoseconds of CPU time that all threads of this process have used. `sleep_s`: do nothing for so long.
+    `now_ns`: monotonic nanoseconds, for intervals only. `wall_s`: seconds since 1970, for records only.
+    `cpu_ns`: nanoseconds of CPU time used by all threads of this process. `sleep_s`: sleep for a number of
+    seconds.
     """
 
     now_ns: Callable[[], int] = time.perf_counter_ns
@@ -25,6 +27,6 @@ class Clock:
         return (self.now_ns() - begin_ns) / 1e9
 
     def stamp(self) -> str:
-        """The time of day as a name that sorts, `20260131-235959-123`, in UTC."""
+        """Current UTC time as a name that sorts, `20260131-235959-123`."""
         now = datetime.fromtimestamp(self.wall_s(), tz=timezone.utc)
         return f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03}"

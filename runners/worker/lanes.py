@@ -1,7 +1,7 @@
-"""Several calls in flight: throughput over a block, and the search for the settings that have the most of it. NumPy only.
+"""Several calls in flight: throughput over a block, and the search for the best concurrency. NumPy only.
 
-A lane is one call in flight. Sessions whose `start` returns at once are all driven by one thread, first in, first out;
-the others have a thread each.
+A lane is one call in flight. One thread drives all asynchronous sessions, first in, first out. Each blocking
+session has a thread of its own.
 """
 
 from __future__ import annotations
@@ -18,14 +18,17 @@ from ...spec import Concurrency
 Now = Callable[[], int]
 Open = Callable[[Concurrency], Sequence[Session]]
 
-GAIN = 1.01
-HOPELESS, SURE_AFTER = 0.85, 2
+GAIN = 1.01  # more lanes must gain 1 %, because each costs memory and latency
+HOPELESS, SURE_AFTER = 0.85, 2  # share of the best score; passes before the first candidate leaves
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Length:
-    """Of a block: `least_ns` counted, after `lead_ns` of calls that are not, in which caches warm up and the system
-    spreads the threads over its CPUs. Each lane makes one call at least."""
+    """Length of a block: `least_ns` are counted, after `lead_ns` that are not.
+
+    Caches warm up in the lead, and the system spreads the threads over its CPUs. Each lane makes at least one
+    call.
+    """
 
     least_ns: int
     lead_ns: int = 0
@@ -42,7 +45,7 @@ def throughput(sessions: Sequence[Session], now: Now, length: Length) -> Rate:
 
 
 def _counted(session: Session, now: Now, length: Length) -> tuple[int, int]:
-    """How many calls one lane completed after the lead, and in what time."""
+    """Number of calls that one lane completes after the lead, and their time in ns."""
     session.enter()
     if length.lead_ns:
         _calls(session, now, length.lead_ns)
@@ -50,6 +53,7 @@ def _counted(session: Session, now: Now, length: Length) -> tuple[int, int]:
 
 
 def _calls(session: Session, now: Now, least_ns: int) -> tuple[int, int]:
+    """Number of calls in at least `least_ns`, and their time in ns."""
     start, wait = session.start, session.wait
     calls, begin = 0, now()
     after, end = begin, begin + least_ns
@@ -62,10 +66,10 @@ def _calls(session: Session, now: Now, least_ns: int) -> tuple[int, int]:
 
 
 def _ring(sessions: Sequence[Session], now: Now, length: Length) -> Rate:
-    """One thread waits for the oldest call and starts the next on its lane.
+    """Drive all lanes from one thread: wait for the oldest call, then start the next call on its lane.
 
-    Counted is from the end of one call to the end of the same lane's last, so that as many calls as there are lanes
-    are in flight all the time; the calls that fill the lanes and those that drain them are not counted.
+    The counted time runs from the end of one call to the end of the same lane's last call. All lanes are
+    therefore busy during the whole counted time. The calls that fill and drain the ring are not counted.
     """
     for session in sessions:
         session.enter()
@@ -80,7 +84,7 @@ def _ring(sessions: Sequence[Session], now: Now, length: Length) -> Rate:
 
 
 def _turns(sessions: Sequence[Session], now: Now, least_ns: int) -> tuple[int, int]:
-    """How often the ring went round, and in what time; the first session is idle before and after."""
+    """Number of rounds over all lanes, and their time in ns; the first session is idle before and after."""
     first, others = sessions[0], sessions[1:]
     turns, begin = 0, now()
     after, end = begin, begin + least_ns
@@ -95,7 +99,11 @@ def _turns(sessions: Sequence[Session], now: Now, least_ns: int) -> tuple[int, i
 
 
 def _threads(sessions: Sequence[Session], now: Now, length: Length) -> Rate:
-    """Lanes begin together; one that has counted its calls goes on uncounted until all have, so the load stays the same."""
+    """Drive each lane from a thread of its own; all begin together.
+
+    A lane that has counted its calls continues uncounted until all lanes have, because the load must stay
+    equal.
+    """
     gate = threading.Barrier(len(sessions) + 1)
     results: list[tuple[int, int]] = []
     errors: list[BaseException] = []
@@ -107,7 +115,7 @@ def _threads(sessions: Sequence[Session], now: Now, length: Length) -> Rate:
             while len(results) < len(sessions) and not errors:
                 session.start()
                 session.wait()
-        except BaseException as error:  # raised again by the caller's thread
+        except BaseException as error:  # the caller's thread raises it again
             errors.append(error)
 
     workers = [threading.Thread(target=lane, args=(session,), daemon=True) for session in sessions]
@@ -124,8 +132,10 @@ def _threads(sessions: Sequence[Session], now: Now, length: Length) -> Rate:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """How candidates are tried: all of them for `length` in each of `passes`; `rest` is called after each, and returns
-    when the threads that it used are idle."""
+    """Settings of the search: every candidate runs for `length` in each of `passes`.
+
+    `rest` is called after each run, and returns when the threads of the run are idle.
+    """
 
     length: Length
     passes: int
@@ -133,40 +143,42 @@ class Trial:
 
 
 def search(candidates: Sequence[Concurrency], open_lanes: Open, now: Now, *, trial: Trial) -> dict[Concurrency, float]:
-    """Calls a second of each candidate, the best one last; by racing.
+    """Calls a second of each candidate, the best candidate last, by racing.
 
-    `open_lanes(candidate)` gives its sessions with inputs bound. In each pass every candidate that is left is tried, and
-    what counts is its rate over that of the others in the same pass, since a machine's speed changes between passes: the
-    median over all passes. From the third pass on a candidate further than HOPELESS behind the best is left out. At the end
-    the fewest lanes within GAIN of the best are chosen. What cannot be run in a candidate's way has the rate 0.
+    `open_lanes(candidate)` returns its sessions with inputs bound. Each pass runs every candidate left in the
+    race. A score is the median over passes of a candidate's rate relative to the mean of the same pass,
+    because a machine's speed changes between passes. From the third pass on, a candidate leaves the race if
+    its score is below HOPELESS times the best score. The winner has the fewest lanes among the candidates
+    within GAIN of the best. A candidate that fails has the rate 0.
     """
-    tried: dict[Concurrency, list[float]] = {candidate: [] for candidate in candidates}
+    rates: dict[Concurrency, list[float]] = {candidate: [] for candidate in candidates}
+    # Racing: a candidate that is clearly slower costs no further passes.
     left = list(candidates)
     for number in range(trial.passes if len(left) > 1 else 0):
         for candidate in left:
-            tried[candidate].append(_rate(open_lanes, candidate, now, trial.length))
+            rates[candidate].append(_rate(open_lanes, candidate, now, trial.length))
             trial.rest()
-        scores = _scores({candidate: tried[candidate] for candidate in left})
+        scores = _scores({candidate: rates[candidate] for candidate in left})
         least = HOPELESS * max(scores.values()) if number >= SURE_AFTER else 0.0
         left = [candidate for candidate in left if scores[candidate] > least] or left[:1]
-    scores = _scores({candidate: tried[candidate] for candidate in left})
+    scores = _scores({candidate: rates[candidate] for candidate in left})
     near = [candidate for candidate in left if scores[candidate] * GAIN >= max(scores.values())]
     best = min(near, key=lambda candidate: (candidate.lanes, -scores[candidate]))
     order = [*(candidate for candidate in candidates if candidate != best), best]
-    return {candidate: median(tried[candidate] or [0.0]) for candidate in order}
+    return {candidate: median(rates[candidate] or [0.0]) for candidate in order}
 
 
 def _rate(open_lanes: Open, candidate: Concurrency, now: Now, length: Length) -> float:
     try:
         return throughput(open_lanes(candidate), now, length).calls_per_s
-    except Exception:  # out of memory, in whatever words a runtime has for it
+    except Exception:  # out of memory: each runtime raises a type of its own
         return 0.0
 
 
-def _scores(tried: Mapping[Concurrency, Sequence[float]]) -> dict[Concurrency, float]:
-    """The median over passes of each candidate's rate over the mean of all in that pass; 0 for one that ever failed."""
-    means = [sum(rates) / len(rates) or 1.0 for rates in zip(*tried.values())]
+def _scores(rates: Mapping[Concurrency, Sequence[float]]) -> dict[Concurrency, float]:
+    """Median over passes of each candidate's rate relative to the pass's mean; 0 for a candidate that failed."""
+    means = [sum(each) / len(each) or 1.0 for each in zip(*rates.values())]
     return {
-        candidate: median(rate / mean for rate, mean in zip(rates, means)) if rates and min(rates) > 0 else 0.0
-        for candidate, rates in tried.items()
+        candidate: median(rate / mean for rate, mean in zip(own, means)) if own and min(own) > 0 else 0.0
+        for candidate, own in rates.items()
     }

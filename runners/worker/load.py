@@ -1,8 +1,10 @@
-"""The worker's job that answers items as they arrive, and what each had to wait. NumPy and the package's own.
+"""The worker's job that answers items as they arrive, and measures their responses. NumPy and the package
+only.
 
-Items are due at times that are drawn before anything runs, and a response lasts from when its item was due: one that is
-late makes those behind it late too, and none is left out (no coordinated omission). A generator thread would compete for
-the CPU with what is measured, so there is none: the lanes take from the list what is due, and sleep where nothing is.
+Arrival times are drawn before the run, and a response starts when its item is due. A late item delays the
+items behind it, and every item counts (no coordinated omission). There is no generator thread, because it
+would compete for the CPU with the runtime. The lanes take due items from the list, and sleep while no item is
+due.
 """
 
 from __future__ import annotations
@@ -18,14 +20,14 @@ from ...backends.protocol import Session
 from ...evidence import LoadPoint
 from ...results.stats.percentiles import quantiles
 from . import lanes, measure
-from .cell_jobs import counted
+from .cell_jobs import count_noise
 from .clock import Clock
 from .jobs import ApplyLoad, Reporter
 from .serve import State
 
-LEAD_SHARE = 0.1  # of the items, which find an empty queue and do not count
+LEAD_SHARE = 0.1  # of the items: they meet an empty queue, and do not count
 REWARM_NS = 20_000_000
-AHEAD_NS = 2_000_000  # between the drawing of the times and the first of them
+AHEAD_NS = 2_000_000  # from the drawing of the times to the first of them
 
 Times = NDArray[np.int64]
 
@@ -33,35 +35,36 @@ Times = NDArray[np.int64]
 def load(state: State, report: Reporter, job: ApplyLoad) -> LoadPoint:
     """Measure the responses to items that arrive at random.
 
-    `latency_ns`: percentiles of the responses, by their number, None for those that so many items do not carry.
-    `overloaded`: an item had waited for `give_up_ms` before its call began, and the rest was left.
+    `latency_ns` maps percentiles to responses; None where the number of items is too small for the
+    percentile. `overloaded`: an item waited longer than `give_up_ms` before its call began, and the load
+    stopped.
     """
     open_cell = state.open_cells[job.key]
     sessions = open_cell.lanes(job.concurrency)
-    with measure.quiet(), counted(state, open_cell.cell) as counts:
+    with measure.quiet(), count_noise(state, open_cell.cell) as counts:
         lanes.throughput(sessions, state.clock.now_ns, lanes.Length(least_ns=REWARM_NS))
         due = arrivals(job.items, job.rate_per_s, job.seed) + state.clock.now_ns() + AHEAD_NS
         wait_ns, give_up_ns = int(job.wait_ms * 1e6), int(job.give_up_ms * 1e6)
         queue = Queue(due=due, batch=open_cell.cell.batch, wait_ns=wait_ns, give_up_ns=give_up_ns)
         responses = serve(sessions, queue, state.clock)
     measure.settle(state.clock)
-    kept = responses[int(len(responses) * LEAD_SHARE) :]
+    responses = responses[int(len(responses) * LEAD_SHARE) :]
     return LoadPoint(
         rate_per_s=job.rate_per_s,
-        items=len(kept),
+        items=len(responses),
         calls=queue.calls,
         overloaded=queue.given_up,
-        latency_ns={} if queue.given_up else quantiles(kept),
+        latency_ns={} if queue.given_up else quantiles(responses),
         deploy=open_cell.backend.deploy(job.concurrency),
         noise=counts(),
     )
 
 
 def arrivals(items: int, rate_per_s: float, seed: int) -> Times:
-    """When `items` of a Poisson process are due, int64 ns from its begin, in order.
+    """Arrival times of `items` items of a Poisson process: sorted int64 ns from its begin.
 
-    Given their number, the arrivals of such a process are uniform and independent (Kingman, Poisson Processes, 2.4): drawn so,
-    their rate is exactly the one asked for.
+    Given their number, the arrivals of a Poisson process are uniform and independent (Kingman, Poisson
+    Processes, 2.4). Such a draw has exactly the requested rate.
     """
     span_ns = items / rate_per_s * 1e9
     return np.sort(np.random.default_rng(seed).uniform(0, span_ns, items)).astype(np.int64)
@@ -69,10 +72,10 @@ def arrivals(items: int, rate_per_s: float, seed: int) -> Times:
 
 @dataclass(kw_only=True)
 class Queue:
-    """Items in the order in which they are `due` (ns of the clock), to be taken up to `batch` at a time.
+    """Items in the order of their `due` times (ns of the clock); a call takes up to `batch` of them.
 
-    A call waits until it is full, or its first item has waited for `wait_ns`. When an item has waited for `give_up_ns`, nothing
-    more is taken.
+    A call waits until its batch is full, or until its first item has waited `wait_ns`. After an item has
+    waited `give_up_ns`, the queue gives no more items.
     """
 
     due: Times
@@ -85,11 +88,12 @@ class Queue:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, clock: Clock) -> slice | None:
-        """The items of the next call, when it is to be made; None when there are no more."""
+        """Wait until the next call is due, and return its items; None without further items."""
         with self._lock:
             first, last = self._next, self._next + self.batch - 1
             if self.given_up or first >= len(self.due):
                 return None
+            # Times are read inside the lock: two lanes never take the same items.
             timeout_ns = int(self.due[first]) + (self.wait_ns if self.batch > 1 else 0)
             full_ns = int(self.due[last]) if last < len(self.due) else timeout_ns
             now_ns = _sleep_until(min(timeout_ns, full_ns), clock)
@@ -101,25 +105,25 @@ class Queue:
 
 
 def _sleep_until(end_ns: int, clock: Clock) -> int:
-    """The time after `end_ns` at which the thread goes on."""
+    """Sleep until `end_ns` at least; return the time after it."""
     while (now_ns := clock.now_ns()) < end_ns:
         clock.sleep_s((end_ns - now_ns) / 1e9)
     return now_ns
 
 
 def serve(sessions: Sequence[Session], queue: Queue, clock: Clock) -> Times:
-    """How long after it was due each item of `queue` was answered, int64 ns; of those that were taken, in order."""
+    """Response times of the items of `queue` that were answered, in order, int64 ns from their due times."""
     responses = np.full(len(queue.due), -1, np.int64)
     errors: list[BaseException] = []
 
     def lane(session: Session) -> None:
         try:
             session.enter()
-            while not errors and (taken := queue.take(clock)):
+            while not errors and (items := queue.take(clock)):
                 session.start()
                 session.wait()
-                responses[taken] = clock.now_ns() - queue.due[taken]
-        except BaseException as error:  # raised again by the caller's thread
+                responses[items] = clock.now_ns() - queue.due[items]
+        except BaseException as error:  # the caller's thread raises it again
             errors.append(error)
 
     if len(sessions) == 1:

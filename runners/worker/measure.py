@@ -1,7 +1,7 @@
-"""The measuring loops for one call in flight: warm-up, latency, end to end. NumPy only; every session looks the same.
+"""Measuring loops for one call in flight: warm-up, latency, end to end. NumPy only.
 
-Latency is `start(); wait()` on inputs that are bound already; end to end adds `bind` before and `fetch` after.
-Several calls in flight are in lanes.py.
+Latency is `start(); wait()` on inputs that are bound before. End to end adds `bind` before and `fetch` after.
+lanes.py measures several calls in flight.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .clock import Clock
 Now = Callable[[], int]
 Samples = NDArray[np.int64]
 
-STATIONARY = 0.05
+STATIONARY = 0.05  # relative difference of the smallest and the largest median
 WINDOWS = 5
 REWARM_SHARE = 0.1
 SETTLE_STEP_S, SETTLE_LIMIT_S, IDLE_SHARE = 0.01, 1.0, 0.05
@@ -28,7 +28,7 @@ SETTLE_STEP_S, SETTLE_LIMIT_S, IDLE_SHARE = 0.01, 1.0, 0.05
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WarmUpResult:
-    """How a warm-up ended: after `calls` calls and `took_ns`, with the series stationary or not."""
+    """End of a warm-up: number of calls, duration in ns, and True if the series became stationary."""
 
     calls: int
     took_ns: int
@@ -37,14 +37,10 @@ class WarmUpResult:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No garbage collection inside: its pauses are the harness's and not the runtime's.
-
-    What survives the collection before is not looked at again, or each visit would begin with a walk through all that a
-    framework keeps.
-    """
+    """Disable garbage collection inside: its pauses belong to the harness, not to the runtime."""
     enabled = gc.isenabled()
     gc.collect()
-    gc.freeze()
+    gc.freeze()  # later collections skip the surviving objects: a framework's heap takes long to walk
     gc.disable()
     try:
         yield
@@ -54,7 +50,7 @@ def quiet() -> Iterator[None]:
 
 
 def first_call(session: Session, now: Now) -> int:
-    """Nanoseconds of one call, the first."""
+    """Duration of the session's first call, in ns."""
     session.enter()
     begin = now()
     session.start()
@@ -63,9 +59,10 @@ def first_call(session: Session, now: Now) -> int:
 
 
 def latency(session: Session, now: Now, *, least_ns: int, least_calls: int = 1) -> Samples:
-    """Single calls, one in flight, until `least_ns` have passed and `least_calls` are done. int64 [calls], ns."""
+    """Make single calls for `least_ns`, and at least `least_calls`. Return int64 [calls], ns."""
     session.enter()
     samples: list[int] = []
+    # Local names: an attribute lookup costs tens of nanoseconds in every call.
     start, wait, append = session.start, session.wait, samples.append
     end = now() + least_ns
     before = after = 0
@@ -79,9 +76,9 @@ def latency(session: Session, now: Now, *, least_ns: int, least_calls: int = 1) 
 
 
 def end_to_end(session: Session, inputs: Mapping[str, Array], now: Now, *, least_ns: int, least_calls: int = 1) -> Samples:
-    """As `latency`, with the inputs coming from and the outputs going to host arrays in every call.
+    """Like `latency`, but each call copies its inputs from host arrays and its outputs to host arrays.
 
-    Where a device copies faster from memory of its own kind (pinned), the inputs are there already.
+    The inputs are in pinned memory where the device copies faster from there.
     """
     session.enter()
     samples: list[int] = []
@@ -100,22 +97,26 @@ def end_to_end(session: Session, inputs: Mapping[str, Array], now: Now, *, least
 
 
 def on_device(session: Session, now: Now, *, least_ns: int, least_calls: int = 1) -> Samples:
-    """Single calls by the device's own clock, until `least_ns` have passed by ours. int64 [calls], ns; empty without one."""
+    """Single calls timed by the device's own clock, for `least_ns` of the host's clock.
+
+    Return int64 [calls], ns; empty for a device without a clock.
+    """
     session.enter()
     samples: list[int] = []
     end = now() + least_ns
     while now() < end or len(samples) < least_calls:
-        took = session.device_ns()
-        if took is None:
+        duration_ns = session.device_ns()
+        if duration_ns is None:
             break
-        samples.append(took)
+        samples.append(duration_ns)
     return np.array(samples, np.int64)
 
 
 def warm_up(session: Session, now: Now, *, least_ns: int, limit_ns: int) -> WarmUpResult:
-    """Call until the medians of WINDOWS consecutive windows lie within STATIONARY of each other, or until `limit_ns`.
+    """Call until the medians of WINDOWS consecutive windows differ by less than STATIONARY, or for
+    `limit_ns`.
 
-    A window is a fifth of `least_ns` (and at least one call), so a stationary series takes `least_ns`.
+    A window is a fifth of `least_ns` and at least one call. A stationary series takes `least_ns`.
     """
     begin = now()
     medians: list[float] = []
@@ -129,15 +130,16 @@ def warm_up(session: Session, now: Now, *, least_ns: int, limit_ns: int) -> Warm
 
 
 def rewarm(session: Session, now: Now, *, block_ns: int) -> None:
-    """Untimed calls at the beginning of a visit: caches and clocks have cooled while others were measured."""
+    """Make untimed calls at the beginning of a visit: caches and clocks cooled during the visits of other
+    cells."""
     latency(session, now, least_ns=int(block_ns * REWARM_SHARE))
 
 
 def settle(clock: Clock) -> bool:
-    """Sleep until this process computes no more, so that the next cell has the machine; False if SETTLE_LIMIT_S passed.
+    """Sleep until this process is idle, for the next cell's sake; False after SETTLE_LIMIT_S.
 
-    Runtimes let idle threads spin after a call (ONNX Runtime for about 50 ms), as they do in a deployment; they are
-    waited for rather than told to wait in another way, which would cost them latency (docs/adr/0007).
+    Idle threads of a runtime spin after a call (ONNX Runtime: about 50 ms), as in a deployment. The
+    measurement waits for them, because another wait policy would cost latency (docs/adr/0007).
     """
     begin, idle = clock.now_ns(), False
     while not idle and clock.since_s(begin) < SETTLE_LIMIT_S:

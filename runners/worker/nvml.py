@@ -1,13 +1,14 @@
-"""What NVML tells of a GPU: its energy, clocks and memory, and what held it down or shared it while it was measured.
+"""NVML's figures of a GPU: energy, clocks, memory, and the causes that slowed it during a measurement.
 
-Standard library, and the package `nvidia-ml-py` (module `pynvml`) where it is installed: workers in other environments use
-it. Nothing here raises; what is not told is None, and one reason says why. Names and units of the library are those of
-nvml.h: energy in mJ, power in mW, memory in bytes, clocks in MHz.
+Standard library, and the package `nvidia-ml-py` (module `pynvml`) where it is installed. Nothing here raises:
+a figure that NVML does not report is None, and one reason explains it. Names and units are those of nvml.h:
+energy in mJ, power in mW, memory in bytes, clocks in MHz.
 
-A GPU is meant by CUDA's index. NVML numbers GPUs by their place on the PCI bus, and shows all of them; CUDA numbers the
-fastest first unless CUDA_DEVICE_ORDER=PCI_BUS_ID, and shows those of CUDA_VISIBLE_DEVICES, in that order. So workers get that
-order (`environment`), and a list of visible ones, by number or UUID, is followed. Where a user has set another order and
-there are several GPUs, a number is not trusted, for the evidence could be another GPU's.
+CUDA's index selects a GPU. NVML numbers all GPUs by their place on the PCI bus. CUDA numbers the fastest
+first unless CUDA_DEVICE_ORDER=PCI_BUS_ID, and shows only CUDA_VISIBLE_DEVICES, in that order. Workers
+therefore run with PCI_BUS_ID (`environment`), and this module follows a list of visible GPUs, by number or
+UUID. With another order and several GPUs a number is refused, because the evidence could describe another
+GPU.
 """
 
 from __future__ import annotations
@@ -26,8 +27,7 @@ from . import procfs
 
 ORDER, PCI_ORDER, VISIBLE = "CUDA_DEVICE_ORDER", "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES"
 
-# Why clocks are lower than they could be (nvml.h, nvmlClocksEventReason*). The others say that nothing is to be done, or
-# that somebody chose the clocks.
+# Causes of lower clocks (nvml.h, nvmlClocksEventReason*). The other bits mean an idle GPU, or clocks that a user set.
 SLOWED: Mapping[str, int] = {
     "sw_power_cap": 0x4,
     "hw_slowdown": 0x8,
@@ -38,7 +38,7 @@ SLOWED: Mapping[str, int] = {
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a worker's environment is: `environ`, and CUDA numbers GPUs as NVML does unless that says otherwise."""
+    """Environment of a worker: `environ`, and CUDA's numbering equal to NVML's unless `environ` sets another."""
     return {ORDER: PCI_ORDER, **environ}
 
 
@@ -50,27 +50,30 @@ def _pynvml() -> Any:
 
 
 class _Absent(Exception):
-    """There is no such GPU to ask; the message is the whole reason."""
+    """No GPU to query; the message is the whole reason."""
 
 
 @dataclass
-class _Told:
-    """Takes answers to queries: None for those that fail, and why the first of them did."""
+class _Query:
+    """Runs queries: None for a query that fails, and the reason of the first failure."""
 
     reason: str | None = None
 
-    def by(self, query: Callable[[], Any], what: str) -> Any:
+    def run(self, read: Callable[[], Any], what: str) -> Any:
         try:
-            return query()
-        except Exception as error:  # whatever is the matter there, the measurement goes on
-            reason = str(error) if isinstance(error, _Absent) else f"NVML does not tell {what} ({one_line(error)})"
+            return read()
+        except Exception as error:  # NVML is evidence only: its failure must not end the measurement
+            reason = str(error) if isinstance(error, _Absent) else f"NVML does not report {what} ({one_line(error)})"
             self.reason = self.reason or reason
             return None
 
 
 @dataclass(kw_only=True)
 class Nvml:
-    """NVML as this process sees it, loaded when it is first asked. `pid`: who asks; `proc`: where processes are found."""
+    """NVML as this process sees it, loaded at the first query.
+
+    `pid` is the querying process, and `proc` the folder of the process table.
+    """
 
     load: Callable[[], Any] = _pynvml
     environ: Mapping[str, str] = field(default_factory=lambda: environment(os.environ))
@@ -79,33 +82,34 @@ class Nvml:
     _devices: dict[int, Any] = field(default_factory=dict)
 
     def watch(self, index: int) -> Callable[[], GpuCounts]:
-        """Look at a GPU; what is returned looks again, and says what was seen.
+        """Read a GPU's counts now; the returned function reads them again, and combines both.
 
-        Levels are those at the end; `throttle` has what held the clocks down at either end, and `others` the most
-        processes that were not this run's. `reason` is there if something is not told.
+        Levels are those at the end. `throttle` lists the causes of lower clocks at either end. `others` is
+        the larger number of processes outside this run. `reason` explains missing figures.
         """
         first = self._look(index)
         return lambda: _both(first, self._look(index))
 
     def energy_mj(self, index: int) -> tuple[float | None, str | None]:
-        """mJ that the board has used since the driver was loaded, as they were last renewed; or None, and why."""
-        told = _Told()
-        return told.by(lambda: float(self._of("TotalEnergyConsumption", index)), "its energy"), told.reason
+        """Energy of the board in mJ since the driver was loaded, at its last renewal; or None, and the
+        reason."""
+        query = _Query()
+        return query.run(lambda: float(self._of("TotalEnergyConsumption", index)), "its energy"), query.reason
 
     def memory_of(self, pid: int, index: int) -> float | None:
-        """MB of the GPU's memory that the process `pid` holds: its CUDA context, weights, activations and caches."""
-        found = _Told().by(lambda: [item.usedGpuMemory for item in self._processes(index) if item.pid == pid], "memory")
-        return found[0] / 1e6 if found and found[0] is not None else None
+        """GPU memory of the process `pid` in MB: CUDA context, weights, activations and caches."""
+        memory = _Query().run(lambda: [item.usedGpuMemory for item in self._processes(index) if item.pid == pid], "memory")
+        return memory[0] / 1e6 if memory and memory[0] is not None else None
 
     def memory_free_mb(self, index: int) -> float | None:
-        """MB of the GPU's memory that nobody holds."""
-        free = _Told().by(lambda: self._of("MemoryInfo", index).free, "memory")
+        """Free GPU memory in MB."""
+        free = _Query().run(lambda: self._of("MemoryInfo", index).free, "memory")
         return None if free is None else free / 1e6
 
     def describe(self, index: int) -> dict[str, Any]:
-        """Facts of a GPU for the record; empty where there is none to ask."""
-        told = _Told()
-        if told.by(lambda: self._device(index), "the GPU") is None:
+        """Facts of a GPU for the record; empty without a GPU."""
+        query = _Query()
+        if query.run(lambda: self._device(index), "the GPU") is None:
             return {}
         facts: dict[str, Callable[[], Any]] = {
             "name": lambda: self._of("Name", index),
@@ -116,22 +120,22 @@ class Nvml:
             "persistence": lambda: bool(self._of("PersistenceMode", index)),
             "mig": lambda: bool(self._of("MigMode", index)[0]),
         }
-        return {name: told.by(query, name) for name, query in facts.items()}
+        return {name: query.run(read, name) for name, read in facts.items()}
 
     def describe_all(self) -> list[dict[str, Any]]:
         """Facts of every GPU that CUDA may use, by its index."""
-        count = _Told().by(lambda: len(self._visible()), "how many GPUs there are")
+        count = _Query().run(lambda: len(self._visible()), "the number of GPUs")
         return [facts for index in range(count or 0) if (facts := self.describe(index))]
 
     @cached_property
     def _loaded(self) -> tuple[Any, str]:
-        """The library, or why there is none."""
+        """The library, or the reason that it is missing."""
         try:
             return self.load(), ""
         except ImportError:
-            return None, "no NVML here: pip install nvidia-ml-py"
-        except Exception as error:  # no driver, or one that does not fit
-            return None, f"no NVML here: {one_line(error)}"
+            return None, "NVML is not available; run: pip install nvidia-ml-py"
+        except Exception as error:  # no driver, or another version than the library
+            return None, f"NVML is not available ({one_line(error)})"
 
     @property
     def _library(self) -> Any:
@@ -141,7 +145,7 @@ class Nvml:
         return library
 
     def _visible(self) -> Sequence[str]:
-        """The GPUs that CUDA numbers, in its order, each by NVML's number or a UUID. CUDA stops at the first that is none."""
+        """The GPUs in CUDA's order, each by NVML's number or a UUID. CUDA stops at the first invalid name."""
         count = self._library.nvmlDeviceGetCount()
         named = self.environ.get(VISIBLE)
         if named is None:
@@ -149,7 +153,7 @@ class Nvml:
         return list(takewhile(lambda name: name and not name.startswith("-"), (text.strip() for text in named.split(","))))
 
     def _device(self, index: int) -> Any:
-        """The handle of CUDA's GPU `index`."""
+        """Handle of CUDA's GPU `index`."""
         if index not in self._devices:
             visible = self._visible()
             if index >= len(visible):
@@ -162,12 +166,12 @@ class Nvml:
         count = library.nvmlDeviceGetCount()
         if name.isdecimal():
             if count > 1 and self.environ.get(ORDER) != PCI_ORDER:
-                raise _Absent(f"{ORDER}={self.environ.get(ORDER)} may number GPUs otherwise than NVML: use {PCI_ORDER}")
+                raise _Absent(f"{ORDER}={self.environ.get(ORDER)} can differ from NVML's order; set {ORDER}={PCI_ORDER}")
             return library.nvmlDeviceGetHandleByIndex(int(name))
         if name.startswith("MIG-"):
             return library.nvmlDeviceGetHandleByUUID(name)
         for device in (library.nvmlDeviceGetHandleByIndex(number) for number in range(count)):
-            if library.nvmlDeviceGetUUID(device).startswith(name):  # CUDA takes a UUID's beginning too
+            if library.nvmlDeviceGetUUID(device).startswith(name):  # CUDA accepts the beginning of a UUID
                 return device
         raise _Absent(f"NVML shows no GPU {name}")
 
@@ -178,55 +182,56 @@ class Nvml:
         return getattr(self._library, f"nvmlSystemGet{query}")()
 
     def _look(self, index: int) -> GpuCounts:
-        """Levels, what holds the clocks down, and who else is there, now."""
-        told = _Told()
+        """Current levels, causes of lower clocks, and number of other processes."""
+        query = _Query()
         return GpuCounts(
-            sm_mhz=told.by(lambda: self._of("ClockInfo", index, self._library.NVML_CLOCK_SM), "its clock"),
-            memory_mhz=told.by(lambda: self._of("ClockInfo", index, self._library.NVML_CLOCK_MEM), "its memory's clock"),
-            temperature_c=told.by(
+            sm_mhz=query.run(lambda: self._of("ClockInfo", index, self._library.NVML_CLOCK_SM), "its clock"),
+            memory_mhz=query.run(lambda: self._of("ClockInfo", index, self._library.NVML_CLOCK_MEM), "its memory's clock"),
+            temperature_c=query.run(
                 lambda: self._of("Temperature", index, self._library.NVML_TEMPERATURE_GPU), "its temperature"
             ),
-            power_w=told.by(lambda: self._of("PowerUsage", index) / 1e3, "its power"),
-            throttle=told.by(lambda: tuple(self._throttle(index)), "what holds its clocks down"),
-            others=told.by(lambda: self._others(index), "who else uses it"),
-            reason=told.reason,
+            power_w=query.run(lambda: self._of("PowerUsage", index) / 1e3, "its power"),
+            throttle=query.run(lambda: tuple(self._throttle(index)), "the cause of its lower clocks"),
+            others=query.run(lambda: self._others(index), "other processes on it"),
+            reason=query.reason,
         )
 
     def _throttle(self, index: int) -> list[str]:
-        """By the query's new name, or the one that drivers before 535 know."""
-        bits = _Told().by(lambda: self._of("CurrentClocksEventReasons", index), "")
+        """Causes of lower clocks. Drivers before 535 have only the query's older name."""
+        bits = _Query().run(lambda: self._of("CurrentClocksEventReasons", index), "")
         bits = self._of("CurrentClocksThrottleReasons", index) if bits is None else bits
         return [name for name, bit in SLOWED.items() if bits & bit]
 
     def _processes(self, index: int) -> Sequence[Any]:
-        """Those that hold a context on the GPU, each with `pid` and `usedGpuMemory`."""
-        found: Sequence[Any] = self._of("ComputeRunningProcesses", index)
-        return found
+        """Processes with a context on the GPU, each with `pid` and `usedGpuMemory`."""
+        processes: Sequence[Any] = self._of("ComputeRunningProcesses", index)
+        return processes
 
     def _others(self, index: int) -> int:
-        """How many processes compute there that are not this run's: this one, its parent, and the parent's other workers.
+        """Number of processes on the GPU outside this run: not this process, its parent or the parent's
+        workers.
 
-        A process that measures is in the list itself. Where it is not, the list has the numbers of another PID namespace
-        (a container's host), and tells nothing of who is who.
+        `LookupError` if the list lacks this process: its numbers are then those of another PID namespace (a
+        container's host).
         """
         pids = {item.pid for item in self._processes(index)}
         if self.pid not in pids:
-            raise LookupError("its process numbers are not those of here")
+            raise LookupError("its process numbers are those of another PID namespace")
         parent = self._parent(self.pid)
         return sum(pid not in (self.pid, parent) and (parent is None or self._parent(pid) != parent) for pid in pids)
 
     def _parent(self, pid: int) -> int | None:
-        """The parent of `pid`: field 4 of /proc/PID/stat, after the name, which may hold anything (proc(5))."""
+        """Parent of `pid`: field 4 of /proc/PID/stat, after the name, which may contain anything (proc(5))."""
         fields = procfs.read_text(self.proc / str(pid) / "stat").rpartition(")")[2].split()
         return int(fields[1]) if len(fields) > 1 else None
 
 
 def _both(first: GpuCounts, last: GpuCounts) -> GpuCounts:
-    """Both looks as one: levels of the second, and of the rest the findings of either."""
+    """Levels of the second reading, and the causes and processes of either."""
     slowed = [look.throttle for look in (first, last) if look.throttle is not None]
     return replace(
         last,
-        throttle=tuple(name for name in SLOWED if any(name in found for found in slowed)) if slowed else None,
+        throttle=tuple(name for name in SLOWED if any(name in causes for causes in slowed)) if slowed else None,
         others=max((look.others for look in (first, last) if look.others is not None), default=None),
         reason=first.reason or last.reason,
     )

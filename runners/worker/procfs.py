@@ -1,7 +1,6 @@
-"""Memory of this process, and the counters that show what disturbed a measurement, as Linux reports them in /proc.
+"""Memory of this process, and counters of what disturbs a measurement, from Linux's /proc.
 
-Standard library only: workers in other environments use it. A counter that the system does not have is None: macOS has no
-/proc.
+Standard library only. A counter that the system lacks is None: macOS has no /proc.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ GROWING = ("wall_ns", "steal_ns", "others_ns", "run_delay_ns", "involuntary_swit
 
 
 def read_text(path: Path) -> str:
-    """The file's text without white space at its ends; empty where it cannot be read."""
+    """Text of the file, stripped; empty if the file cannot be read."""
     try:
         return path.read_text().strip()
     except OSError:
@@ -33,23 +32,23 @@ def read_text(path: Path) -> str:
 
 
 def peak_rss_mb() -> float:
-    """The most memory that this process had resident, in MB.
+    """Peak resident memory of this process, in MB.
 
-    From VmHWM, which begins anew with the program; `ru_maxrss` would go on from the process that started it. That is in
-    KiB on Linux and in bytes on macOS (getrusage(2) of each).
+    VmHWM starts anew with the program; `ru_maxrss` continues from the process that started it.
     """
     lines = read_text(PROC / "self/status").splitlines()
     kib = next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
     if kib is not None:
         return kib * 1024 / 1e6
+    # KiB on Linux, bytes on macOS (getrusage(2) of each)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
 def counters(clock: Clock) -> Counts:
-    """Counters that grow while something disturbs this process, and levels (all but GROWING) as they are now. Times in ns.
+    """Counters of disturbances, in ns, and levels (all fields outside GROWING) at this moment.
 
-    `others_ns` is the CPU time of all other processes on the CPUs that this one may use. Without /proc it is None, and so
-    are `steal_ns` and `run_delay_ns`.
+    `others_ns` is the CPU time of other processes on the CPUs of this process. Without /proc, `others_ns`,
+    `steal_ns` and `run_delay_ns` are None.
     """
     usage = resource.getrusage(resource.RUSAGE_SELF)
     cpus = _own_cpus()
@@ -67,7 +66,10 @@ def counters(clock: Clock) -> Counts:
 
 
 def growth(before: Counts, after: Counts) -> Counts:
-    """Growth between two looks: differences, never negative, and the levels of the second; None where not known."""
+    """Differences of the counters between two readings, never negative, with the levels of the second.
+
+    A counter that either reading lacks is None.
+    """
     grown: dict[str, Any] = {name: _grown(getattr(before, name), getattr(after, name)) for name in GROWING}
     return replace(after, **grown)
 
@@ -81,11 +83,11 @@ def _own_cpus() -> list[int]:
 
 
 def _cpu_times(cpus: list[int]) -> tuple[int | None, int | None]:
-    """CPU time that `cpus` have spent so far, and that a hypervisor took from them; in ns, None without /proc/stat."""
+    """CPU time that `cpus` have spent, and time that a hypervisor stole; in ns, None without /proc/stat."""
     tick_ns = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
-    wanted = {f"cpu{cpu}" for cpu in cpus}
+    names = {f"cpu{cpu}" for cpu in cpus}
     rows = [line.split() for line in read_text(PROC / "stat").splitlines()]
-    times = [[int(field) for field in row[1:]] for row in rows if row and row[0] in wanted]
+    times = [[int(field) for field in row[1:]] for row in rows if row and row[0] in names]
     if not times:
         return None, None
     busy = sum(fields[index] for fields in times for index in BUSY)
@@ -93,7 +95,8 @@ def _cpu_times(cpus: list[int]) -> tuple[int | None, int | None]:
 
 
 def _run_delay_ns() -> int | None:
-    """Time that living threads of this process were ready to run and waited for a CPU; None where nobody counts it."""
+    """Time in ns that living threads of this process waited for a CPU; None where the kernel does not count
+    it."""
     try:
         texts = [read_text(thread / "schedstat") for thread in (PROC / "self/task").iterdir()]
     except OSError:
@@ -102,6 +105,6 @@ def _run_delay_ns() -> int | None:
 
 
 def _mhz(cpus: list[int]) -> int | None:
-    """The slowest of `cpus` as the kernel sees its clock; None where it does not say."""
+    """Clock of the slowest of `cpus`, in MHz; None where the kernel does not report it."""
     texts = [read_text(CPUS / f"cpu{cpu}/cpufreq/scaling_cur_freq") for cpu in cpus]
     return min((int(text) // 1000 for text in texts if text.isdecimal()), default=None)

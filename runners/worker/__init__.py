@@ -1,4 +1,4 @@
-"""Everything that runs in a worker process: the loop that answers requests, and the jobs that it names.
+"""Code of a worker process: the loop that answers requests, and the functions of the jobs.
 
-NumPy, the runtime that a job needs, and this folder; of the parent's modules, none. Python 3.10 and later.
+Imports NumPy, the runtime of the job and this folder; never a module of the parent. Python 3.10 or later.
 """

@@ -1,9 +1,11 @@
-"""What a worker process runs first. Standard library only, for any Python from 3.10 on; an older one that can read this file
-(3.6), or one without NumPy, answers every request with that.
+"""First script of a worker process. Standard library only, for any Python from 3.10 on.
 
-It loads the package from the folder that this file is under, so a worker can live in an environment in which the
-package is not installed. Its arguments are two file descriptors (requests come in on one, answers go out on the other),
-the parent's process id, and `isolated` if it is to have no network.
+It loads the package from the folder above this file, because the worker's environment need not have the
+package installed. Its arguments are two file descriptors (requests come in on the first, answers go out on
+the second), the parent's process id, and `isolated` for a worker without a network.
+
+Python 3.6 to 3.9 can read this file, and so can an environment without NumPy. Both answer every request with
+an error.
 """
 
 import ctypes
@@ -15,12 +17,12 @@ import sys
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000  # linux/sched.h
-NETWORK = "ONNXBENCH_NETWORK"  # `open`: the user wants workers to have one. For a worker's jobs: how it is.
+NETWORK = "ONNXBENCH_NETWORK"  # the user sets `open` to give all workers a network; `main` then sets the actual state
 OLDEST = (3, 10)
 
 
 def _die_with_parent(parent: int) -> None:
-    """Ask the kernel to kill this process when its parent ends; elsewhere the closed pipe ends it."""
+    """Make the kernel kill this process when its parent ends. Outside Linux the closed pipe ends it."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
@@ -28,7 +30,7 @@ def _die_with_parent(parent: int) -> None:
 
 
 def _die_first() -> None:
-    """Ask the kernel to take this process first where memory runs out: what it was doing is one row."""
+    """Make this process the kernel's first choice when memory runs out: its loss costs one row only."""
     try:
         with open("/proc/self/oom_score_adj", "w") as file:
             file.write("1000")
@@ -37,9 +39,10 @@ def _die_first() -> None:
 
 
 def _isolate() -> bool:
-    """Leave the network for an empty one; whether that was possible. Before any thread is started.
+    """Move this process to an empty network namespace. Return False where the system refuses.
 
-    Root can do it at once. Anybody else needs a user namespace, in which he stays who he is.
+    Call it before any thread starts, because a process with threads cannot change its user namespace. Root
+    needs no user namespace; any other user needs one, which maps the user's own id to itself.
     """
     if sys.platform != "linux":
         return False
@@ -58,20 +61,20 @@ def _isolate() -> bool:
 
 
 def _obstacle() -> str:
-    """Why this interpreter cannot be a worker's, and what to do; empty if it can."""
+    """Reason that this interpreter cannot run a worker, with the remedy; empty if it can."""
     if sys.version_info < OLDEST:
-        return f"it is Python {sys.version.split()[0]}, and 3.10 is the oldest that will do; give another one with --python"
+        return f"it is Python {sys.version.split()[0]}, but a worker needs 3.10 or later; name another one with --python"
     try:
         importlib.import_module("numpy")
     except ImportError as error:
-        words = " ".join(str(error).split())[:200]
-        return f"NumPy cannot be imported ({words}); install numpy there"
+        message = " ".join(str(error).split())[:200]
+        return f"NumPy cannot be imported ({message}); install numpy there"
     return ""
 
 
-def _refuse(requests: int, answers: int, why: str) -> None:
-    """Answer every request with an error of the package, which cannot be loaded here."""
-    error = {"type": "Unavailable", "message": why, "hint": ""}
+def _refuse(requests: int, answers: int, reason: str) -> None:
+    """Answer every request with the error `Unavailable`, without the package."""
+    error = {"type": "Unavailable", "message": reason, "hint": ""}
     with os.fdopen(requests) as source, os.fdopen(answers, "w") as sink:
         for _ in source:
             sink.write(json.dumps({"error": error}) + "\n")
@@ -95,16 +98,17 @@ def _load_package() -> None:
 def main() -> None:
     """Become a worker: `bootstrap.py REQUESTS_FD ANSWERS_FD PARENT_PID [isolated]`."""
     requests, answers, parent = (int(text) for text in sys.argv[1:4])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     isolated = "isolated" in sys.argv[4:] and os.environ.get(NETWORK) != "open" and _isolate()
     os.environ[NETWORK] = "isolated" if isolated else "open"
-    _die_with_parent(parent)  # after the namespaces: the kernel forgets it where rights change
+    _die_with_parent(parent)  # after the namespaces: a change of credentials clears the setting (prctl(2))
     _die_first()
     here = os.path.dirname(os.path.abspath(__file__))
-    sys.path[:] = [place for place in sys.path if os.path.abspath(place) != here]  # its modules are the package's alone
-    why = _obstacle()
-    if why:
-        return _refuse(requests, answers, why)
+    # Python puts a script's folder first, where `import load` would find this folder's load.py.
+    sys.path[:] = [place for place in sys.path if os.path.abspath(place) != here]
+    reason = _obstacle()
+    if reason:
+        return _refuse(requests, answers, reason)
     _load_package()
     from onnxbench.runners.worker.serve import serve
 

@@ -1,10 +1,10 @@
-"""Jobs of a worker for cells: what each is asked with, and what it answers. Standard library, spec and evidence only.
+"""Jobs of a worker for cells, and their answers. Standard library, spec and evidence only.
 
-file_jobs.py has those for files, tasks.py says which function does each.
+file_jobs.py has the jobs for files. tasks.py maps each job to its function.
 
-A path in a job is `Here` where the worker reads, and `There` where it writes: a pool whose workers see none of the parent's
-folders brings the one before the job and fetches the other after it. No other field of a job is a path but those of an
-Artifact (its file and its source's weights), which are read.
+A path in a job is `Here` if the worker reads it, and `There` if the worker writes it. A pool whose workers
+cannot see the parent's folders copies `Here` before the job and `There` after it. The only other paths are
+those of an Artifact (its file and its source's weights), which the worker reads.
 """
 
 from __future__ import annotations
@@ -35,43 +35,43 @@ class There:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Data:
-    """A dataset: the name that it has in a record, and where its files are, if it has any."""
+    """Dataset: its name in a record, and the place of its files, if any."""
 
     name: str
     place: Here | None = None
 
     @classmethod
     def named(cls, name: str) -> Data:
-        """The dataset `name`, whose place is an absolute path."""
+        """Dataset `name`. A place in the name is an absolute path."""
         place = name.partition(":")[2]
         return cls(name=name, place=Here(path=place) if place else None)
 
     @classmethod
     def of(cls, name: str | None) -> Data | None:
-        """The dataset `name`, if there is one."""
+        """Dataset `name`, or None without a name."""
         return cls.named(name) if name else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job(Generic[Answer]):
-    """Something that a worker is asked for; the parameter is the type of its answer."""
+    """Request to a worker; the type parameter is the type of the answer."""
 
     @classmethod
     def answer(cls) -> type[Answer]:
-        """The type of the answer."""
-        found: type[Answer]
-        (found,) = (get_args(base)[0] for base in cls.__orig_bases__ if get_origin(base) is Job)  # type: ignore[attr-defined]
-        return found
+        """Type of the answer."""
+        answer: type[Answer]
+        (answer,) = (get_args(base)[0] for base in cls.__orig_bases__ if get_origin(base) is Job)  # type: ignore[attr-defined]
+        return answer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Done:
-    """Nothing but that the job is done."""
+    """Empty answer of a job that has no result."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProgressReport:
-    """A sign of life during a job: for a training how far it is, and the epoch that is `done`."""
+    """Sign of life during a job. In a training: the position, and the epoch that is `done`."""
 
     epoch: int = 0
     epochs: int = 0
@@ -85,7 +85,7 @@ Reporter = Callable[[ProgressReport], None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Probed:
-    """A backend's description of itself in the worker's environment (backends/protocol.Backend)."""
+    """Description of a backend in the worker's environment (backends/protocol.Backend)."""
 
     available: bool
     device_kind: str
@@ -103,7 +103,7 @@ class Probed:
 
 @dataclass(frozen=True, kw_only=True)
 class Probe(Job[Probed]):
-    """Ask whether a backend can run here."""
+    """Request the description of a backend, with its availability in the worker."""
 
     backend: str
 
@@ -117,7 +117,7 @@ class Supported:
 
 @dataclass(frozen=True, kw_only=True)
 class Support(Job[Supported]):
-    """Ask whether the cell's backend can run it; nothing is opened."""
+    """Request the reason that the cell's backend cannot run it. Nothing is opened."""
 
     cell: Cell
     artifact: Artifact
@@ -125,7 +125,7 @@ class Support(Job[Supported]):
 
 @dataclass(frozen=True, kw_only=True)
 class Build(Job[Built]):
-    """Compile what the cell's backend compiles ahead, or find that it is there."""
+    """Compile the engine of the cell's backend, or find it in the cache."""
 
     cell: Cell
     artifact: Artifact
@@ -142,7 +142,10 @@ class Open(Job[Opened]):
 
 @dataclass(frozen=True, kw_only=True)
 class Verify(Job[Verified]):
-    """Compare the outputs of the open cell `key` with those in `reference`, and its answers with the labels in `samples`."""
+    """Compare the outputs of the open cell `key` with the arrays in `reference`.
+
+    With `samples`, also compare its predictions with the labels there.
+    """
 
     key: str
     reference: Here
@@ -151,7 +154,7 @@ class Verify(Job[Verified]):
 
 @dataclass(frozen=True, kw_only=True)
 class Inspect(Job[Inspected]):
-    """List the kernels of one call of the open cell `key`, with times where it is `timed`."""
+    """List the kernels of one call of the open cell `key`; with times if `timed`."""
 
     key: str
     timed: bool
@@ -159,7 +162,7 @@ class Inspect(Job[Inspected]):
 
 @dataclass(frozen=True, kw_only=True)
 class WarmUp(Job[Warm]):
-    """Warm the open cell `key` up, and find the best concurrency in `passes` where none is given."""
+    """Warm up the open cell `key`. Search the best concurrency in `passes` unless `concurrency` is set."""
 
     key: str
     least_ms: float
@@ -170,7 +173,7 @@ class WarmUp(Job[Warm]):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimedLatency:
-    """A block of single calls: how many, their medians in ns by kind, and what was counted over all."""
+    """Block of single calls: their number, their medians in ns by kind, and the noise over all."""
 
     calls: int
     p50_ns: Mapping[str, Number]
@@ -180,7 +183,7 @@ class TimedLatency:
 
 @dataclass(frozen=True, kw_only=True)
 class TimeLatency(Job[TimedLatency]):
-    """Make a block of single calls that lasts `block_ms` and has `calls` at least; their times go to the file `samples`."""
+    """Make single calls for `block_ms`, at least `calls`; write their times to the file `samples`."""
 
     key: str
     block_ms: float
@@ -190,7 +193,7 @@ class TimeLatency(Job[TimedLatency]):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimedThroughput:
-    """A block with all lanes busy, and what was counted over it."""
+    """Block with all lanes busy: its rate, and the noise over it."""
 
     rate: Rate
     noise: Counts
@@ -219,7 +222,8 @@ class ReadEnergy(Job[Energy]):
 class ApplyLoad(Job[LoadPoint]):
     """Answer `items` that arrive at random at `rate_per_s`, on all lanes of `concurrency`.
 
-    A call waits `wait_ms` to be full; the queue is given up when an item has waited `give_up_ms`.
+    A call waits at most `wait_ms` until its batch is full. The load stops when an item has waited
+    `give_up_ms`.
     """
 
     key: str
@@ -240,7 +244,10 @@ class Close(Job[Done]):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Started(Cold):
-    """A fresh process; `up_ns` and `answered_ns` are on the monotonic clock, the same for all processes of a machine."""
+    """Cold start of a fresh process.
+
+    `up_ns` and `answered_ns` are monotonic times, which all processes of a machine share.
+    """
 
     up_ns: int
     answered_ns: int
@@ -248,7 +255,7 @@ class Started(Cold):
 
 @dataclass(frozen=True, kw_only=True)
 class StartCold(Job[Started]):
-    """Import, load and answer once in a process that has done nothing yet."""
+    """Import, load and answer once in a fresh process."""
 
     cell: Cell
     artifact: Artifact

@@ -1,7 +1,8 @@
-"""The worker's side of the pipe: one JSON line asks for a job, one JSON line answers. NumPy and a runtime only.
+"""The worker's side of the pipe: one JSON line requests a job, one JSON line answers it. NumPy and a runtime
+only.
 
-Answers go to a descriptor of their own; standard output and error are the log file, so nothing that native code
-prints can be taken for an answer.
+Answers have a descriptor of their own, because native code prints to standard output and error. Both of those
+are the log file.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 @dataclass(kw_only=True)
 class State:
-    """What a worker keeps between jobs: its clock, who counts disturbances, NVML, and the open sessions by cell key."""
+    """State of a worker between jobs.
+
+    Its clock, the reader of disturbance counters, NVML, and the open cells by key.
+    """
 
     clock: Clock = field(default_factory=Clock)
     counters: ReadCounters = counters
@@ -56,31 +60,35 @@ def serve(requests: int, answers: int) -> None:
 
 
 def answer(state: State, request: Mapping[str, Any], report: Reporter) -> tuple[str, Mapping[str, Any]]:
-    """Do the job that `request` names ({"job": its name, "asked": its fields}); signs of life go to `report` meanwhile.
+    """Run the job that `request` names, and return ("ok" or "error", content).
 
-    The answer is "ok" or "error", and its content.
+    A request is {"job": name, "asked": fields of the job}. Progress reports go to `report` during the job.
     """
     try:
         kind = BY_NAME[request["job"]]
         return "ok", to_wire(_find(kind)(state, report, from_wire(kind, request["asked"])))
     except BenchError as error:
         return "error", encode_error(error)
-    except Exception as error:  # what a runtime raises while it runs: a row's reason
-        with suppress(OSError):  # the log may be on a disk that is full
+    except Exception as error:  # any exception of a runtime becomes the reason of a failed row
+        with suppress(OSError):  # the log may be on the full disk
             traceback.print_exc(file=sys.stderr)
         return "error", encode_error(_named(error))
 
 
 def _named(error: Exception) -> BenchError:
+    """Error of the package for an exception of Python or of a runtime."""
     if isinstance(error, ModuleNotFoundError) and error.name:
         package = error.name.partition(".")[0]
         return Unavailable(f"the package {package} is not installed in {sys.executable}", f"install {package} there")
     if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-        return StorageFailed(f"cannot write {error.filename or 'samples'} ({error.strerror})", "free some space, then --resume")
+        return StorageFailed(
+            f"cannot write {error.filename or 'samples'} ({error.strerror})",
+            "free some space, then repeat with --resume",
+        )
     return failure(type(error).__name__, error)
 
 
 def _find(kind: type[Job[Any]]) -> Callable[[State, Reporter, Job[Any]], Any]:
-    module, _, function = JOBS[kind].target.partition(":")
-    found: Callable[[State, Reporter, Job[Any]], Any] = getattr(import_module(f".{module}", __package__), function)
-    return found
+    module, _, name = JOBS[kind].target.partition(":")
+    function: Callable[[State, Reporter, Job[Any]], Any] = getattr(import_module(f".{module}", __package__), name)
+    return function

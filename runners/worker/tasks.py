@@ -1,4 +1,5 @@
-"""The table of all jobs: which function does each, and what it needs. Standard library and the package's own."""
+"""Table of all jobs: the function of each, and its need of the network. Standard library and the package
+only."""
 
 from __future__ import annotations
 
@@ -27,10 +28,10 @@ from .jobs import (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """Description of a job: its name, its function (`module:function` of this folder), and its need of the network.
+    """Description of a job: name, function (`module:function` of this folder), and need of the network.
 
-    A job that loads the user's MODULE:FACTORY needs it, because the factory may fetch weights. Jobs of a cell run what the
-    cell's backend runs, so their workers have the network if the backend has it (`backends.network`).
+    A job that loads the user's MODULE:FACTORY needs the network, because the factory may fetch weights. The
+    worker of a cell has the network if the cell's backend has it (`backends.network`).
     """
 
     name: str

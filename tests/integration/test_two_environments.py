@@ -73,7 +73,7 @@ def test_an_older_python_is_a_row_that_says_so(shell, null_file):
     asked = ("--model", null_file, *QUICK, "--backend", "null,null@older", "--python", f"null@older={found}")
     rows = {row["environment"]: row for row in shell.rows("infer", *asked, code=3)}
     assert (rows[None]["status"], rows["older"]["status"]) == ("ok", "unavailable")
-    assert "3.10 is the oldest that will do" in rows["older"]["reason"]
+    assert "needs 3.10 or later" in rows["older"]["reason"]
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ format: $(VENV)/.test
 	$(BIN)/ruff format .
 
 $(VENV)/.cpu: pyproject.toml constraints.txt | $(VENV)
-	$(PIP) -e '.[cpu]'
+	$(PIP) -e '.[cpu,report]'
 	touch $@
 
 $(VENV)/.test: $(VENV)/.cpu

@@ -1,6 +1,6 @@
 """Runs in the formats of other tools, as files by name. pyarrow, matplotlib and jinja2, inside functions.
 
-csv, markdown and parquet are the whole table; png and svg are the plots, a file each.
+csv, markdown and parquet hold the whole table. png and svg hold the plots, a file each.
 """
 
 from __future__ import annotations
@@ -19,16 +19,19 @@ from ..table.findings import sentences
 from ..table.render import render, without_places
 from ..table.table import Table, build
 from .data import gather, unfinished
+from .plots import INSTALL, NO_PLOTS, draw, drawable, image
 
 INTEGERS = ("batch", "samples", "rounds", "disturbed", "lanes", "throughput_threads", "threads", "images")
 TEXTS = ("markdown", "csv")
 IMAGES = ("png", "svg")
-NEEDED = {"html": ("jinja2", "matplotlib"), "parquet": ("pyarrow",), "png": ("matplotlib",), "svg": ("matplotlib",)}
-INSTALL = "pip install 'onnxbench[report]'"
+NEEDED = {"html": ("jinja2",), "parquet": ("pyarrow",), "png": ("matplotlib",), "svg": ("matplotlib",)}
 
 
 def require(format: str) -> None:
-    """`Unavailable`, with what to install, if a library that `format` takes is not here."""
+    """Raise `Unavailable`, with the command to install it, if a library that `format` needs is missing.
+
+    The page needs no matplotlib: it is written without plots then.
+    """
     for name in NEEDED.get(format, ()):
         with installed(name, INSTALL):
             importlib.import_module(name)
@@ -37,7 +40,7 @@ def require(format: str) -> None:
 def export(
     runs: Sequence[Run], format: str, out: Path, request: Request, baseline: str | None
 ) -> tuple[dict[Path, bytes], list[str]]:
-    """The files that the report in `format` is, by their path, and what people should be told of it.
+    """Make the files of the report in `format`, by path, and the sentences for stderr.
 
     `BadInput` if no run has that baseline.
     """
@@ -46,12 +49,11 @@ def export(
         content = parquet(table) if format == "parquet" else render(table, format).encode()
         return {out: content}, sentences(unfinished(runs))
     from .page import page
-    from .plots import draw, image
 
     gathered = gather(runs, request, baseline)
     report = replace(gathered, table=without_places(gathered.table))
     if format == "html":
-        return {out: page(report).encode()}, sentences(report.notes)
+        return {out: page(report).encode()}, [*sentences(report.notes), *([] if drawable() else [NO_PLOTS])]
     plots = draw(report)
     files = {_beside(out, plot.name): image(plot, format) for plot in plots if plot.figure}
     return files, [*sentences(report.notes), *(plot.caption for plot in plots if not plot.figure)]
@@ -62,7 +64,7 @@ def _beside(out: Path, name: str) -> Path:
 
 
 def parquet(table: Table) -> bytes:
-    """All rows and columns: numbers as float64 or int64, all else as text; null where a row has no value."""
+    """Make a Parquet file of all rows and columns: numbers as float64 or int64, other values as text, none as null."""
     import io
 
     import pyarrow
@@ -84,5 +86,5 @@ def _column(pyarrow: Any, name: str, number: bool, table: Table) -> Any:
 
 
 def _storable(value: object) -> str:
-    """A text without what UTF-8 cannot hold."""
+    """`value` as text, with `?` for each lone surrogate: UTF-8, which Parquet demands, has no code for it."""
     return str(value).encode("utf-8", "replace").decode()

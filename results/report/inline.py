@@ -1,6 +1,6 @@
-"""A plot's SVG made part of a page: its colours follow the page's, its ids are its own, its points tell what they are.
+"""SVG of a plot as a part of a page: with the page's colours, ids of its own, and a text on each point.
 
-The standard library; the text is parsed and written again, so nothing of it is markup that was not one before.
+Standard library. The text is parsed and written again. A text in the plot thus never becomes markup in the page.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ OF_PAGE: Mapping[str, str] = {
 
 
 def inline(plot: Plot) -> str:
-    """The `<svg>` element of a drawn plot."""
+    """The `<svg>` element of a drawn plot. Its ids begin with the plot's `id`, since a page holds several plots."""
     ElementTree.register_namespace("", SVG)
     ElementTree.register_namespace("xlink", XLINK)
-    root = ElementTree.fromstring(image(plot, "svg", plot.name))
+    root = ElementTree.fromstring(image(plot, "svg", plot.id))
     for parent in list(root.iter()):
         for child in [child for child in parent if child.tag in (f"{{{SVG}}}metadata", f"{{{SVG}}}style")]:
             parent.remove(child)
     for element in list(root.iter()):
         _adapt(element, plot)
-    for name in ("width", "height"):
+    for name in ("width", "height"):  # the page's style sets them; viewBox keeps the shape
         root.attrib.pop(name, None)
     root.set("role", "img")
     root.set("aria-label", plot.title)
@@ -40,15 +40,16 @@ def inline(plot: Plot) -> str:
 
 
 def _adapt(element: ElementTree.Element, plot: Plot) -> None:
+    """Replace colours and references of `element`, and add its text for the pointer."""
     for name, value in list(element.attrib.items()):
         if name in ("style", "fill", "stroke"):
-            element.set(name, _refer(COLOUR.sub(lambda found: OF_PAGE.get(found[0], found[0]), value), plot, "url(#"))
+            element.set(name, _refer(COLOUR.sub(lambda match: OF_PAGE.get(match[0], match[0]), value), plot, "url(#"))
         if name in ("clip-path", HREF):
             element.set(name, _refer(value, plot, "#"))
     own = element.get("id")
     if own is None:
         return
-    element.set("id", f"{plot.name}-{own}")
+    element.set("id", f"{plot.id}-{own}")
     if own in plot.hover:
         title = ElementTree.Element(f"{{{SVG}}}title")
         title.text = plot.hover[own]
@@ -56,5 +57,5 @@ def _adapt(element: ElementTree.Element, plot: Plot) -> None:
 
 
 def _refer(value: str, plot: Plot, before: str) -> str:
-    """`value` with its reference to an id, after `before`, made one to the plot's own."""
-    return value.replace(before, f"{before}{plot.name}-")
+    """`value` with the plot's `id` in its reference to an element, which follows `before`."""
+    return value.replace(before, f"{before}{plot.id}-")

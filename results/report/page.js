@@ -3,15 +3,15 @@
   const PAGE = 100;
   const data = JSON.parse(document.getElementById("data").textContent);
   const main = data.columns.filter((column) => column.main);
-  const rest = data.columns.filter((column) => !column.main);
+  const hidden = new Set();
   const best = new Set(data.best);
   const find = (id) => document.getElementById(id);
   const [head, body] = [document.querySelector("#grid thead tr"), document.querySelector("#grid tbody")];
   const order = Array.from({ length: data.rows }, (_, row) => row);
-  const chosen = new Map();
+  const selection = new Map();
   const state = { words: "", sort: null, down: false, page: 0, rows: order };
 
-  // Every text goes in as text: nothing of the data is ever parsed as markup.
+  // Set every text as text: the browser never parses the data as markup.
   function make(tag, text, parent) {
     const element = document.createElement(tag);
     if (text !== undefined) element.textContent = text;
@@ -45,25 +45,25 @@
     });
   }
 
-  // Texts are few beside rows: which of them have a word is asked once for each.
+  // There are few texts and many rows: search each text once.
   function having(word) {
     const hits = new Uint8Array(data.rows);
     for (const column of data.columns) {
       if (!column.texts) continue;
-      const found = column.texts.map((text) => text.toLowerCase().includes(word));
-      if (found.includes(true)) column.values.forEach((value, row) => { if (value !== null && found[value]) hits[row] = 1; });
+      const matches = column.texts.map((text) => text.toLowerCase().includes(word));
+      if (matches.includes(true)) column.values.forEach((value, row) => { if (value !== null && matches[value]) hits[row] = 1; });
     }
     return hits;
   }
 
-  function kept() {
+  function filtered() {
     const masks = state.words.toLowerCase().split(/\s+/).filter(Boolean).map(having);
-    const wanted = [...chosen].filter(([, value]) => value !== "");
-    return order.filter((row) => masks.every((hits) => hits[row]) && wanted.every(([c, value]) => shown(c, row) === value));
+    const selected = [...selection].filter(([, value]) => value !== "");
+    return order.filter((row) => masks.every((hits) => hits[row]) && selected.every(([c, value]) => shown(c, row) === value));
   }
 
   function update() {
-    state.rows = sorted(kept());
+    state.rows = sorted(filtered());
     state.page = 0;
     draw();
   }
@@ -72,10 +72,10 @@
     const line = document.createElement("tr");
     line.className = "detail";
     const cell = make("td", undefined, line);
-    cell.colSpan = main.length + 1;
+    cell.colSpan = main.length + 1 - hidden.size;
     const list = make("dl", undefined, cell);
-    for (const column of rest) {
-      if (column.values[row] === null) continue;
+    for (const column of data.columns) {
+      if (column.values[row] === null || (column.main && !hidden.has(column))) continue;
       const pair = make("div", undefined, list);
       make("dt", column.title, pair);
       make("dd", shown(column, row), pair);
@@ -92,6 +92,45 @@
     else detail(row, line);
   }
 
+  function visible() {
+    return main.filter((column) => !hidden.has(column));
+  }
+
+  // A screen shows the most important columns that it has room for. The details of a row have the others.
+  function fit() {
+    hidden.clear();
+    show();
+    if (find("all").checked) return;
+    const widths = [...head.children].map((cell) => cell.getBoundingClientRect().width);
+    const order = main.map((column, place) => ({ column, place })).sort((a, b) => b.column.rank - a.column.rank || b.place - a.place);
+    let total = widths.reduce((sum, width) => sum + width, 0);
+    for (const { column, place } of order.slice(0, -1)) {
+      if (total <= find("frame").clientWidth) break;
+      total -= widths[place + 1]; // after the column of buttons
+      hidden.add(column);
+    }
+    if (hidden.size) show();
+  }
+
+  function show() {
+    heading();
+    draw();
+  }
+
+  function heading() {
+    head.replaceChildren();
+    make("span", "More", make("th", undefined, head)).className = "more";
+    for (const column of visible()) {
+      const cell = make("th", undefined, head);
+      cell.scope = "col";
+      if (!column.texts) cell.className = "number";
+      cell.setAttribute("aria-sort", state.sort !== column ? "none" : state.down ? "descending" : "ascending");
+      const button = make("button", column.title, cell);
+      button.type = "button";
+      button.addEventListener("click", () => sortBy(column, cell));
+    }
+  }
+
   function draw() {
     const begin = state.page * PAGE;
     const rows = state.rows.slice(begin, begin + PAGE);
@@ -102,11 +141,11 @@
       button.setAttribute("aria-expanded", "false");
       button.setAttribute("aria-label", "More of this row");
       button.addEventListener("click", () => toggle(button, row, line));
-      for (const column of main) {
+      for (const column of visible()) {
         const marked = column.name === "p50_ms" && best.has(row);
         const cell = make("td", shown(column, row) + (marked ? " *" : ""), line);
         if (!column.texts) cell.className = marked ? "number best" : "number";
-        else if (cell.textContent.length > 40) cell.title = cell.textContent;
+        else if (cell.textContent.length > 12) cell.title = cell.textContent;
       }
       return line;
     }));
@@ -114,6 +153,7 @@
     find("place").textContent = rows.length ? `${begin + 1} to ${begin + rows.length}` : "none";
     find("back").disabled = state.page === 0;
     find("on").disabled = begin + PAGE >= state.rows.length;
+    find("pages").hidden = state.rows.length <= PAGE;
   }
 
   function turn(by) {
@@ -130,15 +170,6 @@
     update();
   }
 
-  make("span", "More", make("th", undefined, head)).className = "more";
-  for (const column of main) {
-    const cell = make("th", undefined, head);
-    cell.scope = "col";
-    cell.setAttribute("aria-sort", "none");
-    const button = make("button", column.title, cell);
-    button.type = "button";
-    button.addEventListener("click", () => sortBy(column, cell));
-  }
   for (const column of data.columns.filter((item) => data.selects.includes(item.name))) {
     const label = make("label", `${column.title} `, find("controls"));
     const select = make("select", undefined, label);
@@ -148,7 +179,7 @@
     const ranks = rank(column);
     const values = [...rows].filter(([text]) => text).sort((a, b) => ranks[a[1]] - ranks[b[1]]);
     for (const [text] of values) make("option", text, select).value = text;
-    select.addEventListener("change", () => { chosen.set(column, select.value); update(); });
+    select.addEventListener("change", () => { selection.set(column, select.value); update(); });
   }
   let waiting = 0;
   find("filter").addEventListener("input", (event) => {
@@ -159,5 +190,12 @@
   find("on").addEventListener("click", () => turn(1));
   document.querySelector(".live").hidden = false;
   document.documentElement.classList.add("scripted");
-  draw();
+  find("all").addEventListener("change", fit);
+  let width = 0;
+  new ResizeObserver(() => {
+    if (find("frame").clientWidth === width) return;
+    width = find("frame").clientWidth;
+    fit();
+  }).observe(find("frame"));
+  fit();
 })();

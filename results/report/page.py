@@ -1,6 +1,6 @@
-"""The report as one HTML file that asks for nothing else. jinja2, inside functions; plots by matplotlib.
+"""The report as one HTML file that loads nothing else. jinja2, inside functions; plots by matplotlib where it is installed.
 
-Every text is escaped by the template. A policy in the page lets no script run but its own, and nothing be fetched.
+The template escapes every text. A policy in the page allows the page's own script alone, and no request to a network.
 """
 
 from __future__ import annotations
@@ -9,61 +9,72 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib import resources
 from typing import Any
 
+from ..store.record import Run
 from ..table.render import nameless, plain, shown
 from ..table.table import Table
-from .data import Report, grid, headline, machines, same
+from .cards import card
+from .data import Report, date, machines
+from .grid import grid, ordered, same
 from .inline import inline
-from .plots import Plot, draw
+from .plots import NARROW, NO_PLOTS, WIDE, Plot, draw, drawable
 
-PLAIN_ROWS, REMARKS = 200, 200  # rows of the table without a script, and of print; notes that are listed
+PLAIN_ROWS, REMARKS, CARDS = 200, 200, 24  # rows of the table without a script and of print; notes; cards
 UNSAFE = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 
 def page(report: Report) -> str:
-    """The whole page."""
+    """The whole page as HTML. Without matplotlib it has a note instead of plots."""
     from jinja2 import Environment, StrictUndefined
 
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return template.from_string(_file("page.html")).render(**_nameless(_parts(report)))
+    return template.from_string(_file("page.html")).render(**_displayable(_parts(report)))
 
 
-def _nameless(part: Any) -> Any:
-    """`part` with `nameless` texts; markup was made of such."""
+def _displayable(part: Any) -> Any:
+    """`part` with `plain` and `nameless` texts. Markup stays, and so do programs: `without_folders` has changed their paths."""
     from markupsafe import Markup
 
     if isinstance(part, dict):
-        return {name: _nameless(value) for name, value in part.items()}
+        return {name: value if name == "program" else _displayable(value) for name, value in part.items()}
     if isinstance(part, list | tuple):
-        return [_nameless(value) for value in part]
-    return nameless(part) if isinstance(part, str) and not isinstance(part, Markup) else part
+        return [_displayable(value) for value in part]
+    return plain(nameless(part)) if isinstance(part, str) and not isinstance(part, Markup) else part
 
 
 def _parts(report: Report) -> dict[str, Any]:
-    """What the template shows. Its own style, script and plots are markup; all else is text."""
+    """Values of the template. The page's own style, script and plots are markup; all else is text."""
     from markupsafe import Markup
 
-    script = _file("page.js")
+    script, plots = _file("page.js"), _plots(report)
     return {
         "runs": [name for name, _ in machines(report)],
+        "measured_on": _measured_on(report.runs),
         "style": Markup(_file("page.css")),
         "script": Markup(script),
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "data": Markup(embedded(grid(report.table))),
-        **headline(report),
-        "undecided": plain(report.undecided),
-        "notes": [plain(note.sentence) for note in report.notes],
+        "cards": [asdict(card(pick)) for pick in report.picks[:CARDS]],
+        "more_cards": max(0, len(report.picks) - CARDS),
+        "notes": [*(note.sentence for note in report.notes), *([] if plots else [NO_PLOTS])],
         "same": same(report.table),
-        "table": _few(report.table),
+        "table": _first_rows(report.table),
         "total": len(report.table.rows),
-        "plots": [_drawn(plot) for plot in draw(report)],
-        "remarks": [plain(line) for line in report.table.remarks[:REMARKS]],
+        "plots": plots,
+        "remarks": report.table.remarks[:REMARKS],
         "more_remarks": max(0, len(report.table.remarks) - REMARKS),
         "machines": machines(report),
     }
+
+
+def _measured_on(runs: Sequence[Run]) -> list[str]:
+    """Hosts and days of `runs`, each once."""
+    hosts = dict.fromkeys(run.host.cpu or "unknown host" for run in runs)
+    days = dict.fromkeys(day for run in runs if (day := date(run).partition(" ")[0]))
+    return [*hosts, *days]
 
 
 def embedded(data: Any) -> str:
@@ -71,17 +82,28 @@ def embedded(data: Any) -> str:
     return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).translate(UNSAFE)
 
 
-def _few(table: Table) -> dict[str, Sequence[Any]]:
-    """The first rows, for print and for a browser without scripts."""
-    titles, rows = shown(replace(table, rows=table.rows[:PLAIN_ROWS]))
+def _first_rows(table: Table) -> dict[str, Sequence[Any]]:
+    """Titles and texts of the first rows, for print and for a browser without scripts."""
+    titles, rows = shown(replace(table, rows=table.rows[:PLAIN_ROWS], fields=tuple(ordered(table))))
     return {"titles": titles, "rows": rows}
 
 
-def _drawn(plot: Plot) -> dict[str, Any]:
+def _plots(report: Report) -> list[dict[str, Any]]:
+    """Every plot, drawn for a wide and for a narrow screen. Empty without matplotlib."""
+    if not drawable():
+        return []
+    pairs = zip(draw(report, WIDE), draw(report, NARROW))
+    return [
+        {"name": wide.name, "title": wide.title, "caption": wide.caption, "wide": _svg(wide), "narrow": _svg(narrow)}
+        for wide, narrow in pairs
+    ]
+
+
+def _svg(plot: Plot) -> str:
+    """The plot as markup, empty where nothing is drawn. ElementTree has escaped every text in it."""
     from markupsafe import Markup
 
-    svg = Markup(inline(plot)) if plot.figure else ""  # its texts were escaped as it was written
-    return {"name": plot.name, "title": plot.title, "caption": plot.caption, "svg": svg}
+    return Markup(inline(plot)) if plot.figure else ""
 
 
 def _file(name: str) -> str:

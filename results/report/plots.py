@@ -1,6 +1,6 @@
-"""The plots of a report, as figures that know no screen. matplotlib, inside functions.
+"""Plots of a report, as figures that know no screen. matplotlib, inside functions.
 
-Targets differ by colour and marker, precisions by how a marker is filled or a bar is hatched, so that nothing rests on colour.
+Targets differ by colour and marker, precisions by the fill of a marker or the hatch of a bar: a reader needs no colours.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ import io
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...errors import cut
 from ...spec import PRECISIONS
-from ..table.render import plain
+from ..table.render import nameless, plain
 from .data import Report
 from .points import Point, Spread, accuracy, frontier, speedups, spreads, thinned
 
@@ -23,8 +23,10 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 FILLS = dict(zip(PRECISIONS, ("full", "none", "left", "bottom", "right", "top")))
 HATCHES = dict(zip(PRECISIONS, ("", "///", "...", "xxx", "\\\\\\", "ooo")))
-WIDTH, LINE, HEIGHT = 6.4, 0.27, 3.9  # inches
+LINE, HEIGHT = 0.27, 3.9  # inches
 NAMED, HOVERED, LETTERS = 8, 300, 34
+INSTALL = "pip install 'onnxbench[report]'"
+NO_PLOTS = f"The page has no plots, because matplotlib is not installed. To add plots: {INSTALL}"
 STYLE = {
     **{"svg.fonttype": "none", "text.parse_math": False, "font.size": 9, "font.family": "sans-serif", "hatch.linewidth": 0.6},
     **{"text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK},
@@ -34,21 +36,55 @@ STYLE = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """Where plots are shown: `width` in inches. On a `narrow` sheet a name stands above its row, and panels are stacked.
+
+    A page scales a plot to the width of the screen, its letters too. Each kind of screen needs a sheet of its own.
+    """
+
+    name: str
+    width: float
+    narrow: bool = False
+
+
+PAPER_SHEET = Sheet(name="", width=6.4)
+WIDE = Sheet(name="wide", width=10.0)
+NARROW = Sheet(name="narrow", width=3.7, narrow=True)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plot:
-    """A figure with its caption; with nothing to draw, `figure` is None and the caption says why. `hover`: texts by the id
-    of what they are about."""
+    """A figure with its caption. With nothing to draw, `figure` is None and the caption says why.
+
+    `hover`: the text for the pointer by the id of an element. `sheet`: the name of the sheet.
+    """
 
     name: str
     title: str
     caption: str
     figure: Any = None
     hover: Mapping[str, str] = field(default_factory=dict)
+    sheet: str = ""
+
+    @property
+    def id(self) -> str:
+        """An identifier that no other plot of a page has."""
+        return f"{self.name}-{self.sheet}" if self.sheet else self.name
 
 
-def draw(report: Report) -> list[Plot]:
+def drawable() -> bool:
+    """True if matplotlib can be imported."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def draw(report: Report, sheet: Sheet = PAPER_SHEET) -> list[Plot]:
     """Every plot of `report`, in the order of the page."""
     with _styled():
-        return [plot(report) for plot in (latency, throughput, precision, speedup)]
+        return [replace(plot(report, sheet), sheet=sheet.name) for plot in (latency, throughput, precision, speedup)]
 
 
 def image(plot: Plot, format: str, salt: str = "bench") -> bytes:
@@ -64,21 +100,22 @@ def image(plot: Plot, format: str, salt: str = "bench") -> bytes:
 
 @contextmanager
 def _styled() -> Iterator[None]:
-    """The style; a font that lacks a letter of somebody's model name is no reason to say anything."""
+    """Apply the style inside."""
     from matplotlib import rc_context
 
+    # A font may lack a letter of a model's name. matplotlib then warns, and draws a box for the letter.
     with rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*[Gg]lyph.*")
         yield
 
 
-def latency(report: Report) -> Plot:
-    """Quantiles of single calls, a line a row."""
+def latency(report: Report, sheet: Sheet) -> Plot:
+    """Quantiles of single calls, one line for each row."""
     rows, of = spreads(report)
     about: dict[str, Any] = {"name": "latency", "title": "Latency of single calls"}
     if not rows:
-        return Plot(**about, caption="There is no plot of latencies: no row that is ok measured times.")
-    figure, axes = _figure(1.1 + LINE * len(rows))
+        return Plot(**about, caption="There is no plot of latencies: no row with the status ok has times.")
+    figure, axes = _rows_figure(sheet, [row.name for row in rows])
     look, hover = _looks(report), {}
     for place, row in enumerate(rows):
         hover[f"latency-{place}"] = f"{row.name}: " + ", ".join(f"p{q} {v:.4g} ms" for q, v in row.quantiles.items())
@@ -86,87 +123,94 @@ def latency(report: Report) -> Plot:
     axes.set_xscale("log")
     _plain_ticks(axes.xaxis)
     axes.set_xlabel("one call, ms (log)")
-    _rows(axes, [row.name for row in rows])
-    left = "" if of <= len(rows) else f" The {len(rows)} rows with the lowest p50 are drawn; {of - len(rows)} others are not."
+    left = "" if of <= len(rows) else f" The {len(rows)} rows with the lowest p50 are drawn, {of - len(rows)} rows are not."
     caption = (
-        "Milliseconds a call, one in flight: the mark is p50, the thick line p25 to p75, the thin one p5 to p99, or to the last"
-        f" quantile that its samples can carry.{left}"
+        "Milliseconds of a call with no other call in flight. The mark is p50, the thick line p25 to p75, the thin line p5 to"
+        f" p99. Where a row has too few samples for p99, its line ends at the last quantile that they allow.{left}"
     )
     return Plot(**about, caption=caption, figure=figure, hover=hover)
 
 
 def _spread(axes: Any, row: Spread, place: int, look: Mapping[str, Any]) -> None:
-    known, colour = row.quantiles, look["color"]
-    if not known:
+    """Draw the quantiles of one row on the line `place`."""
+    quantiles, colour = row.quantiles, look["color"]
+    if not quantiles:
         return
-    lowest, middle = min(known), known.get(50)
-    axes.plot([known[lowest], known[max(known)]], [place, place], color=colour, linewidth=1)
-    if {25, 75} <= set(known):
-        axes.plot([known[25], known[75]], [place, place], color=colour, linewidth=5, solid_capstyle="butt")
+    middle = quantiles.get(50)
+    axes.plot([quantiles[min(quantiles)], quantiles[max(quantiles)]], [place, place], color=colour, linewidth=1)
+    if {25, 75} <= set(quantiles):
+        axes.plot([quantiles[25], quantiles[75]], [place, place], color=colour, linewidth=5, solid_capstyle="butt")
     if middle is not None:
         axes.plot([middle], [place], linestyle="none", gid=f"latency-{place}", **look)
 
 
-def throughput(report: Report) -> Plot:
-    """Throughput against latency, with the rows that nothing beats in both."""
+def throughput(report: Report, sheet: Sheet) -> Plot:
+    """Throughput against latency. The Pareto set of each model is ringed."""
     points = frontier(report)
     about: dict[str, Any] = {"name": "frontier", "title": "Latency and throughput"}
     if not points:
-        return Plot(**about, caption="There is no plot of throughput: no row that is ok measured times.")
+        return Plot(**about, caption="There is no plot of throughput: no row with the status ok has times.")
     drawn = thinned(points)
-    figure, axes = _figure(HEIGHT + 0.9)
+    figure, (axes,) = _figure(sheet, HEIGHT + 0.9)
     best = sorted((point for point in drawn if point.marked), key=lambda point: point.x)
     one_model = len({row["model"] for row in report.table.rows}) == 1
     axes.plot(*_xy(best), color=INK, linewidth=1, linestyle="--" if one_model else "none", drawstyle="steps-post")
     axes.plot(*_xy(best), color=INK, linestyle="none", marker="o", markersize=12, fillstyle="none", markeredgewidth=1)
     hover = _dots(axes, drawn, _looks(report), "frontier", "p50 {0.x:.4g} ms, {0.y:.4g} items/s")
-    for point in best if len(best) <= NAMED else ():
-        axes.annotate(_short(point.name), (point.x, point.y), (0, 9), textcoords="offset points", ha="center", fontsize=7)
+    if not sheet.narrow and len(best) <= NAMED:  # on a narrow sheet names would cover each other; the caption has them
+        for point in best:
+            axes.annotate(_short(point.name), (point.x, point.y), (0, 9), textcoords="offset points", ha="center", fontsize=8)
+    axes.margins(0.14)  # before the ticks, whose number depends on the range
     for axis, scale in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
         scale("log")
         _plain_ticks(axis)
     axes.set(xlabel="p50 of one call, ms (log)", ylabel="items a second (log)")
-    axes.margins(0.14)
-    _legend(figure, report, drawn)
+    _legend(figure, report, drawn, sheet)
     return Plot(**about, caption=_frontier_caption(points, drawn, best), figure=figure, hover=hover)
 
 
 def _frontier_caption(points: Sequence[Point], drawn: Sequence[Point], best: Sequence[Point]) -> str:
-    left = "" if len(drawn) == len(points) else f" {len(drawn)} of {len(points)} rows are drawn, all ringed ones among them."
+    left = "" if len(drawn) == len(points) else f" {len(drawn)} of {len(points)} rows are drawn, all ringed rows among them."
     names = f": {', '.join(point.name for point in best)}" if len(best) <= NAMED else ""
     return (
-        "Items a second with the lanes that were found, against p50 of one call in flight in ms; up and left is better."
-        f" Ringed is the Pareto set, {len(best)} of the rows, which no other row of their model beats in both{names}.{left}"
+        "Items a second with the best number of lanes, against p50 of one call in flight in ms. Up and left is better."
+        f" Rings mark the Pareto set of each model, {_count(len(best))}: no other row of the model is at least as good in both"
+        f" figures, and better in one{names}.{left}"
     )
 
 
-def precision(report: Report) -> Plot:
-    """What a precision costs in accuracy, and how far its answers are from FP32's."""
-    found = {metric: accuracy(report, metric) for metric in ("top1_drop", "sqnr_db")}
-    known = {metric: thinned(points) for metric, points in found.items() if points}
+def precision(report: Report, sheet: Sheet) -> Plot:
+    """Accuracy that a precision costs, and the distance of its answers from FP32's."""
+    measured = {metric: accuracy(report, metric) for metric in ("top1_drop", "sqnr_db")}
+    drawn = {metric: thinned(points) for metric, points in measured.items() if points}
     about: dict[str, Any] = {"name": "accuracy", "title": "Precision and accuracy"}
-    if not known:
+    if not drawn:
         return Plot(**about, caption="There is no plot of accuracy: no row's answers were compared with the FP32 reference's.")
-    figure, panels = _figure(HEIGHT, panels=len(known))
+    stacked = sheet.narrow and len(drawn) > 1
+    figure, panels = _figure(sheet, HEIGHT * (1.6 if stacked else 1), panels=len(drawn))
     hover: dict[str, str] = {}
-    for (metric, points), axes in zip(known.items(), panels):
+    for (metric, points), axes in zip(drawn.items(), panels):
         hover |= _panel(axes, points, _looks(report), metric)
-    _legend(figure, report, [point for points in known.values() for point in points])
+    _legend(figure, report, [point for points in drawn.values() for point in points], sheet)
+    complete = all(len(measured[metric]) == len(points) for metric, points in drawn.items())
+    return Plot(**about, caption=_accuracy_caption(list(drawn), complete), figure=figure, hover=hover)
+
+
+def _accuracy_caption(metrics: Sequence[str], complete: bool) -> str:
     parts = {
         "top1_drop": "Points of top-1 accuracy lost against FP32 on the same images, with 95 % intervals (less is better).",
         "sqnr_db": "SQNR against the FP32 reference in dB (more is better).",
     }
-    told = [parts[metric] for metric in known]
-    missing = (
-        ["No row has a drop in accuracy: there were no labels (--dataset gives some)."] if "top1_drop" not in known else []
-    )
-    left = {len(found[metric]) - len(points) for metric, points in known.items()} - {0}
-    thin = ["Of so many rows not all are drawn."] if left else []
-    return Plot(**about, caption=" ".join([*told, *missing, *thin]), figure=figure, hover=hover)
+    sentences = [parts[metric] for metric in metrics]
+    if "top1_drop" not in metrics:
+        sentences.append("No row has a drop in accuracy, because there were no labels. Give labels with --dataset.")
+    if not complete:
+        sentences.append("Not all rows are drawn.")
+    return " ".join(sentences)
 
 
 def _panel(axes: Any, points: Sequence[Point], look: Callable[..., dict[str, Any]], metric: str) -> dict[str, str]:
-    """One metric by precision, the targets of a precision side by side."""
+    """Draw one metric by precision, the targets of a precision side by side."""
     precisions, targets = _precisions(points), _targets(points)
     placed = []
     for point in points:
@@ -183,23 +227,26 @@ def _panel(axes: Any, points: Sequence[Point], look: Callable[..., dict[str, Any
     return _dots(axes, placed, look, metric, "drop {0.y:.2f} points" if metric == "top1_drop" else "SQNR {0.y:.1f} dB")
 
 
-def speedup(report: Report) -> Plot:
+def speedup(report: Report, sheet: Sheet) -> Plot:
     """Bars of speed-ups, with their intervals."""
     about: dict[str, Any] = {"name": "speedup", "title": "Speed-up"}
     if not report.baseline:
         return Plot(
-            **about, caption="There is no plot of speed-ups: give --baseline BACKEND[@ENV], whose fp32 rows count as 1."
+            **about,
+            caption="There is no plot of speed-ups, because there is no baseline. Give --baseline BACKEND[@ENV]: its fp32 rows"
+            " count as 1.",
         )
     rows, of = speedups(report)
     if not rows:
         return Plot(
             **about, caption=f"There is no plot of speed-ups: no other row was measured beside {plain(report.baseline)} fp32."
         )
-    figure, axes = _figure(1.1 + LINE * len(rows))
+    figure, axes = _rows_figure(sheet, [row.name for row in rows])
     look, hover = _looks(report), {}
     for place, row in enumerate(rows):
+        height = 0.42 if sheet.narrow else 0.62
         (bar,) = axes.barh(
-            [place], [row.x], height=0.62, facecolor=PAPER, edgecolor=look(row.target, row.precision)["color"],
+            [place], [row.x], height=height, facecolor=PAPER, edgecolor=look(row.target, row.precision)["color"],
             hatch=HATCHES.get(row.precision, ""), linewidth=1.6,
         )  # fmt: skip
         bar.set_gid(f"speedup-{place}")
@@ -208,34 +255,48 @@ def speedup(report: Report) -> Plot:
             axes.errorbar(row.x, place, xerr=[[row.x - row.low], [row.high - row.x]], color=INK, capsize=3, linewidth=1.4)
     axes.axvline(1, color=INK, linewidth=1, linestyle="--")
     axes.set_xlabel(f"times as fast as {_short(plain(report.baseline))} fp32, by p50")
-    _rows(axes, [row.name for row in rows])
-    left = "" if of <= len(rows) else f" The {len(rows)} largest are drawn; {of - len(rows)} others are not."
+    left = "" if of <= len(rows) else f" The {len(rows)} largest speed-ups are drawn, {of - len(rows)} are not."
     bare = sum(row.low is None for row in rows)
-    no_interval = f" {bare} rows have too few rounds for an interval." if bare else ""
+    no_interval = f" {_count(bare)} with too few rounds for an interval." if bare else ""
     caption = (
-        f"How many times as fast as {plain(report.baseline)} fp32 at the same batch, with 95 % intervals.{no_interval}{left}"
+        f"p50 of {plain(report.baseline)} fp32 over the row's p50 at the same batch, with 95 % intervals.{no_interval}{left}"
     )
     return Plot(**about, caption=caption, figure=figure, hover=hover)
+
+
+def _count(rows: int) -> str:
+    return f"{rows} row{'' if rows == 1 else 's'}"
 
 
 def _between(row: Point) -> str:
     return "" if row.low is None else f" ({row.low:.3f} to {row.high:.3f})"
 
 
-def _figure(height: float, panels: int = 0) -> tuple[Any, Any]:
-    """A figure with one pair of axes, or with so many `panels` side by side, a list of them."""
+def _figure(sheet: Sheet, height: float, panels: int = 1) -> tuple[Any, list[Any]]:
+    """A figure of `height` inches with so many `panels`: side by side, or stacked on a narrow sheet."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure = Figure(figsize=(sheet.width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, max(1, panels), squeeze=False)[0]
-    return figure, list(axes) if panels else axes[0]
+    lines, columns = (panels, 1) if sheet.narrow else (1, panels)
+    return figure, list(figure.subplots(lines, columns, squeeze=False).flat)
+
+
+def _rows_figure(sheet: Sheet, names: Sequence[str]) -> tuple[Any, Any]:
+    """A figure with a line for each of `names`, and its axes. On a narrow sheet a name stands above its line."""
+    figure, (axes,) = _figure(sheet, 1.1 + LINE * len(names) * (1.5 if sheet.narrow else 1))
+    axes.set_yticks(range(len(names)), ["" if sheet.narrow else _short(name) for name in names])
+    axes.set_ylim(len(names) - 0.4, -0.8 if sheet.narrow else -0.6)
+    axes.grid(visible=False, axis="y")
+    for place, name in enumerate(names if sheet.narrow else ()):
+        axes.text(0.01, place - 0.3, cut(name, LETTERS + 10), transform=axes.get_yaxis_transform(), va="bottom", fontsize=8)
+    return figure, axes
 
 
 def _looks(report: Report) -> Callable[[str, str], dict[str, Any]]:
-    """How a target in a precision is drawn: the same in all plots."""
-    targets = sorted({plain(str(record.cell.target)) for run in report.runs for record in run.cells})
+    """The style of a target in a precision, as a function. It is the same in all plots."""
+    targets = sorted({plain(nameless(str(record.cell.target))) for run in report.runs for record in run.cells})
     places = {target: place for place, target in enumerate(targets)}
 
     def look(target: str, precision: str) -> dict[str, Any]:
@@ -247,8 +308,8 @@ def _looks(report: Report) -> Callable[[str, str], dict[str, Any]]:
     return look
 
 
-def _dots(axes: Any, points: Sequence[Point], look: Callable[..., dict[str, Any]], name: str, told: str) -> dict[str, str]:
-    """Markers; each by itself, with its text, where they are few."""
+def _dots(axes: Any, points: Sequence[Point], look: Callable[..., dict[str, Any]], name: str, form: str) -> dict[str, str]:
+    """Draw markers. Up to HOVERED markers are elements of their own with a text, which is a point in the format `form`."""
     hover: dict[str, str] = {}
     if len(points) > HOVERED:
         for target, precision in sorted({(point.target, point.precision) for point in points}):
@@ -256,13 +317,13 @@ def _dots(axes: Any, points: Sequence[Point], look: Callable[..., dict[str, Any]
             axes.plot(*_xy(own), linestyle="none", **{**look(target, precision), "markersize": 4})
         return hover
     for place, point in enumerate(points):
-        hover[f"{name}-{place}"] = f"{point.name}: {told.format(point)}"
+        hover[f"{name}-{place}"] = f"{point.name}: {form.format(point)}"
         axes.plot([point.x], [point.y], linestyle="none", gid=f"{name}-{place}", **look(point.target, point.precision))
     return hover
 
 
-def _legend(figure: Any, report: Report, points: Sequence[Point]) -> None:
-    """What colours, markers and fills mean; not where there is one of each, or so many that nobody could read it."""
+def _legend(figure: Any, report: Report, points: Sequence[Point], sheet: Sheet) -> None:
+    """Draw the meaning of colours, markers and fills: of the first targets, and of precisions where there are several."""
     from matplotlib.lines import Line2D
 
     look = _looks(report)
@@ -272,7 +333,13 @@ def _legend(figure: Any, report: Report, points: Sequence[Point]) -> None:
     marks += [(name, {**plain_mark, "fillstyle": FILLS[name]}) for name in precisions if len(precisions) > 1]
     handles = [Line2D([], [], linestyle="none", label=_short(name), **style) for name, style in marks]
     if len(handles) > 1:
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False, fontsize=8)
+        figure.legend(
+            handles=handles,
+            loc="outside lower center",
+            ncols=min(2 if sheet.narrow else 4, len(handles)),
+            frameon=False,
+            fontsize=8,
+        )
 
 
 def _precisions(points: Sequence[Point]) -> list[str]:
@@ -283,19 +350,13 @@ def _targets(points: Sequence[Point]) -> list[str]:
     return sorted({point.target for point in points})
 
 
-def _rows(axes: Any, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), [_short(name) for name in names])
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.grid(visible=False, axis="y")
-
-
 def _plain_ticks(axis: Any) -> None:
-    """Numbers as people write them, and not as powers, on a logarithmic axis."""
+    """Label a logarithmic axis with plain numbers instead of powers."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     low, high = sorted(axis.get_view_interval())
-    narrow = high / low < 30 if low > 0 else False
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
+    short = high / low < 200 if low > 0 else False
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if short else (1,)))
     axis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.set_minor_formatter(NullFormatter())
 

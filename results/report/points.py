@@ -1,4 +1,4 @@
-"""What the plots draw, as numbers: which rows, which figures of them, and what is left out. Pure, with NumPy."""
+"""Data of the plots: rows, their figures, and the numbers of rows that a plot leaves out. Pure, with NumPy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ..recommend.recommend import undominated
 from ..stats.percentiles import percentile
 from ..store.series import samples
-from ..table.render import plain
+from ..table.render import nameless, plain
 from ..table.row import MEASURED, Row
 from ..table.table import RowValues, name_of, target_of
 from .data import Report
@@ -19,7 +19,7 @@ QUANTILES = (5, 25, 50, 75, 90, 95, 99)
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A row in a plot: where it stands (`x`, `y`), the ends of an interval (`low`, `high`), and whether it is `marked`."""
+    """A row in a plot: its position (`x`, `y`), and the ends of an interval (`low`, `high`). A `marked` point is ringed."""
 
     name: str
     target: str
@@ -33,7 +33,7 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """A row's latencies in ms by quantile; without those that its samples cannot carry."""
+    """A row's latencies in ms by quantile, without the quantiles for which the row has too few samples."""
 
     name: str
     target: str
@@ -42,52 +42,52 @@ class Spread:
 
 
 def spreads(report: Report) -> tuple[list[Spread], int]:
-    """The LINES rows with the lowest p50, the fastest first, and how many rows there are."""
+    """The LINES rows with the lowest p50, the fastest first, and the number of all rows."""
     rows = sorted(_good(report), key=lambda line: float(line[1]["p50_ms"] or 0))
     return [_spread(row, cells, _name(cells, report)) for row, cells in rows[:LINES]], len(rows)
 
 
 def _spread(row: Row, cells: RowValues, name: str) -> Spread:
     calls = samples(row.record, "latency")
-    found = {which: percentile(calls, which) for which in QUANTILES}
-    known = {which: value / 1e6 for which, value in found.items() if value is not None}
-    return Spread(name=name, target=_target(cells), precision=str(cells["precision"]), quantiles=known)
+    times_ns = {quantile: percentile(calls, quantile) for quantile in QUANTILES}
+    times_ms = {quantile: time_ns / 1e6 for quantile, time_ns in times_ns.items() if time_ns is not None}
+    return Spread(name=name, target=_target(cells), precision=str(cells["precision"]), quantiles=times_ms)
 
 
 def frontier(report: Report) -> list[Point]:
-    """p50 (ms) and throughput (items a second) of every ok row; marked are the rows of a model that no other one of it beats
-    in one of the two and equals in the other."""
+    """p50 (ms) and throughput (items a second) of every row with the status ok. Marked is the Pareto set of a model: no other
+    row of the model is better in one figure and at least as good in the other."""
     rows = [cells for _, cells in _good(report) if cells["throughput_per_s"]]
-    found = [_point(cells, report, float(cells["p50_ms"] or 0), float(cells["throughput_per_s"] or 0)) for cells in rows]
+    points = [_point(cells, report, float(cells["p50_ms"] or 0), float(cells["throughput_per_s"] or 0)) for cells in rows]
     models: dict[object, list[int]] = {}
     for index, cells in enumerate(rows):
         models.setdefault(cells["model"], []).append(index)
     best: set[int] = set()
     for own in models.values():
-        best |= {own[place] for place in undominated([(-found[index].x, found[index].y) for index in own])}
-    return [replace(point, marked=index in best) for index, point in enumerate(found)]
+        best |= {own[place] for place in undominated([(-points[index].x, points[index].y) for index in own])}
+    return [replace(point, marked=index in best) for index, point in enumerate(points)]
 
 
 def accuracy(report: Report, metric: str) -> list[Point]:
-    """`metric` (top1_drop with its interval, or sqnr_db) by precision, the same one of a target once; `x` is 0."""
+    """`metric` (top1_drop with its interval, or sqnr_db) by precision; `x` is 0. Equal points of a target appear once."""
     rows = [cells for cells in report.table.rows if cells["status"] in MEASURED and _number(cells[metric]) is not None]
-    found: dict[tuple[object, ...], Point] = {}
+    points: dict[tuple[object, ...], Point] = {}
     for cells in rows:
         low, high = (_number(cells.get(f"{metric}_ci_{end}")) for end in ("low", "high"))
         point = replace(_point(cells, report, 0.0, float(cells[metric] or 0)), low=low, high=high)
-        found.setdefault((cells["model"], point.target, point.precision, point.y), point)
-    return list(found.values())
+        points.setdefault((cells["model"], point.target, point.precision, point.y), point)
+    return list(points.values())
 
 
 def speedups(report: Report) -> tuple[list[Point], int]:
-    """The LINES rows with the largest speed-up over the baseline (`x`), the largest first, and how many there are of others
-    than the baseline's own."""
+    """The LINES rows with the largest speed-up over the baseline (`x`), the largest first, and the number of all such rows. The
+    baseline's own rows are none of them."""
     rows = [
         cells
         for row, cells in report.measured
         if cells["status"] == "ok" and cells["speedup"] is not None and row.base is not row.record
     ]
-    found = [
+    points = [
         replace(
             _point(cells, report, float(cells["speedup"] or 0), 0.0),
             low=_number(cells["speedup_ci_low"]),
@@ -95,11 +95,11 @@ def speedups(report: Report) -> tuple[list[Point], int]:
         )
         for cells in rows
     ]
-    return sorted(found, key=lambda point: -point.x)[:LINES], len(found)
+    return sorted(points, key=lambda point: -point.x)[:LINES], len(points)
 
 
 def thinned(points: Sequence[Point]) -> list[Point]:
-    """All marked `points`, and of the others so many, evenly taken in the order of x, that DOTS are left."""
+    """At most DOTS of `points`: all marked points, and an even choice of the others in the order of x."""
     if len(points) <= DOTS:
         return list(points)
     marked = [point for point in points if point.marked]
@@ -109,7 +109,7 @@ def thinned(points: Sequence[Point]) -> list[Point]:
 
 
 def _good(report: Report) -> list[tuple[Row, RowValues]]:
-    """Rows that are ok, have a p50 and are no instruments."""
+    """Rows with the status ok and a p50. Instruments are left out."""
     return [
         (row, cells) for row, cells in report.measured if cells["status"] == "ok" and cells["p50_ms"] and not row.instrument
     ]
@@ -120,13 +120,15 @@ def _point(cells: RowValues, report: Report, x: float, y: float) -> Point:
 
 
 def _name(cells: RowValues, report: Report) -> str:
-    """A row's name, with its model where that is a column."""
-    several = any(field.name == "model" for field in report.table.fields)
-    return plain(f"{cells['model']} {name_of(cells)}" if several else name_of(cells))
+    """A row's name, with its model and its run where these are columns of the table."""
+    columns = {field.name for field in report.table.fields}
+    model = f"{cells['model']} " if "model" in columns else ""
+    run = f" ({cells['run']})" if "run" in columns else ""
+    return plain(nameless(f"{model}{name_of(cells)}{run}"))
 
 
 def _target(cells: RowValues) -> str:
-    return plain(str(target_of(cells)))
+    return plain(nameless(str(target_of(cells))))
 
 
 def _number(value: object) -> float | None:

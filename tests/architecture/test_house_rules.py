@@ -99,7 +99,7 @@ def test_help_loads_the_standard_library_and_click_alone():
 def test_the_parents_modules_load_no_framework():
     code = "from onnxbench.runners import check, infer, preview\nfrom onnxbench.runners.prepare import train"
     code += "\nfrom onnxbench.results.table import table, render"
-    code += "\nfrom onnxbench.results.report import data, points, plots, inline, page, exports"
+    code += "\nfrom onnxbench.results.report import data, grid, cards, points, plots, inline, page, exports"
     assert set(loaded(code)) <= {"numpy", "rich", "psutil", "importlib.metadata"}
 
 

@@ -52,15 +52,15 @@ def rename(folder):
     """Makes the run's rows COPIES each, all called what somebody hostile would call a model, and its backend no instrument."""
     head, journal = json.loads((folder / "run.json").read_text()), folder / "journal.jsonl"
     events = [json.loads(line) for line in journal.read_text().splitlines()]
-    cells, told = [], []
+    cells, copied = [], []
     for nth, cell in enumerate(head["cells"]):
         for copy in range(COPIES):
             renamed = {**cell, "model": f"{HOSTILE[nth % len(HOSTILE)]} {copy}"}
             new = from_wire(Cell, renamed).key
             cells.append({**renamed, "key": new})
-            told += [{**event, "cell": new} for event in events if event["cell"] == cell["key"]]
+            copied += [{**event, "cell": new} for event in events if event["cell"] == cell["key"]]
     (folder / "run.json").write_text(json.dumps({**head, "cells": cells, "instruments": []}))
-    journal.write_text("".join(json.dumps(event) + "\n" for event in told))
+    journal.write_text("".join(json.dumps(event) + "\n" for event in copied))
 
 
 class Opened:
@@ -194,6 +194,77 @@ def test_the_page_never_scrolls_sideways(opened, width):
     page.page.evaluate("document.querySelectorAll('details').forEach((item) => { item.open = true; })")
     page.page.locator(f"{SHOWN} button").first.click()
     assert page.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.fixture(scope="session")
+def old_report(tmp_path_factory):
+    """The page of a stored run of version 0.1, of two runtimes, with a baseline."""
+    folder = tmp_path_factory.mktemp("old")
+    done = Shell(folder, folder / "cache").bench("report", Path(__file__).parents[1] / "data/v0_1/run", "--out", "old.html")
+    assert done.returncode == 0, done.stderr
+    return folder / "old.html"
+
+
+@pytest.fixture
+def visit(browser, old_report):
+    """Opens the page of the stored run in a window of so many pixels; `more` is the browser's context."""
+    contexts = []
+
+    def open_page(width, height=800, **more):
+        contexts.append(browser.new_context(offline=True, viewport={"width": width, "height": height}, **more))
+        return Opened(contexts[-1], old_report)
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def boxes(page, selector):
+    """Left, top, right and bottom, in pixels, of every visible element."""
+    look = "(all) => all.map((e) => e.getBoundingClientRect()).filter((b) => b.width)"
+    look += ".map((b) => [b.left, b.top, b.right, b.bottom])"
+    return page.page.locator(selector).evaluate_all(look)
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (1280, 800)])
+def test_the_first_screen_has_the_pick_with_its_figures(visit, width, height, scripts):
+    page = visit(width, height, java_script_enabled=scripts)
+    titles = page.page.locator(".card .figures dt").all_inner_texts()
+    assert {"p50 of a call", "throughput", "top-1 change", "grade"} <= set(titles)
+    places = boxes(page, ".card h2, .card .figures div, .card .figures dd")
+    assert len(places) == 1 + 2 * len(titles)
+    assert all(left >= 0 and right <= width and bottom <= height for left, _, right, bottom in places)
+    page.quiet()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_table_and_the_plots_fit_the_window(visit, width):
+    page = visit(width)
+    (frame,) = boxes(page, "#frame")
+    (table,) = boxes(page, "#grid")
+    assert table[2] <= frame[2] + 1
+    assert any(text.startswith("p50") for text in page.page.locator("#grid th").all_inner_texts())
+    drawn = boxes(page, "figure svg")
+    assert len(drawn) == page.page.locator("figure").count() > 2
+    for left, _, right, _ in drawn:
+        assert 0 <= left < right <= width
+        assert right - left > 0.95 * (frame[2] - frame[0])
+    letters = page.page.locator("figure svg text").evaluate_all("(all) => all.map((e) => e.getBoundingClientRect().height)")
+    assert min(height for height in letters if height) > 8
+    page.quiet()
+
+
+def test_columns_without_room_are_in_the_details_of_a_row(visit):
+    page = visit(390)
+    few = page.page.locator("#grid th").count()
+    page.page.locator(f"{SHOWN} button").first.click()
+    assert any(text.startswith("load") for text in page.page.locator("tr.detail dt").all_inner_texts())
+    page.page.locator("#all").check()
+    assert page.page.locator("#grid th").count() > few
+    page.page.locator("#all").uncheck()
+    assert page.page.locator("#grid th").count() == few
+    page.quiet()
 
 
 def test_dark_and_light_are_what_the_reader_has(opened):

@@ -3,6 +3,8 @@ import hashlib
 import io
 import json
 import re
+import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -14,13 +16,16 @@ from hypothesis import strategies as st
 from onnxbench.cli import main
 from onnxbench.results.recommend.candidates import parse_request
 from onnxbench.results.report import exports, points
-from onnxbench.results.report.data import gather, grid, headline, machines, same, without_folders
+from onnxbench.results.report.cards import card, without_folders
+from onnxbench.results.report.data import gather, machines
+from onnxbench.results.report.grid import grid, ordered, same
 from onnxbench.results.report.inline import inline
-from onnxbench.results.report.page import PLAIN_ROWS, embedded, page
-from onnxbench.results.report.plots import draw, image
+from onnxbench.results.report.page import CARDS, PLAIN_ROWS, embedded, page
+from onnxbench.results.report.plots import NARROW, WIDE, draw, image
 from onnxbench.results.report.points import DOTS, LINES, Point
 from onnxbench.results.store.record import read_run
 from onnxbench.results.table import table
+from onnxbench.results.table.column import Field
 from onnxbench.results.table.columns import COLUMNS
 
 ASKED = parse_request("throughput", (), (), ())
@@ -95,25 +100,139 @@ def test_a_half_written_run_is_used_and_said_to_be_one(folder, make_cell, run_fo
     made.measured(done, 10**6)
     told = report(made.path)
     assert [(note.kind, dict(note.values)["finished"]) for note in told.notes] == [("half_written", 1)]
-    lines = headline(told)["answer"]
-    assert lines[0].startswith("pick: ort-cpu fp32 b1")
-    assert "half-written" not in "".join(lines)
+    (pick,) = told.picks
+    assert card(pick).name == "ort-cpu fp32 b1"
+    assert not [text for text in card(pick).cautions if text == told.notes[0].sentence]
 
 
 def test_a_check_has_its_accuracy_and_sentences_for_the_rest(check):
     told = report(check)
-    assert told.decision is None
-    assert "measures no time" in told.undecided
+    assert [pick.decision for pick in told.picks] == [None]
+    assert "measures no time" in card(told.picks[0]).problems[0]
     assert {name for name, plot in drawn(told).items() if plot.figure} == {"accuracy"}
-    assert all("There is no plot" in plot.caption for plot in drawn(told).values() if not plot.figure)
+    assert all(plot.caption for plot in drawn(told).values())
     assert "measures no time" in page(told)
 
 
 def test_runs_that_cannot_be_ranked_together_are_shown_all_the_same(folder):
     told = report(folder({}), folder({"sha256": "cd" * 32}, name="other"))
-    assert told.undecided.startswith("There is no recommendation: cnn is another fp32 file in")
+    assert [(pick.model, pick.decision) for pick in told.picks] == [("cnn", None)]
+    assert "is another fp32 file in" in told.picks[0].undecided
     assert len(told.table.rows) == 2
     assert len(machines(told)) == 2
+
+
+def test_each_model_has_a_pick_of_its_own(folder):
+    path = folder({}, {"backend": FAST}, {"model": "other", "batch": 8}, {"model": "other"})
+    told = report(path)
+    assert [pick.model for pick in told.picks] == ["cnn", "other"]
+    assert [card(pick).name for pick in told.picks] == ["ort-cpu fp32 b1", "ort-cpu fp32 b8"]
+    assert {item.cells["model"] for item in told.picks[0].decision.ranked} == {"cnn"}
+    assert "several_models" not in {note.kind for pick in told.picks for note in pick.decision.notes}
+
+
+def test_a_model_whose_files_differ_leaves_the_picks_of_other_models(folder):
+    other = folder({"sha256": "cd" * 32}, {"model": "other"}, name="second")
+    picks = {pick.model: pick for pick in report(folder({}), other).picks}
+    assert picks["cnn"].decision is None
+    assert picks["other"].decision.pick.name == "ort-cpu fp32 b1"
+
+
+def figures(made):
+    return {figure.title: figure for figure in made.figures}
+
+
+def test_a_card_has_the_figures_of_its_pick(folder):
+    made = card(report(folder({}, {"backend": FAST}, sqnr=(100, 100))).picks[0])
+    shown = figures(made)
+    assert shown["p50 of a call"].text == "1 ms"
+    assert shown["throughput"].text == "100 /s"
+    assert shown["top-1 change"].text == "-1.00 points"
+    assert "97.00 % on 1000 images" in shown["top-1 change"].note
+    assert shown["grade"].note.startswith("10 rounds")
+    assert ("batch", "1") in made.settings
+    assert made.program
+    assert [(bar.picked, bar.share) for bar in made.bars] == [(True, 100), (False, 100)]
+
+
+def test_a_card_has_the_interval_of_p50_or_the_rounds_that_it_lacks(folder):
+    sure, unsure = (card(report(folder({}, name=f"of{rounds}", rounds=rounds)).picks[0]) for rounds in (10, 3))
+    assert figures(sure)["p50 of a call"].note.startswith("batch 1; 95 %: 1 to 1 ms")
+    assert "3 rounds" in figures(unsure)["p50 of a call"].note
+
+
+def test_a_card_without_labels_has_the_distance_of_the_answers(run_folder, make_cell):
+    made = run_folder(cell := make_cell())
+    made.measured(cell, 10**6)
+    made.verified(cell, 120.0)
+    shown = figures(card(report(made.path).picks[0]))
+    assert "top-1 change" not in shown
+    assert shown["SQNR"].text == "120.0 dB"
+
+
+def test_a_card_compares_the_pick_with_the_runner_up(folder):
+    path = folder({}, {"backend": FAST})
+    (pick,) = gather([read_run(path)], parse_request("latency", (), (), ()), None).picks
+    assert all(part in card(pick).comparison for part in (f"{FAST} fp32 b1 (2 ms)", "is 100 % higher", "95 %: 100 to 100 %"))
+    few = folder({}, {"backend": FAST}, name="few", rounds=2)
+    (pick,) = gather([read_run(few)], parse_request("latency", (), (), ()), None).picks
+    assert "not certain" in card(pick).comparison
+
+
+def test_a_card_of_limits_that_nothing_keeps_names_the_nearest_row(folder):
+    request = parse_request("throughput", (("p50", "0.5ms"),), (), ())
+    made = card(gather([read_run(folder({}))], request, None).picks[0])
+    assert (made.name, made.figures) == ("", ())
+    assert any("ort-cpu fp32 b1" in line for line in made.problems)
+
+
+def test_a_page_of_many_models_counts_the_cards_that_it_leaves_out(folder):
+    told = page(report(folder(*({"model": f"m{n}"} for n in range(CARDS + 2)), rounds=1)))
+    assert told.count('<article class="card"') == CARDS
+    assert "2 more models" in told
+
+
+def test_names_and_the_main_figures_stand_first_in_the_table(folder):
+    told = report(folder({}, {"backend": FAST, "batch": 8}, sqnr=(100, 100)))
+    names = [field.name for field in ordered(told.table)]
+    assert names[:4] == ["backend", "batch", "p50_ms", "throughput_per_s"]
+    assert sorted(names) == sorted(field.name for field in told.table.fields)
+    ranks = {item["name"]: item["rank"] for item in grid(told.table)["columns"]}
+    assert ranks["p50_ms"] < ranks["grade"] < ranks["load_s"]
+    assert column(grid(told.table), "p50_ci_low_ms")["title"] == "p50 from ms"
+
+
+def test_runs_of_one_host_have_names_in_the_plots_and_a_select(folder):
+    told = report(folder({}, name="one"), folder({}, name="two"))
+    rows = tuple({**row, "run": run.folder.name} for row, run in zip(told.table.rows, told.runs))
+    named = replace(told.table, rows=rows, fields=(Field(name="run", title="run"), *told.table.fields))
+    with_run = replace(told, table=named, measured=[(row, cells) for (row, _), cells in zip(told.measured, rows)])
+    assert {point.name for point in points.frontier(with_run)} == {"ort-cpu fp32 b1 (one)", "ort-cpu fp32 b1 (two)"}
+    assert next(field.name for field in ordered(named)) == "run"
+
+
+def test_a_plot_is_drawn_for_a_wide_and_for_a_narrow_screen(folder):
+    told = report(folder({}, {"backend": FAST}, sqnr=(100, 100)))
+    wide, narrow = ({plot.name: plot for plot in draw(told, sheet)} for sheet in (WIDE, NARROW))
+    assert wide["latency"].figure.get_size_inches()[0] > 2 * narrow["latency"].figure.get_size_inches()[0]
+    assert "narrow" in inline(narrow["latency"])
+    texts = {
+        name: [text.get_text() for text in sheet["latency"].figure.axes[0].texts]
+        for name, sheet in (("w", wide), ("n", narrow))
+    }
+    assert texts == {"w": [], "n": ["ort-cpu fp32 b1", f"{FAST} fp32 b1"]}
+
+
+def test_a_page_without_matplotlib_has_a_note_instead_of_plots(folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    done = bench(folder({}), "--out", tmp_path / "made.html")
+    assert (done.exit_code, done.stdout) == (0, f"{tmp_path / 'made.html'}\n")
+    assert "onnxbench[report]" in done.stderr
+    made = (tmp_path / "made.html").read_text()
+    assert "onnxbench[report]" in made
+    assert "<figure" not in made
+    assert bench(folder({}, name="second"), "--out", tmp_path / "made.png").exit_code == 3
 
 
 def test_speed_ups_are_against_what_the_runs_were_measured_with(folder):
@@ -124,7 +243,7 @@ def test_speed_ups_are_against_what_the_runs_were_measured_with(folder):
     assert bar.low <= bar.x <= bar.high
     other = report(path, baseline=FAST)
     assert [point.target for point in points.speedups(other)[0]] == [SLOW]
-    assert "give --baseline" in drawn(report(folder({}, name="bare")))["speedup"].caption
+    assert "--baseline" in drawn(report(folder({}, name="bare")))["speedup"].caption
 
 
 def test_quantiles_are_of_the_calls_and_end_where_samples_do(run_folder, make_cell):
@@ -143,7 +262,7 @@ def test_rows_that_are_left_out_of_a_plot_are_counted(folder):
     told = report(folder(*({"batch": 1 + n} for n in range(LINES + 3)), rounds=1))
     spreads, of = points.spreads(told)
     assert (len(spreads), of) == (LINES, LINES + 3)
-    assert "3 others are not" in drawn(told)["latency"].caption
+    assert ", 3 rows are not" in drawn(told)["latency"].caption
 
 
 def test_the_frontier_is_marked_for_each_model(folder):
@@ -299,7 +418,7 @@ def test_images_are_a_file_each_and_the_others_are_explained(folder, tmp_path):
     done = bench(folder({}), "--out", tmp_path / "made.png")
     assert done.stdout.splitlines() == [str(tmp_path / f"made-{name}.png") for name in ("latency", "frontier")]
     assert all((tmp_path / f"made-{name}.png").exists() for name in ("latency", "frontier"))
-    assert "give --baseline" in done.stderr
+    assert "--baseline" in done.stderr
 
 
 def test_text_goes_to_stdout_without_a_file(folder):

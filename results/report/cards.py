@@ -11,6 +11,7 @@ from ..recommend.candidates import Candidate, number
 from ..recommend.objective import COST, UNITS, Objective
 from ..recommend.recommend import Decision, Difference
 from ..stats.intervals import LEAST_ROUNDS, Interval
+from ..store.record import Run
 from ..table.columns import COLUMNS
 from ..table.findings import CAUTION, KINDS, Finding
 from ..table.render import scale
@@ -80,7 +81,7 @@ def card(pick: Pick) -> Card:
         figures=tuple(_figures(best)),
         comparison=_comparison(decision),
         cautions=tuple(_cautions(best, decision.notes)),
-        settings=_settings(best),
+        settings=_settings(best, decision.runs),
         program=tuple(without_folders(program(best))),
         chart=f"{_title(best).capitalize()} of the {min(BARS, len(decision.ranked))} best rows",
         bars=tuple(_bars(decision.ranked[:BARS])),
@@ -201,8 +202,8 @@ def _cautions(item: Candidate, notes: Sequence[Finding]) -> list[str]:
     return [finding.sentence for finding in (*own, *(note for note in notes if note.kind != "half_written"))]
 
 
-def _settings(item: Candidate) -> Facts:
-    """Settings with which the objective's figure was measured: the runtime's own words first."""
+def _settings(item: Candidate, runs: Sequence[Run]) -> Facts:
+    """Settings with which the objective's figure was measured, the runtime's own words first; and the run, if one of several."""
     record = item.row.record
     facts = [
         ("runtime", item.deployment.deploy),
@@ -211,6 +212,7 @@ def _settings(item: Candidate) -> Facts:
         ("threads a call", item.threads),
         *record.cell.settings.options,
         ("file", record.opened and record.opened.file),
+        ("run", item.run.folder.name if len(runs) > 1 else ""),
     ]
     return [(title, str(value)) for title, value in facts if value]
 

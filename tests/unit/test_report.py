@@ -179,6 +179,13 @@ def test_a_card_compares_the_pick_with_the_runner_up(folder):
     assert "not certain" in card(pick).comparison
 
 
+def test_a_card_of_several_runs_names_the_run_of_its_pick(folder):
+    one, two = folder({"backend": FAST}, name="one"), folder({}, name="two")
+    (pick,) = report(one, two).picks
+    assert dict(card(pick).settings)["run"] == pick.decision.pick.run.folder.name
+    assert "run" not in dict(card(report(one).picks[0]).settings)
+
+
 def test_a_card_of_limits_that_nothing_keeps_names_the_nearest_row(folder):
     request = parse_request("throughput", (("p50", "0.5ms"),), (), ())
     made = card(gather([read_run(folder({}))], request, None).picks[0])

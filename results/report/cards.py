@@ -203,7 +203,7 @@ def _cautions(item: Candidate, notes: Sequence[Finding]) -> list[str]:
 
 
 def _settings(item: Candidate, runs: Sequence[Run]) -> Facts:
-    """Settings with which the objective's figure was measured, the runtime's own words first; and the run, if one of several."""
+    """Settings with which the objective's figure was measured, the runtime's own words first; the run, if one of several."""
     record = item.row.record
     facts = [
         ("runtime", item.deployment.deploy),

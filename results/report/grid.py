@@ -41,7 +41,7 @@ def ordered(table: Table) -> list[Field]:
 
 
 def _rank(field: Field) -> int:
-    """Importance of a column: a narrow screen moves the highest ranks into the details of a row. p50 never gives way to names."""
+    """Importance of a column. A narrow screen moves the highest ranks into the details of a row. p50 ranks before names."""
     return -1 if field.name == MARKED else field.priority
 
 

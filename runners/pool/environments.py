@@ -16,7 +16,7 @@ from ... import backends
 from ...errors import BadInput, one_line
 from ...spec import ALL, Sweep, Target
 from ..worker.clock import Clock
-from .isolate import end_group
+from .process import end_group
 
 ASK = "import sys; print(6 * 7 if sys.version_info[0] == 3 else 0)"  # an answer that only a Python 3 has
 ANSWER_TIMEOUT_S, ANSWER_BYTES = 60, 64

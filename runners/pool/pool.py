@@ -18,14 +18,13 @@ from ..worker.jobs import Job
 from ..worker.nvml import Nvml
 from ..worker.threads import usable_threads
 from . import host
-from .isolate import Event
-from .isolate import Worker as Process
+from .process import Event, ProcessWorker
 
 Answer = TypeVar("Answer")
 
 
 class Worker(Protocol):
-    """A worker that answers jobs, one after the other (isolate.Worker says what each part means)."""
+    """A worker that answers jobs, one after the other (process.ProcessWorker says what each part means)."""
 
     network: str
     begin_ns: int
@@ -76,7 +75,7 @@ class Local:
 
     def start(self, log: Path, python: str = sys.executable, *, network: bool = False) -> Worker:
         """A new process."""
-        return Process(log, self.clock, python, network=network)
+        return ProcessWorker(log, self.clock, python, network=network)
 
     def host(self) -> Host:
         return host.describe(self.gpu)

@@ -13,7 +13,7 @@ import hostile
 from click.testing import CliRunner
 from onnxbench.cli import main
 from onnxbench.errors import BenchError
-from onnxbench.runners.pool.isolate import Worker
+from onnxbench.runners.pool.process import ProcessWorker
 from onnxbench.runners.worker.clock import Clock
 from onnxbench.runners.worker.file_jobs import Describe
 from onnxbench.runners.worker.jobs import Here
@@ -154,7 +154,7 @@ class Hands:
             raise
 
     def _hired(self):
-        self._worker = self._worker or Worker(self._log, Clock(), network=False)
+        self._worker = self._worker or ProcessWorker(self._log, Clock(), network=False)
         return self._worker
 
     def dismiss(self):

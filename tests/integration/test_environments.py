@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnxfiles
 import pytest
-from onnxbench.runners.pool.isolate import Worker
+from onnxbench.runners.pool.process import ProcessWorker
 from onnxbench.runners.worker.clock import Clock
 from onnxbench.runners.worker.jobs import Here, Open, Probe, StartCold, There, TimeLatency, TimeThroughput, WarmUp
 from onnxbench.spec import Artifact, Cell, Concurrency, Settings, TensorSpec
@@ -81,7 +81,7 @@ def test_a_worker_runs_on_python_3_10_with_numpy_alone(old_python, tmp_path):
         settings=Settings(threads=1),
     )
     np.save(tmp_path / "0.npy", np.zeros((2, 4), np.float32))
-    with Worker(tmp_path / "log", Clock(), str(old_python)) as worker:
+    with ProcessWorker(tmp_path / "log", Clock(), str(old_python)) as worker:
         assert worker.ask(Probe(backend="null"), 60).available
         worker.ask(Open(cell=cell, artifact=artifact, inputs=Here(path=str(tmp_path))), 60)
         worker.ask(WarmUp(key=cell.key, least_ms=20, limit_ms=100, passes=1), 60)

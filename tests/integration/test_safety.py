@@ -22,7 +22,7 @@ import pytest
 from onnxbench.errors import BenchError, WorkerDied, WorkerTimeout
 from onnxbench.models import onnx_file
 from onnxbench.runners.pool import environments
-from onnxbench.runners.pool.isolate import Worker
+from onnxbench.runners.pool.process import ProcessWorker
 from onnxbench.runners.worker.clock import Clock
 from onnxbench.runners.worker.jobs import Probe
 from onnxbench.runners.worker.tasks import JOBS
@@ -78,7 +78,7 @@ def listening(shell):
 
 def isolates(tmp_path):
     """True if this system lets a worker leave the network."""
-    with Worker(tmp_path / "probe.log", Clock(), network=False) as worker:
+    with ProcessWorker(tmp_path / "probe.log", Clock(), network=False) as worker:
         worker.ask(Probe(backend="null"), 60)
         return worker.network == "isolated"
 
@@ -97,7 +97,7 @@ def test_each_job_has_the_network_that_it_declares(listening, tmp_path, monkeypa
     for kind, declared in JOBS.items():
         job = kind(**{item.name: None for item in fields(kind)})
         seen.unlink(missing_ok=True)
-        with Worker(tmp_path / "log", Clock(), network=declared.network) as worker:
+        with ProcessWorker(tmp_path / "log", Clock(), network=declared.network) as worker:
             with pytest.raises(BenchError):  # the request lacks everything; its module is loaded all the same
                 worker.ask(job, 60)
             assert worker.network == ("open" if declared.network else "isolated")
@@ -254,7 +254,7 @@ def worker_of(tmp_path):
         body = begin + textwrap.dedent(lines)
         program.write_text(body)
         program.chmod(0o755)
-        return Worker(tmp_path / "log", Clock(), str(program))
+        return ProcessWorker(tmp_path / "log", Clock(), str(program))
 
     return start
 
@@ -373,9 +373,9 @@ def test_a_program_that_ignores_the_protocol_dies_with_its_parent(tmp_path):
     )
     program.chmod(0o755)
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom onnxbench.runners.pool.isolate import Worker\n"
+        "import sys, time\nfrom pathlib import Path\nfrom onnxbench.runners.pool.process import ProcessWorker\n"
         "from onnxbench.runners.worker.clock import Clock\n"
-        f"worker = Worker(Path({str(tmp_path / 'log')!r}), Clock(), {str(program)!r})\ntime.sleep(300)\n"
+        f"worker = ProcessWorker(Path({str(tmp_path / 'log')!r}), Clock(), {str(program)!r})\ntime.sleep(300)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", code])
     while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from onnxbench.errors import BadInput, WorkerDied, WorkerTimeout
-from onnxbench.runners.pool.isolate import Worker
+from onnxbench.runners.pool.process import ProcessWorker
 from onnxbench.runners.worker.clock import Clock
 from onnxbench.runners.worker.jobs import Probe
 
@@ -15,7 +15,7 @@ NULL = Probe(backend="null")
 
 @pytest.fixture
 def worker(tmp_path):
-    with Worker(tmp_path / "worker.log", Clock()) as started:
+    with ProcessWorker(tmp_path / "worker.log", Clock()) as started:
         yield started
 
 
@@ -32,7 +32,7 @@ def gone(pid):
 
 
 def test_it_answers_and_ends_with_its_pipe(tmp_path):
-    with Worker(tmp_path / "worker.log", Clock()) as worker:
+    with ProcessWorker(tmp_path / "worker.log", Clock()) as worker:
         assert worker.ask(NULL, 60).available
         pid = pid_of(worker)
     assert gone(pid)
@@ -69,7 +69,7 @@ def test_its_last_words_are_told(worker):
 
 def test_a_python_that_there_is_not_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
-        Worker(tmp_path / "worker.log", Clock(), str(tmp_path / "python"))
+        ProcessWorker(tmp_path / "worker.log", Clock(), str(tmp_path / "python"))
 
 
 def test_no_answer_in_time_ends_it(worker):

@@ -8,7 +8,7 @@ import numpy as np
 import onnxfiles
 import pytest
 from onnxbench.errors import Unavailable
-from onnxbench.runners.pool.isolate import Worker
+from onnxbench.runners.pool.process import ProcessWorker
 from onnxbench.runners.worker.clock import Clock
 from onnxbench.runners.worker.file_jobs import (
     Adopt,
@@ -102,7 +102,7 @@ def answers(bare_python, folder, artifact):
         Close(**key),
         StartCold(**of_cell, inputs=Here(path=drawn)),
     )
-    with Worker(folder / "worker.log", Clock(), bare_python) as worker:
+    with ProcessWorker(folder / "worker.log", Clock(), bare_python) as worker:
         return {type(job): worker.ask(job, 60) for job in requests}
 
 
@@ -144,7 +144,7 @@ def test_a_job_that_needs_more_names_what_is_missing(bare_python, folder, artifa
         },
     }
     log = folder / f"{kind.__name__}.log"
-    with Worker(log, Clock(), bare_python) as worker, pytest.raises(Unavailable) as raised:
+    with ProcessWorker(log, Clock(), bare_python) as worker, pytest.raises(Unavailable) as raised:
         worker.ask(kind(**requests[kind]), 60)
     assert any(name in str(raised.value) for name in ("onnx", "torch", "PyTorch"))
 

@@ -82,7 +82,7 @@ def dies_with_parent() -> Callable[[], None] | None:
     return ask
 
 
-class Worker:
+class ProcessWorker:
     """One worker process of this machine. A context manager: leaving it ends the process, however it is.
 
     `network`: what the worker said of its network (`isolated` or `open`), empty before its first answer. `begin_ns`: when its
@@ -260,7 +260,7 @@ class Worker:
             self._process.wait(GRACE_S)
         self.kill()
 
-    def __enter__(self) -> Worker:
+    def __enter__(self) -> ProcessWorker:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

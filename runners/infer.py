@@ -28,7 +28,7 @@ from .pool.environments import places
 from .pool.memory import Limits
 from .pool.pool import Local, Pool, Worker
 from .pool.progress import Progress, Silent
-from .pool.survey import Found, survey
+from .pool.survey import ProbedBackend, survey
 from .prepare import exports as prepare
 from .sweep import builds, cold, rounds
 from .sweep.drawing import draw
@@ -124,7 +124,7 @@ def checked_places(sweep: Sweep) -> dict[Target, str]:
 
 
 def rows_of(
-    sweep: Sweep, artifacts: Sequence[Artifact], found: Sequence[Found], context: Context, kind: Kind = INFER
+    sweep: Sweep, artifacts: Sequence[Artifact], found: Sequence[ProbedBackend], context: Context, kind: Kind = INFER
 ) -> list[Planned]:
     """The rows of `sweep` on `artifacts`. Says which precisions are left out. `BadInput` for an array of another type."""
     _check_types(sweep, artifacts)
@@ -179,7 +179,7 @@ def _check_out(around: Surroundings, kind: str) -> None:
         raise BadInput(f"{around.out} is a run of another kind, in which nothing can be gone on with", "give another --out")
 
 
-def tell_absent(found: Sequence[Found], sweep: Sweep, progress: Progress) -> None:
+def tell_absent(found: Sequence[ProbedBackend], sweep: Sweep, progress: Progress) -> None:
     """Say which targets are left out because they cannot run here."""
     absent = [item for item in found if not item.available and not item.instrument and str(item.target) not in sweep.named]
     if absent and not sweep.backends:
@@ -219,7 +219,7 @@ def _check_files(rows: Sequence[Planned], keys: Mapping[Cell, str], out: Path) -
             raise BadInput(f"{out} measured another {file} file of {row.cell.model}", "give another --out")
 
 
-def _head(sweep: Sweep, found: Sequence[Found], around: Surroundings) -> Head:
+def _head(sweep: Sweep, found: Sequence[ProbedBackend], around: Surroundings) -> Head:
     """run.json: what is the same for all cells. What a run that goes on has said stays."""
     here = around.pool.host()
     old = read_head(around.out) if (around.out / RUN).exists() else Head(schema=SCHEMA)

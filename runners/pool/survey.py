@@ -19,7 +19,7 @@ PROBE_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found(Probed):
+class ProbedBackend(Probed):
     """What the probe of one backend told, in one of its environments, whose interpreter is `python`."""
 
     name: str
@@ -35,7 +35,7 @@ class Found(Probed):
 class Survey:
     """What the backends said, and the workers of those that can run here: their runtime is imported already."""
 
-    found: Sequence[Found]
+    found: Sequence[ProbedBackend]
     workers: dict[Target, Worker]
 
     def dismiss(self) -> None:
@@ -64,18 +64,18 @@ def survey(places: Mapping[Target, str], logs: Path, pool: Pool) -> Survey:
     return Survey(found=found, workers=workers)
 
 
-def _answer(target: Target, python: str, worker: Worker) -> Found:
+def _answer(target: Target, python: str, worker: Worker) -> ProbedBackend:
     """A reason says in which interpreter, where it is not this one: what to do about it is to be done there."""
     where: dict[str, Any] = {"name": target.backend, "environment": target.environment, "python": python}
     inside = "" if python == sys.executable else f"{python}: "
     try:
         answer = worker.receive(Probe(backend=target.backend), PROBE_TIMEOUT_S)
         reason = answer.reason and f"{inside}{answer.reason}"
-        return found_from(replace(answer, reason=reason), **where)
+        return probed_backend(replace(answer, reason=reason), **where)
     except BenchError as error:
-        return Found(**where, available=False, device_kind="", reason=f"{inside}{error}")
+        return ProbedBackend(**where, available=False, device_kind="", reason=f"{inside}{error}")
 
 
-def found_from(answer: Probed, **where: Any) -> Found:
+def probed_backend(answer: Probed, **where: Any) -> ProbedBackend:
     """What a probe's answer says, and `where` it was asked: the name, the environment, the interpreter."""
-    return Found(**{part.name: getattr(answer, part.name) for part in fields(answer)}, **where)
+    return ProbedBackend(**{part.name: getattr(answer, part.name) for part in fields(answer)}, **where)

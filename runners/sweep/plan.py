@@ -10,7 +10,7 @@ from typing import Any
 from ...errors import BadInput
 from ...models.shapes import BatchRule, batch_rule, cell_shapes, check_shapes
 from ...spec import PRECISIONS, Artifact, Cell, Options, Precision, Settings, Shape, Shapes, Sweep, nearest
-from ..pool.survey import Found
+from ..pool.survey import ProbedBackend
 
 DEFAULT_BATCHES = (1, 8, 32)
 
@@ -62,7 +62,7 @@ class Defaults:
     computed_only: bool = True
 
 
-def plan(sweep: Sweep, artifacts: Sequence[Artifact], found: Sequence[Found], defaults: Defaults) -> list[Planned]:
+def plan(sweep: Sweep, artifacts: Sequence[Artifact], found: Sequence[ProbedBackend], defaults: Defaults) -> list[Planned]:
     """Every row of `sweep`, in the order of the table.
 
     Backends that the user did not name are left out where they cannot run. `BadInput` for shapes or options that fit
@@ -90,7 +90,7 @@ def plan(sweep: Sweep, artifacts: Sequence[Artifact], found: Sequence[Found], de
 
 
 def left_out(
-    sweep: Sweep, artifacts: Sequence[Artifact], found: Sequence[Found], defaults: Defaults
+    sweep: Sweep, artifacts: Sequence[Artifact], found: Sequence[ProbedBackend], defaults: Defaults
 ) -> list[tuple[str, str, str]]:
     """Models, precisions and targets without rows, since nobody named the precision, there is FP32 beside it, and the backend
     does not have it, or would compute in FP32 all the same."""
@@ -101,7 +101,7 @@ def left_out(
     return [(*pair, str(item.target)) for pair in pairs for item in found if not takes(item, pair[1], defaults)]
 
 
-def takes(backend: Found, precision: str, defaults: Defaults) -> bool:
+def takes(backend: ProbedBackend, precision: str, defaults: Defaults) -> bool:
     """True if `backend` is measured in a precision that nobody named."""
     return precision in backend.precisions and not (defaults.computed_only and precision in backend.on_request)
 
@@ -112,7 +112,7 @@ def _origin(artifact: Artifact, artifacts: Sequence[Artifact]) -> Artifact | Non
     return next((item for item in artifacts if made and item.sha256 == made.origin), None)
 
 
-def _usable(sweep: Sweep, found: Sequence[Found]) -> list[Found]:
+def _usable(sweep: Sweep, found: Sequence[ProbedBackend]) -> list[ProbedBackend]:
     """The targets that rows are for: what the user named; else the backends that can run here, on the device named.
 
     Where nothing can run on that device, the targets that could are named with why not.
@@ -137,7 +137,9 @@ def _files(sweep: Sweep, artifacts: Sequence[Artifact]) -> list[tuple[Artifact, 
     return pairs
 
 
-def _cells(sweep: Sweep, file: tuple[Artifact, str], defaults: Defaults, backend: Found, settings: Settings) -> list[Planned]:
+def _cells(
+    sweep: Sweep, file: tuple[Artifact, str], defaults: Defaults, backend: ProbedBackend, settings: Settings
+) -> list[Planned]:
     """A cell for each batch of one file in one precision."""
     artifact, precision = file
     made = artifact.derived
@@ -164,12 +166,12 @@ def _cells(sweep: Sweep, file: tuple[Artifact, str], defaults: Defaults, backend
     return planned
 
 
-def _device(sweep: Sweep, backend: Found) -> str:
+def _device(sweep: Sweep, backend: ProbedBackend) -> str:
     known = {"cpu": "cpu", "": "unknown"}
     return sweep.device or known.get(backend.device_kind, f"{backend.device_kind}:0")
 
 
-def _refusal(artifact: Artifact, precision: str, backend: Found) -> tuple[str, str] | None:
+def _refusal(artifact: Artifact, precision: str, backend: ProbedBackend) -> tuple[str, str] | None:
     if not backend.available:
         install = f"; {backend.install}" if backend.install else ""
         return "unavailable", f"{backend.reason}{install}"
@@ -187,7 +189,7 @@ def _batch_refusal(batch: int, rule: BatchRule) -> tuple[str, str] | None:
     return "unsupported", f"{who} fixes the batch at {rule.fixed}{hint}"
 
 
-def _options(options: Options, backend: Found, among: Sequence[Found]) -> Options:
+def _options(options: Options, backend: ProbedBackend, among: Sequence[ProbedBackend]) -> Options:
     """The options for `backend`: unprefixed ones that it knows, over them those under its name, and over all those under its
     name and environment. `BadInput` for unknown ones."""
     taken: dict[str, str] = {}
@@ -206,7 +208,7 @@ def _exactness(option: tuple[str, str]) -> int:
     return 1 + ("@" in prefix) if dot else 0
 
 
-def _under(name: str, among: Sequence[Found]) -> list[Found]:
+def _under(name: str, among: Sequence[ProbedBackend]) -> list[ProbedBackend]:
     """Whom an option with a prefix is for: one target, or a backend in all of its environments."""
     prefix = name.partition(".")[0]
     users = [item for item in among if prefix in (str(item.target), item.name)]
@@ -216,7 +218,7 @@ def _under(name: str, among: Sequence[Found]) -> list[Found]:
     return users
 
 
-def _check_known(key: str, users: Sequence[Found], among: Sequence[Found]) -> None:
+def _check_known(key: str, users: Sequence[ProbedBackend], among: Sequence[ProbedBackend]) -> None:
     """`BadInput` for an option that no backend has; one that did not answer at all cannot tell."""
     known = {option: None for item in (users or among) for option in item.options}
     if key not in known and (not users or any(item.device_kind for item in users)):

@@ -3,16 +3,18 @@ from dataclasses import replace
 import pytest
 from onnxbench.errors import BadInput
 from onnxbench.runners.infer import tell_left_out
-from onnxbench.runners.pool.survey import Found, found_from
+from onnxbench.runners.pool.survey import ProbedBackend, probed_backend
 from onnxbench.runners.sweep.plan import Defaults, chosen_precisions, left_out, plan, takes
 from onnxbench.runners.worker.jobs import Probed
 from onnxbench.spec import Settings, Sweep, TensorSpec
 
 from .in_process import Notes, derived
 
-ORT = Found(name="ort-cpu", available=True, device_kind="cpu", version="1.20", options={"graph": "on or off"})
-TORCH = Found(name="torch-cpu", available=True, device_kind="cpu", options={"compile": "yes or no", "graph": "on or off"})
-CUDA = Found(name="ort-cuda", available=False, device_kind="cuda", reason="no CUDA here", install="pip install it")
+ORT = ProbedBackend(name="ort-cpu", available=True, device_kind="cpu", version="1.20", options={"graph": "on or off"})
+TORCH = ProbedBackend(
+    name="torch-cpu", available=True, device_kind="cpu", options={"compile": "yes or no", "graph": "on or off"}
+)
+CUDA = ProbedBackend(name="ort-cuda", available=False, device_kind="cuda", reason="no CUDA here", install="pip install it")
 GPU = replace(CUDA, available=True, reason="")
 
 
@@ -87,7 +89,7 @@ def test_a_backend_that_is_not_here_is_a_row_only_where_it_was_named(make_artifa
 
 
 def test_an_instrument_is_measured_only_where_it_was_named(make_artifact):
-    null = Found(name="null", available=True, device_kind="cpu", instrument=True)
+    null = ProbedBackend(name="null", available=True, device_kind="cpu", instrument=True)
     for named, measured in [(("all",), ["ort-cpu"]), ((), ["ort-cpu"]), (("all", "null"), ["ort-cpu", "null"])]:
         rows = planned(Sweep(batches=(1,), backends=named), [make_artifact()], (ORT, null))
         assert [row.cell.backend for row in rows] == measured
@@ -222,7 +224,7 @@ def test_a_probes_answer_is_understood():
         precisions=("fp32", "fp16"),
         on_request=("fp16",),
     )
-    assert found_from(answer, name="ort-cpu") == replace(
+    assert probed_backend(answer, name="ort-cpu") == replace(
         ORT, devices=("cpu",), precisions=("fp32", "fp16"), on_request=("fp16",)
     )
 

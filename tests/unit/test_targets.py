@@ -11,7 +11,7 @@ from onnxbench.results.store import outcome, record
 from onnxbench.results.store.head import read_head
 from onnxbench.results.table import table
 from onnxbench.results.table.explain import explain
-from onnxbench.runners.pool.survey import Found
+from onnxbench.runners.pool.survey import ProbedBackend
 from onnxbench.runners.sweep import rounds
 from onnxbench.runners.sweep.plan import Defaults, Planned, plan
 from onnxbench.runners.sweep.visits import Visit
@@ -21,11 +21,11 @@ from .in_process import FP32, TINY
 
 MS = 10**6
 NAMES = st.text("abcXYZ019_-", min_size=1)
-ORT = Found(name="ort-cpu", available=True, device_kind="cpu", options={"graph": "on or off", "arena": "on or off"})
+ORT = ProbedBackend(name="ort-cpu", available=True, device_kind="cpu", options={"graph": "on or off", "arena": "on or off"})
 OLD = replace(ORT, environment="old", python="py-old")
 NEW = replace(ORT, environment="new", python="py-new")
-DEAD = Found(name="ort-cpu", environment="dead", available=False, device_kind="", reason="it died")
-TORCH = Found(name="torch-cpu", available=True, device_kind="cpu", options={"compile": "yes or no"})
+DEAD = ProbedBackend(name="ort-cpu", environment="dead", available=False, device_kind="", reason="it died")
+TORCH = ProbedBackend(name="torch-cpu", available=True, device_kind="cpu", options={"compile": "yes or no"})
 
 
 @given(backend=NAMES, environment=st.one_of(st.just(""), NAMES))

@@ -28,7 +28,7 @@ BATCH = "batch"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wanted:
+class ExportRequest:
     """What to export: a model as the user named it, its inputs as the user gave them, and where it goes.
 
     `precisions` are those that the user named; without any it is what can be made of EVERY_FILE. `exactly`: those that were
@@ -67,7 +67,7 @@ class Made:
         return "; ".join(filter(None, (f"{what}, {how}", made, near)))
 
 
-def export(wanted: Wanted, context: Context) -> list[Made]:
+def export(wanted: ExportRequest, context: Context) -> list[Made]:
     """The artifacts of `wanted` in its folder, the one that others are made from first. Trains first where it must.
 
     `BadInput` where a precision that was named cannot be made; the others are left out, and it is said why.
@@ -78,7 +78,7 @@ def export(wanted: Wanted, context: Context) -> list[Made]:
     return [base, *convert(base.exported.artifact, wanted, context)]
 
 
-def convert(base: Artifact, wanted: Wanted, context: Context) -> list[Made]:
+def convert(base: Artifact, wanted: ExportRequest, context: Context) -> list[Made]:
     """`base` in the other precisions of `wanted`, in its folder."""
     made: list[Made] = []
     if base.precision != "fp32" and not wanted.precisions:
@@ -97,7 +97,7 @@ def convert(base: Artifact, wanted: Wanted, context: Context) -> list[Made]:
     return made
 
 
-def _is_int8_requested(wanted: Wanted) -> bool:
+def _is_int8_requested(wanted: ExportRequest) -> bool:
     """True if an option of INT8 was given, so that an export without INT8 is not what the user wants."""
     return wanted.how != INT8 or wanted.calibration is not None
 
@@ -107,7 +107,7 @@ def files_of(precisions: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(Precision.parse(name).file for name in precisions))
 
 
-def _made(base: Artifact, precision: str, wanted: Wanted, context: Context) -> Made:
+def _made(base: Artifact, precision: str, wanted: ExportRequest, context: Context) -> Made:
     """`base` in `precision`: what the folder has, however that was told to be made, or else what is made now."""
     for item in () if wanted.exactly else manifest.read_manifest(wanted.folder):
         found, of = item.artifact, item.artifact.derived
@@ -122,7 +122,7 @@ def _kept(item: Exported, context: Context) -> Made:
     return Made(exported=item, cached=True)
 
 
-def _made_again(base: Artifact, old: Artifact, of: Derived, wanted: Wanted, context: Context) -> Made | None:
+def _made_again(base: Artifact, old: Artifact, of: Derived, wanted: ExportRequest, context: Context) -> Made | None:
     """`old`, which another version made of `base`, made as it was told then and as this version does it.
 
     None, and it is said why, where it cannot be.
@@ -137,7 +137,7 @@ def _made_again(base: Artifact, old: Artifact, of: Derived, wanted: Wanted, cont
         return None
 
 
-def _converted(base: Artifact, precision: str, wanted: Wanted, context: Context) -> Made:
+def _converted(base: Artifact, precision: str, wanted: ExportRequest, context: Context) -> Made:
     if base.precision != "fp32":
         raise BadInput(f"{Path(base.path).name} is {base.precision} already", f"give the FP32 file to make {precision} from")
     calibration = str(Path(wanted.calibration).absolute()) if wanted.calibration else ""
@@ -177,7 +177,7 @@ def _add(answer: CacheEntry, folder: Path, source: Source | None = None) -> Made
     return Made(exported=exported, cached=answer.cached)
 
 
-def _check_calibration(wanted: Wanted) -> None:
+def _check_calibration(wanted: ExportRequest) -> None:
     if wanted.calibration and not Path(wanted.calibration).is_file():
         raise BadInput(f"there is no file {wanted.calibration}", "give an .npz file with an array for each input")
 
@@ -188,7 +188,7 @@ def _name(model: str) -> str:
     return model if kind_of(model) != "file" else path.name if path.stem in MODELS else path.stem
 
 
-def _file_entry(wanted: Wanted, context: Context) -> CacheEntry:
+def _file_entry(wanted: ExportRequest, context: Context) -> CacheEntry:
     file = Here(path=str(Path(wanted.model).absolute()))
     return context.ask(Adopt(file=file, model=_name(wanted.model), data=_data(wanted.dataset)))
 
@@ -197,7 +197,7 @@ def _data(dataset: str | None) -> Data | None:
     return Data.named(checkpoints.absolute(dataset)) if dataset else None
 
 
-def _factory_entry(wanted: Wanted, context: Context) -> CacheEntry:
+def _factory_entry(wanted: ExportRequest, context: Context) -> CacheEntry:
     if not wanted.inputs:
         hint = "give each one in order, as --shape NAME=1x3x224x224[:int64]"
         raise BadInput(f"{wanted.model} does not say what its inputs are", hint)
@@ -205,7 +205,7 @@ def _factory_entry(wanted: Wanted, context: Context) -> CacheEntry:
     return context.ask(Export(model=wanted.model, factory=wanted.model, inputs=inputs, data=_data(wanted.dataset)))
 
 
-def _named_entry(wanted: Wanted, context: Context) -> CacheEntry:
+def _named_entry(wanted: ExportRequest, context: Context) -> CacheEntry:
     named, path = MODELS[wanted.model], _checkpoint(wanted, context)
     job = Export(
         model=named.name,
@@ -218,14 +218,14 @@ def _named_entry(wanted: Wanted, context: Context) -> CacheEntry:
     return context.ask(job)
 
 
-_ENTRIES: Mapping[str, Callable[[Wanted, Context], CacheEntry]] = {
+_ENTRIES: Mapping[str, Callable[[ExportRequest, Context], CacheEntry]] = {
     "file": _file_entry,
     "factory": _factory_entry,
     "named": _named_entry,
 }
 
 
-def _checkpoint(wanted: Wanted, context: Context) -> Path:
+def _checkpoint(wanted: ExportRequest, context: Context) -> Path:
     """The weights of a named model; trained now, and said so, where there are none."""
     found = checkpoints.find(wanted.model, wanted.dataset)
     if found:
@@ -254,13 +254,13 @@ def artifacts(sweep: Sweep, context: Context) -> list[Artifact]:
     return found
 
 
-def _wanted(sweep: Sweep) -> Wanted:
+def _wanted(sweep: Sweep) -> ExportRequest:
     """What is exported for `sweep` where it is not there; in every precision only for models of our own."""
     model = sweep.model or DEFAULT_MODEL
     precisions = sweep.precisions or (() if kind_of(model) == "named" else ("fp32",))
     folder = Path(sweep.artifacts)
     what: dict[str, Any] = {"model": model, "dataset": sweep.dataset, "inputs": sweep.signature}
-    return Wanted(**what, folder=folder, precisions=precisions, exactly=False)
+    return ExportRequest(**what, folder=folder, precisions=precisions, exactly=False)
 
 
 def missing_files(sweep: Sweep, found: Sequence[Artifact]) -> list[tuple[Artifact, tuple[str, ...]]]:

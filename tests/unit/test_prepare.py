@@ -7,7 +7,17 @@ from onnxbench.errors import BadInput, BenchError, Unavailable
 from onnxbench.evidence import Parity
 from onnxbench.exporters import manifest
 from onnxbench.runners.pool.context import Context
-from onnxbench.runners.prepare.exports import INT8, Made, Wanted, artifacts, convert, expected, export, files_of, missing_files
+from onnxbench.runners.prepare.exports import (
+    INT8,
+    ExportRequest,
+    Made,
+    artifacts,
+    convert,
+    expected,
+    export,
+    files_of,
+    missing_files,
+)
 from onnxbench.runners.worker.file_jobs import Adopt, CacheEntry, Convert, Export
 from onnxbench.runners.worker.jobs import Data, Here, There
 from onnxbench.runners.worker.tasks import JOBS
@@ -88,7 +98,7 @@ def context(tmp_path, entry):
 
 @pytest.fixture
 def wanted(tmp_path):
-    return lambda **changes: Wanted(**{"model": "net.onnx", "dataset": None, "folder": tmp_path / "out", **changes})
+    return lambda **changes: ExportRequest(**{"model": "net.onnx", "dataset": None, "folder": tmp_path / "out", **changes})
 
 
 def precisions(made):

@@ -15,7 +15,7 @@ from ..results.store.head import CHECK
 from ..results.table.column import CHECK_VIEW
 from ..results.table.conditions import Condition
 from ..spec import Conversion, Sweep
-from .infer import Kind, Surroundings, planned, refuse
+from .infer import RunKind, Surroundings, planned, refuse
 from .pool.context import Context
 from .pool.memory import Limits
 from .prepare.exports import fixed_shapes
@@ -44,7 +44,7 @@ def check(sweep: Sweep, around: Surroundings, conditions: Sequence[Condition] = 
         raise BadInput(f"{condition.text}: a check does not find out {condition.column.name}", "measure it with bench infer")
     sweep = replace(sweep, budget=replace(BUDGETS["thorough"], name=CHECK), images=sweep.images or EVERY_IMAGE)
     guard = partial(_check_decidable, conditions, sweep)
-    kind = Kind(name=CHECK, batches=BATCHES, computed_only=False, guard=guard)
+    kind = RunKind(name=CHECK, batches=BATCHES, computed_only=False, guard=guard)
     with planned(sweep, around, kind) as (rows, workers, desk):
         refuse(rows, desk)
         visits = [Visit(planned=row) for row in rows if not row.refused]

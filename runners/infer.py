@@ -69,7 +69,7 @@ def _nothing(rows: Sequence[Planned], context: Context) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
+class RunKind:
     """What a run is for: its name in the head, the batches of files that leave them open, whether precisions that a backend
     computes in FP32 are left out, and what else must hold of its rows before any long work."""
 
@@ -79,12 +79,12 @@ class Kind:
     guard: Callable[[Sequence[Planned], Context], None] = _nothing
 
 
-INFER = Kind()
+INFER = RunKind()
 
 
 @contextmanager
 def planned(
-    sweep: Sweep, around: Surroundings, kind: Kind = INFER
+    sweep: Sweep, around: Surroundings, kind: RunKind = INFER
 ) -> Iterator[tuple[list[Planned], dict[Target, Worker], Desk]]:
     """The rows of `sweep`, workers in which backends were probed, and a desk in the run folder, which has its head now."""
     where = checked_places(sweep)
@@ -124,7 +124,7 @@ def checked_places(sweep: Sweep) -> dict[Target, str]:
 
 
 def rows_of(
-    sweep: Sweep, artifacts: Sequence[Artifact], found: Sequence[ProbedBackend], context: Context, kind: Kind = INFER
+    sweep: Sweep, artifacts: Sequence[Artifact], found: Sequence[ProbedBackend], context: Context, kind: RunKind = INFER
 ) -> list[Planned]:
     """The rows of `sweep` on `artifacts`. Says which precisions are left out. `BadInput` for an array of another type."""
     _check_types(sweep, artifacts)

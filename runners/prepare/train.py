@@ -54,7 +54,7 @@ def train(training: Training, logs: Path, pool: Pool, progress: Progress) -> tup
     """
     datasets.check(training.dataset)
     pairs = [(device, precision) for device in training.devices for precision in training.precisions]
-    rows = [Row(training=training, device=device, precision=precision) for device, precision in pairs]
+    rows = [TrainingRow(training=training, device=device, precision=precision) for device, precision in pairs]
     unkept = logs / "unkept.safetensors"
     try:
         for row in rows:
@@ -71,7 +71,7 @@ def train(training: Training, logs: Path, pool: Pool, progress: Progress) -> tup
 
 
 @dataclass(kw_only=True)
-class Row:
+class TrainingRow:
     """A training on one device in one precision, and how far it is."""
 
     training: Training
@@ -119,7 +119,7 @@ def _network(device: str) -> bool:
     return JOBS[Train].network or Device.parse(device).kind != "cpu"
 
 
-def _one(row: Row, target: Path, worker: Worker, progress: Progress) -> None:
+def _one(row: TrainingRow, target: Path, worker: Worker, progress: Progress) -> None:
     """Train as `row` says, which knows its epochs as they are done, and then how it ended."""
     progress.note(f"training {row.name}: {row.training.dataset}, {row.training.epochs} epochs")
 

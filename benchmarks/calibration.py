@@ -33,11 +33,11 @@ from onnxbench.results.table import table
 from onnxbench.runners.pool.context import Context
 from onnxbench.runners.pool.memory import Limits
 from onnxbench.runners.pool.progress import Silent
+from onnxbench.runners.sweep.cells import ActiveCell, RunContext
 from onnxbench.runners.sweep.group import Group
 from onnxbench.runners.sweep.interrupt import Stop
 from onnxbench.runners.sweep.journal import Journal
-from onnxbench.runners.sweep.plan import Planned
-from onnxbench.runners.sweep.visits import Desk, Visit
+from onnxbench.runners.sweep.plan import PlannedCell
 from onnxbench.runners.worker.verify import save_arrays
 from onnxbench.spec import Artifact, Cell, Settings, Sweep, TensorSpec
 
@@ -77,9 +77,9 @@ def measure(journal: Journal, machine: simulated.Machine, sweep: Sweep, cells: l
     save_arrays(journal.scratch, {"x": np.zeros((1, 4), np.float32)})
     journal.write_head(Head(schema=SCHEMA, sweep=sweep), {item: item.key for item in cells})
     context = Context(logs=journal.logs, clock=machine.clock, progress=Silent(), timeout_s=1)
-    desk = Desk(sweep=sweep, journal=journal, context=context, stop=Stop())
-    visits = [Visit(planned=Planned(cell=item, artifact=FILE), inputs=str(journal.scratch)) for item in cells]
-    Group(desk, visits, lambda _: simulated.InProcess(machine), Limits(resident_mb=math.inf)).run(0)
+    run = RunContext(sweep=sweep, journal=journal, context=context, stop=Stop())
+    active = [ActiveCell(planned=PlannedCell(cell=item, artifact=FILE), inputs=str(journal.scratch)) for item in cells]
+    Group(run, active, lambda _: simulated.InProcess(machine), Limits(resident_mb=math.inf)).run(0)
 
 
 def report(rows: list[dict[str, Any]], truth: float) -> str:

@@ -19,10 +19,10 @@ from .infer import RunKind, Surroundings, planned, refuse
 from .pool.context import Context
 from .pool.memory import Limits
 from .prepare.exports import fixed_shapes
+from .sweep.cells import ActiveCell, RunContext
 from .sweep.drawing import draw
 from .sweep.group import Group, hire
-from .sweep.plan import Planned
-from .sweep.visits import Desk, Visit
+from .sweep.plan import PlannedCell
 from .worker.file_jobs import CountImages, Explain
 from .worker.jobs import Data, Here
 
@@ -45,32 +45,32 @@ def check(sweep: Sweep, around: Surroundings, conditions: Sequence[Condition] = 
     sweep = replace(sweep, budget=replace(BUDGETS["thorough"], name=CHECK), images=sweep.images or EVERY_IMAGE)
     guard = partial(_check_decidable, conditions, sweep)
     kind = RunKind(name=CHECK, batches=BATCHES, computed_only=False, guard=guard)
-    with planned(sweep, around, kind) as (rows, workers, desk):
-        refuse(rows, desk)
-        visits = [Visit(planned=row) for row in rows if not row.refused]
-        desk.total, desk.after_stop = len(visits), "run bench check again"
-        draw(desk, visits)
-        hired = hire(desk.journal, desk.context.pool, workers)
-        for crew in dict.fromkeys(visit.crew for visit in visits):
+    with planned(sweep, around, kind) as (rows, workers, run):
+        refuse(rows, run)
+        cells = [ActiveCell(planned=row) for row in rows if not row.refused]
+        run.total, run.after_stop = len(cells), "run bench check again"
+        draw(run, cells)
+        hired = hire(run.journal, run.context.pool, workers)
+        for crew in dict.fromkeys(active.crew for active in cells):
             with ExitStack() as stack:
-                group = Group(desk, [visit for visit in visits if visit.crew == crew], hired, Limits(resident_mb=0))
+                group = Group(run, [active for active in cells if active.crew == crew], hired, Limits(resident_mb=0))
                 stack.callback(group.dismiss)
                 group.verify(timed=explain)
         if explain:
-            _explain(desk, visits)
+            _explain(run, cells)
 
 
-def _explain(desk: Desk, visits: Sequence[Visit]) -> None:
+def _explain(run: RunContext, cells: Sequence[ActiveCell]) -> None:
     """Try the nodes of every INT8 file, once for each; where it is not known how it was made, say so."""
-    for visit in {visit.planned.artifact.sha256: visit for visit in visits if not visit.out}.values():
-        if visit.planned.artifact.precision == "int8":
-            desk.check_stop()
-            desk.context.progress.step(f"trying the nodes of {visit.planned.cell.model} one at a time", desk.done, desk.total)
-            desk.journal.add(visit.key, _explained(desk, visit))
+    for active in {active.planned.artifact.sha256: active for active in cells if not active.out}.values():
+        if active.planned.artifact.precision == "int8":
+            run.check_stop()
+            run.context.progress.step(f"trying the nodes of {active.planned.cell.model} one at a time", run.done, run.total)
+            run.journal.add(active.key, _explained(run, active))
 
 
-def _explained(desk: Desk, visit: Visit) -> Explained:
-    origin, made = visit.planned.origin, visit.planned.artifact.derived
+def _explained(run: RunContext, active: ActiveCell) -> Explained:
+    origin, made = active.planned.origin, active.planned.artifact.derived
     if origin is None or made is None:
         return Explained(why_not="this INT8 file was not made by bench export, so its nodes cannot be tried one at a time")
     calibration = made.calibration(origin.dataset)
@@ -81,17 +81,17 @@ def _explained(desk: Desk, visit: Visit) -> Explained:
         calibration=Here(path=calibration) if calibration else None,
         data=Data.of(origin.dataset),
         calibrated_on=calibration or "",
-        shapes=fixed_shapes(desk.sweep.signature),
+        shapes=fixed_shapes(run.sweep.signature),
     )
     try:
-        return desk.context.ask(job)
+        return run.context.ask(job)
     except StorageFailed:
         raise
     except BenchError as error:
         return Explained(why_not=f"its nodes cannot be tried one at a time: {error}")
 
 
-def _check_decidable(conditions: Sequence[Condition], sweep: Sweep, rows: Sequence[Planned], context: Context) -> None:
+def _check_decidable(conditions: Sequence[Condition], sweep: Sweep, rows: Sequence[PlannedCell], context: Context) -> None:
     """`BadInput` for a limit that no answer on that many labelled images could keep, or where nothing is labelled."""
     datasets = sorted({row.reference.dataset or "" for row in rows})
     for condition in conditions:

@@ -31,12 +31,12 @@ from .pool.progress import Progress, Silent
 from .pool.survey import ProbedBackend, survey
 from .prepare import exports as prepare
 from .sweep import builds, cold, rounds
+from .sweep.cells import RunContext, resume_cell
 from .sweep.drawing import draw
 from .sweep.group import OPENING_STEPS, ROUND_STEPS, Group, Hire, hire
 from .sweep.interrupt import interruptible
 from .sweep.journal import Journal
-from .sweep.plan import DEFAULT_BATCHES, Defaults, Planned, chosen_precisions, left_out, plan
-from .sweep.visits import Desk, visit
+from .sweep.plan import DEFAULT_BATCHES, Defaults, PlannedCell, chosen_precisions, left_out, plan
 from .worker.clock import Clock
 
 MEMORY_SHARE = 0.5  # of what is free, for workers that are open at the same time
@@ -60,11 +60,11 @@ def infer(sweep: Sweep, around: Surroundings) -> None:
     `BadInput` before any long work; `StorageFailed` when the disk fills up, `Interrupted` when the user asks to
     stop: both keep what was measured. Whatever happens to one cell is in its row.
     """
-    with planned(sweep, around) as (rows, workers, desk):
-        _measure(sweep, rows, hire(desk.journal, around.pool, workers), desk)
+    with planned(sweep, around) as (rows, workers, run):
+        _measure(sweep, rows, hire(run.journal, around.pool, workers), run)
 
 
-def _nothing(rows: Sequence[Planned], context: Context) -> None:
+def _nothing(rows: Sequence[PlannedCell], context: Context) -> None:
     pass
 
 
@@ -76,7 +76,7 @@ class RunKind:
     name: str = ""
     batches: tuple[int, ...] = DEFAULT_BATCHES
     computed_only: bool = True
-    guard: Callable[[Sequence[Planned], Context], None] = _nothing
+    guard: Callable[[Sequence[PlannedCell], Context], None] = _nothing
 
 
 INFER = RunKind()
@@ -85,7 +85,7 @@ INFER = RunKind()
 @contextmanager
 def planned(
     sweep: Sweep, around: Surroundings, kind: RunKind = INFER
-) -> Iterator[tuple[list[Planned], dict[Target, Worker], Desk]]:
+) -> Iterator[tuple[list[PlannedCell], dict[Target, Worker], RunContext]]:
     """The rows of `sweep`, workers in which backends were probed, and a desk in the run folder, which has its head now."""
     where = checked_places(sweep)
     _check_out(around, kind.name)
@@ -112,7 +112,7 @@ def planned(
         journal.write_head(replace(head, kind=kind.name, networks=networks), keys)
         rows = [replace(row, stored_key=keys[row.cell]) for row in rows]
         with interruptible() as stop:
-            yield rows, surveyed.workers, Desk(sweep=sweep, journal=journal, context=context, stop=stop)
+            yield rows, surveyed.workers, RunContext(sweep=sweep, journal=journal, context=context, stop=stop)
 
 
 def checked_places(sweep: Sweep) -> dict[Target, str]:
@@ -125,7 +125,7 @@ def checked_places(sweep: Sweep) -> dict[Target, str]:
 
 def rows_of(
     sweep: Sweep, artifacts: Sequence[Artifact], found: Sequence[ProbedBackend], context: Context, kind: RunKind = INFER
-) -> list[Planned]:
+) -> list[PlannedCell]:
     """The rows of `sweep` on `artifacts`. Says which precisions are left out. `BadInput` for an array of another type."""
     _check_types(sweep, artifacts)
     how: dict[str, Any] = {"batches": kind.batches, "computed_only": kind.computed_only}
@@ -186,7 +186,7 @@ def tell_absent(found: Sequence[ProbedBackend], sweep: Sweep, progress: Progress
         progress.note("not measured, because not here: " + "; ".join(f"{item.target} ({item.reason})" for item in absent))
 
 
-def tell_left_out(rows: Sequence[Planned], aside: Sequence[tuple[str, str, str]], progress: Progress) -> None:
+def tell_left_out(rows: Sequence[PlannedCell], aside: Sequence[tuple[str, str, str]], progress: Progress) -> None:
     """Say which precisions are not measured on which backends that have other rows."""
     targets = {str(row.cell.target) for row in rows}
     about: dict[str, dict[str, None]] = {}
@@ -198,7 +198,7 @@ def tell_left_out(rows: Sequence[Planned], aside: Sequence[tuple[str, str, str]]
         progress.note(f"not measured, because not computed there: {told} (--precision measures it all the same)")
 
 
-def _keys(rows: Sequence[Planned], out: Path) -> dict[Cell, str]:
+def _keys(rows: Sequence[PlannedCell], out: Path) -> dict[Cell, str]:
     """The cells of the run folder `out` with their keys there, and after them those of `rows`.
 
     A cell that version 0.1 listed keeps its key, and is listed as this version does.
@@ -209,7 +209,7 @@ def _keys(rows: Sequence[Planned], out: Path) -> dict[Cell, str]:
     return keys | {row.cell: row.cell.key for row in rows if row.cell not in keys}
 
 
-def _check_files(rows: Sequence[Planned], keys: Mapping[Cell, str], out: Path) -> None:
+def _check_files(rows: Sequence[PlannedCell], keys: Mapping[Cell, str], out: Path) -> None:
     """`BadInput` if a cell of the run folder `out` was measured with another file than its row would be."""
     held = record.read_run(out).cells if (out / RUN).exists() else ()
     ran = {item.key: item.opened.sha256 for item in held if item.opened and not item.failed}
@@ -252,24 +252,24 @@ def _facts(head: Head) -> dict[str, str]:
     return {what: value for what, value in {**names, **head.versions}.items() if value}
 
 
-def _measure(sweep: Sweep, rows: Sequence[Planned], hired: Hire, desk: Desk) -> None:
+def _measure(sweep: Sweep, rows: Sequence[PlannedCell], hired: Hire, run: RunContext) -> None:
     """Every row's blocks that the journal does not hold yet."""
-    held = {item.cell: item for item in record.read_run(desk.journal.folder).cells}
-    refuse(rows, desk)
-    visits = [visit(row, held[row.cell], sweep) for row in rows if not row.refused]
-    left = [item for item in visits if item.live]
-    desk.total = len(left) * (ROUND_STEPS * sweep.budget.looks[0] + OPENING_STEPS)
-    fresh = [item for item in visits if item.cold < cold.starts(sweep)]
-    draw(desk, [item for item in visits if item in fresh or item in rounds.wanted(visits, sweep)])
-    builds.build(desk, left, hired)
-    cold.measure(desk, fresh)
-    pool = desk.context.pool
+    held = {item.cell: item for item in record.read_run(run.journal.folder).cells}
+    refuse(rows, run)
+    cells = [resume_cell(row, held[row.cell], sweep) for row in rows if not row.refused]
+    left = [item for item in cells if item.live]
+    run.total = len(left) * (ROUND_STEPS * sweep.budget.looks[0] + OPENING_STEPS)
+    fresh = [item for item in cells if item.cold < cold.starts(sweep)]
+    draw(run, [item for item in cells if item in fresh or item in rounds.wanted(cells, sweep)])
+    builds.build(run, left, hired)
+    cold.measure(run, fresh)
+    pool = run.context.pool
     limits = Limits(resident_mb=pool.memory_free_mb() * MEMORY_SHARE, gpu_free_mb=pool.gpu_free_mb)
     try:
-        while wanted := rounds.wanted(visits, sweep):
-            Group(desk, wanted, hired, limits).run(rounds.next_round(visits))
+        while wanted := rounds.wanted(cells, sweep):
+            Group(run, wanted, hired, limits).run(rounds.next_round(cells))
     finally:
-        _pool_samples(desk.journal)
+        _pool_samples(run.journal)
 
 
 def _pool_samples(journal: Journal) -> None:
@@ -283,11 +283,11 @@ def _pool_samples(journal: Journal) -> None:
                 journal.add(item.key, pooled)
 
 
-def refuse(rows: Sequence[Planned], desk: Desk) -> None:
+def refuse(rows: Sequence[PlannedCell], run: RunContext) -> None:
     """Write down why some of `rows` cannot be measured."""
     for row in rows:
         if row.refused:
-            desk.journal.add(row.key, Failed(status=row.refused[0], reason=row.refused[1]))
+            run.journal.add(row.key, Failed(status=row.refused[0], reason=row.refused[1]))
 
 
 def saved_sweep(folder: Path) -> Sweep:

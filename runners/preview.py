@@ -16,8 +16,8 @@ from .pool.progress import Progress
 from .pool.survey import survey
 from .prepare import exports as prepare
 from .sweep import capacity, cold
-from .sweep.plan import Planned
-from .sweep.visits import loads
+from .sweep.cells import loads
+from .sweep.plan import PlannedCell
 from .worker.jobs import Support
 
 START_S, FILE_S, CREW_S = 4.0, 2.0, 0.5
@@ -34,7 +34,7 @@ class Preview:
     """The rows of a sweep, how many seconds it takes at least and at most where no call is longer than a block, and what
     would be made first."""
 
-    rows: Sequence[Planned]
+    rows: Sequence[PlannedCell]
     least_s: float
     most_s: float
     first: str = ""
@@ -55,7 +55,7 @@ def preview(sweep: Sweep, logs: Path, pool: Pool, progress: Progress) -> Preview
     return Preview(rows=rows, least_s=least_s, most_s=most_s, first=first)
 
 
-def _judged(row: Planned, workers: Mapping[Target, Worker], timeout_s: float) -> Planned:
+def _judged(row: PlannedCell, workers: Mapping[Target, Worker], timeout_s: float) -> PlannedCell:
     """`row`, refused if its backend says that it cannot run it."""
     if row.refused:
         return row
@@ -63,7 +63,7 @@ def _judged(row: Planned, workers: Mapping[Target, Worker], timeout_s: float) ->
     return replace(row, refused=("unsupported", reason)) if reason else row
 
 
-def seconds(rows: Sequence[Planned], sweep: Sweep) -> tuple[float, float]:
+def seconds(rows: Sequence[PlannedCell], sweep: Sweep) -> tuple[float, float]:
     """The least time that measuring `rows` takes, every interval narrow at the first look, and the most."""
     budget, cells = sweep.budget, len(rows)
     files, crews = len({row.cell.sha256 for row in rows}), len({(row.cell.target, row.cell.precision) for row in rows})

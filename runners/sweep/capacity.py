@@ -15,7 +15,7 @@ from ...results.stats.percentiles import samples_needed
 from ...results.table.load import ENDLESS_NS, capacity
 from ...spec import Concurrency, Load
 from ..worker.jobs import ApplyLoad
-from .visits import Desk, Visit
+from .cells import ActiveCell, RunContext
 
 SHARES = (0.3, 0.6, 0.8, 1.0)
 ITEMS = 2  # as many as the percentile needs at least: items in one queue are not independent
@@ -28,40 +28,40 @@ Ask = Callable[[ApplyLoad], LoadPoint]
 Measure = Callable[[float], LoadPoint]
 
 
-def loaded(visit: Visit, desk: Desk, ask: Ask) -> UnderLoad:
+def loaded(active: ActiveCell, run: RunContext, ask: Ask) -> UnderLoad:
     """What is known of the cell under load: each way of calling in parallel with the points of its curve.
 
     The way with the best throughput, and one call in flight with all threads, unless its throughput is less than the rate that
     the first way holds.
     """
-    wanted, latency, throughput = desk.sweep.load, visit.latency, visit.throughput
+    wanted, latency, throughput = run.sweep.load, active.latency, active.throughput
     if wanted is None or latency is None or throughput is None:
         raise ValueError("no load was asked for, or the cell has no round")
-    batch, chosen = visit.planned.cell.batch, visit.concurrency or Concurrency()
-    single = Concurrency(threads=visit.planned.cell.settings.threads)
+    batch, chosen = active.planned.cell.batch, active.concurrency or Concurrency()
+    single = Concurrency(threads=active.planned.cell.settings.threads)
     tops = {chosen: batch * throughput.rate.calls_per_s, single: batch / float(latency.p50_ns["latency"] or 1) * 1e9}
     ways: list[LoadCurve] = []
     held = 0.0
     for how, top in tops.items():
         if top <= held:
             continue
-        points = search(_measure(visit, desk, ask, how, wanted), top, wanted, desk.sweep.budget)
+        points = search(_measure(active, run, ask, how, wanted), top, wanted, run.sweep.budget)
         ways.append(LoadCurve(concurrency=how, deploy=points[0].deploy, points=tuple(points)))
         known = capacity(points, wanted.percentile, wanted.limit_ms * 1e6)
         held = max(held, (known and known.rate_per_s) or 0.0)
     return UnderLoad(asked=wanted, ways=tuple(ways))
 
 
-def _measure(visit: Visit, desk: Desk, ask: Ask, how: Concurrency, wanted: Load) -> Measure:
+def _measure(active: ActiveCell, run: RunContext, ask: Ask, how: Concurrency, wanted: Load) -> Measure:
     """Loads the cell at one rate; another draw of arrivals each time."""
-    budget = desk.sweep.budget
-    drawn = iter(range(desk.sweep.seed, desk.sweep.seed + 10_000))
-    batch = visit.planned.cell.batch
+    budget = run.sweep.budget
+    drawn = iter(range(run.sweep.seed, run.sweep.seed + 10_000))
+    batch = active.planned.cell.batch
 
     def measure(rate: float) -> LoadPoint:
-        desk.check_stop()
+        run.check_stop()
         job = ApplyLoad(
-            key=visit.slot,
+            key=active.slot,
             rate_per_s=rate,
             items=items(rate, batch, wanted, budget),
             seed=next(drawn),

@@ -15,20 +15,20 @@ from ...evidence import Cold
 from ...spec import Sweep
 from ..pool.pool import Worker
 from ..worker.jobs import Here, StartCold
-from .visits import Desk, Visit
+from .cells import ActiveCell, RunContext
 
 SIDE_BY_SIDE = 2
 
 
-def measure(desk: Desk, visits: Sequence[Visit]) -> None:
+def measure(run: RunContext, cells: Sequence[ActiveCell]) -> None:
     """Start as many fresh processes for each cell as the budget says and the journal lacks."""
-    timed = desk.sweep.cold
-    for number in range(starts(desk.sweep)):
-        left = [visit for visit in visits if not visit.out and visit.cold <= number]
+    timed = run.sweep.cold
+    for number in range(starts(run.sweep)):
+        left = [active for active in cells if not active.out and active.cold <= number]
         step = 1 if timed else SIDE_BY_SIDE
         for first in range(0, len(left), step):
-            desk.check_stop()
-            _start(desk, left[first : first + step], timed)
+            run.check_stop()
+            _start(run, left[first : first + step], timed)
 
 
 def starts(sweep: Sweep) -> int:
@@ -36,31 +36,31 @@ def starts(sweep: Sweep) -> int:
     return sweep.budget.cold_starts if sweep.cold else int(sweep.budget.memory)
 
 
-def _start(desk: Desk, visits: Sequence[Visit], timed: bool) -> None:
-    """One fresh process for each of `visits`, at the same time."""
+def _start(run: RunContext, cells: Sequence[ActiveCell], timed: bool) -> None:
+    """One fresh process for each of `cells`, at the same time."""
     with ExitStack() as stack:
-        running: list[tuple[Visit, Worker]] = []
-        for visit in visits:
-            cell, log = visit.planned.cell, desk.journal.logs / f"{visit.planned.cell.target}-cold.log"
-            worker = desk.context.pool.start(log, visit.planned.python, network=backends.network(cell.backend))
+        running: list[tuple[ActiveCell, Worker]] = []
+        for active in cells:
+            cell, log = active.planned.cell, run.journal.logs / f"{active.planned.cell.target}-cold.log"
+            worker = run.context.pool.start(log, active.planned.python, network=backends.network(cell.backend))
             stack.callback(worker.dismiss)
-            running.append((visit, worker))
-        for visit, worker in running:
-            desk.attempt(visit, partial(_send, worker))
-        for visit, worker in running:
-            desk.attempt(visit, partial(_finish, desk, worker, timed))
+            running.append((active, worker))
+        for active, worker in running:
+            run.attempt(active, partial(_send, worker))
+        for active, worker in running:
+            run.attempt(active, partial(_finish, run, worker, timed))
 
 
-def _send(worker: Worker, visit: Visit) -> None:
-    worker.send(_job(visit))
+def _send(worker: Worker, active: ActiveCell) -> None:
+    worker.send(_job(active))
 
 
-def _job(visit: Visit) -> StartCold:
-    return StartCold(cell=visit.planned.cell, artifact=visit.planned.artifact, inputs=Here(path=visit.inputs))
+def _job(active: ActiveCell) -> StartCold:
+    return StartCold(cell=active.planned.cell, artifact=active.planned.artifact, inputs=Here(path=active.inputs))
 
 
-def _finish(desk: Desk, worker: Worker, timed: bool, visit: Visit) -> None:
-    answer = worker.receive(_job(visit), desk.sweep.timeout_s)
+def _finish(run: RunContext, worker: Worker, timed: bool, active: ActiveCell) -> None:
+    answer = worker.receive(_job(active), run.sweep.timeout_s)
     found = Cold(peak_rss_mb=answer.peak_rss_mb, device_mem_mb=answer.device_mem_mb)
     if timed:
         found = replace(
@@ -71,5 +71,5 @@ def _finish(desk: Desk, worker: Worker, timed: bool, visit: Visit) -> None:
             load_s=answer.load_s,
             first_ms=answer.first_ms,
         )
-    desk.journal.add(visit.key, found)
-    visit.cold += 1
+    run.journal.add(active.key, found)
+    active.cold += 1

@@ -32,8 +32,8 @@ from ..worker.jobs import (
 )
 from . import rounds
 from .capacity import loaded
+from .cells import ActiveCell, RunContext, loads
 from .journal import Journal, sample_file
-from .visits import Desk, Visit, loads
 
 OPENING_STEPS, ROUND_STEPS = 2, 2  # of the progress bar, for each cell
 TRIES = 2  # a disturbed visit is made again so often in its round
@@ -42,14 +42,14 @@ PERCENTILES: Mapping[str, float] = {"p50": 50, "p90": 90, "p99": 99}
 
 
 Answer = TypeVar("Answer")
-Hire = Callable[[Visit], Worker]
+Hire = Callable[[ActiveCell], Worker]
 
 
 def hire(journal: Journal, pool: Pool, spare: dict[Target, Worker]) -> Hire:
     """Who works for a crew: a worker that its target was probed in, as long as there is one, or a new one."""
 
-    def hired(visit: Visit) -> Worker:
-        cell, python = visit.planned.cell, visit.planned.python
+    def hired(active: ActiveCell) -> Worker:
+        cell, python = active.planned.cell, active.planned.python
         log, network = journal.logs / f"{cell.target}-{cell.precision}.log", backends.network(cell.backend)
         return spare.pop(cell.target, None) or pool.start(log, python, network=network)
 
@@ -57,15 +57,15 @@ def hire(journal: Journal, pool: Pool, spare: dict[Target, Worker]) -> Hire:
 
 
 class Group:
-    """Opens as many of `visits` as fit into `memory`, those that others are compared with first, and measures them.
+    """Opens as many of `cells` as fit into `memory`, those that others are compared with first, and measures them.
 
     What did not fit is left as it is, for another group.
     """
 
-    def __init__(self, desk: Desk, visits: Sequence[Visit], hired: Hire, memory: Limits) -> None:
-        self._desk, self._hire, self._memory = desk, hired, memory
-        self._waiting = sorted(visits, key=lambda visit: visit.live and not self._is_base(visit, visits))
-        self._visits: list[Visit] = []
+    def __init__(self, run: RunContext, cells: Sequence[ActiveCell], hired: Hire, memory: Limits) -> None:
+        self._run, self._hire, self._memory = run, hired, memory
+        self._waiting = sorted(cells, key=lambda active: active.live and not self._is_base(active, cells))
+        self._visits: list[ActiveCell] = []
         self._workers: dict[tuple[Any, ...], Worker] = {}
         self._open_keys: set[str] = set()
         self._timed = False
@@ -75,202 +75,202 @@ class Group:
         """Open, warm up, and visit in rounds from `number` on until every cell has had enough."""
         try:
             self._open_what_fits()
-            begin = self._desk.context.clock.now_ns()
-            limit_s = self._desk.sweep.budget.cell_s * len(self._visits)
-            while visits := rounds.wanted(self._visits, self._desk.sweep):
-                self._round(rounds.order(visits, self._desk.sweep.seed, number), number)
-                self._look(visits, self._desk.context.clock.since_s(begin) > limit_s)
+            begin = self._run.context.clock.now_ns()
+            limit_s = self._run.sweep.budget.cell_s * len(self._visits)
+            while cells := rounds.wanted(self._visits, self._run.sweep):
+                self._round(rounds.order(cells, self._run.sweep.seed, number), number)
+                self._look(cells, self._run.context.clock.since_s(begin) > limit_s)
                 number += 1
-            self._attempt_all([visit for visit in self._visits if visit.finished and not visit.out], self._load, LOAD)
+            self._attempt_all([active for active in self._visits if active.finished and not active.out], self._load, LOAD)
         finally:
             self.dismiss()
 
     def verify(self, timed: bool) -> None:
         """Open every cell and compare its answers, and measure nothing, but how long each kernel takes where it is `timed`."""
         self._timed = timed
-        for visit in sorted(self._waiting, key=lambda visit: -visit.planned.cell.batch):
-            self._desk.check_stop()
-            self._attempt_all([visit], self._open)
-            self._close(visit)
+        for active in sorted(self._waiting, key=lambda active: -active.planned.cell.batch):
+            self._run.check_stop()
+            self._attempt_all([active], self._open)
+            self._close(active)
 
     def dismiss(self) -> None:
         """End the workers."""
         for worker in self._workers.values():
             worker.dismiss()
 
-    def _is_base(self, visit: Visit, visits: Sequence[Visit]) -> bool:
-        return any(rounds.is_base(visit, of, self._desk.sweep) for of in visits)
+    def _is_base(self, active: ActiveCell, cells: Sequence[ActiveCell]) -> bool:
+        return any(rounds.is_base(active, of, self._run.sweep) for of in cells)
 
     def _open_what_fits(self) -> None:
         """Crew by crew, until another one as large as the largest would not fit; one more than the bases' in any case."""
         room = Room(self._memory)
-        for crew in dict.fromkeys(visit.crew for visit in self._waiting):
-            members = [visit for visit in self._waiting if visit.crew == crew]
+        for crew in dict.fromkeys(active.crew for active in self._waiting):
+            members = [active for active in self._waiting if active.crew == crew]
             full = room.begin(self._workers.values(), members[0].planned.cell.device)
-            if full and any(visit.live and not self._is_base(visit, self._waiting) for visit in self._visits):
+            if full and any(active.live and not self._is_base(active, self._waiting) for active in self._visits):
                 return
-            for visit in sorted(members, key=lambda visit: -visit.planned.cell.batch):
-                self._desk.check_stop()
-                self._attempt_all([visit], self._open)
-                self._attempt_all([visit], self._warm)
+            for active in sorted(members, key=lambda active: -active.planned.cell.batch):
+                self._run.check_stop()
+                self._attempt_all([active], self._open)
+                self._attempt_all([active], self._warm)
             self._visits += members
             room.end(self._workers.get(crew))
 
-    def _round(self, sets: Sequence[Sequence[Visit]], number: int) -> None:
+    def _round(self, sets: Sequence[Sequence[ActiveCell]], number: int) -> None:
         """Visit every set: its cells' latency one after the other, then their throughput."""
-        for visits in sets:
-            self._desk.check_stop()
-            self._undisturbed(visits, partial(self._latency, number=number), together=True)
-            self._undisturbed(visits, self._throughput, together=False)
-            for visit in (visit for visit in visits if not visit.out):
-                self._add(visit, number)
+        for cells in sets:
+            self._run.check_stop()
+            self._undisturbed(cells, partial(self._latency, number=number), together=True)
+            self._undisturbed(cells, self._throughput, together=False)
+            for active in (active for active in cells if not active.out):
+                self._add(active, number)
 
-    def _undisturbed(self, visits: Sequence[Visit], part: Callable[[Visit], None], *, together: bool) -> None:
+    def _undisturbed(self, cells: Sequence[ActiveCell], part: Callable[[ActiveCell], None], *, together: bool) -> None:
         """Do one part of each visit, and again what was disturbed, as often as TRIES and the budget allow.
 
         `together`: what is compared by ratios in a round is measured again as a whole.
         """
-        self._attempt_all(visits, part)
+        self._attempt_all(cells, part)
         for _ in range(TRIES):
-            again = [visit for visit in visits if visit.dirty and not visit.out]
+            again = [active for active in cells if active.dirty and not active.out]
             if together and again:
-                again = [visit for visit in visits if not visit.out]
-            allowed = [visit for visit in again if rounds.repeats_left(visit, self._desk.sweep)]
+                again = [active for active in cells if not active.out]
+            allowed = [active for active in again if rounds.repeats_left(active, self._run.sweep)]
             if not allowed or (together and len(allowed) < len(again)):
                 return
-            for visit in allowed:
-                visit.repeats += 1
+            for active in allowed:
+                active.repeats += 1
             self._attempt_all(allowed, part)
 
-    def _attempt_all(self, visits: Sequence[Visit], step: Callable[[Visit], None], name: str = ROUND) -> None:
+    def _attempt_all(self, cells: Sequence[ActiveCell], step: Callable[[ActiveCell], None], name: str = ROUND) -> None:
         """Do one step of each. A cell that it ends is closed, so that it takes no more memory."""
-        for visit in visits:
-            self._desk.attempt(visit, step, self._lose, name)
-            if visit.out:
-                self._close(visit)
+        for active in cells:
+            self._run.attempt(active, step, self._lose, name)
+            if active.out:
+                self._close(active)
 
-    def _close(self, visit: Visit) -> None:
-        if visit.key in self._open_keys:
-            self._open_keys.discard(visit.key)
+    def _close(self, active: ActiveCell) -> None:
+        if active.key in self._open_keys:
+            self._open_keys.discard(active.key)
             try:
-                self._ask(visit, Close(key=visit.slot))
+                self._ask(active, Close(key=active.slot))
             except (WorkerDied, WorkerTimeout):
-                self._lose(visit)
+                self._lose(active)
 
-    def _look(self, visits: Sequence[Visit], late: bool) -> None:
+    def _look(self, cells: Sequence[ActiveCell], late: bool) -> None:
         """See who has had enough."""
-        ends = rounds.ends(self._desk.journal.folder, visits, self._desk.sweep, late)
-        for visit in (visit for visit in visits if visit.key in ends):
-            visit.complete = visit.finished = True
-            self._desk.journal.add(visit.key, ends[visit.key])
+        ends = rounds.ends(self._run.journal.folder, cells, self._run.sweep, late)
+        for active in (active for active in cells if active.key in ends):
+            active.complete = active.finished = True
+            self._run.journal.add(active.key, ends[active.key])
 
-    def _lose(self, visit: Visit) -> None:
+    def _lose(self, active: ActiveCell) -> None:
         """Forget a worker that is gone; the cells that it held beside this one are opened again when they are next visited."""
-        worker = self._workers.pop(visit.crew, None)
+        worker = self._workers.pop(active.crew, None)
         if worker:
             worker.dismiss()
-        self._open_keys -= {other.key for other in self._waiting if other.crew == visit.crew}
+        self._open_keys -= {other.key for other in self._waiting if other.crew == active.crew}
 
-    def _ask(self, visit: Visit, job: Job[Answer]) -> Answer:
-        if visit.crew not in self._workers:
-            self._workers[visit.crew] = self._hire(visit)
-        return self._workers[visit.crew].ask(job, self._desk.sweep.timeout_s)
+    def _ask(self, active: ActiveCell, job: Job[Answer]) -> Answer:
+        if active.crew not in self._workers:
+            self._workers[active.crew] = self._hire(active)
+        return self._workers[active.crew].ask(job, self._run.sweep.timeout_s)
 
-    def _open(self, visit: Visit) -> None:
-        planned, journal = visit.planned, self._desk.journal
-        job = Open(cell=planned.cell, artifact=planned.artifact, inputs=Here(path=visit.inputs))
-        opened = _with_file(self._ask(visit, job), planned.artifact)
-        self._open_keys.add(visit.key)
-        journal.add(visit.key, opened)
-        if not visit.verified and not opened.instrument:
-            self._verify(visit)
+    def _open(self, active: ActiveCell) -> None:
+        planned, journal = active.planned, self._run.journal
+        job = Open(cell=planned.cell, artifact=planned.artifact, inputs=Here(path=active.inputs))
+        opened = _with_file(self._ask(active, job), planned.artifact)
+        self._open_keys.add(active.key)
+        journal.add(active.key, opened)
+        if not active.verified and not opened.instrument:
+            self._verify(active)
 
-    def _verify(self, visit: Visit) -> None:
+    def _verify(self, active: ActiveCell) -> None:
         """What runs, and how far it is from the reference. Accuracy is the same for all batches, so the first one tells it."""
-        if visit.reference:
-            known = self._accuracy.get(visit.crew)
-            samples = Here(path=visit.samples) if visit.samples and not known else None
-            found = self._ask(visit, Verify(key=visit.slot, reference=Here(path=visit.reference), samples=samples))
+        if active.reference:
+            known = self._accuracy.get(active.crew)
+            samples = Here(path=active.samples) if active.samples and not known else None
+            found = self._ask(active, Verify(key=active.slot, reference=Here(path=active.reference), samples=samples))
             if known:
                 found = replace(found, **{name: getattr(known, name) for name in ACCURACY})
-            elif visit.samples:
-                self._accuracy[visit.crew] = found
-            self._desk.journal.add(visit.key, found)
-        self._desk.journal.add(visit.key, self._inspected(visit))
-        visit.verified = True
+            elif active.samples:
+                self._accuracy[active.crew] = found
+            self._run.journal.add(active.key, found)
+        self._run.journal.add(active.key, self._inspected(active))
+        active.verified = True
 
-    def _inspected(self, visit: Visit) -> Inspected:
+    def _inspected(self, active: ActiveCell) -> Inspected:
         """The kernels; a runtime that cannot tell them can be measured all the same."""
         try:
-            return self._ask(visit, Inspect(key=visit.slot, timed=self._timed))
+            return self._ask(active, Inspect(key=active.slot, timed=self._timed))
         except RuntimeFailed as error:
-            self._desk.context.progress.note(f"{visit.planned.cell.id} does not tell what it runs: {error}")
+            self._run.context.progress.note(f"{active.planned.cell.id} does not tell what it runs: {error}")
             return Inspected()
 
-    def _warm(self, visit: Visit) -> None:
-        budget = self._desk.sweep.budget
+    def _warm(self, active: ActiveCell) -> None:
+        budget = self._run.sweep.budget
         job = WarmUp(
-            key=visit.slot,
+            key=active.slot,
             least_ms=budget.warmup_ms,
             limit_ms=budget.warmup_limit_ms,
             passes=budget.passes,
-            concurrency=visit.concurrency,
+            concurrency=active.concurrency,
         )
-        warm = self._ask(visit, job)
-        visit.concurrency = warm.concurrency
-        self._desk.journal.add(visit.key, warm)
-        if not visit.energy and visit.planned.cell.device != "cpu" and budget.energy_ms > 0:
-            self._energy(visit)
+        warm = self._ask(active, job)
+        active.concurrency = warm.concurrency
+        self._run.journal.add(active.key, warm)
+        if not active.energy and active.planned.cell.device != "cpu" and budget.energy_ms > 0:
+            self._energy(active)
 
-    def _energy(self, visit: Visit) -> None:
+    def _energy(self, active: ActiveCell) -> None:
         """What an item costs on a GPU, once for a cell; one that cannot tell it can be measured all the same."""
-        block_ms, concurrency = self._desk.sweep.budget.energy_ms, visit.concurrency or Concurrency()
+        block_ms, concurrency = self._run.sweep.budget.energy_ms, active.concurrency or Concurrency()
         try:
-            found = self._ask(visit, ReadEnergy(key=visit.slot, block_ms=block_ms, concurrency=concurrency))
+            found = self._ask(active, ReadEnergy(key=active.slot, block_ms=block_ms, concurrency=concurrency))
         except RuntimeFailed as error:
-            self._desk.context.progress.note(f"{visit.planned.cell.id} has no energy: {error}")
+            self._run.context.progress.note(f"{active.planned.cell.id} has no energy: {error}")
             found = Energy(reason=str(error))
-        self._desk.journal.add(visit.key, found)
-        visit.energy = True
+        self._run.journal.add(active.key, found)
+        active.energy = True
 
-    def _latency(self, visit: Visit, *, number: int) -> None:
+    def _latency(self, active: ActiveCell, *, number: int) -> None:
         """The latency part of a visit."""
-        if visit.key not in self._open_keys:
-            self._open(visit)
-            self._warm(visit)
-        samples = There(path=str(self._desk.journal.folder / sample_file(visit.key, number)))
-        block_ms, calls = length(self._desk.sweep)
-        visit.latency = self._ask(visit, TimeLatency(key=visit.slot, block_ms=block_ms, calls=calls, samples=samples))
-        visit.dirty = disturbed("latency", visit.latency.noise)
+        if active.key not in self._open_keys:
+            self._open(active)
+            self._warm(active)
+        samples = There(path=str(self._run.journal.folder / sample_file(active.key, number)))
+        block_ms, calls = length(self._run.sweep)
+        active.latency = self._ask(active, TimeLatency(key=active.slot, block_ms=block_ms, calls=calls, samples=samples))
+        active.dirty = disturbed("latency", active.latency.noise)
 
-    def _throughput(self, visit: Visit) -> None:
+    def _throughput(self, active: ActiveCell) -> None:
         """The throughput part of a visit."""
-        block_ms, concurrency = self._desk.sweep.budget.block_ms, visit.concurrency or Concurrency()
-        visit.throughput = self._ask(visit, TimeThroughput(key=visit.slot, block_ms=block_ms, concurrency=concurrency))
-        visit.dirty = disturbed("throughput", visit.throughput.noise)
+        block_ms, concurrency = self._run.sweep.budget.block_ms, active.concurrency or Concurrency()
+        active.throughput = self._ask(active, TimeThroughput(key=active.slot, block_ms=block_ms, concurrency=concurrency))
+        active.dirty = disturbed("throughput", active.throughput.noise)
 
-    def _load(self, visit: Visit) -> None:
+    def _load(self, active: ActiveCell) -> None:
         """The rate that a limit of latency allows, when everybody else is done and sleeps."""
-        if visit.throughput and not visit.loaded and loads(visit.planned, self._desk.sweep):
-            self._desk.journal.add(visit.key, loaded(visit, self._desk, lambda job: self._ask(visit, job)))
-            visit.loaded = True
+        if active.throughput and not active.loaded and loads(active.planned, self._run.sweep):
+            self._run.journal.add(active.key, loaded(active, self._run, lambda job: self._ask(active, job)))
+            active.loaded = True
 
-    def _add(self, visit: Visit, number: int) -> None:
+    def _add(self, active: ActiveCell, number: int) -> None:
         """Both parts are done, and become a block of the journal."""
-        latency, throughput = visit.latency, visit.throughput
+        latency, throughput = active.latency, active.throughput
         if latency is None or throughput is None:
             raise ValueError("a part of the visit was not made")
         block = Block(
             round=number,
-            samples=sample_file(visit.key, number),
+            samples=sample_file(active.key, number),
             calls=latency.calls,
             p50_ns=latency.p50_ns,
             throughput=throughput.rate,
             noise=Noise(latency=latency.noise, throughput=throughput.noise),
             settled=latency.settled and throughput.settled,
         )
-        self._desk.journal.add(visit.key, block)
-        visit.rounds, visit.last_round = visit.rounds + 1, number
+        self._run.journal.add(active.key, block)
+        active.rounds, active.last_round = active.rounds + 1, number
 
 
 def _with_file(opened: Opened, artifact: Artifact) -> Opened:

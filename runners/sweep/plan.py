@@ -16,7 +16,7 @@ DEFAULT_BATCHES = (1, 8, 32)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Planned:
+class PlannedCell:
     """A cell, the file that it runs, the FP32 file that this was made from, if that is there, why the cell is refused
     (status and reason) where it is, and the interpreter of its workers. `builds`: something is compiled for it before it is
     opened. `stored_key`: the cell's key in the run folder, where that may be another than its own."""
@@ -62,7 +62,7 @@ class Defaults:
     computed_only: bool = True
 
 
-def plan(sweep: Sweep, artifacts: Sequence[Artifact], found: Sequence[ProbedBackend], defaults: Defaults) -> list[Planned]:
+def plan(sweep: Sweep, artifacts: Sequence[Artifact], found: Sequence[ProbedBackend], defaults: Defaults) -> list[PlannedCell]:
     """Every row of `sweep`, in the order of the table.
 
     Backends that the user did not name are left out where they cannot run. `BadInput` for shapes or options that fit
@@ -139,7 +139,7 @@ def _files(sweep: Sweep, artifacts: Sequence[Artifact]) -> list[tuple[Artifact, 
 
 def _cells(
     sweep: Sweep, file: tuple[Artifact, str], defaults: Defaults, backend: ProbedBackend, settings: Settings
-) -> list[Planned]:
+) -> list[PlannedCell]:
     """A cell for each batch of one file in one precision."""
     artifact, precision = file
     made = artifact.derived
@@ -162,7 +162,7 @@ def _cells(
             settings=settings,
         )
         how: dict[str, Any] = {"refused": refused, "python": backend.python, "builds": backend.builds}
-        planned.append(Planned(cell=cell, artifact=artifact, **how))
+        planned.append(PlannedCell(cell=cell, artifact=artifact, **how))
     return planned
 
 

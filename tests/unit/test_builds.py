@@ -10,10 +10,10 @@ from onnxbench.results.store.journal import NAMES, read_journal
 from onnxbench.results.store.record import CellRecord, read_run
 from onnxbench.results.table import table
 from onnxbench.runners.sweep.builds import build
+from onnxbench.runners.sweep.cells import ActiveCell, RunContext, resume_cell
 from onnxbench.runners.sweep.interrupt import Stop
 from onnxbench.runners.sweep.journal import Journal
-from onnxbench.runners.sweep.plan import Planned
-from onnxbench.runners.sweep.visits import Desk, Visit, visit
+from onnxbench.runners.sweep.plan import PlannedCell
 from onnxbench.runners.worker.jobs import Build
 from onnxbench.spec import Sweep, to_wire
 
@@ -30,8 +30,8 @@ class Workers:
     def __init__(self, stop):
         self.hired, self.asked, self.plot, self.stop, self.stop_at = [], [], {}, stop, None
 
-    def __call__(self, visit):
-        self.hired.append(Worker(self, str(visit.planned.cell.target)))
+    def __call__(self, active):
+        self.hired.append(Worker(self, str(active.planned.cell.target)))
         return self.hired[-1]
 
     @property
@@ -58,23 +58,23 @@ class Worker:
 
 
 @pytest.fixture
-def desk(tmp_path):
+def run(tmp_path):
     with Journal(tmp_path / "run") as journal:
-        yield Desk(sweep=Sweep(), journal=journal, context=SimpleNamespace(progress=Notes()), stop=Stop(), total=3)
+        yield RunContext(sweep=Sweep(), journal=journal, context=SimpleNamespace(progress=Notes()), stop=Stop(), total=3)
 
 
 @pytest.fixture
-def workers(desk):
-    return Workers(desk.stop)
+def workers(run):
+    return Workers(run.stop)
 
 
 @pytest.fixture
-def visit_of(make_cell, make_artifact):
+def active_of(make_cell, make_artifact):
     """A visit of a cell that TensorRT builds, unless it says otherwise."""
 
     def make(batch=1, builds=True, **changes):
         how = {"backend": "tensorrt", "device": "cuda:0", "batch": batch, **changes}
-        return Visit(planned=Planned(cell=make_cell(**how), artifact=make_artifact(), builds=builds))
+        return ActiveCell(planned=PlannedCell(cell=make_cell(**how), artifact=make_artifact(), builds=builds))
 
     return make
 
@@ -84,33 +84,33 @@ def asked(workers):
     return [(worker, batch) for _, worker, batch in workers.asked]
 
 
-def events(desk):
-    return [(NAMES[type(event)], key) for key, event in read_journal(desk.journal.folder)]
+def events(run):
+    return [(NAMES[type(event)], key) for key, event in read_journal(run.journal.folder)]
 
 
-def test_what_a_runtime_compiles_is_built_by_one_worker_and_written_down(desk, workers, visit_of):
-    visits = [visit_of(batch) for batch in (1, 8)]
-    build(desk, visits, workers)
+def test_what_a_runtime_compiles_is_built_by_one_worker_and_written_down(run, workers, active_of):
+    cells = [active_of(batch) for batch in (1, 8)]
+    build(run, cells, workers)
     assert (asked(workers), workers.working, workers.hired[0].dismissed) == ([(0, 1), (0, 8)], [], 1)
-    assert [item.built for item in visits] == [True, True]
-    assert list(read_journal(desk.journal.folder)) == [(item.key, BUILT) for item in visits]
+    assert [item.built for item in cells] == [True, True]
+    assert list(read_journal(run.journal.folder)) == [(item.key, BUILT) for item in cells]
 
 
-def test_a_worker_is_told_the_cell_and_its_file(desk, workers, visit_of):
-    one = visit_of()
-    build(desk, [one], workers)
+def test_a_worker_is_told_the_cell_and_its_file(run, workers, active_of):
+    one = active_of()
+    build(run, [one], workers)
     ((job, _, _),) = workers.asked
     assert job == Build(cell=one.planned.cell, artifact=one.planned.artifact)
 
 
-def test_nobody_is_hired_where_nothing_is_to_be_built(desk, workers, visit_of):
-    done = visit_of(8)
+def test_nobody_is_hired_where_nothing_is_to_be_built(run, workers, active_of):
+    done = active_of(8)
     done.built = True
-    build(desk, [visit_of(builds=False), done], workers)
-    assert (workers.hired, events(desk)) == ([], [])
+    build(run, [active_of(builds=False), done], workers)
+    assert (workers.hired, events(run)) == ([], [])
 
 
-def test_every_backend_in_every_environment_has_a_worker_of_its_own(desk, workers, visit_of):
+def test_every_backend_in_every_environment_has_a_worker_of_its_own(run, workers, active_of):
     places = (
         {},
         {"environment": "old"},
@@ -118,40 +118,40 @@ def test_every_backend_in_every_environment_has_a_worker_of_its_own(desk, worker
         {"environment": "old", "precision": "fp16"},
         {"device": "cuda:1"},
     )
-    build(desk, [visit_of(batch, **place) for batch, place in enumerate(places)], workers)
+    build(run, [active_of(batch, **place) for batch, place in enumerate(places)], workers)
     assert [worker.target for worker in workers.hired] == ["tensorrt", "tensorrt@old", "other"]
     assert asked(workers) == [(0, 0), (0, 4), (1, 1), (1, 3), (2, 2)]
     assert workers.working == []
 
 
-def test_a_cell_that_cannot_be_built_has_its_reason_and_the_others_go_on_with_the_worker(desk, workers, visit_of):
-    visits, workers.plot = [visit_of(batch) for batch in (1, 8, 32)], {8: RuntimeFailed("no kernel")}
-    build(desk, visits, workers)
+def test_a_cell_that_cannot_be_built_has_its_reason_and_the_others_go_on_with_the_worker(run, workers, active_of):
+    cells, workers.plot = [active_of(batch) for batch in (1, 8, 32)], {8: RuntimeFailed("no kernel")}
+    build(run, cells, workers)
     assert asked(workers) == [(0, 1), (0, 8), (0, 32)]
-    assert [(item.built, item.out) for item in visits] == [(True, False), (False, True), (True, False)]
-    assert events(desk) == [("built", visits[0].key), ("failed", visits[1].key), ("built", visits[2].key)]
+    assert [(item.built, item.out) for item in cells] == [(True, False), (False, True), (True, False)]
+    assert events(run) == [("built", cells[0].key), ("failed", cells[1].key), ("built", cells[2].key)]
 
 
 @pytest.mark.parametrize("error", [WorkerDied("killed"), OutOfMemory("cannot build the model: out of memory")])
-def test_a_worker_that_is_lost_is_replaced_for_the_next_cell(desk, workers, visit_of, error):
-    visits, workers.plot = [visit_of(batch) for batch in (1, 8, 32)], {8: error}
-    build(desk, visits, workers)
+def test_a_worker_that_is_lost_is_replaced_for_the_next_cell(run, workers, active_of, error):
+    cells, workers.plot = [active_of(batch) for batch in (1, 8, 32)], {8: error}
+    build(run, cells, workers)
     assert asked(workers) == [(0, 1), (0, 8), (1, 32)]
-    assert ([worker.dismissed for worker in workers.hired], visits[1].out) == ([1, 1], True)
+    assert ([worker.dismissed for worker in workers.hired], cells[1].out) == ([1, 1], True)
 
 
-def test_nobody_is_hired_again_after_the_last_cell_lost_its_worker(desk, workers, visit_of):
+def test_nobody_is_hired_again_after_the_last_cell_lost_its_worker(run, workers, active_of):
     workers.plot = {8: WorkerDied("killed")}
-    build(desk, [visit_of(batch) for batch in (1, 8)], workers)
-    assert ([worker.dismissed for worker in workers.hired], len(events(desk))) == ([1], 2)
+    build(run, [active_of(batch) for batch in (1, 8)], workers)
+    assert ([worker.dismissed for worker in workers.hired], len(events(run))) == ([1], 2)
 
 
-def test_the_user_is_obeyed_between_two_cells_and_nobody_works_on(desk, workers, visit_of):
-    visits, workers.stop_at = [visit_of(batch) for batch in (1, 8, 32)], 8
+def test_the_user_is_obeyed_between_two_cells_and_nobody_works_on(run, workers, active_of):
+    cells, workers.stop_at = [active_of(batch) for batch in (1, 8, 32)], 8
     with pytest.raises(Interrupted, match="--resume"):
-        build(desk, visits, workers)
+        build(run, cells, workers)
     assert (asked(workers), workers.working) == ([(0, 1), (0, 8)], [])
-    assert [item.built for item in visits] == [True, True, False]
+    assert [item.built for item in cells] == [True, True, False]
 
 
 @pytest.mark.parametrize(
@@ -163,20 +163,20 @@ def test_the_user_is_obeyed_between_two_cells_and_nobody_works_on(desk, workers,
     ],
     ids=["built", "found", "built again"],
 )
-def test_people_are_told_what_took_time_and_what_was_odd(desk, workers, visit_of, answer, notes):
+def test_people_are_told_what_took_time_and_what_was_odd(run, workers, active_of, answer, notes):
     workers.plot = {1: answer}
-    build(desk, [visit_of()], workers)
-    assert desk.context.progress.told == [note.format("tensorrt/cuda:0/fp32/b1") for note in notes]
+    build(run, [active_of()], workers)
+    assert run.context.progress.told == [note.format("tensorrt/cuda:0/fp32/b1") for note in notes]
 
 
-def test_a_resumed_cell_is_not_built_again_unless_it_failed(visit_of, tmp_path):
-    planned = visit_of().planned
+def test_a_resumed_cell_is_not_built_again_unless_it_failed(active_of, tmp_path):
+    planned = active_of().planned
     built = BUILT
     held = CellRecord(cell=planned.cell, folder=tmp_path, built=built)
-    assert visit(planned, held, Sweep()).built
-    assert not visit(planned, CellRecord(cell=planned.cell, folder=tmp_path), Sweep()).built
+    assert resume_cell(planned, held, Sweep()).built
+    assert not resume_cell(planned, CellRecord(cell=planned.cell, folder=tmp_path), Sweep()).built
     failed = CellRecord(cell=planned.cell, folder=tmp_path, built=built, failed=Failed(status="failed", reason="x"))
-    assert not visit(planned, failed, Sweep()).built
+    assert not resume_cell(planned, failed, Sweep()).built
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from onnxbench.results.store.journal import read_journal
 from onnxbench.runners.pool.context import Context
 from onnxbench.runners.pool.progress import Silent
 from onnxbench.runners.sweep import cold
+from onnxbench.runners.sweep.cells import ActiveCell, RunContext
 from onnxbench.runners.sweep.journal import Journal
-from onnxbench.runners.sweep.plan import Planned
-from onnxbench.runners.sweep.visits import Desk, Visit
+from onnxbench.runners.sweep.plan import PlannedCell
 from onnxbench.runners.worker.jobs import Started
 from onnxbench.spec import Sweep, from_wire, to_wire
 
@@ -29,8 +29,8 @@ def kept(tmp_path, make_cell, make_artifact):
         with Journal(tmp_path / "run") as journal:
             journal.write_head(Head(schema=SCHEMA), {})
             context = Context(logs=journal.logs, pool=pool, progress=Silent(), timeout_s=1)
-            desk = Desk(sweep=Sweep(**asked), journal=journal, context=context, stop=SimpleNamespace(asked=False))
-            cold.measure(desk, [Visit(planned=Planned(cell=make_cell(), artifact=make_artifact()))])
+            run = RunContext(sweep=Sweep(**asked), journal=journal, context=context, stop=SimpleNamespace(asked=False))
+            cold.measure(run, [ActiveCell(planned=PlannedCell(cell=make_cell(), artifact=make_artifact()))])
         _, event = next(read_journal(tmp_path / "run"))
         assert type(event) is Cold
         return {name: value for name, value in to_wire(event).items() if value is not None}

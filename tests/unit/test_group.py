@@ -23,11 +23,11 @@ from onnxbench.runners.pool.context import Context
 from onnxbench.runners.pool.memory import Limits
 from onnxbench.runners.pool.progress import Silent
 from onnxbench.runners.sweep import rounds
+from onnxbench.runners.sweep.cells import ActiveCell, RunContext, resume_cell
 from onnxbench.runners.sweep.group import TRIES, Group
 from onnxbench.runners.sweep.interrupt import Stop
 from onnxbench.runners.sweep.journal import Journal
-from onnxbench.runners.sweep.plan import Planned
-from onnxbench.runners.sweep.visits import Desk, Visit, visit
+from onnxbench.runners.sweep.plan import PlannedCell
 from onnxbench.runners.worker.clock import Clock
 from onnxbench.runners.worker.nvml import Nvml
 from onnxbench.runners.worker.serve import State
@@ -55,12 +55,12 @@ OUTPUT = TensorSpec(name="logits", dtype="float32", shape=("batch", 10))
 ARTIFACT = Artifact(**FILE, precision="fp32", path="cnn.onnx", nbytes=2_000_000, opset=18, inputs=(INPUT,), outputs=(OUTPUT,))
 
 
-def visit_of(name, **state):
+def active_of(name, **state):
     """A cell of the null backend, called by precision and batch (`fp32/1`). One that knows its concurrency needs no search."""
     precision, batch = name.split("/")
     what = {**FILE, "backend": "null", "device": "cpu", "shapes": (), "settings": Settings(threads=1)}
-    planned = Planned(cell=Cell(precision=precision, batch=int(batch), **what), artifact=ARTIFACT)
-    return Visit(planned=planned, **{"concurrency": Concurrency(lanes=1, threads=1), **state})
+    planned = PlannedCell(cell=Cell(precision=precision, batch=int(batch), **what), artifact=ARTIFACT)
+    return ActiveCell(planned=planned, **{"concurrency": Concurrency(lanes=1, threads=1), **state})
 
 
 class Works:
@@ -83,7 +83,7 @@ class Works:
         self.faults += self.disturbed
         return Counts(wall_ns=clock.now_ns(), cpus=1, major_faults=self.faults)
 
-    def hire(self, visit):
+    def hire(self, active):
         state = State(clock=self.clock, counters=self.counters, gpu=Nvml(load=FakeNvml, pid=FakeNvml.PID))
         self.hired.append(InProcess(state, self.begin))
         self.most_alive = max(self.most_alive, sum(worker.alive for worker in self.hired))
@@ -126,21 +126,21 @@ class Measured:
         return finished and finished.why
 
 
-def measure(folder, visits, works, memory_mb=math.inf, **sweep):
+def measure(folder, cells, works, memory_mb=math.inf, **sweep):
     """As runners/infer does it: groups until nobody is wanted."""
     asked = Sweep(**{"budget": SHORT, **sweep})
     with Journal(folder) as journal:
-        journal.write_head(Head(schema=SCHEMA, sweep=asked), {visit.planned.cell: visit.key for visit in visits})
+        journal.write_head(Head(schema=SCHEMA, sweep=asked), {active.planned.cell: active.key for active in cells})
         save_arrays(journal.scratch, {"input": np.zeros((1, 2), np.float32)})
         save_arrays(journal.scratch / "reference", {"logits": np.zeros((1, 10), np.float32)})
         context = Context(logs=journal.logs, clock=works.clock, progress=Silent(), timeout_s=1)
-        desk = Desk(sweep=asked, journal=journal, context=context, stop=works.stop)
-        for visit in visits:
-            visit.inputs, works.names[visit.key] = str(journal.scratch), name_of(visit.planned.cell)
-            visit.reference = visit.reference and str(journal.scratch / "reference")
-        while wanted := rounds.wanted(visits, asked):
+        run = RunContext(sweep=asked, journal=journal, context=context, stop=works.stop)
+        for active in cells:
+            active.inputs, works.names[active.key] = str(journal.scratch), name_of(active.planned.cell)
+            active.reference = active.reference and str(journal.scratch / "reference")
+        while wanted := rounds.wanted(cells, asked):
             limits = Limits(resident_mb=memory_mb, gpu_free_mb=works.gpu_free_mb)
-            Group(desk, wanted, works.hire, limits).run(rounds.next_round(visits))
+            Group(run, wanted, works.hire, limits).run(rounds.next_round(cells))
     assert not any(worker.alive for worker in works.hired)
     return Measured(works, folder)
 
@@ -150,10 +150,10 @@ def run(tmp_path):
     """Measures cells by name, as `plot` says."""
 
     def measured(*names, plot=lambda job, name, nth: {}, folder="run", gpu_mb=None, **how):
-        visits = [name if isinstance(name, Visit) else visit_of(name) for name in names]
+        cells = [name if isinstance(name, ActiveCell) else active_of(name) for name in names]
         works = Works(plot)
         works.gpu_mb = gpu_mb
-        return measure(tmp_path / folder, visits, works, **how)
+        return measure(tmp_path / folder, cells, works, **how)
 
     return measured
 
@@ -229,7 +229,7 @@ def test_a_cells_time_is_its_share_of_the_groups(run):
 def test_every_cell_ends_once_and_at_a_look(ticks, looks):
     works = Works(lambda job, name, nth: {"tick": ticks[nth]} if (job, name) == ("latency", "fp32/1") else {})
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(Path(folder), [visit_of("fp32/1"), visit_of("bf16/1")], works, budget=replace(BUDGET, looks=looks))
+        found = measure(Path(folder), [active_of("fp32/1"), active_of("bf16/1")], works, budget=replace(BUDGET, looks=looks))
     assert sorted(key for key, event in found.events if isinstance(event, Finished)) == sorted(works.names)
     for name, cell in found.cells.items():
         assert len(cell.blocks) in looks, name
@@ -263,7 +263,7 @@ def on_gpu(monkeypatch):
     monkeypatch.setattr(Null, "device_kind", "cuda")
 
     def made(name):
-        found = visit_of(name)
+        found = active_of(name)
         return replace(found, planned=replace(found.planned, cell=replace(found.planned.cell, device="cuda:0")))
 
     return made
@@ -332,7 +332,7 @@ def test_a_resumed_cell_has_its_energy(run, on_gpu, tmp_path):
     with pytest.raises(Interrupted):
         run(on_gpu("fp32/1"), plot=lambda job, _, nth: {"stop": (job, nth) == ("latency", 0), **slowly(job)}, budget=ENERGY)
     (held,) = record.read_run(tmp_path / "run").cells
-    again = visit(on_gpu("fp32/1").planned, held, Sweep(budget=ENERGY))
+    again = resume_cell(on_gpu("fp32/1").planned, held, Sweep(budget=ENERGY))
     longer = run(again, plot=slowly, budget=replace(ENERGY, looks=(3,)))
     assert (again.energy, longer.names("energy"), longer.cells["fp32/1"].energy) == (True, [], held.energy)
 
@@ -405,7 +405,7 @@ def test_repeats_stay_within_the_tries_and_the_budget(dirty, data):
     budget = replace(SHORT, repeats=data.draw(st.sampled_from([0.34, 1, 5])))
     works = Works(lambda *request: {"disturbed": request in dirty})
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(Path(folder), [visit_of(name) for name in SIX[:3]], works, budget=budget)
+        found = measure(Path(folder), [active_of(name) for name in SIX[:3]], works, budget=budget)
     for name in SIX[:3]:
         extra = [found.names(part).count(name) - 3 for part in ("latency", "throughput")]
         assert all(0 <= more <= 3 * TRIES for more in extra)
@@ -445,7 +445,7 @@ def test_the_largest_batch_of_a_crew_is_opened_first(run):
 
 
 def test_a_cell_that_is_opened_again_does_not_search_nor_verify_again(run):
-    first = visit_of("fp32/1", concurrency=None, reference="yes")
+    first = active_of("fp32/1", concurrency=None, reference="yes")
     found = run(first, "fp32/8", plot=only("latency", "fp32/8", 1, raised=WorkerDied("killed")))
     of_first = [event for key, event in found.events if key == first.key]
     warm = [event for event in of_first if isinstance(event, Warm)]
@@ -457,9 +457,9 @@ def test_a_cell_that_is_opened_again_does_not_search_nor_verify_again(run):
 
 def test_a_resumed_run_keeps_the_concurrency_and_goes_on_after_its_rounds(run, tmp_path):
     with pytest.raises(Interrupted):
-        run(visit_of("fp32/1", concurrency=None), plot=only("latency", "fp32/1", 1, stop=True))
+        run(active_of("fp32/1", concurrency=None), plot=only("latency", "fp32/1", 1, stop=True))
     (held,) = record.read_run(tmp_path / "run").cells
-    found = run(visit(visit_of("fp32/1").planned, held, Sweep(budget=SHORT)))
+    found = run(resume_cell(active_of("fp32/1").planned, held, Sweep(budget=SHORT)))
     chosen, rates = held.warm.concurrency, [block.throughput for block in found.cells["fp32/1"].blocks.values()]
     assert held.warm.tried
     assert (found.cells["fp32/1"].warm.concurrency, found.cells["fp32/1"].warm.tried) == (chosen, held.warm.tried)
@@ -471,7 +471,7 @@ def test_a_resumed_run_keeps_the_concurrency_and_goes_on_after_its_rounds(run, t
 def test_what_is_no_cells_fault_ends_the_run_and_every_worker(tmp_path, error):
     works = Works(only("latency", "bf16/1", 1, raised=error))
     with pytest.raises(type(error)):
-        measure(tmp_path, [visit_of("fp32/1"), visit_of("bf16/1")], works)
+        measure(tmp_path, [active_of("fp32/1"), active_of("bf16/1")], works)
     assert [worker.alive for worker in works.hired] == [False, False]
 
 
@@ -482,7 +482,7 @@ def test_a_run_that_the_user_stops_keeps_the_rounds_that_were_done(run, tmp_path
 
 
 def test_a_finished_baseline_is_visited_again_beside_what_is_compared_with_it(run):
-    found = run(visit_of("fp32/1", complete=True, finished=True, rounds=3, last_round=2), "bf16/1", baseline="null")
+    found = run(active_of("fp32/1", complete=True, finished=True, rounds=3, last_round=2), "bf16/1", baseline="null")
     assert found.rounds("fp32/1") == found.rounds("bf16/1") == [3, 4, 5]
     assert found.why("fp32/1") is None
 

@@ -125,10 +125,10 @@ def test_a_precision_that_there_is_not_is_refused():
 
 
 def test_every_precision_is_made_where_none_is_named(wanted, context, tmp_path):
-    desk = context()
-    made = export(wanted(), desk)
+    fake = context()
+    made = export(wanted(), fake)
     assert precisions(made) == ["fp32", "fp16", "int8"]
-    assert desk.names() == ["adopt", "convert", "convert"]
+    assert fake.names() == ["adopt", "convert", "convert"]
     assert [item.artifact for item in manifest.read_manifest(tmp_path / "out")] == [item.exported.artifact for item in made]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "manifest.json",
@@ -136,14 +136,14 @@ def test_every_precision_is_made_where_none_is_named(wanted, context, tmp_path):
         "net.fp32.onnx",
         "net.int8.onnx",
     ]
-    assert desk.progress.lines == []
+    assert fake.progress.lines == []
 
 
 @pytest.mark.parametrize("error", [REFUSED, Unavailable("nothing can be quantized", "run it in FP32")])
 def test_what_cannot_be_made_is_left_out_and_said(wanted, context, error):
-    desk = context(fp16=error)
-    assert precisions(export(wanted(), desk)) == ["fp32", "int8"]
-    assert desk.progress.lines == ["no fp16 of net: nothing can be quantized; run it in FP32"]
+    fake = context(fp16=error)
+    assert precisions(export(wanted(), fake)) == ["fp32", "int8"]
+    assert fake.progress.lines == ["no fp16 of net: nothing can be quantized; run it in FP32"]
 
 
 def test_a_precision_that_was_named_must_be_possible(wanted, context):
@@ -152,10 +152,10 @@ def test_a_precision_that_was_named_must_be_possible(wanted, context):
 
 
 def test_what_others_are_made_from_must_be_possible(wanted, context):
-    desk = context(adopt=BadInput("not an ONNX file"))
+    fake = context(adopt=BadInput("not an ONNX file"))
     with pytest.raises(BadInput, match="not an ONNX file"):
-        export(wanted(), desk)
-    assert len(desk.asked) == 1
+        export(wanted(), fake)
+    assert len(fake.asked) == 1
 
 
 @pytest.mark.parametrize(
@@ -167,10 +167,10 @@ def test_named_precisions_alone_are_made_beside_fp32(wanted, context, named, fil
 
 
 def test_a_file_that_is_int8_already_is_taken_alone(wanted, context, entry):
-    desk = context(adopt=entry("int8", derived=None))
-    assert precisions(export(wanted(), desk)) == ["int8"]
-    assert desk.names() == ["adopt"]
-    assert desk.progress.lines == []
+    fake = context(adopt=entry("int8", derived=None))
+    assert precisions(export(wanted(), fake)) == ["int8"]
+    assert fake.names() == ["adopt"]
+    assert fake.progress.lines == []
 
 
 def test_another_precision_of_a_file_that_is_int8_is_refused(wanted, context, entry):
@@ -183,9 +183,9 @@ def test_the_precision_that_a_file_has_may_be_named(wanted, context, entry):
 
 
 def test_calibration_on_random_inputs_is_told(wanted, context, entry):
-    desk = context(int8=entry("int8", data="random"))
-    export(wanted(), desk)
-    (line,) = desk.progress.lines
+    fake = context(int8=entry("int8", data="random"))
+    export(wanted(), fake)
+    (line,) = fake.progress.lines
     assert line == "net int8 was calibrated on random inputs: give --calibration FILE.npz for real ones"
 
 
@@ -194,26 +194,26 @@ def test_a_conversion_is_ordered_as_it_was_wanted(wanted, context, tmp_path, mon
     Path("data.npz").touch()
     how = Conversion(scheme="ort", method="entropy", exclude=("conv1",))
     inputs = (TensorSpec(name="x", dtype="float32", shape=(1, 3)),)
-    desk = context()
-    export(wanted(how=how, calibration="data.npz", inputs=inputs, seed=7), desk)
-    assert [(order.precision, order.how) for order in desk.orders().values()] == [("fp16", Conversion()), ("int8", how)]
+    fake = context()
+    export(wanted(how=how, calibration="data.npz", inputs=inputs, seed=7), fake)
+    assert [(order.precision, order.how) for order in fake.orders().values()] == [("fp16", Conversion()), ("int8", how)]
     calibration = f"{tmp_path}/data.npz"
-    for order in desk.orders().values():
+    for order in fake.orders().values():
         assert (order.calibration, order.calibrated_on) == (Here(path=calibration), calibration)
         assert (order.shapes, order.seed) == ((("x", (1, 3)),), 7)
 
 
 def test_int8_is_portable_unless_something_else_is_wanted(wanted, context):
-    desk = context()
-    export(wanted(), desk)
-    order = desk.orders()["int8"]
+    fake = context()
+    export(wanted(), fake)
+    order = fake.orders()["int8"]
     assert (order.how, order.calibration, order.calibrated_on, order.shapes, order.seed) == (INT8, None, "", (), 0)
 
 
 def test_conversions_are_made_of_the_exported_file(wanted, context, tmp_path):
-    desk = context()
-    export(wanted(), desk)
-    assert [order.artifact.path for order in desk.orders().values()] == [f"{tmp_path}/out/net.fp32.onnx"] * 2
+    fake = context()
+    export(wanted(), fake)
+    assert [order.artifact.path for order in fake.orders().values()] == [f"{tmp_path}/out/net.fp32.onnx"] * 2
 
 
 def test_conversions_know_where_the_model_is_in_pytorch(wanted, context, entry, tmp_path):
@@ -227,18 +227,18 @@ def test_conversions_know_where_the_model_is_in_pytorch(wanted, context, entry, 
 
 
 def test_a_missing_calibration_file_is_said_before_any_work(wanted, context):
-    desk = context()
+    fake = context()
     with pytest.raises(BadInput, match=r"there is no file none\.npz; give an \.npz file"):
-        export(wanted(calibration="none.npz"), desk)
-    assert desk.asked == []
+        export(wanted(calibration="none.npz"), fake)
+    assert fake.asked == []
 
 
 def test_a_folder_that_cannot_be_written_is_said_before_any_work(wanted, context, tmp_path):
     (tmp_path / "file").touch()
-    desk = context()
+    fake = context()
     with pytest.raises(BadInput, match="cannot write to"):
-        export(wanted(folder=tmp_path / "file" / "out"), desk)
-    assert desk.asked == []
+        export(wanted(folder=tmp_path / "file" / "out"), fake)
+    assert fake.asked == []
 
 
 def test_a_module_without_inputs_is_asked_for_them(wanted, context):
@@ -247,25 +247,25 @@ def test_a_module_without_inputs_is_asked_for_them(wanted, context):
 
 
 def test_a_module_is_exported_with_an_open_batch_and_then_converted(wanted, context, entry):
-    desk = context(export=entry())
+    fake = context(export=entry())
     inputs = (TensorSpec(name="x", dtype="float32", shape=(1, 3)), TensorSpec(name="s", dtype="float32", shape=()))
-    assert precisions(export(wanted(model="pkg:make", inputs=inputs), desk)) == ["fp32", "fp16", "int8"]
-    job = desk.asked[0]
+    assert precisions(export(wanted(model="pkg:make", inputs=inputs), fake)) == ["fp32", "fp16", "int8"]
+    job = fake.asked[0]
     assert (type(job), [spec.shape for spec in job.inputs]) == (Export, [("batch", 3), ()])
 
 
 def test_the_dataset_of_a_file_is_named_with_its_whole_path(wanted, context, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    desk = context()
-    export(wanted(dataset="npz:data.npz"), desk)
+    fake = context()
+    export(wanted(dataset="npz:data.npz"), fake)
     data = Data(name=f"npz:{tmp_path}/data.npz", place=Here(path=f"{tmp_path}/data.npz"))
-    assert desk.asked[0] == Adopt(file=Here(path=f"{tmp_path}/net.onnx"), model="net", data=data)
+    assert fake.asked[0] == Adopt(file=Here(path=f"{tmp_path}/net.onnx"), model="net", data=data)
 
 
 def test_a_file_that_is_called_as_a_model_of_our_own_keeps_its_ending(wanted, context):
-    desk = context()
-    export(wanted(model="theirs/cnn.onnx"), desk)
-    assert desk.asked[0].model == "cnn.onnx"
+    fake = context()
+    export(wanted(model="theirs/cnn.onnx"), fake)
+    assert fake.asked[0].model == "cnn.onnx"
 
 
 def test_what_was_made_is_told_on_one_line(make_artifact):
@@ -341,24 +341,24 @@ def test_a_module_is_expected_in_fp32_with_an_open_batch():
 
 def test_a_file_is_measured_as_it_is(context, make_artifact):
     path = str(Path("net.onnx").absolute())
-    desk = context(describe=make_artifact(path=path))
-    assert artifacts(Sweep(model="net.onnx", precisions=("fp32", "tf32")), desk) == [make_artifact(path=path)]
-    assert desk.names() == ["describe"]
+    fake = context(describe=make_artifact(path=path))
+    assert artifacts(Sweep(model="net.onnx", precisions=("fp32", "tf32")), fake) == [make_artifact(path=path)]
+    assert fake.names() == ["describe"]
 
 
 def test_a_named_precision_of_a_file_is_made_first(context, make_artifact, tmp_path):
-    desk = context(describe=make_artifact(model="net"))
+    fake = context(describe=make_artifact(model="net"))
     sweep = Sweep(model="net.onnx", precisions=("fp32", "int8"), artifacts=str(tmp_path / "out"))
-    assert [item.precision for item in artifacts(sweep, desk)] == ["fp32", "int8"]
-    assert desk.progress.lines == [f"exporting net.onnx to {tmp_path}/out"]
+    assert [item.precision for item in artifacts(sweep, fake)] == ["fp32", "int8"]
+    assert fake.progress.lines == [f"exporting net.onnx to {tmp_path}/out"]
 
 
 def test_a_precision_that_an_exported_model_lacks_is_made_first(wanted, context, tmp_path):
     (base,) = export(wanted(precisions=("fp32",)), context())
-    desk = context(describe=base.exported.artifact)
-    found = artifacts(Sweep(precisions=("int8",), artifacts=str(tmp_path / "out")), desk)
+    fake = context(describe=base.exported.artifact)
+    found = artifacts(Sweep(precisions=("int8",), artifacts=str(tmp_path / "out")), fake)
     assert [item.precision for item in found] == ["fp32", "int8"]
-    assert desk.progress.lines == [f"exporting net in int8 to {tmp_path}/out"]
+    assert fake.progress.lines == [f"exporting net in int8 to {tmp_path}/out"]
     assert [item.artifact.precision for item in manifest.read_manifest(tmp_path / "out")] == ["fp32", "int8"]
 
 
@@ -367,21 +367,21 @@ def test_a_precision_that_one_of_two_models_lacks_is_made_of_that_one(wanted, co
     export(wanted(precisions=("int8",)), context(int8=entry("int8", derived=how)))
     export(wanted(precisions=("fp32",)), context(adopt=entry(model="other")))
     there = {item.artifact.path: item.artifact for item in manifest.read_manifest(tmp_path / "out")}
-    desk = context(describe=lambda job: there[job.file.path], int8=entry("int8", model="other"))
-    found = artifacts(Sweep(precisions=("int8",), artifacts=str(tmp_path / "out")), desk)
+    fake = context(describe=lambda job: there[job.file.path], int8=entry("int8", model="other"))
+    found = artifacts(Sweep(precisions=("int8",), artifacts=str(tmp_path / "out")), fake)
     assert [(item.model, item.precision) for item in found[3:]] == [("other", "int8")]
     assert found[1].derived == how
-    assert [job.artifact.model for job in desk.asked if isinstance(job, Convert)] == ["other"]
-    assert desk.progress.lines == [f"exporting other in int8 to {tmp_path}/out"]
+    assert [job.artifact.model for job in fake.asked if isinstance(job, Convert)] == ["other"]
+    assert fake.progress.lines == [f"exporting other in int8 to {tmp_path}/out"]
 
 
 OLD = {"revision": 0, "tool": "0.1", "origin": SHA}
 
 
-def swept(desk, tmp_path):
-    """What a sweep of the file net.onnx in FP32 and INT8 measures, where `desk` knows what is in the folder."""
+def swept(fake, tmp_path):
+    """What a sweep of the file net.onnx in FP32 and INT8 measures, where `fake` knows what is in the folder."""
     sweep = Sweep(model="net.onnx", precisions=("fp32", "int8"), artifacts=str(tmp_path / "out"))
-    return artifacts(sweep, desk)[1]
+    return artifacts(sweep, fake)[1]
 
 
 def described(tmp_path, make_artifact):
@@ -392,18 +392,18 @@ def described(tmp_path, make_artifact):
 def test_what_this_version_made_is_kept_by_a_sweep_however_it_was_told(wanted, context, entry, make_artifact, tmp_path):
     how = derived("int8", Conversion(scheme="ort", method="entropy"), origin=SHA)
     export(wanted(precisions=("int8",)), context(int8=entry("int8", derived=how)))
-    desk = context(describe=described(tmp_path, make_artifact))
-    assert swept(desk, tmp_path).derived == how
-    assert desk.orders() == {}
+    fake = context(describe=described(tmp_path, make_artifact))
+    assert swept(fake, tmp_path).derived == how
+    assert fake.orders() == {}
 
 
 @pytest.mark.parametrize(("data", "file"), [("digits", None), ("random", None), ("/mine.npz", "/mine.npz")])
 def test_what_another_version_made_is_made_again_as_it_was_told(wanted, context, entry, make_artifact, tmp_path, data, file):
     asked = Conversion(scheme="ort", method="entropy", exclude=("conv1",))
     export(wanted(precisions=("int8",)), context(int8=entry("int8", derived=derived("int8", asked, data, **OLD))))
-    desk = context(adopt=entry(dataset="digits"), describe=described(tmp_path, make_artifact))
-    assert swept(desk, tmp_path).derived.tool != "0.1"
-    order = desk.orders()["int8"]
+    fake = context(adopt=entry(dataset="digits"), describe=described(tmp_path, make_artifact))
+    assert swept(fake, tmp_path).derived.tool != "0.1"
+    order = fake.orders()["int8"]
     assert (order.how, order.calibration, order.calibrated_on) == (asked, file and Here(path=file), file or "")
     assert [
         item.artifact.derived.tool != "0.1" for item in manifest.read_manifest(tmp_path / "out") if item.artifact.derived
@@ -412,9 +412,9 @@ def test_what_another_version_made_is_made_again_as_it_was_told(wanted, context,
 
 def test_what_another_version_made_is_kept_where_it_cannot_be_made_again(wanted, context, entry, make_artifact, tmp_path):
     export(wanted(precisions=("int8",)), context(int8=entry("int8", derived=derived("int8", **OLD))))
-    desk = context(int8=REFUSED, describe=described(tmp_path, make_artifact))
-    assert swept(desk, tmp_path).derived.tool == "0.1"
-    assert len(desk.progress.lines) == 2
+    fake = context(int8=REFUSED, describe=described(tmp_path, make_artifact))
+    assert swept(fake, tmp_path).derived.tool == "0.1"
+    assert len(fake.progress.lines) == 2
 
 
 def test_an_export_makes_again_what_another_version_made(wanted, context, entry, tmp_path):
@@ -427,24 +427,24 @@ def test_an_export_makes_again_what_another_version_made(wanted, context, entry,
 
 def test_a_sweep_of_a_folder_measures_what_another_version_made(wanted, context, entry, make_artifact, tmp_path):
     export(wanted(precisions=("int8",)), context(int8=entry("int8", derived=derived("int8", **OLD))))
-    desk = context(describe=described(tmp_path, make_artifact))
-    found = artifacts(Sweep(artifacts=str(tmp_path / "out")), desk)
+    fake = context(describe=described(tmp_path, make_artifact))
+    found = artifacts(Sweep(artifacts=str(tmp_path / "out")), fake)
     assert [item.derived.tool for item in found if item.derived] == ["0.1"]
-    assert desk.orders() == {}
+    assert fake.orders() == {}
 
 
 def test_exported_files_are_measured_as_they_are(wanted, context, tmp_path):
     export(wanted(precisions=("fp32",)), context())
-    desk = context(describe=context().answers["adopt"].artifact)
-    assert [item.precision for item in artifacts(Sweep(artifacts=str(tmp_path / "out")), desk)] == ["fp32"]
-    assert desk.progress.lines == []
+    fake = context(describe=context().answers["adopt"].artifact)
+    assert [item.precision for item in artifacts(Sweep(artifacts=str(tmp_path / "out")), fake)] == ["fp32"]
+    assert fake.progress.lines == []
 
 
 def test_an_exported_file_that_was_changed_is_refused(wanted, context, make_artifact, tmp_path):
     export(wanted(precisions=("fp32",)), context())
-    desk = context(describe=make_artifact(sha256="cd" * 32))
+    fake = context(describe=make_artifact(sha256="cd" * 32))
     with pytest.raises(BadInput, match=r"net\.fp32\.onnx is not what was exported; run bench export again"):
-        artifacts(Sweep(artifacts=str(tmp_path / "out")), desk)
+        artifacts(Sweep(artifacts=str(tmp_path / "out")), fake)
 
 
 def test_what_is_converted_again_comes_from_the_cache(wanted, context, entry, make_artifact):

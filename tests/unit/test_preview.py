@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench.budgets import BUDGETS
 from onnxbench.runners.preview import seconds
-from onnxbench.runners.sweep.plan import Planned
+from onnxbench.runners.sweep.plan import PlannedCell
 from onnxbench.spec import Cell, Load, Settings, Sweep
 
 NORMAL = BUDGETS["normal"]
@@ -22,7 +22,7 @@ def row(backend="ort-cpu", batch=1, precision="fp32", sha256="ab"):
         shapes=(),
         settings=Settings(threads=2),
     )
-    return Planned(cell=cell, artifact=None)
+    return PlannedCell(cell=cell, artifact=None)
 
 
 rows = st.lists(

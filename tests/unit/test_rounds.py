@@ -10,10 +10,10 @@ from onnxbench.evidence import Block, Failed, Finished, Rate
 from onnxbench.results.store.head import SCHEMA, Head
 from onnxbench.results.store.journal import event_to_wire
 from onnxbench.runners.sweep import rounds
+from onnxbench.runners.sweep.cells import ActiveCell
 from onnxbench.runners.sweep.group import length
 from onnxbench.runners.sweep.journal import Journal, sample_file
-from onnxbench.runners.sweep.plan import Planned
-from onnxbench.runners.sweep.visits import Visit
+from onnxbench.runners.sweep.plan import PlannedCell
 from onnxbench.spec import Cell, Settings, Sweep
 
 NOWHERE = Path("no such run")
@@ -21,7 +21,7 @@ BUDGET = replace(BUDGETS["normal"], looks=(10, 12))
 QUIET, NOISY = [1000] * 12, [700, 1400] * 6
 
 
-def visit_of(backend="ort-cpu", model="cnn", batch=1, precision="fp32", threads=2, **state):
+def active_of(backend="ort-cpu", model="cnn", batch=1, precision="fp32", threads=2, **state):
     cell = Cell(
         model=model,
         sha256="ab" * 32,
@@ -32,50 +32,50 @@ def visit_of(backend="ort-cpu", model="cnn", batch=1, precision="fp32", threads=
         shapes=(),
         settings=Settings(threads=threads),
     )
-    return Visit(planned=Planned(cell=cell, artifact=None), **state)
+    return ActiveCell(planned=PlannedCell(cell=cell, artifact=None), **state)
 
 
-visits = st.lists(
-    st.builds(visit_of, backend=st.text("abc", max_size=2), model=st.sampled_from("xyz"), batch=st.integers(1, 3)),
+cells = st.lists(
+    st.builds(active_of, backend=st.text("abc", max_size=2), model=st.sampled_from("xyz"), batch=st.integers(1, 3)),
     max_size=12,
-    unique_by=lambda visit: visit.key,
+    unique_by=lambda active: active.key,
 )
 
 
 def keys(sets):
-    return [[visit.key for visit in of_set] for of_set in sets]
+    return [[active.key for active in of_set] for of_set in sets]
 
 
-@given(visits=visits, seed=st.integers(0, 9), number=st.integers(0, 9))
-def test_everybody_is_in_a_round_once(visits, seed, number):
-    flat = [visit for of_set in rounds.order(visits, seed, number) for visit in of_set]
-    assert sorted(map(id, flat)) == sorted(map(id, visits))
+@given(cells=cells, seed=st.integers(0, 9), number=st.integers(0, 9))
+def test_everybody_is_in_a_round_once(cells, seed, number):
+    flat = [active for of_set in rounds.order(cells, seed, number) for active in of_set]
+    assert sorted(map(id, flat)) == sorted(map(id, cells))
 
 
-@given(visits=visits, seed=st.integers(0, 9))
-def test_the_cells_of_one_model_and_batch_follow_each_other(visits, seed):
-    sets = rounds.order(visits, seed, 0)
-    of_sets = [{(visit.planned.cell.model, visit.planned.cell.batch) for visit in of_set} for of_set in sets]
+@given(cells=cells, seed=st.integers(0, 9))
+def test_the_cells_of_one_model_and_batch_follow_each_other(cells, seed):
+    sets = rounds.order(cells, seed, 0)
+    of_sets = [{(active.planned.cell.model, active.planned.cell.batch) for active in of_set} for of_set in sets]
     assert all(len(names) == 1 for names in of_sets)
     assert len(set().union(*of_sets)) == len(sets)
 
 
-@given(visits=visits, data=st.data(), seed=st.integers(0, 9), number=st.integers(0, 9))
-def test_the_order_depends_on_the_seed_and_the_round_alone(visits, data, seed, number):
-    other = data.draw(st.permutations(visits))
-    assert keys(rounds.order(visits, seed, number)) == keys(rounds.order(other, seed, number))
+@given(cells=cells, data=st.data(), seed=st.integers(0, 9), number=st.integers(0, 9))
+def test_the_order_depends_on_the_seed_and_the_round_alone(cells, data, seed, number):
+    other = data.draw(st.permutations(cells))
+    assert keys(rounds.order(cells, seed, number)) == keys(rounds.order(other, seed, number))
 
 
 def test_each_round_and_each_seed_has_an_order_of_its_own():
-    visits = [visit_of(backend, batch=batch) for backend in "abcdef" for batch in (1, 8, 32)]
-    by_round = {str(keys(rounds.order(visits, 0, number))) for number in range(50)}
-    by_seed = {str(keys(rounds.order(visits, seed, 0))) for seed in range(50)}
+    cells = [active_of(backend, batch=batch) for backend in "abcdef" for batch in (1, 8, 32)]
+    by_round = {str(keys(rounds.order(cells, 0, number))) for number in range(50)}
+    by_seed = {str(keys(rounds.order(cells, seed, 0))) for seed in range(50)}
     assert (len(by_round), len(by_seed)) == (50, 50)
 
 
 def test_every_cell_is_the_first_of_its_set_as_often_as_others():
-    visits = [visit_of(backend) for backend in "abcd"]
-    first = [rounds.order(visits, 0, number)[0][0].planned.cell.backend for number in range(400)]
+    cells = [active_of(backend) for backend in "abcd"]
+    first = [rounds.order(cells, 0, number)[0][0].planned.cell.backend for number in range(400)]
     assert all(60 < first.count(backend) < 140 for backend in "abcd")
 
 
@@ -91,38 +91,38 @@ def test_every_cell_is_the_first_of_its_set_as_often_as_others():
     ],
 )
 def test_a_cell_is_compared_with_the_baselines_cell_of_its_model_batch_and_threads(change, based):
-    assert rounds.is_base(visit_of(), visit_of(**change), Sweep(baseline="ort-cpu")) is based
+    assert rounds.is_base(active_of(), active_of(**change), Sweep(baseline="ort-cpu")) is based
 
 
 def test_only_the_baselines_fp32_cell_is_a_base():
-    assert not rounds.is_base(visit_of(precision="int8"), visit_of("other"), Sweep(baseline="ort-cpu"))
-    assert not rounds.is_base(visit_of("torch-cpu"), visit_of("other"), Sweep(baseline="ort-cpu"))
-    assert not rounds.is_base(visit_of(), visit_of("other"), Sweep())
+    assert not rounds.is_base(active_of(precision="int8"), active_of("other"), Sweep(baseline="ort-cpu"))
+    assert not rounds.is_base(active_of("torch-cpu"), active_of("other"), Sweep(baseline="ort-cpu"))
+    assert not rounds.is_base(active_of(), active_of("other"), Sweep())
 
 
-def wanted(visits, **sweep):
-    return [visits.index(visit) for visit in rounds.wanted(visits, Sweep(**sweep))]
+def wanted(cells, **sweep):
+    return [cells.index(active) for active in rounds.wanted(cells, Sweep(**sweep))]
 
 
 def test_a_cell_that_has_had_enough_is_not_visited():
-    visits = [visit_of("a"), visit_of("b", finished=True), visit_of("c", out=True)]
-    assert wanted(visits) == [0]
+    cells = [active_of("a"), active_of("b", finished=True), active_of("c", out=True)]
+    assert wanted(cells) == [0]
 
 
 def test_a_baseline_is_visited_as_long_as_anything_that_is_compared_with_it():
-    base, other = visit_of(finished=True), visit_of("other")
+    base, other = active_of(finished=True), active_of("other")
     assert wanted([base, other], baseline="ort-cpu") == [0, 1]
     other.finished = True
     assert wanted([base, other], baseline="ort-cpu") == []
 
 
 def test_a_baseline_of_another_batch_is_not_visited_again():
-    visits = [visit_of(finished=True), visit_of(batch=8, finished=True), visit_of("other", batch=8)]
-    assert wanted(visits, baseline="ort-cpu") == [1, 2]
+    cells = [active_of(finished=True), active_of(batch=8, finished=True), active_of("other", batch=8)]
+    assert wanted(cells, baseline="ort-cpu") == [1, 2]
 
 
 def test_a_baseline_without_figures_is_not_visited():
-    assert wanted([visit_of(out=True), visit_of("other")], baseline="ort-cpu") == [1]
+    assert wanted([active_of(out=True), active_of("other")], baseline="ort-cpu") == [1]
 
 
 @pytest.fixture
@@ -130,37 +130,37 @@ def measured(tmp_path):
     """A run in which each backend's cell had the given p50 in each round; the folder, and the cells' visits by backend."""
 
     def write(**p50):
-        visits = {backend: visit_of(backend, rounds=len(values)) for backend, values in p50.items()}
+        cells = {backend: active_of(backend, rounds=len(values)) for backend, values in p50.items()}
         with Journal(tmp_path) as journal:
-            journal.write_head(Head(schema=SCHEMA), {visit.planned.cell: visit.key for visit in visits.values()})
-            for backend, visit in visits.items():
+            journal.write_head(Head(schema=SCHEMA), {active.planned.cell: active.key for active in cells.values()})
+            for backend, active in cells.items():
                 for number, value in enumerate(p50[backend]):
-                    name = sample_file(visit.key, number)
+                    name = sample_file(active.key, number)
                     np.savez(
                         tmp_path / name, latency=np.array([value] * 3, np.int64), end_to_end=np.array([2 * value], np.int64)
                     )
                     rate = Rate(calls=1, took_ns=5000)
-                    journal.add(visit.key, Block(round=number, samples=name, calls=3, throughput=rate))
-        return tmp_path, visits
+                    journal.add(active.key, Block(round=number, samples=name, calls=3, throughput=rate))
+        return tmp_path, cells
 
     return write
 
 
 def ends(measured, late=False, **sweep):
-    folder, visits = measured
-    found = rounds.ends(folder, list(visits.values()), Sweep(budget=BUDGET, **sweep), late)
-    return {backend: found[visit.key] for backend, visit in visits.items() if visit.key in found}
+    folder, cells = measured
+    found = rounds.ends(folder, list(cells.values()), Sweep(budget=BUDGET, **sweep), late)
+    return {backend: found[active.key] for backend, active in cells.items() if active.key in found}
 
 
 def test_nobody_ends_between_the_looks():
     """The run is not even read."""
-    visits = [visit_of(rounds=count) for count in (0, 1, 9, 11)]
-    assert rounds.ends(NOWHERE, visits, Sweep(budget=BUDGET), late=False) == {}
+    cells = [active_of(rounds=count) for count in (0, 1, 9, 11)]
+    assert rounds.ends(NOWHERE, cells, Sweep(budget=BUDGET), late=False) == {}
 
 
 def test_who_has_had_enough_is_not_looked_at_again():
-    visits = [visit_of(rounds=10, finished=True), visit_of(rounds=12, out=True)]
-    assert rounds.ends(NOWHERE, visits, Sweep(budget=BUDGET), late=True) == {}
+    cells = [active_of(rounds=10, finished=True), active_of(rounds=12, out=True)]
+    assert rounds.ends(NOWHERE, cells, Sweep(budget=BUDGET), late=True) == {}
 
 
 def test_a_narrow_interval_ends_a_cell_at_the_first_look(measured):
@@ -186,9 +186,9 @@ def test_more_rounds_than_the_budget_has_are_enough(measured):
 
 
 def test_too_few_rounds_for_an_interval_end_by_the_budget(measured):
-    folder, visits = measured(a=QUIET[:5])
-    found = rounds.ends(folder, list(visits.values()), Sweep(budget=BUDGETS["quick"]), late=False)
-    assert found == {visits["a"].key: Finished(why="budget", of="p50", half_width=None, budget="quick")}
+    folder, cells = measured(a=QUIET[:5])
+    found = rounds.ends(folder, list(cells.values()), Sweep(budget=BUDGETS["quick"]), late=False)
+    assert found == {cells["a"].key: Finished(why="budget", of="p50", half_width=None, budget="quick")}
 
 
 def test_with_a_baseline_the_speed_up_is_looked_at_and_not_the_cells_own_time(measured):
@@ -202,10 +202,10 @@ def test_a_baseline_without_blocks_leaves_a_cells_own_time(measured):
 
 
 def test_a_baseline_that_ended_without_figures_leaves_a_cells_own_time(measured):
-    folder, visits = measured(a=QUIET[:10], b=QUIET[:10])
+    folder, cells = measured(a=QUIET[:10], b=QUIET[:10])
     with Journal(folder) as journal:
-        journal.add(visits["a"].key, Failed(status="failed", reason="killed"))
-    assert ends((folder, visits), baseline="a")["b"].of == "p50"
+        journal.add(cells["a"].key, Failed(status="failed", reason="killed"))
+    assert ends((folder, cells), baseline="a")["b"].of == "p50"
 
 
 @pytest.mark.parametrize(("metric", "known"), [("p50", False), ("p90", False), ("e2e_p50", False), ("throughput", True)])
@@ -220,7 +220,7 @@ def test_an_end_is_written_as_it_is():
 
 @given(last=st.lists(st.integers(-1, 50)))
 def test_rounds_are_numbered_after_all_that_any_cell_had(last):
-    number = rounds.next_round([visit_of(last_round=item) for item in last])
+    number = rounds.next_round([active_of(last_round=item) for item in last])
     assert number >= 0
     assert all(number > item for item in last)
     assert number == max(last, default=-1) + 1
@@ -228,7 +228,7 @@ def test_rounds_are_numbered_after_all_that_any_cell_had(last):
 
 @pytest.mark.parametrize(("repeats", "left"), [(0, True), (5, True), (6, False), (7, False)])
 def test_repeats_are_a_share_of_the_rounds(repeats, left):
-    assert rounds.repeats_left(visit_of(repeats=repeats), Sweep(budget=BUDGET)) is left
+    assert rounds.repeats_left(active_of(repeats=repeats), Sweep(budget=BUDGET)) is left
 
 
 @pytest.mark.parametrize(("metric", "calls"), [("p50", 1), ("p90", 4), ("p99", 37), ("e2e_p50", 1), ("throughput", 1)])

@@ -13,8 +13,8 @@ from onnxbench.results.table import table
 from onnxbench.results.table.explain import explain
 from onnxbench.runners.pool.survey import ProbedBackend
 from onnxbench.runners.sweep import rounds
-from onnxbench.runners.sweep.plan import Defaults, Planned, plan
-from onnxbench.runners.sweep.visits import Visit
+from onnxbench.runners.sweep.cells import ActiveCell
+from onnxbench.runners.sweep.plan import Defaults, PlannedCell, plan
 from onnxbench.spec import Sweep, Target, from_wire, to_wire
 
 from .in_process import FP32, TINY
@@ -106,8 +106,8 @@ def test_who_was_given_an_interpreter_has_a_row_where_it_cannot_run_too(make_art
 @pytest.mark.parametrize(("baseline", "fits"), [("ort-cpu@old", True), ("ort-cpu", False), ("ort-cpu@new", False)])
 def test_a_baseline_is_one_environment(make_artifact, make_cell, run_folder, baseline, fits):
     cell = make_cell(environment="old")
-    visit = Visit(planned=Planned(cell=cell, artifact=make_artifact()))
-    assert rounds.is_base(visit, visit, Sweep(baseline=baseline)) is fits
+    active = ActiveCell(planned=PlannedCell(cell=cell, artifact=make_artifact()))
+    assert rounds.is_base(active, active, Sweep(baseline=baseline)) is fits
     run = record.read_run(run_folder(cell).path)
     assert (run.base_of(run.cells[0], baseline) is run.cells[0]) is fits
     if fits:

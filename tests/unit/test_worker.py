@@ -15,9 +15,9 @@ from onnxbench.backends.protocol import Engine, Session, SessionInfo
 from onnxbench.errors import RuntimeFailed
 from onnxbench.evidence import Built, Counts, Deployment, Info, Inspected, Kernel, Opened
 from onnxbench.runners.sweep import group
+from onnxbench.runners.sweep.cells import ActiveCell
 from onnxbench.runners.sweep.journal import Journal
-from onnxbench.runners.sweep.plan import Planned
-from onnxbench.runners.sweep.visits import Visit
+from onnxbench.runners.sweep.plan import PlannedCell
 from onnxbench.runners.worker.cell_jobs import OpenCell
 from onnxbench.runners.worker.clock import Clock
 from onnxbench.runners.worker.jobs import (
@@ -563,8 +563,8 @@ def hired(tmp_path):
     pool = SimpleNamespace(start=lambda log, python, network: f"{python} {log.name}")
 
     def by(spare, cell, artifact):
-        planned = Planned(cell=cell, artifact=artifact, python="py")
-        return group.hire(Journal(tmp_path), pool, spare)(Visit(planned=planned))
+        planned = PlannedCell(cell=cell, artifact=artifact, python="py")
+        return group.hire(Journal(tmp_path), pool, spare)(ActiveCell(planned=planned))
 
     return by
 

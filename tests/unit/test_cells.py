@@ -7,10 +7,10 @@ from onnxbench.errors import Interrupted, OutOfMemory, RuntimeFailed, StorageFai
 from onnxbench.evidence import Block, Cold, Failed, Finished, Inspected, StepFailed, Verified, Warm
 from onnxbench.results.store.journal import read_journal
 from onnxbench.results.store.record import CellRecord
+from onnxbench.runners.sweep.cells import ActiveCell, RunContext, resume_cell
 from onnxbench.runners.sweep.interrupt import Stop
 from onnxbench.runners.sweep.journal import Journal
-from onnxbench.runners.sweep.plan import Planned
-from onnxbench.runners.sweep.visits import Desk, Visit, visit
+from onnxbench.runners.sweep.plan import PlannedCell
 from onnxbench.spec import Concurrency, Load, Settings, Sweep
 
 QUICK, NORMAL = BUDGETS["quick"], BUDGETS["normal"]
@@ -24,7 +24,7 @@ def held(make_cell, tmp_path):
 
 @pytest.fixture
 def planned(make_cell, make_artifact):
-    return lambda **changes: Planned(cell=make_cell(**changes), artifact=make_artifact())
+    return lambda **changes: PlannedCell(cell=make_cell(**changes), artifact=make_artifact())
 
 
 def blocks(count, first=0):
@@ -40,31 +40,31 @@ def state(found):
 
 
 def test_a_cell_that_was_never_measured_begins_at_nothing(planned, held):
-    assert state(visit(planned(), held(), Sweep())) == (0, -1, 0, False, None, False, False)
+    assert state(resume_cell(planned(), held(), Sweep())) == (0, -1, 0, False, None, False, False)
 
 
 def test_a_resumed_cell_keeps_what_is_known_of_it(planned, held):
     way = Concurrency(lanes=4, streams=2, threads=1)
     known = held(warm=Warm(concurrency=way), inspected=Inspected(), cold=(Cold(), Cold()), blocks=blocks(3, first=5))
-    assert state(visit(planned(), known, Sweep())) == (3, 7, 2, True, way, False, False)
+    assert state(resume_cell(planned(), known, Sweep())) == (3, 7, 2, True, way, False, False)
 
 
 def test_a_cell_whose_kernels_were_never_told_is_compared_again(planned, held):
-    assert not visit(planned(), held(parity=Verified(sqnr_db=90)), Sweep()).verified
+    assert not resume_cell(planned(), held(parity=Verified(sqnr_db=90)), Sweep()).verified
 
 
 def test_a_process_that_was_started_for_its_memory_alone_was_no_cold_start(planned, held):
     known = held(cold=(Cold(peak_rss_mb=90), Cold(peak_rss_mb=90, cold_s=2)))
-    assert [visit(planned(), known, Sweep(cold=cold)).cold for cold in (False, True)] == [2, 1]
+    assert [resume_cell(planned(), known, Sweep(cold=cold)).cold for cold in (False, True)] == [2, 1]
 
 
 def test_a_warm_up_that_told_no_concurrency_is_as_none(planned, held):
-    assert visit(planned(), held(warm=Warm(lanes=2)), Sweep()).concurrency is None
+    assert resume_cell(planned(), held(warm=Warm(lanes=2)), Sweep()).concurrency is None
 
 
 def test_a_cell_that_failed_begins_anew(planned, held):
     known = held(failed=FAILED, inspected=Inspected(), blocks=blocks(3), finished=finished(0.01))
-    assert state(visit(planned(), known, Sweep())) == state(visit(planned(), held(), Sweep()))
+    assert state(resume_cell(planned(), known, Sweep())) == state(resume_cell(planned(), held(), Sweep()))
 
 
 @pytest.mark.parametrize(
@@ -84,22 +84,22 @@ def test_a_cell_that_failed_begins_anew(planned, held):
 )
 def test_what_ended_a_cell_ends_it_again_if_this_budget_would(planned, held, count, width, budget, ended):
     known = held(blocks=blocks(count), finished=finished(width))
-    assert visit(planned(), known, Sweep(budget=budget)).finished is ended
+    assert resume_cell(planned(), known, Sweep(budget=budget)).finished is ended
 
 
 def test_a_cell_whose_time_was_used_up_is_not_measured_on_in_the_same_budget(planned, held):
     known = held(blocks=blocks(10), finished=finished(0.5, "normal"))
-    assert visit(planned(), known, Sweep(budget=BUDGETS["normal"])).finished
-    assert not visit(planned(), known, Sweep(budget=BUDGETS["thorough"])).finished
+    assert resume_cell(planned(), known, Sweep(budget=BUDGETS["normal"])).finished
+    assert not resume_cell(planned(), known, Sweep(budget=BUDGETS["thorough"])).finished
 
 
 def test_a_cell_that_nothing_ended_goes_on_however_many_rounds_it_has(planned, held):
-    assert not visit(planned(), held(blocks=blocks(20)), Sweep(budget=QUICK)).finished
+    assert not resume_cell(planned(), held(blocks=blocks(20)), Sweep(budget=QUICK)).finished
 
 
 @pytest.mark.parametrize(("finished", "out", "live"), [(False, False, True), (True, False, False), (False, True, False)])
 def test_a_cell_is_live_until_it_has_had_enough_or_has_a_reason(planned, finished, out, live):
-    assert Visit(planned=planned(), finished=finished, out=out).live is live
+    assert ActiveCell(planned=planned(), finished=finished, out=out).live is live
 
 
 @pytest.mark.parametrize(
@@ -115,12 +115,12 @@ def test_a_cell_is_live_until_it_has_had_enough_or_has_a_reason(planned, finishe
     ids=lambda change: next(iter(change)) if isinstance(change, dict) else "",
 )
 def test_cells_that_differ_in_their_batch_alone_share_a_process(planned, change, same):
-    assert (Visit(planned=planned()).crew == Visit(planned=planned(**change)).crew) is same
+    assert (ActiveCell(planned=planned()).crew == ActiveCell(planned=planned(**change)).crew) is same
 
 
 def test_cells_of_two_files_share_no_process(planned, make_artifact):
     other = replace(planned(), artifact=make_artifact(sha256="cd" * 32))
-    assert Visit(planned=planned()).crew != Visit(planned=other).crew
+    assert ActiveCell(planned=planned()).crew != ActiveCell(planned=other).crew
 
 
 class Told:
@@ -135,9 +135,9 @@ class Told:
 
 
 @pytest.fixture
-def desk(tmp_path):
+def run(tmp_path):
     with Journal(tmp_path / "run") as journal:
-        yield Desk(sweep=Sweep(), journal=journal, context=SimpleNamespace(progress=Told()), stop=Stop(), total=3)
+        yield RunContext(sweep=Sweep(), journal=journal, context=SimpleNamespace(progress=Told()), stop=Stop(), total=3)
 
 
 def fail(error):
@@ -147,21 +147,21 @@ def fail(error):
     return step
 
 
-def events(desk):
-    return list(read_journal(desk.journal.folder))
+def events(run):
+    return list(read_journal(run.journal.folder))
 
 
-def test_a_step_is_done_and_told(desk, planned):
-    one, done = Visit(planned=planned()), []
-    desk.attempt(one, done.append)
-    assert (done, events(desk)) == ([one], [])
-    assert desk.context.progress.steps == [("cnn/ort-cpu/cpu/fp32/b1", 1, 3)]
+def test_a_step_is_done_and_told(run, planned):
+    one, done = ActiveCell(planned=planned()), []
+    run.attempt(one, done.append)
+    assert (done, events(run)) == ([one], [])
+    assert run.context.progress.steps == [("cnn/ort-cpu/cpu/fp32/b1", 1, 3)]
 
 
-def test_progress_never_goes_beyond_its_end(desk, planned):
+def test_progress_never_goes_beyond_its_end(run, planned):
     for _ in range(5):
-        desk.attempt(Visit(planned=planned()), lambda _: None)
-    assert [done for _, done, _ in desk.context.progress.steps] == [1, 2, 3, 3, 3]
+        run.attempt(ActiveCell(planned=planned()), lambda _: None)
+    assert [done for _, done, _ in run.context.progress.steps] == [1, 2, 3, 3, 3]
 
 
 @pytest.mark.parametrize(
@@ -173,57 +173,57 @@ def test_progress_never_goes_beyond_its_end(desk, planned):
         (WorkerDied("killed"), "failed", "killed"),
     ],
 )
-def test_what_goes_wrong_in_a_step_is_the_cells_reason(desk, planned, error, status, reason):
-    one = Visit(planned=planned())
-    desk.attempt(one, fail(error))
+def test_what_goes_wrong_in_a_step_is_the_cells_reason(run, planned, error, status, reason):
+    one = ActiveCell(planned=planned())
+    run.attempt(one, fail(error))
     assert one.out
-    assert events(desk) == [(one.key, Failed(status=status, reason=reason))]
+    assert events(run) == [(one.key, Failed(status=status, reason=reason))]
 
 
-def test_nothing_is_done_for_a_cell_that_has_a_reason(desk, planned):
-    one = Visit(planned=planned(), out=True)
-    desk.attempt(one, fail(RuntimeFailed("it broke")))
-    assert (events(desk), desk.context.progress.steps, desk.done) == ([], [], 1)
+def test_nothing_is_done_for_a_cell_that_has_a_reason(run, planned):
+    one = ActiveCell(planned=planned(), out=True)
+    run.attempt(one, fail(RuntimeFailed("it broke")))
+    assert (events(run), run.context.progress.steps, run.done) == ([], [], 1)
 
 
 @pytest.mark.parametrize(
     ("error", "told"),
     [*((kind("x"), True) for kind in (WorkerDied, WorkerTimeout, OutOfMemory)), (RuntimeFailed("x"), False), (None, False)],
 )
-def test_only_a_worker_that_is_gone_or_has_no_memory_left_is_told_as_lost(desk, planned, error, told):
-    one, lost = Visit(planned=planned()), []
-    desk.attempt(one, fail(error) if error else lambda _: None, lost.append)
+def test_only_a_worker_that_is_gone_or_has_no_memory_left_is_told_as_lost(run, planned, error, told):
+    one, lost = ActiveCell(planned=planned()), []
+    run.attempt(one, fail(error) if error else lambda _: None, lost.append)
     assert lost == [one] * told
 
 
-def test_a_full_disk_is_nobodys_row(desk, planned):
-    one = Visit(planned=planned())
+def test_a_full_disk_is_nobodys_row(run, planned):
+    one = ActiveCell(planned=planned())
     with pytest.raises(StorageFailed, match="no room"):
-        desk.attempt(one, fail(StorageFailed("no room")))
-    assert (one.out, events(desk)) == (False, [])
+        run.attempt(one, fail(StorageFailed("no room")))
+    assert (one.out, events(run)) == (False, [])
 
 
-def test_an_error_of_the_tool_itself_is_not_taken_for_a_cells(desk, planned):
+def test_an_error_of_the_tool_itself_is_not_taken_for_a_cells(run, planned):
     with pytest.raises(ZeroDivisionError):
-        desk.attempt(Visit(planned=planned()), fail(ZeroDivisionError()))
+        run.attempt(ActiveCell(planned=planned()), fail(ZeroDivisionError()))
 
 
-def test_the_user_is_obeyed_where_nothing_is_lost_by_it(desk, planned):
-    desk.check_stop()
-    desk.stop.asked = True
+def test_the_user_is_obeyed_where_nothing_is_lost_by_it(run, planned):
+    run.check_stop()
+    run.stop.asked = True
     with pytest.raises(Interrupted, match=r"stopped by Ctrl-C; go on with bench infer --out .*run --resume"):
-        desk.check_stop()
-    assert events(desk) == []
+        run.check_stop()
+    assert events(run) == []
 
 
-def test_a_resumed_cell_that_lacks_its_rate_alone_keeps_its_figures_whatever_happens(desk, planned, held):
+def test_a_resumed_cell_that_lacks_its_rate_alone_keeps_its_figures_whatever_happens(run, planned, held):
     asked = Sweep(load=Load(percentile=99, limit_ms=1))
     known = held(finished=finished(0.01, "normal"), blocks=blocks(10))
-    found = visit(planned(), known, asked)
+    found = resume_cell(planned(), known, asked)
     assert (found.complete, found.finished) == (True, False)
 
     def fail(_):
         raise RuntimeFailed("it does not open again")
 
-    desk.attempt(found, fail)
-    assert [(type(event), event.step) for _, event in events(desk)] == [(StepFailed, "round")]
+    run.attempt(found, fail)
+    assert [(type(event), event.step) for _, event in events(run)] == [(StepFailed, "round")]

@@ -16,11 +16,11 @@ from ..pool.context import Context
 from ..worker.jobs import TimedLatency, TimedThroughput
 from .interrupt import Stop
 from .journal import Journal
-from .plan import Planned
+from .plan import PlannedCell
 
 
 @dataclass(kw_only=True, eq=False)
-class Visit:
+class ActiveCell:
     """A cell, the arrays it is given (folders), and how far it is.
 
     `finished` and `out` both end it: with figures, or with a reason why there are none. `complete`: its figures are, whatever
@@ -28,7 +28,7 @@ class Visit:
     not. `dirty`: what was measured last was disturbed.
     """
 
-    planned: Planned
+    planned: PlannedCell
     inputs: str = ""
     reference: str | None = None
     samples: str | None = None
@@ -69,12 +69,12 @@ class Visit:
         return (cell.backend, cell.environment, cell.device, file.sha256, cell.precision, cell.settings)
 
 
-def visit(planned: Planned, held: CellRecord, sweep: Sweep) -> Visit:
+def resume_cell(planned: PlannedCell, held: CellRecord, sweep: Sweep) -> ActiveCell:
     """What is left to do of `planned`, of which `held` is known; a cell that failed begins anew."""
     if held.failed:
-        return Visit(planned=planned)
+        return ActiveCell(planned=planned)
     complete = _complete(held, sweep.budget)
-    return Visit(
+    return ActiveCell(
         planned=planned,
         built=held.built is not None,
         verified=held.inspected is not None,
@@ -89,7 +89,7 @@ def visit(planned: Planned, held: CellRecord, sweep: Sweep) -> Visit:
     )
 
 
-def loads(planned: Planned, sweep: Sweep) -> bool:
+def loads(planned: PlannedCell, sweep: Sweep) -> bool:
     """Whether the rate that a limit allows is asked of a cell: of one whose calls are not larger than `--max-batch`."""
     return sweep.load is not None and planned.cell.batch <= (sweep.load.max_batch or planned.cell.batch)
 
@@ -106,7 +106,7 @@ def _complete(held: CellRecord, budget: Budget) -> bool:
 
 
 @dataclass(kw_only=True)
-class Desk:
+class RunContext:
     """What every step needs: the sweep, its journal, where workers' logs go, and whether the user asked to stop."""
 
     sweep: Sweep
@@ -119,9 +119,9 @@ class Desk:
 
     def attempt(
         self,
-        visit: Visit,
-        step: Callable[[Visit], None],
-        lost: Callable[[Visit], None] | None = None,
+        active: ActiveCell,
+        step: Callable[[ActiveCell], None],
+        lost: Callable[[ActiveCell], None] | None = None,
         name: str = ROUND,
     ) -> None:
         """Do one step of one cell. An error ends this cell; `lost` is called where its worker is gone too.
@@ -129,17 +129,17 @@ class Desk:
         `name`: the step's, for a cell whose figures are complete already.
         """
         self.done += 1
-        if visit.out:
+        if active.out:
             return
-        self.context.progress.step(visit.planned.cell.id, min(self.done, self.total), self.total)
+        self.context.progress.step(active.planned.cell.id, min(self.done, self.total), self.total)
         try:
-            step(visit)
+            step(active)
         except (StorageFailed, Interrupted):
             raise
         except BenchError as error:
             if lost and error.spoils_worker:
-                lost(visit)
-            self.end(visit, error, name)
+                lost(active)
+            self.end(active, error, name)
 
     def check_stop(self) -> None:
         """Raise `Interrupted` if the user asked to stop."""
@@ -148,11 +148,11 @@ class Desk:
                 "stopped by Ctrl-C", self.after_stop or f"go on with bench infer --out {self.journal.folder} --resume"
             )
 
-    def end(self, visit: Visit, error: BenchError, step: str = ROUND) -> None:
-        """Write down that `visit` failed in `step`. Its row has a reason instead of figures, and keeps complete ones."""
-        visit.out = True
-        if visit.complete:
-            self.context.progress.note(f"{visit.planned.cell.id}: its figures are kept; the step {step!r} failed ({error})")
-            self.journal.add(visit.key, StepFailed(step=step, status=error.status, reason=str(error)))
+    def end(self, active: ActiveCell, error: BenchError, step: str = ROUND) -> None:
+        """Write down that `active` failed in `step`. Its row has a reason instead of figures, and keeps complete ones."""
+        active.out = True
+        if active.complete:
+            self.context.progress.note(f"{active.planned.cell.id}: its figures are kept; the step {step!r} failed ({error})")
+            self.journal.add(active.key, StepFailed(step=step, status=error.status, reason=str(error)))
             return
-        self.journal.add(visit.key, Failed(status=error.status, reason=str(error)))
+        self.journal.add(active.key, Failed(status=error.status, reason=str(error)))

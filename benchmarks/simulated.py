@@ -125,7 +125,7 @@ class InProcess:
     def __init__(self, machine: Machine) -> None:
         self._state = worker.State(clock=machine.clock, counters=lambda *_: Counts())
 
-    def ask(self, job: Job[Answer], timeout_s: float, on_event: Any = None) -> Answer:
+    def ask(self, job: Job[Answer], timeout_s: float, on_report: Any = None) -> Answer:
         asked = {"job": JOBS[type(job)].name, "asked": to_wire(job)}
         kind, content = worker.answer(self._state, asked, lambda _: None)
         if kind == "error":

@@ -21,16 +21,16 @@ from .output import logs, plain
 def backends(pythons: Pairs, debug: bool) -> None:
     """List the backends of this machine, and how to install the missing ones."""
     from .. import backends as registry
-    from ..runners.pool.environments import places
+    from ..runners.pool.environments import interpreters
     from ..runners.pool.pool import Local
     from ..runners.pool.survey import survey
 
     everything = Sweep(backends=(*registry.registrations(), *(label for label, _ in pythons)), pythons=pythons)
     with logs(debug) as folder:
-        surveyed = survey(places(everything), folder, Local())
+        surveyed = survey(interpreters(everything), folder, Local())
         surveyed.dismiss()
-    width = max(14, *(len(str(item.target)) for item in surveyed.found))
-    for item in surveyed.found:
+    width = max(14, *(len(str(item.target)) for item in surveyed.backends))
+    for item in surveyed.backends:
         what = f"{item.version}  {', '.join(item.devices)}" if item.available else f"not here: {item.reason}"
         install = f"  ({item.install})" if item.install and not item.available else ""
         instrument = "  (an instrument, not for deployment)" if item.instrument else ""

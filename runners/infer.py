@@ -1,7 +1,7 @@
 """`bench infer`: plan -> inputs -> engines -> fresh processes -> groups of cells in rounds -> journal. Loads no framework.
 
-Cells are visited in rounds, in a seeded random order in each, so that whatever drifts falls on all alike. As many are
-open at the same time as fit into memory; those that others are compared with are in every group.
+Cells are visited in rounds. Each round has a seeded random order, and a drift of the machine therefore falls on all cells
+alike. A group has as many open cells as fit into memory. The baselines of a group's cells are in the group.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..results.store.head import RUN, SCHEMA, Head, read_head, read_whole_head
 from ..spec import PRECISIONS, Artifact, Cell, Shape, Sweep, Target
 from ..untrusted import is_plain
 from .pool.context import Context
-from .pool.environments import places
+from .pool.environments import interpreters
 from .pool.memory import Limits
 from .pool.pool import Local, Pool, Worker
 from .pool.progress import Progress, Silent
@@ -32,20 +32,22 @@ from .pool.survey import ProbedBackend, survey
 from .prepare import exports as prepare
 from .sweep import builds, cold, rounds
 from .sweep.cells import RunContext, resume_cell
-from .sweep.drawing import draw
+from .sweep.drawing import draw_inputs
 from .sweep.group import OPENING_STEPS, ROUND_STEPS, Group, Hire, hire
 from .sweep.interrupt import interruptible
 from .sweep.journal import Journal
-from .sweep.plan import DEFAULT_BATCHES, Defaults, PlannedCell, chosen_precisions, left_out, plan
+from .sweep.plan import DEFAULT_BATCHES, Defaults, PlannedCell, plan, precisions_of, skipped_precisions
 from .worker.clock import Clock
 
-MEMORY_SHARE = 0.5  # of what is free, for workers that are open at the same time
+MEMORY_SHARE = 0.5  # of the free memory, for all workers that are open at the same time
 
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """Surroundings of a sweep: the run folder, and whether an old run in it goes on; a clock, a listener, and the pool of
-    workers."""
+    """Surroundings of a sweep: the run folder `out`, a clock, a listener for progress, and the pool of workers.
+
+    `resume`: continue the run that is in `out`.
+    """
 
     out: Path
     resume: bool = False
@@ -54,60 +56,66 @@ class Surroundings:
     pool: Pool = field(default_factory=Local)
 
 
-def infer(sweep: Sweep, around: Surroundings) -> None:
+def infer(sweep: Sweep, surroundings: Surroundings) -> None:
     """Measure `sweep` into the run folder `around.out`, which results/store/record reads.
 
-    `BadInput` before any long work; `StorageFailed` when the disk fills up, `Interrupted` when the user asks to
-    stop: both keep what was measured. Whatever happens to one cell is in its row.
+    Raises `BadInput` before any long work, `StorageFailed` when the disk is full, and `Interrupted` when the user stops it.
+    The last two keep the figures so far. An error of one cell goes into its row.
     """
-    with planned(sweep, around) as (rows, workers, run):
-        _measure(sweep, rows, hire(run.journal, around.pool, workers), run)
+    with open_run(sweep, surroundings) as (rows, workers, run):
+        _measure(sweep, rows, hire(run.journal, surroundings.pool, workers), run)
 
 
-def _nothing(rows: Sequence[PlannedCell], context: Context) -> None:
-    pass
+def _pass(rows: Sequence[PlannedCell], context: Context) -> None:
+    """Refuse nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunKind:
-    """What a run is for: its name in the head, the batches of files that leave them open, whether precisions that a backend
-    computes in FP32 are left out, and what else must hold of its rows before any long work."""
+    """Kind of a run.
+
+    `name`: its name in run.json. `batches`: for files with an open batch. `computed_only`: skip precisions that a backend
+    computes in FP32. `guard`: a check of the rows before any long work, which raises `BadInput`.
+    """
 
     name: str = ""
     batches: tuple[int, ...] = DEFAULT_BATCHES
     computed_only: bool = True
-    guard: Callable[[Sequence[PlannedCell], Context], None] = _nothing
+    guard: Callable[[Sequence[PlannedCell], Context], None] = _pass
 
 
 INFER = RunKind()
 
 
 @contextmanager
-def planned(
-    sweep: Sweep, around: Surroundings, kind: RunKind = INFER
+def open_run(
+    sweep: Sweep, surroundings: Surroundings, kind: RunKind = INFER
 ) -> Iterator[tuple[list[PlannedCell], dict[Target, Worker], RunContext]]:
-    """The rows of `sweep`, workers in which backends were probed, and a desk in the run folder, which has its head now."""
-    where = checked_places(sweep)
-    _check_out(around, kind.name)
-    with Journal(around.out) as journal, ExitStack() as stack:
+    """Plan `sweep` and open its run folder: yields the rows, the workers that probed a backend, and the run's context.
+
+    run.json is written when this yields. Raises `BadInput` and `StorageFailed`.
+    """
+    interpreter_of = check_sweep(sweep)
+    _check_out(surroundings, kind.name)
+    with Journal(surroundings.out) as journal, ExitStack() as stack:
         context = Context(
             logs=journal.logs,
-            clock=around.clock,
-            progress=around.progress,
+            clock=surroundings.clock,
+            progress=surroundings.progress,
             timeout_s=sweep.timeout_s,
-            pool=around.pool,
+            pool=surroundings.pool,
         )
-        around.progress.step("asking the backends what can run here", 0, 1)
-        surveyed = survey(where, journal.logs, around.pool)
+        surroundings.progress.step("checking which backends can run here", 0, 1)
+        surveyed = survey(interpreter_of, journal.logs, surroundings.pool)
         stack.callback(surveyed.dismiss)
-        found = surveyed.found
-        tell_absent(found, sweep, around.progress)
+        backends = surveyed.backends
+        note_absent(backends, sweep, surroundings.progress)
         artifacts = prepare.artifacts(sweep, context)
-        rows = rows_of(sweep, artifacts, found, context, kind)
+        rows = rows_of(sweep, artifacts, backends, context, kind)
         kind.guard(rows, context)
-        keys = _keys(rows, around.out)
-        _check_files(rows, keys, around.out)
-        head = _head(sweep, found, around)
+        keys = _keys(rows, surroundings.out)
+        _check_files(rows, keys, surroundings.out)
+        head = _head(sweep, backends, surroundings)
         networks = {**head.networks, **context.networks}
         journal.write_head(replace(head, kind=kind.name, networks=networks), keys)
         rows = [replace(row, stored_key=keys[row.cell]) for row in rows]
@@ -115,93 +123,101 @@ def planned(
             yield rows, surveyed.workers, RunContext(sweep=sweep, journal=journal, context=context, stop=stop)
 
 
-def checked_places(sweep: Sweep) -> dict[Target, str]:
-    """The interpreter of each target. `BadInput` for what `sweep` alone shows to be wrong."""
-    where = places(sweep)
-    chosen_precisions(sweep)
-    _given_shapes(sweep)
-    return where
+def check_sweep(sweep: Sweep) -> dict[Target, str]:
+    """Interpreter of each target. Raises `BadInput` for every error that shows before a worker starts."""
+    interpreter_of = interpreters(sweep)
+    precisions_of(sweep)
+    _fixed_shapes(sweep)
+    return interpreter_of
 
 
 def rows_of(
-    sweep: Sweep, artifacts: Sequence[Artifact], found: Sequence[ProbedBackend], context: Context, kind: RunKind = INFER
+    sweep: Sweep, artifacts: Sequence[Artifact], backends: Sequence[ProbedBackend], context: Context, kind: RunKind = INFER
 ) -> list[PlannedCell]:
-    """The rows of `sweep` on `artifacts`. Says which precisions are left out. `BadInput` for an array of another type."""
+    """Rows of `sweep` on `artifacts`, after a note of the skipped precisions. `BadInput` for an array of a wrong type."""
     _check_types(sweep, artifacts)
-    how: dict[str, Any] = {"batches": kind.batches, "computed_only": kind.computed_only}
-    defaults = Defaults(given=_given_shapes(sweep), threads=context.pool.threads(), **how)
-    rows = plan(sweep, artifacts, found, defaults)
-    tell_left_out(rows, left_out(sweep, artifacts, found, defaults), context.progress)
+    defaults = Defaults(
+        shapes=_fixed_shapes(sweep),
+        threads=context.pool.threads(),
+        batches=kind.batches,
+        computed_only=kind.computed_only,
+    )
+    rows = plan(sweep, artifacts, backends, defaults)
+    note_skipped(rows, skipped_precisions(sweep, artifacts, backends, defaults), context.progress)
     return rows
 
 
-def _given_shapes(sweep: Sweep) -> dict[str, Shape]:
-    """Shapes that the user fixed: by `--shape` (which for a module only describes it), and by arrays."""
+def _fixed_shapes(sweep: Sweep) -> dict[str, Shape]:
+    """Shapes that the user fixed with `--shape` or with arrays, by input. For a module, `--shape` fixes nothing."""
     by_shape = {} if sweep.model and kind_of(sweep.model) == "factory" else {s.name: s.shape for s in sweep.signature}
     fixed = {name: tuple(int(dim or 0) for dim in shape) for name, shape in by_shape.items()}
     return fixed | {name: tuple(array.shape) for name, array in _arrays(sweep).items()}
 
 
 def _arrays(sweep: Sweep) -> dict[str, NDArray[Any]]:
-    """The user's arrays by input name, mapped and not read."""
+    """The user's arrays by input name, as memory maps."""
     return {name: _array(Path(path)) for name, path in sweep.inputs}
 
 
 def _array(path: Path) -> NDArray[Any]:
     if not is_plain(path):
-        raise BadInput(f"there is no file {path}", "give an .npy file of numbers")
+        raise BadInput(f"{path} does not exist, or is not a plain file", "give an .npy file of numbers to --input")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise BadInput(f"cannot read {path} as an array ({one_line(error)})", "give an .npy file of numbers") from error
+        hint = "give an .npy file of numbers to --input"
+        raise BadInput(f"cannot read {path} as an array ({one_line(error)})", hint) from error
     if not isinstance(array, np.ndarray):
-        raise BadInput(f"{path} holds several arrays", "give an .npy file")
+        raise BadInput(f"{path} holds several arrays", "give an .npy file, which holds one array, to --input")
     return array
 
 
 def _check_types(sweep: Sweep, artifacts: Sequence[Artifact]) -> None:
-    """`BadInput` if an array of the user's is of another type than its input."""
+    """Raise `BadInput` if one of the user's arrays has another dtype than its input."""
     arrays = _arrays(sweep)
     for spec in (spec for artifact in artifacts for spec in artifact.inputs if spec.name in arrays):
         if arrays[spec.name].dtype.name != spec.dtype:
-            found = f"input {spec.name!r} is {spec.dtype} in the file and the given array is {arrays[spec.name].dtype}"
-            raise BadInput(found, "convert the array")
+            dtype = arrays[spec.name].dtype
+            raise BadInput(f"input {spec.name!r} needs {spec.dtype}, and its array is {dtype}", f"convert it to {spec.dtype}")
 
 
-def _check_out(around: Surroundings, kind: str) -> None:
-    exists = (around.out / RUN).exists()
-    if exists and not around.resume:
+def _check_out(surroundings: Surroundings, kind: str) -> None:
+    exists = (surroundings.out / RUN).exists()
+    if exists and not surroundings.resume:
         raise BadInput(
-            f"{around.out} holds a run already",
-            "give another --out" if kind else "give --resume to go on with it, or another --out",
+            f"{surroundings.out} holds a run already",
+            "give another --out" if kind else "give --resume to continue it, or another --out",
         )
-    if exists and read_head(around.out).kind != kind:
-        raise BadInput(f"{around.out} is a run of another kind, in which nothing can be gone on with", "give another --out")
+    stored_kind = read_head(surroundings.out).kind if exists else kind
+    if stored_kind != kind:
+        stored_name, name = stored_kind or "infer", kind or "infer"
+        raise BadInput(f"{surroundings.out} holds a {stored_name!r} run, which {name!r} cannot resume", "give another --out")
 
 
-def tell_absent(found: Sequence[ProbedBackend], sweep: Sweep, progress: Progress) -> None:
-    """Say which targets are left out because they cannot run here."""
-    absent = [item for item in found if not item.available and not item.instrument and str(item.target) not in sweep.named]
+def note_absent(backends: Sequence[ProbedBackend], sweep: Sweep, progress: Progress) -> None:
+    """Note the targets that are skipped because they cannot run here."""
+    absent = [item for item in backends if not item.available and not item.instrument and str(item.target) not in sweep.named]
     if absent and not sweep.backends:
-        progress.note("not measured, because not here: " + "; ".join(f"{item.target} ({item.reason})" for item in absent))
+        reasons = "; ".join(f"{item.target} ({item.reason})" for item in absent)
+        progress.note(f"skipped backends that cannot run here: {reasons}")
 
 
-def tell_left_out(rows: Sequence[PlannedCell], aside: Sequence[tuple[str, str, str]], progress: Progress) -> None:
-    """Say which precisions are not measured on which backends that have other rows."""
+def note_skipped(rows: Sequence[PlannedCell], skipped: Sequence[tuple[str, str, str]], progress: Progress) -> None:
+    """Note the skipped precisions of each target that has other rows. `skipped`: triples of model, precision and target."""
     targets = {str(row.cell.target) for row in rows}
-    about: dict[str, dict[str, None]] = {}
-    for _, precision, name in aside:
+    names_of: dict[str, dict[str, None]] = {}
+    for _, precision, name in skipped:
         if name in targets:
-            about.setdefault(precision, {})[name] = None
-    if about:
-        told = "; ".join(f"{precision} on {', '.join(names)}" for precision, names in about.items())
-        progress.note(f"not measured, because not computed there: {told} (--precision measures it all the same)")
+            names_of.setdefault(precision, {})[name] = None
+    if names_of:
+        pairs = "; ".join(f"{precision} on {', '.join(names)}" for precision, names in names_of.items())
+        progress.note(f"skipped {pairs}: not computed in that precision there. Use --precision to measure them anyway")
 
 
 def _keys(rows: Sequence[PlannedCell], out: Path) -> dict[Cell, str]:
-    """The cells of the run folder `out` with their keys there, and after them those of `rows`.
+    """Key of each cell: first the cells of the run folder `out`, then those of `rows`.
 
-    A cell that version 0.1 listed keeps its key, and is listed as this version does.
+    A cell of a run of version 0.1 keeps its key there.
     """
     old = read_whole_head(out)[1] if (out / RUN).exists() else {}
     now = {row.listed_by_0_1: row.cell for row in rows if row.cell not in old}
@@ -210,72 +226,72 @@ def _keys(rows: Sequence[PlannedCell], out: Path) -> dict[Cell, str]:
 
 
 def _check_files(rows: Sequence[PlannedCell], keys: Mapping[Cell, str], out: Path) -> None:
-    """`BadInput` if a cell of the run folder `out` was measured with another file than its row would be."""
-    held = record.read_run(out).cells if (out / RUN).exists() else ()
-    ran = {item.key: item.opened.sha256 for item in held if item.opened and not item.failed}
+    """Raise `BadInput` if a cell of the run folder `out` was measured with another file than its row has."""
+    stored = record.read_run(out).cells if (out / RUN).exists() else ()
+    ran = {item.key: item.opened.sha256 for item in stored if item.opened and not item.failed}
     for row in rows:
         if ran.get(keys[row.cell]) not in (None, row.artifact.sha256):
             file = PRECISIONS[row.cell.precision].file
-            raise BadInput(f"{out} measured another {file} file of {row.cell.model}", "give another --out")
+            raise BadInput(f"{out} was measured with another {file} file of {row.cell.model}", "give another --out")
 
 
-def _head(sweep: Sweep, found: Sequence[ProbedBackend], around: Surroundings) -> Head:
-    """run.json: what is the same for all cells. What a run that goes on has said stays."""
-    here = around.pool.host()
-    old = read_head(around.out) if (around.out / RUN).exists() else Head(schema=SCHEMA)
-    available = [item for item in found if item.available]
+def _head(sweep: Sweep, backends: Sequence[ProbedBackend], surroundings: Surroundings) -> Head:
+    """Facts of run.json that all cells share. A resumed run keeps its earlier versions, networks and instruments."""
+    here = surroundings.pool.host()
+    old = read_head(surroundings.out) if (surroundings.out / RUN).exists() else Head(schema=SCHEMA)
+    available = [item for item in backends if item.available]
     head = Head(
         schema=SCHEMA,
         tool=__version__,
-        began_unix_s=old.began_unix_s or around.clock.wall_s(),
+        began_unix_s=old.began_unix_s or surroundings.clock.wall_s(),
         host=here,
         versions={**old.versions, **{str(item.target): item.version for item in available}},
         networks={**old.networks, **{str(item.target): item.network for item in available}},
-        instruments=tuple(sorted({*old.instruments, *(item.name for item in found if item.instrument)})),
+        instruments=tuple(sorted({*old.instruments, *(item.name for item in backends if item.instrument)})),
         sweep=sweep,
     )
-    _check_same(old, head, around.out)
+    _check_same(old, head, surroundings.out)
     return head
 
 
 def _check_same(old: Head, new: Head, out: Path) -> None:
-    """`BadInput` if the folder's rows are of another machine or of other versions: one table has one of each."""
+    """Raise `BadInput` if the folder's rows come from another machine or from other versions. A table has one of each."""
     before, now = _facts(old), _facts(new)
-    other = next((what for what in before if before[what] != now.get(what)), None)
-    if other:
-        found = f"{out} was measured with {other} {before[other]}, and here it is {now.get(other)}"
-        raise BadInput(found, "give another --out, and both folders to bench compare or bench show")
+    name = next((name for name in before if before[name] != now.get(name)), None)
+    if name:
+        difference = f"{out} was measured with {name} {before[name]}, and here it is {now.get(name)}"
+        raise BadInput(difference, "give another --out, then both folders to bench compare or bench show")
 
 
 def _facts(head: Head) -> dict[str, str]:
     names = {"the CPU": head.host.cpu, "the GPUs": ", ".join(gpu.name or "unknown" for gpu in head.host.gpus or ())}
-    return {what: value for what, value in {**names, **head.versions}.items() if value}
+    return {name: value for name, value in {**names, **head.versions}.items() if value}
 
 
-def _measure(sweep: Sweep, rows: Sequence[PlannedCell], hired: Hire, run: RunContext) -> None:
-    """Every row's blocks that the journal does not hold yet."""
-    held = {item.cell: item for item in record.read_run(run.journal.folder).cells}
+def _measure(sweep: Sweep, rows: Sequence[PlannedCell], hire_worker: Hire, run: RunContext) -> None:
+    """Measure the blocks of `rows` that the journal lacks."""
+    stored = {item.cell: item for item in record.read_run(run.journal.folder).cells}
     refuse(rows, run)
-    cells = [resume_cell(row, held[row.cell], sweep) for row in rows if not row.refused]
+    cells = [resume_cell(row, stored[row.cell], sweep) for row in rows if not row.refused]
     left = [item for item in cells if item.live]
     run.total = len(left) * (ROUND_STEPS * sweep.budget.looks[0] + OPENING_STEPS)
-    fresh = [item for item in cells if item.cold < cold.starts(sweep)]
-    draw(run, [item for item in cells if item in fresh or item in rounds.wanted(cells, sweep)])
-    builds.build(run, left, hired)
-    cold.measure(run, fresh)
+    fresh = [item for item in cells if item.cold < cold.start_count(sweep)]
+    draw_inputs(run, [item for item in cells if item in fresh or item in rounds.due_cells(cells, sweep)])
+    builds.build_engines(run, left, hire_worker)
+    cold.start_cold(run, fresh)
     pool = run.context.pool
     limits = Limits(resident_mb=pool.memory_free_mb() * MEMORY_SHARE, gpu_free_mb=pool.gpu_free_mb)
     try:
-        while wanted := rounds.wanted(cells, sweep):
-            Group(run, wanted, hired, limits).run(rounds.next_round(cells))
+        while due := rounds.due_cells(cells, sweep):
+            Group(run, due, hire_worker, limits).run(rounds.next_round(cells))
     finally:
-        _pool_samples(run.journal)
+        _pool_calls(run.journal)
 
 
-def _pool_samples(journal: Journal) -> None:
-    """Write down the percentiles of each cell's calls, so that nobody has to read its samples for a table.
+def _pool_calls(journal: Journal) -> None:
+    """Write the percentiles of each cell's calls into the journal. A table then needs no samples.
 
-    Nothing where that cannot be done: readers then take them from the samples.
+    Writes nothing on an error: readers then compute the percentiles from the samples.
     """
     with suppress(StorageFailed, BadInput):
         for item in record.read_run(journal.folder).cells:
@@ -284,15 +300,15 @@ def _pool_samples(journal: Journal) -> None:
 
 
 def refuse(rows: Sequence[PlannedCell], run: RunContext) -> None:
-    """Write down why some of `rows` cannot be measured."""
+    """Record the reason of each row that is refused."""
     for row in rows:
         if row.refused:
             run.journal.add(row.key, Failed(status=row.refused[0], reason=row.refused[1]))
 
 
 def saved_sweep(folder: Path) -> Sweep:
-    """The sweep that the run in `folder` was begun with."""
+    """The sweep that started the run in `folder`. Raises `BadInput` where run.json has none."""
     sweep = read_head(folder).sweep
     if sweep is None:
-        raise BadInput(f"{folder} does not say what it measured", "say it again beside --resume")
+        raise BadInput(f"{folder} has no record of its options", "give --model and the other options beside --resume")
     return sweep

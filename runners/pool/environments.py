@@ -23,7 +23,7 @@ ANSWER_TIMEOUT_S, ANSWER_BYTES = 60, 64
 HINT = "give a Python, or the folder of a virtual environment"
 
 
-def places(sweep: Sweep) -> dict[Target, str]:
+def interpreters(sweep: Sweep) -> dict[Target, str]:
     """Every target to probe, and its interpreter. `BadInput` for a name or a path that there is not."""
     chosen = chosen_targets(sweep)
     pythons = {Target.parse(label): interpreter(path) for label, path in sweep.pythons}
@@ -32,9 +32,9 @@ def places(sweep: Sweep) -> dict[Target, str]:
 
 def chosen_targets(sweep: Sweep) -> tuple[Target, ...]:
     """What the user named; or every backend, and every environment that has an interpreter."""
-    own = [_known(label) for label, _ in sweep.pythons]
+    own = [_parse_target(label) for label, _ in sweep.pythons]
     everything = _side_by_side([*(Target(backend=name) for name in backends.targets()), *own])
-    named = [everything if name == ALL else [_known(name)] for name in sweep.backends or (ALL,)]
+    named = [everything if name == ALL else [_parse_target(name)] for name in sweep.backends or (ALL,)]
     chosen = tuple(dict.fromkeys(target for group in named for target in group))
     _check_interpreters(own, chosen)
     for target in chosen:
@@ -42,7 +42,7 @@ def chosen_targets(sweep: Sweep) -> tuple[Target, ...]:
     return chosen
 
 
-def _known(text: str) -> Target:
+def _parse_target(text: str) -> Target:
     target = Target.parse(text)
     backends.check_name(target.backend)
     return target
@@ -76,12 +76,12 @@ def _check_environment(target: Target, own: Collection[Target], sweep: Sweep) ->
         raise BadInput(f"{target} names no environment", f"give --python {target}=PATH, or --option {target}.KEY=VALUE")
 
 
-def interpreter(given: str) -> str:
-    """The interpreter that `given` is, or that the virtual environment in the folder `given` has. `BadInput` if there is none.
+def interpreter(text: str) -> str:
+    """The interpreter that `text` is, or that the virtual environment in the folder `text` has. `BadInput` if there is none.
 
     Links are not followed: the link to it is how a virtual environment's Python knows where it is.
     """
-    path = Path(given).expanduser().absolute()
+    path = Path(text).expanduser().absolute()
     path = path / "bin" / "python" if path.is_dir() else path
     if not path.exists():
         raise BadInput(f"there is no {path}", HINT)
@@ -93,19 +93,19 @@ def interpreter(given: str) -> str:
 
 def _check_is_python(path: Path) -> None:
     try:
-        said = _first_words([str(path), "-I", "-S", "-c", ASK])
+        output = _read_answer([str(path), "-I", "-S", "-c", ASK])
     except OSError as error:
         raise BadInput(f"{path} is not a Python 3 ({one_line(error)})", HINT) from error
-    if said.strip() != b"42":
+    if output.strip() != b"42":
         raise BadInput(f"{path} is not a Python 3", HINT)
 
 
-def _first_words(command: Sequence[str]) -> bytes:
+def _read_answer(command: Sequence[str]) -> bytes:
     """What `command` prints, up to ANSWER_BYTES; then it is ended, with all that it started. `OSError` if it cannot be run.
 
     Nothing in ANSWER_TIMEOUT_S is no answer.
     """
-    said, end = b"", Clock().now_ns() + ANSWER_TIMEOUT_S * 10**9
+    output, end = b"", Clock().now_ns() + ANSWER_TIMEOUT_S * 10**9
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -115,13 +115,13 @@ def _first_words(command: Sequence[str]) -> bytes:
         bufsize=0,
     ) as process:
         try:
-            while process.stdout and len(said) < ANSWER_BYTES and (left_ns := end - Clock().now_ns()) > 0:
+            while process.stdout and len(output) < ANSWER_BYTES and (left_ns := end - Clock().now_ns()) > 0:
                 if not select.select([process.stdout], [], [], left_ns / 1e9)[0]:
                     break
                 data = process.stdout.read(ANSWER_BYTES)
                 if not data:
                     break
-                said += data
+                output += data
         finally:
             end_group(process.pid)
-    return said
+    return output

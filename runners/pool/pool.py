@@ -18,7 +18,7 @@ from ..worker.jobs import Job
 from ..worker.nvml import Nvml
 from ..worker.threads import usable_threads
 from . import host
-from .process import Event, ProcessWorker
+from .process import OnReport, ProcessWorker
 
 Answer = TypeVar("Answer")
 
@@ -29,11 +29,11 @@ class Worker(Protocol):
     network: str
     begin_ns: int
 
-    def ask(self, job: Job[Answer], timeout_s: float, on_event: Event | None = None) -> Answer: ...
+    def ask(self, job: Job[Answer], timeout_s: float, on_report: OnReport | None = None) -> Answer: ...
 
     def send(self, job: Job[Any]) -> None: ...
 
-    def receive(self, job: Job[Answer], timeout_s: float, on_event: Event | None = None) -> Answer: ...
+    def receive(self, job: Job[Answer], timeout_s: float, on_report: OnReport | None = None) -> Answer: ...
 
     def resident_mb(self) -> float: ...
 

@@ -38,21 +38,21 @@ LOG_BYTES = 1 << 27  # that one worker may print
 GRACE_S = 5.0
 ISOLATED = "isolated"  # what the bootstrap is told
 LAST_BYTES, LAST_WORDS = 4096, 200
-PATHS = ("PYTHONPATH", "PYTHONHOME")  # what is on them was installed for this interpreter
-KINDS = ("ok", "error", "event")  # of messages
+PYTHON_PATHS = ("PYTHONPATH", "PYTHONHOME")  # what is on them was installed for this interpreter
+MESSAGE_KINDS = ("ok", "error", "event")  # of messages
 MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 Answer = TypeVar("Answer")
-Event = Callable[[ProgressReport], None]
+OnReport = Callable[[ProgressReport], None]
 
 
 def _environment(python: str) -> dict[str, str]:
     """A worker's environment variables; another interpreter looks for packages in its own places alone."""
     found = nvml.environment(os.environ)
-    return found if python == sys.executable else {name: value for name, value in found.items() if name not in PATHS}
+    return found if python == sys.executable else {name: value for name, value in found.items() if name not in PYTHON_PATHS}
 
 
-def _opened(log: Path) -> IO[bytes]:
+def _open_log(log: Path) -> IO[bytes]:
     """The file `log`, to append to. `StorageFailed` where that cannot be done."""
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ class ProcessWorker:
         self._buffer, self._received, self._looked = bytearray(), 0, clock.now_ns()
         self.begin_ns = self._looked
         most_mb = watchdog.limit_mb()
-        with _opened(log) as sink:
+        with _open_log(log) as sink:
             self._log_begin = os.fstat(sink.fileno()).st_size
             request_read, self._requests = os.pipe()
             self._answers, answer_write = os.pipe()
@@ -123,10 +123,10 @@ class ProcessWorker:
         """Memory that it has resident now, in MB."""
         return host.rss_mb(self._process.pid)
 
-    def ask(self, job: Job[Answer], timeout_s: float, on_event: Event | None = None) -> Answer:
+    def ask(self, job: Job[Answer], timeout_s: float, on_report: OnReport | None = None) -> Answer:
         """The answer to `job`. Raises the worker's own `BenchError`, `WorkerDied` or `WorkerTimeout`."""
         self.send(job)
-        return self.receive(job, timeout_s, on_event)
+        return self.receive(job, timeout_s, on_report)
 
     def send(self, job: Job[Any]) -> None:
         """Ask without waiting."""
@@ -138,7 +138,7 @@ class ProcessWorker:
         except BrokenPipeError:
             raise self._death(name) from None
 
-    def receive(self, job: Job[Answer], timeout_s: float, on_event: Event | None = None) -> Answer:
+    def receive(self, job: Job[Answer], timeout_s: float, on_report: OnReport | None = None) -> Answer:
         """The answer to what was sent. An event starts the time limit anew, until all messages come to ANSWER_BYTES."""
         self._received = 0
         while True:
@@ -147,8 +147,8 @@ class ProcessWorker:
                 raise content
             if not isinstance(content, ProgressReport):
                 return content
-            if on_event:
-                on_event(content)
+            if on_report:
+                on_report(content)
 
     def _message(self, job: Job[Answer], timeout_s: float) -> Answer | ProgressReport | BenchError:
         """A message of the protocol; a worker that wrote anything else into the pipe is ended."""
@@ -156,7 +156,7 @@ class ProcessWorker:
         line = self._line(name, timeout_s)
         try:
             message = json.loads(line)
-            (kind,) = [kind for kind in KINDS if kind in message]
+            (kind,) = [kind for kind in MESSAGE_KINDS if kind in message]
             self.network = str(message.get("network", self.network))
             if kind == "error":
                 return decode_error(message[kind])
@@ -202,10 +202,12 @@ class ProcessWorker:
         self._looked = self._clock.now_ns()
         if not ready and self._process.poll() is not None:
             raise self._death(job)
-        found = self._watchdog.found()
+        found = self._watchdog.excess()
         if found:
             self.kill()
-            raise OutOfMemory(f"the worker {found}, while it was to {job}", f"try a smaller batch, or set {watchdog.LIMIT}")
+            raise OutOfMemory(
+                f"the worker {found}, while it was to {job}", f"try a smaller batch, or set {watchdog.MEMORY_VARIABLE}"
+            )
         if left_s <= 0:
             self.kill()
             raise WorkerTimeout(f"no answer within {timeout_s:g} s while it was to {job}", "allow more with --timeout")

@@ -35,7 +35,7 @@ class ProbedBackend(Probed):
 class Survey:
     """What the backends said, and the workers of those that can run here: their runtime is imported already."""
 
-    found: Sequence[ProbedBackend]
+    backends: Sequence[ProbedBackend]
     workers: dict[Target, Worker]
 
     def dismiss(self) -> None:
@@ -56,12 +56,12 @@ def survey(places: Mapping[Target, str], logs: Path, pool: Pool) -> Survey:
             stack.callback(workers[target].dismiss)
             with suppress(WorkerDied):  # said again, and with more certainty, to who waits for the answer
                 workers[target].send(Probe(backend=target.backend))
-        found = [_answer(target, places[target], worker) for target, worker in workers.items()]
+        probed = [_answer(target, places[target], worker) for target, worker in workers.items()]
         stack.pop_all()
-    usable = {item.target for item in found if item.available}
+    usable = {item.target for item in probed if item.available}
     for target in workers.keys() - usable:
         workers.pop(target).dismiss()
-    return Survey(found=found, workers=workers)
+    return Survey(backends=probed, workers=workers)
 
 
 def _answer(target: Target, python: str, worker: Worker) -> ProbedBackend:

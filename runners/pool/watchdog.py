@@ -12,19 +12,19 @@ from dataclasses import dataclass, field
 from ...errors import BadInput
 from . import host
 
-LIMIT = "ONNXBENCH_MEMORY_MB"
-SHARE = 0.9  # of what is free when the worker starts
+MEMORY_VARIABLE = "ONNXBENCH_MEMORY_MB"
+FREE_SHARE = 0.9  # of what is free when the worker starts
 LOOK_S = 0.25  # a look is one read of /proc, some 30 us
 
 
 def limit_mb() -> float:
     """What one worker may have resident, in MB: what ONNXBENCH_MEMORY_MB says, or a share of what is free now."""
-    told = os.environ.get(LIMIT, "")
-    if not told:
-        return host.memory_free_mb() * SHARE
-    if not told.isdecimal() or not int(told):
-        raise BadInput(f"{LIMIT} is {told!r}", "give a number of MB, or leave it out")
-    return float(told)
+    text = os.environ.get(MEMORY_VARIABLE, "")
+    if not text:
+        return host.memory_free_mb() * FREE_SHARE
+    if not text.isdecimal() or not int(text):
+        raise BadInput(f"{MEMORY_VARIABLE} is {text!r}", "give a number of MB, or leave it out")
+    return float(text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,9 @@ class Watchdog:
     pid: int
     most_mb: float = field(default_factory=limit_mb)
 
-    def found(self) -> str:
+    def excess(self) -> str:
         """What is wrong with it; empty while nothing is."""
-        held = host.rss_mb(self.pid)
-        return f"held {held:.0f} MB of memory, and {self.most_mb:.0f} MB is the limit" if held > self.most_mb else ""
+        resident_mb = host.rss_mb(self.pid)
+        return (
+            f"held {resident_mb:.0f} MB of memory, and {self.most_mb:.0f} MB is the limit" if resident_mb > self.most_mb else ""
+        )

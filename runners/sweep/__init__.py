@@ -1,1 +1,1 @@
-"""Which cell is measured when, and when it has had enough: plan, rounds, visits, and the journal of what was measured."""
+"""Plan, rounds, cells and journal: the order in which cells are measured, the end of each, and the record on the disk."""

@@ -1,4 +1,7 @@
-"""What is compiled before anything is measured: so that no fresh process waits for it, and no round has it beside it."""
+"""Building of engines before the first measurement. Loads no framework.
+
+A fresh process then does not wait for a build, and no build runs beside a timed cell.
+"""
 
 from __future__ import annotations
 
@@ -11,30 +14,26 @@ from .cells import ActiveCell, RunContext
 from .group import Hire
 
 
-def build(run: RunContext, cells: Sequence[ActiveCell], hired: Hire) -> None:
-    """Build what `cells` need and the cache lacks, one after the other, with a worker for each backend."""
-    lacking = [active for active in cells if active.planned.builds and not active.built]
-    run.total += len(lacking)
-    for place in dict.fromkeys(_place(active) for active in lacking):
-        _build_all(run, [active for active in lacking if _place(active) == place], hired)
+def build_engines(run: RunContext, cells: Sequence[ActiveCell], hire: Hire) -> None:
+    """Build the engines that `cells` need and the cache lacks. One worker for each target builds one engine after the other."""
+    missing = [active for active in cells if active.planned.builds and not active.built]
+    run.total += len(missing)
+    for target in dict.fromkeys(active.planned.cell.target for active in missing):
+        _build_all(run, [active for active in missing if active.planned.cell.target == target], hire)
 
 
-def _place(active: ActiveCell) -> tuple[str, str]:
-    return active.planned.cell.backend, active.planned.cell.environment
+def _build_all(run: RunContext, cells: Sequence[ActiveCell], hire: Hire) -> None:
+    workers: list[Worker] = []  # one at most; a list, since a lost worker leaves none until the next cell hires another
 
-
-def _build_all(run: RunContext, cells: Sequence[ActiveCell], hired: Hire) -> None:
-    workers: list[Worker] = []
-
-    def lost(_: ActiveCell) -> None:
+    def on_loss(_: ActiveCell) -> None:
         workers.pop().dismiss()
 
     try:
         for active in cells:
             run.check_stop()
             if not workers:
-                workers.append(hired(active))
-            run.attempt(active, partial(_build, run, workers[0]), lost)
+                workers.append(hire(active))
+            run.attempt(active, partial(_build, run, workers[0]), on_loss)
     finally:
         for worker in workers:
             worker.dismiss()

@@ -1,4 +1,7 @@
-"""A cell while it is being measured, and what is done when a step of it goes wrong: its row says why, the others go on."""
+"""State of a cell while it is measured, and the steps of a run. Loads no framework.
+
+An error in a step ends one cell: its row gives the reason, and the other cells continue.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +24,12 @@ from .plan import PlannedCell
 
 @dataclass(kw_only=True, eq=False)
 class ActiveCell:
-    """A cell, the arrays it is given (folders), and how far it is.
+    """A cell with its progress.
 
-    `finished` and `out` both end it: with figures, or with a reason why there are none. `complete`: its figures are, whatever
-    a later step does. `latency`, `throughput`: the parts of its current round. `energy`, `loaded`: that is known, or why it is
-    not. `dirty`: what was measured last was disturbed.
+    `inputs`, `reference`, `samples`: folders of its arrays; None where they do not exist. `latency`, `throughput`: the parts of
+    its current round. `dirty`: the last part was disturbed. `energy`, `loaded`: this step is done, with a figure or a reason.
+    `cold`: number of fresh processes so far. `complete`: the journal has all its figures, and a later error does not change
+    them. `finished`: the cell ended with figures. `out`: the cell ended with a reason instead.
     """
 
     planned: PlannedCell
@@ -50,12 +54,12 @@ class ActiveCell:
 
     @cached_property
     def key(self) -> str:
-        """The cell's key in the journal."""
+        """Key of the cell in the journal."""
         return self.planned.key
 
     @property
     def slot(self) -> str:
-        """The name of its session in a worker."""
+        """Name of the cell's session in its worker."""
         return self.planned.cell.key
 
     @property
@@ -64,50 +68,56 @@ class ActiveCell:
 
     @property
     def crew(self) -> tuple[Any, ...]:
-        """Cells that may share a process: the same backend, file and process-wide settings."""
+        """Key of the cell's process. Cells share it with the same target, device, file, precision and process-wide settings."""
         cell, file = self.planned.cell, self.planned.artifact
         return (cell.backend, cell.environment, cell.device, file.sha256, cell.precision, cell.settings)
 
 
-def resume_cell(planned: PlannedCell, held: CellRecord, sweep: Sweep) -> ActiveCell:
-    """What is left to do of `planned`, of which `held` is known; a cell that failed begins anew."""
-    if held.failed:
+def resume_cell(planned: PlannedCell, stored: CellRecord, sweep: Sweep) -> ActiveCell:
+    """The active cell of `planned`, with the progress that the run folder has in `stored`. A failed cell starts again."""
+    if stored.failed:
         return ActiveCell(planned=planned)
-    complete = _complete(held, sweep.budget)
+    complete = _complete(stored, sweep.budget)
     return ActiveCell(
         planned=planned,
-        built=held.built is not None,
-        verified=held.inspected is not None,
-        concurrency=held.warm.concurrency if held.warm else None,
-        energy=held.energy is not None,
-        loaded=held.load is not None,
-        cold=sum(event.cold_s is not None or not sweep.cold for event in held.cold),
-        rounds=len(held.blocks),
-        last_round=max(held.blocks, default=-1),
+        built=stored.built is not None,
+        verified=stored.inspected is not None,
+        concurrency=stored.warm.concurrency if stored.warm else None,
+        energy=stored.energy is not None,
+        loaded=stored.load is not None,
+        cold=sum(event.cold_s is not None or not sweep.cold for event in stored.cold),
+        rounds=len(stored.blocks),
+        last_round=max(stored.blocks, default=-1),
         complete=complete,
-        finished=complete and (held.load is not None or not loads(planned, sweep)),
+        finished=complete and (stored.load is not None or not has_load(planned, sweep)),
     )
 
 
-def loads(planned: PlannedCell, sweep: Sweep) -> bool:
-    """Whether the rate that a limit allows is asked of a cell: of one whose calls are not larger than `--max-batch`."""
+def has_load(planned: PlannedCell, sweep: Sweep) -> bool:
+    """True if the sweep loads this cell: the sweep has a load, and the cell's batch is at most `--max-batch`."""
     return sweep.load is not None and planned.cell.batch <= (sweep.load.max_batch or planned.cell.batch)
 
 
-def _complete(held: CellRecord, budget: Budget) -> bool:
-    """Whether what ended the cell before ends it in this budget too: the same one (its time may have been used up before
-    all of its rounds), as many rounds, or an interval as narrow."""
-    if not held.finished:
+def _complete(stored: CellRecord, budget: Budget) -> bool:
+    """True if the stored end of the cell is an end in `budget` too.
+
+    It is for the same budget, for as many rounds, and for an interval as narrow. The same budget may have ended the cell by
+    its time limit, before its last round.
+    """
+    if not stored.finished:
         return False
-    if held.finished.budget == budget.name:
+    if stored.finished.budget == budget.name:
         return True
-    width = held.finished.half_width
-    return len(held.blocks) >= budget.rounds or (width is not None and width <= budget.half_width)
+    width = stored.finished.half_width
+    return len(stored.blocks) >= budget.rounds or (width is not None and width <= budget.half_width)
 
 
 @dataclass(kw_only=True)
 class RunContext:
-    """What every step needs: the sweep, its journal, where workers' logs go, and whether the user asked to stop."""
+    """Surroundings of every step of a run: the sweep, its journal, the context of jobs, and the user's request to stop.
+
+    `done`, `total`: steps of the progress bar. `after_stop`: the hint for a user who stops the run.
+    """
 
     sweep: Sweep
     journal: Journal
@@ -121,12 +131,12 @@ class RunContext:
         self,
         active: ActiveCell,
         step: Callable[[ActiveCell], None],
-        lost: Callable[[ActiveCell], None] | None = None,
+        on_loss: Callable[[ActiveCell], None] | None = None,
         name: str = ROUND,
     ) -> None:
-        """Do one step of one cell. An error ends this cell; `lost` is called where its worker is gone too.
+        """Do one step of one cell. An error ends the cell; `on_loss` is called where the error also ends its worker.
 
-        `name`: the step's, for a cell whose figures are complete already.
+        `name`: name of the step, for the row of a cell that is complete already. Raises `StorageFailed` and `Interrupted`.
         """
         self.done += 1
         if active.out:
@@ -137,22 +147,24 @@ class RunContext:
         except (StorageFailed, Interrupted):
             raise
         except BenchError as error:
-            if lost and error.spoils_worker:
-                lost(active)
+            if on_loss and error.spoils_worker:
+                on_loss(active)
             self.end(active, error, name)
 
     def check_stop(self) -> None:
-        """Raise `Interrupted` if the user asked to stop."""
-        if self.stop.asked:
+        """Raise `Interrupted` if the user requested to stop."""
+        if self.stop.requested:
             raise Interrupted(
-                "stopped by Ctrl-C", self.after_stop or f"go on with bench infer --out {self.journal.folder} --resume"
+                "stopped by Ctrl-C", self.after_stop or f"to continue, run bench infer --out {self.journal.folder} --resume"
             )
 
     def end(self, active: ActiveCell, error: BenchError, step: str = ROUND) -> None:
-        """Write down that `active` failed in `step`. Its row has a reason instead of figures, and keeps complete ones."""
+        """Record that `active` failed in `step`. The row gets a reason; a complete cell keeps its figures too."""
         active.out = True
         if active.complete:
-            self.context.progress.note(f"{active.planned.cell.id}: its figures are kept; the step {step!r} failed ({error})")
+            self.context.progress.note(
+                f"{active.planned.cell.id}: the step {step!r} failed ({error}); its other figures are kept"
+            )
             self.journal.add(active.key, StepFailed(step=step, status=error.status, reason=str(error)))
             return
         self.journal.add(active.key, Failed(status=error.status, reason=str(error)))

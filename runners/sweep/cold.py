@@ -1,6 +1,7 @@
-"""Cells in processes that have done nothing yet: how much memory one takes, and how long it is to the first answer.
+"""Cold starts: the memory of a cell in a fresh process, and the time to its first answer. Loads no framework.
 
-Where only memory is asked for, several run side by side, for it is the same; cold starts have the machine to themselves.
+For memory alone, SIDE_BY_SIDE processes run at the same time, since neighbours do not change a process's memory. A timed cold
+start has the machine to itself.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from .cells import ActiveCell, RunContext
 SIDE_BY_SIDE = 2
 
 
-def measure(run: RunContext, cells: Sequence[ActiveCell]) -> None:
-    """Start as many fresh processes for each cell as the budget says and the journal lacks."""
+def start_cold(run: RunContext, cells: Sequence[ActiveCell]) -> None:
+    """Start the fresh processes that the budget asks for and that the journal lacks."""
     timed = run.sweep.cold
-    for number in range(starts(run.sweep)):
+    for number in range(start_count(run.sweep)):
+        # One process for each cell, then the next: a slow phase of the machine falls on all cells.
         left = [active for active in cells if not active.out and active.cold <= number]
         step = 1 if timed else SIDE_BY_SIDE
         for first in range(0, len(left), step):
@@ -31,13 +33,13 @@ def measure(run: RunContext, cells: Sequence[ActiveCell]) -> None:
             _start(run, left[first : first + step], timed)
 
 
-def starts(sweep: Sweep) -> int:
-    """How many fresh processes each cell has."""
+def start_count(sweep: Sweep) -> int:
+    """Number of fresh processes for each cell."""
     return sweep.budget.cold_starts if sweep.cold else int(sweep.budget.memory)
 
 
 def _start(run: RunContext, cells: Sequence[ActiveCell], timed: bool) -> None:
-    """One fresh process for each of `cells`, at the same time."""
+    """Start a fresh process for each of `cells`, all at the same time."""
     with ExitStack() as stack:
         running: list[tuple[ActiveCell, Worker]] = []
         for active in cells:
@@ -61,15 +63,15 @@ def _job(active: ActiveCell) -> StartCold:
 
 def _finish(run: RunContext, worker: Worker, timed: bool, active: ActiveCell) -> None:
     answer = worker.receive(_job(active), run.sweep.timeout_s)
-    found = Cold(peak_rss_mb=answer.peak_rss_mb, device_mem_mb=answer.device_mem_mb)
+    figures = Cold(peak_rss_mb=answer.peak_rss_mb, device_mem_mb=answer.device_mem_mb)
     if timed:
-        found = replace(
-            found,
+        figures = replace(
+            figures,
             process_s=(answer.up_ns - worker.begin_ns) / 1e9,
             cold_s=(answer.answered_ns - worker.begin_ns) / 1e9,
             import_s=answer.import_s,
             load_s=answer.load_s,
             first_ms=answer.first_ms,
         )
-    run.journal.add(active.key, found)
+    run.journal.add(active.key, figures)
     active.cold += 1

@@ -1,5 +1,7 @@
-"""The arrays that every backend is given, and what the FP32 reference answers to them; made once for each FP32 file and
-what was made from it."""
+"""Input arrays that all backends share, and the answers of the FP32 reference to them. Loads no framework.
+
+A worker makes both once for each FP32 file. The files that derive from the FP32 file use the same arrays.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +18,21 @@ from ..worker.tasks import JOBS
 from .cells import ActiveCell, RunContext
 
 
-def draw(run: RunContext, cells: Sequence[ActiveCell]) -> None:
-    """Give every visit its folders. Without inputs no cell of a file can be measured, which is then each row's reason."""
+def draw_inputs(run: RunContext, cells: Sequence[ActiveCell]) -> None:
+    """Draw the inputs of `cells` and set each cell's folders. Without inputs, every cell of the file ends with the error.
+
+    Raises `BadInput` for arrays that do not fit the model, and `StorageFailed`.
+    """
     for file in dict.fromkeys(active.planned.reference.sha256 for active in cells):
         run.check_stop()
         run.context.progress.step("drawing inputs", 0, run.total)
-        of_file = [active for active in cells if active.planned.reference.sha256 == file]
+        members = [active for active in cells if active.planned.reference.sha256 == file]
         try:
-            _draw(run, of_file)
+            _draw(run, members)
         except (StorageFailed, BadInput):
             raise
         except BenchError as error:
-            for active in of_file:
+            for active in members:
                 run.end(active, error)
 
 
@@ -35,37 +40,41 @@ def _draw(run: RunContext, cells: Sequence[ActiveCell]) -> None:
     artifact = cells[0].planned.reference
     folder = run.journal.scratch / artifact.sha256[:16]
     jobs = {active.planned.cell.shapes: active.planned.cell.batch for active in cells}
-    places = {shapes: folder / digest(shapes)[:16] for shapes in jobs}
+    input_folders = {shapes: folder / digest(shapes)[:16] for shapes in jobs}
     with run.context.pool.start(run.context.logs / "prepare.log", network=JOBS[Draw].network) as worker:
-        for shapes, place in places.items():
-            worker.ask(_drawing(run, artifact, shapes, place), run.sweep.timeout_s)
+        for shapes, inputs_folder in input_folders.items():
+            worker.ask(_drawing(run, artifact, shapes, inputs_folder), run.sweep.timeout_s)
         calls = tuple(
-            ReferenceCall(shapes=shapes, batch=batch, inputs=Here(path=str(place)), outputs=There(path=str(_reference(place))))
-            for (shapes, batch), place in zip(jobs.items(), places.values())
+            ReferenceCall(
+                shapes=shapes,
+                batch=batch,
+                inputs=Here(path=str(inputs_folder)),
+                outputs=There(path=str(_reference(inputs_folder))),
+            )
+            for (shapes, batch), inputs_folder in zip(jobs.items(), input_folders.values())
         )
-        known = _refer(run, worker, artifact, calls, folder / "samples")
+        has_reference = _refer(run, worker, artifact, calls, folder / "samples")
         network = worker.network
     for active in cells:
-        run.journal.add(active.key, Drawn(network=network, referred=known))
-    for active in cells:
-        place = places[active.planned.cell.shapes]
-        active.inputs, active.reference = str(place), str(_reference(place)) if known else None
-        active.samples = str(folder / "samples") if known and artifact.dataset else None
+        run.journal.add(active.key, Drawn(network=network, referred=has_reference))
+        inputs_folder = input_folders[active.planned.cell.shapes]
+        active.inputs, active.reference = str(inputs_folder), str(_reference(inputs_folder)) if has_reference else None
+        active.samples = str(folder / "samples") if has_reference and artifact.dataset else None
 
 
-def _reference(place: Path) -> Path:
-    """The folder of the reference's outputs for the inputs in `place`."""
-    return place.with_name(f"{place.name}-reference")
+def _reference(inputs_folder: Path) -> Path:
+    """Folder of the reference's outputs for the inputs in `inputs_folder`."""
+    return inputs_folder.with_name(f"{inputs_folder.name}-reference")
 
 
-def _drawing(run: RunContext, artifact: Artifact, shapes: Shapes, place: Path) -> Draw:
+def _drawing(run: RunContext, artifact: Artifact, shapes: Shapes, inputs_folder: Path) -> Draw:
     given = tuple((name, Here(path=str(Path(path).absolute()))) for name, path in run.sweep.inputs)
-    folder, data = There(path=str(place)), Data.of(artifact.dataset)
+    folder, data = There(path=str(inputs_folder)), Data.of(artifact.dataset)
     return Draw(artifact=artifact, shapes=shapes, seed=run.sweep.seed, given=given, data=data, folder=folder)
 
 
 def _refer(run: RunContext, worker: Worker, artifact: Artifact, calls: tuple[ReferenceCall, ...], samples: Path) -> bool:
-    """Whether the FP32 reference could be computed; a model that it cannot run has no parity, which is said."""
+    """Compute the FP32 reference. False, after a note, where the reference runtime cannot run the model."""
     job = Refer(
         artifact=artifact,
         calls=calls,
@@ -78,6 +87,6 @@ def _refer(run: RunContext, worker: Worker, artifact: Artifact, calls: tuple[Ref
     except StorageFailed:
         raise
     except BenchError as error:
-        run.context.progress.note(f"no parity for {artifact.model}: its FP32 reference cannot be computed ({error})")
+        run.context.progress.note(f"{artifact.model}: answers are not compared, because the FP32 reference failed ({error})")
         return False
     return True

@@ -1,4 +1,4 @@
-"""Cells that are open at the same time, in workers that stay loaded, and the rounds in which they are visited."""
+"""Groups of cells that are open at the same time, in workers that stay loaded, and their rounds. Loads no framework."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from ..worker.jobs import (
     WarmUp,
 )
 from . import rounds
-from .capacity import loaded
-from .cells import ActiveCell, RunContext, loads
+from .capacity import measure_under_load
+from .cells import ActiveCell, RunContext, has_load
 from .journal import Journal, sample_file
 
 OPENING_STEPS, ROUND_STEPS = 2, 2  # of the progress bar, for each cell
-TRIES = 2  # a disturbed visit is made again so often in its round
+MAX_REPEATS = 2  # of one disturbed visit in its round
 ACCURACY = ("top1", "top1_drop", "agreement", "images", "lost", "gained", "accuracy_batch")
 PERCENTILES: Mapping[str, float] = {"p50": 50, "p90": 90, "p99": 99}
 
@@ -46,24 +46,24 @@ Hire = Callable[[ActiveCell], Worker]
 
 
 def hire(journal: Journal, pool: Pool, spare: dict[Target, Worker]) -> Hire:
-    """Who works for a crew: a worker that its target was probed in, as long as there is one, or a new one."""
+    """Return a function that hires a worker for a cell: the worker that probed its target, once, and then new ones."""
 
-    def hired(active: ActiveCell) -> Worker:
+    def hire_worker(active: ActiveCell) -> Worker:
         cell, python = active.planned.cell, active.planned.python
         log, network = journal.logs / f"{cell.target}-{cell.precision}.log", backends.network(cell.backend)
         return spare.pop(cell.target, None) or pool.start(log, python, network=network)
 
-    return hired
+    return hire_worker
 
 
 class Group:
-    """Opens as many of `cells` as fit into `memory`, those that others are compared with first, and measures them.
+    """Measurement of as many of `cells` as fit into `memory`, baselines first. The rest waits for another group.
 
-    What did not fit is left as it is, for another group.
+    `hire_worker` returns the worker for a cell's process.
     """
 
-    def __init__(self, run: RunContext, cells: Sequence[ActiveCell], hired: Hire, memory: Limits) -> None:
-        self._run, self._hire, self._memory = run, hired, memory
+    def __init__(self, run: RunContext, cells: Sequence[ActiveCell], hire_worker: Hire, memory: Limits) -> None:
+        self._run, self._hire, self._memory = run, hire_worker, memory
         self._waiting = sorted(cells, key=lambda active: active.live and not self._is_base(active, cells))
         self._visits: list[ActiveCell] = []
         self._workers: dict[tuple[Any, ...], Worker] = {}
@@ -72,13 +72,13 @@ class Group:
         self._accuracy: dict[tuple[Any, ...], Verified] = {}
 
     def run(self, number: int) -> None:
-        """Open, warm up, and visit in rounds from `number` on until every cell has had enough."""
+        """Open and warm up the cells, then visit them in rounds until every cell has ended. `number`: of the first round."""
         try:
             self._open_what_fits()
             begin = self._run.context.clock.now_ns()
             limit_s = self._run.sweep.budget.cell_s * len(self._visits)
-            while cells := rounds.wanted(self._visits, self._run.sweep):
-                self._round(rounds.order(cells, self._run.sweep.seed, number), number)
+            while cells := rounds.due_cells(self._visits, self._run.sweep):
+                self._round(rounds.shuffle_sets(cells, self._run.sweep.seed, number), number)
                 self._look(cells, self._run.context.clock.since_s(begin) > limit_s)
                 number += 1
             self._attempt_all([active for active in self._visits if active.finished and not active.out], self._load, LOAD)
@@ -86,7 +86,7 @@ class Group:
             self.dismiss()
 
     def verify(self, timed: bool) -> None:
-        """Open every cell and compare its answers, and measure nothing, but how long each kernel takes where it is `timed`."""
+        """Open every cell and compare its answers. `timed`: also measure the time of each kernel."""
         self._timed = timed
         for active in sorted(self._waiting, key=lambda active: -active.planned.cell.batch):
             self._run.check_stop()
@@ -102,13 +102,14 @@ class Group:
         return any(rounds.is_base(active, of, self._run.sweep) for of in cells)
 
     def _open_what_fits(self) -> None:
-        """Crew by crew, until another one as large as the largest would not fit; one more than the bases' in any case."""
+        """Open crew after crew, while another crew as large as the largest fits. Open one crew beside the baselines' always."""
         room = Room(self._memory)
         for crew in dict.fromkeys(active.crew for active in self._waiting):
             members = [active for active in self._waiting if active.crew == crew]
             full = room.begin(self._workers.values(), members[0].planned.cell.device)
             if full and any(active.live and not self._is_base(active, self._waiting) for active in self._visits):
                 return
+            # The largest batch first: if memory is too short, the crew fails before it measures anything.
             for active in sorted(members, key=lambda active: -active.planned.cell.batch):
                 self._run.check_stop()
                 self._attempt_all([active], self._open)
@@ -117,7 +118,7 @@ class Group:
             room.end(self._workers.get(crew))
 
     def _round(self, sets: Sequence[Sequence[ActiveCell]], number: int) -> None:
-        """Visit every set: its cells' latency one after the other, then their throughput."""
+        """Visit every set: the latency of its cells one after the other, then their throughput."""
         for cells in sets:
             self._run.check_stop()
             self._undisturbed(cells, partial(self._latency, number=number), together=True)
@@ -126,12 +127,12 @@ class Group:
                 self._add(active, number)
 
     def _undisturbed(self, cells: Sequence[ActiveCell], part: Callable[[ActiveCell], None], *, together: bool) -> None:
-        """Do one part of each visit, and again what was disturbed, as often as TRIES and the budget allow.
+        """Do one part of each visit, and repeat disturbed ones up to MAX_REPEATS times within the budget.
 
-        `together`: what is compared by ratios in a round is measured again as a whole.
+        `together`: repeat all of `cells` for one disturbed cell, since a round's ratios need parts of the same minute.
         """
         self._attempt_all(cells, part)
-        for _ in range(TRIES):
+        for _ in range(MAX_REPEATS):
             again = [active for active in cells if active.dirty and not active.out]
             if together and again:
                 again = [active for active in cells if not active.out]
@@ -143,7 +144,7 @@ class Group:
             self._attempt_all(allowed, part)
 
     def _attempt_all(self, cells: Sequence[ActiveCell], step: Callable[[ActiveCell], None], name: str = ROUND) -> None:
-        """Do one step of each. A cell that it ends is closed, so that it takes no more memory."""
+        """Do one step of each cell. Close a cell that ends, which frees its memory."""
         for active in cells:
             self._run.attempt(active, step, self._lose, name)
             if active.out:
@@ -158,14 +159,14 @@ class Group:
                 self._lose(active)
 
     def _look(self, cells: Sequence[ActiveCell], late: bool) -> None:
-        """See who has had enough."""
-        ends = rounds.ends(self._run.journal.folder, cells, self._run.sweep, late)
+        """End the cells of `cells` that are done. `late`: the time limit of the group is over."""
+        ends = rounds.finished_cells(self._run.journal.folder, cells, self._run.sweep, late)
         for active in (active for active in cells if active.key in ends):
             active.complete = active.finished = True
             self._run.journal.add(active.key, ends[active.key])
 
     def _lose(self, active: ActiveCell) -> None:
-        """Forget a worker that is gone; the cells that it held beside this one are opened again when they are next visited."""
+        """Forget a lost worker. Its other cells open again at their next visit."""
         worker = self._workers.pop(active.crew, None)
         if worker:
             worker.dismiss()
@@ -186,25 +187,28 @@ class Group:
             self._verify(active)
 
     def _verify(self, active: ActiveCell) -> None:
-        """What runs, and how far it is from the reference. Accuracy is the same for all batches, so the first one tells it."""
+        """Record the kernels of a cell, and the distance of its answers from the reference.
+
+        One batch of a crew answers the labelled samples, and its accuracy holds for the crew's other batches.
+        """
         if active.reference:
-            known = self._accuracy.get(active.crew)
-            samples = Here(path=active.samples) if active.samples and not known else None
-            found = self._ask(active, Verify(key=active.slot, reference=Here(path=active.reference), samples=samples))
-            if known:
-                found = replace(found, **{name: getattr(known, name) for name in ACCURACY})
+            accuracy = self._accuracy.get(active.crew)
+            samples = Here(path=active.samples) if active.samples and not accuracy else None
+            result = self._ask(active, Verify(key=active.slot, reference=Here(path=active.reference), samples=samples))
+            if accuracy:
+                result = replace(result, **{name: getattr(accuracy, name) for name in ACCURACY})
             elif active.samples:
-                self._accuracy[active.crew] = found
-            self._run.journal.add(active.key, found)
+                self._accuracy[active.crew] = result
+            self._run.journal.add(active.key, result)
         self._run.journal.add(active.key, self._inspected(active))
         active.verified = True
 
     def _inspected(self, active: ActiveCell) -> Inspected:
-        """The kernels; a runtime that cannot tell them can be measured all the same."""
+        """Kernels of the cell. Empty, after a note, where the runtime does not report them: the cell is measured anyway."""
         try:
             return self._ask(active, Inspect(key=active.slot, timed=self._timed))
         except RuntimeFailed as error:
-            self._run.context.progress.note(f"{active.planned.cell.id} does not tell what it runs: {error}")
+            self._run.context.progress.note(f"{active.planned.cell.id}: the runtime reports no kernels ({error})")
             return Inspected()
 
     def _warm(self, active: ActiveCell) -> None:
@@ -223,43 +227,43 @@ class Group:
             self._energy(active)
 
     def _energy(self, active: ActiveCell) -> None:
-        """What an item costs on a GPU, once for a cell; one that cannot tell it can be measured all the same."""
+        """Measure the energy of an item on a GPU, once for each cell. A failure becomes a note and the figure's reason."""
         block_ms, concurrency = self._run.sweep.budget.energy_ms, active.concurrency or Concurrency()
         try:
-            found = self._ask(active, ReadEnergy(key=active.slot, block_ms=block_ms, concurrency=concurrency))
+            result = self._ask(active, ReadEnergy(key=active.slot, block_ms=block_ms, concurrency=concurrency))
         except RuntimeFailed as error:
-            self._run.context.progress.note(f"{active.planned.cell.id} has no energy: {error}")
-            found = Energy(reason=str(error))
-        self._run.journal.add(active.key, found)
+            self._run.context.progress.note(f"{active.planned.cell.id}: energy was not measured ({error})")
+            result = Energy(reason=str(error))
+        self._run.journal.add(active.key, result)
         active.energy = True
 
     def _latency(self, active: ActiveCell, *, number: int) -> None:
-        """The latency part of a visit."""
+        """Measure the latency part of a visit. Opens the cell first where its worker was lost."""
         if active.key not in self._open_keys:
             self._open(active)
             self._warm(active)
         samples = There(path=str(self._run.journal.folder / sample_file(active.key, number)))
-        block_ms, calls = length(self._run.sweep)
+        block_ms, calls = block_size(self._run.sweep)
         active.latency = self._ask(active, TimeLatency(key=active.slot, block_ms=block_ms, calls=calls, samples=samples))
         active.dirty = disturbed("latency", active.latency.noise)
 
     def _throughput(self, active: ActiveCell) -> None:
-        """The throughput part of a visit."""
+        """Measure the throughput part of a visit."""
         block_ms, concurrency = self._run.sweep.budget.block_ms, active.concurrency or Concurrency()
         active.throughput = self._ask(active, TimeThroughput(key=active.slot, block_ms=block_ms, concurrency=concurrency))
         active.dirty = disturbed("throughput", active.throughput.noise)
 
     def _load(self, active: ActiveCell) -> None:
-        """The rate that a limit of latency allows, when everybody else is done and sleeps."""
-        if active.throughput and not active.loaded and loads(active.planned, self._run.sweep):
-            self._run.journal.add(active.key, loaded(active, self._run, lambda job: self._ask(active, job)))
+        """Measure the rate that the latency limit allows. Runs after all rounds, when no other cell computes."""
+        if active.throughput and not active.loaded and has_load(active.planned, self._run.sweep):
+            self._run.journal.add(active.key, measure_under_load(active, self._run, lambda job: self._ask(active, job)))
             active.loaded = True
 
     def _add(self, active: ActiveCell, number: int) -> None:
-        """Both parts are done, and become a block of the journal."""
+        """Write both parts of a visit as one block of the journal. Raises ValueError where a part is missing."""
         latency, throughput = active.latency, active.throughput
         if latency is None or throughput is None:
-            raise ValueError("a part of the visit was not made")
+            raise ValueError("a part of the visit is missing")
         block = Block(
             round=number,
             samples=sample_file(active.key, number),
@@ -274,7 +278,7 @@ class Group:
 
 
 def _with_file(opened: Opened, artifact: Artifact) -> Opened:
-    """`opened`, and what a row says of its file."""
+    """`opened` with the facts of its file that a row shows."""
     made = artifact.derived
     return replace(
         opened,
@@ -288,8 +292,11 @@ def _with_file(opened: Opened, artifact: Artifact) -> Opened:
     )
 
 
-def length(sweep: Sweep) -> tuple[float, int]:
-    """Length of a block in ms, and its least number of calls: enough that all rounds together carry a percentile."""
+def block_size(sweep: Sweep) -> tuple[float, int]:
+    """Length of a block in ms, and its least number of calls.
+
+    The calls of all rounds up to the first look are enough for the metric's percentile.
+    """
     needed = samples_needed(PERCENTILES[sweep.metric]) if sweep.metric in PERCENTILES else 1
     calls = max(sweep.budget.block_calls, math.ceil(needed / sweep.budget.looks[0]))
     return sweep.budget.block_ms, calls

@@ -1,4 +1,4 @@
-"""Ctrl-C or SIGTERM once: finish the block and write the table. Twice: stop now. Standard library only."""
+"""Handling of Ctrl-C and SIGTERM: the first signal ends the run after the current block, the second at once."""
 
 from __future__ import annotations
 
@@ -12,23 +12,27 @@ from types import FrameType
 
 @dataclass
 class Stop:
-    """Whether somebody asked to stop."""
+    """The user's request to stop."""
 
-    asked: bool = False
+    requested: bool = False
 
 
 @contextmanager
 def interruptible() -> Iterator[Stop]:
-    """Inside, the first signal only sets `asked`, and the second raises KeyboardInterrupt. A no-op off the main thread."""
+    """Handle signals while inside: the first sets `requested`, the second raises KeyboardInterrupt.
+
+    Does nothing off the main thread.
+    """
     stop = Stop()
+    # signal.signal raises ValueError in any other thread.
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
 
     def handle(_: int, __: FrameType | None) -> None:
-        if stop.asked:
+        if stop.requested:
             raise KeyboardInterrupt
-        stop.asked = True
+        stop.requested = True
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

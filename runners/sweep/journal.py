@@ -1,6 +1,6 @@
-"""The run folder as it is written: one writer, and a journal that only grows. Standard library only.
+"""Writer of a run folder: one process at a time, and a journal that only grows. Standard library only.
 
-results/store/record says what the files are and reads them back.
+results/store/record describes the files and reads them.
 """
 
 from __future__ import annotations
@@ -25,14 +25,17 @@ LOCK, SCRATCH, LOGS = ".lock", "scratch", "logs"
 
 
 def _make(folder: Path) -> None:
-    """Make `folder` where it is missing. `OSError` for a link, which may lead anywhere."""
+    """Make `folder` where it is missing. Raises OSError for a link, since its target may be anywhere."""
     folder.mkdir(parents=True, exist_ok=True)
     if folder.is_symlink():
         raise OSError(errno.ELOOP, f"{folder.name} is a link")
 
 
 class Journal:
-    """The open run folder. A context manager: entering takes the folder's lock, leaving removes the scratch arrays."""
+    """An open run folder, as a context manager. Entering locks the folder; leaving removes the scratch arrays.
+
+    Raises `BadInput` where another process writes to the folder, or where the folder is not writable.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -48,8 +51,8 @@ class Journal:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self._file = opening.enter_context(open_plain(self.folder / JOURNAL, os.O_WRONLY | os.O_APPEND | os.O_CREAT))
             except BlockingIOError as error:
-                hint = "wait for it, or give another --out"
-                raise BadInput(f"another bench is writing to {self.folder}", hint) from error
+                hint = "wait for the other command to end, or give another --out"
+                raise BadInput(f"another bench command is writing to {self.folder}", hint) from error
             except OSError as error:
                 raise BadInput(f"cannot write to {self.folder} ({error.strerror})", "give another --out") from error
             self._mend()
@@ -63,7 +66,7 @@ class Journal:
         self._open.close()
 
     def _vanish(self) -> None:
-        """A run that was refused before it began leaves no folder behind."""
+        """Remove the files of a run that was refused before it began."""
         for part in (self.folder / SAMPLES, self.logs):
             shutil.rmtree(part, ignore_errors=True)
         for name in (LOCK, JOURNAL):
@@ -72,35 +75,35 @@ class Journal:
             self.folder.rmdir()
 
     def _mend(self) -> None:
-        """End a line that a kill cut short, so that the next one stands alone."""
+        """End an incomplete last line, which a killed run leaves. The next event then has a line of its own."""
         path = self.folder / JOURNAL
         if path.stat().st_size and not path.read_bytes().endswith(b"\n"):
             self._file.write(b"\n")
 
     def add(self, key: str, event: Event) -> None:
-        """Append one event of the cell with that `key`; it is on the disk when this returns."""
+        """Append one event of the cell with `key`. The event is on the disk when this returns. Raises `StorageFailed`."""
         line = json.dumps(event_to_wire(key, event), allow_nan=False) + "\n"
         try:
             data = line.encode()
-            while data:
+            while data:  # the file is unbuffered: one write may take a part of the line
                 data = data[self._file.write(data) :]
             os.fsync(self._file.fileno())
         except OSError as error:
             raise StorageFailed(
-                f"cannot write to {self.folder} ({error.strerror})", "free some space, then --resume"
+                f"cannot write to {self.folder} ({error.strerror})", "free some space, then go on with --resume"
             ) from error
 
     def write_head(self, head: Head, cells: Mapping[Cell, str]) -> None:
-        """Write run.json whole."""
+        """Replace run.json as a whole. `cells`: each cell's key in the journal. Raises `StorageFailed`."""
         text = json.dumps(head_to_wire(head, cells), indent=1)
         try:
             replace_file(self.folder / RUN, lambda scratch: scratch.write_text(text))
         except OSError as error:
             raise StorageFailed(
-                f"cannot write to {self.folder} ({error.strerror})", "free some space, then --resume"
+                f"cannot write to {self.folder} ({error.strerror})", "free some space, then go on with --resume"
             ) from error
 
 
 def sample_file(key: str, round_number: int) -> str:
-    """The file of a block's samples, as the journal names it: relative to the run folder."""
+    """Path of a block's samples relative to the run folder, as the journal writes it."""
     return f"{SAMPLES}/{key}-r{round_number:03}.npz"

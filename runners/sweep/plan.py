@@ -1,4 +1,4 @@
-"""Sweep -> cells: which rows the table will have, and which of them are refused before anything runs. Pure."""
+"""Plan of a sweep: the rows that the table will have, and the reasons that refuse some of them before anything runs. Pure."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ DEFAULT_BATCHES = (1, 8, 32)
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedCell:
-    """A cell, the file that it runs, the FP32 file that this was made from, if that is there, why the cell is refused
-    (status and reason) where it is, and the interpreter of its workers. `builds`: something is compiled for it before it is
-    opened. `stored_key`: the cell's key in the run folder, where that may be another than its own."""
+    """A cell of the plan, with the file that it runs.
+
+    `origin`: the FP32 file that `artifact` derives from; None where it is not there. `refused`: status and reason of a cell
+    that cannot run. `python`: the interpreter of its workers. `builds`: its backend compiles an engine before it opens the
+    cell. `stored_key`: the cell's key in the run folder; a run of an older version may use another key.
+    """
 
     cell: Cell
     artifact: Artifact
@@ -31,12 +34,12 @@ class PlannedCell:
 
     @property
     def key(self) -> str:
-        """The cell's key in the run folder."""
+        """Key of the cell in the run folder."""
         return self.stored_key or self.cell.key
 
     @property
     def reference(self) -> Artifact:
-        """The file whose answers are right."""
+        """The FP32 file, whose answers are the reference."""
         return self.origin or self.artifact
 
     @property
@@ -45,33 +48,37 @@ class PlannedCell:
         return replace(self.cell, sha256=self.artifact.sha256, scheme="")
 
 
-def chosen_precisions(sweep: Sweep) -> tuple[str, ...]:
-    """The precisions that the user named; `BadInput` for one that there is not."""
+def precisions_of(sweep: Sweep) -> tuple[str, ...]:
+    """Precisions that the user named. Raises `BadInput` for an unknown one."""
     return tuple(Precision.parse(name).name for name in sweep.precisions)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Defaults:
-    """What a sweep has where the user said nothing: shapes of inputs that arrays fix, threads for each CPU backend, and
-    batches for files that leave them open. `computed_only`: precisions that a backend takes and computes in FP32 are
-    left out."""
+    """Values of a sweep that the user did not set.
 
-    given: Mapping[str, Shape]
+    `shapes`: by input, those that `--shape` or arrays fix. `threads`: for each CPU backend. `batches`: for files with an open
+    batch. `computed_only`: skip precisions that a backend accepts and computes in FP32.
+    """
+
+    shapes: Mapping[str, Shape]
     threads: int
     batches: tuple[int, ...] = DEFAULT_BATCHES
     computed_only: bool = True
 
 
-def plan(sweep: Sweep, artifacts: Sequence[Artifact], found: Sequence[ProbedBackend], defaults: Defaults) -> list[PlannedCell]:
+def plan(
+    sweep: Sweep, artifacts: Sequence[Artifact], backends: Sequence[ProbedBackend], defaults: Defaults
+) -> list[PlannedCell]:
     """Every row of `sweep`, in the order of the table.
 
-    Backends that the user did not name are left out where they cannot run. `BadInput` for shapes or options that fit
-    nothing.
+    Skips backends that cannot run here, unless the user named them. Raises `BadInput` for an unknown baseline, and for shapes
+    or options that fit no input or backend.
     """
-    usable = _usable(sweep, found)
+    usable = _usable(sweep, backends)
     if not usable:
-        what = f"no backend for {sweep.device}" if sweep.device else "no runtime"
-        raise BadInput(f"{what} is installed here", "run bench backends to see what there is and how to get it")
+        missing = f"no backend for {sweep.device}" if sweep.device else "no runtime"
+        raise BadInput(f"{missing} is installed here", "run bench backends for the list, with the command that installs each")
     if sweep.baseline and sweep.baseline not in {str(item.target) for item in usable}:
         hint = nearest(sweep.baseline, {str(item.target) for item in usable})
         raise BadInput(f"the baseline {sweep.baseline!r} is not among the backends of this run", hint)
@@ -79,59 +86,62 @@ def plan(sweep: Sweep, artifacts: Sequence[Artifact], found: Sequence[ProbedBack
         item.target: Settings(threads=sweep.threads or defaults.threads, options=_options(sweep.options, item, usable))
         for item in usable
     }
-    aside = left_out(sweep, artifacts, usable, defaults)
+    skipped = skipped_precisions(sweep, artifacts, usable, defaults)
     return [
         replace(planned, origin=_origin(artifact, artifacts))
         for artifact, precision in _files(sweep, artifacts)
         for backend in usable
-        if (artifact.model, precision, str(backend.target)) not in aside
+        if (artifact.model, precision, str(backend.target)) not in skipped
         for planned in _cells(sweep, (artifact, precision), defaults, backend, settings[backend.target])
     ]
 
 
-def left_out(
-    sweep: Sweep, artifacts: Sequence[Artifact], found: Sequence[ProbedBackend], defaults: Defaults
+def skipped_precisions(
+    sweep: Sweep, artifacts: Sequence[Artifact], backends: Sequence[ProbedBackend], defaults: Defaults
 ) -> list[tuple[str, str, str]]:
-    """Models, precisions and targets without rows, since nobody named the precision, there is FP32 beside it, and the backend
-    does not have it, or would compute in FP32 all the same."""
+    """Triples of model, precision and target that get no row.
+
+    Applies where the user named no precision and the model has an FP32 file. A target is skipped for a precision that it does
+    not have, or that it would compute in FP32.
+    """
     if sweep.precisions:
         return []
-    both = {item.model for item in artifacts if item.precision == "fp32"}
-    pairs = [(artifact.model, precision) for artifact, precision in _files(sweep, artifacts) if artifact.model in both]
-    return [(*pair, str(item.target)) for pair in pairs for item in found if not takes(item, pair[1], defaults)]
+    with_fp32 = {item.model for item in artifacts if item.precision == "fp32"}
+    pairs = [(artifact.model, precision) for artifact, precision in _files(sweep, artifacts) if artifact.model in with_fp32]
+    return [(*pair, str(item.target)) for pair in pairs for item in backends if not is_default(item, pair[1], defaults)]
 
 
-def takes(backend: ProbedBackend, precision: str, defaults: Defaults) -> bool:
-    """True if `backend` is measured in a precision that nobody named."""
+def is_default(backend: ProbedBackend, precision: str, defaults: Defaults) -> bool:
+    """True if `backend` runs `precision` in a sweep that names no precision."""
     return precision in backend.precisions and not (defaults.computed_only and precision in backend.on_request)
 
 
 def _origin(artifact: Artifact, artifacts: Sequence[Artifact]) -> Artifact | None:
-    """The file that `artifact` was made from, if it is there."""
+    """The file that `artifact` derives from, None where it is not there."""
     made = artifact.derived
     return next((item for item in artifacts if made and item.sha256 == made.origin), None)
 
 
-def _usable(sweep: Sweep, found: Sequence[ProbedBackend]) -> list[ProbedBackend]:
-    """The targets that rows are for: what the user named; else the backends that can run here, on the device named.
+def _usable(sweep: Sweep, backends: Sequence[ProbedBackend]) -> list[ProbedBackend]:
+    """Targets that get rows: those that the user named; without any, the backends that can run here, on the sweep's device.
 
-    Where nothing can run on that device, the targets that could are named with why not.
+    Where no backend can run on that device, the result holds its unavailable backends. Their rows then give the reasons.
     """
     if sweep.backends:
-        return [item for item in found if str(item.target) in sweep.named or not item.instrument]
+        return [item for item in backends if str(item.target) in sweep.named or not item.instrument]
     kind = sweep.device.partition(":")[0] if sweep.device else None
-    named = {item.target for item in found if str(item.target) in sweep.named}
-    targets = [item for item in found if item.target in named or (not item.instrument and kind in (None, item.device_kind))]
+    named = {item.target for item in backends if str(item.target) in sweep.named}
+    targets = [item for item in backends if item.target in named or (not item.instrument and kind in (None, item.device_kind))]
     available = [item for item in targets if item.available or item.target in named]
     return available if available or not kind else targets
 
 
 def _files(sweep: Sweep, artifacts: Sequence[Artifact]) -> list[tuple[Artifact, str]]:
-    """Each artifact with each precision that is wanted of its model."""
+    """Each artifact with each precision of its model in this sweep."""
     pairs: list[tuple[Artifact, str]] = []
     for model in dict.fromkeys(artifact.model for artifact in artifacts):
         files = {artifact.precision: artifact for artifact in artifacts if artifact.model == model}
-        for precision in chosen_precisions(sweep) or tuple(files):
+        for precision in precisions_of(sweep) or tuple(files):
             any_file = next(iter(files.values()))
             pairs.append((files.get(PRECISIONS[precision].file, any_file), precision))
     return pairs
@@ -140,15 +150,15 @@ def _files(sweep: Sweep, artifacts: Sequence[Artifact]) -> list[tuple[Artifact, 
 def _cells(
     sweep: Sweep, file: tuple[Artifact, str], defaults: Defaults, backend: ProbedBackend, settings: Settings
 ) -> list[PlannedCell]:
-    """A cell for each batch of one file in one precision."""
+    """One cell for each batch of one file in one precision. `file`: the artifact and the precision."""
     artifact, precision = file
     made = artifact.derived
-    check_shapes(artifact.inputs, defaults.given)
-    rule = batch_rule(artifact.inputs, defaults.given)
+    check_shapes(artifact.inputs, defaults.shapes)
+    rule = batch_rule(artifact.inputs, defaults.shapes)
     planned = []
     for batch in sweep.batches or ((rule.fixed,) if rule.fixed else defaults.batches):
         refused = _refusal(artifact, precision, backend) or _batch_refusal(batch, rule)
-        shapes: Shapes = () if rule.fixed not in (None, batch) else cell_shapes(artifact.inputs, batch, rule, defaults.given)
+        shapes: Shapes = () if rule.fixed not in (None, batch) else cell_shapes(artifact.inputs, batch, rule, defaults.shapes)
         cell = Cell(
             model=artifact.model,
             sha256=made.origin if made else artifact.sha256,
@@ -161,65 +171,70 @@ def _cells(
             shapes=shapes,
             settings=settings,
         )
-        how: dict[str, Any] = {"refused": refused, "python": backend.python, "builds": backend.builds}
-        planned.append(PlannedCell(cell=cell, artifact=artifact, **how))
+        rest: dict[str, Any] = {"refused": refused, "python": backend.python, "builds": backend.builds}
+        planned.append(PlannedCell(cell=cell, artifact=artifact, **rest))
     return planned
 
 
 def _device(sweep: Sweep, backend: ProbedBackend) -> str:
-    known = {"cpu": "cpu", "": "unknown"}
-    return sweep.device or known.get(backend.device_kind, f"{backend.device_kind}:0")
+    devices = {"cpu": "cpu", "": "unknown"}
+    return sweep.device or devices.get(backend.device_kind, f"{backend.device_kind}:0")
 
 
 def _refusal(artifact: Artifact, precision: str, backend: ProbedBackend) -> tuple[str, str] | None:
     if not backend.available:
         install = f"; {backend.install}" if backend.install else ""
         return "unavailable", f"{backend.reason}{install}"
-    wanted = PRECISIONS[precision].file
-    if artifact.precision != wanted:
-        return "unsupported", f"{precision} runs a file in {wanted}, and there is only one in {artifact.precision}"
+    file_precision = PRECISIONS[precision].file
+    if artifact.precision != file_precision:
+        return "unsupported", f"{precision} needs a file in {file_precision}; {artifact.model} has none"
     return None
 
 
 def _batch_refusal(batch: int, rule: BatchRule) -> tuple[str, str] | None:
     if rule.fixed in (None, batch):
         return None
-    who = "the given shape" if rule.by_user else "the file"
-    hint = "" if rule.by_user else "; export it with a dynamic batch"
-    return "unsupported", f"{who} fixes the batch at {rule.fixed}{hint}"
+    source = "the shape in --shape or --input" if rule.by_user else "the file"
+    hint = "give N as its first dimension to sweep --batch" if rule.by_user else "export it with a dynamic batch"
+    return "unsupported", f"{source} fixes the batch at {rule.fixed}; {hint}"
 
 
 def _options(options: Options, backend: ProbedBackend, among: Sequence[ProbedBackend]) -> Options:
-    """The options for `backend`: unprefixed ones that it knows, over them those under its name, and over all those under its
-    name and environment. `BadInput` for unknown ones."""
-    taken: dict[str, str] = {}
+    """Options of `backend`. Raises `BadInput` for an unknown option or prefix.
+
+    An option without a prefix applies to every backend that has it. `NAME.KEY` overrides it, and `NAME@ENV.KEY` overrides both.
+    """
+    chosen_options: dict[str, str] = {}
     for name, value in sorted(options, key=_exactness):
         key = name.partition(".")[2] if "." in name else name
         users = _under(name, among) if "." in name else [item for item in among if name in item.options]
         _check_known(key, users, among)
         if backend in users:
-            taken[key] = value
-    return tuple(sorted(taken.items()))
+            chosen_options[key] = value  # sorted by rank: a more exact prefix overrides
+    return tuple(sorted(chosen_options.items()))
 
 
 def _exactness(option: tuple[str, str]) -> int:
-    """How few an option is for: 0 for all that know it, 1 for a backend in all its environments, 2 for one target."""
+    """Rank of an option's prefix: 0 for none, 1 for a backend in all its environments, 2 for one target."""
     prefix, dot, _ = option[0].partition(".")
     return 1 + ("@" in prefix) if dot else 0
 
 
 def _under(name: str, among: Sequence[ProbedBackend]) -> list[ProbedBackend]:
-    """Whom an option with a prefix is for: one target, or a backend in all of its environments."""
+    """Targets of an option with a prefix: one target, or a backend in all its environments. Raises `BadInput` for none."""
     prefix = name.partition(".")[0]
     users = [item for item in among if prefix in (str(item.target), item.name)]
     if not users:
-        hint = nearest(prefix, {found for item in among for found in (str(item.target), item.name)})
+        hint = nearest(prefix, {name for item in among for name in (str(item.target), item.name)})
         raise BadInput(f"--option {name} names no backend of this run", f"add {prefix} to --backend" if "@" in prefix else hint)
     return users
 
 
 def _check_known(key: str, users: Sequence[ProbedBackend], among: Sequence[ProbedBackend]) -> None:
-    """`BadInput` for an option that no backend has; one that did not answer at all cannot tell."""
-    known = {option: None for item in (users or among) for option in item.options}
-    if key not in known and (not users or any(item.device_kind for item in users)):
-        raise BadInput(f"no backend of this run has an option {key!r}", nearest(key, known))
+    """Raise `BadInput` for an option that no backend has.
+
+    A backend whose probe died lists no options. Then the check cannot decide, and passes.
+    """
+    options = {option: None for item in (users or among) for option in item.options}
+    if key not in options and (not users or any(item.device_kind for item in users)):
+        raise BadInput(f"no backend of this run has an option {key!r}", nearest(key, options))

@@ -96,17 +96,17 @@ class Worker:
     def __exit__(self, *about):
         self.inner.__exit__(*about)
 
-    def ask(self, job, timeout_s, on_event=None):
+    def ask(self, job, timeout_s, on_report=None):
         self.send(job)
-        return self.receive(job, timeout_s, on_event)
+        return self.receive(job, timeout_s, on_report)
 
     def send(self, job):
         self.theirs, self.written = None, []
         self.theirs = moved(job, {Here: self._brought, There: self._placed, Artifact: self._file})
         self.inner.send(self.theirs)
 
-    def receive(self, job, timeout_s, on_event=None):
-        answer = self.inner.receive(self.theirs, timeout_s, on_event)
+    def receive(self, job, timeout_s, on_report=None):
+        answer = self.inner.receive(self.theirs, timeout_s, on_report)
         self.pool.asked.append(JOBS[type(job)].name)
         for place, path in self.written:
             fetch(place, path)

@@ -96,7 +96,7 @@ def test_two_runs_into_one_folder_are_not_mixed(shell, null_file):
     second = shell.bench(*arguments, "--resume")
     process.wait(60)
     assert second.returncode == 2
-    assert "another bench is writing" in second.stderr
+    assert "is writing to" in second.stderr
     assert process.returncode == 0
 
 

@@ -39,7 +39,7 @@ class InProcess:
     def resident_mb(self):
         return RESIDENT_MB
 
-    def ask(self, job, timeout_s, on_event=None):
+    def ask(self, job, timeout_s, on_report=None):
         assert self.alive
         name, job = JOBS[type(job)].name, from_wire(type(job), json.loads(json.dumps(to_wire(job))))
         self.begin(name, job)
@@ -57,7 +57,7 @@ class InProcess:
     def send(self, job):
         self.sent = job
 
-    def receive(self, job, timeout_s, on_event=None):
+    def receive(self, job, timeout_s, on_report=None):
         assert job == self.sent
         return self.ask(job, timeout_s)
 

@@ -9,7 +9,7 @@ from onnxbench.evidence import Built, Failed
 from onnxbench.results.store.journal import NAMES, read_journal
 from onnxbench.results.store.record import CellRecord, read_run
 from onnxbench.results.table import table
-from onnxbench.runners.sweep.builds import build
+from onnxbench.runners.sweep.builds import build_engines
 from onnxbench.runners.sweep.cells import ActiveCell, RunContext, resume_cell
 from onnxbench.runners.sweep.interrupt import Stop
 from onnxbench.runners.sweep.journal import Journal
@@ -47,7 +47,7 @@ class Worker:
         assert not self.dismissed
         batch = job.cell.batch
         self.workers.asked.append((job, self.workers.hired.index(self), batch))
-        self.workers.stop.asked = batch == self.workers.stop_at
+        self.workers.stop.requested = batch == self.workers.stop_at
         answer = self.workers.plot.get(batch, BUILT)
         if isinstance(answer, Exception):
             raise answer
@@ -90,7 +90,7 @@ def events(run):
 
 def test_what_a_runtime_compiles_is_built_by_one_worker_and_written_down(run, workers, active_of):
     cells = [active_of(batch) for batch in (1, 8)]
-    build(run, cells, workers)
+    build_engines(run, cells, workers)
     assert (asked(workers), workers.working, workers.hired[0].dismissed) == ([(0, 1), (0, 8)], [], 1)
     assert [item.built for item in cells] == [True, True]
     assert list(read_journal(run.journal.folder)) == [(item.key, BUILT) for item in cells]
@@ -98,7 +98,7 @@ def test_what_a_runtime_compiles_is_built_by_one_worker_and_written_down(run, wo
 
 def test_a_worker_is_told_the_cell_and_its_file(run, workers, active_of):
     one = active_of()
-    build(run, [one], workers)
+    build_engines(run, [one], workers)
     ((job, _, _),) = workers.asked
     assert job == Build(cell=one.planned.cell, artifact=one.planned.artifact)
 
@@ -106,7 +106,7 @@ def test_a_worker_is_told_the_cell_and_its_file(run, workers, active_of):
 def test_nobody_is_hired_where_nothing_is_to_be_built(run, workers, active_of):
     done = active_of(8)
     done.built = True
-    build(run, [active_of(builds=False), done], workers)
+    build_engines(run, [active_of(builds=False), done], workers)
     assert (workers.hired, events(run)) == ([], [])
 
 
@@ -118,7 +118,7 @@ def test_every_backend_in_every_environment_has_a_worker_of_its_own(run, workers
         {"environment": "old", "precision": "fp16"},
         {"device": "cuda:1"},
     )
-    build(run, [active_of(batch, **place) for batch, place in enumerate(places)], workers)
+    build_engines(run, [active_of(batch, **place) for batch, place in enumerate(places)], workers)
     assert [worker.target for worker in workers.hired] == ["tensorrt", "tensorrt@old", "other"]
     assert asked(workers) == [(0, 0), (0, 4), (1, 1), (1, 3), (2, 2)]
     assert workers.working == []
@@ -126,7 +126,7 @@ def test_every_backend_in_every_environment_has_a_worker_of_its_own(run, workers
 
 def test_a_cell_that_cannot_be_built_has_its_reason_and_the_others_go_on_with_the_worker(run, workers, active_of):
     cells, workers.plot = [active_of(batch) for batch in (1, 8, 32)], {8: RuntimeFailed("no kernel")}
-    build(run, cells, workers)
+    build_engines(run, cells, workers)
     assert asked(workers) == [(0, 1), (0, 8), (0, 32)]
     assert [(item.built, item.out) for item in cells] == [(True, False), (False, True), (True, False)]
     assert events(run) == [("built", cells[0].key), ("failed", cells[1].key), ("built", cells[2].key)]
@@ -135,21 +135,21 @@ def test_a_cell_that_cannot_be_built_has_its_reason_and_the_others_go_on_with_th
 @pytest.mark.parametrize("error", [WorkerDied("killed"), OutOfMemory("cannot build the model: out of memory")])
 def test_a_worker_that_is_lost_is_replaced_for_the_next_cell(run, workers, active_of, error):
     cells, workers.plot = [active_of(batch) for batch in (1, 8, 32)], {8: error}
-    build(run, cells, workers)
+    build_engines(run, cells, workers)
     assert asked(workers) == [(0, 1), (0, 8), (1, 32)]
     assert ([worker.dismissed for worker in workers.hired], cells[1].out) == ([1, 1], True)
 
 
 def test_nobody_is_hired_again_after_the_last_cell_lost_its_worker(run, workers, active_of):
     workers.plot = {8: WorkerDied("killed")}
-    build(run, [active_of(batch) for batch in (1, 8)], workers)
+    build_engines(run, [active_of(batch) for batch in (1, 8)], workers)
     assert ([worker.dismissed for worker in workers.hired], len(events(run))) == ([1], 2)
 
 
 def test_the_user_is_obeyed_between_two_cells_and_nobody_works_on(run, workers, active_of):
     cells, workers.stop_at = [active_of(batch) for batch in (1, 8, 32)], 8
     with pytest.raises(Interrupted, match="--resume"):
-        build(run, cells, workers)
+        build_engines(run, cells, workers)
     assert (asked(workers), workers.working) == ([(0, 1), (0, 8)], [])
     assert [item.built for item in cells] == [True, True, False]
 
@@ -165,7 +165,7 @@ def test_the_user_is_obeyed_between_two_cells_and_nobody_works_on(run, workers, 
 )
 def test_people_are_told_what_took_time_and_what_was_odd(run, workers, active_of, answer, notes):
     workers.plot = {1: answer}
-    build(run, [active_of()], workers)
+    build_engines(run, [active_of()], workers)
     assert run.context.progress.told == [note.format("tensorrt/cuda:0/fp32/b1") for note in notes]
 
 

@@ -210,8 +210,8 @@ def test_an_error_of_the_tool_itself_is_not_taken_for_a_cells(run, planned):
 
 def test_the_user_is_obeyed_where_nothing_is_lost_by_it(run, planned):
     run.check_stop()
-    run.stop.asked = True
-    with pytest.raises(Interrupted, match=r"stopped by Ctrl-C; go on with bench infer --out .*run --resume"):
+    run.stop.requested = True
+    with pytest.raises(Interrupted, match=r"bench infer --out .*run --resume"):
         run.check_stop()
     assert events(run) == []
 

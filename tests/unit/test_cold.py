@@ -29,8 +29,8 @@ def kept(tmp_path, make_cell, make_artifact):
         with Journal(tmp_path / "run") as journal:
             journal.write_head(Head(schema=SCHEMA), {})
             context = Context(logs=journal.logs, pool=pool, progress=Silent(), timeout_s=1)
-            run = RunContext(sweep=Sweep(**asked), journal=journal, context=context, stop=SimpleNamespace(asked=False))
-            cold.measure(run, [ActiveCell(planned=PlannedCell(cell=make_cell(), artifact=make_artifact()))])
+            run = RunContext(sweep=Sweep(**asked), journal=journal, context=context, stop=SimpleNamespace(requested=False))
+            cold.start_cold(run, [ActiveCell(planned=PlannedCell(cell=make_cell(), artifact=make_artifact()))])
         _, event = next(read_journal(tmp_path / "run"))
         assert type(event) is Cold
         return {name: value for name, value in to_wire(event).items() if value is not None}

@@ -24,7 +24,7 @@ from onnxbench.runners.pool.memory import Limits
 from onnxbench.runners.pool.progress import Silent
 from onnxbench.runners.sweep import rounds
 from onnxbench.runners.sweep.cells import ActiveCell, RunContext, resume_cell
-from onnxbench.runners.sweep.group import TRIES, Group
+from onnxbench.runners.sweep.group import MAX_REPEATS, Group
 from onnxbench.runners.sweep.interrupt import Stop
 from onnxbench.runners.sweep.journal import Journal
 from onnxbench.runners.sweep.plan import PlannedCell
@@ -99,7 +99,7 @@ class Works:
         found = self._plot(job, name, self.asked.count((job, name)))
         self.asked.append((job, name))
         self.tick, self.disturbed = found.get("tick", 100), found.get("disturbed", False)
-        self.stop.asked |= found.get("stop", False)
+        self.stop.requested |= found.get("stop", False)
         if "raised" in found:
             raise found["raised"]
 
@@ -138,9 +138,9 @@ def measure(folder, cells, works, memory_mb=math.inf, **sweep):
         for active in cells:
             active.inputs, works.names[active.key] = str(journal.scratch), name_of(active.planned.cell)
             active.reference = active.reference and str(journal.scratch / "reference")
-        while wanted := rounds.wanted(cells, asked):
+        while due := rounds.due_cells(cells, asked):
             limits = Limits(resident_mb=memory_mb, gpu_free_mb=works.gpu_free_mb)
-            Group(run, wanted, works.hire, limits).run(rounds.next_round(cells))
+            Group(run, due, works.hire, limits).run(rounds.next_round(cells))
     assert not any(worker.alive for worker in works.hired)
     return Measured(works, folder)
 
@@ -343,7 +343,7 @@ def test_energy_that_fails_is_a_note_and_ends_no_cell(run, on_gpu, monkeypatch):
     failing = only("energy", "fp32/1", 0, raised=RuntimeFailed("a lane fell over"))
     found = run(on_gpu("fp32/1"), plot=failing, budget=ENERGY).cells["fp32/1"]
     assert (found.status, len(found.blocks), found.energy.reason) == ("ok", 2, "a lane fell over")
-    assert [note.partition(" has ")[2] for note in notes] == ["no energy: a lane fell over"]
+    assert ["a lane fell over" in note for note in notes] == [True]
 
 
 def test_a_worker_that_dies_while_energy_is_measured_ends_that_cell_alone(run, on_gpu):
@@ -392,7 +392,7 @@ def test_a_disturbed_throughput_block_is_measured_again_alone(run):
 @pytest.mark.parametrize("part", ["latency", "throughput"])
 def test_what_stays_disturbed_is_kept_as_it_is(run, part):
     found = run("fp32/1", plot=disturb(part, "fp32/1", 99), budget=replace(SHORT, looks=(1,), repeats=9))
-    assert found.names(part) == ["fp32/1"] * (1 + TRIES)
+    assert found.names(part) == ["fp32/1"] * (1 + MAX_REPEATS)
     assert getattr(found.cells["fp32/1"].blocks[0].noise, part).major_faults == 1
 
 
@@ -408,7 +408,7 @@ def test_repeats_stay_within_the_tries_and_the_budget(dirty, data):
         found = measure(Path(folder), [active_of(name) for name in SIX[:3]], works, budget=budget)
     for name in SIX[:3]:
         extra = [found.names(part).count(name) - 3 for part in ("latency", "throughput")]
-        assert all(0 <= more <= 3 * TRIES for more in extra)
+        assert all(0 <= more <= 3 * MAX_REPEATS for more in extra)
         assert sum(extra) <= math.ceil(budget.repeats * 3)
         assert found.rounds(name) == [0, 1, 2]
     assert len({found.names("latency").count(name) for name in SIX[:3]}) == 1

@@ -7,13 +7,13 @@ from onnxbench.runners.sweep.interrupt import interruptible
 
 def test_nobody_asks_by_himself():
     with interruptible() as stop:
-        assert stop.asked is False
+        assert stop.requested is False
 
 
 def test_the_first_interrupt_only_asks():
     with interruptible() as stop:
         signal.raise_signal(signal.SIGINT)
-        assert stop.asked is True
+        assert stop.requested is True
 
 
 def test_the_second_interrupt_stops():
@@ -35,7 +35,7 @@ def test_off_the_main_thread_nothing_is_changed():
     def work():
         before = signal.getsignal(signal.SIGINT)
         with interruptible() as stop:
-            seen.append((stop.asked, signal.getsignal(signal.SIGINT) is before))
+            seen.append((stop.requested, signal.getsignal(signal.SIGINT) is before))
 
     thread = threading.Thread(target=work)
     thread.start()

@@ -52,7 +52,7 @@ def test_a_whole_journal_is_not_touched(tmp_path):
 def test_two_cannot_write_to_one_folder(tmp_path):
     with Journal(tmp_path) as journal:
         (journal.scratch / "array.npy").write_text("mine")
-        with pytest.raises(BadInput, match=r"another bench is writing to .*; wait for it, or give another --out"):
+        with pytest.raises(BadInput, match=r"is writing to .*--out"):
             Journal(tmp_path).__enter__()
         journal.add("a", Opened())
         assert (journal.scratch / "array.npy").exists()

@@ -187,7 +187,7 @@ def test_the_way_that_holds_the_limit_at_the_highest_rate_counts():
 
 def tried(p99_ms, top=100.0, budget=QUICK, wanted=WANTED):
     """The rates that a search tries on something whose p99 is `p99_ms(rate)`."""
-    return [point.rate_per_s for point in capacity.search(lambda rate: told(rate, p99_ms(rate)), top, wanted, budget)]
+    return [point.rate_per_s for point in capacity.find_capacity(lambda rate: told(rate, p99_ms(rate)), top, wanted, budget)]
 
 
 def test_a_search_climbs_until_two_rates_are_over_the_limit_and_halves_between():
@@ -211,7 +211,7 @@ def test_the_rates_beside_the_answer_are_measured_again():
     ids=["as long as the budget", "as the percentile needs", "no longer than this", "at least one", "two batches", "enough"],
 )
 def test_how_many_items_arrive(rate, batch, items):
-    assert capacity.items(rate, batch, WANTED, QUICK) == items
+    assert capacity.item_count(rate, batch, WANTED, QUICK) == items
 
 
 def record(cell, points, limit_ms=10.0):

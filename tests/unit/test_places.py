@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from onnxbench.errors import BadInput
-from onnxbench.runners.pool.environments import chosen_targets, interpreter, places
+from onnxbench.runners.pool.environments import chosen_targets, interpreter, interpreters
 from onnxbench.spec import Sweep
 
 
@@ -88,7 +88,7 @@ def test_who_has_no_interpreter_has_that_of_its_backend_and_else_this_one(python
         pythons=(("ort-cpu", str(python)), ("null@old", str(python))),
         options=(("ort-cpu@fast.graph", "off"), ("null@busy.work", "9")),
     )
-    assert {str(target): path for target, path in places(asked).items()} == {
+    assert {str(target): path for target, path in interpreters(asked).items()} == {
         **dict.fromkeys(("ort-cpu", "ort-cpu@fast", "null@old"), str(python)),
         **dict.fromkeys(("null", "null@busy"), sys.executable),
     }
@@ -126,4 +126,4 @@ def test_a_path_that_there_is_not_is_refused(tmp_path):
 def test_paths_are_told_whole(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BadInput, match=str(Path.cwd() / "venvs" / "old")):
-        places(Sweep(pythons=(("null@old", "venvs/old"),)))
+        interpreters(Sweep(pythons=(("null@old", "venvs/old"),)))

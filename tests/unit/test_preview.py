@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench.budgets import BUDGETS
-from onnxbench.runners.preview import seconds
+from onnxbench.runners.preview import time_range_s
 from onnxbench.runners.sweep.plan import PlannedCell
 from onnxbench.spec import Cell, Load, Settings, Sweep
 
@@ -35,14 +35,14 @@ budgets = st.sampled_from(list(BUDGETS.values()))
 
 @given(rows=rows, budget=budgets, cold=st.booleans())
 def test_the_most_is_not_less_than_the_least(rows, budget, cold):
-    least_s, most_s = seconds(rows, Sweep(budget=budget, cold=cold))
+    least_s, most_s = time_range_s(rows, Sweep(budget=budget, cold=cold))
     assert 0 < least_s <= most_s
 
 
 @given(rows=rows, budget=budgets, cold=st.booleans())
 def test_one_more_cell_takes_longer(rows, budget, cold):
     sweep = Sweep(budget=budget, cold=cold)
-    before, after = seconds(rows, sweep), seconds([*rows, rows[0]], sweep)
+    before, after = time_range_s(rows, sweep), time_range_s([*rows, rows[0]], sweep)
     assert after[0] > before[0]
     assert after[1] > before[1]
 
@@ -50,27 +50,27 @@ def test_one_more_cell_takes_longer(rows, budget, cold):
 def test_the_least_is_the_first_look_and_the_most_the_last():
     """14 rounds of 0.4 s are 5.6 s, and 20 are 8 s."""
     budget = replace(NORMAL, looks=(14, 20), cell_s=100)
-    least_s, most_s = seconds([row()], Sweep(budget=budget))
+    least_s, most_s = time_range_s([row()], Sweep(budget=budget))
     assert most_s - least_s == pytest.approx(6 * (2.5 * 0.1 + 0.15))
 
 
 def test_a_cells_time_bounds_what_its_rounds_take():
-    free = seconds([row()], Sweep(budget=replace(NORMAL, looks=(10, 20), cell_s=100)))
-    bound = seconds([row()], Sweep(budget=replace(NORMAL, looks=(10, 20), cell_s=6)))
+    free = time_range_s([row()], Sweep(budget=replace(NORMAL, looks=(10, 20), cell_s=100)))
+    bound = time_range_s([row()], Sweep(budget=replace(NORMAL, looks=(10, 20), cell_s=6)))
     assert bound[0] == free[0]
     assert bound[1] == pytest.approx(free[1] - 2)
 
 
 def test_the_first_look_is_reached_however_little_time_a_cell_may_take():
-    least_s, most_s = seconds([row()], Sweep(budget=replace(NORMAL, cell_s=0.1)))
+    least_s, most_s = time_range_s([row()], Sweep(budget=replace(NORMAL, cell_s=0.1)))
     assert least_s == most_s
 
 
 def test_a_file_and_a_worker_cost_time_once():
-    same = seconds([row(), row(batch=8)], Sweep())[0]
-    assert seconds([row(), row("torch-cpu")], Sweep())[0] - same == pytest.approx(0.5)
-    assert seconds([row(), row(precision="tf32")], Sweep())[0] - same == pytest.approx(0.5)
-    assert seconds([row(), row(batch=8, sha256="cd")], Sweep())[0] - same == pytest.approx(2)
+    same = time_range_s([row(), row(batch=8)], Sweep())[0]
+    assert time_range_s([row(), row("torch-cpu")], Sweep())[0] - same == pytest.approx(0.5)
+    assert time_range_s([row(), row(precision="tf32")], Sweep())[0] - same == pytest.approx(0.5)
+    assert time_range_s([row(), row(batch=8, sha256="cd")], Sweep())[0] - same == pytest.approx(2)
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,8 @@ def test_a_file_and_a_worker_cost_time_once():
 )
 def test_fresh_processes_are_counted_where_there_are_some(memory, cold, processes):
     """For memory alone two run side by side."""
-    none = seconds([row()], Sweep(budget=replace(NORMAL, memory=False)))[0]
-    some = seconds([row()], Sweep(budget=replace(NORMAL, memory=memory, cold_starts=5), cold=cold))[0]
+    none = time_range_s([row()], Sweep(budget=replace(NORMAL, memory=False)))[0]
+    some = time_range_s([row()], Sweep(budget=replace(NORMAL, memory=memory, cold_starts=5), cold=cold))[0]
     assert some - none == pytest.approx(1.5 * processes)
 
 
@@ -87,11 +87,13 @@ def test_a_cell_under_load_takes_longer():
     budget = replace(NORMAL, load_s=2, load_halvings=3, load_passes=3)
     plain, loaded = Sweep(budget=budget), Sweep(budget=budget, load=Load(percentile=99, limit_ms=10, max_batch=4))
     small, large = row(batch=4), row(batch=8)
-    least, most = (after - before for before, after in zip(seconds([small, large], plain), seconds([small, large], loaded)))
+    least, most = (
+        after - before for before, after in zip(time_range_s([small, large], plain), time_range_s([small, large], loaded))
+    )
     assert (least, most) == (pytest.approx(4 * 2), pytest.approx(2 * 11 * 2 * 5))  # of the small one alone
 
 
 def test_a_cell_on_a_gpu_is_kept_busy_for_its_energy():
     there = replace(row(), cell=replace(row().cell, device="cuda:0"))
     sweep = Sweep(budget=replace(NORMAL, energy_ms=2500))
-    assert seconds([row(), there], sweep)[0] - seconds([row(), row()], sweep)[0] == pytest.approx(2.5)
+    assert time_range_s([row(), there], sweep)[0] - time_range_s([row(), row()], sweep)[0] == pytest.approx(2.5)

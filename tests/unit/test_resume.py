@@ -76,7 +76,7 @@ def moved(bench, first, second):
 def test_another_file_of_the_same_row_is_refused_before_anything_is_measured(bench):
     there = moved(bench, bench().infer(**EVERY), bench(FP32, FP16, AGAIN))
     before = (there.out / "run.json").read_text(), (there.out / "journal.jsonl").read_text()
-    with pytest.raises(BadInput, match="measured another int8 file of cnn; give another --out"):
+    with pytest.raises(BadInput, match="another int8 file of cnn; give another --out"):
         there.infer(resume=True, **EVERY)
     assert ((there.out / "run.json").read_text(), (there.out / "journal.jsonl").read_text()) == before
     assert there.works.cells("open") == []

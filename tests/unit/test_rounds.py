@@ -11,7 +11,7 @@ from onnxbench.results.store.head import SCHEMA, Head
 from onnxbench.results.store.journal import event_to_wire
 from onnxbench.runners.sweep import rounds
 from onnxbench.runners.sweep.cells import ActiveCell
-from onnxbench.runners.sweep.group import length
+from onnxbench.runners.sweep.group import block_size
 from onnxbench.runners.sweep.journal import Journal, sample_file
 from onnxbench.runners.sweep.plan import PlannedCell
 from onnxbench.spec import Cell, Settings, Sweep
@@ -48,13 +48,13 @@ def keys(sets):
 
 @given(cells=cells, seed=st.integers(0, 9), number=st.integers(0, 9))
 def test_everybody_is_in_a_round_once(cells, seed, number):
-    flat = [active for of_set in rounds.order(cells, seed, number) for active in of_set]
+    flat = [active for of_set in rounds.shuffle_sets(cells, seed, number) for active in of_set]
     assert sorted(map(id, flat)) == sorted(map(id, cells))
 
 
 @given(cells=cells, seed=st.integers(0, 9))
 def test_the_cells_of_one_model_and_batch_follow_each_other(cells, seed):
-    sets = rounds.order(cells, seed, 0)
+    sets = rounds.shuffle_sets(cells, seed, 0)
     of_sets = [{(active.planned.cell.model, active.planned.cell.batch) for active in of_set} for of_set in sets]
     assert all(len(names) == 1 for names in of_sets)
     assert len(set().union(*of_sets)) == len(sets)
@@ -63,19 +63,19 @@ def test_the_cells_of_one_model_and_batch_follow_each_other(cells, seed):
 @given(cells=cells, data=st.data(), seed=st.integers(0, 9), number=st.integers(0, 9))
 def test_the_order_depends_on_the_seed_and_the_round_alone(cells, data, seed, number):
     other = data.draw(st.permutations(cells))
-    assert keys(rounds.order(cells, seed, number)) == keys(rounds.order(other, seed, number))
+    assert keys(rounds.shuffle_sets(cells, seed, number)) == keys(rounds.shuffle_sets(other, seed, number))
 
 
 def test_each_round_and_each_seed_has_an_order_of_its_own():
     cells = [active_of(backend, batch=batch) for backend in "abcdef" for batch in (1, 8, 32)]
-    by_round = {str(keys(rounds.order(cells, 0, number))) for number in range(50)}
-    by_seed = {str(keys(rounds.order(cells, seed, 0))) for seed in range(50)}
+    by_round = {str(keys(rounds.shuffle_sets(cells, 0, number))) for number in range(50)}
+    by_seed = {str(keys(rounds.shuffle_sets(cells, seed, 0))) for seed in range(50)}
     assert (len(by_round), len(by_seed)) == (50, 50)
 
 
 def test_every_cell_is_the_first_of_its_set_as_often_as_others():
     cells = [active_of(backend) for backend in "abcd"]
-    first = [rounds.order(cells, 0, number)[0][0].planned.cell.backend for number in range(400)]
+    first = [rounds.shuffle_sets(cells, 0, number)[0][0].planned.cell.backend for number in range(400)]
     assert all(60 < first.count(backend) < 140 for backend in "abcd")
 
 
@@ -101,7 +101,7 @@ def test_only_the_baselines_fp32_cell_is_a_base():
 
 
 def wanted(cells, **sweep):
-    return [cells.index(active) for active in rounds.wanted(cells, Sweep(**sweep))]
+    return [cells.index(active) for active in rounds.due_cells(cells, Sweep(**sweep))]
 
 
 def test_a_cell_that_has_had_enough_is_not_visited():
@@ -148,19 +148,19 @@ def measured(tmp_path):
 
 def ends(measured, late=False, **sweep):
     folder, cells = measured
-    found = rounds.ends(folder, list(cells.values()), Sweep(budget=BUDGET, **sweep), late)
+    found = rounds.finished_cells(folder, list(cells.values()), Sweep(budget=BUDGET, **sweep), late)
     return {backend: found[active.key] for backend, active in cells.items() if active.key in found}
 
 
 def test_nobody_ends_between_the_looks():
     """The run is not even read."""
     cells = [active_of(rounds=count) for count in (0, 1, 9, 11)]
-    assert rounds.ends(NOWHERE, cells, Sweep(budget=BUDGET), late=False) == {}
+    assert rounds.finished_cells(NOWHERE, cells, Sweep(budget=BUDGET), late=False) == {}
 
 
 def test_who_has_had_enough_is_not_looked_at_again():
     cells = [active_of(rounds=10, finished=True), active_of(rounds=12, out=True)]
-    assert rounds.ends(NOWHERE, cells, Sweep(budget=BUDGET), late=True) == {}
+    assert rounds.finished_cells(NOWHERE, cells, Sweep(budget=BUDGET), late=True) == {}
 
 
 def test_a_narrow_interval_ends_a_cell_at_the_first_look(measured):
@@ -187,7 +187,7 @@ def test_more_rounds_than_the_budget_has_are_enough(measured):
 
 def test_too_few_rounds_for_an_interval_end_by_the_budget(measured):
     folder, cells = measured(a=QUIET[:5])
-    found = rounds.ends(folder, list(cells.values()), Sweep(budget=BUDGETS["quick"]), late=False)
+    found = rounds.finished_cells(folder, list(cells.values()), Sweep(budget=BUDGETS["quick"]), late=False)
     assert found == {cells["a"].key: Finished(why="budget", of="p50", half_width=None, budget="quick")}
 
 
@@ -233,5 +233,5 @@ def test_repeats_are_a_share_of_the_rounds(repeats, left):
 
 @pytest.mark.parametrize(("metric", "calls"), [("p50", 1), ("p90", 4), ("p99", 37), ("e2e_p50", 1), ("throughput", 1)])
 def test_a_block_is_long_enough_for_the_percentile_that_was_asked_for(metric, calls):
-    assert length(Sweep(budget=BUDGET, metric=metric)) == (BUDGET.block_ms, calls)
-    assert length(Sweep(budget=replace(BUDGET, block_calls=50), metric=metric)) == (BUDGET.block_ms, 50)
+    assert block_size(Sweep(budget=BUDGET, metric=metric)) == (BUDGET.block_ms, calls)
+    assert block_size(Sweep(budget=replace(BUDGET, block_calls=50), metric=metric)) == (BUDGET.block_ms, 50)

@@ -59,7 +59,7 @@ def test_who_gives_an_interpreter_names_what_is_measured_in_it(backends, names):
 
 
 def planned(sweep, artifacts, *found):
-    return plan(replace(sweep, batches=(1,)), artifacts, found, Defaults(given={}, threads=2))
+    return plan(replace(sweep, batches=(1,)), artifacts, found, Defaults(shapes={}, threads=2))
 
 
 def test_a_row_knows_its_environment_and_its_interpreter(make_artifact):

@@ -55,8 +55,8 @@ def test_data_that_is_not_what_it_should_be_is_bad_input(tmp_path):
 
 
 def test_a_process_over_its_limit_is_found():
-    assert "1 MB is the limit" in Watchdog(pid=os.getpid(), most_mb=1).found()
-    assert Watchdog(pid=os.getpid(), most_mb=1e9).found() == ""
+    assert "1 MB is the limit" in Watchdog(pid=os.getpid(), most_mb=1).excess()
+    assert Watchdog(pid=os.getpid(), most_mb=1e9).excess() == ""
 
 
 @pytest.mark.parametrize("text", ["much", "0", "-3"])

@@ -1,1 +1,1 @@
-"""The row to deploy: the best within limits, why others are left out, and a program to paste."""
+"""Recommendation of a row to deploy: the best row within limits, the excluded rows, and a program to run it."""

@@ -1,6 +1,6 @@
-"""What a recommendation can be after: the figure of a row that counts, and what it costs at a price. Pure.
+"""Objectives of a recommendation: figures of a row, and the cost of a million items at a price. Pure.
 
-Cost is no column of a run: it is computed from a price that the user gives, currency an hour, when it is asked for.
+Cost is not a column of a run: the price, in currency an hour, comes from the user of `recommend`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Objective:
     on_gpu: str = ""
 
     def column_of(self, device: str) -> str:
-        """The column that counts for a row on `device`."""
+        """Column of the figure for a row on `device`."""
         return self.on_gpu if self.on_gpu and device != "cpu" else self.column
 
 
@@ -71,9 +71,9 @@ UNITS = {column.name: column.unit for column in COLUMNS} | {COST: COST_OBJECTIVE
 
 
 def parse_prices(pairs: Sequence[tuple[str, str]], rows: Sequence[RowValues]) -> Prices:
-    """Prices an hour by what they are for: a backend[@environment] of `rows`, or the whole text of a host.
+    """Parse prices an hour, by backend[@environment] of `rows` or by the complete name of a host.
 
-    `BadInput` for what is no amount, for a name that no row has, and for a part of several hosts' texts.
+    `BadInput` for an invalid amount, a name that no row has, and a text that is part of several hosts' names.
     """
     targets = {name for cells in rows for name in (str(cells["backend"]), str(target_of(cells)))}
     hosts = {str(cells["host"]) for cells in rows}
@@ -83,12 +83,12 @@ def parse_prices(pairs: Sequence[tuple[str, str]], rows: Sequence[RowValues]) ->
 def _priced(name: str, targets: Collection[str], hosts: Collection[str]) -> str:
     if name in targets or name in hosts:
         return name
-    found = [host for host in sorted(hosts) if name and name.lower() in host.lower()]
-    if len(found) > 1:
-        raise BadInput(f"--price {name!r} is part of {len(found)} hosts: {', '.join(found)}", "give more of the one you mean")
-    if not found:
-        raise BadInput(f"--price {name!r} is no backend or host of these runs", nearest(name, {*targets, *hosts}))
-    return found[0]
+    matches = [host for host in sorted(hosts) if name and name.lower() in host.lower()]
+    if len(matches) > 1:
+        raise BadInput(f"--price {name!r} matches {len(matches)} hosts: {', '.join(matches)}", "give a longer part of the name")
+    if not matches:
+        raise BadInput(f"--price {name!r} is not a backend or host of these runs", nearest(name, {*targets, *hosts}))
+    return matches[0]
 
 
 def _amount(name: str, text: str) -> float:
@@ -97,17 +97,17 @@ def _amount(name: str, text: str) -> float:
     except ValueError:
         amount = math.nan
     if not math.isfinite(amount) or amount <= 0:
-        raise BadInput(f"{text!r} is not a price for {name}", f"give currency an hour, such as {name}=2.5")
+        raise BadInput(f"{text!r} is not a price for {name}", f"give an amount an hour above 0, such as {name}=2.5")
     return amount
 
 
 def price_of(cells: RowValues, prices: Prices) -> float | None:
-    """A row's price an hour; the most specific that was given counts: environment, backend, host."""
+    """Price of a row an hour: that of its environment, else of its backend, else of its host; None without a price."""
     names = (str(target_of(cells)), str(cells["backend"]), str(cells["host"]))
     return next((prices[name] for name in names if name in prices), None)
 
 
 def cost_of(cells: RowValues, prices: Prices) -> float | None:
-    """What a million items cost: the price of an hour over the items in one, times a million."""
+    """Cost of a million items: the price an hour over the items an hour, times a million; None without a price or a rate."""
     price, rate = price_of(cells, prices), cells["throughput_per_s"]
     return None if price is None or not isinstance(rate, float) else price / (rate * 3600) * 1e6

@@ -1,14 +1,14 @@
-"""From measured runs to a decision: the best row within the limits, what it was held against, and what binds. Pure."""
+"""Decision from measured runs: the best row within the limits, its difference from the runner-up, and binding limits. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..stats.intervals import LEAST_ROUNDS, Interval, log_interval
 from ..store.record import Run
-from ..store.series import interval, paired
+from ..store.series import interval, paired, values
 from ..table.findings import Finding
 from ..table.row import MEASURED
 from .candidates import Candidate, Measured, Miss, Request, candidates, number
@@ -16,24 +16,47 @@ from .candidates import Candidate, Measured, Miss, Request, candidates, number
 Point = Sequence[float]
 
 
+BASES: Mapping[str, str] = {
+    "paired": "paired in {rounds} rounds",
+    "unpaired": "not paired: the interval of each, combined",
+    "few_rounds": f"without an interval: fewer than {LEAST_ROUNDS} rounds",
+    "once": "without an interval: measured once each",
+    "imported": "without an interval: measured by another tool",
+}
+"""Bases of a difference in words, by name."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """How many times better the pick is than the runner-up, `interval` where that could be had, and from what (`how`)."""
+    """Ratio of the pick's figure to the runner-up's, above 1 if the pick is better.
+
+    `basis`: a key of BASES. `rounds`: the number of rounds that the ratio rests on; None for a figure without rounds.
+    `one_run`: the same run measured both rows.
+    """
 
     ratio: float
     interval: Interval | None
-    how: str
+    basis: str
+    rounds: int | None = None
+    one_run: bool = True
+
+    @property
+    def how(self) -> str:
+        """Basis of the ratio in words."""
+        return BASES[self.basis].format(rounds=self.rounds)
 
     @property
     def shown(self) -> bool:
-        """Whether the interval says which of the two is better."""
+        """True if the interval excludes 1: one of the two rows is better."""
         return self.interval is not None and not self.interval.low <= 1 <= self.interval.high
 
 
 @dataclass(frozen=True, kw_only=True)
 class Binding:
-    """A condition without which the answer would be better: `candidate` is the best row that it excludes, by `miss`, and
-    `others` are the conditions that this row does not keep either."""
+    """A limit that excludes a better row than the pick.
+
+    `candidate`: the best such row. `miss`: its value and the limit. `others`: the other limits that this row breaks.
+    """
 
     miss: Miss
     candidate: Candidate
@@ -42,9 +65,9 @@ class Binding:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """`ranked` are the feasible rows, the best first; `pareto` are the indices of those that nothing dominates.
+    """Answer to a request. `ranked`: the feasible rows, the best first. `pareto`: indices of the rows that no row dominates.
 
-    With none that is feasible, `nearest` misses its limits by least: by one alone where a single limit is enough.
+    `nearest`: without a feasible row, the row that breaks the fewest limits, and these by the least.
     """
 
     request: Request
@@ -66,14 +89,14 @@ class Decision:
         return self.ranked[1] if len(self.ranked) > 1 else None
 
 
-def decide(runs: Sequence[Run], request: Request, known: Measured | None = None) -> Decision:
-    """The decision; `known` are the runs' `lines`, where the caller has them.
+def decide(runs: Sequence[Run], request: Request, measured: Measured | None = None) -> Decision:
+    """Decide on a row. `measured`: `lines` of the runs, if the caller has them.
 
-    `BadInput` for runs that cannot be held together, and for a price of what is not in them.
+    `BadInput` for runs that cannot be compared, and for a price of a backend or host that no run has.
     """
-    found = candidates(runs, request, known)
-    ranked = sorted((item for item in found if item.feasible), key=lambda item: -item.score)
-    excluded = [item for item in found if not item.feasible]
+    rows = candidates(runs, request, measured)
+    ranked = sorted((item for item in rows if item.feasible), key=lambda item: -item.score)
+    excluded = [item for item in rows if not item.feasible]
     return Decision(
         request=request,
         runs=tuple(runs),
@@ -83,12 +106,15 @@ def decide(runs: Sequence[Run], request: Request, known: Measured | None = None)
         difference=difference(*ranked[:2]) if len(ranked) > 1 else None,
         binding=tuple(_binding(request, ranked[0], excluded) if ranked else ()),
         nearest=None if ranked else _nearest(excluded),
-        notes=tuple(_notes(runs, found, ranked)),
+        notes=tuple(_notes(runs, rows, ranked)),
     )
 
 
 def _point(item: Candidate) -> Point:
-    """Where a row stands: the objective, p50, p99 and top1, larger is better; a figure that it lacks is the worst."""
+    """Objective, p50, p99 and top1 of a row, where larger is better; minus infinity for a missing figure.
+
+    The objective latency is p50 itself, and throughput takes its place.
+    """
     objective = item.score if item.objective.name != "latency" else _larger(item.cells["throughput_per_s"], 1)
     latencies = (_larger(item.cells[name], -1) for name in ("p50_ms", "p99_ms"))
     return objective, *latencies, _larger(item.cells["top1"], 1)
@@ -100,9 +126,10 @@ def _larger(value: object, sign: int) -> float:
 
 
 def undominated(points: Sequence[Point]) -> frozenset[int]:
-    """The indices of points that no other is as good as in everything and better than in something; larger is better."""
+    """Indices of the points that no point dominates. A point dominates another if no value is smaller and one is larger."""
     front: dict[Point, None] = {}
-    for point in sorted(set(map(tuple, points)), reverse=True):  # in which none is dominated by a later one
+    # In descending order no point is dominated by a later point, thus comparing with the front is enough.
+    for point in sorted(set(map(tuple, points)), reverse=True):
         if not any(_dominates(other, point) for other in front):
             front[point] = None
     return frozenset(index for index, point in enumerate(points) if tuple(point) in front)
@@ -113,30 +140,33 @@ def _dominates(one: Point, other: Point) -> bool:
 
 
 def difference(pick: Candidate, other: Candidate) -> Difference:
-    """How much better `pick` is: by ratios of the same rounds where one run measured both, else by the interval of each.
+    """Ratio of `pick` to `other`, with an interval from paired rounds of one run, else from the interval of each row.
 
-    Intervals of independent means are combined on the log scale: the half-width of a ratio is the root of the sum of their
-    squares. What was measured once has a ratio and no interval.
+    A figure without rounds has a ratio and no interval.
     """
-    values = (pick.value or math.nan, other.value or math.nan)
-    ratio = values[0] / values[1] if pick.objective.largest else values[1] / values[0]
+    mine, theirs = pick.value or math.nan, other.value or math.nan
+    ratio = mine / theirs if pick.objective.largest else theirs / mine
+    one_run = pick.run is other.run
     if not pick.objective.metric:
-        return Difference(ratio=ratio, interval=None, how="measured once each, so without an interval")
-    better = pick.objective.name != "latency"  # of the metric, more is
-    worse_first, how = (other, pick) if better else (pick, other), "not paired: their own intervals, combined"
+        return Difference(ratio=ratio, interval=None, basis="once", one_run=one_run)
+    larger_is_better = pick.objective.metric == "throughput"
+    base, new = (other, pick) if larger_is_better else (pick, other)
     factor = _price_factor(pick, other)
-    if pick.run is other.run:
-        ratios = paired(worse_first[0].row.record, worse_first[1].row.record, pick.objective.metric)
-        found = log_interval([value * factor for value in ratios])
-        if found:
-            return Difference(ratio=found.middle, interval=found, how=f"paired in {len(ratios)} rounds")
-    apart = _unpaired(*worse_first, factor)
-    how = how if apart else f"without an interval: fewer than {LEAST_ROUNDS} rounds"
-    return Difference(ratio=apart.middle if apart else ratio, interval=apart, how=how)
+    ratios = paired(base.row.record, new.row.record, pick.objective.metric) if one_run else []
+    together = log_interval([value * factor for value in ratios])
+    if together:
+        return Difference(ratio=together.middle, interval=together, basis="paired", rounds=len(ratios))
+    apart = _unpaired(base, new, factor)
+    if apart:
+        return Difference(ratio=apart.middle, interval=apart, basis="unpaired", one_run=one_run)
+    if pick.row.record.imported or other.row.record.imported:
+        return Difference(ratio=ratio, interval=None, basis="imported", one_run=one_run)
+    rounds = min(len(values(item.row.record, item.objective.metric)) for item in (pick, other))
+    return Difference(ratio=ratio, interval=None, basis="few_rounds", rounds=rounds, one_run=one_run)
 
 
 def _price_factor(pick: Candidate, other: Candidate) -> float:
-    """What the prices alone make of a ratio of throughputs: how many times dearer an hour of `other` is."""
+    """Ratio of the prices an hour, `other` to `pick`, for the objective cost; else 1."""
     if pick.objective.name != "cost" or not (pick.value and other.value):
         return 1.0
     rates = [number(item.cells["throughput_per_s"]) or math.nan for item in (pick, other)]
@@ -144,57 +174,58 @@ def _price_factor(pick: Candidate, other: Candidate) -> float:
 
 
 def _unpaired(base: Candidate, new: Candidate, factor: float) -> Interval | None:
-    """`new` over `base`, from the interval of each; None where one has none."""
+    """Ratio of `new` to `base`, from the interval of each; None if a row has no interval."""
     metric = new.objective.metric
     one, two = interval(new.row.record, metric), interval(base.row.record, metric)
     if one is None or two is None:
         return None
     middle = factor * one.middle / two.middle
+    # Independent means: on the log scale the half-width of the ratio is the root of the sum of the squares.
     half = math.hypot(math.log(one.high / one.low) / 2, math.log(two.high / two.low) / 2)
     return Interval(middle=middle, low=middle * math.exp(-half), high=middle * math.exp(half), p=math.nan)
 
 
 def _binding(request: Request, pick: Candidate, excluded: Sequence[Candidate]) -> list[Binding]:
-    """For each condition the best row above `pick` that it excludes; rows that it alone excludes come first."""
+    """Find for each limit the best row above `pick` that it excludes; rows that break no other limit come first."""
     better = [item for item in excluded if not item.reasons and item.score > pick.score]
-    found = []
+    binding = []
     for condition in request.conditions:
-        held = [(item, miss) for item in better for miss in item.misses if miss.condition is condition]
-        if held:
-            item, miss = min(held, key=lambda pair: (len(pair[0].misses) > 1, -pair[0].score))
-            found.append(Binding(miss=miss, candidate=item, others=tuple(one for one in item.misses if one is not miss)))
-    return found
+        excluded_by_it = [(item, miss) for item in better for miss in item.misses if miss.condition is condition]
+        if excluded_by_it:
+            item, miss = min(excluded_by_it, key=lambda pair: (len(pair[0].misses) > 1, -pair[0].score))
+            binding.append(Binding(miss=miss, candidate=item, others=tuple(one for one in item.misses if one is not miss)))
+    return binding
 
 
 def _nearest(excluded: Sequence[Candidate]) -> Candidate | None:
-    """The row with the fewest limits missed, and of these by the least share in all; None if no row has all figures."""
+    """Row that breaks the fewest limits, and these by the least share in total; None if no row has all figures."""
     measured = [item for item in excluded if not item.reasons]
     return min(measured, default=None, key=lambda item: (len(item.misses), sum(miss.relative for miss in item.misses)))
 
 
-def _notes(runs: Sequence[Run], found: Sequence[Candidate], ranked: Sequence[Candidate]) -> list[Finding]:
-    """What one should know of the runs before relying on the answer."""
+def _notes(runs: Sequence[Run], rows: Sequence[Candidate], ranked: Sequence[Candidate]) -> list[Finding]:
+    """Findings on the runs that a reader must know before using the answer."""
     notes: list[Finding] = []
     for run in runs:
-        rows = [item for item in found if item.run is run and not item.row.record.failed]
-        left = sum(item.row.record.interrupted for item in rows)
-        if left:
-            notes.append(half_written(run, len(rows) - left, len(rows)))
-    models = sorted({str(item.cells["model"]) for item in found if item.cells["status"] in MEASURED})
+        own = [item for item in rows if item.run is run and not item.row.record.failed]
+        open_rows = sum(item.row.record.interrupted for item in own)
+        if open_rows:
+            notes.append(half_written(run, len(own) - open_rows, len(own)))
+    models = sorted({str(item.cells["model"]) for item in rows if item.cells["status"] in MEASURED})
     if len(models) > 1:
         notes.append(Finding.of("several_models", models=", ".join(models)))
     tools = {item.row.record.imported.tool: item for item in reversed(ranked) if item.row.record.imported}
     notes += [Finding.of("other_tool", row=item.name, tool=tool) for tool, item in tools.items()]
-    return notes + (_apart(ranked) if ranked else [])
+    return notes + (_incomparable(ranked) if ranked else [])
 
 
 def half_written(run: Run, finished: int, rows: int) -> Finding:
-    """A finding on a run that ended before all of its rows did."""
+    """Finding on a run that ended before all of its rows were complete."""
     return Finding.of("half_written", run=str(run.folder), finished=finished, rows=rows)
 
 
-def _apart(ranked: Sequence[Candidate]) -> list[Finding]:
-    """Where figures that stand side by side are not of the same thing."""
+def _incomparable(ranked: Sequence[Candidate]) -> list[Finding]:
+    """Findings on figures of the ranking that do not measure the same thing."""
     pick, notes = ranked[0], list[Finding]()
     lanes = number(pick.cells["lanes"]) or 1
     if not pick.objective.single and lanes > 1:

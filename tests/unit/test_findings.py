@@ -42,6 +42,98 @@ SAID = {
     "no_figures": ({"side": "new", "why": "failed (x)", "cells": "a"}, "new has no figures, failed (x): a"),
     "limit_broken": ({"limit": "--fail-on p50>5%", "change": "cnn 1 -> 2"}, "--fail-on p50>5% failed: cnn 1 -> 2"),
     "limit_unsure": ({"limit": "--fail-on p50>5%", "change": "x"}, "--fail-on p50>5% is inconclusive: x"),
+    "instrument": ({}, "measures onnxbench itself, and cannot be deployed"),
+    "no_price": ({"target": "ort-cpu"}, "has no price; give --price ort-cpu=AMOUNT"),
+    "breaks_limit": ({"limit": "--max p50=2ms"}, "not within --max p50=2ms"),
+    "pick": ({"figures": "p50 2 ms", "grade": "A", "rounds": 30}, "p50 2 ms; grade A, 30 rounds"),
+    "pick_ungraded": ({"figures": "p50 2 ms"}, "p50 2 ms; no grade"),
+    "best": ({"extreme": "lowest", "objective": "latency", "rows": 3}, "lowest latency of 3 feasible rows"),
+    "only_feasible": ({}, "the only feasible row"),
+    "machines": (
+        {"machines": 3, "demand": 500.0, "rate": 200.0, "slo": "p99 <= 10 ms"},
+        "for 500/s: 3 of this machine, each at 200/s with p99 <= 10 ms",
+    ),
+    "machines_at_full_load": (
+        {"machines": 3, "demand": 500.0, "rate": 200.0},
+        "for 500/s: 3 of this machine, each at 200/s at full load, without a limit on latency;"
+        " measure with --load poisson --slo p99=10ms for the rate within a limit",
+    ),
+    "runner_up": ({"figures": "p50 2 ms", "grade": "C", "rounds": 3}, "p50 2 ms; grade C, 3 rounds"),
+    "runner_up_ungraded": ({"figures": "p50 2 ms"}, "p50 2 ms; no grade"),
+    "no_runner_up": ({}, "none: no other row is feasible"),
+    "differs": (
+        {"change": 13.9, "direction": "better", "low": -8.45, "high": 41.7, "basis": "paired in 10 rounds"},
+        "the pick is 13.9 % better than the runner-up (95 %: -8.45 to 41.7 %; paired in 10 rounds)",
+    ),
+    "uncertain": (
+        {
+            "change": 13.9,
+            "direction": "better",
+            "low": -8.45,
+            "high": 41.7,
+            "basis": "paired in 10 rounds",
+            "where": "this run",
+        },
+        "the pick is 13.9 % better in this run, but not certain (95 %: -8.45 to 41.7 %; paired in 10 rounds)",
+    ),
+    "uncertain_few_rounds": (
+        {"change": 93.2, "direction": "better", "where": "this run", "rounds": 3, "needed": 10},
+        "the pick is 93.2 % better in this run, but not certain: 3 rounds, 10 are needed",
+    ),
+    "uncertain_once": (
+        {"change": 93.2, "direction": "better", "where": "these runs", "objective": "memory"},
+        "the pick is 93.2 % better in these runs, but not certain: memory is measured once",
+    ),
+    "uncertain_import": (
+        {"change": 93.2, "direction": "better", "tool": "trtexec"},
+        "the pick is 93.2 % better, but not certain: figures of trtexec have no interval",
+    ),
+    "runner_up_cheaper": ({"advantages": "costs less"}, "the runner-up costs less, and the pick is not certainly better"),
+    "infeasible": ({}, "nothing is feasible: no row keeps every limit and has every figure"),
+    "limit_distance": (
+        {"limit": "--max p50=2ms", "column": "p50_ms", "value": 4.0, "distance": 2.0, "unit": " ms", "side": "above"},
+        "--max p50=2ms: p50_ms is 4 ms, 2 ms above the limit",
+    ),
+    "nearest": (
+        {
+            "limit": "--max p50=2ms",
+            "column": "p50_ms",
+            "value": 4.0,
+            "distance": 2.0,
+            "unit": " ms",
+            "side": "above",
+            "relaxed": "--max p50=4ms",
+        },
+        "--max p50=2ms: p50_ms is 4 ms, 2 ms above the limit; --max p50=4ms would be enough",
+    ),
+    "nearest_by_several": ({"misses": "a; b"}, "no single limit is enough: a; b"),
+    "binds": (
+        {
+            "limit": "--max p50=2ms",
+            "column": "p50_ms",
+            "value": 4.0,
+            "distance": 2.0,
+            "unit": " ms",
+            "side": "above",
+            "figures": "p50 4 ms",
+        },
+        "--max p50=2ms: p50_ms is 4 ms, 2 ms above the limit; without the limit this row would be"
+        " better than the pick (p50 4 ms)",
+    ),
+    "binds_with_others": (
+        {
+            "limit": "--max p50=2ms",
+            "column": "p50_ms",
+            "value": 4.0,
+            "distance": 2.0,
+            "unit": " ms",
+            "side": "above",
+            "figures": "p50 4 ms",
+            "others": "--max peak_rss=50",
+        },
+        "--max p50=2ms: p50_ms is 4 ms, 2 ms above the limit; without the limit and --max"
+        " peak_rss=50 this row would be better than the pick (p50 4 ms)",
+    ),
     "half_written": ({"run": "mine", "finished": 1, "rows": 2}, "mine is half-written: 1 of 2 rows are finished and are used"),
     "several_models": ({"models": "a, b"}, "rows of several models are compared: a, b"),
     "other_tool": (

@@ -243,10 +243,11 @@ def test_recommend_takes_imported_rows_and_has_no_program_for_them(tmp_path, run
     own.measured(cell, 5_000_000)
     done = bench("recommend", tmp_path / "imported", own.path, "--objective", "latency")
     assert "pick: ort-cpu@loadgen fp32 b1 SingleStream: p50 0.6098 ms" in done.stdout
-    assert "without an interval" in done.stdout
-    assert "is measured by loadgen, whose definitions differ" in done.stdout
-    assert "# these are figures of loadgen: there is no program to paste" in done.stdout
-    assert "p50_ms: loadgen does not report it" in done.stdout
+    data = json.loads(bench("recommend", tmp_path / "imported", own.path, "--objective", "latency", "--format", "json").stdout)
+    kinds = [finding["kind"] for finding in data["findings"]]
+    assert {"pick_ungraded", "runner_up", "uncertain_import", "other_tool"} <= set(kinds)
+    assert "\n# loadgen measured this row" in done.stdout
+    assert any("p50_ms" in reason for row in data["excluded"] for reason in row["reasons"])
     assert "None" not in done.stdout
     fast = bench("recommend", tmp_path / "imported", own.path)
     assert "pick: ort-cpu@loadgen fp32 b1 SingleStream: throughput 1588 /s" in fast.stdout

@@ -13,13 +13,14 @@ from onnxbench.cli import main
 from onnxbench.commands import options
 from onnxbench.errors import BadInput
 from onnxbench.results.recommend import advice
-from onnxbench.results.recommend.candidates import UNFINISHED, Miss, Request
+from onnxbench.results.recommend.candidates import Miss, Request
+from onnxbench.results.recommend.conclusions import conclude, relaxed
 from onnxbench.results.recommend.objective import OBJECTIVES
 from onnxbench.results.recommend.recommend import decide, undominated
 from onnxbench.results.store.record import read_run
 from onnxbench.results.table.columns import COLUMNS
 from onnxbench.results.table.conditions import parse
-from onnxbench.results.table.findings import Finding
+from onnxbench.results.table.findings import Finding, sentences
 from onnxbench.results.table.table import lines
 from onnxbench.spec import Sweep, to_wire
 
@@ -70,7 +71,11 @@ def request_of(objective="throughput", most=(), least=(), prices=()):
 
 
 def excluded(decision):
-    return {item.name: [*item.reasons, *(miss.condition.text for miss in item.misses)] for item in decision.excluded}
+    return {item.name: [*sentences(item.reasons), *(miss.condition.text for miss in item.misses)] for item in decision.excluded}
+
+
+def kinds(findings):
+    return [finding.kind for finding in findings]
 
 
 GPU = {"backend": "ort-cuda", "device": "cuda:0"}
@@ -128,9 +133,9 @@ def test_the_most_specific_price_counts(run, prices, each):
         (("ort-cpu", "cheap"), "'cheap' is not a price for ort-cpu"),
         (("ort-cpu", "0"), "is not a price"),
         (("ort-cpu", "nan"), "is not a price"),
-        (("ort-cpx", "1"), "no backend or host of these runs; did you mean 'ort-cpu'"),
-        (("", "1"), "no backend or host"),
-        (("CPU", "1"), "is part of 2 hosts"),
+        (("ort-cpx", "1"), "--price 'ort-cpx' .*; did you mean 'ort-cpu'"),
+        (("", "1"), "--price '' "),
+        (("CPU", "1"), "2 hosts: Other CPU, Test CPU"),
     ],
 )
 def test_a_price_that_cannot_be_taken_is_refused(run, price, said):
@@ -153,7 +158,7 @@ def test_a_price_that_cannot_be_taken_is_refused(run, price, said):
         ({"rounds": 4}, {"most": ["p50_ci_high=9"]}, "p50_ci_high_ms needs 10 rounds: measure at --budget normal"),
         ({}, {"objective": "memory"}, "peak_rss_mb is not measured at --budget quick: give --budget normal"),
         ({}, {"objective": "energy"}, "energy_mj is measured on GPUs only"),
-        ({"stopped": False}, {}, UNFINISHED),
+        ({"stopped": False}, {}, Finding.of("unfinished").sentence),
     ],
 )
 def test_a_figure_that_is_missing_is_the_reason(run, figures, asked, reason):
@@ -209,24 +214,57 @@ def test_the_runner_up_is_compared_by_round_in_one_run_and_by_intervals_otherwis
     assert decision.pick.cells["backend"] == FAST
     assert decision.difference.interval.middle == pytest.approx(middle, rel=0.02)
     assert decision.difference.shown is shown
-    assert decision.difference.how.startswith("paired in 10 rounds" if together else "not paired")
+    assert decision.difference.basis == ("paired" if together else "unpaired")
+    assert kinds(conclude(decision).runner_up)[1] == ("differs" if shown else "uncertain")
 
 
-@pytest.mark.parametrize(("objective", "how"), [("memory", "measured once each"), ("throughput", "fewer than 10 rounds")])
-def test_what_has_no_interval_shows_no_difference(run, objective, how):
+@pytest.mark.parametrize(("objective", "kind"), [("memory", "uncertain_once"), ("throughput", "uncertain_few_rounds")])
+def test_what_has_no_interval_shows_no_difference(run, objective, kind):
     rows = [({"backend": name}, {"rss": rss, "rounds": 4}) for name, rss in ((FAST, 100.0), (SLOW, 150.0))]
-    found = decide([run(*rows)], request_of(objective)).difference
-    assert (found.interval, found.shown) == (None, False)
-    assert how in found.how
+    decision = decide([run(*rows)], request_of(objective))
+    assert (decision.difference.interval, decision.difference.shown) == (None, False)
+    finding = conclude(decision).runner_up[1]
+    assert finding.kind == kind
+    values = dict(finding.values)
+    assert values["direction"] == "better"
+    if objective == "throughput":
+        assert (values["rounds"], values["needed"]) == (4, 10)
+    else:
+        assert values["change"] == pytest.approx(50)
 
 
 def test_a_pick_that_is_not_shown_to_be_better_says_what_speaks_for_the_other(run):
     rows = [({"backend": FAST}, {"rates": (1110, 900), "rss": 300.0}), ({"backend": SLOW}, {"rates": (1000,), "rss": 100.0})]
     decision = decide([run(*rows)], request_of(prices=[(FAST, "2"), (SLOW, "1")]))
-    text = advice.advise(decision, "table")
-    assert "pick: openvino-cpu fp32 b1: throughput 1005 /s" in text
-    assert "no difference shown: " in text
-    assert "not shown to be better than the runner-up, which costs less and takes less memory" in text
+    assert "pick: openvino-cpu fp32 b1: throughput 1005 /s" in advice.advise(decision, "table")
+    _, uncertain, cheaper = conclude(decision).runner_up
+    assert (uncertain.kind, cheaper.kind) == ("uncertain", "runner_up_cheaper")
+    assert dict(cheaper.values) == {"advantages": "costs less and takes less memory"}
+
+
+def test_the_pick_has_its_grade_and_its_number_of_rounds(run):
+    decision = decide([run(({"backend": FAST}, {"rates": (1100,)}), ({"backend": SLOW}, {"rounds": 4}))], request_of())
+    pick, best = conclude(decision).pick
+    assert (pick.kind, pick.rows) == ("pick", ("openvino-cpu fp32 b1",))
+    assert {name: dict(pick.values)[name] for name in ("grade", "rounds")} == {"grade": "A", "rounds": 10}
+    assert dict(best.values) == {"extreme": "highest", "objective": "throughput", "rows": 2}
+    other = dict(conclude(decision).runner_up[0].values)
+    assert (other["grade"], other["rounds"]) == ("C", 4)
+    line, *_ = advice.advise(decision, "table").splitlines()
+    assert line.endswith("grade A, 10 rounds")
+
+
+def test_conclusions_are_findings_in_the_json(run):
+    decision = decide([run(*THREE)], request_of(most=["p50=2.5ms", "peak_rss=200"]))
+    findings = json.loads(advice.advise(decision, "json"))["findings"]
+    about = {finding["kind"]: finding["rows"] for finding in findings}
+    assert about["pick"] == about["only_feasible"] == ["ort-cpu fp32 b1"]
+    assert about["no_runner_up"] == []
+    assert about["binds"] == ["openvino-cpu fp32 b1"]
+    assert about["binds_with_others"] == ["ort-cuda fp32 b1"]
+    broken = {finding["values"]["limit"]: finding["rows"] for finding in findings if finding["kind"] == "breaks_limit"}
+    both = ["openvino-cpu fp32 b1", "ort-cuda fp32 b1"]
+    assert {limit: sorted(rows) for limit, rows in broken.items()} == {"--max p50=2.5ms": both[1:], "--max peak_rss=200": both}
 
 
 def test_what_binds_is_the_best_row_that_one_limit_alone_excludes(run):
@@ -261,14 +299,16 @@ def test_with_nothing_feasible_the_smallest_relaxation_of_one_limit_wins(run, mo
     told = json.loads(advice.advise(decision, "json"))
     assert advice.exit_code(decision) == 1
     assert (told["pick"], told["nearest"]["name"], told["nearest"]["relax"]) == (None, f"{nearest} fp32 b1", relax)
-    text = advice.advise(decision, "table")
-    assert (f"{relax} would be enough" if relax else "no single limit is enough") in text
+    nothing, closest = conclude(decision).infeasible
+    assert (nothing.kind, closest.kind) == ("infeasible", "nearest" if relax else "nearest_by_several")
+    assert dict(closest.values).get("relaxed") == relax
+    assert closest.sentence in advice.advise(decision, "table")
 
 
 @given(value=st.floats(min_value=1e-6, max_value=1e9), most=st.booleans())
 def test_a_relaxed_limit_is_kept_and_is_one_that_can_be_given(value, most):
     (condition,) = parse([("p99", "1ms")], most=most)
-    option, _, text = advice.relaxed(Miss(condition=condition, value=value)).partition(" ")
+    option, _, text = relaxed(Miss(condition=condition, value=value)).partition(" ")
     (again,) = parse([tuple(text.split("="))], most=most)
     assert option == ("--max" if most else "--min")
     assert again.holds(value)
@@ -319,9 +359,9 @@ def test_several_models_are_compared_and_it_says_so(run):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"sha256": "cd" * 32}, "cnn is another fp32 file in "),
-        ({"sha256": "cd" * 32, "precision": "tf32"}, "cnn is another fp32 file in "),
-        ({"shapes": (("input", (1, 3, 9, 9)),)}, "cnn at batch 1 has other shapes in "),
+        ({"sha256": "cd" * 32}, "cnn has different fp32 files"),
+        ({"sha256": "cd" * 32, "precision": "tf32"}, "cnn has different fp32 files"),
+        ({"shapes": (("input", (1, 3, 9, 9)),)}, "cnn at batch 1 has different shapes"),
     ],
 )
 def test_runs_of_other_files_or_shapes_are_refused(run, changes, said):
@@ -348,7 +388,7 @@ def test_settings_and_program_are_of_the_way_that_the_objective_was_measured_in(
     for objective, deploy, program in (("throughput", "two at once", "two"), ("latency", "one at a time", "one")):
         text = advice.advise(decide([found], request_of(objective)), "table")
         assert deploy in text
-        assert text.endswith(f"to paste:\n\n{advice.WHOSE}\nprint('{program}')\n")
+        assert text.endswith(f"to paste:\n\n{advice.WARNING}\nprint('{program}')\n")
         assert "file artifacts/cnn.onnx" in text
     assert ("of one call in flight" in text) is False
 
@@ -357,9 +397,7 @@ def test_a_run_without_programs_gives_the_settings_alone(run_folder, make_cell):
     folder = run_folder(make_cell())
     folder.measured(make_cell(), 1000)
     text = advice.advise(decide([read_run(folder.path)], request_of()), "table")
-    assert text.endswith(
-        "# the run has no program for it: it is older than they are, or its runtime has none; the settings are above\n"
-    )
+    assert text.endswith(f"# {advice.NO_PROGRAM}\n")
     assert "batch 1 · lanes 1" in text
 
 
@@ -383,7 +421,7 @@ def test_markdown_has_the_table_and_the_program_in_a_fence(run):
     text = advice.advise(decide([run(*THREE)], request_of(most=["p50=1.5"])), "markdown")
     assert text.startswith("- pick: ort-cpu fp32 b1")
     assert "| rank |" in text
-    assert text.endswith(f"```python\n{advice.WHOSE}\nprint('two')\n```\n")
+    assert text.endswith(f"```python\n{advice.WARNING}\nprint('two')\n```\n")
 
 
 @pytest.mark.parametrize(
@@ -395,7 +433,7 @@ def test_markdown_has_the_table_and_the_program_in_a_fence(run):
         (["--max", "p50=fast"], 2, "is not a limit for p50"),
         (["--max", "p5=1"], 2, "'p5' is not a metric; did you mean"),
         (["--objective", "cost"], 2, "--objective cost needs a price"),
-        (["--price", "gpu=1"], 2, "is no backend or host"),
+        (["--price", "gpu=1"], 2, "--price 'gpu'"),
         (["nowhere"], 2, "is not a run folder"),
     ],
 )
@@ -435,11 +473,15 @@ def test_machines_are_counted_by_the_rate_that_holds_the_limit(run, lanes, progr
     assert (decision.pick.lanes, decision.pick.threads, decision.pick.deployment.snippet) == (lanes, 3, program)
     told = json.loads(advice.advise(decision, "json"))
     assert (told["machines"], told["demand_per_s"]) == (3, 500)
-    assert "3 of this machine for 500/s: each 200/s with p99 <= 10 ms" in advice.advise(decision, "table")
+    (finding,) = [finding for finding in conclude(decision).pick if finding.kind == "machines"]
+    assert {name: dict(finding.values)[name] for name in ("machines", "rate")} == {
+        "machines": 3,
+        "rate": pytest.approx(200),
+    }
+    assert f"    {finding.sentence}\n" in advice.advise(decision, "table")
 
 
 def test_without_a_load_machines_are_counted_by_throughput_and_that_is_said(run):
     decision = decide([run(({}, {}))], replace(request_of(), demand=1e9))
-    (line,) = [line for line in advice.advise(decision, "table").splitlines() if "of this machine" in line]
-    assert "at full load; --load poisson --slo says" in line
-    assert advice.advise(replace(decision, request=request_of()), "table").count("of this machine") == 0
+    assert "machines_at_full_load" in kinds(conclude(decision).pick)
+    assert kinds(conclude(replace(decision, request=request_of())).pick) == ["pick", "only_feasible"]

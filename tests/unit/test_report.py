@@ -117,7 +117,7 @@ def test_a_check_has_its_accuracy_and_sentences_for_the_rest(check):
 def test_runs_that_cannot_be_ranked_together_are_shown_all_the_same(folder):
     told = report(folder({}), folder({"sha256": "cd" * 32}, name="other"))
     assert [(pick.model, pick.decision) for pick in told.picks] == [("cnn", None)]
-    assert "is another fp32 file in" in told.picks[0].undecided
+    assert "fp32 files (sha256)" in told.picks[0].undecided
     assert len(told.table.rows) == 2
     assert len(machines(told)) == 2
 

@@ -46,7 +46,7 @@ def _summaries(entry: LoggedRow, hparams: Any) -> list[tuple[Any, int]]:
     """What is written of a row, each with its step."""
     from tensorboard.compat.proto.summary_pb2 import Summary
 
-    scalars = [(Summary(value=[Summary.Scalar(tag=name, simple_value=value)]), step) for name, value, step in entry.points]
+    scalars = [(Summary(value=[Summary.Value(tag=name, simple_value=value)]), step) for name, value, step in entry.points]
     texts = [(_text(name, entry.tags[name]), 0) for name in TEXTS if name in entry.tags]
     return [(hparams.hparams_pb(_asked(entry), trial_id=entry.name), 0), *scalars, *texts]
 
@@ -58,7 +58,7 @@ def _text(name: str, text: str) -> Any:
     from tensorboard.util import tensor_util
 
     tensor = tensor_util.make_tensor_proto(np.array([text], dtype=object))
-    return Summary(value=[Summary.Scalar(tag=name, metadata=metadata.create_summary_metadata("", ""), tensor=tensor)])
+    return Summary(value=[Summary.Value(tag=name, metadata=metadata.create_summary_metadata("", ""), tensor=tensor)])
 
 
 def _write(folder: Path, summaries: list[tuple[Any, int]], wall_s: float) -> None:

@@ -131,10 +131,9 @@ def _ranking(decision: Decision) -> Table:
         for index, item in enumerate(decision.ranked)
     ]
     limited = [item.column for item in decision.request.conditions]
-    fields = [
-        item for item in (*shown_in(RANKING_VIEW), *limited, COST_FIELD) if any(row[item.name] is not None for row in rows)
-    ]
-    several = [item for item in fields if item.name not in OF_SEVERAL or len({row[item.name] for row in rows}) > 1]
+    columns = (*shown_in(RANKING_VIEW), *limited, COST_FIELD)
+    filled = [item for item in columns if any(row[item.name] is not None for row in rows)]
+    several = [item for item in filled if item.name not in OF_SEVERAL or len({row[item.name] for row in rows}) > 1]
     return Table(
         names=("rank", *BY_NAME, COST, "pareto"),
         rows=tuple(rows),

@@ -1,7 +1,7 @@
-"""Where runs are logged to beside their own folder: one file for each library, which imports it when it logs.
+"""Trackers, which log a run beside its own folder: one module for each library, which imports the library when it logs.
 
-They are asked for by `--track`. Whether a library is here is checked before anything is measured. What goes wrong when it logs
-is one sentence, and changes neither the table nor the exit code.
+`--track` selects them. The command checks that the libraries are installed before it measures. An error of a library is a
+single sentence, and changes neither the table nor the exit code.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from ...errors import BadInput, one_line
 from . import to_mlflow, to_tensorboard, to_wandb
 from .logged import LoggedRun
 
-SECRET = re.compile(r"//[^/@\s]+@")  # a server's address may have a password
+SECRET = re.compile(r"//[^/@\s]+@")  # the address of a server may contain a password
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tracker:
-    """`needs`: the modules without which `log` cannot work. `log` logs a run and says where it is."""
+    """A library. `needs` returns the modules that `log` imports. `log` logs a run and reports the place."""
 
     needs: Callable[[], tuple[str, ...]]
     log: Callable[[LoggedRun, Say], None]
@@ -37,19 +37,19 @@ TRACKERS: Mapping[str, Tracker] = {
 
 
 def check(names: Sequence[str], trackers: Mapping[str, Tracker] = TRACKERS) -> None:
-    """`BadInput` for a tracker whose library is not here. Imports nothing."""
+    """`BadInput` for a tracker without its library. Imports nothing."""
     for name in names:
         missing = [module for module in trackers[name].needs() if find_spec(module) is None]
         if missing:
-            raise BadInput(f"--track {name} needs {', '.join(missing)}, not found here", f"pip install 'onnxbench[{name}]'")
+            raise BadInput(f"--track {name} needs {', '.join(missing)}, not installed here", f"pip install 'onnxbench[{name}]'")
 
 
 def track(names: Sequence[str], logged: LoggedRun, say: Say, trackers: Mapping[str, Tracker] = TRACKERS) -> None:
-    """Log to each of `names`. A library that fails is told to `say`, and the next one goes on."""
+    """Log to each of `names`. Calls `say` with the error of a library that fails, and continues with the next library."""
     for name in dict.fromkeys(names):
         try:
-            with redirect_stdout(sys.stderr):  # what libraries print is not the result
+            with redirect_stdout(sys.stderr):  # standard output has the result alone
                 trackers[name].log(logged, say)
-        except Exception as error:  # a server, a quota, a disk, a version: nothing of it is the run's
+        except Exception as error:  # a server, a quota, a disk: no such error is the run's
             text = SECRET.sub("//", one_line(error))
-            say(f"bench: not logged with {name}, and the run itself is whole ({type(error).__name__}: {text})")
+            say(f"bench: {name} could not log the run ({type(error).__name__}: {text}); the run folder is complete")

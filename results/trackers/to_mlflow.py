@@ -1,6 +1,6 @@
-"""Runs for MLflow: one for the whole run, and one within it for each row. mlflow, imported late.
+"""MLflow: a parent run for the run, and a nested run for each row. Imports mlflow when it logs.
 
-`MLFLOW_TRACKING_URI` says where to; without it nothing leaves the machine: an SQLite file in the run's folder, which
+`MLFLOW_TRACKING_URI` is the server. Without it all data stays in an SQLite file in the run's folder, which
 `mlflow ui --backend-store-uri sqlite:///RUN/mlflow/mlflow.db` shows. mlflow-skinny with SQLAlchemy and Alembic is enough.
 """
 
@@ -19,22 +19,22 @@ from .logged import LoggedRun
 
 URI, EXPERIMENT = "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"
 NAME = "onnxbench"
-AT_ONCE = {"metrics": 1000, "params": 100, "tags": 100}  # what one request may hold
-PARAM_LENGTH, TAG_LENGTH = 500, 5000  # what every version takes
+AT_ONCE = {"metrics": 1000, "params": 100, "tags": 100}  # the server's limits for a request
+PARAM_LENGTH, TAG_LENGTH = 500, 5000  # the limits of the oldest versions
 
 
 def needs() -> tuple[str, ...]:
-    """The modules without which it cannot log where it is to."""
+    """Modules that `log` imports: those for SQLite too, unless a server is set."""
     return ("mlflow",) if os.environ.get(URI) else ("mlflow", "sqlalchemy", "alembic")
 
 
 def log(logged: LoggedRun, say: Callable[[str], None]) -> None:
-    """Log everything, and say where it is. Raises what the library raises; the runs are then marked as failed."""
+    """Log `logged`, and report the place. Raises the errors of mlflow, and then marks the open runs as failed."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow.tracking import MlflowClient
 
     for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # making the tables is told line by line
+        logging.getLogger(name).setLevel(logging.WARNING)  # they report each new table of the SQLite file
     uri = os.environ.get(URI) or _local(logged.folder)
     client = MlflowClient(tracking_uri=uri)
     experiment = _experiment(client, None if os.environ.get(URI) else logged.folder / "mlflow" / "artifacts")
@@ -43,10 +43,10 @@ def log(logged: LoggedRun, say: Callable[[str], None]) -> None:
         parent = _run(client, experiment, logged.name, {}, opened)
         millis = int(logged.wall_s * 1e3)
         _batch(client, parent, millis, params=logged.params)
-        for entry in logged.rows:
-            run = _run(client, experiment, entry.name, {"mlflow.parentRunId": parent}, opened)
-            _batch(client, run, millis, params=entry.params, metrics=entry.points, tags=entry.tags)
-            client.set_terminated(run, "FINISHED" if entry.done else "FAILED")
+        for row in logged.rows:
+            run = _run(client, experiment, row.name, {"mlflow.parentRunId": parent}, opened)
+            _batch(client, run, millis, params=row.params, metrics=row.points, tags=row.tags)
+            client.set_terminated(run, "FINISHED" if row.done else "FAILED")
             opened.remove(run)
         client.set_terminated(parent)
     except BaseException:
@@ -54,7 +54,7 @@ def log(logged: LoggedRun, say: Callable[[str], None]) -> None:
             with suppress(Exception):
                 client.set_terminated(run, "FAILED")
         raise
-    say(f"mlflow: {quantity(len(logged.rows), 'row')} in {'what MLFLOW_TRACKING_URI says' if os.environ.get(URI) else uri}")
+    say(f"mlflow: {quantity(len(logged.rows), 'row')} in {'the server of MLFLOW_TRACKING_URI' if os.environ.get(URI) else uri}")
 
 
 def _local(folder: Path) -> str:
@@ -63,19 +63,19 @@ def _local(folder: Path) -> str:
 
 
 def _experiment(client: Any, artifacts: Path | None) -> str:
-    """The experiment that the environment names, or else ours; made where there is none."""
+    """Id of the experiment in the environment variables, else of NAME. Creates a missing experiment."""
     if os.environ.get("MLFLOW_EXPERIMENT_ID"):
         return os.environ["MLFLOW_EXPERIMENT_ID"]
     name = os.environ.get(EXPERIMENT) or NAME
-    found = client.get_experiment_by_name(name)
-    where = artifacts.resolve().as_uri() if artifacts else None
-    return str(found.experiment_id if found else client.create_experiment(name, artifact_location=where))
+    experiment = client.get_experiment_by_name(name)
+    location = artifacts.resolve().as_uri() if artifacts else None
+    return str(experiment.experiment_id if experiment else client.create_experiment(name, artifact_location=location))
 
 
 def _run(client: Any, experiment: str, name: str, tags: Mapping[str, str], opened: list[str]) -> str:
-    made = client.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id
-    opened.append(made)
-    return str(made)
+    run = str(client.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id)
+    opened.append(run)
+    return run
 
 
 def _batch(
@@ -86,7 +86,7 @@ def _batch(
     metrics: Sequence[tuple[str, float, int]] = (),
     tags: Mapping[str, str] | None = None,
 ) -> None:
-    """Everything of one run, in as many requests as it takes."""
+    """Log the data of a run, in requests within AT_ONCE."""
     from mlflow.entities import Metric, Param, RunTag
 
     parts: dict[str, list[Any]] = {
@@ -100,7 +100,7 @@ def _batch(
 
 
 def _key(name: str) -> str:
-    """`name` of the characters that keys may have."""
+    """Replace the characters that MLflow refuses in keys."""
     return re.sub(r"[^\w.\- :/]", "_", name)
 
 

@@ -1,6 +1,6 @@
-"""Event files for TensorBoard: a folder for each row, with its figures, curves and hparams. tensorboard, imported late.
+"""TensorBoard: a folder of event files for each row, with figures, curves and hparams. Imports tensorboard when it logs.
 
-They are in `RUN/tensorboard`, which `tensorboard --logdir RUN/tensorboard` shows. It has no settings of its own.
+The files are in `RUN/tensorboard`; `tensorboard --logdir RUN/tensorboard` shows them. No environment variables apply.
 """
 
 from __future__ import annotations
@@ -13,42 +13,42 @@ from typing import Any
 from ...errors import quantity
 from .logged import LoggedRow, LoggedRun
 
-TEXTS = ("reason", "notes")  # tags that are sentences; the others are hparams too
-ALLOWED = re.compile(r"[^\w.+@-]+")
+TEXTS = ("reason", "notes")  # tags with sentences; the other tags are hparams too
+FORBIDDEN = re.compile(r"[^\w.+@-]+")
 
 
 def needs() -> tuple[str, ...]:
-    """The modules without which it cannot log."""
+    """Modules that `log` imports."""
     return ("tensorboard",)
 
 
 def log(logged: LoggedRun, say: Callable[[str], None]) -> None:
-    """Log everything, and say where it is. Raises what the library raises."""
+    """Log `logged`, and report the place. Raises the errors of tensorboard."""
     from tensorboard.plugins.hparams import summary_v2 as hparams
 
     root = logged.folder / "tensorboard"
-    asked = sorted({name for entry in logged.rows for name in _asked(entry)})
-    shown = sorted({name for entry in logged.rows for name in entry.metrics})
-    listed = hparams.hparams_config_pb(
-        hparams=[hparams.HParam(name) for name in asked], metrics=[hparams.Metric(name) for name in shown]
+    parameters = sorted({name for row in logged.rows for name in _parameters(row)})
+    metrics = sorted({name for row in logged.rows for name in row.metrics})
+    config = hparams.hparams_config_pb(
+        hparams=[hparams.HParam(name) for name in parameters], metrics=[hparams.Metric(name) for name in metrics]
     )
-    _write(root, [(listed, 0)], logged.wall_s)
-    for entry in logged.rows:
-        _write(root / ALLOWED.sub("-", entry.name), _summaries(entry, hparams), logged.wall_s)
+    _write(root, [(config, 0)], logged.wall_s)
+    for row in logged.rows:
+        _write(root / FORBIDDEN.sub("-", row.name), _summaries(row, hparams), logged.wall_s)
     say(f"tensorboard: {quantity(len(logged.rows), 'row')} in {root}")
 
 
-def _asked(entry: LoggedRow) -> dict[str, str | int]:
-    return {**entry.params, **{name: text for name, text in entry.tags.items() if name not in TEXTS}}
+def _parameters(row: LoggedRow) -> dict[str, str | int]:
+    return {**row.params, **{name: text for name, text in row.tags.items() if name not in TEXTS}}
 
 
-def _summaries(entry: LoggedRow, hparams: Any) -> list[tuple[Any, int]]:
-    """What is written of a row, each with its step."""
+def _summaries(row: LoggedRow, hparams: Any) -> list[tuple[Any, int]]:
+    """Summaries of a row with their steps."""
     from tensorboard.compat.proto.summary_pb2 import Summary
 
-    scalars = [(Summary(value=[Summary.Value(tag=name, simple_value=value)]), step) for name, value, step in entry.points]
-    texts = [(_text(name, entry.tags[name]), 0) for name in TEXTS if name in entry.tags]
-    return [(hparams.hparams_pb(_asked(entry), trial_id=entry.name), 0), *scalars, *texts]
+    scalars = [(Summary(value=[Summary.Value(tag=name, simple_value=value)]), step) for name, value, step in row.points]
+    texts = [(_text(name, row.tags[name]), 0) for name in TEXTS if name in row.tags]
+    return [(hparams.hparams_pb(_parameters(row), trial_id=row.name), 0), *scalars, *texts]
 
 
 def _text(name: str, text: str) -> Any:

@@ -1,7 +1,7 @@
-"""Runs for Weights & Biases: one run with a table of all rows, their figures in its summary, and curves. wandb, imported late.
+"""Weights & Biases: a run with a table of all rows, their figures in the summary, and curves. Imports wandb when it logs.
 
-Its own environment variables count (`WANDB_MODE`, `WANDB_DIR`, `WANDB_PROJECT`, ...). Where neither they nor a key say that it
-may be sent, it is kept in the run's folder, and `wandb sync` sends it later.
+wandb's environment variables apply (`WANDB_MODE`, `WANDB_DIR`, `WANDB_PROJECT`, ...). Without `WANDB_MODE` and without a key,
+the data stays in the run's folder (offline), and `wandb sync` sends it later.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ HOST = "https://api.wandb.ai"
 
 
 def needs() -> tuple[str, ...]:
-    """The modules without which it cannot log."""
+    """Modules that `log` imports."""
     return ("wandb",)
 
 
 def log(logged: LoggedRun, say: Callable[[str], None]) -> None:
-    """Log everything, and say where it is. Raises what the library raises."""
-    kept = not os.environ.get("WANDB_MODE") and not may_send()
-    if kept:
+    """Log `logged`, and report the place. Raises the errors of wandb."""
+    offline = not os.environ.get("WANDB_MODE") and not may_send()
+    if offline:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
     logged.folder.mkdir(parents=True, exist_ok=True)
     run = wandb.init(
-        mode="offline" if kept else None,
+        mode="offline" if offline else None,
         dir=None if os.environ.get("WANDB_DIR") else str(logged.folder.resolve()),
         project=os.environ.get("WANDB_PROJECT") or NAME,
         group=os.environ.get("WANDB_RUN_GROUP") or logged.name,
@@ -49,41 +49,41 @@ def log(logged: LoggedRun, say: Callable[[str], None]) -> None:
         run.finish(exit_code=1)
         raise
     run.finish()
-    where = (
-        f"{Path(run.dir).parent} (offline, without WANDB_MODE and a key; wandb sync sends it)" if kept else f"run {run.name}"
+    place = (
+        f"{Path(run.dir).parent} (offline, without WANDB_MODE and a key; wandb sync sends it)" if offline else f"run {run.name}"
     )
-    say(f"wandb: {quantity(len(logged.rows), 'row')} in {where}")
+    say(f"wandb: {quantity(len(logged.rows), 'row')} in {place}")
 
 
 def may_send(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether the user has a key for it."""
+    """True if the user has a key for the server."""
     if any(environment.get(name) for name in KEYS):
         return True
     try:
-        known = netrc.netrc(environment.get("NETRC"))
+        logins = netrc.netrc(environment.get("NETRC"))
     except (OSError, UnicodeError, netrc.NetrcParseError):
         return False
-    return (urlsplit(environment.get("WANDB_BASE_URL") or HOST).hostname or "") in known.hosts
+    return (urlsplit(environment.get("WANDB_BASE_URL") or HOST).hostname or "") in logins.hosts
 
 
 def _fill(run: Any, wandb: Any, logged: LoggedRun) -> None:
-    cells = [{"name": entry.name, **entry.params, **entry.metrics, **entry.tags} for entry in logged.rows]
+    cells = [{"name": row.name, **row.params, **row.metrics, **row.tags} for row in logged.rows]
     names = list(dict.fromkeys(name for row in cells for name in row))
-    for entry in logged.rows:
-        _draw(run, entry)
+    for row in logged.rows:
+        _draw(run, row)
     data = [[row.get(name) for name in names] for row in cells]
     run.log({"rows": wandb.Table(columns=names, data=data, allow_mixed_types=True)})
-    for entry in logged.rows:
-        run.summary.update({f"{entry.name}/{name}": value for name, value in {**entry.metrics, **entry.tags}.items()})
+    for row in logged.rows:
+        run.summary.update({f"{row.name}/{name}": value for name, value in {**row.metrics, **row.tags}.items()})
 
 
-def _draw(run: Any, entry: LoggedRow) -> None:
-    """The curves over their own steps."""
+def _draw(run: Any, row: LoggedRow) -> None:
+    """Log the curves, each over its own steps."""
     steps: dict[int, dict[str, float]] = {}
-    for name, curve in entry.curves.items():
+    for name, curve in row.curves.items():
         for step, value in curve:
-            steps.setdefault(step, {})[f"{entry.name}/{name}"] = value
+            steps.setdefault(step, {})[f"{row.name}/{name}"] = value
     if steps:
-        run.define_metric(f"{entry.name}/epoch/*", step_metric=f"{entry.name}/epoch")
+        run.define_metric(f"{row.name}/epoch/*", step_metric=f"{row.name}/epoch")
     for step in sorted(steps):
-        run.log({f"{entry.name}/epoch": step, **steps[step]})
+        run.log({f"{row.name}/epoch": step, **steps[step]})

@@ -84,6 +84,7 @@ def _parse(text: str) -> ImportedFigures:
     if not mode.startswith("Performance"):
         raise ValueError(f"its mode is {mode[:40] or 'missing'}, but only PerformanceOnly measures times")
     figures, notes = SCENARIOS[scenario]
+    # Offline has a single query with all samples, which is not a batch.
     batch = None if scenario == "Offline" else whole(values.get("samples_per_query"), "samples_per_query")
     return ImportedFigures(
         tool=TOOL,

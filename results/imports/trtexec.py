@@ -90,6 +90,7 @@ def _figures_of(
     if copied:
         figures["e2e_p50_ms"] = number(medians["latency"], "the median latency")
     notes = (OVERLAP, *(NOTES if copied else (NO_TRANSFERS, *NOTES[1:])), *extra)
+    # trtexec runs on GPU 0 without --device, and its times file contains neither device nor batch.
     guesses: dict[str, str | int] = {"device": "cuda:0", **({"batch": leading} if leading else {})}
     return ImportedFigures(
         tool=TOOL, backend=BACKEND, figures=figures, queries_per_s=rate, guesses=guesses, notes=notes, **more

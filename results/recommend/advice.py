@@ -121,6 +121,7 @@ def program(item: Candidate) -> list[str]:
     snippet = item.deployment.snippet
     if not snippet and item.row.record.imported:
         return [f"# {plain(item.row.record.imported.tool)} measured this row: there is no program to paste"]
+    # The run folder may come from another machine: its text is made harmless for a terminal, and the reader is warned.
     return [WARNING, *(plain(line) for line in snippet.splitlines())] if snippet else [f"# {NO_PROGRAM}"]
 
 
@@ -142,10 +143,10 @@ def _ranking(decision: Decision) -> Table:
     )
 
 
-def answer(decision: Decision, known: Collection[Finding] = ()) -> list[str]:
+def answer(decision: Decision, reported: Collection[Finding] = ()) -> list[str]:
     """Lines on the pick, its settings, the runner-up and the notes, or on the nearest row; details are indented.
 
-    Notes that are in `known` are left out.
+    Notes that are in `reported` are left out.
     """
     conclusions = conclude(decision)
     pick, runner_up = conclusions.pick, conclusions.runner_up
@@ -159,7 +160,7 @@ def answer(decision: Decision, known: Collection[Finding] = ()) -> list[str]:
             *map(_indented, demand),
         ]
         lines += [_labelled("runner-up", runner_up[0]), *map(_indented, runner_up[1:])]
-    notes = [f"note: {note.sentence}" for note in conclusions.notes if note not in known]
+    notes = [f"note: {note.sentence}" for note in conclusions.notes if note not in reported]
     return [plain(line) for line in (*lines, *notes)]
 
 

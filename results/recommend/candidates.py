@@ -146,6 +146,7 @@ def candidates(runs: Sequence[Run], request: Request, measured: Measured | None 
     `BadInput` for runs that cannot be compared, and for a price of a backend or host that no run has.
     """
     _check(runs)
+    # By identity: a record has no hash, since its blocks are a dict.
     of_record = {id(record): run for run in runs for record in run.cells}
     table = lines(runs, baseline_of(runs)) if measured is None else measured
     prices = parse_prices(request.prices, [cells for _, cells in table])
@@ -168,6 +169,7 @@ def _check(runs: Sequence[Run]) -> None:
     for run in (run for run in runs if run.is_check):
         raise BadInput(f"{run.folder} is a check, which measures no time", "give folders that bench infer wrote")
     cells = [(run, record.cell) for run in runs for record in run.cells if not record.imported]
+    # Quantized files of one model may differ between runs; they are different candidates, and only fp32 must be the same.
     files = [(run, cell.model, cell.sha256[:8]) for run, cell in cells if PRECISIONS[cell.precision].file == "fp32"]
     for model, one, other in _conflicts(files):
         raise BadInput(

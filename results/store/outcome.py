@@ -25,6 +25,7 @@ def check_exit_code(run: Run, sweep: Sweep, broken: Sequence[str]) -> int:
     a `broken` condition; else 0."""
     if any(record.status in BROKEN for record in run.cells):
         return INCOMPLETE
+    # A row that differs from the reference is an answer of check, not a failure to measure.
     answered = [record for record in run.cells if record.status in ("ok", *UNPROVEN)]
     if not all(_has(answered, axis, name) for axis, name in _named(sweep)):
         return INCOMPLETE

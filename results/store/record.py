@@ -174,6 +174,7 @@ class CellRecord:
 
     @cached_property
     def _samples(self) -> dict[int, dict[str, NDArray[np.int64]]]:
+        # Read once, and only if a figure needs them: the journal has the percentiles of a finished cell.
         return {number: load_times(self.folder / self.blocks[number].samples) for number in sorted(self.blocks)}
 
 
@@ -192,7 +193,7 @@ class Run:
 
     @property
     def is_check(self) -> bool:
-        """Whether it compares answers and measures no time."""
+        """True for a run of `check`, which compares answers and measures no time."""
         return self.head.kind == CHECK
 
     @property
@@ -247,6 +248,7 @@ def gather(cell: Cell, key: str, folder: Path, head: Head, events: Iterable[Even
     blocks: dict[int, Block] = {}
     failed_steps: dict[str, StepFailed] = {}
     for event in events:
+        # A retry of a failed cell begins with one of BEGINNINGS. Its figures must not mix with those of the failed try.
         if Failed in by_type and isinstance(event, BEGINNINGS):
             by_type, blocks, failed_steps = {}, {}, {}
         failed_steps.pop(MENDS.get(type(event), ""), None)
@@ -254,7 +256,7 @@ def gather(cell: Cell, key: str, folder: Path, head: Head, events: Iterable[Even
             failed_steps[event.step] = event
         elif isinstance(event, Block):
             blocks[event.round] = event
-            by_type.pop(Pooled, None)
+            by_type.pop(Pooled, None)  # percentiles of the rounds before this round
         else:
             by_type.setdefault(type(event), []).append(event)
     return CellRecord(

@@ -50,6 +50,7 @@ def log(logged: LoggedRun, say: Callable[[str], None]) -> None:
             opened.remove(run)
         client.set_terminated(parent)
     except BaseException:
+        # Otherwise MLflow would show them as running for ever.
         for run in opened:
             with suppress(Exception):
                 client.set_terminated(run, "FAILED")

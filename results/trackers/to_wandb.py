@@ -30,6 +30,7 @@ def log(logged: LoggedRun, say: Callable[[str], None]) -> None:
     """Log `logged`, and report the place. Raises the errors of wandb."""
     offline = not os.environ.get("WANDB_MODE") and not may_send()
     if offline:
+        # Its error reports would send data although the run stays here.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 

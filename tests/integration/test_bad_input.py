@@ -37,7 +37,7 @@ def test_an_empty_file(shell):
 
 def test_a_file_that_is_cut_short(shell, tiny):
     tiny.write_bytes(tiny.read_bytes()[:-20])
-    assert "cut short" in refuse(shell, "infer", "--model", tiny, "--backend", "null")
+    assert f"{tiny} is not an ONNX file" in refuse(shell, "infer", "--model", tiny, "--backend", "null")
 
 
 def test_a_file_that_is_not_there(shell):

@@ -10,7 +10,7 @@ import click
 from ..errors import BadInput
 from ..spec import PRECISIONS, Device
 from .help import Command
-from .options import debug_option, format_option, group, out_option
+from .options import Whole, debug_option, format_option, group, out_option
 from .output import print_table
 
 IMPORT = "import"  # the kind of a run that another tool measured
@@ -34,7 +34,7 @@ IMPORT = "import"  # the kind of a run that another tool measured
     click.option("--backend", metavar="BACKEND", help="Name the runtime, if the file does not."),
     click.option("--model", metavar="NAME", help="Name the model; rows of one name stand together in a table of several runs."),
     click.option("--precision", metavar="NAME", help=f"Name the precision, which no file has: {', '.join(PRECISIONS)}."),
-    click.option("--batch", type=click.IntRange(min=1), metavar="N", help="Set the items in one query, if the file does not."),
+    click.option("--batch", type=Whole(1), metavar="N", help="Set the items in one query, if the file does not."),
     click.option("--device", metavar="DEVICE", help="Set the device, if the file does not: cpu, cuda or cuda:N."),
     click.option("--host", metavar="NAME", default="unknown", help="Name the machine as the table of your own runs does."),
     format_option(),

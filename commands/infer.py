@@ -17,6 +17,7 @@ from .options import (
     RUN_FOLDER,
     Duration,
     Slo,
+    Whole,
     baseline_option,
     debug_option,
     format_option,
@@ -44,7 +45,7 @@ load_options = group(
         metavar="PERCENTILE=TIME",
         help="Limit this percentile of the response times under --load, for example p99=10ms.",
     ),
-    click.option("--max-batch", type=click.IntRange(min=1), metavar="N", help="Leave out larger batches under --load."),
+    click.option("--max-batch", type=Whole(1), metavar="N", help="Leave out larger batches under --load."),
     click.option(
         "--max-wait",
         "max_wait_ms",

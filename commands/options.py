@@ -49,6 +49,22 @@ class Numbers(ParamType):
         return tuple(dict.fromkeys(numbers))
 
 
+class Whole(click.IntRange):
+    """Whole number from `min` up."""
+
+    def __init__(self, min: int) -> None:
+        super().__init__(min=min)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a whole number; write a number from {self.min} up", param, ctx)
+        if number < (self.min or 0):
+            self.fail(f"{number} is less than {self.min}; write a number from {self.min} up", param, ctx)
+        return number
+
+
 class Names(ParamType):
     """List of names, such as `a,b`; each name once."""
 
@@ -73,7 +89,7 @@ class KeyValue(ParamType):
         name, equals, right = str(value).rpartition("=") if self.last else str(value).partition("=")
         if not equals or not name:
             form = (param.metavar if param else None) or self.name
-            self.fail(f"{value!r} has no name before an equals sign; write {form}", param, ctx)
+            self.fail(f"{value!r} is not of the form {form}", param, ctx)
         return name, right
 
 
@@ -224,7 +240,7 @@ shape_option = click.option(
 )
 seed_option = click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=Whole(0),
     metavar="N",
     default=0,
     show_default=True,
@@ -232,7 +248,7 @@ seed_option = click.option(
 )
 threads_option = click.option(
     "--threads",
-    type=click.IntRange(min=1),
+    type=Whole(1),
     metavar="N",
     help="Give every CPU backend this many compute threads. Default: all that this process may use.",
 )
@@ -247,7 +263,7 @@ timeout_option = click.option(
 )
 images_option = click.option(
     "--images",
-    type=click.IntRange(min=1),
+    type=Whole(1),
     metavar="N",
     help="Compute accuracy from at most this many labelled images. Default: 128, 2000 or 10000 by --budget; check uses all.",
 )

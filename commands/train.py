@@ -12,6 +12,7 @@ from ..spec import Device
 from .help import Command
 from .options import (
     Finite,
+    Whole,
     dataset_option,
     debug_option,
     device_option,
@@ -45,7 +46,7 @@ TRAINING_PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
     precision_option("Train in", TRAINING_PRECISIONS, default="fp32"),
     click.option(
         "--epochs",
-        type=click.IntRange(min=1),
+        type=Whole(1),
         metavar="N",
         default=10,
         show_default=True,
@@ -53,7 +54,7 @@ TRAINING_PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
     ),
     click.option(
         "--batch-size",
-        type=click.IntRange(min=1),
+        type=Whole(1),
         metavar="N",
         default=64,
         show_default=True,

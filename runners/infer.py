@@ -165,8 +165,9 @@ def _array(path: Path) -> NDArray[Any]:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        hint = "give an .npy file of numbers to --input"
-        raise BadInput(f"cannot read {path} as an array ({one_line(error)})", hint) from error
+        # NumPy takes any other file for a pickle and proposes to load it unsafely: a proposal that must not be passed on.
+        reason = "no .npy file of numbers" if "pickle" in str(error) else one_line(error)
+        raise BadInput(f"cannot read {path} as an array ({reason})", "save the array again with numpy.save") from error
     if not isinstance(array, np.ndarray):
         raise BadInput(f"{path} holds several arrays", "give an .npy file, which holds one array, to --input")
     return array

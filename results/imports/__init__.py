@@ -75,6 +75,8 @@ def read_figures(path: Path) -> ImportedFigures:
 
 def _text(path: Path) -> str:
     """Text of the file, in UTF-8, or in UTF-16, which PowerShell writes when it redirects output."""
+    if not path.exists():
+        raise BadInput(f"there is no file {path}", "write the path of a file of another tool")
     try:
         if path.stat().st_size > LARGEST:
             raise BadInput(f"{path} is larger than {LARGEST // 1_000_000} MB", "give a file of a single run")

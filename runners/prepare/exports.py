@@ -139,7 +139,10 @@ def _made_again(base: Artifact, old: Artifact, of: Derived, wanted: ExportReques
 
 def _converted(base: Artifact, precision: str, wanted: ExportRequest, context: Context) -> Made:
     if base.precision != "fp32":
-        raise BadInput(f"{Path(base.path).name} is {base.precision} already", f"give the FP32 file to make {precision} from")
+        raise BadInput(
+            f"{Path(base.path).name} is {base.precision} already, and {precision} is made from FP32",
+            "write --model with the FP32 file",
+        )
     calibration = str(Path(wanted.calibration).absolute()) if wanted.calibration else ""
     job = Convert(
         artifact=base,
@@ -179,7 +182,9 @@ def _add(answer: CacheEntry, folder: Path, source: Source | None = None) -> Made
 
 def _check_calibration(wanted: ExportRequest) -> None:
     if wanted.calibration and not Path(wanted.calibration).is_file():
-        raise BadInput(f"there is no file {wanted.calibration}", "give an .npz file with an array for each input")
+        raise BadInput(
+            f"there is no file {wanted.calibration}", "write --calibration with an .npz file that has an array for each input"
+        )
 
 
 def _name(model: str) -> str:
@@ -199,8 +204,8 @@ def _data(dataset: str | None) -> Data | None:
 
 def _factory_entry(wanted: ExportRequest, context: Context) -> CacheEntry:
     if not wanted.inputs:
-        hint = "give each one in order, as --shape NAME=1x3x224x224[:int64]"
-        raise BadInput(f"{wanted.model} does not say what its inputs are", hint)
+        hint = "write --shape NAME=1x3x224x224[:int64] for each input, in order"
+        raise BadInput(f"{wanted.model} needs the shapes of its inputs", hint)
     inputs = tuple(replace(spec, shape=_batched(spec.shape)) for spec in wanted.inputs)
     return context.ask(Export(model=wanted.model, factory=wanted.model, inputs=inputs, data=_data(wanted.dataset)))
 

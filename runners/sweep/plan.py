@@ -187,7 +187,10 @@ def _refusal(artifact: Artifact, precision: str, backend: ProbedBackend) -> tupl
         return "unavailable", f"{backend.reason}{install}"
     file_precision = PRECISIONS[precision].file
     if artifact.precision != file_precision:
-        return "unsupported", f"{precision} needs a file in {file_precision}; {artifact.model} has none"
+        return (
+            "unsupported",
+            f"{artifact.model} has no {file_precision} file; write one with bench export --precision {file_precision}",
+        )
     return None
 
 

@@ -174,7 +174,7 @@ def test_a_file_that_is_int8_already_is_taken_alone(wanted, context, entry):
 
 
 def test_another_precision_of_a_file_that_is_int8_is_refused(wanted, context, entry):
-    with pytest.raises(BadInput, match=r"net\.int8\.onnx is int8 already; give the FP32 file to make fp16 from"):
+    with pytest.raises(BadInput, match=r"net\.int8\.onnx is int8 already, and fp16 .*FP32"):
         export(wanted(precisions=("int8", "fp16")), context(adopt=entry("int8", derived=None)))
 
 
@@ -228,7 +228,7 @@ def test_conversions_know_where_the_model_is_in_pytorch(wanted, context, entry, 
 
 def test_a_missing_calibration_file_is_said_before_any_work(wanted, context):
     fake = context()
-    with pytest.raises(BadInput, match=r"there is no file none\.npz; give an \.npz file"):
+    with pytest.raises(BadInput, match=r"there is no file none\.npz; .*\.npz file"):
         export(wanted(calibration="none.npz"), fake)
     assert fake.asked == []
 
@@ -242,7 +242,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_any_work(wanted, context
 
 
 def test_a_module_without_inputs_is_asked_for_them(wanted, context):
-    with pytest.raises(BadInput, match="pkg:make does not say what its inputs are; give each one in order"):
+    with pytest.raises(BadInput, match=r"pkg:make needs .*--shape NAME="):
         export(wanted(model="pkg:make"), context())
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from ..spec import Sweep
 from .help import Command
-from .options import Pairs, debug_option, group, python_option
-from .output import logs, plain
+from .options import Pairs, debug_option, format_option, group, python_option
+from .output import logs, print_table
+
+if TYPE_CHECKING:
+    from ..results.table.machine import Presence
+    from ..runners.pool.survey import ProbedBackend
 
 
 @click.command(
@@ -17,10 +23,11 @@ from .output import logs, plain
         ("bench backends --python ort-cuda=venvs/gpu", "Look for one backend in another virtual environment"),
     ),
 )
-@group(python_option, debug_option)
-def backends(pythons: Pairs, debug: bool) -> None:
+@group(python_option, format_option(), debug_option)
+def backends(pythons: Pairs, format: str, debug: bool) -> None:
     """List the backends of this machine, and how to install the missing ones."""
     from .. import backends as registry
+    from ..results.table import machine as table
     from ..runners.pool.environments import interpreters
     from ..runners.pool.pool import Local
     from ..runners.pool.survey import survey
@@ -29,9 +36,18 @@ def backends(pythons: Pairs, debug: bool) -> None:
     with logs(debug) as folder:
         surveyed = survey(interpreters(everything), folder, Local())
         surveyed.dismiss()
-    width = max(14, *(len(str(item.target)) for item in surveyed.backends))
-    for item in surveyed.backends:
-        what = f"{item.version}  {', '.join(item.devices)}" if item.available else f"not here: {item.reason}"
-        install = f"  ({item.install})" if item.install and not item.available else ""
-        instrument = "  (an instrument, not for deployment)" if item.instrument else ""
-        click.echo(plain(f"{item.target!s:<{width}} {what}{install}{instrument}"))
+    print_table(table.build([_presence(item) for item in surveyed.backends]), format)
+
+
+def _presence(item: ProbedBackend) -> Presence:
+    from ..results.table.machine import Presence
+
+    return Presence(
+        backend=str(item.target),
+        available=item.available,
+        version=item.version if item.available else "",
+        devices=tuple(item.devices),
+        reason="" if item.available else item.reason,
+        install="" if item.available else item.install,
+        instrument=item.instrument,
+    )

@@ -11,7 +11,7 @@ import click
 from ..errors import BadInput
 from .help import Command
 from .options import debug_option, format_option, group
-from .output import note, plain
+from .output import note, plain, rendered
 from .runs import stored
 
 GITHUB = "github"
@@ -101,7 +101,6 @@ def _compared(
     from ..results.compare import gate
     from ..results.compare.comparison import facts, tabulate
     from ..results.table.findings import sentences
-    from ..results.table.render import render
 
     gates = gate.parse(limits)
     sides, changes = comparing.compare(stored(base), stored(new), control, gate.thresholds(gates))
@@ -111,7 +110,7 @@ def _compared(
         lines = gate.workflow(changes, judged, facts(sides, changes), sides.match.left)
         return plain_lines(lines), warnings, bool(judged.shown)
     table = tabulate(sides, changes, judged.findings)
-    return render(table, format), warnings, bool(judged.shown)
+    return rendered(table, format), warnings, bool(judged.shown)
 
 
 def plain_lines(lines: list[str]) -> str:

@@ -215,10 +215,38 @@ def out_option(text: str, *, metavar: str = "DIR", required: bool = False) -> Ca
     return click.option("--out", type=click.Path(path_type=Path), metavar=metavar, required=required, help=text)
 
 
+WIDE, COLUMNS = "onnxbench.wide", "onnxbench.columns"
+"""Keys of a click context's `meta`: every printed table depends on both options, and commands use them for nothing else."""
+
+
+def _remember(key: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def callback(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+        ctx.meta[key] = value
+
+    return callback
+
+
 def format_option(*more: str) -> Callable[[Function], Function]:
-    """`--format`: TABLE_FORMATS, and `more` that one command has."""
+    """`--format`: TABLE_FORMATS, and `more` that one command has; `--wide` and `--columns`."""
     text = "Print the result in this format." + "".join(f" {name}: annotations for GitHub Actions." for name in more)
-    return click.option("--format", type=click.Choice((*TABLE_FORMATS, *more)), default="table", show_default=True, help=text)
+    return group(
+        click.option("--format", type=click.Choice((*TABLE_FORMATS, *more)), default="table", show_default=True, help=text),
+        click.option(
+            "--wide",
+            is_flag=True,
+            expose_value=False,
+            callback=_remember(WIDE),
+            help="Print every column of the table, even where the terminal is narrower.",
+        ),
+        click.option(
+            "--columns",
+            type=Names(),
+            metavar="NAME,...",
+            expose_value=False,
+            callback=_remember(COLUMNS),
+            help="Print these columns only; docs/columns.md lists all names.",
+        ),
+    )
 
 
 RUN_FOLDER = "Write the run to this folder. Default: a new folder under runs/."

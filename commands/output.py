@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .options import COLUMNS, WIDE
+
 if TYPE_CHECKING:
+    from ..results.table.layout import Screen
     from ..results.table.table import Table
     from ..results.trackers.logged import LoggedRun
 
@@ -21,11 +25,39 @@ def plain(text: str) -> str:
     return plain(text)
 
 
+def screen() -> Screen:
+    """The screen that stdout is: its width and colours for a terminal, and neither for a pipe, a file or --wide.
+
+    NO_COLOR (https://no-color.org) and TERM=dumb turn colours off.
+    """
+    import os
+    import shutil
+
+    from ..results.table.layout import PIPE, Screen
+
+    if not sys.stdout.isatty():
+        return PIPE
+    colour = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    wide = click.get_current_context().meta.get(WIDE)
+    return Screen(width=None if wide else shutil.get_terminal_size().columns, colour=colour)
+
+
+def named_columns() -> tuple[str, ...]:
+    """The names that --columns has; none without it."""
+    return tuple(click.get_current_context().meta.get(COLUMNS) or ())
+
+
+def rendered(table: Table, format: str) -> str:
+    """`table` in one of options.TABLE_FORMATS, with the columns of --columns, for the screen that stdout is."""
+    from ..results.table.render import chosen, render
+
+    names = named_columns()
+    return render(chosen(table, names) if names else table, format, screen())
+
+
 def print_table(table: Table, format: str) -> None:
     """Print `table` on stdout in one of options.TABLE_FORMATS."""
-    from ..results.table.render import render
-
-    click.echo(render(table, format), nl=False)
+    click.echo(rendered(table, format), nl=False)
 
 
 def note(text: str) -> None:

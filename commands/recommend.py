@@ -10,6 +10,7 @@ import click
 
 from .help import Command
 from .options import Finite, debug_option, format_option, group, runs_argument, wanted_options
+from .output import named_columns, screen
 from .runs import stored
 
 
@@ -46,5 +47,5 @@ def recommend(runs: tuple[Path, ...], format: str, debug: bool, **request: Any) 
 
     with understood(runs):
         decision = decisions.decide(stored(dict.fromkeys(runs)), parse_request(**request))
-        click.echo(advice.advise(decision, format), nl=False)
+        click.echo(advice.advise(decision, format, advice.Look(screen=screen(), columns=named_columns())), nl=False)
     sys.exit(advice.exit_code(decision))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ...axes import Scalar
@@ -12,7 +13,8 @@ from ..store.head import SCHEMA
 from ..table.column import RANKING_VIEW, Field
 from ..table.columns import BY_NAME, shown_in
 from ..table.findings import Finding, sentences
-from ..table.render import plain, render
+from ..table.layout import PIPE, Screen
+from ..table.render import chosen, plain, render
 from ..table.table import Table, named
 from .candidates import Candidate
 from .conclusions import conclude, machines, missed, relaxed
@@ -35,16 +37,27 @@ def exit_code(decision: Decision) -> int:
     return 0 if decision.pick else 1
 
 
-def advise(decision: Decision, format: str) -> str:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Look:
+    """How a decision is shown: on which screen, and with which columns of the ranking (all, if none is named)."""
+
+    screen: Screen = PIPE
+    columns: tuple[str, ...] = ()
+
+
+PLAIN = Look()
+
+
+def advise(decision: Decision, format: str, look: Look = PLAIN) -> str:
     """Text of `decision` in one of FORMATS, with a newline at the end."""
-    return FORMATS[format](decision)
+    return FORMATS[format](decision, look)
 
 
-def _csv(decision: Decision) -> str:
-    return render(_ranking(decision), "csv")
+def _csv(decision: Decision, look: Look) -> str:
+    return render(_ranking(decision, look), "csv")
 
 
-def _json(decision: Decision) -> str:
+def _json(decision: Decision, look: Look) -> str:
     request, best = decision.request, decision.difference
     data = {
         "schema": SCHEMA,
@@ -65,7 +78,7 @@ def _json(decision: Decision) -> str:
         "nearest": _relaxation(decision.nearest),
         "notes": sentences(decision.notes),
         "findings": [finding.wire() for finding in conclude(decision).all],
-        "rows": _ranking(decision).rows,
+        "rows": _ranking(decision, look).rows,
     }
     return json.dumps(data, indent=1, allow_nan=False) + "\n"
 
@@ -94,26 +107,33 @@ def _relaxation(item: Candidate | None) -> dict[str, Any] | None:
     return {"name": item.name, "misses": [missed(miss) for miss in item.misses], "relax": relax}
 
 
-def _table(decision: Decision) -> str:
-    lines = [*answer(decision), *([_grid(decision, "table")] if decision.ranked else []), *rest(decision)]
+def _table(decision: Decision, look: Look) -> str:
+    grid = [_grid(decision, "table", look)] if decision.ranked else []
+    lines = [*_wrapped(answer(decision), look.screen), *grid, *_wrapped(rest(decision), look.screen)]
     pasted = ["", "to paste:", "", *program(decision.pick)] if decision.pick else []
     return _joined([*lines, *pasted])
 
 
-def _markdown(decision: Decision) -> str:
+def _markdown(decision: Decision, look: Look) -> str:
     above = [f"- {line.strip()}" for line in answer(decision)]
     below = [f"- {line.strip()}" for line in rest(decision)]
     snippet = program(decision.pick) if decision.pick else []
     pasted = ["", "```python", *snippet, "```"] if snippet else []
-    return _joined([*above, "", *([_grid(decision, "markdown")] if decision.ranked else []), *below, *pasted])
+    return _joined([*above, "", *([_grid(decision, "markdown", look)] if decision.ranked else []), *below, *pasted])
 
 
 def _joined(lines: Sequence[str]) -> str:
     return "\n".join(line.rstrip() for line in lines).rstrip() + "\n"
 
 
-def _grid(decision: Decision, format: str) -> str:
-    return render(_ranking(decision), format).rstrip() + "\n"
+def _wrapped(lines: Sequence[str], screen: Screen) -> list[str]:
+    """`lines` that fit the screen, each with its own indent."""
+    indented = ((line[: len(line) - len(line.lstrip())], line.strip()) for line in lines)
+    return [part for indent, text in indented for part in screen.wrapped(text, indent)]
+
+
+def _grid(decision: Decision, format: str, look: Look) -> str:
+    return render(_ranking(decision, look), format, look.screen).rstrip() + "\n"
 
 
 def program(item: Candidate) -> list[str]:
@@ -125,7 +145,7 @@ def program(item: Candidate) -> list[str]:
     return [WARNING, *(plain(line) for line in snippet.splitlines())] if snippet else [f"# {NO_PROGRAM}"]
 
 
-def _ranking(decision: Decision) -> Table:
+def _ranking(decision: Decision, look: Look) -> Table:
     """Feasible rows in order, with the columns of the decision itself: rank, pareto, cost."""
     rows: list[dict[str, Scalar]] = [
         {"rank": index + 1, "pareto": NONDOMINATED if index in decision.pareto else None, **item.cells}
@@ -135,12 +155,13 @@ def _ranking(decision: Decision) -> Table:
     columns = (*shown_in(RANKING_VIEW), *limited, COST_FIELD)
     filled = [item for item in columns if any(row[item.name] is not None for row in rows)]
     several = [item for item in filled if item.name not in OF_SEVERAL or len({row[item.name] for row in rows}) > 1]
-    return Table(
+    table = Table(
         names=("rank", *BY_NAME, COST, "pareto"),
         rows=tuple(rows),
         fields=tuple(dict.fromkeys((RANK_FIELD, PARETO_FIELD, *several))),
         grouped=False,
     )
+    return chosen(table, look.columns) if look.columns else table
 
 
 def answer(decision: Decision, reported: Collection[Finding] = ()) -> list[str]:
@@ -207,4 +228,4 @@ def _legend(objective: Objective) -> str:
     return f"{NONDOMINATED} Pareto: no other row is at least as good in {first}, p50, p99 and top-1, and better in one"
 
 
-FORMATS: Mapping[str, Callable[[Decision], str]] = {"table": _table, "markdown": _markdown, "csv": _csv, "json": _json}
+FORMATS: Mapping[str, Callable[[Decision, Look], str]] = {"table": _table, "markdown": _markdown, "csv": _csv, "json": _json}

@@ -58,6 +58,7 @@ class Column(Field):
     measured: None unless the row's status is one of MEASURED. timed: None unless calls were timed.
     shown: in the table for people, where some row has a figure. varies: shown where its values differ, and otherwise once above
         the table under its `label` or title. partial: None is no value of its own, since it does not apply to every row.
+    interval: the columns of the lower and the upper end of its 95 % interval.
     leads: it stands before all others in the table for people, wherever it is declared.
     gpu: measured on GPUs only.
     better: MORE or LESS of it is better; empty where neither is.
@@ -77,6 +78,7 @@ class Column(Field):
     varies: bool = False
     partial: bool = False
     label: str = ""
+    interval: tuple[str, str] | None = None
     leads: bool = False
     gpu: bool = False
     better: str = ""

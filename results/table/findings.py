@@ -79,6 +79,9 @@ KINDS: Mapping[str, Kind] = {
     "no_figures": Kind(severity=CAUTION, sentence="{side} has no figures, {why}: {cells}"),
     "limit_broken": Kind(severity=FAILURE, sentence="{limit} failed: {change}"),
     "limit_unsure": Kind(severity=CAUTION, sentence="{limit} is inconclusive: {change}"),
+    # of a machine
+    "missing": Kind(severity=INFO, sentence="not here: {reason}"),
+    "missing_install": Kind(severity=INFO, sentence="not here: {reason} ({install})"),
     # of limits that a user set
     "limit_unknown": Kind(severity=FAILURE, sentence="{limit} failed: no row has {column}"),
     "limit_missed": Kind(severity=FAILURE, sentence="{limit} failed: {column} is {value:.4g}{unit}"),

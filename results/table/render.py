@@ -112,7 +112,8 @@ def _legend(table: Table) -> list[str]:
     columns = {field.name for field in table.fields}
     question = " and ".join(name for name in QUESTION if name in columns)
     fastest = [f"{MARK.strip()} lowest p50 of its {question}"] if table.best else []
-    return [plain(line) for line in (*fastest, *map(table.line, sorted_findings(table.findings)), *table.remarks)]
+    findings = map(table.line, sorted_findings(table.findings))
+    return [plain(line) for line in (*fastest, *findings, *table.remarks, *table.settings)]
 
 
 def sorted_findings(findings: Sequence[Finding]) -> list[Finding]:
@@ -160,14 +161,16 @@ def _below(table: Table, screen: Screen) -> list[str]:
     """The legend; on a screen wrapped, with a heading for each severity."""
     if screen.width is None:
         return _legend(table)
-    first = _legend(replace(table, findings=(), remarks=()))
+    first = _legend(replace(table, findings=(), remarks=(), settings=()))
     lines = [line for text in first for line in screen.wrapped(text)]
     for severity, heading in SECTIONS.items():
         findings = [finding for finding in sorted_findings(table.findings) if finding.severity == severity]
         style = {FAILURE: RED, CAUTION: YELLOW}.get(severity, DIM)
         lines += [screen.styled(heading, style)] if findings else []
         lines += [line for text in map(table.line, findings) for line in screen.wrapped(plain(text), INDENT)]
-    return [*lines, *(line for text in table.remarks for line in screen.wrapped(plain(text)))]
+    lines += [line for text in table.remarks for line in screen.wrapped(plain(text))]
+    lines += [screen.styled("settings", DIM)] if table.settings else []
+    return [*lines, *(line for text in table.settings for line in screen.wrapped(plain(text), INDENT))]
 
 
 def _markdown(table: Table) -> str:
@@ -199,9 +202,9 @@ def _inert(text: str) -> str:
 def without_places(table: Table) -> Table:
     """`table` without the folders in its texts, for what is passed on."""
     rows = [{name: nameless(v) if isinstance(v, str) else v for name, v in row.items()} for row in table.rows]
-    facts, remarks = (tuple(map(nameless, lines)) for lines in (table.facts, table.remarks))
+    facts, remarks, settings = (tuple(map(nameless, lines)) for lines in (table.facts, table.remarks, table.settings))
     findings = tuple(finding.with_texts(nameless) for finding in table.findings)
-    return replace(table, rows=tuple(rows), facts=facts, findings=findings, remarks=remarks)
+    return replace(table, rows=tuple(rows), facts=facts, findings=findings, remarks=remarks, settings=settings)
 
 
 def nameless(text: str) -> str:

@@ -29,7 +29,7 @@ class Table:
     """All `rows` by column name, for programs; and for people the `fields` to show, and what stands around them.
 
     best: indices of the rows to mark as fastest. facts: lines above the rows. findings: below the rows, those of one severity
-    together. remarks: lines below the findings. grouped: rows of one question stand together.
+    together. remarks: lines below the findings, and settings: lines below these. grouped: rows of one question stand together.
     """
 
     names: tuple[str, ...]
@@ -39,6 +39,7 @@ class Table:
     facts: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     remarks: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
     head: Mapping[str, Any] = field(default_factory=dict)
     grouped: bool = True
 
@@ -69,7 +70,8 @@ def tabulate(runs: Sequence[Run], lines: Sequence[tuple[Row, RowValues]], baseli
         findings=tuple(findings),
         best=frozenset(_fastest(rows, unmarked)),
         facts=_facts(runs, rows, baseline, [field.name for field in fields]),
-        remarks=(*_conversions(rows), *_deployments(rows), *explained["speed"], *explained["accuracy"]),
+        remarks=(*_conversions(rows), *explained["speed"], *explained["accuracy"]),
+        settings=tuple(_deployments(rows)),
         head={
             "schema": SCHEMA,
             "host": set_fields(runs[0].host) if runs else {},
@@ -189,22 +191,29 @@ def _p50(row: RowValues) -> float:
 
 
 def _facts(runs: Sequence[Run], rows: Sequence[RowValues], baseline: str | None, shown: Collection[str]) -> tuple[str, ...]:
-    """What is the same in all rows, so that it need not be a column, and is none of those `shown`."""
-    same = {c: _distinct(c, rows) for c in COLUMNS if c.varies and not c.leads and c.name not in shown}
-    once = [_fact(column, next(iter(values))) for column, values in same.items() if len(values) == 1]
+    """Values that are the same in all rows, so that they need no column, and that are none of those `shown`."""
+    values = {c.name: _distinct(c, rows) for c in COLUMNS if c.varies and not c.leads and c.name not in shown}
+    same = {name: next(iter(known)) for name, known in values.items() if len(known) == 1}
+    ends = {end for name in same for end in BY_NAME[name].interval or ()}
+    once = [_fact(BY_NAME[name], value, same) for name, value in same.items() if name not in ends]
     versions = [f"{name} {version}" for run in runs for name, version in run.head.versions.items()]
     against = [f"speed-up against {baseline} fp32 at the same batch"] if baseline else []
     return tuple(line for line in (" · ".join(filter(None, once)), " · ".join(dict.fromkeys(versions)), *against) if line)
 
 
-def _fact(column: Column, value: Scalar) -> str:
-    """`threads 2`, `file 20.4 MB`; nothing for what is as it should be."""
-    if value in (None, "ok", 0):
+def _fact(column: Column, value: Scalar, same: RowValues) -> str:
+    """`threads 2`, `top-1 drop 0.00 points (95 %: -3.37 to 3.37)`; nothing for a value that is as it should be."""
+    low, high = (same.get(end) for end in column.interval or ("", ""))
+    if value in (None, "ok", 0) and low is None:
         return ""
-    text = value
-    if isinstance(value, float):
-        text = f"{value:.3g}" if column.decimals is None else f"{value:.{column.decimals}f}"
-    return f"{column.label or column.heading} {text} {column.unit}".strip()
+    ends = f" (95 %: {_figure(low, column)} to {_figure(high, column)})" if low is not None and high is not None else ""
+    return f"{column.label or column.heading} {_figure(value, column)} {column.unit}".strip() + ends
+
+
+def _figure(value: Scalar, column: Column) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.3g}" if column.decimals is None else f"{value:.{column.decimals}f}"
 
 
 def _findings(lines: Sequence[tuple[Row, RowValues]]) -> list[Finding]:

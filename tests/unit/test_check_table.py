@@ -100,7 +100,7 @@ def test_answers_that_all_rows_of_a_measurement_share_are_said_above_it(run_fold
         folder.measured(cell, 10**6)
         folder.verified(cell, top1=97.5, top1_drop=0.25, images=400, lost=1, gained=0)
     built = table.build([read_run(folder.path)])
-    drop = "drop 0.25 points · drop at least -1.09 points · drop at most 1.58 points"
+    drop = "top-1 drop 0.25 points (95 %: -1.09 to 1.58)"
     assert built.facts[0].endswith(f"threads 2 · top1 97.50 % · {drop} · images 400 · file 20.4 MB")
     assert built.rows[0]["top1_drop_ci_low"] < 0.25 < built.rows[0]["top1_drop_ci_high"]
     assert not {"top1", "top1_drop_ci_low"} & set(shown(folder))

@@ -160,6 +160,8 @@ SAID = {
     "absent_load": ({"column": "x"}, "x was not measured: give --load poisson --slo p99=10ms"),
     "absent_on_cpu": ({"column": "x"}, "x is measured on GPUs only"),
     "absent_import": ({"column": "x", "tool": "trtexec"}, "x: trtexec does not report it"),
+    "missing": ({"reason": "no CUDA"}, "not here: no CUDA"),
+    "missing_install": ({"reason": "no CUDA", "install": "pip install x"}, "not here: no CUDA (pip install x)"),
     "limit_unknown": ({"limit": "--max a=1", "column": "a"}, "--max a=1 failed: no row has a"),
     "limit_missed": (
         {"limit": "--max p99=1", "column": "p99_ms", "value": 2.0, "unit": " ms"},

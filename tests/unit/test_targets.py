@@ -147,7 +147,7 @@ def test_people_are_told_of_environments_by_name(three):
     built = table.build([record.read_run(three.path)], "ort-cpu@old")
     assert "ort-cpu 1.23 · ort-cpu@old 1.20 · ort-cpu@new 1.31" in built.facts
     assert "speed-up against ort-cpu@old fp32 at the same batch" in built.facts
-    assert "ort-cpu@new fp32 b1: throughput with 2 threads" in built.remarks
+    assert "ort-cpu@new fp32 b1: throughput with 2 threads" in built.settings
 
 
 def test_without_environments_there_is_no_such_column(run_folder, make_cell):

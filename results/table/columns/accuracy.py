@@ -55,6 +55,7 @@ COLUMNS = (
         unit="points",
         title="drop",
         label="top-1 drop",
+        interval=("top1_drop_ci_low", "top1_drop_ci_high"),
         varies=True,
         priority=12,
         better=LESS,

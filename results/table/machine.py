@@ -1,0 +1,67 @@
+"""The table of `bench backends`: what can run on this machine. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ...axes import Scalar
+from ..store.head import SCHEMA
+from .column import Field
+from .findings import Finding
+from .table import Table
+
+FIELDS = (
+    Field(name="backend", number=False, priority=0, definition="Backend, with its environment where it has one."),
+    Field(name="status", number=False, priority=1, definition="ok, or unavailable."),
+    Field(name="version", number=False, priority=2, definition="Version of the runtime."),
+    Field(name="devices", number=False, priority=3, definition="Devices that it can use here."),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Presence:
+    """A backend on this machine.
+
+    `reason` and `install` (a command) say why it is missing. `instrument`: it measures this tool.
+    """
+
+    backend: str
+    available: bool
+    version: str = ""
+    devices: tuple[str, ...] = ()
+    reason: str = ""
+    install: str = ""
+    instrument: bool = False
+
+
+def build(backends: Sequence[Presence]) -> Table:
+    """The table of `backends`, in their order."""
+    findings = [replace(finding, rows=(item.backend,)) for item in backends for finding in _findings(item)]
+    return Table(
+        names=(*(field.name for field in FIELDS), "reason", "install", "instrument"),
+        rows=tuple(map(_row, backends)),
+        fields=FIELDS,
+        findings=tuple(findings),
+        head={"schema": SCHEMA, "findings": [finding.wire() for finding in findings]},
+        grouped=False,
+    )
+
+
+def _row(item: Presence) -> dict[str, Scalar]:
+    return {
+        "backend": item.backend,
+        "status": "ok" if item.available else "unavailable",
+        "version": item.version or None,
+        "devices": ", ".join(item.devices) or None,
+        "reason": item.reason or None,
+        "install": item.install or None,
+        "instrument": "yes" if item.instrument else None,
+    }
+
+
+def _findings(item: Presence) -> list[Finding]:
+    if item.available:
+        return [Finding.of("instrument")] if item.instrument else []
+    kind = "missing_install" if item.install else "missing"
+    return [Finding.of(kind, reason=item.reason, install=item.install)]

@@ -1,4 +1,4 @@
-"""Surroundings of every step that asks a worker for one answer. Loads no framework."""
+"""Context of a step that sends one job to a fresh worker. Loads no framework."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """Surroundings of a step: who starts workers, a folder for logs, a clock, somebody to tell, and the limit for each answer.
+    """Context of a step: the pool of its workers, a folder for their logs, a clock, a listener, and the limit of an answer.
 
-    `networks`: the network that the workers had, by job.
+    `networks`: network of the workers so far (`isolated` or `open`), by the job's name.
     """
 
     logs: Path
@@ -30,7 +30,7 @@ class Context:
     networks: dict[str, str] = field(default_factory=dict)
 
     def ask(self, job: Job[Answer]) -> Answer:
-        """The answer of a fresh worker to one job."""
+        """Send `job` to a fresh worker and return its answer. Raises like `Worker.ask`."""
         task = JOBS[type(job)]
         with self.pool.start(self.logs / "prepare.log", network=task.network) as worker:
             try:

@@ -1,6 +1,6 @@
-"""Where the backends of a sweep live: which of them are asked for, and in which interpreter each has its workers.
+"""Targets of a sweep, and the interpreter of each. Loads no framework.
 
-An environment that has no interpreter of its own is a name for other options, in the interpreter of the backend without it.
+An environment without an interpreter of its own is a name for other options. It uses the interpreter of its backend.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from ...spec import ALL, Sweep, Target
 from ..worker.clock import Clock
 from .process import end_group
 
-ASK = "import sys; print(6 * 7 if sys.version_info[0] == 3 else 0)"  # an answer that only a Python 3 has
+PYTHON_TEST = "import sys; print(6 * 7 if sys.version_info[0] == 3 else 0)"  # an answer that only a Python 3 has
 ANSWER_TIMEOUT_S, ANSWER_BYTES = 60, 64
-HINT = "give a Python, or the folder of a virtual environment"
+PYTHON_HINT = "give a Python, or the folder of a virtual environment"
 
 
 def interpreters(sweep: Sweep) -> dict[Target, str]:
-    """Every target to probe, and its interpreter. `BadInput` for a name or a path that there is not."""
-    chosen = chosen_targets(sweep)
+    """Interpreter of every target to probe. Raises `BadInput` for an unknown name, and for a path without a Python."""
+    targets = targets_of(sweep)
     pythons = {Target.parse(label): interpreter(path) for label, path in sweep.pythons}
-    return {target: pythons.get(_home(target, pythons), sys.executable) for target in chosen}
+    return {target: pythons.get(_home(target, pythons), sys.executable) for target in targets}
 
 
-def chosen_targets(sweep: Sweep) -> tuple[Target, ...]:
-    """What the user named; or every backend, and every environment that has an interpreter."""
+def targets_of(sweep: Sweep) -> tuple[Target, ...]:
+    """Targets that the user named; without any, every backend and every environment that has an interpreter."""
     own = [_parse_target(label) for label, _ in sweep.pythons]
     everything = _side_by_side([*(Target(backend=name) for name in backends.targets()), *own])
     named = [everything if name == ALL else [_parse_target(name)] for name in sweep.backends or (ALL,)]
-    chosen = tuple(dict.fromkeys(target for group in named for target in group))
-    _check_interpreters(own, chosen)
-    for target in chosen:
+    targets = tuple(dict.fromkeys(target for group in named for target in group))
+    _check_interpreters(own, targets)
+    for target in targets:
         _check_environment(target, own, sweep)
-    return chosen
+    return targets
 
 
 def _parse_target(text: str) -> Target:
@@ -49,19 +49,19 @@ def _parse_target(text: str) -> Target:
 
 
 def _side_by_side(targets: Sequence[Target]) -> list[Target]:
-    """`targets` with those of one backend after each other."""
+    """`targets` with the environments of one backend side by side."""
     names = [target.backend for target in targets]
     return sorted(targets, key=lambda target: names.index(target.backend))
 
 
 def _home(target: Target, own: Collection[Target]) -> Target:
-    """The target whose interpreter `target` has: its own, or that of its backend."""
+    """Target whose interpreter `target` uses: itself, or its backend without an environment."""
     return target if target in own else Target(backend=target.backend)
 
 
-def _check_interpreters(own: Sequence[Target], chosen: Sequence[Target]) -> None:
-    """`BadInput` for an interpreter that is given twice, or that nothing runs in."""
-    used = {_home(target, own) for target in chosen}
+def _check_interpreters(own: Sequence[Target], targets: Sequence[Target]) -> None:
+    """Raise `BadInput` for an interpreter that is given twice, or that no target uses."""
+    used = {_home(target, own) for target in targets}
     for target in own:
         if own.count(target) > 1:
             raise BadInput(f"--python {target} is given {own.count(target)} times", "give it once")
@@ -70,40 +70,38 @@ def _check_interpreters(own: Sequence[Target], chosen: Sequence[Target]) -> None
 
 
 def _check_environment(target: Target, own: Collection[Target], sweep: Sweep) -> None:
-    """`BadInput` for an environment of which nothing is said."""
+    """Raise `BadInput` for an environment that has neither an interpreter nor an option."""
     with_options = any(name.startswith(f"{target}.") for name, _ in sweep.options)
     if target.environment and target not in own and not with_options:
         raise BadInput(f"{target} names no environment", f"give --python {target}=PATH, or --option {target}.KEY=VALUE")
 
 
 def interpreter(text: str) -> str:
-    """The interpreter that `text` is, or that the virtual environment in the folder `text` has. `BadInput` if there is none.
-
-    Links are not followed: the link to it is how a virtual environment's Python knows where it is.
-    """
+    """Path of the interpreter `text`, or of the interpreter in the virtual environment `text`. Raises `BadInput` for none."""
+    # Links stay: a virtual environment's Python finds its packages by the link that starts it.
     path = Path(text).expanduser().absolute()
     path = path / "bin" / "python" if path.is_dir() else path
     if not path.exists():
-        raise BadInput(f"there is no {path}", HINT)
+        raise BadInput(f"there is no {path}", PYTHON_HINT)
     if not os.access(path, os.X_OK):
-        raise BadInput(f"{path} cannot be executed", HINT)
+        raise BadInput(f"{path} cannot be executed", PYTHON_HINT)
     _check_is_python(path)
     return str(path)
 
 
 def _check_is_python(path: Path) -> None:
     try:
-        output = _read_answer([str(path), "-I", "-S", "-c", ASK])
+        output = _read_answer([str(path), "-I", "-S", "-c", PYTHON_TEST])
     except OSError as error:
-        raise BadInput(f"{path} is not a Python 3 ({one_line(error)})", HINT) from error
+        raise BadInput(f"{path} is not a Python 3 ({one_line(error)})", PYTHON_HINT) from error
     if output.strip() != b"42":
-        raise BadInput(f"{path} is not a Python 3", HINT)
+        raise BadInput(f"{path} is not a Python 3", PYTHON_HINT)
 
 
 def _read_answer(command: Sequence[str]) -> bytes:
-    """What `command` prints, up to ANSWER_BYTES; then it is ended, with all that it started. `OSError` if it cannot be run.
+    """Output of `command`, up to ANSWER_BYTES and ANSWER_TIMEOUT_S. Then kill the command and its children.
 
-    Nothing in ANSWER_TIMEOUT_S is no answer.
+    Raises OSError if `command` cannot be run.
     """
     output, end = b"", Clock().now_ns() + ANSWER_TIMEOUT_S * 10**9
     with subprocess.Popen(

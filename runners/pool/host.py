@@ -1,4 +1,4 @@
-"""The machine: its facts for the record, the memory that is left, and what a process holds of it. psutil."""
+"""The machine: its facts for run.json, its free memory, and the memory of a process. Imports psutil."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from ..worker.threads import CGROUP, OWN_GROUP, cpu_quota, groups, usable_thread
 
 
 def memory_free_mb(cgroup: Path = CGROUP, own: Path = OWN_GROUP) -> float:
-    """Memory that this process and its children could still take: the machine's, cut to what the control groups leave."""
+    """Memory in MB that this process and its children can still use: the machine's free memory, within its control groups."""
+    # cgroup v2, and then v1: its files have other names, and containers of older systems use them.
     limits = [(folder, "memory.max", "memory.current", "inactive_file") for folder in groups(cgroup, own)]
     limits.append((cgroup / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"))
     left = [room for folder, most, used, cache in limits if (room := _room(folder, most, used, cache)) is not None]
@@ -23,7 +24,7 @@ def memory_free_mb(cgroup: Path = CGROUP, own: Path = OWN_GROUP) -> float:
 
 
 def _room(folder: Path, most: str, used: str, cache: str) -> int | None:
-    """Bytes that one control group leaves, counting files in the cache that it would give up; None for no limit."""
+    """Free bytes of one control group; None where it has no limit. Cached files that the kernel can drop count as free."""
     limit, current = read_text(folder / most), read_text(folder / used)
     if not (limit.isdecimal() and current.isdecimal()):
         return None
@@ -32,7 +33,7 @@ def _room(folder: Path, most: str, used: str, cache: str) -> int | None:
 
 
 def rss_mb(pid: int) -> float:
-    """What the process `pid` has resident now, in MB; 0 for one that is gone."""
+    """Resident memory of the process `pid` in MB; 0 for a process that has ended."""
     try:
         return float(psutil.Process(pid).memory_info().rss / 1e6)
     except psutil.Error:
@@ -40,7 +41,7 @@ def rss_mb(pid: int) -> float:
 
 
 def describe(gpu: Nvml | None = None) -> Host:
-    """Facts of this machine for the record. `gpus`: those that NVML shows, by CUDA's index."""
+    """Facts of this machine for run.json. `gpus`: those that NVML shows, in the order of CUDA's index."""
     return Host(
         cpu=_cpu_model(),
         cores=os.cpu_count(),
@@ -71,6 +72,6 @@ INSTRUCTION_SETS = (
 
 
 def _isa() -> list[str]:
-    """Instruction sets that decide which kernels a runtime picks."""
+    """Instruction sets of this CPU that decide a runtime's choice of kernels."""
     flags = {*_cpuinfo("flags").split(), *_cpuinfo("Features").split()}
     return [flag for flag in INSTRUCTION_SETS if flag in flags]

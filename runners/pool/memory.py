@@ -1,4 +1,4 @@
-"""How many crews may be open at the same time: as many as fit into the machine's memory, and into the GPU's."""
+"""Limit of open crews: as many as fit into the machine's memory, and into the GPU's. A crew is the cells of one process."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from ...spec import Device
 from .pool import Worker
 
-GPU_SPARE = 1.2  # a crew holds more while it computes than when it was opened
+GPU_SPARE = 1.2  # a crew uses more memory while it computes than after it opens
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """`resident_mb` that all crews together may have resident, and who tells what is free on a GPU, in MB, by CUDA's index."""
+    """Memory limits: `resident_mb` for all crews together, and a function for the free MB of a GPU by CUDA's index."""
 
     resident_mb: float
     gpu_free_mb: Callable[[int], float | None] = lambda _: None
 
 
 class Room:
-    """What is left for another crew, if it takes as much as the largest so far."""
+    """Estimate of the room for another crew, which is assumed as large as the largest so far."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -29,7 +29,7 @@ class Room:
         self._free_mb: float | None = None
 
     def begin(self, workers: Iterable[Worker], device: str) -> bool:
-        """True if there is no room for a crew on `device` beside those of `workers`."""
+        """Record the memory before a crew opens. True if a crew on `device` has no room beside the crews of `workers`."""
         parsed = Device.parse(device)
         self._gpu = None if parsed.kind == "cpu" else parsed.index
         self._free_mb = self._gpu_free_mb()
@@ -37,10 +37,9 @@ class Room:
         return full or (self._free_mb is not None and self._free_mb < self._largest_gpu_mb * GPU_SPARE)
 
     def end(self, worker: Worker | None) -> None:
-        """The crew is open, in `worker` if that is left. On the GPU it took what is no longer free there, since not every
-        driver tells it by process."""
+        """Record the memory of the crew that just opened in `worker`, None for a lost worker."""
         self._largest_mb = max(self._largest_mb, worker.resident_mb() if worker else 0.0)
-        left_mb = self._gpu_free_mb()
+        left_mb = self._gpu_free_mb()  # the drop in free memory, since some drivers do not report memory per process
         if self._free_mb is not None and left_mb is not None:
             self._largest_gpu_mb = max(self._largest_gpu_mb, self._free_mb - left_mb)
 

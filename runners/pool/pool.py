@@ -1,7 +1,7 @@
-"""Pools of workers, as the rest of the package knows them: start a worker, ask it, end it. psutil and NVML for this machine.
+"""Pools of workers: the interface to start, ask and end a worker. Imports psutil and NVML for this machine.
 
-A pool starts its workers on one machine, and tells of that machine. Nothing outside this folder knows a worker's process, and
-no job holds a path but as jobs.Here and jobs.There, so a pool may have its workers elsewhere.
+A pool starts its workers on one machine, and gives facts of that machine. A pool may have its workers on another machine: no
+code outside this folder uses a worker's process, and a job has paths as jobs.Here and jobs.There alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Answer = TypeVar("Answer")
 
 
 class Worker(Protocol):
-    """A worker that answers jobs, one after the other (process.ProcessWorker says what each part means)."""
+    """A worker that answers jobs, one after the other. process.ProcessWorker documents each part."""
 
     network: str
     begin_ns: int
@@ -47,34 +47,36 @@ class Worker(Protocol):
 
 
 class Pool(Protocol):
-    """A source of workers on one machine, with facts of that machine."""
+    """Source of workers on one machine, with facts of that machine."""
 
     def start(self, log: Path, python: str = sys.executable, *, network: bool = False) -> Worker:
-        """A new worker of the interpreter `python`; what it prints goes to the file `log`. Without `network` it has none where
-        the system allows that."""
+        """Start a worker of the interpreter `python`. Its output goes to the file `log`.
+
+        `network` False: the worker has no network where the system can isolate it.
+        """
 
     def host(self) -> Host:
-        """Facts of the machine."""
+        """Facts of the machine for run.json."""
 
     def threads(self) -> int:
         """Number of threads that may compute at the same time."""
 
     def memory_free_mb(self) -> float:
-        """Memory that workers could still take."""
+        """Memory in MB that workers can still use."""
 
     def gpu_free_mb(self, index: int) -> float | None:
-        """Memory that nobody holds on the GPU with CUDA's `index`; None where that cannot be known."""
+        """Free memory in MB of the GPU with CUDA's `index`; None where no driver reports it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Local:
-    """The pool of this machine: each worker is a process, and sees the parent's folders."""
+    """Pool of this machine. Each worker is a process that shares the parent's folders."""
 
     clock: Clock = field(default_factory=Clock)
     gpu: Nvml = field(default_factory=Nvml)
 
     def start(self, log: Path, python: str = sys.executable, *, network: bool = False) -> Worker:
-        """A new process."""
+        """Start a process."""
         return ProcessWorker(log, self.clock, python, network=network)
 
     def host(self) -> Host:

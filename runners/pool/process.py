@@ -1,7 +1,7 @@
-"""The parent's side of a worker: start it, ask it, wait no longer than allowed, and say how it ended.
+"""Parent's side of a worker process: start it, send jobs, wait within limits, and report its end. Standard library.
 
-A crash, a hang or an out-of-memory kill in a worker is an exception here and a row in the table. Nothing that a worker writes
-is trusted: messages, answers and logs have a largest size, and time and memory are looked at whether or not bytes arrive.
+A crash, a hang or an out-of-memory kill in a worker becomes an exception here and a row in the table. The parent trusts nothing
+that a worker writes: messages, answers and logs have a size limit. It checks time and memory even while no bytes arrive.
 """
 
 from __future__ import annotations
@@ -30,16 +30,15 @@ from .watchdog import Watchdog
 
 BOOTSTRAP = Path(bootstrap.__file__)
 READ_SIZE = 1 << 16
-LINE_BYTES, ANSWER_BYTES, MESSAGE_BYTES = 1 << 24, 1 << 28, 1 << 8
-"""The largest message of a worker, and the most that all messages of one answer may come to, each counted as MESSAGE_BYTES at
-least: a million events. The kernels of a model of 50,000 nodes are 10 MB; 9,999 epochs of a training have 400,000 events."""
-
-LOG_BYTES = 1 << 27  # that one worker may print
+LINE_BYTES = 1 << 24  # of one message; the kernels of a model of 50,000 nodes are 10 MB
+ANSWER_BYTES = 1 << 28  # of all messages of one answer
+MESSAGE_BYTES = 1 << 8  # at least, for each message: a million of them are one answer, and 9,999 epochs report 400,000
+LOG_BYTES = 1 << 27  # of the output of one worker
 GRACE_S = 5.0
-ISOLATED = "isolated"  # what the bootstrap is told
-LAST_BYTES, LAST_WORDS = 4096, 200
-PYTHON_PATHS = ("PYTHONPATH", "PYTHONHOME")  # what is on them was installed for this interpreter
-MESSAGE_KINDS = ("ok", "error", "event")  # of messages
+ISOLATED = "isolated"  # argument of the bootstrap for a worker without a network
+TAIL_BYTES, LAST_LINE_CHARACTERS = 4096, 200  # of a dead worker's log
+PYTHON_PATHS = ("PYTHONPATH", "PYTHONHOME")  # packages on these paths were installed for this interpreter alone
+MESSAGE_KINDS = ("ok", "error", "event")
 MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 Answer = TypeVar("Answer")
@@ -47,13 +46,15 @@ OnReport = Callable[[ProgressReport], None]
 
 
 def _environment(python: str) -> dict[str, str]:
-    """A worker's environment variables; another interpreter looks for packages in its own places alone."""
-    found = nvml.environment(os.environ)
-    return found if python == sys.executable else {name: value for name, value in found.items() if name not in PYTHON_PATHS}
+    """Environment variables of a worker. Another interpreter than this one gets no PYTHON_PATHS."""
+    variables = nvml.environment(os.environ)
+    if python == sys.executable:
+        return variables
+    return {name: value for name, value in variables.items() if name not in PYTHON_PATHS}
 
 
 def _open_log(log: Path) -> IO[bytes]:
-    """The file `log`, to append to. `StorageFailed` where that cannot be done."""
+    """Open the file `log` to append to it. Raises `StorageFailed`."""
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         return open_plain(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -62,15 +63,15 @@ def _open_log(log: Path) -> IO[bytes]:
 
 
 def end_group(leader: int) -> None:
-    """Kill the process group of `leader`: whatever it forked is in it, unless it left by itself."""
+    """Kill the process group of `leader`. A child that it forked is in the group, unless the child left it."""
     with suppress(ProcessLookupError, PermissionError):  # macOS: EPERM for a group of zombies
         os.killpg(leader, signal.SIGKILL)
 
 
 def dies_with_parent() -> Callable[[], None] | None:
-    """A function for a child to call before its program starts, so that the kernel kills it when this process ends.
+    """Return a function that a child calls before its program starts: the kernel then kills the child when this process ends.
 
-    Linux alone has it. The bootstrap asks for it too, since an interpreter may be a script that starts another one.
+    None outside Linux. The bootstrap makes the same call, since an interpreter may be a script that starts another process.
     """
     if sys.platform != "linux":
         return None
@@ -83,16 +84,17 @@ def dies_with_parent() -> Callable[[], None] | None:
 
 
 class ProcessWorker:
-    """One worker process of this machine. A context manager: leaving it ends the process, however it is.
+    """One worker process of this machine, as a context manager. Leaving it ends the process.
 
-    `network`: what the worker said of its network (`isolated` or `open`), empty before its first answer. `begin_ns`: when its
-    process was started, by the machine's monotonic clock. It sees the parent's folders, so nothing is brought or fetched.
+    `network`: the worker's report of its network (`isolated` or `open`), empty before its first answer. `begin_ns`: start of
+    the process on the machine's monotonic clock. The process shares the parent's folders: files need no transfer.
     """
 
     def __init__(self, log: Path, clock: Clock, python: str = sys.executable, *, network: bool = True) -> None:
-        """Start a worker of the interpreter `python`; what it prints goes to the file `log`.
+        """Start a worker of the interpreter `python`. Its output goes to the file `log`.
 
-        Without `network` it has none where the system allows that, and else it has one all the same.
+        `network` False: the worker has no network where the system can isolate it; elsewhere it keeps the network.
+        Raises `StorageFailed` for the log, and OSError where `python` cannot be run.
         """
         self.log, self.network, self._clock = log, "", clock
         self._buffer, self._received, self._looked = bytearray(), 0, clock.now_ns()
@@ -120,16 +122,16 @@ class ProcessWorker:
         self._watchdog = Watchdog(pid=self._process.pid, most_mb=most_mb)
 
     def resident_mb(self) -> float:
-        """Memory that it has resident now, in MB."""
+        """Resident memory of the process now, in MB."""
         return host.rss_mb(self._process.pid)
 
     def ask(self, job: Job[Answer], timeout_s: float, on_report: OnReport | None = None) -> Answer:
-        """The answer to `job`. Raises the worker's own `BenchError`, `WorkerDied` or `WorkerTimeout`."""
+        """Send `job` and return its answer. Raises the worker's `BenchError`, `WorkerDied`, `WorkerTimeout`, `OutOfMemory`."""
         self.send(job)
         return self.receive(job, timeout_s, on_report)
 
     def send(self, job: Job[Any]) -> None:
-        """Ask without waiting."""
+        """Send `job` without waiting for its answer. Raises `WorkerDied`."""
         name = JOBS[type(job)].name
         line = json.dumps({"job": name, "asked": to_wire(job)}).encode() + b"\n"
         try:
@@ -139,7 +141,10 @@ class ProcessWorker:
             raise self._death(name) from None
 
     def receive(self, job: Job[Answer], timeout_s: float, on_report: OnReport | None = None) -> Answer:
-        """The answer to what was sent. An event starts the time limit anew, until all messages come to ANSWER_BYTES."""
+        """Wait for the answer to a sent `job`. Raises like `ask`.
+
+        Each progress report restarts the time limit. All messages of an answer together have at most ANSWER_BYTES.
+        """
         self._received = 0
         while True:
             content = self._message(job, timeout_s)
@@ -151,7 +156,7 @@ class ProcessWorker:
                 on_report(content)
 
     def _message(self, job: Job[Answer], timeout_s: float) -> Answer | ProgressReport | BenchError:
-        """A message of the protocol; a worker that wrote anything else into the pipe is ended."""
+        """Read one message. Ends a worker whose message breaks the protocol."""
         name = JOBS[type(job)].name
         line = self._line(name, timeout_s)
         try:
@@ -162,9 +167,10 @@ class ProcessWorker:
                 return decode_error(message[kind])
             return from_wire(ProgressReport, message[kind]) if kind == "event" else from_wire(job.answer(), message[kind])
         except MALFORMED as error:
-            raise self._distrusted(name, f"answered with no message of its protocol ({one_line(error, 120)})") from None
+            raise self._distrusted(name, f"broke the message protocol ({one_line(error, 120)})") from None
 
     def _line(self, job: str, timeout_s: float) -> bytes:
+        """Read one line, and check the worker's limits every LOOK_S seconds."""
         begin = self._clock.now_ns()
         while (end := self._buffer.find(b"\n")) < 0:
             left = timeout_s - self._clock.since_s(begin)
@@ -175,85 +181,89 @@ class ProcessWorker:
                 self._read(job)
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 1]
-        self._take(job, max(0, MESSAGE_BYTES - len(line)))
+        self._count(job, max(0, MESSAGE_BYTES - len(line)))
         return line
 
     def _read(self, job: str) -> None:
-        """Take what has arrived; a worker that is gone, or writes without end, is an error."""
+        """Read the bytes that have arrived. Raises `WorkerDied` for a closed pipe, and for a message over LINE_BYTES."""
         data = os.read(self._answers, READ_SIZE)
         if not data:
             raise self._death(job)
         self._buffer += data
-        self._take(job, len(data))
+        self._count(job, len(data))
         if len(self._buffer) > LINE_BYTES:
             raise self._distrusted(job, f"wrote a message of more than {LINE_BYTES >> 20} MB")
 
-    def _take(self, job: str, nbytes: int) -> None:
+    def _count(self, job: str, nbytes: int) -> None:
+        """Add `nbytes` to the answer's size. Ends the worker above ANSWER_BYTES."""
         self._received += nbytes
         if self._received > ANSWER_BYTES:
             raise self._distrusted(job, f"wrote more than {ANSWER_BYTES >> 20} MB of messages")
 
-    def _wait(self, seconds: float) -> bool:
-        """True if there is something to read, after so long at most."""
-        return bool(select.select([self._answers], [], [], max(0.0, seconds))[0])
+    def _wait(self, limit_s: float) -> bool:
+        """Wait up to `limit_s` for bytes to read. True if there are some."""
+        return bool(select.select([self._answers], [], [], max(0.0, limit_s))[0])
 
     def _check(self, job: str, timeout_s: float, left_s: float, ready: bool) -> None:
-        """End a worker that has used up its time, its memory or its log, or is dead while a child of it holds the pipe."""
+        """End a worker that is dead, or above its limit of time, memory or output."""
         self._looked = self._clock.now_ns()
+        # A child of a dead worker may hold the pipe open: then no end of file shows the death.
         if not ready and self._process.poll() is not None:
             raise self._death(job)
-        found = self._watchdog.excess()
-        if found:
+        excess = self._watchdog.excess()
+        if excess:
             self.kill()
-            raise OutOfMemory(
-                f"the worker {found}, while it was to {job}", f"try a smaller batch, or set {watchdog.MEMORY_VARIABLE}"
-            )
+            hint = f"try a smaller batch, or set {watchdog.MEMORY_VARIABLE} to more MB"
+            raise OutOfMemory(f"the worker {excess}, during the job {job!r}", hint)
         if left_s <= 0:
             self.kill()
-            raise WorkerTimeout(f"no answer within {timeout_s:g} s while it was to {job}", "allow more with --timeout")
+            raise WorkerTimeout(f"no answer within {timeout_s:g} s to the job {job!r}", "give a larger --timeout")
         if self._printed() > LOG_BYTES:
             raise self._distrusted(job, f"printed more than {LOG_BYTES >> 20} MB")
 
     def _printed(self) -> int:
-        """Bytes that were added to the log since this worker began."""
+        """Bytes in the log since the start of this worker."""
         with suppress(OSError):
             return self.log.stat().st_size - self._log_begin
         return 0
 
-    def _distrusted(self, job: str, what: str) -> WorkerDied:
+    def _distrusted(self, job: str, fault: str) -> WorkerDied:
+        """Kill a worker that breaks a rule, and return the error."""
         self.kill()
-        return WorkerDied(f"the worker {what} while it was to {job}", "it was ended")
+        return WorkerDied(f"the worker {fault} during the job {job!r}", "bench ended the worker")
 
     def _death(self, job: str) -> WorkerDied:
+        """Error of a dead worker, with the signal or exit code, and the last line of its log."""
         code = self._process.wait()
         end_group(self._process.pid)
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        words = self._last_words()
-        told = f"its last words were: {words}" if words else "it said nothing"
-        hint = "out of memory, or killed from outside" if code == -signal.SIGKILL else told
-        return WorkerDied(f"the worker {how} while it was to {job}", hint)
+        end = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        line = self._last_line()
+        output = f"its last output: {line}" if line else "it printed nothing"
+        # A kill by this class raises another error: this SIGKILL is the kernel's or a user's.
+        hint = "out of memory, or killed from outside" if code == -signal.SIGKILL else output
+        return WorkerDied(f"the worker {end} during the job {job!r}", hint)
 
-    def _last_words(self) -> str:
-        """The last line of the log that says something."""
+    def _last_line(self) -> str:
+        """Last line of the log that is not empty."""
         with suppress(OSError), self.log.open("rb") as file:
-            file.seek(max(0, self.log.stat().st_size - LAST_BYTES))
+            file.seek(max(0, self.log.stat().st_size - TAIL_BYTES))
             lines = file.read().decode(errors="replace").splitlines()
-            return next((line.strip() for line in reversed(lines) if line.strip()), "")[:LAST_WORDS]
+            return next((line.strip() for line in reversed(lines) if line.strip()), "")[:LAST_LINE_CHARACTERS]
         return ""
 
     def kill(self) -> None:
-        """End the process now, and what it forked."""
+        """Kill the process and its children now."""
         end_group(self._process.pid)
         self._process.kill()
         self._process.wait()
 
     def dismiss(self) -> None:
-        """End a process that holds nothing worth waiting for."""
+        """End the process without waiting for its work."""
         self.kill()
         self.close()
 
     def close(self) -> None:
-        """Let the process end by itself, for at most GRACE_S seconds; then what it forked is ended."""
+        """Close the pipes and wait up to GRACE_S seconds for the process to end. Then kill it and its children."""
         for descriptor in (self._requests, self._answers):
             if descriptor >= 0:
                 os.close(descriptor)

@@ -1,4 +1,4 @@
-"""What a long job tells people while it runs, on standard error. rich, when it is used."""
+"""Progress of a long command on standard error. Imports rich."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from ...results.table.render import plain
 
 
 class Progress(Protocol):
-    """Somebody who is told how far a job is."""
+    """Listener for the progress of a command."""
 
     def note(self, text: str) -> None:
-        """One line that stays."""
+        """Print one line that stays."""
 
     def step(self, what: str, done: float, total: float) -> None:
-        """The live line: `what` is being done, `done` of `total` are behind us."""
+        """Update the live line: the current step `what`, and `done` of `total` steps."""
 
 
 class Silent:
-    """Tells nobody."""
+    """Progress that prints nothing."""
 
     def note(self, text: str) -> None: ...
 
@@ -33,7 +33,7 @@ class Silent:
 
 
 class Terminal:
-    """Notes as lines, and one live bar with the time left where standard error is a terminal."""
+    """Progress as lines of notes and one live bar with the remaining time. The bar needs a terminal on standard error."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -44,7 +44,7 @@ class Terminal:
             TimeRemainingColumn(),
             console=console,
             transient=True,
-            auto_refresh=False,  # a thread that redraws would compute while others are measured
+            auto_refresh=False,  # a thread that redraws would compute beside a timed cell
             disable=not console.is_terminal,
         )
         self._task = self._bar.add_task("", what="", total=None)
@@ -57,7 +57,7 @@ class Terminal:
 
     @contextmanager
     def live(self) -> Iterator[Terminal]:
-        """Show the bar while inside."""
+        """Show the bar inside this context."""
         with self._bar:
             yield self
 

@@ -1,4 +1,4 @@
-"""Asking every backend, each in a process of its own, whether it can run here. Loads no framework."""
+"""Survey of the backends: a process for each probes if the backend can run here. Loads no framework."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROBE_TIMEOUT_S = 120.0
 
 @dataclass(frozen=True, kw_only=True)
 class ProbedBackend(Probed):
-    """What the probe of one backend told, in one of its environments, whose interpreter is `python`."""
+    """Result of the probe of one backend in one environment. `python`: the environment's interpreter."""
 
     name: str
     environment: str = ""
@@ -33,7 +33,7 @@ class ProbedBackend(Probed):
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What the backends said, and the workers of those that can run here: their runtime is imported already."""
+    """Probed backends, and the workers of those that can run here. Each worker has imported its runtime."""
 
     backends: Sequence[ProbedBackend]
     workers: dict[Target, Worker]
@@ -45,16 +45,16 @@ class Survey:
 
 
 def survey(places: Mapping[Target, str], logs: Path, pool: Pool) -> Survey:
-    """What each target of `places` says of itself in the interpreter that it has there, all asked at the same time.
+    """Probe each target of `places` in its interpreter, all at the same time. A probe that dies makes its backend unavailable.
 
-    A probe that dies is an unavailable backend.
+    Raises `StorageFailed` where a log cannot be written.
     """
     with ExitStack() as stack:
         workers: dict[Target, Worker] = {}
         for target, python in places.items():
             workers[target] = pool.start(logs / f"{target}.log", python, network=backends.network(target.backend))
             stack.callback(workers[target].dismiss)
-            with suppress(WorkerDied):  # said again, and with more certainty, to who waits for the answer
+            with suppress(WorkerDied):  # `receive` raises it again, with the worker's exit code
                 workers[target].send(Probe(backend=target.backend))
         probed = [_answer(target, places[target], worker) for target, worker in workers.items()]
         stack.pop_all()
@@ -65,7 +65,7 @@ def survey(places: Mapping[Target, str], logs: Path, pool: Pool) -> Survey:
 
 
 def _answer(target: Target, python: str, worker: Worker) -> ProbedBackend:
-    """A reason says in which interpreter, where it is not this one: what to do about it is to be done there."""
+    """Wait for the answer of one probe. A reason names another interpreter than this one, since the fix is to be made there."""
     where: dict[str, Any] = {"name": target.backend, "environment": target.environment, "python": python}
     inside = "" if python == sys.executable else f"{python}: "
     try:
@@ -77,5 +77,5 @@ def _answer(target: Target, python: str, worker: Worker) -> ProbedBackend:
 
 
 def probed_backend(answer: Probed, **where: Any) -> ProbedBackend:
-    """What a probe's answer says, and `where` it was asked: the name, the environment, the interpreter."""
+    """Combine a probe's answer with its place: `where` has the name, the environment and the interpreter."""
     return ProbedBackend(**{part.name: getattr(answer, part.name) for part in fields(answer)}, **where)

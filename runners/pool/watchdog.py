@@ -1,7 +1,7 @@
-"""How much memory a worker may hold, seen from outside: one that grows past it is ended before the machine runs out.
+"""Memory limit of a worker, which the parent checks from outside. A worker above it ends before the machine is full.
 
-The kernel's own killer is the second line of defence: workers ask to be its first choice (bootstrap), so the parent, its
-journal and everybody else's programs outlive them.
+The kernel's out-of-memory killer is the second line of defence. Workers ask to be its first choice (bootstrap.py), and the
+parent, its journal and other programs survive.
 """
 
 from __future__ import annotations
@@ -13,30 +13,33 @@ from ...errors import BadInput
 from . import host
 
 MEMORY_VARIABLE = "ONNXBENCH_MEMORY_MB"
-FREE_SHARE = 0.9  # of what is free when the worker starts
-LOOK_S = 0.25  # a look is one read of /proc, some 30 us
+FREE_SHARE = 0.9  # of the free memory at the worker's start
+LOOK_S = 0.25  # between two checks; a check is one read of /proc, about 30 µs
 
 
 def limit_mb() -> float:
-    """What one worker may have resident, in MB: what ONNXBENCH_MEMORY_MB says, or a share of what is free now."""
+    """Limit of one worker's resident memory in MB: ONNXBENCH_MEMORY_MB, or FREE_SHARE of the free memory.
+
+    Raises `BadInput` for a value that is not a positive whole number.
+    """
     text = os.environ.get(MEMORY_VARIABLE, "")
     if not text:
         return host.memory_free_mb() * FREE_SHARE
     if not text.isdecimal() or not int(text):
-        raise BadInput(f"{MEMORY_VARIABLE} is {text!r}", "give a number of MB, or leave it out")
+        raise BadInput(f"{MEMORY_VARIABLE} is {text!r}", "set it to a whole number of MB, or unset it")
     return float(text)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Watchdog:
-    """Looks at the process `pid`, which may have `most_mb` resident."""
+    """Memory check of the process `pid`, whose limit is `most_mb` of resident memory."""
 
     pid: int
     most_mb: float = field(default_factory=limit_mb)
 
     def excess(self) -> str:
-        """What is wrong with it; empty while nothing is."""
+        """Sentence part about a process above its limit; empty below it."""
         resident_mb = host.rss_mb(self.pid)
         return (
-            f"held {resident_mb:.0f} MB of memory, and {self.most_mb:.0f} MB is the limit" if resident_mb > self.most_mb else ""
+            f"used {resident_mb:.0f} MB of memory, and {self.most_mb:.0f} MB is the limit" if resident_mb > self.most_mb else ""
         )

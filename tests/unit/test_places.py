@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 from onnxbench.errors import BadInput
-from onnxbench.runners.pool.environments import chosen_targets, interpreter, interpreters
+from onnxbench.runners.pool.environments import interpreter, interpreters, targets_of
 from onnxbench.spec import Sweep
 
 
 def named(**asked):
-    return [str(target) for target in chosen_targets(Sweep(**asked))]
+    return [str(target) for target in targets_of(Sweep(**asked))]
 
 
 def test_backends_are_those_that_were_named_each_once():
@@ -28,7 +28,7 @@ def test_all_backends_are_all_but_instruments():
 @pytest.mark.parametrize("backends", [("ort-cup",), ("ort-cup@new",)])
 def test_a_backend_that_there_is_not_is_refused(backends):
     with pytest.raises(BadInput, match="'ort-cup' is not a backend; did you mean 'ort-cpu'"):
-        chosen_targets(Sweep(backends=backends))
+        targets_of(Sweep(backends=backends))
 
 
 def test_an_environment_with_an_interpreter_is_measured_beside_its_backend():
@@ -50,18 +50,18 @@ def test_an_environment_of_options_is_measured_where_it_is_named():
 @pytest.mark.parametrize("options", [(), (("null.work", "9"),), (("null@b.work", "9"),), (("null@busy2.work", "9"),)])
 def test_an_environment_of_which_nothing_is_said_is_refused(options):
     with pytest.raises(BadInput, match="null@busy names no environment; give --python null@busy=PATH, or --option null@busy"):
-        chosen_targets(Sweep(backends=("null@busy",), options=options))
+        targets_of(Sweep(backends=("null@busy",), options=options))
 
 
 @pytest.mark.parametrize("name", ["ort-cpu", "ort-cpu@new"])
 def test_an_interpreter_of_what_is_not_measured_is_refused(name):
     with pytest.raises(BadInput, match=f"--python {name} names no backend of this run; add {name} to --backend"):
-        chosen_targets(Sweep(backends=("null",), pythons=((name, sys.executable),)))
+        targets_of(Sweep(backends=("null",), pythons=((name, sys.executable),)))
 
 
 def test_an_interpreter_that_is_given_twice_is_refused():
     with pytest.raises(BadInput, match="--python null@a is given 2 times"):
-        chosen_targets(Sweep(pythons=(("null@a", "x"), ("null@a", "y"))))
+        targets_of(Sweep(pythons=(("null@a", "x"), ("null@a", "y"))))
 
 
 @pytest.fixture

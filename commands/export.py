@@ -78,9 +78,9 @@ def export(scheme: str, method: str, exclude: tuple[str, ...], timeout_s: float,
     kind_of(options["model"])
     conversion = Conversion(scheme=scheme, method=method, exclude=exclude)
     inputs, folder = options.pop("signature"), options.pop("artifacts")
-    request = exports.ExportRequest(how=conversion, inputs=inputs, folder=folder, **options)
+    request = exports.ExportRequest(conversion=conversion, inputs=inputs, folder=folder, **options)
     with logs(debug) as log_folder, terminal().live() as progress:
         context = Context(logs=log_folder, progress=progress, timeout_s=timeout_s)
-        made = exports.export(request, context)
+        made = exports.export_model(request, context)
     for item in made:
-        click.echo(plain(item.told()))
+        click.echo(plain(item.describe()))

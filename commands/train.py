@@ -99,7 +99,7 @@ def train(model: str, dataset: str | None, format: str, debug: bool, **options: 
     clock = Clock()
     began_s, folder = clock.wall_s(), RUNS / f"{clock.stamp()}-train"
     with logs(debug) as log_folder, terminal().live() as progress:
-        results, interrupted = runner.train(training, log_folder, pool, progress)
+        results, interrupted = runner.run_training(training, log_folder, pool, progress)
     table = tables.build(results, training.head())
     print_table(table, format)
     track(names, lambda: of_training(results, table, folder, began_s))

@@ -110,7 +110,7 @@ def open_run(
         stack.callback(surveyed.dismiss)
         backends = surveyed.backends
         note_absent(backends, sweep, surroundings.progress)
-        artifacts = prepare.artifacts(sweep, context)
+        artifacts = prepare.prepare_artifacts(sweep, context)
         rows = rows_of(sweep, artifacts, backends, context, kind)
         kind.guard(rows, context)
         keys = _keys(rows, surroundings.out)

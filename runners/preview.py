@@ -52,7 +52,7 @@ def preview(sweep: Sweep, logs: Path, pool: Pool, progress: Progress) -> Preview
         surveyed = survey(interpreter_of, logs, pool)
         stack.callback(surveyed.dismiss)
         note_absent(surveyed.backends, sweep, progress)
-        artifacts, first = prepare.expected(sweep, prepare.held(sweep, context))
+        artifacts, first = prepare.expected_artifacts(sweep, prepare.existing_artifacts(sweep, context))
         plan_rows = rows_of(sweep, artifacts, surveyed.backends, context)
         rows = [_judged(row, surveyed.workers, sweep.timeout_s) for row in plan_rows]
     least_s, most_s = time_range_s([row for row in rows if not row.refused], sweep)

@@ -1,1 +1,1 @@
-"""From what the user named to files that can be measured: training, checkpoints and exports. Loads no framework."""
+"""Preparation of a sweep's files: training, checkpoints and exports. Loads no framework."""

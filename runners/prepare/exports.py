@@ -1,6 +1,6 @@
-"""From what the user named to artifacts that can be measured: find, check, train, export. Loads no framework.
+"""Preparation of artifacts for a sweep: find, check, train and export them. Loads no framework.
 
-Every step that reads a model runs in a worker; this side only asks and tells.
+Every step that reads a model runs in a worker.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from . import checkpoints, train
 
 DEFAULT_MODEL = "cnn"
 EVERY_FILE = ("fp32", "fp16", "int8")
-INT8 = Conversion(scheme="portable", method="minmax")
+DEFAULT_CONVERSION = Conversion(scheme="portable", method="minmax")
 BATCH = "batch"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportRequest:
-    """What to export: a model as the user named it, its inputs as the user gave them, and where it goes.
+    """Request to export a model into `folder`. `model` and `inputs` are the user's values.
 
-    `precisions` are those that the user named; without any it is what can be made of EVERY_FILE. `exactly`: those that were
-    named must be possible, and are made as told, in place of what the folder has; otherwise what it has is kept, or where
-    another version made it in another way, made again as it was told. `how`: the INT8 scheme, its method and what it leaves
-    out. `calibration`: an .npz file.
+    `precisions`: those that the user named; empty for every possible one of EVERY_FILE. `exactly`: every named precision must
+    be possible, and replaces the folder's file. Without `exactly` the folder's files stay; a file of another version of this
+    tool is made again with its own options. `conversion`: the INT8 scheme, its method and the excluded nodes. `calibration`:
+    an .npz file.
     """
 
     model: str
@@ -43,182 +43,180 @@ class ExportRequest:
     inputs: tuple[TensorSpec, ...] = ()
     precisions: tuple[str, ...] = ()
     exactly: bool = True
-    how: Conversion = INT8
+    conversion: Conversion = DEFAULT_CONVERSION
     calibration: str | None = None
     seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Made:
-    """A file that was exported, and whether it came from the cache."""
+class ExportResult:
+    """An exported file. `cached`: it came from the cache or was in the folder."""
 
     exported: Exported
     cached: bool
 
-    def told(self) -> str:
-        """The file, what it is, how it was made and how near it is to what it was made from, on one line."""
+    def describe(self) -> str:
+        """One line with the file, its size and opset, its recipe, and its distance from the file or module of its origin."""
         artifact, parity = self.exported.artifact, self.exported.made.parity
-        how = "already exported, taken from the cache" if self.cached else "exported and checked"
-        made = str(artifact.derived or "")
-        of = "the FP32 file" if artifact.derived else "the module"
-        near = f"SQNR {parity.sqnr_db:.0f} dB against {of} on {parity.runtime}, {parity.data}" if parity else ""
+        source = "already exported, taken from the cache" if self.cached else "exported and checked"
+        recipe = str(artifact.derived or "")
+        origin = "the FP32 file" if artifact.derived else "the module"
+        distance = f"SQNR {parity.sqnr_db:.0f} dB against {origin} on {parity.runtime}, {parity.data}" if parity else ""
         size = f"{artifact.nbytes / 1e6:.1f} MB, opset {artifact.opset}"
-        what = f"{artifact.path}: {artifact.model} {artifact.precision}, {size}"
-        return "; ".join(filter(None, (f"{what}, {how}", made, near)))
+        file = f"{artifact.path}: {artifact.model} {artifact.precision}, {size}"
+        return "; ".join(filter(None, (f"{file}, {source}", recipe, distance)))
 
 
-def export(wanted: ExportRequest, context: Context) -> list[Made]:
-    """The artifacts of `wanted` in its folder, the one that others are made from first. Trains first where it must.
+def export_model(request: ExportRequest, context: Context) -> list[ExportResult]:
+    """Export `request` into its folder. The first result is the file that the others derive from.
 
-    `BadInput` where a precision that was named cannot be made; the others are left out, and it is said why.
+    Trains a named model that has no checkpoint. Raises `BadInput` where a named precision is not possible. Skips an unnamed one
+    after a note.
     """
-    manifest.check_writable(wanted.folder)
-    _check_calibration(wanted)
-    base = _add(_ENTRIES[kind_of(wanted.model)](wanted, context), wanted.folder)
-    return [base, *convert(base.exported.artifact, wanted, context)]
+    manifest.check_writable(request.folder)
+    _check_calibration(request)
+    base = _add(_ENTRIES[kind_of(request.model)](request, context), request.folder)
+    return [base, *convert_file(base.exported.artifact, request, context)]
 
 
-def convert(base: Artifact, wanted: ExportRequest, context: Context) -> list[Made]:
-    """`base` in the other precisions of `wanted`, in its folder."""
-    made: list[Made] = []
-    if base.precision != "fp32" and not wanted.precisions:
-        return made
-    for precision in files_of(wanted.precisions or EVERY_FILE):
+def convert_file(base: Artifact, request: ExportRequest, context: Context) -> list[ExportResult]:
+    """Convert `base` to the other precisions of `request`, in its folder. Raises like `export_model`."""
+    results: list[ExportResult] = []
+    if base.precision != "fp32" and not request.precisions:
+        return results
+    for precision in files_of(request.precisions or EVERY_FILE):
         if precision == base.precision:
             continue
         try:
-            made.append(_made(base, precision, wanted, context))
+            results.append(_file_in(base, precision, request, context))
         except StorageFailed:
             raise
         except BenchError as error:
-            if wanted.exactly and (wanted.precisions or (precision == "int8" and _is_int8_requested(wanted))):
+            if request.exactly and (request.precisions or (precision == "int8" and _is_int8_requested(request))):
                 raise
-            context.progress.note(f"no {precision} of {base.model}: {error}")
-    return made
+            context.progress.note(f"skipped {precision} of {base.model}: {error}")
+    return results
 
 
-def _is_int8_requested(wanted: ExportRequest) -> bool:
-    """True if an option of INT8 was given, so that an export without INT8 is not what the user wants."""
-    return wanted.how != INT8 or wanted.calibration is not None
+def _is_int8_requested(request: ExportRequest) -> bool:
+    """True if the user gave an option of INT8: an export without INT8 is then an error."""
+    return request.conversion != DEFAULT_CONVERSION or request.calibration is not None
 
 
 def files_of(precisions: Sequence[str]) -> tuple[str, ...]:
-    """The precisions of the files that `precisions` run. `BadInput` for one that there is not."""
+    """Precisions of the files that `precisions` run. Raises `BadInput` for an unknown precision."""
     return tuple(dict.fromkeys(Precision.parse(name).file for name in precisions))
 
 
-def _made(base: Artifact, precision: str, wanted: ExportRequest, context: Context) -> Made:
-    """`base` in `precision`: what the folder has, however that was told to be made, or else what is made now."""
-    for item in () if wanted.exactly else manifest.read_manifest(wanted.folder):
-        found, of = item.artifact, item.artifact.derived
-        if (found.model, found.precision) == (base.model, precision) and of and of.origin == base.sha256:
-            again = _made_again(base, found, of, wanted, context) if other_maker(of) else None
-            return again or _kept(item, context)
-    return _converted(base, precision, wanted, context)
+def _file_in(base: Artifact, precision: str, request: ExportRequest, context: Context) -> ExportResult:
+    """File of `base` in `precision`: the folder's file, unless the request is exact, or a new one."""
+    for item in () if request.exactly else manifest.read_manifest(request.folder):
+        file, derived = item.artifact, item.artifact.derived
+        if (file.model, file.precision) == (base.model, precision) and derived and derived.origin == base.sha256:
+            result = _remake(base, file, derived, request, context) if other_maker(derived) else None
+            return result or _keep(item, context)
+    return _convert_now(base, precision, request, context)
 
 
-def _kept(item: Exported, context: Context) -> Made:
+def _keep(item: Exported, context: Context) -> ExportResult:
     _check_unchanged(item.artifact, context)
-    return Made(exported=item, cached=True)
+    return ExportResult(exported=item, cached=True)
 
 
-def _made_again(base: Artifact, old: Artifact, of: Derived, wanted: ExportRequest, context: Context) -> Made | None:
-    """`old`, which another version made of `base`, made as it was told then and as this version does it.
-
-    None, and it is said why, where it cannot be.
-    """
-    told = replace(wanted, how=Conversion.of(of.options), calibration=of.calibration(base.dataset))
+def _remake(base: Artifact, old: Artifact, derived: Derived, request: ExportRequest, context: Context) -> ExportResult | None:
+    """Make `old`, a file of another version of this tool, again with its own options. None, after a note, where that fails."""
+    same = replace(request, conversion=Conversion.of(derived.options), calibration=derived.calibration(base.dataset))
     try:
-        return _converted(base, old.precision, told, context)
+        return _convert_now(base, old.precision, same, context)
     except StorageFailed:
         raise
     except BenchError as error:
-        context.progress.note(f"{old.precision} of {base.model} is kept as onnxbench {of.tool} made it: {error}")
+        context.progress.note(f"kept the {old.precision} file of {base.model} from onnxbench {derived.tool}: {error}")
         return None
 
 
-def _converted(base: Artifact, precision: str, wanted: ExportRequest, context: Context) -> Made:
+def _convert_now(base: Artifact, precision: str, request: ExportRequest, context: Context) -> ExportResult:
     if base.precision != "fp32":
         raise BadInput(
             f"{Path(base.path).name} is {base.precision} already, and {precision} is made from FP32",
             "write --model with the FP32 file",
         )
-    calibration = str(Path(wanted.calibration).absolute()) if wanted.calibration else ""
+    calibration = str(Path(request.calibration).absolute()) if request.calibration else ""
     job = Convert(
         artifact=base,
         precision=precision,
-        how=wanted.how if precision == "int8" else Conversion(),
+        how=request.conversion if precision == "int8" else Conversion(),
         calibration=Here(path=calibration) if calibration else None,
         calibrated_on=calibration,
         data=Data.of(base.dataset),
-        shapes=fixed_shapes(wanted.inputs),
-        seed=wanted.seed,
+        shapes=fixed_shapes(request.inputs),
+        seed=request.seed,
     )
-    made = _add(context.ask(job), wanted.folder, base.source)
-    derived = made.exported.artifact.derived
+    result = _add(context.ask(job), request.folder, base.source)
+    derived = result.exported.artifact.derived
     if derived and derived.option("data") == RANDOM:
         context.progress.note(
-            f"{base.model} {precision} was calibrated on random inputs: give --calibration FILE.npz for real ones"
+            f"{base.model} {precision} was calibrated on random inputs; give --calibration FILE.npz to calibrate on real ones"
         )
-    return made
+    return result
 
 
 def fixed_shapes(inputs: Sequence[TensorSpec]) -> tuple[tuple[str, Shape], ...]:
-    """The shapes that the user gave to inputs; 0 for a dimension without a size."""
+    """Shapes of the user's inputs by name; 0 for a dimension without a size."""
     return tuple((spec.name, tuple(int(dim or 0) for dim in spec.shape)) for spec in inputs)
 
 
-def _add(answer: CacheEntry, folder: Path, source: Source | None = None) -> Made:
-    """Put a cache entry into the manifest of `folder`. `source`: where the same model exists in PyTorch, if not said there."""
-    found = answer.artifact
+def _add(answer: CacheEntry, folder: Path, source: Source | None = None) -> ExportResult:
+    """Add a cached export to the manifest of `folder`. `source`: the PyTorch source of the FP32 file, for a file of it."""
+    artifact = answer.artifact
     if source:
         weights = source.weights and Path(source.weights).name
-        found = replace(found, source=replace(source, weights=weights))
+        artifact = replace(artifact, source=replace(source, weights=weights))
     entry = Path(answer.folder.path)
     files = [file for file in sorted(entry.rglob("*")) if file.is_file() and file.name != cache.ENTRY]
-    exported = manifest.add(folder, Exported(artifact=found, made=answer.made), entry, files)
-    return Made(exported=exported, cached=answer.cached)
+    exported = manifest.add(folder, Exported(artifact=artifact, made=answer.made), entry, files)
+    return ExportResult(exported=exported, cached=answer.cached)
 
 
-def _check_calibration(wanted: ExportRequest) -> None:
-    if wanted.calibration and not Path(wanted.calibration).is_file():
+def _check_calibration(request: ExportRequest) -> None:
+    if request.calibration and not Path(request.calibration).is_file():
         raise BadInput(
-            f"there is no file {wanted.calibration}", "write --calibration with an .npz file that has an array for each input"
+            f"there is no file {request.calibration}", "write --calibration with an .npz file that has an array for each input"
         )
 
 
 def _name(model: str) -> str:
-    """What rows call the model: a file's name, which keeps its ending where a model of our own is called so."""
+    """Name of the model in rows. A file loses its ending, unless a model of this package has that name."""
     path = Path(model)
     return model if kind_of(model) != "file" else path.name if path.stem in MODELS else path.stem
 
 
-def _file_entry(wanted: ExportRequest, context: Context) -> CacheEntry:
-    file = Here(path=str(Path(wanted.model).absolute()))
-    return context.ask(Adopt(file=file, model=_name(wanted.model), data=_data(wanted.dataset)))
+def _file_entry(request: ExportRequest, context: Context) -> CacheEntry:
+    file = Here(path=str(Path(request.model).absolute()))
+    return context.ask(Adopt(file=file, model=_name(request.model), data=_data(request.dataset)))
 
 
 def _data(dataset: str | None) -> Data | None:
-    return Data.named(checkpoints.absolute(dataset)) if dataset else None
+    return Data.named(checkpoints.absolute_dataset(dataset)) if dataset else None
 
 
-def _factory_entry(wanted: ExportRequest, context: Context) -> CacheEntry:
-    if not wanted.inputs:
+def _factory_entry(request: ExportRequest, context: Context) -> CacheEntry:
+    if not request.inputs:
         hint = "write --shape NAME=1x3x224x224[:int64] for each input, in order"
-        raise BadInput(f"{wanted.model} needs the shapes of its inputs", hint)
-    inputs = tuple(replace(spec, shape=_batched(spec.shape)) for spec in wanted.inputs)
-    return context.ask(Export(model=wanted.model, factory=wanted.model, inputs=inputs, data=_data(wanted.dataset)))
+        raise BadInput(f"{request.model} needs the shapes of its inputs", hint)
+    inputs = tuple(replace(spec, shape=_batched(spec.shape)) for spec in request.inputs)
+    return context.ask(Export(model=request.model, factory=request.model, inputs=inputs, data=_data(request.dataset)))
 
 
-def _named_entry(wanted: ExportRequest, context: Context) -> CacheEntry:
-    named, path = MODELS[wanted.model], _checkpoint(wanted, context)
+def _named_entry(request: ExportRequest, context: Context) -> CacheEntry:
+    named, path = MODELS[request.model], _checkpoint(request, context)
     job = Export(
         model=named.name,
         factory=named.factory,
         weights=Here(path=str(path)),
         inputs=named.inputs,
         outputs=named.outputs,
-        data=Data.of(checkpoints.record(path)["dataset"]),
+        data=Data.of(checkpoints.read_record(path)["dataset"]),
     )
     return context.ask(job)
 
@@ -230,50 +228,60 @@ _ENTRIES: Mapping[str, Callable[[ExportRequest, Context], CacheEntry]] = {
 }
 
 
-def _checkpoint(wanted: ExportRequest, context: Context) -> Path:
-    """The weights of a named model; trained now, and said so, where there are none."""
-    found = checkpoints.find(wanted.model, wanted.dataset)
-    if found:
-        return found
-    dataset = wanted.dataset or MODELS[wanted.model].dataset
-    context.progress.note(f"{wanted.model} has no checkpoint for {dataset} yet, so it is trained first")
-    training = train.Training(model=wanted.model, dataset=dataset, threads=context.pool.threads())
-    (result,), interrupted = train.train(training, context.logs, context.pool, context.progress)
+def _checkpoint(request: ExportRequest, context: Context) -> Path:
+    """Weights of a named model. Trains the model first, after a note, where it has none.
+
+    Raises KeyboardInterrupt for Ctrl-C, and `Unsupported` where the training fails.
+    """
+    path = checkpoints.find_checkpoint(request.model, request.dataset)
+    if path:
+        return path
+    dataset = request.dataset or MODELS[request.model].dataset
+    context.progress.note(f"{request.model} has no checkpoint for {dataset} yet: training it first")
+    training = train.Training(model=request.model, dataset=dataset, threads=context.pool.threads())
+    (result,), interrupted = train.run_training(training, context.logs, context.pool, context.progress)
     if interrupted:
         raise KeyboardInterrupt
     if result.status != "ok":
-        raise Unsupported(f"{wanted.model} cannot be trained: {result.reason}")
-    return checkpoints.path_of(wanted.model, dataset)
+        raise Unsupported(f"{request.model} cannot be trained: {result.reason}")
+    return checkpoints.checkpoint_path(request.model, dataset)
 
 
-def artifacts(sweep: Sweep, context: Context) -> list[Artifact]:
-    """What `sweep` measures. Exports what is missing, and says so."""
-    found, wanted = held(sweep, context), _wanted(sweep)
-    missing = missing_files(sweep, found)
-    if not found or (missing and _is_file(sweep)):
-        context.progress.note(f"exporting {wanted.model} to {wanted.folder}")
-        return [item.exported.artifact for item in export(wanted, context)]
+def prepare_artifacts(sweep: Sweep, context: Context) -> list[Artifact]:
+    """Artifacts that `sweep` measures. Exports missing ones, after a note."""
+    artifacts, request = existing_artifacts(sweep, context), _request_of(sweep)
+    missing = missing_files(sweep, artifacts)
+    if not artifacts or (missing and _is_file(sweep)):
+        context.progress.note(f"exporting {request.model} to {request.folder}")
+        return [item.exported.artifact for item in export_model(request, context)]
     for base, precisions in missing:
-        context.progress.note(f"exporting {base.model} in {', '.join(precisions)} to {wanted.folder}")
-        found += [item.exported.artifact for item in convert(base, replace(wanted, precisions=precisions), context)]
-    return found
+        context.progress.note(f"exporting {base.model} in {', '.join(precisions)} to {request.folder}")
+        results = convert_file(base, replace(request, precisions=precisions), context)
+        artifacts += [item.exported.artifact for item in results]
+    return artifacts
 
 
-def _wanted(sweep: Sweep) -> ExportRequest:
-    """What is exported for `sweep` where it is not there; in every precision only for models of our own."""
+def _request_of(sweep: Sweep) -> ExportRequest:
+    """Request for the missing artifacts of `sweep`: in every precision for models of this package, in FP32 for others."""
     model = sweep.model or DEFAULT_MODEL
     precisions = sweep.precisions or (() if kind_of(model) == "named" else ("fp32",))
     folder = Path(sweep.artifacts)
-    what: dict[str, Any] = {"model": model, "dataset": sweep.dataset, "inputs": sweep.signature}
-    return ExportRequest(**what, folder=folder, precisions=precisions, exactly=False)
+    return ExportRequest(
+        model=model,
+        dataset=sweep.dataset,
+        folder=folder,
+        inputs=sweep.signature,
+        precisions=precisions,
+        exactly=False,
+    )
 
 
-def missing_files(sweep: Sweep, found: Sequence[Artifact]) -> list[tuple[Artifact, tuple[str, ...]]]:
-    """FP32 files of `found`, with the precisions that `sweep` names and that are not there of the same model."""
-    there = {(item.model, item.precision) for item in found}
-    bases = [item for item in found if item.precision == "fp32"]
+def missing_files(sweep: Sweep, artifacts: Sequence[Artifact]) -> list[tuple[Artifact, tuple[str, ...]]]:
+    """FP32 files of `artifacts`, each with the precisions that `sweep` names and that its model lacks."""
+    existing = {(item.model, item.precision) for item in artifacts}
+    bases = [item for item in artifacts if item.precision == "fp32"]
     files = files_of(sweep.precisions)
-    pairs = [(base, tuple(file for file in files if (base.model, file) not in there)) for base in bases]
+    pairs = [(base, tuple(file for file in files if (base.model, file) not in existing)) for base in bases]
     return [(base, precisions) for base, precisions in pairs if precisions]
 
 
@@ -281,41 +289,47 @@ def _is_file(sweep: Sweep) -> bool:
     return bool(sweep.model) and kind_of(str(sweep.model)) == "file"
 
 
-def held(sweep: Sweep, context: Context) -> list[Artifact]:
-    """What `sweep` measures and is there already; nothing where it must be exported first."""
+def existing_artifacts(sweep: Sweep, context: Context) -> list[Artifact]:
+    """Artifacts of `sweep` that exist; empty where the model must be exported first.
+
+    Raises `BadInput` for a file of the folder that changed since its export.
+    """
     if sweep.model and kind_of(sweep.model) == "file":
         path = str(Path(sweep.model).absolute())
         job = Describe(file=Here(path=path), model=_name(sweep.model), data=_data(sweep.dataset))
         return [replace(context.ask(job), path=path)]
     if sweep.model and kind_of(sweep.model) == "factory":
-        return []  # its code may have changed: the cache knows
-    chosen = [
+        return []  # its code may have changed since its export; the key of the cache has the code in it
+    artifacts = [
         item.artifact for item in manifest.read_manifest(Path(sweep.artifacts)) if sweep.model in (None, item.artifact.model)
     ]
-    for item in chosen:
+    for item in artifacts:
         _check_unchanged(item, context)
-    other = sweep.dataset and any(item.dataset != checkpoints.absolute(sweep.dataset) for item in chosen)
-    return [] if other else chosen
+    other = sweep.dataset and any(item.dataset != checkpoints.absolute_dataset(sweep.dataset) for item in artifacts)
+    return [] if other else artifacts
 
 
-def expected(sweep: Sweep, found: Sequence[Artifact]) -> tuple[list[Artifact], str]:
-    """`found` and what would be exported beside it, as far as that is known; and a sentence that says what is done first."""
-    if found:
-        missing = missing_files(sweep, found)
+def expected_artifacts(sweep: Sweep, artifacts: Sequence[Artifact]) -> tuple[list[Artifact], str]:
+    """`artifacts` with those that an export would add, and a sentence about that export.
+
+    An artifact that does not exist yet has no path, hash or size.
+    """
+    if artifacts:
+        missing = missing_files(sweep, artifacts)
         more = [replace(base, precision=precision) for base, precisions in missing for precision in precisions]
         first = [f"{base.model} would be exported in {', '.join(precisions)} first" for base, precisions in missing]
-        return [*found, *more], "; ".join(first)
-    wanted = _wanted(sweep)
-    named = MODELS.get(wanted.model)
+        return [*artifacts, *more], "; ".join(first)
+    request = _request_of(sweep)
+    named = MODELS.get(request.model)
     inputs = named.inputs if named else tuple(replace(item, shape=_batched(item.shape)) for item in sweep.signature)
-    untrained = named and not checkpoints.find(wanted.model, sweep.dataset)
-    source = Source(factory=named.factory if named else wanted.model)
-    known: dict[str, Any] = {"path": "", "sha256": "", "nbytes": 0, "opset": 0, "outputs": ()}
+    untrained = named and not checkpoints.find_checkpoint(request.model, sweep.dataset)
+    source = Source(factory=named.factory if named else request.model)
+    absent: dict[str, Any] = {"path": "", "sha256": "", "nbytes": 0, "opset": 0, "outputs": ()}
     files = [
-        Artifact(model=wanted.model, precision=precision, inputs=inputs, source=source, **known)
-        for precision in dict.fromkeys(("fp32", *files_of(wanted.precisions or EVERY_FILE)))
+        Artifact(model=request.model, precision=precision, inputs=inputs, source=source, **absent)
+        for precision in dict.fromkeys(("fp32", *files_of(request.precisions or EVERY_FILE)))
     ]
-    return files, f"{wanted.model} would be {'trained, then ' if untrained else ''}exported first"
+    return files, f"{request.model} would be {'trained, then ' if untrained else ''}exported first"
 
 
 def _batched(shape: tuple[int | str | None, ...]) -> tuple[int | str | None, ...]:
@@ -323,9 +337,10 @@ def _batched(shape: tuple[int | str | None, ...]) -> tuple[int | str | None, ...
 
 
 def _check_unchanged(artifact: Artifact, context: Context) -> None:
-    found = context.ask(Describe(file=Here(path=artifact.path), model=artifact.model))
-    if found.sha256 != artifact.sha256:
-        raise BadInput(f"{artifact.path} is not what was exported", "run bench export again, or measure it with --model")
-    if (found.precision, found.inputs, found.outputs) != (artifact.precision, artifact.inputs, artifact.outputs):
-        told, has = (f"{item.precision} with inputs {[spec.name for spec in item.inputs]}" for item in (artifact, found))
-        raise BadInput(f"the manifest calls {artifact.path} {told}, and it is {has}", "run bench export again")
+    """Raise `BadInput` where the file of `artifact` differs from its entry in the manifest."""
+    file = context.ask(Describe(file=Here(path=artifact.path), model=artifact.model))
+    if file.sha256 != artifact.sha256:
+        raise BadInput(f"{artifact.path} changed since its export", "run bench export again, or measure it with --model")
+    if (file.precision, file.inputs, file.outputs) != (artifact.precision, artifact.inputs, artifact.outputs):
+        entry, content = (f"{item.precision} with inputs {[spec.name for spec in item.inputs]}" for item in (artifact, file))
+        raise BadInput(f"{artifact.path} is {content}, and the manifest lists {entry}", "run bench export again")

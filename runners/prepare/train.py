@@ -1,4 +1,4 @@
-"""`bench train`, the parent's side: one worker for each device and precision, one row for each. Loads no framework."""
+"""Parent's side of `bench train`: one worker and one row for each device and precision. Loads no framework."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ..worker.jobs import Data, ProgressReport, There
 from ..worker.tasks import JOBS
 from . import checkpoints
 
-INTERRUPTED = "the training was interrupted before this one ended"
+TRAINING_INTERRUPTED = "interrupted before its training ended"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Training:
-    """What to train, and how; the article's learning rate is 0.001, with which the digits need more epochs."""
+    """Settings of a training. The time limit holds for each report of the worker."""
 
     model: str = "cnn"
     dataset: str = "digits"
@@ -31,54 +31,54 @@ class Training:
     precisions: tuple[str, ...] = ("fp32",)
     epochs: int = 10
     batch_size: int = 64
-    lr: float = 0.01
+    lr: float = 0.01  # the article's 0.001 reaches .776 on the digits in 10 epochs, and 0.01 reaches .980
     seed: int = 0
     threads: int = 1
     timeout_s: float = 600.0
 
     def head(self) -> dict[str, Any]:
-        """The settings that all rows share."""
+        """Settings that all rows share."""
         names = ("model", "dataset", "epochs", "batch_size", "lr", "seed", "threads")
         return {name: getattr(self, name) for name in names}
 
 
 def default_dataset(model: str) -> str:
-    """What a named model is trained on when nobody says."""
+    """Dataset of a named model where the user gives none."""
     return MODELS[model].dataset
 
 
-def train(training: Training, logs: Path, pool: Pool, progress: Progress) -> tuple[list[Result], bool]:
-    """Train on every device in every precision, one after the other. The first that ends well leaves the checkpoint.
+def run_training(training: Training, logs: Path, pool: Pool, progress: Progress) -> tuple[list[Result], bool]:
+    """Train on every device in every precision, one after the other. The first success writes the checkpoint.
 
-    Answers one result for each, and whether Ctrl-C ended it.
+    Returns one result for each, and True if Ctrl-C ended the training. Raises `BadInput` and `StorageFailed`.
     """
     datasets.check(training.dataset)
     pairs = [(device, precision) for device in training.devices for precision in training.precisions]
     rows = [TrainingRow(training=training, device=device, precision=precision) for device, precision in pairs]
-    unkept = logs / "unkept.safetensors"
+    spare_checkpoint = logs / "unkept.safetensors"  # of every success after the first
     try:
         for row in rows:
-            kept = any(other.status == "ok" for other in rows)
-            target = unkept if kept else checkpoints.place(training.model, training.dataset)
+            has_checkpoint = any(other.status == "ok" for other in rows)
+            target = spare_checkpoint if has_checkpoint else checkpoints.prepare_path(training.model, training.dataset)
             log = logs / f"train-{row.device.replace(':', '')}-{row.precision}.log"
             with pool.start(log, network=_network(row.device)) as worker:
-                _one(row, target, worker, progress)
+                _train_row(row, target, worker, progress)
     except KeyboardInterrupt:
         return [row.result() for row in rows], True
     finally:
-        unkept.unlink(missing_ok=True)
+        spare_checkpoint.unlink(missing_ok=True)
     return [row.result() for row in rows], False
 
 
 @dataclass(kw_only=True)
 class TrainingRow:
-    """A training on one device in one precision, and how far it is."""
+    """Training on one device in one precision, with its progress."""
 
     training: Training
     device: str
     precision: str
     status: str = "failed"
-    reason: str | None = INTERRUPTED
+    reason: str | None = TRAINING_INTERRUPTED
     epochs: list[Epoch] = field(default_factory=list)
     trained: Trained | None = None
 
@@ -87,10 +87,10 @@ class TrainingRow:
         return f"{self.training.model} on {self.device} in {self.precision}"
 
     def job(self, target: Path) -> Train:
-        """The worker's job; its checkpoint goes to `target`."""
+        """Job for the worker. The checkpoint goes to `target`."""
         return Train(
             model=self.training.model,
-            data=Data.named(checkpoints.absolute(self.training.dataset)),
+            data=Data.named(checkpoints.absolute_dataset(self.training.dataset)),
             device=self.device,
             precision=self.precision,
             epochs=self.training.epochs,
@@ -102,7 +102,7 @@ class TrainingRow:
         )
 
     def result(self) -> Result:
-        """The result as far as the training is now."""
+        """Result of the training so far."""
         return Result(
             device=self.device,
             precision=self.precision,
@@ -115,12 +115,12 @@ class TrainingRow:
 
 
 def _network(device: str) -> bool:
-    """True if the worker keeps the network: on a GPU it does, because the namespace was not tried there."""
+    """True if the worker keeps the network. On a GPU it does, since a network namespace is not tested with CUDA."""
     return JOBS[Train].network or Device.parse(device).kind != "cpu"
 
 
-def _one(row: TrainingRow, target: Path, worker: Worker, progress: Progress) -> None:
-    """Train as `row` says, which knows its epochs as they are done, and then how it ended."""
+def _train_row(row: TrainingRow, target: Path, worker: Worker, progress: Progress) -> None:
+    """Train `row`, and record its epochs and its end. Raises `BadInput` and `StorageFailed`."""
     progress.note(f"training {row.name}: {row.training.dataset}, {row.training.epochs} epochs")
 
     def on_report(report: ProgressReport) -> None:
@@ -138,6 +138,7 @@ def _one(row: TrainingRow, target: Path, worker: Worker, progress: Progress) -> 
 
 
 def _show(progress: Progress, name: str, report: ProgressReport) -> None:
+    """Show a report: the bar during an epoch, and a line at its end."""
     if report.done is None:
         progress.step(name, (report.epoch - 1) * report.steps + report.step, report.epochs * report.steps)
         return

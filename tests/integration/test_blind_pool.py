@@ -51,13 +51,13 @@ def test_every_job_is_done_by_workers_that_see_none_of_the_parents_folders(paren
     blind, context = pool
     data = f"npz:{parent / 'images.npz'}"
     training = train.Training(dataset=data, epochs=1, batch_size=32)
-    (trained,), _ = train.train(training, context.logs, blind, Silent())
+    (trained,), _ = train.run_training(training, context.logs, blind, Silent())
     assert (trained.status, len(trained.epochs)) == ("ok", 1)
 
     named = exports.ExportRequest(model="cnn", precisions=("fp32",), dataset=data, folder=parent / "named")
-    assert [item.exported.made.exporter for item in exports.export(named, context)] == ["torch.onnx (dynamo)"]
+    assert [item.exported.made.exporter for item in exports.export_model(named, context)] == ["torch.onnx (dynamo)"]
     model = str(parent / "artifacts/small.onnx")
-    exports.export(exports.ExportRequest(model=model, dataset=data, folder=parent / "made"), context)
+    exports.export_model(exports.ExportRequest(model=model, dataset=data, folder=parent / "made"), context)
     files = {item.artifact.precision: item.artifact for item in manifest.read_manifest(parent / "made")}
     assert set(files) == {"fp32", "fp16", "int8"}
 

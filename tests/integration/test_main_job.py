@@ -100,7 +100,7 @@ def test_training_on_a_gpu_that_is_not_there_is_a_row(trained):
 
 def test_a_checkpoint_is_data_and_records_its_split(trained):
     (path,) = (trained.cache / "checkpoints/cnn").glob("*.safetensors")
-    record = checkpoints.record(path)
+    record = checkpoints.read_record(path)
     assert record["split"] == {"train": 1310, "calibration": 128, "test": 359}
     assert len(record["split_sha256"]) == 64
 
@@ -114,7 +114,7 @@ def test_bf16_training_and_an_npz_dataset(shell):
     assert [(row["precision"], row["status"]) for row in rows] == [("fp32", "ok"), ("bf16", "ok")]
     assert rows[0]["speedup"] == 1
     (checkpoint,) = (shell.cache / "checkpoints/cnn").glob("*.safetensors")
-    assert checkpoints.record(checkpoint)["dataset"] == f"npz:{shell.folder / 'data.npz'}"
+    assert checkpoints.read_record(checkpoint)["dataset"] == f"npz:{shell.folder / 'data.npz'}"
 
 
 def test_an_interrupted_training_keeps_the_epochs_that_were_done(shell):

@@ -1,10 +1,10 @@
-"""What is done: measure, check, preview and train, and the worker processes that do it.
+"""Runners of the commands: measure, check, preview and train, and the worker processes that do the work.
 
     worker/     what runs in a worker process
-    pool/       starts, asks, bounds and ends workers
-    sweep/      which cell is measured when, and when it has had enough
+    pool/       starts, asks, limits and ends workers
+    sweep/      order of the cells, rounds, and the end of each cell
     prepare/    training, checkpoints and exports
 
-`infer`, `check` and `preview` prepare what a command names and hand it to a sweep. The parent (everything but `worker/`)
+`infer`, `check` and `preview` prepare the files of a command, and start a sweep. The parent (all folders but `worker/`)
 loads no framework.
 """

@@ -1,1 +1,1 @@
-"""The parent's side of workers: start, ask, bound and end a process, and find out what can run here. Loads no framework."""
+"""Parent's side of workers: start, ask, limit and end a process, and probe the backends. Loads no framework."""

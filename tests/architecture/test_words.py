@@ -15,7 +15,6 @@ PENDING: tuple[str, ...] = (
     "results",
     *("results/compare", "results/recommend", "results/report"),
     *("results/store", "results/table", "results/trackers"),
-    *("runners", "runners/pool", "runners/prepare", "runners/sweep"),
 )
 """Folders that these rules do not cover yet, without their subfolders. No folder may be added."""
 

@@ -107,7 +107,7 @@ def open_run(
         )
         surroundings.progress.step("checking which backends can run here", 0, 1)
         surveyed = survey(interpreter_of, journal.logs, surroundings.pool)
-        stack.callback(surveyed.dismiss)
+        stack.callback(surveyed.dismiss)  # of the workers that no crew hired: `hire` takes a worker out of the survey
         backends = surveyed.backends
         note_absent(backends, sweep, surroundings.progress)
         artifacts = prepare.prepare_artifacts(sweep, context)
@@ -117,6 +117,7 @@ def open_run(
         _check_files(rows, keys, surroundings.out)
         head = _head(sweep, backends, surroundings)
         networks = {**head.networks, **context.networks}
+        # Every check has passed: a refused --resume leaves run.json as it was.
         journal.write_head(replace(head, kind=kind.name, networks=networks), keys)
         rows = [replace(row, stored_key=keys[row.cell]) for row in rows]
         with interruptible() as stop:
@@ -163,6 +164,7 @@ def _array(path: Path) -> NDArray[Any]:
     if not is_plain(path):
         raise BadInput(f"{path} does not exist, or is not a plain file", "give an .npy file of numbers to --input")
     try:
+        # A pickle inside the file would run its code; the map reads no data before a worker needs it.
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         # NumPy takes any other file for a pickle and proposes to load it unsafely: a proposal that must not be passed on.
@@ -277,10 +279,12 @@ def _measure(sweep: Sweep, rows: Sequence[PlannedCell], hire_worker: Hire, run: 
     left = [item for item in cells if item.live]
     run.total = len(left) * (ROUND_STEPS * sweep.budget.looks[0] + OPENING_STEPS)
     fresh = [item for item in cells if item.cold < cold.start_count(sweep)]
+    # A finished baseline of a live cell is visited again, and needs its inputs again.
     draw_inputs(run, [item for item in cells if item in fresh or item in rounds.due_cells(cells, sweep)])
     builds.build_engines(run, left, hire_worker)
     cold.start_cold(run, fresh)
     pool = run.context.pool
+    # Read after the builds and cold starts, whose processes have ended and given their memory back.
     limits = Limits(resident_mb=pool.memory_free_mb() * MEMORY_SHARE, gpu_free_mb=pool.gpu_free_mb)
     try:
         while due := rounds.due_cells(cells, sweep):

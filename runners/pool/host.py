@@ -36,7 +36,7 @@ def rss_mb(pid: int) -> float:
     """Resident memory of the process `pid` in MB; 0 for a process that has ended."""
     try:
         return float(psutil.Process(pid).memory_info().rss / 1e6)
-    except psutil.Error:
+    except psutil.Error:  # it ended between the check and the read
         return 0.0
 
 

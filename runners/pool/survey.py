@@ -50,6 +50,7 @@ def survey(places: Mapping[Target, str], logs: Path, pool: Pool) -> Survey:
     Raises `StorageFailed` where a log cannot be written.
     """
     with ExitStack() as stack:
+        # Send to all before the first answer: the imports of runtimes, seconds each, run at the same time.
         workers: dict[Target, Worker] = {}
         for target, python in places.items():
             workers[target] = pool.start(logs / f"{target}.log", python, network=backends.network(target.backend))
@@ -59,7 +60,7 @@ def survey(places: Mapping[Target, str], logs: Path, pool: Pool) -> Survey:
         probed = [_answer(target, places[target], worker) for target, worker in workers.items()]
         stack.pop_all()
     usable = {item.target for item in probed if item.available}
-    for target in workers.keys() - usable:
+    for target in workers.keys() - usable:  # the others keep their runtime loaded for the sweep
         workers.pop(target).dismiss()
     return Survey(backends=probed, workers=workers)
 

@@ -89,7 +89,7 @@ def convert_file(base: Artifact, request: ExportRequest, context: Context) -> li
             continue
         try:
             results.append(_file_in(base, precision, request, context))
-        except StorageFailed:
+        except StorageFailed:  # a full disk fails for every precision
             raise
         except BenchError as error:
             if request.exactly and (request.precisions or (precision == "int8" and _is_int8_requested(request))):
@@ -145,7 +145,7 @@ def _convert_now(base: Artifact, precision: str, request: ExportRequest, context
     job = Convert(
         artifact=base,
         precision=precision,
-        how=request.conversion if precision == "int8" else Conversion(),
+        how=request.conversion if precision == "int8" else Conversion(),  # keeps INT8 options out of the key of an FP16 file
         calibration=Here(path=calibration) if calibration else None,
         calibrated_on=calibration,
         data=Data.of(base.dataset),
@@ -172,6 +172,7 @@ def _add(answer: CacheEntry, folder: Path, source: Source | None = None) -> Expo
     if source:
         weights = source.weights and Path(source.weights).name
         artifact = replace(artifact, source=replace(source, weights=weights))
+    # The cache's own entry stays there: the manifest of the folder describes the same file.
     entry = Path(answer.folder.path)
     files = [file for file in sorted(entry.rglob("*")) if file.is_file() and file.name != cache.ENTRY]
     exported = manifest.add(folder, Exported(artifact=artifact, made=answer.made), entry, files)

@@ -77,6 +77,7 @@ def resume_cell(planned: PlannedCell, stored: CellRecord, sweep: Sweep) -> Activ
     """The active cell of `planned`, with the progress that the run folder has in `stored`. A failed cell starts again."""
     if stored.failed:
         return ActiveCell(planned=planned)
+    # A complete cell can lack its load alone: the load runs after all rounds, and may have been interrupted.
     complete = _complete(stored, sweep.budget)
     return ActiveCell(
         planned=planned,
@@ -85,6 +86,7 @@ def resume_cell(planned: PlannedCell, stored: CellRecord, sweep: Sweep) -> Activ
         concurrency=stored.warm.concurrency if stored.warm else None,
         energy=stored.energy is not None,
         loaded=stored.load is not None,
+        # A stored start without times is enough where the sweep needs memory alone.
         cold=sum(event.cold_s is not None or not sweep.cold for event in stored.cold),
         rounds=len(stored.blocks),
         last_round=max(stored.blocks, default=-1),
@@ -138,13 +140,13 @@ class RunContext:
 
         `name`: name of the step, for the row of a cell that is complete already. Raises `StorageFailed` and `Interrupted`.
         """
-        self.done += 1
+        self.done += 1  # the total has this step, also of a cell that has ended
         if active.out:
             return
         self.context.progress.step(active.planned.cell.id, min(self.done, self.total), self.total)
         try:
             step(active)
-        except (StorageFailed, Interrupted):
+        except (StorageFailed, Interrupted):  # these end the run, and are no fault of the cell
             raise
         except BenchError as error:
             if on_loss and error.spoils_worker:

@@ -29,7 +29,7 @@ def draw_inputs(run: RunContext, cells: Sequence[ActiveCell]) -> None:
         members = [active for active in cells if active.planned.reference.sha256 == file]
         try:
             _draw(run, members)
-        except (StorageFailed, BadInput):
+        except (StorageFailed, BadInput):  # a full disk or the user's arrays: the same error for every file
             raise
         except BenchError as error:
             for active in members:
@@ -41,6 +41,7 @@ def _draw(run: RunContext, cells: Sequence[ActiveCell]) -> None:
     folder = run.journal.scratch / artifact.sha256[:16]
     jobs = {active.planned.cell.shapes: active.planned.cell.batch for active in cells}
     input_folders = {shapes: folder / digest(shapes)[:16] for shapes in jobs}
+    # One worker for all shapes: it loads the FP32 reference once.
     with run.context.pool.start(run.context.logs / "prepare.log", network=JOBS[Draw].network) as worker:
         for shapes, inputs_folder in input_folders.items():
             worker.ask(_drawing(run, artifact, shapes, inputs_folder), run.sweep.timeout_s)

@@ -64,6 +64,7 @@ class Group:
 
     def __init__(self, run: RunContext, cells: Sequence[ActiveCell], hire_worker: Hire, memory: Limits) -> None:
         self._run, self._hire, self._memory = run, hire_worker, memory
+        # False sorts first: finished cells and baselines open before the cells that are compared with them.
         self._waiting = sorted(cells, key=lambda active: active.live and not self._is_base(active, cells))
         self._visits: list[ActiveCell] = []
         self._workers: dict[tuple[Any, ...], Worker] = {}
@@ -155,7 +156,7 @@ class Group:
             self._open_keys.discard(active.key)
             try:
                 self._ask(active, Close(key=active.slot))
-            except (WorkerDied, WorkerTimeout):
+            except (WorkerDied, WorkerTimeout):  # the cell has ended already: its crew alone needs a new worker
                 self._lose(active)
 
     def _look(self, cells: Sequence[ActiveCell], late: bool) -> None:
@@ -239,7 +240,7 @@ class Group:
 
     def _latency(self, active: ActiveCell, *, number: int) -> None:
         """Measure the latency part of a visit. Opens the cell first where its worker was lost."""
-        if active.key not in self._open_keys:
+        if active.key not in self._open_keys:  # its worker was lost at another cell of the crew
             self._open(active)
             self._warm(active)
         samples = There(path=str(self._run.journal.folder / sample_file(active.key, number)))

@@ -106,6 +106,7 @@ def skipped_precisions(
     """
     if sweep.precisions:
         return []
+    # A file in FP16 or INT8 without FP32 beside it is all that the user has: it is measured as it is.
     with_fp32 = {item.model for item in artifacts if item.precision == "fp32"}
     pairs = [(artifact.model, precision) for artifact, precision in _files(sweep, artifacts) if artifact.model in with_fp32]
     return [(*pair, str(item.target)) for pair in pairs for item in backends if not is_default(item, pair[1], defaults)]
@@ -158,6 +159,7 @@ def _cells(
     planned = []
     for batch in sweep.batches or ((rule.fixed,) if rule.fixed else defaults.batches):
         refused = _refusal(artifact, precision, backend) or _batch_refusal(batch, rule)
+        # A refused batch has no shapes: the rule's batch would contradict the row's.
         shapes: Shapes = () if rule.fixed not in (None, batch) else cell_shapes(artifact.inputs, batch, rule, defaults.shapes)
         cell = Cell(
             model=artifact.model,

@@ -26,6 +26,7 @@ OPENVINO_LAYERS = {
     "RNNSeq",
 }
 INT8_TYPES = ("i8", "u8")
+FLOAT_TYPES = ("f32", "bf16", "f16")
 GRAPH_ENDS = {"Const", "Input", "Output", "Result", "Parameter"}
 OPENVINO_MOVES = GRAPH_ENDS | {"Reorder", "Reshape", "FakeQuantize", "Transpose", "Convert"}
 REPORTED_PROPERTIES = ("INFERENCE_NUM_THREADS", "NUM_STREAMS", "INFERENCE_PRECISION_HINT")
@@ -154,7 +155,9 @@ class OpenVinoCpu(Backend):
         return OpenVinoSession(compiled, artifact, _info(compiled), recompile)
 
     def _properties(self, cell: Cell, concurrency: Concurrency) -> dict[str, Any]:
-        return {"INFERENCE_PRECISION_HINT": self.precisions[cell.precision], **_parallel_properties(concurrency)}
+        precision = {"INFERENCE_PRECISION_HINT": self.precisions[cell.precision]}
+        # By default (32) OpenVINO rounds the activations of layers with compressed weights to 8 bits, in groups of 32 values.
+        return {**precision, **_parallel_properties(concurrency), "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
 
 
 def _parallel_properties(concurrency: Concurrency) -> dict[str, Any]:
@@ -207,7 +210,15 @@ def _info(compiled: Any) -> SessionInfo:
 def _layers(compiled: Any) -> list[tuple[str, str, str]]:
     """Name, kind and type of each layer of the compiled graph."""
     facts = [(op.get_friendly_name(), op.get_rt_info()) for op in compiled.get_runtime_model().get_ordered_ops()]
-    return [(name, _text(info, "layerType"), _text(info, "runtimePrecision")) for name, info in facts]
+    return [(name, _text(info, "layerType"), _layer_type(info)) for name, info in facts]
+
+
+def _layer_type(info: Any) -> str:
+    """Type that a layer computes in."""
+    stored, primitive = _text(info, "runtimePrecision"), _text(info, "primitiveType").rpartition("_")[2]
+    # For a layer with compressed weights runtimePrecision is the type of the weights (u4). The primitive (brgemm_avx512_f32)
+    # has the type of the multiplication.
+    return primitive if _text(info, "layerType") in OPENVINO_LAYERS and primitive in FLOAT_TYPES else stored
 
 
 def _kernels(compiled: Any, times_ns: Mapping[str, int] | None = None) -> tuple[Kernel, ...]:

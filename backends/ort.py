@@ -26,6 +26,7 @@ import onnxruntime
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = THREADS
 options.inter_op_num_threads = 1
+options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
 for symbol, size in $symbols.items():
     options.add_free_dimension_override_by_name(symbol, size)
 session = onnxruntime.InferenceSession(MODEL, options, providers=[$provider])
@@ -167,6 +168,9 @@ def make_session_options(onnxruntime: Any, artifact: Artifact, cell: Cell, concu
     options.log_severity_level = 3  # errors only
     # lets get_provider_graph_assignment_info report; versions that do not know the entry ignore it
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    # ONNX Runtime fuses 4-bit weights with their MatMul. By default (level 4) it rounds the activations to 8 bits; level 1
+    # computes in FP32
+    options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
     for symbol, size in resolve_symbols(artifact, cell).items():
         options.add_free_dimension_override_by_name(symbol, size)
     return options

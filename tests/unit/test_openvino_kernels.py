@@ -28,13 +28,13 @@ class Compiled:
     @property
     def profiling_info(self):
         took = timedelta(milliseconds=self.calls)
-        return [SimpleNamespace(node_name=name, real_time=took) for name, kind, _ in self.layers if kind != "Reshape"]
+        return [SimpleNamespace(node_name=name, real_time=took) for name, kind, *_ in self.layers if kind != "Reshape"]
 
 
-def _op(name, kind, type):
-    return SimpleNamespace(
-        get_friendly_name=lambda: name, get_rt_info=lambda: {"layerType": kind, **({"runtimePrecision": type} if type else {})}
-    )
+def _op(name, kind, type, primitive=""):
+    facts = {"layerType": kind, "runtimePrecision": type, "primitiveType": primitive}
+    told = {name: text for name, text in facts.items() if text or name == "layerType"}
+    return SimpleNamespace(get_friendly_name=lambda: name, get_rt_info=lambda: told)
 
 
 def kernels(*layers, timed=False):
@@ -111,3 +111,11 @@ def test_an_input_that_the_file_does_not_have_is_an_error():
     ports = [SimpleNamespace(get_names=lambda name=name: {name}) for name in ("x", "y")]
     with pytest.raises(RuntimeFailed, match=r"\['y'\]"):
         _port_names(ports, ["x"])
+
+
+@pytest.mark.parametrize(
+    ("primitive", "type"),
+    [("brgemm_avx512_f32", "fp32"), ("brgemm_avx512_amx_bf16", "bf16"), ("brgemm_avx512_vnni_i8", "int8"), ("", "int8")],
+)
+def test_a_layer_with_compressed_weights_computes_in_the_type_of_its_primitive(primitive, type):
+    assert kernels(("y", "FullyConnected", "i8", primitive))[0].type == type

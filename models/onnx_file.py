@@ -6,6 +6,7 @@ It runs in a worker: a file that crashes the parser ends the worker and not the 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +35,7 @@ def describe(path: Path, *, model: str, full_check: bool = False) -> Artifact:
     _check(path, full_check)
     initial = {tensor.name for tensor in proto.graph.initializer}
     uses, precision = plausible.find_uses(proto.graph), _precision(proto)
-    in_8_bits, in_float = quantized.count_layers(proto.graph)
+    in_8_bits, in_float = quantized.count_layers(proto.graph, proto.functions)
     return Artifact(
         model=model,
         precision=precision,
@@ -47,7 +48,7 @@ def describe(path: Path, *, model: str, full_check: bool = False) -> Artifact:
         nodes=len(proto.graph.node),
         quantized_layers=in_8_bits,
         float_layers=in_float,
-        obstacle=quantized.find_obstacle(proto.graph, path.parent) if precision == "int8" else None,
+        obstacle=quantized.find_obstacle(proto.graph, path.parent, proto.functions) if precision == "int8" else None,
     )
 
 
@@ -222,15 +223,34 @@ def _dim(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
 
 
 def _precision(proto: onnx.ModelProto) -> str:
-    """`int8` for a graph that quantizes, `fp16` if most weights (or inputs, without weights) are float16, else `fp32`."""
+    """`int8` for a graph that quantizes, or has most bytes of its weights in at most 8 bits. `fp16` or `fp32` otherwise.
+
+    The type of most bytes of the weights decides between `fp16` and `fp32`; without weights, that of most inputs.
+    """
     import onnx
 
-    if any(node.op_type in quantized.QUANTIZING for node in proto.graph.node):
+    scopes = list(quantized.scopes(proto.graph, proto.functions))
+    if any(quantized.computes_in_8_bits(node) for scope in scopes for node in scope.nodes):
         return "int8"
-    weights = [tensor.data_type for tensor in tensors(proto)]
+    weights = list(tensors(proto))
     inputs = [value.type.tensor_type.elem_type for value in proto.graph.input]
-    floating = (onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT)
-    halves, floats = (weights.count(each) for each in floating)
+    halves, floats = (
+        sum(_nbytes(tensor) for tensor in weights if tensor.data_type == kind)
+        for kind in (onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT)
+    )
+    packed = {id(scope.constants[name]): scope.constants[name] for scope in scopes for name in quantized.packed_weights(scope)}
+    if sum(map(_nbytes, packed.values())) > halves + floats:
+        return "int8"
     if not halves and not floats:
-        halves, floats = (inputs.count(each) for each in floating)
+        halves, floats = inputs.count(onnx.TensorProto.FLOAT16), inputs.count(onnx.TensorProto.FLOAT)
     return "fp16" if halves > floats else "fp32"
+
+
+def _nbytes(tensor: onnx.TensorProto) -> int:
+    """Bytes of the values of `tensor`, wherever the file stores them."""
+    import onnx
+
+    bits = 4 if tensor.data_type in (onnx.TensorProto.INT4, onnx.TensorProto.UINT4) else None
+    if bits is None:
+        bits = 8 * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return int(math.prod(tensor.dims) * bits // 8)

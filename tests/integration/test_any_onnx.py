@@ -104,3 +104,33 @@ def test_clean_json_for_a_pipe(shell):
     path = onnxfiles.write(shell.folder / "model.onnx", onnxfiles.dense())
     rows = shell.rows("infer", "--model", path, "--backend", "ort-cpu", "--batch", "1", *MINI)
     assert [row["backend"] for row in rows] == ["ort-cpu"]
+
+
+def packed(level):
+    """A dense layer with weights in 4 bits, as language models have it."""
+    size, block = 64, 32
+    generator = np.random.default_rng(0)
+    arrays = {
+        "b": generator.integers(0, 255, (size, size // block, block // 2)).astype(np.uint8),
+        "s": (generator.random(size * size // block) * 0.01 + 0.002).astype(np.float32),
+    }
+    facts = {"K": size, "N": size, "bits": 4, "block_size": block, "accuracy_level": level, "domain": "com.microsoft"}
+    node = onnxfiles.helper.make_node("MatMulNBits", ["x", *arrays], ["y"], **facts)
+    ends = [onnxfiles.value(name, Type.FLOAT, ["N", 16, size]) for name in "xy"]
+    tensors = [onnxfiles.numpy_helper.from_array(array, name) for name, array in arrays.items()]
+    graph = onnxfiles.helper.make_graph([node], "g", ends[:1], ends[1:], tensors)
+    return onnxfiles.helper.make_model(
+        graph,
+        opset_imports=[onnxfiles.helper.make_opsetid("", 17), onnxfiles.helper.make_opsetid("com.microsoft", 1)],
+        ir_version=9,
+    )
+
+
+@pytest.mark.parametrize(("level", "least_db"), [(0, 100), (4, 20)])
+def test_activations_of_packed_weights_are_rounded_only_where_the_file_says_so(shell, level, least_db):
+    path = shell.folder / "packed.onnx"
+    onnxfiles.onnx.save(packed(level), path)
+    rows = shell.rows("check", "--model", path, *RUNTIMES, "--batch", "2")
+    assert [(row["precision"], row["status"]) for row in rows] == [("int8", "ok"), ("int8", "ok")]
+    assert all(row["sqnr_db"] > least_db for row in rows)
+    assert {row["executed"] for row in rows if row["backend"] == "openvino-cpu"} == {"fp32"}

@@ -188,3 +188,55 @@ def test_pairs_one_behind_the_other_are_no_nodes_between_pairs():
 
 def test_a_graph_without_pairs_has_no_quantized_nodes():
     assert quantized_nodes(make(operator("MatMul", "x", "w", "y"))) == []
+
+
+def branch(name, *nodes, **constants):
+    """A graph without inputs, for an attribute of If."""
+    tensors = [numpy_helper.from_array(np.asarray(array), key) for key, array in constants.items()]
+    ends = [helper.make_tensor_value_info(nodes[-1].output[0], Type.FLOAT, None)]
+    return helper.make_graph(nodes, name, [], ends, tensors)
+
+
+def choice(then, other):
+    return helper.make_node("If", ["condition"], ["z"], "if", then_branch=then, else_branch=other)
+
+
+def function(*nodes, name="Dense", domain="own"):
+    return helper.make_function(domain, name, ["x", "w"], [nodes[-1].output[0]], nodes, [helper.make_opsetid("", 17)])
+
+
+INTEGER_DENSE = (dequantize("w8", "w~"), operator("MatMul", "x~", "w~", "y1"))
+
+
+def test_layers_in_branches_see_the_constants_and_the_pairs_around_them():
+    inner = branch("then", *INTEGER_DENSE, w8=np.zeros((4, 2), np.int8))
+    graph = make(*AROUND[:2], choice(inner, branch("else", operator("MatMul", "x", "w", "y2"))))
+    assert count_layers(graph) == (1, 1)
+    assert find_obstacle(graph) is None
+
+
+def test_an_integer_operator_in_a_branch_is_an_obstacle():
+    inner = branch("then", operator("MatMulInteger", "x8", "w", "y1"))
+    assert "MatMulInteger" in find_obstacle(make(choice(inner, inner)))
+
+
+def test_the_layers_of_a_function_count_at_each_call():
+    own = function(operator("MatMul", "x", "w", "a"), operator("Gemm", "a", "w", "b"))
+    calls = [helper.make_node("Dense", ["x", "w"], [f"y{number}"], domain="own") for number in range(3)]
+    assert count_layers(make(*calls), [own]) == (0, 6)
+
+
+def test_functions_that_call_themselves_are_counted_in_no_time():
+    own = function(*[helper.make_node("Dense", ["x", "w"], [f"a{number}"], domain="own") for number in range(9)])
+    assert count_layers(make(helper.make_node("Dense", ["x", "w"], ["y"], domain="own")), [own]) == (0, 0)
+
+
+@pytest.mark.parametrize("kind", ["DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "QAttention", "MatMulIntegerToFloat"])
+def test_operators_of_onnx_runtime_multiply_in_8_bits(kind):
+    assert count_layers(make(operator(kind, "x", "w", "y", domain="com.microsoft"))) == (1, 0)
+
+
+def test_packed_weights_are_layers_in_float():
+    graph = make(operator("MatMulNBits", "x", "w", "y", domain="com.microsoft"))
+    assert count_layers(graph) == (0, 1)
+    assert "MatMulNBits" in find_obstacle(graph)

@@ -1,1 +1,1 @@
-"""Two sides of runs, cell by cell: ratio, interval, verdict; and the gates that fail on them."""
+"""Comparison of two sides of runs, cell by cell: ratio, interval, verdict; and limits that fail on regressions."""

@@ -1,7 +1,8 @@
-"""Two sides of runs, cell by cell and metric by metric: the ratio, its interval, and a verdict. Pure.
+"""Changes between two sides of runs, by cell and metric: the ratio, its interval and a verdict. Pure.
 
-With several runs a side the unit is the run. With one a side the interval is that of the rounds, divided by a control's
-where there is one, and reaches further by what two processes of the same program may differ by (docs/adr/0015).
+With several runs a side, the unit of the interval is the run. With one run a side, the unit is the round. Then a control's
+ratio is divided out, if there is a control, and the interval includes the difference of two processes of one program
+(docs/adr/0015).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from itertools import product
 from statistics import fmean, median
 from typing import NamedTuple
 
+from ...axes import Scalar
 from ...errors import BadInput
 from ...evidence import Verified
 from ...spec import Cell, nearest
@@ -33,17 +35,18 @@ from ..stats.percentiles import CONFIDENCE
 from ..store import series
 from ..store.record import CellRecord, Run
 from ..table.findings import sentences
-from .metrics import COMPARED, POINTS, THRESHOLD, Metric, told
+from ..table.table import names_of
+from .metrics import COMPARED, POINTS, THRESHOLD, Metric, limit_text
 from .pairs import Match, Pair, Records, match
 
 PROCESS = 0.02
-"""By which share two processes of the same runtime differ for as long as they live, at most of what was seen: the real ort-cpu
-against itself in another process (docs/evidence.md, Calibration)."""
+"""Largest observed difference of two processes of one runtime, as a share. It lasts as long as the processes: ort-cpu was
+compared with itself in another process (docs/evidence.md, Calibration)."""
 
 TWO_PROCESSES = math.log1p(PROCESS)
 
 MEMORY = 0.01
-"""By which share the peak memory of two processes for a cell differs; 0.6 % at most of what was seen (docs/method.md)."""
+"""Difference of the peak memory of two processes for one cell, as a share. At most 0.6 % was observed (docs/method.md)."""
 
 FEW_ROUNDS, FEW_RUNS = f"fewer than {LEAST_ROUNDS} rounds", f"fewer than {LEAST_RUNS} runs a side"
 NO_DIFFERENCE, INCONCLUSIVE = "no difference shown", "inconclusive"
@@ -52,16 +55,17 @@ VERDICTS = (*WORSE, "faster", "better", NO_DIFFERENCE, INCONCLUSIVE)
 
 
 class Change(NamedTuple):
-    """One metric of one cell. `ends`: those of the interval of the ratio new/base, or of the difference in points.
+    """Change of one metric of one cell.
 
-    `change` is new/base, or new minus base in points. `p`: of the change by chance. `method`: what the interval rests on.
+    `effect`: new/base, or new minus base in points. `ends`: ends of its interval. `p`: p-value of no change.
+    `method`: unit of the interval, and its control. `verdict`: None for the control itself.
     """
 
     pair: Pair
     metric: Metric
     base: float
     new: float
-    change: float
+    effect: float
     ends: tuple[float, float] | None = None
     p: float = 1.0
     method: str = ""
@@ -70,33 +74,60 @@ class Change(NamedTuple):
 
     @property
     def loss(self) -> tuple[float, float] | None:
-        """The interval of how much worse it became: a share of the base's figure, or points."""
+        """Interval of the loss: a share of base's figure, or points. Negative values are gains."""
         if self.ends is None:
             return None
         low, high = self.ends if self.metric.in_points else (self.ends[0] - 1, self.ends[1] - 1)
         return (-high, -low) if self.metric.more_is_better else (low, high)
 
+    @property
+    def values(self) -> dict[str, Scalar]:
+        """Values of a finding. `change`, `low` and `high` are in `change_unit`: % of base's figure, or points."""
+        points = self.metric.in_points
+        low, high = self.ends or (None, None)
+        return {
+            "cell": self.pair.cell.id,
+            "metric": self.metric.column,
+            "unit": self.metric.unit,
+            "base": self.base,
+            "new": self.new,
+            "ratio": None if points else self.effect,
+            "change": self._in_unit(self.effect),
+            "low": None if low is None else self._in_unit(low),
+            "high": None if high is None else self._in_unit(high),
+            "change_unit": "points" if points else "%",
+            "verdict": self.verdict,
+            "reason": self.reason or None,
+        }
 
-class Figure(NamedTuple):
-    """One metric of one cell in one run: the logarithm of stats.typical, and what stats.of_rounds says of it."""
+    def _in_unit(self, effect: float) -> float:
+        return effect if self.metric.in_points else 100 * (effect - 1)
+
+
+class RunFigure(NamedTuple):
+    """Figure of one metric of one cell in one run: logarithm of stats.typical, its estimate, and the number of rounds.
+
+    `estimate`: None for too few rounds.
+    """
 
     log: float
-    known: Estimate | None
+    estimate: Estimate | None
+    rounds: int
 
 
-def _figure(rounds: Sequence[float]) -> Figure:
+def _run_figure(rounds: Sequence[float]) -> RunFigure:
     estimate = trimmed(rounds)
-    return Figure(estimate.mean, estimate if len(rounds) >= LEAST_ROUNDS else None)
+    return RunFigure(estimate.mean, estimate if len(rounds) >= LEAST_ROUNDS else None, len(rounds))
 
 
-Figures = Mapping[int, Figure]  # by the number of the run
+Figures = Mapping[int, RunFigure]  # by the number of the run
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Basis:
-    """Figures that the interval of a ratio rests on: those that multiply it (`plus`), and those that divide it (`minus`).
+    """Estimates behind the interval of a ratio: the factors `plus` and the divisors `minus`.
 
-    A figure that is not known well enough is None. `allowance` and `alpha`: as in stats.difference.
+    An estimate is None if its rounds or runs are too few. `allowance` and `alpha`: as in stats.difference.
     """
 
     plus: Sequence[Estimate | None]
@@ -108,16 +139,23 @@ class Basis:
 
 @dataclass(frozen=True, kw_only=True)
 class Sides:
-    """What is compared: `several` runs a side or one, against which `control`, and by metric what is too little to matter."""
+    """Both sides of a comparison.
+
+    `several`: a side has more than one run. `base`, `new`: names of the runs. `budgets`: names of their budgets.
+    `thresholds`: changes too small to matter, by metric, as limit_text has them.
+    """
 
     match: Match
     several: bool
+    base: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
+    budgets: frozenset[str | None] = frozenset()
     control: str | None = None
     thresholds: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
-    def known(self) -> list[Metric]:
-        """The metrics that some record has."""
+    def metrics(self) -> list[Metric]:
+        """Metrics that at least one record has."""
         records = list(self._records.values())
         has: dict[str, Callable[[Metric], bool]] = {
             "time": lambda metric: any(metric.name in figures for figures in self._figures.values()),
@@ -127,59 +165,83 @@ class Sides:
         return [metric for metric in COMPARED.values() if has[metric.kind](metric)]
 
     def figures(self, records: Records, metric: Metric) -> Figures:
-        """`metric` of those of `records` that it was timed in."""
-        known = {number: self._figures[id(record)].get(metric.name) for number, record in records.items()}
-        return {number: figure for number, figure in known.items() if figure}
+        """Figures of `metric` by run, of those `records` in which it was timed."""
+        figures = {number: self._figures[id(record)].get(metric.name) for number, record in records.items()}
+        return {number: figure for number, figure in figures.items() if figure}
 
+    @property
+    def rounds(self) -> tuple[int, int]:
+        """Largest number of rounds of a cell in base and in new; 0 without timed cells."""
+        base, new = (
+            max(
+                (f.rounds for records in side for item in records.values() for f in self._figures[id(item)].values()), default=0
+            )
+            for side in ([pair.base for pair in self.match.pairs], [pair.new for pair in self.match.pairs])
+        )
+        return base, new
+
+    # a record has no hash, since it has dicts inside; its id is a key for as long as `match` keeps the record alive
     @cached_property
     def _records(self) -> dict[int, CellRecord]:
         return {id(item): item for pair in self.match.pairs for side in (pair.base, pair.new) for item in side.values()}
 
     @cached_property
-    def _figures(self) -> dict[int, dict[str, Figure]]:
-        """By record and metric; none of a check."""
-        told = {number: {} if item.check else series.figures(item) for number, item in self._records.items()}
-        return {number: {name: _figure(rounds) for name, rounds in known.items() if rounds} for number, known in told.items()}
+    def _figures(self) -> dict[int, dict[str, RunFigure]]:
+        """Figures by record and metric; none for a check."""
+        rounds = {number: {} if item.check else series.figures(item) for number, item in self._records.items()}
+        return {
+            number: {name: _run_figure(values) for name, values in metrics.items() if values}
+            for number, metrics in rounds.items()
+        }
 
     def control_of(self, pair: Pair) -> Pair | None:
-        """The control's cell that is most like `pair`: of the same model if there is one, then batch, then precision."""
-        found = (self._controls.get(key) for key in _likeness(pair.cell))
-        return next(filter(None, found), None)
+        """The control's cell most like `pair`: with the same model if possible, then batch, then precision."""
+        cells = (self._controls.get(key) for key in _likeness(pair.cell))
+        return next(filter(None, cells), None)
 
     @cached_property
     def _controls(self) -> dict[tuple[object, ...], Pair]:
-        """The control's cells by what they may be asked for, the first of each."""
+        """First cell of the control by each key of `_likeness`."""
         named = [pair for pair in self.match.pairs if str(pair.cell.target) == self.control]
+        # reversed, so that the first cell of a key overwrites the later ones
         return {key: pair for pair in reversed(named) for key in _likeness(pair.cell)}
 
 
 def _likeness(cell: Cell) -> list[tuple[object, ...]]:
-    """What other cells have in common with `cell`, the most alike first; None is anything."""
+    """Keys of model, batch and precision, from the most to the least specific. None stands for any value."""
     return list(product((cell.model, None), (cell.batch, None), (cell.precision, None)))
 
 
 def compare(
     base: Sequence[Run], new: Sequence[Run], control: str | None = None, thresholds: Mapping[str, float] | None = None
 ) -> tuple[Sides, list[Change]]:
-    """Every metric of every cell of both sides. `BadInput` where no cell is on both, or none is the `control`."""
+    """Compare every metric of every cell of both sides. `BadInput` if no cell is on both sides, or none is the `control`."""
     matched, several = match(base, new), len(base) > 1 or len(new) > 1
     if not matched.pairs:
         raise BadInput(
             "no cell has figures on both sides",
             "; ".join(sentences(matched.left)) or "the runs have no rows",
         )
-    known = {str(pair.cell.target) for pair in matched.pairs}
-    if control and control not in known:
-        raise BadInput(f"no cell of both sides is of the control {control!r}", nearest(control, known))
-    chosen = control or (None if several else _instrument(matched.pairs, base))
-    sides = Sides(match=matched, several=several, control=chosen, thresholds=thresholds or {})
-    found = [item for pair in matched.pairs for item in _changes_of(pair, sides)]
-    shown = holm({index: item.p for index, item in enumerate(found) if item.ends})
-    return sides, [_judged(item, index in shown, sides) for index, item in enumerate(found)]
+    targets = {str(pair.cell.target) for pair in matched.pairs}
+    if control and control not in targets:
+        raise BadInput(f"the control {control!r} is not in both runs", nearest(control, targets))
+    names = names_of([*base, *new])
+    sides = Sides(
+        match=matched,
+        several=several,
+        base=tuple(names[: len(base)]),
+        new=tuple(names[len(base) :]),
+        budgets=frozenset(run.sweep.budget.name if run.sweep else None for run in (*base, *new)),
+        control=control or (None if several else _instrument(matched.pairs, base)),
+        thresholds=thresholds or {},
+    )
+    changes = [change for pair in matched.pairs for change in _changes_of(pair, sides)]
+    significant = holm({index: change.p for index, change in enumerate(changes) if change.ends})
+    return sides, [_judged(change, index in significant, sides) for index, change in enumerate(changes)]
 
 
 def _instrument(pairs: Sequence[Pair], runs: Sequence[Run]) -> str | None:
-    """An instrument with fixed work, which is a control that nobody needs to name, where something else was measured too."""
+    """An instrument with fixed work: the control if the user names none and other targets were measured too."""
     instruments = {name for run in runs for name in run.head.instruments}
     fixed = [p for p in pairs if p.cell.backend in instruments and int(dict(p.cell.settings.options).get("work", 0))]
     targets = {str(pair.cell.target) for pair in pairs}
@@ -187,49 +249,50 @@ def _instrument(pairs: Sequence[Pair], runs: Sequence[Run]) -> str | None:
 
 
 def _changes_of(pair: Pair, sides: Sides) -> list[Change]:
-    """The change of each metric of `pair`, without a verdict."""
-    found = [WAYS[metric.kind](pair, metric, sides) for metric in sides.known]
-    known = {item.metric.name: item for item in found if item}
-    if "top1_drop" in known:
-        known.pop("top1", None)  # which says the same once more
-    return list(known.values())
+    """Change of each metric of `pair`, without a verdict."""
+    changes = [COMPARISONS[metric.kind](pair, metric, sides) for metric in sides.metrics]
+    by_name = {change.metric.name: change for change in changes if change}
+    if "top1_drop" in by_name:
+        by_name.pop("top1", None)  # the same fact once more, with a wider interval
+    return list(by_name.values())
 
 
 def _timed(pair: Pair, metric: Metric, sides: Sides) -> Change | None:
     base, new = sides.figures(pair.base, metric), sides.figures(pair.new, metric)
     if not (base and new):
         return None
-    found = _ratio(pair, metric, [known.log for known in base.values()], [known.log for known in new.values()])
+    change = _ratio(pair, metric, [figure.log for figure in base.values()], [figure.log for figure in new.values()])
     if sides.control and str(pair.cell.target) == sides.control:
-        return found._replace(verdict=None, reason="the control")
+        return change._replace(verdict=None, reason="the control")
     control = sides.control_of(pair) if sides.control else None
-    found = _concluded(found, (_of_runs if sides.several else _of_rounds)(metric, (base, new), control, sides), sides)
-    return found if sides.match.same_host else found._replace(ends=None, reason="other host")
+    basis = (_of_runs if sides.several else _of_rounds)(metric, (base, new), control, sides)
+    change = _with_interval(change, basis, sides)
+    return change if sides.match.same_host else change._replace(ends=None, reason="other host")
 
 
 def _ratio(pair: Pair, metric: Metric, *logs: Sequence[float]) -> Change:
-    """What the sides' figures are, from the logarithm of one a run, before it is known how far to trust them."""
+    """Figures of both sides and their ratio, from one logarithm a run. The interval is added later."""
     base, new = [metric.scale * math.exp(fmean(side)) for side in logs]
-    return Change(pair, metric, base, new, change=new / base)
+    return Change(pair, metric, base, new, effect=new / base)
 
 
-def _concluded(found: Change, basis: Basis, sides: Sides) -> Change:
-    """`found` with the interval that rests on `basis`, or with the reason why there is none."""
-    plus, minus = ([item for item in side if item] for side in (basis.plus, basis.minus))
+def _with_interval(change: Change, basis: Basis, sides: Sides) -> Change:
+    """Add the interval that rests on `basis`, or the reason for none."""
+    plus, minus = ([estimate for estimate in side if estimate] for side in (basis.plus, basis.minus))
     if len(plus) < len(basis.plus) or len(minus) < len(basis.minus):
-        return found._replace(method=basis.method, reason=FEW_RUNS if sides.several else FEW_ROUNDS)
+        return change._replace(method=basis.method, reason=FEW_RUNS if sides.several else FEW_ROUNDS)
     interval = difference(plus, minus, allowance=basis.allowance, alpha=basis.alpha)
-    return found._replace(change=interval.middle, ends=(interval.low, interval.high), p=interval.p, method=basis.method)
+    return change._replace(effect=interval.middle, ends=(interval.low, interval.high), p=interval.p, method=basis.method)
 
 
 def _of_runs(metric: Metric, values: Sequence[Figures], control: Pair | None, sides: Sides) -> Basis:
-    """The run is the unit: what differs between processes and between days is in the interval."""
+    """Basis with the run as its unit. The interval includes variation between processes and between days."""
     base, new = [of_runs(_per_run(side, records, metric, sides)) for side, records in zip(values, _records(control))]
     return Basis(plus=[new], minus=[base], method=_method("runs", control))
 
 
 def _per_run(values: Figures, controls: Records | None, metric: Metric, sides: Sides) -> list[float]:
-    """One figure a run; with a control those of the runs that it is in, over its own."""
+    """One figure a run. With a control, it is divided by the control's, and runs without the control are left out."""
     if controls is None:
         return [math.exp(figure.log) for figure in values.values()]
     fixed = sides.figures(controls, metric)
@@ -237,19 +300,20 @@ def _per_run(values: Figures, controls: Records | None, metric: Metric, sides: S
 
 
 def _of_rounds(metric: Metric, values: Sequence[Figures], control: Pair | None, sides: Sides) -> Basis:
-    """The round is the unit, and what two processes may differ by is allowed for: for each pair of them, added in squares."""
+    """Basis with the round as its unit, and an allowance for the difference of two processes."""
     base, new = [_first(side) for side in values]
     fixed = [_first(sides.figures(side, metric)) for side in _records(control) if side]
     if not (control and all(fixed)):
         return Basis(plus=[new], minus=[base], method="one run", allowance=TWO_PROCESSES, alpha=ALPHA)
-    # the control's ratio goes out of that of the cell: its base multiplies, its new divides
+    # the control's ratio goes out of that of the cell: its base multiplies, its new divides; two pairs of processes differ
+    # independently, so their allowances add in squares
     plus, minus, allowance = [new, fixed[0]], [base, fixed[1]], TWO_PROCESSES * math.sqrt(2)
     return Basis(plus=plus, minus=minus, method=_method("one run", control), allowance=allowance, alpha=ALPHA)
 
 
 def _first(figures: Figures) -> Estimate | None:
-    """The estimate from the rounds of the only run; None without one."""
-    return next((figure.known for figure in figures.values()), None)
+    """Estimate from the rounds of the only run; None without a run."""
+    return next((figure.estimate for figure in figures.values()), None)
 
 
 def _records(control: Pair | None) -> tuple[Records | None, Records | None]:
@@ -260,67 +324,68 @@ def _method(unit: str, control: Pair | None) -> str:
     return f"{unit} over {control.cell.target}" if control else unit
 
 
-def _held(pair: Pair, metric: Metric, sides: Sides) -> Change | None:
-    """Peak memory: the median of a run's fresh processes."""
-    sets = [[known for item in side.values() if (known := _median(item, metric.column))] for side in (pair.base, pair.new)]
+def _peak_memory(pair: Pair, metric: Metric, sides: Sides) -> Change | None:
+    """Change of peak memory. The figure of a run is the median of its fresh processes."""
+    sets = [[mb for item in side.values() if (mb := _median(item, metric.column))] for side in (pair.base, pair.new)]
     if not all(sets):
         return None
     if sides.several:
         base, new = [of_runs(values) for values in sets]
         basis = Basis(plus=[new], minus=[base], method="runs")
     else:
+        # the processes of one run give no estimate of the error, so the interval is the allowance alone
         base, new = [Estimate(mean=math.log(values[0]), error=0.0, freedom=1) for values in sets]
         basis = Basis(plus=[new], minus=[base], method="one run", allowance=math.log1p(MEMORY))
-    return _concluded(_ratio(pair, metric, *([math.log(value) for value in values] for values in sets)), basis, sides)
+    logs = ([math.log(value) for value in values] for values in sets)
+    return _with_interval(_ratio(pair, metric, *logs), basis, sides)
 
 
 def _median(record: CellRecord, name: str) -> float | None:
-    known = [figure for event in record.cold if (figure := getattr(event, name))]
-    return float(median(known)) if known else None
+    figures = [figure for event in record.cold if (figure := getattr(event, name))]
+    return float(median(figures)) if figures else None
 
 
-def _right(pair: Pair, metric: Metric, sides: Sides) -> Change | None:
-    """Accuracy, which does not depend on the day: that of the first run of each side.
-
-    For the drop, what base lost and new did not is counted as a change back, so pairs of images that changed alike are
-    counted twice: the difference is exact and its interval not too narrow. For top-1 alone the two sides' wrong answers
-    are taken for independent, which is wider still.
-    """
+def _accuracy(pair: Pair, metric: Metric, sides: Sides) -> Change | None:
+    """Change of accuracy between the first runs of both sides: accuracy does not vary from run to run."""
     old, now = (next(iter(side.values())).parity for side in (pair.base, pair.new))
     before, after = getattr(old, metric.name, None), getattr(now, metric.name, None)
     if old is None or now is None or before is None or after is None:
         return None
-    found = Change(pair, metric, before, after, change=float(after - before), method="images")
+    change = Change(pair, metric, before, after, effect=float(after - before), method="images")
     if old.images != now.images or sides.match.has_changed("dataset"):
-        return found._replace(reason="other images")
-    counts = _changes(old, now, metric)
+        return change._replace(reason="other images")
+    counts = _changed_answers(old, now, metric)
     if counts is None:
-        return found._replace(reason="not known which answers changed")
+        return change._replace(reason="the changed answers are not stored")
     low, high = drop_interval(*counts, now.images or 0)
-    return found._replace(ends=(-high, -low) if metric.more_is_better else (low, high), p=mcnemar(*counts))
+    return change._replace(ends=(-high, -low) if metric.more_is_better else (low, high), p=mcnemar(*counts))
 
 
-def _changes(old: Verified, now: Verified, metric: Metric) -> tuple[int, int] | None:
-    """How many answers new lost and gained against base, at most."""
+def _changed_answers(old: Verified, now: Verified, metric: Metric) -> tuple[int, int] | None:
+    """Upper bounds of the numbers of right answers that new lost and gained against base; None if they are unknown."""
+    # A run stores the changes against FP32, not against the other run. An image that base lost and new did not is counted as
+    # a gain, so an image that both lost is counted twice: the difference is exact and its interval not too narrow.
     if metric.name == "top1_drop":
         if old.lost is None or old.gained is None or now.lost is None or now.gained is None:
             return None
         return now.lost + old.gained, now.gained + old.lost
+    # top-1 alone: the wrong answers of both sides are taken as independent, which is wider still
     wrong = [round(side.images * (1 - (side.top1 or 0) / 100)) for side in (now, old) if side.images]
     return (wrong[0], wrong[1]) if len(wrong) == 2 else None
 
 
-WAYS: Mapping[str, Callable[[Pair, Metric, Sides], Change | None]] = {"time": _timed, "memory": _held, "accuracy": _right}
+Comparison = Callable[[Pair, Metric, Sides], Change | None]
+COMPARISONS: Mapping[str, Comparison] = {"time": _timed, "memory": _peak_memory, "accuracy": _accuracy}
 
 
-def _judged(found: Change, shown: bool, sides: Sides) -> Change:
-    """`found` with what its interval says, if it has one; `shown`: among all of them, the change is no chance."""
-    if found.loss is None:
-        return found
-    (low, high), metric = found.loss, found.metric
-    if shown and (low > 0 or high < 0):
-        return found._replace(verdict=metric.words[low > 0])
+def _judged(change: Change, significant: bool, sides: Sides) -> Change:
+    """Add the verdict, if there is an interval. `significant`: by Holm's correction among all changes."""
+    if change.loss is None:
+        return change
+    (low, high), metric = change.loss, change.metric
+    if significant and (low > 0 or high < 0):
+        return change._replace(verdict=metric.words[low > 0])
     enough = sides.thresholds.get(metric.name, POINTS if metric.in_points else THRESHOLD)
     if -enough <= low and high <= enough:
-        return found._replace(verdict=NO_DIFFERENCE)
-    return found._replace(reason=f"the interval is wider than ±{told(enough, metric)}")
+        return change._replace(verdict=NO_DIFFERENCE)
+    return change._replace(reason=f"the interval is wider than ±{limit_text(enough, metric)}")

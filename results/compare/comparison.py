@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...axes import AXES, Scalar, values
+from ..stats.intervals import LEAST_ROUNDS, LEAST_RUNS
 from ..store.head import SCHEMA
 from ..table.column import Field
 from ..table.columns import BY_NAME
 from ..table.findings import Finding, sentences
 from ..table.table import RowValues, Table
-from .compare import PROCESS, Change, Sides
+from .compare import FEW_ROUNDS, FEW_RUNS, PROCESS, Change, Sides
 
 RATIO: dict[str, Any] = {"decimals": 3}
 POINTS: dict[str, Any] = {"decimals": 2, "unit": "points"}
@@ -39,55 +40,73 @@ FIELDS: tuple[Field, ...] = (
     Field(name="reason", number=False, priority=8, definition="Reason for a verdict that is inconclusive."),
 )
 NAMES = tuple(field.name for field in FIELDS)
-VARYING = (*AXES, "options", "method", "reason")  # people are shown those that differ between rows
-DRIFT = (
-    "one run a side and no control: drift between the runs is not known;"
-    f" intervals allow {PROCESS:.0%} for two processes, and no more"
-)
+VARYING = (*AXES, "options", "method", "reason")  # shown to people if their values differ between rows
 
 
 def tabulate(sides: Sides, changes: Sequence[Change], remarks: Sequence[Finding]) -> Table:
-    """All `changes`; what differs between the sides above them, and below what could not be compared, and `remarks`."""
-    rows = [_row(finding) for finding in changes]
+    """Table of all `changes`.
+
+    Above the rows stand the names of both sides and `facts`. Below them stand the cells that were not compared, and `remarks`.
+    """
+    rows = [_row(change) for change in changes]
+    above = facts(sides, changes)
     return Table(
         names=NAMES,
         rows=tuple(rows),
         fields=tuple(field for field in FIELDS if _stands(field.name, rows)),
-        facts=tuple(facts(sides, changes)),
+        facts=(f"base {', '.join(sides.base)} · new {', '.join(sides.new)}", *sentences(above)),
         findings=(*sides.match.left, *remarks),
         head={
             "schema": SCHEMA,
+            "base": sides.base,
+            "new": sides.new,
             "changed": sentences(sides.match.changed),
             "not_compared": sentences(sides.match.left),
             "control": sides.control,
             "remarks": sentences(remarks),
-            "findings": [finding.wire() for finding in (*sides.match.changed, *sides.match.left, *remarks)],
+            "findings": [finding.wire() for finding in (*above, *sides.match.left, *remarks)],
         },
     )
 
 
-def facts(sides: Sides, changes: Sequence[Change]) -> list[str]:
-    """What differs between the sides, and what the intervals do not know."""
-    alone = any(item.ends and item.method == "one run" and item.metric.kind == "time" for item in changes)
-    control = [f"timings are over those of the control {sides.control}"] if sides.control else []
+def facts(sides: Sides, changes: Sequence[Change]) -> list[Finding]:
+    """Findings above the table: too few rounds or runs for any verdict, differences of the sides, and the control."""
+    alone = any(change.ends and change.method == "one run" and change.metric.kind == "time" for change in changes)
     return [
-        *sentences(sides.match.changed),
-        *control,
-        *([DRIFT] if alone and sides.match.same_host else []),
+        *_undecided(sides, changes),
+        *sides.match.changed,
+        *([Finding.of("control", target=sides.control)] if sides.control else []),
+        *([Finding.of("no_control", allowance=PROCESS)] if alone and sides.match.same_host else []),
     ]
 
 
-def _row(found: Change) -> RowValues:
-    cell, points = found.pair.cell, found.metric.in_points
-    low, high = found.ends or (None, None)
-    ratio, change = ((None,) * 3, (found.change, low, high)) if points else ((found.change, low, high), (None,) * 3)
+def _undecided(sides: Sides, changes: Sequence[Change]) -> list[Finding]:
+    """Finding for a comparison without any interval, because both sides have too few rounds or runs."""
+    reasons = {change.reason for change in changes if change.verdict is not None}
+    if reasons == {FEW_RUNS}:
+        base, new = len(sides.base), len(sides.new)
+        return [Finding.of("undecided_runs", base=base, new=new, needed=LEAST_RUNS)] if min(base, new) < LEAST_RUNS else []
+    base, new = sides.rounds
+    # cells with enough rounds may lack a control with enough rounds; then the reason in the rows is all there is to say
+    if reasons != {FEW_ROUNDS} or min(base, new) >= LEAST_ROUNDS:
+        return []
+    budget = next(iter(sides.budgets))
+    if base != new or len(sides.budgets) > 1 or budget is None:
+        return [Finding.of("undecided_rounds_of_sides", base=base, new=new, needed=LEAST_ROUNDS)]
+    return [Finding.of("undecided_rounds", rounds=base, budget=budget, needed=LEAST_ROUNDS)]
+
+
+def _row(change: Change) -> RowValues:
+    cell, none = change.pair.cell, (None, None, None)
+    effect = (change.effect, *(change.ends or (None, None)))
+    ratio, points = (none, effect) if change.metric.in_points else (effect, none)
     row: tuple[Scalar, ...] = (
         *values(cell).values(),
         " ".join(f"{name}={value}" for name, value in cell.settings.options) or None,
-        *(found.metric.column, found.metric.unit, found.base, found.new),
+        *(change.metric.column, change.metric.unit, change.base, change.new),
         *ratio,
-        *change,
-        *(found.method or None, found.verdict, found.reason or None),
+        *points,
+        *(change.method or None, change.verdict, change.reason or None),
     )
     return dict(zip(NAMES, row, strict=True))
 

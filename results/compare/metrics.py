@@ -1,4 +1,4 @@
-"""Metrics by which two sides of runs are compared, from the columns that say so; and changes too small to matter. Pure."""
+"""Metrics that `bench compare` compares, from the declarations of the columns, and changes too small to matter. Pure."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from ..table.column import ACCURACY, MEMORY, MORE, TIME, Column
 from ..table.columns import COLUMNS
 
 THRESHOLD, POINTS = 0.05, 1.0
-"""Changes too small to matter, unless --fail-on says otherwise: a share of a figure, and percentage points of accuracy."""
+"""Changes too small to matter, unless --fail-on names another: a share of a figure, and percentage points of accuracy."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Metric:
-    """A column that is compared. `name`: without its unit. `words`: the verdicts for better and worse. `scale`: from what is
-    stored to its unit."""
+    """A column that is compared.
+
+    `name`: the column without its unit. `words`: verdicts of a better and of a worse figure. `scale`: factor from the stored
+    figure to `unit`.
+    """
 
     name: str
     column: str
@@ -27,7 +30,7 @@ class Metric:
 
     @property
     def in_points(self) -> bool:
-        """True if it is compared by a difference, and not by a ratio."""
+        """True if the metric is compared by a difference, and not by a ratio."""
         return self.kind == ACCURACY
 
 
@@ -49,6 +52,6 @@ COMPARED: Mapping[str, Metric] = {
 }
 
 
-def told(limit: float, metric: Metric) -> str:
-    """A limit in the words of its metric: `5 %` or `0.3 points`."""
+def limit_text(limit: float, metric: Metric) -> str:
+    """Text of a limit in the unit of its metric: `5 %` or `0.3 points`."""
     return f"{limit:g} points" if metric.in_points else f"{100 * limit:g} %"

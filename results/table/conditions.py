@@ -80,7 +80,12 @@ def judged(table: Table, conditions: Sequence[Condition]) -> Table:
     unsure = undecided(conditions, table.rows)
     findings = (*table.findings, *failed, *unsure)
     said = {"conditions": [condition.text for condition in conditions], "broken": [_line(finding) for finding in failed]}
-    head = {**table.head, "findings": [finding.wire() for finding in findings], **said}
+    # the head has findings that are not below the rows (the INT8 doctor's), so the new ones join them
+    head = {
+        **table.head,
+        "findings": [*table.head.get("findings", ()), *(finding.wire() for finding in (*failed, *unsure))],
+        **said,
+    }
     return replace(table, findings=findings, head=head)
 
 

@@ -1,47 +1,66 @@
-"""The INT8 doctor's findings in words: why INT8 is as fast as it is, and which nodes cost the accuracy. Pure."""
+"""Findings of the INT8 doctor: the time of an INT8 call by part, and the nodes that cost accuracy. Pure."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
 
 from ...evidence import Explained, Kernel
 from ..store.record import CellRecord, Run
 from .executed import other_layers
+from .findings import Finding, sentences
 
 SHOWN_NODES = 8
 INTEGER_UNITS = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")  # multiply 8 bits faster than floats
 QDQ = ("QuantizeLinear", "DequantizeLinear", "FakeQuantize")
+ONE_LINE = {
+    **dict.fromkeys(("int8_time", "int8_time_alone", "int8_layers", "int8_other", "int8_float_layers"), "time"),
+    **dict.fromkeys(("int8_float_between", "int8_unfused", "int8_moving"), "time"),
+    **dict.fromkeys(("int8_sqnr", "int8_node_sqnr", "int8_no_cost"), "nodes"),
+}
+"""Kinds of findings that share one line of the text below a table."""
 
 
-def explain(run: Run) -> dict[str, list[str]]:
-    """By what they are about, `speed` and `accuracy`, the findings on INT8 rows of a check with explanations."""
+def explain(run: Run) -> dict[str, list[Finding]]:
+    """Findings by topic, `speed` and `accuracy`, on the INT8 rows of a check with explanations.
+
+    Findings on speed name the row by its cell's id, and findings on accuracy by its model.
+    """
     rows = [record for record in run.cells if record.cell.precision == "int8" and record.inspected]
-    speed = [line for record in rows for line in _speed(record, _fp32(run, record))]
+    speed = [finding for record in rows for finding in _speed(record, _fp32(run, record))]
     units = run.host.isa
     on_cpu = any(record.cell.device == "cpu" for record in rows)
+    # a host of an old run, or one without /proc/cpuinfo, reports no instruction sets: that proves nothing
     if speed and on_cpu and units is not None and not set(units) & set(INTEGER_UNITS):
-        speed.append(f"this CPU has none of {', '.join(INTEGER_UNITS)}: 8 bits are multiplied hardly faster than floats")
-    return {"speed": speed, "accuracy": [line for record in run.cells for line in _accuracy(record)]}
+        speed.append(Finding.of("no_integer_units", units=", ".join(INTEGER_UNITS)))
+    return {"speed": speed, "accuracy": [finding for record in run.cells for finding in _accuracy(record)]}
+
+
+def in_lines(findings: Sequence[Finding]) -> list[str]:
+    """Text of `findings`, behind the row's name; the parts of one row's time are one line."""
+    runs = groupby(findings, key=lambda finding: (finding.rows, ONE_LINE.get(finding.kind, finding.kind)))
+    return [": ".join((*rows, "; ".join(sentences(group)))) for (rows, _), group in runs]
 
 
 def _fp32(run: Run, record: CellRecord) -> CellRecord | None:
-    found = run.base_of(record, str(record.cell.target))
-    return found if found and found.inspected else None
+    base = run.base_of(record, str(record.cell.target))
+    return base if base and base.inspected else None
 
 
-def _speed(record: CellRecord, base: CellRecord | None) -> list[str]:
-    """Where the time of one call goes, as a share of all kernels' time."""
+def _speed(record: CellRecord, base: CellRecord | None) -> list[Finding]:
+    """Time of one call, and its parts as shares of all kernels' time."""
     kernels = _timed(record)
-    total = _sum_ns(kernels)
-    if not total:
+    total_ns = _sum_ns(kernels)
+    if not total_ns:
         return []
-    shares = [f"{_sum_ns(some) / total:.0%} {what}" for what, some in _parts(kernels) if some]
-    return [f"{record.cell.id}: {_against(total, base)}; {', '.join(shares)}", *_other_scheme(record)]
+    findings = [_against(total_ns, base), *_parts(kernels, total_ns), *_other_scheme(record)]
+    return [replace(finding, rows=(record.cell.id,)) for finding in findings]
 
 
 def _timed(record: CellRecord) -> list[Kernel]:
-    """The kernels whose time is known."""
+    """Kernels with a measured duration."""
     return [kernel for kernel in (record.inspected.kernels if record.inspected else ()) if kernel.ns is not None]
 
 
@@ -49,37 +68,41 @@ def _sum_ns(kernels: Sequence[Kernel]) -> float:
     return sum(kernel.ns or 0 for kernel in kernels)
 
 
-def _other_scheme(record: CellRecord) -> list[str]:
-    """Another scheme, where layers that the file quantizes ran in float."""
-    left = other_layers(record)
-    scheme, made = record.opened.int8_scheme if record.opened else None, record.cell.scheme
-    if not left or not made or scheme in (None, made):
+def _other_scheme(record: CellRecord) -> list[Finding]:
+    """Propose another scheme if layers that the file quantizes ran in float."""
+    in_float = other_layers(record)
+    best, scheme = record.opened.int8_scheme if record.opened else None, record.cell.scheme
+    if not in_float or not scheme or best in (None, scheme):
         return []
-    return [f"{record.cell.id}: {left[0].sentence}; bench export --int8 {scheme} makes a file as this runtime likes it best"]
+    return [Finding.of("int8_other_scheme", **dict(in_float[0].values), scheme=best)]
 
 
-def _parts(kernels: Sequence[Kernel]) -> list[tuple[str, list[Kernel]]]:
-    """Every kernel in one part, and what each part is called."""
+def _parts(kernels: Sequence[Kernel], total_ns: float) -> list[Finding]:
+    """Shares of the time. Every kernel is in exactly one part; empty parts are left out."""
     in_8_bits = [kernel for kernel in kernels if kernel.type == "int8"]
     in_float = [kernel for kernel in kernels if kernel.type not in ("", "int8")]
     moving = [kernel for kernel in kernels if not kernel.type]
     layers, others = ([kernel for kernel in in_8_bits if kernel.layer is layer] for layer in (True, False))
     float_layers, between = ([kernel for kernel in in_float if kernel.layer is layer] for layer in (True, False))
+    # a pair that the runtime fused into a layer has no kernel of its own, so every kernel here is a pair that costs time
     unfused, rest = ([kernel for kernel in moving if (kernel.operator in QDQ) is pair] for pair in (True, False))
-    return [
-        ("in INT8 layers", layers),
-        (f"in {_counted(others)}", others),
-        (f"in layers left in float ({_named(float_layers)})", float_layers),
-        (f"in {_counted(between)} between them", between),
-        (f"in Q/DQ pairs that were not fused ({_counted(unfused)})", unfused),
-        (f"in {_counted(rest)}, which moves or converts data", rest),
-    ]
+    parts: Sequence[tuple[str, Sequence[Kernel], dict[str, str]]] = (
+        ("int8_layers", layers, {}),
+        ("int8_other", others, {"kernels": _counted(others)}),
+        ("int8_float_layers", float_layers, {"nodes": _named(float_layers)}),
+        ("int8_float_between", between, {"kernels": _counted(between)}),
+        ("int8_unfused", unfused, {"kernels": _counted(unfused)}),
+        ("int8_moving", rest, {"kernels": _counted(rest)}),
+    )
+    return [Finding.of(kind, share=_sum_ns(part) / total_ns, **names) for kind, part, names in parts if part]
 
 
-def _against(total_ns: float, base: CellRecord | None) -> str:
-    own = f"kernels take {total_ns / 1e6:.3g} ms"
-    known_ns = _sum_ns(_timed(base)) if base else 0
-    return f"{own}, in fp32 {known_ns / 1e6:.3g} ms ({known_ns / total_ns:.1f} x)" if known_ns else own
+def _against(total_ns: float, base: CellRecord | None) -> Finding:
+    """Time of all kernels, beside that of the fp32 row if its kernels were timed."""
+    fp32_ns = _sum_ns(_timed(base)) if base else 0
+    if not fp32_ns:
+        return Finding.of("int8_time_alone", kernels_ms=total_ns / 1e6)
+    return Finding.of("int8_time", kernels_ms=total_ns / 1e6, fp32_ms=fp32_ns / 1e6, speedup=fp32_ns / total_ns)
 
 
 def _named(kernels: Sequence[Kernel]) -> str:
@@ -93,22 +116,37 @@ def _counted(kernels: Sequence[Kernel]) -> str:
     return ", ".join(f"{name} x{count}" if count > 1 else name for name, count in counts.most_common())
 
 
-def _accuracy(record: CellRecord) -> list[str]:
-    found = record.explained
-    if not found:
+def _accuracy(record: CellRecord) -> list[Finding]:
+    """SQNR of the file, SQNR with single nodes in INT8, and the nodes to exclude."""
+    explained = record.explained
+    if not explained:
         return []
-    if found.why_not is not None:
-        return [f"{record.cell.model}: {found.why_not}"]
-    worst = ", ".join(f"{name} {value:.1f}" for name, value in found.nodes[:SHOWN_NODES]) or "none costs anything"
-    lines = [f"{record.cell.model}: all in INT8 {found.sqnr_db:.1f} dB; each node alone in INT8, worst first, dB: {worst}"]
-    return [*lines, *_suggestion(record, found)]
+    findings = [*_nodes(explained), _suggestion(explained)]
+    if explained.why_not is not None:
+        findings = [Finding.of("int8_not_explained", reason=explained.why_not)]
+    return [replace(finding, rows=(record.cell.model,)) for finding in findings]
 
 
-def _suggestion(record: CellRecord, found: Explained) -> list[str]:
-    proof = found.proof
+def _nodes(explained: Explained) -> list[Finding]:
+    worst = [Finding.of("int8_node_sqnr", node=node, sqnr_db=db) for node, db in explained.nodes[:SHOWN_NODES]]
+    return [Finding.of("int8_sqnr", sqnr_db=explained.sqnr_db), *(worst or [Finding.of("int8_no_cost")])]
+
+
+def _suggestion(explained: Explained) -> Finding:
+    """Nodes to exclude, as --exclude takes them, with the SQNR (and agreement) before and after."""
+    proof = explained.proof
     if not proof:
-        return [f"{record.cell.model}: no node stands out, so there is nothing to exclude"]
+        return Finding.of("int8_no_outlier")
     before, after = proof.before, proof.after
-    agreement = f", agreement {before.agreement:.1f} -> {after.agreement:.1f} %" if after.agreement is not None else ""
-    what = f"SQNR {before.sqnr_db:.1f} -> {after.sqnr_db:.1f} dB{agreement} on {proof.items} {proof.data}"
-    return [f"{record.cell.model}: --exclude {','.join(found.exclude)}: {what}"]
+    finding = Finding.of(
+        "int8_exclude",
+        nodes=",".join(explained.exclude),
+        sqnr_before_db=before.sqnr_db,
+        sqnr_after_db=after.sqnr_db,
+        items=proof.items,
+        data=proof.data,
+    )
+    if after.agreement is None:
+        return finding
+    agreement = (("agreement_before", before.agreement), ("agreement_after", after.agreement))
+    return Finding(kind="int8_exclude_agreement", values=(*finding.values, *agreement))

@@ -1,6 +1,6 @@
-"""Findings: what is said about rows and runs beside their figures, as values. The sentences stand here, and nowhere else. Pure.
+"""Findings on rows and runs, as values, and the only place with their sentences. Pure.
 
-Nobody reads a sentence back: what a reader of code needs of a finding is its kind and its values.
+No code parses a sentence: code reads the kind and the values of a finding.
 """
 
 from __future__ import annotations
@@ -23,41 +23,41 @@ class Kind:
 
 KINDS: Mapping[str, Kind] = {
     "status": Kind(severity=FAILURE, sentence="{status}: {reason}"),
-    # why a row does not have the best grade
+    # reasons for a grade below A
     "no_interval": Kind(severity=CAUTION, sentence="no interval of {metric}: fewer than {rounds} rounds"),
     "wide_interval": Kind(severity=CAUTION, sentence="the interval of {metric} is wider than ±{half_width:.1%}"),
-    "disturbed": Kind(severity=CAUTION, sentence="blocks disturbed: {cause}"),
-    "noise_unseen": Kind(severity=CAUTION, sentence="no evidence of noise: the system has no {counters}"),
+    "disturbed": Kind(severity=CAUTION, sentence="blocks were disturbed: {cause}"),
+    "noise_unseen": Kind(severity=CAUTION, sentence="noise is not excluded: the system has no {counters}"),
     "drift": Kind(severity=CAUTION, sentence="p50 {direction} by more than 5 % from the first round to the last"),
-    "other_arithmetic": Kind(severity=CAUTION, sentence="{asked} was asked for and {ran} ran"),
+    "other_arithmetic": Kind(severity=CAUTION, sentence="{asked} was requested, and {ran} ran"),
     "float_layers": Kind(severity=CAUTION, sentence="{count} of {of} ran in {ran}"),
-    "elsewhere": Kind(severity=CAUTION, sentence="{nodes} of {of} nodes ran on the device"),
+    "elsewhere": Kind(severity=CAUTION, sentence="{nodes} of {of} nodes ran on the requested device"),
     "session": Kind(severity=CAUTION, sentence="{remark}"),
-    # what else a reader should know of a row
+    # other facts of a row
     "built": Kind(severity=INFO, sentence="{remark}"),
     "made_otherwise": Kind(
         severity=CAUTION,
-        sentence="its file was made by onnxbench {tool}, in another way than the version that measured it does:"
-        " bench export makes it again",
+        sentence="onnxbench {tool} made its file in another way than the version that measured it;"
+        " make the file again with bench export",
     ),
     "random_calibration": Kind(
         severity=CAUTION,
-        sentence="calibrated on random inputs, so what it costs in accuracy is not that of real ones",
+        sentence="calibrated on random inputs, so its accuracy may be better with real inputs",
     ),
-    "unfinished": Kind(severity=CAUTION, sentence="its rounds were not all measured: --resume goes on with it"),
+    "unfinished": Kind(severity=CAUTION, sentence="not all of its rounds were measured (--resume measures the rest)"),
     "not_warm": Kind(severity=CAUTION, sentence="latency was still changing when the warm-up ended"),
     "withheld": Kind(severity=INFO, sentence="p{percentile} withheld: fewer than {samples} samples"),
-    "busy_threads": Kind(severity=CAUTION, sentence="its threads were still busy while others were measured"),
+    "busy_threads": Kind(severity=CAUTION, sentence="its threads were still busy while other cells were measured"),
     "power_limit": Kind(severity=INFO, sentence="the GPU ran at its power limit"),
     "step_failed": Kind(severity=CAUTION, sentence="the step {step!r} failed, the other figures are kept: {reason}"),
-    "rate_untold": Kind(severity=INFO, sentence="no rate: too few items arrived to tell p{percentile:g}"),
-    "rate_queue": Kind(severity=INFO, sentence="no rate: its queue grows at {rate:.3g}/s already"),
-    "rate_latency": Kind(severity=INFO, sentence="no rate: p{percentile:g} is {latency_ms:.3g} ms at {rate:.3g}/s already"),
-    "rate_at_least": Kind(severity=INFO, sentence="p{percentile:g} holds at the highest rate that was tried"),
+    "rate_untold": Kind(severity=INFO, sentence="no rate: too few items arrived for p{percentile:g}"),
+    "rate_queue": Kind(severity=INFO, sentence="no rate: its queue already grows at {rate:.3g}/s"),
+    "rate_latency": Kind(severity=INFO, sentence="no rate: p{percentile:g} is already {latency_ms:.3g} ms at {rate:.3g}/s"),
+    "rate_at_least": Kind(severity=INFO, sentence="p{percentile:g} is within the limit at the highest rate that was tried"),
     "load_disturbed": Kind(severity=CAUTION, sentence="disturbed under load: {causes}"),
     "gpu_untold": Kind(severity=CAUTION, sentence="GPU evidence is missing: {reason}"),
     "definition": Kind(severity=INFO, sentence="{text}"),
-    # why a measured row has no figure in a column
+    # reasons for a measured row without a figure in a column
     "absent": Kind(severity=INFO, sentence="{column} is not in the run"),
     "absent_because": Kind(severity=INFO, sentence="{column}: {reason}"),
     "absent_percentile": Kind(
@@ -73,24 +73,93 @@ KINDS: Mapping[str, Kind] = {
     "absent_load": Kind(severity=INFO, sentence="{column} was not measured: give --load poisson --slo p99=10ms"),
     "absent_on_cpu": Kind(severity=INFO, sentence="{column} is measured on GPUs only"),
     "absent_import": Kind(severity=INFO, sentence="{column}: {tool} does not report it"),
+    # the INT8 doctor on the time of one call; a share is of all kernels' time
+    "int8_time": Kind(severity=INFO, sentence="kernels take {kernels_ms:.3g} ms, in fp32 {fp32_ms:.3g} ms ({speedup:.1f} x)"),
+    "int8_time_alone": Kind(severity=INFO, sentence="kernels take {kernels_ms:.3g} ms"),
+    "int8_layers": Kind(severity=INFO, sentence="{share:.0%} in INT8 layers"),
+    "int8_other": Kind(severity=INFO, sentence="{share:.0%} in {kernels}"),
+    "int8_float_layers": Kind(severity=INFO, sentence="{share:.0%} in layers that stayed in float ({nodes})"),
+    "int8_float_between": Kind(severity=INFO, sentence="{share:.0%} between layers, in {kernels}"),
+    "int8_unfused": Kind(severity=INFO, sentence="{share:.0%} in Q/DQ pairs that were not fused ({kernels})"),
+    "int8_moving": Kind(severity=INFO, sentence="{share:.0%} in moving or converting data ({kernels})"),
+    "int8_other_scheme": Kind(
+        severity=INFO,
+        sentence="{count} of {of} ran in {ran}; bench export --int8 {scheme} makes the file that suits this runtime",
+    ),
+    "no_integer_units": Kind(
+        severity=INFO, sentence="this CPU has none of {units}, so INT8 products are hardly faster than those of floats"
+    ),
+    # the INT8 doctor on accuracy
+    "int8_sqnr": Kind(severity=INFO, sentence="SQNR {sqnr_db:.1f} dB with all nodes in INT8"),
+    "int8_node_sqnr": Kind(severity=INFO, sentence="{sqnr_db:.1f} dB with only {node} in INT8"),
+    "int8_no_cost": Kind(severity=INFO, sentence="no single node costs accuracy"),
+    "int8_exclude": Kind(
+        severity=INFO,
+        sentence="--exclude {nodes}: SQNR {sqnr_before_db:.1f} -> {sqnr_after_db:.1f} dB on {items} {data}",
+    ),
+    "int8_exclude_agreement": Kind(
+        severity=INFO,
+        sentence="--exclude {nodes}: SQNR {sqnr_before_db:.1f} -> {sqnr_after_db:.1f} dB,"
+        " agreement {agreement_before:.1f} -> {agreement_after:.1f} % on {items} {data}",
+    ),
+    "int8_no_outlier": Kind(severity=INFO, sentence="no node stands out, so there is nothing to exclude"),
+    "int8_not_explained": Kind(severity=INFO, sentence="{reason}"),
     # of two sides
     "changed": Kind(severity=INFO, sentence="{what}: {old} -> {new}"),
     "only_in": Kind(severity=CAUTION, sentence="only in {side}, not compared: {cells}"),
-    "no_figures": Kind(severity=CAUTION, sentence="{side} has no figures, {why}: {cells}"),
-    "limit_broken": Kind(severity=FAILURE, sentence="{limit} failed: {change}"),
-    "limit_unsure": Kind(severity=CAUTION, sentence="{limit} is inconclusive: {change}"),
+    "no_figures": Kind(severity=CAUTION, sentence="no figures in {side} ({why}): {cells}"),
+    "control": Kind(severity=INFO, sentence="the ratio of the control {target} is divided out of all timings"),
+    "no_control": Kind(
+        severity=CAUTION,
+        sentence="one run a side and no control: drift between the runs is not measured; intervals include {allowance:.0%}"
+        " for the difference of two processes, and nothing for drift",
+    ),
+    "undecided_rounds": Kind(
+        severity=CAUTION,
+        sentence="Nothing can be decided: both runs have {rounds} rounds (--budget {budget}), {needed} are needed;"
+        " use --budget normal",
+    ),
+    "undecided_rounds_of_sides": Kind(
+        severity=CAUTION,
+        sentence="Nothing can be decided: base has {base} rounds and new has {new}, {needed} are needed; use --budget normal",
+    ),
+    "undecided_runs": Kind(
+        severity=CAUTION,
+        sentence="Nothing can be decided: base has {base} runs and new has {new}, {needed} a side are needed",
+    ),
+    # of one metric of one cell on two sides; {change}, {low} and {high} are in {change_unit}: % of base, or points
+    "change": Kind(
+        severity=INFO,
+        sentence="{cell} {metric} {base:.4g} -> {new:.4g} {unit}, {verdict}: {change:+.3g} {change_unit}"
+        " (95 %: {low:+.3g} to {high:+.3g} {change_unit})",
+    ),
+    "limit_broken": Kind(
+        severity=FAILURE,
+        sentence="{limit} failed: {cell} {metric} {base:.4g} -> {new:.4g} {unit}, {verdict}: {change:+.3g} {change_unit}"
+        " (95 %: {low:+.3g} to {high:+.3g} {change_unit})",
+    ),
+    "limit_unsure": Kind(
+        severity=CAUTION,
+        sentence="{limit} is inconclusive: {cell} {metric} {base:.4g} -> {new:.4g} {unit}, {change:+.3g} {change_unit}"
+        " (95 %: {low:+.3g} to {high:+.3g} {change_unit})",
+    ),
+    "limit_unsure_no_interval": Kind(
+        severity=CAUTION,
+        sentence="{limit} is inconclusive: {cell} {metric} {base:.4g} -> {new:.4g} {unit}, {change:+.3g} {change_unit}"
+        " without an interval ({reason})",
+    ),
     # of a machine
-    "missing": Kind(severity=INFO, sentence="not here: {reason}"),
-    "missing_install": Kind(severity=INFO, sentence="not here: {reason} ({install})"),
+    "missing": Kind(severity=INFO, sentence="unavailable: {reason}"),
+    "missing_install": Kind(severity=INFO, sentence="unavailable: {reason} ({install})"),
     # of limits that a user set
     "limit_unknown": Kind(severity=FAILURE, sentence="{limit} failed: no row has {column}"),
     "limit_missed": Kind(severity=FAILURE, sentence="{limit} failed: {column} is {value:.4g}{unit}"),
     "drop_unsure": Kind(
         severity=CAUTION,
-        sentence="top1_drop is within {limit:g}, but {images} samples leave {high:.2f} points possible;"
+        sentence="top1_drop is within {limit:g}, but with {images} samples it may be {high:.2f};"
         " --max top1_drop_ci_high={limit:g} requires certainty",
     ),
-    # why a row cannot be recommended
+    # reasons for a row that cannot be recommended
     "instrument": Kind(severity=INFO, sentence="measures onnxbench itself, and cannot be deployed"),
     "no_price": Kind(severity=INFO, sentence="has no price; give --price {target}=AMOUNT"),
     "breaks_limit": Kind(severity=INFO, sentence="not within {limit}"),
@@ -154,23 +223,25 @@ KINDS: Mapping[str, Kind] = {
         sentence="{run} is half-written: {finished} of {rows} rows are finished and are used",
     ),
     "several_models": Kind(severity=CAUTION, sentence="rows of several models are compared: {models}"),
-    "other_tool": Kind(severity=CAUTION, sentence="{row} is measured by {tool}, whose definitions differ: bench show says how"),
+    "other_tool": Kind(severity=CAUTION, sentence="{row} was measured by {tool}, whose definitions differ; see bench show"),
     "one_call": Kind(
         severity=INFO,
         sentence="p50 and p99 are of one call in flight; with all {lanes:.0f} lanes busy each call takes longer",
     ),
     "unlike_memory": Kind(
         severity=CAUTION,
-        sentence="memory is not the same thing in all rows: {on_cpu} on the CPU, {on_gpu} on a GPU",
+        sentence="memory has two meanings here: {on_cpu} on the CPU, {on_gpu} on a GPU",
     ),
 }
-"""Every kind of finding, in the order in which they are told of a row."""
+"""Every kind of finding, in the order in which a table shows them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """Something that is said: its kind, a key of KINDS; the names of the rows that it is about, none for a row's own finding;
-    and the values in its sentence, by name."""
+    """A fact about rows or runs. `kind`: a key of KINDS. `rows`: names of its rows, empty in a row's own findings.
+
+    `values`: values of its sentence by name, and further values for programs.
+    """
 
     kind: str
     rows: tuple[str, ...] = ()
@@ -178,7 +249,7 @@ class Finding:
 
     @classmethod
     def of(cls, kind: str, /, **values: Part) -> Finding:
-        """A finding of that kind."""
+        """Make a finding of that kind."""
         return cls(kind=kind, values=tuple(values.items()))
 
     @property
@@ -187,34 +258,39 @@ class Finding:
         return KINDS[self.kind].severity
 
     def with_texts(self, change: Callable[[str], str]) -> Finding:
-        """The finding with every text among its values changed."""
+        """Apply `change` to every text among the values."""
         values = ((name, change(value) if isinstance(value, str) else value) for name, value in self.values)
         return replace(self, values=tuple(values))
 
     @property
     def sentence(self) -> str:
-        """The finding in words, without the rows."""
+        """The finding as a sentence, without the names of its rows."""
         return KINDS[self.kind].sentence.format(**dict(self.values))
 
     def wire(self) -> dict[str, Any]:
         """The finding as JSON data."""
-        about = {"kind": self.kind, "severity": KINDS[self.kind].severity, "rows": self.rows}
-        return {**about, "values": dict(self.values), "sentence": self.sentence}
+        return {
+            "kind": self.kind,
+            "severity": self.severity,
+            "rows": self.rows,
+            "values": dict(self.values),
+            "sentence": self.sentence,
+        }
 
 
 def of_status(row: Mapping[str, Part]) -> list[Finding]:
-    """The finding for a row that has a reason for its status, by column name; nothing for another one."""
+    """Finding for a row, given by column name, that has a reason for its status; empty for a row without a reason."""
     return [Finding.of("status", status=row["status"], reason=row["reason"])] if row["reason"] else []
 
 
 def sentences(findings: Iterable[Finding]) -> list[str]:
-    """The findings in words, without their rows."""
+    """Sentences of the findings, without the names of their rows."""
     return [finding.sentence for finding in findings]
 
 
-def grouped(told: Sequence[tuple[str, Finding]]) -> list[Finding]:
-    """Each different finding once, with the names of all rows that it is about, in the order of the first."""
-    about: dict[Finding, list[str]] = {}
-    for row, finding in told:
-        about.setdefault(finding, []).append(row)
-    return [replace(finding, rows=tuple(rows)) for finding, rows in about.items()]
+def grouped(findings: Sequence[tuple[str, Finding]]) -> list[Finding]:
+    """Merge equal findings of several rows: each different finding once, with the names of all its rows."""
+    names: dict[Finding, list[str]] = {}
+    for row, finding in findings:
+        names.setdefault(finding, []).append(row)
+    return [replace(finding, rows=tuple(rows)) for finding, rows in names.items()]

@@ -15,7 +15,7 @@ from ..store.head import SCHEMA
 from ..store.record import Run
 from .column import CHECK_VIEW, Column, Field
 from .columns import BY_NAME, COLUMNS, shown_in
-from .explain import explain
+from .explain import explain, in_lines
 from .findings import Finding, grouped, of_status
 from .row import MEASURED, Row
 
@@ -62,6 +62,7 @@ def tabulate(runs: Sequence[Run], lines: Sequence[tuple[Row, RowValues]], baseli
     rows = [cells for _, cells in lines]
     unmarked = {index for index, (row, _) in enumerate(lines) if row.record.imported or row.instrument}
     explained, findings = _explained(runs), _findings(lines)
+    texts = {topic: in_lines(about) for topic, about in explained.items()}
     fields = _fields(rows, shown_in(CHECK_VIEW) if runs and all(run.is_check for run in runs) else ())
     return Table(
         names=tuple(column.name for column in COLUMNS),
@@ -70,14 +71,14 @@ def tabulate(runs: Sequence[Run], lines: Sequence[tuple[Row, RowValues]], baseli
         findings=tuple(findings),
         best=frozenset(_fastest(rows, unmarked)),
         facts=_facts(runs, rows, baseline, [field.name for field in fields]),
-        remarks=(*_conversions(rows), *explained["speed"], *explained["accuracy"]),
+        remarks=(*_conversions(rows), *texts["speed"], *texts["accuracy"]),
         settings=tuple(_deployments(rows)),
         head={
             "schema": SCHEMA,
             "host": set_fields(runs[0].host) if runs else {},
             "versions": runs[0].head.versions if runs else {},
-            "findings": [finding.wire() for finding in findings],
-            **({"explain": explained} if any(explained.values()) else {}),
+            "findings": [finding.wire() for finding in (*findings, *explained["speed"], *explained["accuracy"])],
+            **({"explain": texts} if any(texts.values()) else {}),
         },
     )
 
@@ -221,9 +222,10 @@ def _findings(lines: Sequence[tuple[Row, RowValues]]) -> list[Finding]:
     return grouped([(name_of(cells), finding) for row, cells in lines for finding in (*of_status(cells), *row.findings)])
 
 
-def _explained(runs: Sequence[Run]) -> dict[str, list[str]]:
-    found = [explain(run) for run in runs if run.is_check]
-    return {about: [line for lines in found for line in lines[about]] for about in ("speed", "accuracy")}
+def _explained(runs: Sequence[Run]) -> dict[str, list[Finding]]:
+    """Findings of the INT8 doctor on all checks, by topic."""
+    checks = [explain(run) for run in runs if run.is_check]
+    return {topic: [finding for check in checks for finding in check[topic]] for topic in ("speed", "accuracy")}
 
 
 def _conversions(rows: Sequence[RowValues]) -> list[str]:

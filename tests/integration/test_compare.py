@@ -78,7 +78,7 @@ def test_several_runs_a_side(runs):
         (("a",), "needs two runs, got 1"),
         (("a", "nowhere"), "nowhere is not a run folder"),
         (("a", "b", "--fail-on", "p51>5%"), "'p51' is not a metric that is compared; did you mean 'p50'"),
-        (("a", "b", "--control", "ort"), "no cell of both sides is of the control 'ort'"),
+        (("a", "b", "--control", "ort"), "the control 'ort' is not in both runs"),
     ],
 )
 def test_bad_input_is_one_sentence(runs, words, said):

@@ -7,11 +7,13 @@ import shutil
 import numpy as np
 import onnxfiles
 import pytest
+from onnxbench.results.table.findings import Finding
 from onnxfiles import MINI
 
 ALL = ("--precision", "fp32,fp16,int8")
 RUNTIMES = ("--backend", "ort-cpu,openvino-cpu")
 SMALL = ("--images", "64")
+OTHER = Finding.of("other_arithmetic", asked="fp16", ran="fp32")
 
 
 def manifest(shell):
@@ -45,7 +47,7 @@ def test_rows_say_what_ran_and_what_it_cost(table):
 def test_fp16_on_a_cpu_is_measured_when_it_is_named_and_says_that_fp32_ran(small):
     rows = small.rows("infer", *MINI, *RUNTIMES, "--precision", "fp16", "--batch", "1", "--images", "16")
     assert [(row["status"], row["executed"]) for row in rows] == [("ok", "fp32")] * 2
-    assert all("fp16 was asked for and fp32 ran" in row["notes"] for row in rows)
+    assert all(OTHER.sentence in row["notes"] for row in rows)
     assert all(50 < row["sqnr_db"] < 150 for row in rows)
 
 
@@ -121,9 +123,10 @@ def test_the_doctor_finds_what_was_made_sensitive_and_its_suggestion_helps(small
     sick = shell.bench("check", *what, *SMALL, "--precision", "int8", "--backend", "ort-cpu", "--explain", "--format", "json")
     assert sick.returncode == 1, sick.stderr
     told = json.loads(sick.stdout)
-    suggested = re.search(r"--exclude (\S+): ", "\n".join(told["explain"]["accuracy"]))[1]
+    values = {finding["kind"]: finding["values"] for finding in told["findings"]}
+    suggested = values["int8_exclude_agreement"]["nodes"]
     assert set(suggested.split(",")) <= {"conv0", "relu0", "conv1"}
-    assert "in Q/DQ pairs that were not fused" in told["explain"]["speed"][0]
+    assert 0 < values["int8_unfused"]["share"] < 1
     done = shell.bench("export", *what, "--precision", "int8", "--exclude", suggested)
     assert done.returncode == 0, done.stderr
     cured = shell.rows("check", *SMALL, "--precision", "int8", "--backend", "ort-cpu")

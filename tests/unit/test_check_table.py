@@ -3,6 +3,7 @@
 import pytest
 from onnxbench.results.store.record import read_run
 from onnxbench.results.table import table
+from onnxbench.results.table.findings import Finding
 from onnxbench.results.table.render import render
 
 ANSWERS = (
@@ -57,7 +58,7 @@ def test_rows_of_a_check_have_figures_of_their_answers_and_none_of_time(check):
 def test_a_mismatch_of_a_check_keeps_its_figures_and_says_why(check):
     _, row, _ = table.build([read_run(check.path)]).rows
     assert all(part in row["reason"] for part in ("12.0 dB", "fp16", "50 dB"))
-    assert row["notes"] == "fp16 was asked for and fp32 ran"
+    assert row["notes"] == Finding.of("other_arithmetic", asked="fp16", ran="fp32").sentence
     assert (row["executed"], row["placement"]) == ("fp32", "12/12 CPU, fp16 0/1 nodes")
     assert (row["top1_drop"], row["images"], row["agreement"], row["max_abs_err"]) == (10.0, 10_000, 90.0, 0.001)
     assert row["top1_drop_ci_low"] < 10 < row["top1_drop_ci_high"]

@@ -16,8 +16,8 @@ from onnxbench.results.compare.pairs import INTERRUPTED
 from onnxbench.results.stats.intervals import difference, of_rounds, of_runs
 from onnxbench.results.store.head import SCHEMA
 from onnxbench.results.store.record import read_run
-from onnxbench.results.table.findings import Finding
-from onnxbench.spec import Settings
+from onnxbench.results.table.findings import Finding, sentences
+from onnxbench.spec import Settings, Sweep
 
 MS = 10**6
 NAMES = itertools.count()
@@ -68,8 +68,8 @@ def test_one_run_a_side_shows_what_is_beyond_what_two_processes_may_differ_by(ru
     _, found = compared(run(make_cell(), ms=4.0), run(make_cell(), ms=ms))
     assert {item.metric.name: item.verdict for item in found} == dict.fromkeys(("p50", "e2e_p50", "throughput"), verdict)
     p50, rate = only(found), only(found, "throughput")
-    assert (p50.base, p50.new, p50.change) == pytest.approx((4, ms, ms / 4), rel=1e-3)
-    assert rate.change == pytest.approx(4 / ms, rel=1e-3)
+    assert (p50.base, p50.new, p50.effect) == pytest.approx((4, ms, ms / 4), rel=1e-3)
+    assert rate.effect == pytest.approx(4 / ms, rel=1e-3)
     assert p50.ends[0] * (1 + PROCESS) < ms / 4 < p50.ends[1] / (1 + PROCESS)
 
 
@@ -88,17 +88,17 @@ def test_few_rounds_are_inconclusive_and_have_their_ratio(run, make_cell):
     _, found = compared(run(make_cell(), ms=4.0, rounds=[1.0] * 3), run(make_cell(), ms=8.0, rounds=[1.0] * 3))
     item = only(found)
     assert (item.verdict, item.reason, item.ends) == ("inconclusive", "fewer than 10 rounds", None)
-    assert item.change == pytest.approx(2)
+    assert item.effect == pytest.approx(2)
 
 
 def test_a_controls_ratio_goes_out_of_the_others(run, make_cell):
     cells = [make_cell(), make_cell(backend="null", settings=WORKING)]
     sides, found = compared(run(*cells, ms=[4.0, 1.0]), run(*cells, ms=[5.2, 1.3]))
     assert (sides.control, only(found, backend="ort-cpu").method) == ("null", "one run over null")
-    assert only(found, backend="ort-cpu").change == pytest.approx(1, rel=1e-3)
+    assert only(found, backend="ort-cpu").effect == pytest.approx(1, rel=1e-3)
     assert only(found, backend="ort-cpu").verdict == "no difference shown"
     assert (only(found, backend="null").verdict, only(found, backend="null").reason) == (None, "the control")
-    assert only(found, backend="null").change == pytest.approx(1.3, rel=1e-3)
+    assert only(found, backend="null").effect == pytest.approx(1.3, rel=1e-3)
 
 
 def test_a_control_is_named_or_an_instrument_with_fixed_work(run, make_cell):
@@ -106,14 +106,14 @@ def test_a_control_is_named_or_an_instrument_with_fixed_work(run, make_cell):
     base, new = run(*cells, ms=4.0), run(*cells, ms=4.0)
     assert compared(base, new)[0].control is None
     assert compared(base, new, control="null")[0].control == "null"
-    with pytest.raises(BadInput, match="no cell of both sides is of the control 'nul'; did you mean 'null'"):
+    with pytest.raises(BadInput, match="the control 'nul' is not in both runs; did you mean 'null'"):
         compared(base, new, control="nul")
 
 
 def test_the_control_of_a_cell_is_the_one_most_like_it(run, make_cell):
     cells = [make_cell(backend=name, batch=batch, settings=WORKING) for batch in (1, 8) for name in ("ort-cpu", "null")]
     _, found = compared(run(*cells, ms=[4, 1, 32, 1]), run(*cells, ms=[8, 2, 32, 1]))
-    assert [only(found, backend="ort-cpu", batch=b).change for b in (1, 8)] == pytest.approx([1, 1], rel=1e-3)
+    assert [only(found, backend="ort-cpu", batch=b).effect for b in (1, 8)] == pytest.approx([1, 1], rel=1e-3)
 
 
 def test_an_interval_over_a_control_is_wider(run, make_cell):
@@ -129,7 +129,7 @@ def test_several_runs_a_side_need_three_for_a_verdict(run, make_cell, count, ver
     factors = (0.995, 1.0, 1.005)[:count]
     sides = [[run(make_cell(), ms=ms * factor) for factor in factors] for ms in (4.0, 5.0)]
     _, found = compared(*sides)
-    assert (only(found).verdict, only(found).change) == (verdict, pytest.approx(1.25, rel=0.01))
+    assert (only(found).verdict, only(found).effect) == (verdict, pytest.approx(1.25, rel=0.01))
     assert (only(found).ends is None) == (count < 3)
 
 
@@ -143,7 +143,7 @@ def test_a_named_control_goes_out_of_each_run(run, make_cell):
     days = [[run(*cells, ms=[ms * day, 7 * day]) for day in (1.0, 1.3, 0.8)] for ms in (4.0, 5.0)]
     wide, narrow = (only(compared(*days, control=c)[1], backend="ort-cpu") for c in (None, "torch-cpu"))
     assert (wide.verdict, narrow.verdict) == ("inconclusive", "slower")
-    assert narrow.change == pytest.approx(1.25, rel=1e-3)
+    assert narrow.effect == pytest.approx(1.25, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_top1_without_a_drop_is_compared_by_itself(run, make_cell):
     sides = [run(make_cell(), ms=4.0, parity={"top1": top1, "images": 10_000}) for top1 in (98.0, 90.0)]
     _, found = compared(*sides)
     item = only(found, "top1")
-    assert (item.verdict, item.change) == ("worse", -8)
+    assert (item.verdict, item.effect) == ("worse", -8)
     assert item.ends[0] < -8 < item.ends[1] < 0
     assert len(gate.judge(gate.parse(["top1>1"]), found).shown) == 1
 
@@ -225,7 +225,7 @@ def test_a_cell_of_one_side_is_said(run, make_cell, other):
 def test_files_of_one_run_that_share_a_name_stay_apart(run, make_cell):
     cells = [make_cell(), make_cell(sha256="cd" * 32)]
     _, found = compared(run(*cells, ms=[4.0, 6.0]), run(*cells, ms=[4.0, 6.0]))
-    assert [item.change for item in found] == pytest.approx([1.0] * 6)
+    assert [item.effect for item in found] == pytest.approx([1.0] * 6)
 
 
 def test_what_failed_or_was_not_finished_is_said_and_the_rest_is_compared(run, run_folder, make_cell):
@@ -239,7 +239,7 @@ def test_what_failed_or_was_not_finished_is_said_and_the_rest_is_compared(run, r
     sides, found = compared(base, new.path)
     assert {item.pair.cell.batch for item in found} == {1}
     assert sides.match.left == (
-        Finding.of("no_figures", side="new", why="failed (it crashed)", cells=cells[1].id),
+        Finding.of("no_figures", side="new", why="failed: it crashed", cells=cells[1].id),
         Finding.of("no_figures", side="new", why=INTERRUPTED, cells=cells[2].id),
     )
 
@@ -256,10 +256,10 @@ HOST = {"cpu": "Test CPU", "usable_threads": 2}
     ("head", "told", "withheld"),
     [
         ({"host": {**HOST, "cpu": "Other CPU"}}, "host cpu: Test CPU -> Other CPU", True),
-        ({"host": {**HOST, "gpus": [{"name": "H100"}]}}, "host gpus: not told -> H100", True),
+        ({"host": {**HOST, "gpus": [{"name": "H100"}]}}, "host gpus: not reported -> H100", True),
         ({"host": {**HOST, "usable_threads": 4}}, "host usable_threads: 2 -> 4", False),
         ({"versions": {"ort-cpu": "1.21"}}, "version of ort-cpu: 1.20 -> 1.21", False),
-        ({"tool": "9"}, "tool: not told -> 9", False),
+        ({"tool": "9"}, "tool: not reported -> 9", False),
         ({"schema": 1}, f"schema: {SCHEMA} -> 1", False),
     ],
 )
@@ -267,7 +267,7 @@ def test_what_differs_is_named_and_another_host_withholds_timings(run, make_cell
     sides, found = compared(
         run(make_cell(), ms=4.0, memory=[100], host=HOST), run(make_cell(), ms=8.0, memory=[200], **{"host": HOST, **head})
     )
-    assert told in facts(sides, found)
+    assert told in sentences(facts(sides, found))
     assert (only(found).verdict, only(found).reason) == (("inconclusive", "other host") if withheld else ("slower", ""))
     assert only(found, "peak_rss").verdict == "worse"
 
@@ -331,16 +331,85 @@ def test_a_regression_is_shown_where_the_whole_interval_is_beyond_the_limit(run,
     assert (bool(judged.shown), bool(judged.unsure)) == (outcome == "shown", outcome == "unsure")
 
 
+@pytest.mark.parametrize(
+    ("limit", "sides", "kind", "values"),
+    [
+        (
+            "p50>5%",
+            ({"ms": 4.0}, {"ms": 5.0}),
+            "limit_broken",
+            {"metric": "p50_ms", "unit": "ms", "change_unit": "%", "ratio": 1.25, "change": 25.0, "verdict": "slower"},
+        ),
+        (
+            "p50>5%",
+            ({"ms": 4.0, "rounds": [1.0] * 3}, {"ms": 2.0, "rounds": [1.0] * 3}),
+            "limit_unsure_no_interval",
+            {"ratio": 0.5, "change": -50.0, "low": None, "high": None, "reason": "fewer than 10 rounds"},
+        ),
+        (
+            "top1_drop>0.3",
+            ({"ms": 4.0, "parity": parity(10, 10)}, {"ms": 4.0, "parity": parity(210, 10)}),
+            "limit_broken",
+            {
+                "metric": "top1_drop",
+                "unit": "points",
+                "change_unit": "points",
+                "ratio": None,
+                "change": 2.0,
+                "verdict": "worse",
+            },
+        ),
+    ],
+)
+def test_a_limit_has_its_change_as_values(run, make_cell, limit, sides, kind, values):
+    _, found = compared(*(run(make_cell(), **side) for side in sides))
+    (finding,) = gate.judge(gate.parse([limit]), found).findings
+    own = dict(finding.values)
+    assert (finding.kind, own["limit"], own["cell"]) == (kind, f"--fail-on {limit}", make_cell().id)
+    assert {name: own[name] for name in values} == {
+        name: pytest.approx(value, rel=1e-3) if isinstance(value, float) else value for name, value in values.items()
+    }
+    assert own["low"] is None or own["low"] < own["change"] < own["high"]
+    assert finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("base", "new", "finding"),
+    [
+        (3, 3, Finding.of("undecided_rounds", rounds=3, budget=Sweep().budget.name, needed=10)),
+        (3, 12, Finding.of("undecided_rounds_of_sides", base=3, new=12, needed=10)),
+        (12, 12, None),
+    ],
+)
+def test_a_comparison_that_can_decide_nothing_says_so_first(run, make_cell, base, new, finding):
+    sides, found = compared(*(run(make_cell(), ms=4.0, rounds=[1.0] * rounds) for rounds in (base, new)))
+    first = facts(sides, found)[0]
+    assert first == finding if finding else first.kind == "no_control"
+    assert tabulate(sides, found, ()).facts[1] == first.sentence
+
+
+def test_too_few_runs_a_side_decide_nothing(run, make_cell):
+    sides, found = compared([run(make_cell(), ms=4.0), run(make_cell(), ms=4.0)], run(make_cell(), ms=4.0))
+    assert facts(sides, found)[0] == Finding.of("undecided_runs", base=2, new=1, needed=3)
+
+
+def test_memory_has_an_interval_even_after_few_rounds(run, make_cell):
+    sides, found = compared(*(run(make_cell(), ms=4.0, rounds=[1.0] * 3, memory=[100]) for _ in range(2)))
+    assert not [finding for finding in facts(sides, found) if finding.kind.startswith("undecided")]
+
+
 def command(*words):
     return CliRunner().invoke(main, ["compare", *map(str, words)])
 
 
-@pytest.mark.parametrize(("ms", "code", "told"), [(5.0, 1, ""), (4.25, 0, "--fail-on p50>5% is inconclusive"), (4.0, 0, "")])
-def test_the_exit_code_is_1_for_a_shown_regression_alone(run, make_cell, ms, code, told):
+@pytest.mark.parametrize(("ms", "code", "kinds"), [(5.0, 1, ["limit_broken"]), (4.25, 0, ["limit_unsure"]), (4.0, 0, [])])
+def test_the_exit_code_is_1_for_a_shown_regression_alone(run, make_cell, ms, code, kinds):
     done = command(run(make_cell(), ms=4.0), run(make_cell(), ms=ms), "--fail-on", "p50>5%", "--format", "json")
     assert done.exit_code == code
-    assert told in done.stderr
     printed = json.loads(done.stdout)
+    limits = [finding for finding in printed["findings"] if finding["kind"].startswith("limit")]
+    assert [finding["kind"] for finding in limits] == kinds
+    assert [finding["sentence"] in done.stderr for finding in limits] == [code == 0] * len(kinds)
     assert {row["metric"] for row in printed["rows"]} == {"p50_ms", "e2e_p50_ms", "throughput_per_s"}
     assert len(printed["remarks"]) == (ms != 4.0)
 
@@ -351,7 +420,7 @@ def test_sides_of_several_runs_take_all_words_up_to_the_next_option(run, make_ce
     ]
     sides = [[run(make_cell(), ms=ms * factor) for factor in (0.99, 1.0, 1.01)] for ms in (4.0, 5.0)]
     done = command("--base", *sides[0], "--fail-on", "p50>5%", "--new", *sides[1], "--format", "markdown")
-    assert (done.exit_code, "one run a side" in done.stdout) == (1, False)
+    assert (done.exit_code, "no control" in done.stdout) == (1, False)
 
 
 @pytest.mark.parametrize(
@@ -379,7 +448,7 @@ def test_annotations_are_errors_warnings_and_notices(run, make_cell):
     lines = [line.split(" ", 1) for line in done.stdout.splitlines()]
     assert done.exit_code == 1
     assert [kind for kind, _ in lines].count("::error") == 1
-    assert "title=bench compare::--fail-on p50>15%25 failed: cnn/ort-cpu/cpu/fp32/b1 p50_ms 4 -> 5" in lines[0][1]
+    assert lines[0][1].startswith("title=bench compare::--fail-on p50>15%25")
     assert any(kind == "::warning" and "only in new" in text for kind, text in lines)
     assert any(kind == "::notice" and "faster" in text for kind, text in lines)
     assert {kind for kind, _ in lines} == {"::error", "::warning", "::notice"}
@@ -388,7 +457,9 @@ def test_annotations_are_errors_warnings_and_notices(run, make_cell):
 def test_the_table_says_once_what_is_not_known(run, make_cell):
     sides, found = compared(run(make_cell(), ms=4.0), run(make_cell(), ms=4.0))
     table = tabulate(sides, found, ())
-    assert sum("drift between the runs is not known" in fact for fact in table.facts) == 1
+    assert [finding["kind"] for finding in table.head["findings"]] == ["no_control"]
+    assert table.head["base"] != table.head["new"]
+    assert table.facts[0] == f"base {table.head['base'][0]} · new {table.head['new'][0]}"
     assert {"metric", "base", "new", "ratio", "verdict"} <= {field.name for field in table.fields}
 
 

@@ -1,10 +1,10 @@
 import json
-import re
 
 import pytest
 from onnxbench.results.store.record import read_run
 from onnxbench.results.table import table
-from onnxbench.results.table.explain import explain
+from onnxbench.results.table.explain import explain, in_lines
+from onnxbench.results.table.findings import Finding
 from onnxbench.results.table.render import render
 
 WITH = {"host": {"cpu": "Test CPU", "isa": ["avx2", "avx512f", "avx512_vnni"]}}
@@ -22,75 +22,104 @@ FOUND = {"sqnr_db": 18.04, "nodes": [["/Gemm_3", 21.5], ["/Conv_0", 42.06]], "ex
 
 @pytest.fixture
 def speed(run_folder, make_cell):
-    """What is said of the speed of a check with an INT8 row of these kernels, beside an FP32 row where `base` has some."""
+    """Findings on the speed of a check with an INT8 row of these kernels, beside an FP32 row where `base` has some."""
 
-    def said(*kernels, base=(), **head):
+    def findings(*kernels, base=(), **head):
         cells = {make_cell(precision="int8"): kernels, make_cell(): base}
         folder = run_folder(*cells, kind="check", **{**WITH, **head})
-        for cell, told in cells.items():
+        for cell, own in cells.items():
             folder.opened(cell)
-            if told:
-                folder.inspected(cell, *told)
+            if own:
+                folder.inspected(cell, *own)
         return explain(read_run(folder.path))["speed"]
 
-    return said
+    return findings
 
 
 @pytest.fixture
 def accuracy(run_folder, make_cell):
-    """What is said of the accuracy of a check where the nodes of the INT8 file were tried, and this was found."""
+    """Findings on the accuracy of a check in which the nodes of the INT8 file were tried with this result."""
 
-    def said(**found):
+    def findings(**result):
         cell = make_cell(precision="int8")
         folder = run_folder(cell, kind="check")
-        folder.add("explained", cell, **found)
+        folder.add("explained", cell, **result)
         return explain(read_run(folder.path))["accuracy"]
 
-    return said
+    return findings
 
 
-def test_the_time_of_an_int8_row_is_shared_out_and_held_against_fp32(speed):
+def kinds(findings):
+    return [finding.kind for finding in findings]
+
+
+def values(findings):
+    """Values of the findings by kind, of which each is there once."""
+    assert len(set(kinds(findings))) == len(findings)
+    return {finding.kind: dict(finding.values) for finding in findings}
+
+
+def shares(findings):
+    """Share of the time by kind, in per cent."""
+    return {kind: round(100 * own["share"]) for kind, own in values(findings).items() if "share" in own}
+
+
+def test_the_time_of_an_int8_row_is_shared_out_and_compared_with_fp32(speed):
     kernels = [
         *("QuantizeLinear 20000", "int8 QLinearConv 400000", "int8 QGemm 150000", "int8 QLinearAdd 50000"),
         *("fp32 Softmax 10000", "fp32 Relu 60000", "fp32 Relu 30000"),
         *("fp32 Conv 150000", "DequantizeLinear 30000", "ReorderInput 100000"),
     ]
-    assert speed(*kernels, base=FLOAT) == [
-        "cnn/ort-cpu/cpu/int8/b1: kernels take 1 ms, in fp32 2.5 ms (2.5 x); 55% in INT8 layers, 5% in int8 QLinearAdd, 15% in"
-        " layers left in float (/Conv_7), 10% in fp32 Relu x2, fp32 Softmax between them, 5% in Q/DQ pairs that were not fused"
-        " (QuantizeLinear, DequantizeLinear), 10% in ReorderInput, which moves or converts data"
-    ]
+    findings = speed(*kernels, base=FLOAT)
+    assert {finding.rows for finding in findings} == {("cnn/ort-cpu/cpu/int8/b1",)}
+    assert values(findings) == {
+        "int8_time": {"kernels_ms": 1.0, "fp32_ms": 2.5, "speedup": 2.5},
+        "int8_layers": {"share": 0.55},
+        "int8_other": {"share": 0.05, "kernels": "int8 QLinearAdd"},
+        "int8_float_layers": {"share": 0.15, "nodes": "/Conv_7"},
+        "int8_float_between": {"share": 0.1, "kernels": "fp32 Relu x2, fp32 Softmax"},
+        "int8_unfused": {"share": 0.05, "kernels": "QuantizeLinear, DequantizeLinear"},
+        "int8_moving": {"share": 0.1, "kernels": "ReorderInput"},
+    }
+
+
+def test_the_time_of_a_row_is_one_line(speed):
+    findings = speed("int8 QGemm 300", "fp32 Relu 100")
+    (line,) = in_lines(findings)
+    assert line == f"cnn/ort-cpu/cpu/int8/b1: {'; '.join(finding.sentence for finding in findings)}"
 
 
 @pytest.mark.parametrize(
-    ("kernels", "text"),
+    ("kernels", "parts"),
     [
-        (["int8 QGemm 100"], "100% in INT8 layers"),
-        (["int8 QGemm 300", "fp32 Relu 100"], "75% in INT8 layers, 25% in fp32 Relu between them"),
-        (["fp32 Conv 50", "fp32 Gemm 50"], "100% in layers left in float (/Conv_0, /Gemm_1)"),
-        (["int8 QGemm 30", "FakeQuantize 30"], "50% in INT8 layers, 50% in Q/DQ pairs that were not fused (FakeQuantize)"),
-        (["int8 QGemm 75", "Transpose 25"], "75% in INT8 layers, 25% in Transpose, which moves or converts data"),
-        (["int8 QGemm 75", "Transpose 25", "fp32 Relu"], "75% in INT8 layers, 25% in Transpose, which moves or converts data"),
+        (["int8 QGemm 100"], {"int8_layers": 100}),
+        (["int8 QGemm 300", "fp32 Relu 100"], {"int8_layers": 75, "int8_float_between": 25}),
+        (["fp32 Conv 50", "fp32 Gemm 50"], {"int8_float_layers": 100}),
+        (["int8 QGemm 30", "FakeQuantize 30"], {"int8_layers": 50, "int8_unfused": 50}),
+        (["int8 QGemm 75", "Transpose 25"], {"int8_layers": 75, "int8_moving": 25}),
+        (["int8 QGemm 75", "Transpose 25", "fp32 Relu"], {"int8_layers": 75, "int8_moving": 25}),
+        (["int8 QLinearConv 50", "int8 QLinearAdd 50"], {"int8_layers": 50, "int8_other": 50}),
     ],
 )
-def test_what_takes_no_part_of_the_time_is_not_said(speed, kernels, text):
-    (line,) = speed(*kernels)
-    assert line.partition("; ")[2] == text
+def test_a_part_without_kernels_has_no_finding(speed, kernels, parts):
+    assert shares(speed(*kernels)) == parts
 
 
-@pytest.mark.parametrize(("count", "end"), [(8, "/Conv_6, /Conv_7)"), (9, "/Conv_6, /Conv_7, ...)")])
-def test_of_many_layers_left_in_float_the_first_are_named(speed, count, end):
-    (line,) = speed(*["fp32 Conv 10"] * count)
-    assert line.endswith(f"in float (/Conv_0, /Conv_1, /Conv_2, /Conv_3, /Conv_4, /Conv_5, {end}")
+@pytest.mark.parametrize(("count", "end"), [(8, "/Conv_6, /Conv_7"), (9, "/Conv_6, /Conv_7, ...")])
+def test_of_many_layers_in_float_the_first_are_named(speed, count, end):
+    nodes = values(speed(*["fp32 Conv 10"] * count))["int8_float_layers"]["nodes"]
+    assert nodes == f"/Conv_0, /Conv_1, /Conv_2, /Conv_3, /Conv_4, /Conv_5, {end}"
 
 
 @pytest.mark.parametrize("base", [(), ("fp32 Conv", "fp32 Relu")])
-def test_without_times_of_the_fp32_row_nothing_is_held_against_it(speed, base):
-    (line,) = speed("int8 QGemm 2500000", base=base)
-    assert line == "cnn/ort-cpu/cpu/int8/b1: kernels take 2.5 ms; 100% in INT8 layers"
+def test_without_times_of_the_fp32_row_the_time_stands_alone(speed, base):
+    assert values(speed("int8 QGemm 2500000", base=base)) == {
+        "int8_time_alone": {"kernels_ms": 2.5},
+        "int8_layers": {"share": 1.0},
+    }
 
 
-def test_int8_is_held_against_fp32_of_the_same_runtime_and_batch(run_folder, make_cell):
+def test_int8_is_compared_with_fp32_of_the_same_runtime_and_batch(run_folder, make_cell):
     int8 = make_cell(precision="int8", batch=8)
     others = [make_cell(batch=8, backend="openvino-cpu"), make_cell(batch=1), make_cell(batch=8, model="other")]
     folder = run_folder(*others, int8, make_cell(batch=8), kind="check", **WITH)
@@ -98,8 +127,8 @@ def test_int8_is_held_against_fp32_of_the_same_runtime_and_batch(run_folder, mak
     for cell in others:
         folder.inspected(cell, "fp32 Gemm 9000000")
     folder.inspected(make_cell(batch=8), "fp32 Gemm 3000000")
-    (line,) = explain(read_run(folder.path))["speed"]
-    assert "kernels take 1 ms, in fp32 3 ms (3.0 x)" in line
+    time = values(explain(read_run(folder.path))["speed"])["int8_time"]
+    assert time == {"kernels_ms": 1.0, "fp32_ms": 3.0, "speedup": 3.0}
 
 
 @pytest.mark.parametrize("head", [WITH, WITHOUT])
@@ -117,40 +146,35 @@ def test_rows_in_other_precisions_are_not_explained(run_folder, make_cell):
 
 @pytest.mark.parametrize("unit", ["avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"])
 def test_a_cpu_that_multiplies_8_bits_is_no_reason(speed, unit):
-    assert len(speed("int8 QGemm 100", host={"isa": ["avx2", unit]})) == 1
+    assert "no_integer_units" not in kinds(speed("int8 QGemm 100", host={"isa": ["avx2", unit]}))
 
 
 @pytest.mark.parametrize("isa", [[], ["avx2", "avx512f", "avx512_bf16", "sve"]])
-def test_a_cpu_without_integer_units_is_said_once(run_folder, make_cell, isa):
+def test_a_cpu_without_integer_units_is_named_once(run_folder, make_cell, isa):
     cells = [make_cell(precision="int8", batch=batch) for batch in (1, 8)]
     folder = run_folder(*cells, kind="check", host={"isa": isa})
     for cell in cells:
         folder.inspected(cell, "int8 QGemm 100")
-    *_, last = lines = explain(read_run(folder.path))["speed"]
-    assert len(lines) == 3
-    assert last.startswith("this CPU has none of avx512_vnni, avx_vnni, amx_int8, asimddp, i8mm: 8 bits")
+    findings = explain(read_run(folder.path))["speed"]
+    assert kinds(findings).count("no_integer_units") == 1
+    assert findings[-1] == Finding.of("no_integer_units", units="avx512_vnni, avx_vnni, amx_int8, asimddp, i8mm")
 
 
 def test_a_cpu_that_is_not_known_is_not_blamed(speed):
-    assert len(speed("int8 QGemm 100", host={"cpu": "Test CPU"})) == 1
+    assert "no_integer_units" not in kinds(speed("int8 QGemm 100", host={"cpu": "Test CPU"}))
 
 
-def test_a_check_without_int8_rows_says_nothing_of_the_cpu(run_folder, make_cell):
+def test_a_check_without_int8_rows_has_no_finding_on_the_cpu(run_folder, make_cell):
     folder = run_folder(make_cell(precision="int8"), kind="check", **WITHOUT)
     assert explain(read_run(folder.path)) == {"speed": [], "accuracy": []}
 
 
-def test_a_row_that_ran_elsewhere_says_nothing_of_the_cpu(run_folder, make_cell):
+def test_a_row_that_ran_elsewhere_has_no_finding_on_the_cpu(run_folder, make_cell):
     cells = [make_cell(precision="int8", device="cuda:0"), make_cell(device="cpu")]
     folder = run_folder(*cells, kind="check", **WITHOUT)
     for cell in cells:
         folder.inspected(cell, "int8 QGemm 100")
-    assert [line.partition(":")[0] for line in explain(read_run(folder.path))["speed"]] == ["cnn/ort-cpu/cuda"]
-
-
-def test_time_in_8_bits_outside_of_layers_is_in_a_share_of_its_own(speed):
-    (line,) = speed("int8 QLinearConv 50", "int8 QLinearAdd 50")
-    assert line.endswith("; 50% in INT8 layers, 50% in int8 QLinearAdd")
+    assert {finding.rows for finding in explain(read_run(folder.path))["speed"]} == {(cells[0].id,)}
 
 
 SORTS = ("int8 QGemm", "int8 QLinearAdd", "fp32 Conv", "fp32 Relu", "tf32 Gemm", "QuantizeLinear", "FakeQuantize", "Cast")
@@ -158,10 +182,11 @@ SORTS = ("int8 QGemm", "int8 QLinearAdd", "fp32 Conv", "fp32 Relu", "tf32 Gemm",
 
 @pytest.mark.parametrize("times", [[100] * 8, range(50, 450, 50), range(400, 0, -50)], ids=["same", "rising", "falling"])
 def test_all_time_is_in_one_share(speed, times):
-    (line,) = speed(*(f"{sort} {ns}" for sort, ns in zip(SORTS, times)))
-    shares = [int(share) for share in re.findall(r"(\d+)% in", line)]
-    assert len(shares) == 6
-    assert sum(shares) == pytest.approx(100, abs=3)
+    parts = [
+        own["share"] for own in values(speed(*(f"{sort} {ns}" for sort, ns in zip(SORTS, times)))).values() if "share" in own
+    ]
+    assert len(parts) == 6
+    assert sum(parts) == pytest.approx(1)
 
 
 def test_a_node_may_be_called_anything(run_folder, make_cell, make_kernels):
@@ -169,12 +194,12 @@ def test_a_node_may_be_called_anything(run_folder, make_cell, make_kernels):
     folder = run_folder(cell, kind="check", **WITH)
     (kernel,) = make_kernels("fp32 Conv 100")
     folder.add("inspected", cell, kernels=[{**kernel, "node": "block{i}"}])
-    (line,) = explain(read_run(folder.path))["speed"]
+    (line,) = in_lines(explain(read_run(folder.path))["speed"])
     assert "(block{i})" in line
 
 
 @pytest.mark.parametrize(
-    ("kernel", "scheme", "said"),
+    ("kernel", "scheme", "named"),
     [
         ("fp32 Conv 100", "portable", True),
         ("int8 QLinearConv 100", "portable", False),
@@ -183,51 +208,72 @@ def test_a_node_may_be_called_anything(run_folder, make_cell, make_kernels):
     ],
     ids=["in float", "in 8 bits", "that scheme already", "a file from elsewhere"],
 )
-def test_another_scheme_is_named_where_quantized_layers_ran_in_float(run_folder, make_cell, kernel, scheme, said):
+def test_another_scheme_is_named_where_quantized_layers_ran_in_float(run_folder, make_cell, kernel, scheme, named):
     cell = make_cell(precision="int8", scheme=scheme)
     folder = run_folder(cell, kind="check", **WITH)
     folder.opened(cell, int8_scheme="ort", layers={"quantized": 1, "float": 0})
     folder.inspected(cell, kernel)
-    lines = [line for line in explain(read_run(folder.path))["speed"] if "--int8 ort" in line]
-    assert bool(lines) is said
-    assert all("1 of 1 quantized layers ran in fp32" in line for line in lines)
+    other = values(explain(read_run(folder.path))["speed"]).get("int8_other_scheme")
+    assert other == ({"count": 1, "of": "1 quantized layers", "ran": "fp32", "scheme": "ort"} if named else None)
 
 
-def test_the_nodes_are_said_with_the_worst_first_and_what_to_exclude_with_its_proof(accuracy):
-    assert accuracy(**FOUND) == [
-        "cnn: all in INT8 18.0 dB; each node alone in INT8, worst first, dB: /Gemm_3 21.5, /Conv_0 42.1",
-        "cnn: --exclude /Gemm_3: SQNR 18.2 -> 33.7 dB, agreement 91.0 -> 99.4 % on 360 test images of digits",
+def test_the_nodes_are_sorted_with_the_worst_first_and_what_to_exclude_has_its_proof(accuracy):
+    findings = accuracy(**FOUND)
+    assert {finding.rows for finding in findings} == {("cnn",)}
+    assert [(finding.kind, dict(finding.values)) for finding in findings] == [
+        ("int8_sqnr", {"sqnr_db": 18.04}),
+        ("int8_node_sqnr", {"node": "/Gemm_3", "sqnr_db": 21.5}),
+        ("int8_node_sqnr", {"node": "/Conv_0", "sqnr_db": 42.06}),
+        (
+            "int8_exclude_agreement",
+            {
+                "nodes": "/Gemm_3",
+                "sqnr_before_db": 18.24,
+                "sqnr_after_db": 33.67,
+                "items": 360,
+                "data": "test images of digits",
+                "agreement_before": 91.02,
+                "agreement_after": 99.41,
+            },
+        ),
     ]
+    assert len(in_lines(findings)) == 2
 
 
 def test_several_nodes_are_excluded_as_the_option_takes_them(accuracy):
-    assert "--exclude /Gemm_3,/Conv_0:" in accuracy(**{**FOUND, "exclude": ["/Gemm_3", "/Conv_0"]})[1]
+    exclusion = accuracy(**{**FOUND, "exclude": ["/Gemm_3", "/Conv_0"]})[-1]
+    assert dict(exclusion.values)["nodes"] == "/Gemm_3,/Conv_0"
+    assert "--exclude /Gemm_3,/Conv_0" in exclusion.sentence
 
 
 def test_answers_without_a_largest_value_have_no_agreement(accuracy):
     bare = {when: {**PROOF[when], "agreement": None} for when in ("before", "after")}
-    assert accuracy(**{**FOUND, "proof": {**PROOF, **bare}})[1].endswith("SQNR 18.2 -> 33.7 dB on 360 test images of digits")
+    exclusion = accuracy(**{**FOUND, "proof": {**PROOF, **bare}})[-1]
+    assert (exclusion.kind, dict(exclusion.values)["sqnr_after_db"]) == ("int8_exclude", 33.67)
 
 
-def test_of_many_nodes_the_worst_eight_are_said(accuracy):
-    line = accuracy(**{**FOUND, "nodes": NODES})[0]
-    assert line.endswith("/Conv_6 16.0, /Conv_7 17.0")
+def test_of_many_nodes_the_worst_eight_are_named(accuracy):
+    nodes = [
+        dict(finding.values)["node"] for finding in accuracy(**{**FOUND, "nodes": NODES}) if finding.kind == "int8_node_sqnr"
+    ]
+    assert nodes == [name for name, _ in NODES[:8]]
 
 
-def test_where_no_node_costs_anything_that_is_said(accuracy):
-    found = accuracy(**{**FOUND, "nodes": [], "exclude": [], "proof": None})
-    assert found[0] == "cnn: all in INT8 18.0 dB; each node alone in INT8, worst first, dB: none costs anything"
+def test_where_no_node_costs_anything_there_is_nothing_to_exclude(accuracy):
+    assert kinds(accuracy(**{**FOUND, "nodes": [], "exclude": [], "proof": None})) == [
+        "int8_sqnr",
+        "int8_no_cost",
+        "int8_no_outlier",
+    ]
 
 
 def test_where_no_node_stands_out_there_is_nothing_to_exclude(accuracy):
-    found = accuracy(**{**FOUND, "exclude": [], "proof": None})
-    assert found[1:] == ["cnn: no node stands out, so there is nothing to exclude"]
+    assert kinds(accuracy(**{**FOUND, "exclude": [], "proof": None}))[-1] == "int8_no_outlier"
 
 
-def test_why_the_nodes_could_not_be_tried_is_said_instead(accuracy):
-    assert accuracy(why_not="this INT8 file was not made by bench export") == [
-        "cnn: this INT8 file was not made by bench export"
-    ]
+def test_the_reason_why_the_nodes_were_not_tried_stands_instead(accuracy):
+    (finding,) = accuracy(why_not="this INT8 file was not made by bench export")
+    assert (finding.kind, finding.sentence) == ("int8_not_explained", "this INT8 file was not made by bench export")
 
 
 @pytest.fixture
@@ -247,7 +293,7 @@ def test_the_explanation_stands_below_the_table_after_how_the_file_was_made(expl
     how, speed, nodes, proof = built.remarks
     assert how == "cnn int8: portable, minmax over 300 of digits"
     assert speed.startswith("cnn/ort-cpu/cpu/int8/b1: kernels take")
-    assert nodes.startswith("cnn: all in INT8")
+    assert "/Gemm_3" in nodes
     assert proof.startswith("cnn: --exclude /Gemm_3")
 
 
@@ -256,6 +302,15 @@ def test_programs_find_the_explanation_in_the_head(explained):
     head = json.loads(render(built, "json"))
     assert {about: len(lines) for about, lines in head["explain"].items()} == {"speed": 1, "accuracy": 2}
     assert (*head["explain"]["speed"], *head["explain"]["accuracy"]) == built.remarks[1:]
+    found = [finding["kind"] for finding in head["findings"] if finding["kind"].startswith("int8")]
+    assert found == [
+        "int8_time_alone",
+        "int8_layers",
+        "int8_sqnr",
+        "int8_node_sqnr",
+        "int8_node_sqnr",
+        "int8_exclude_agreement",
+    ]
 
 
 def test_the_explanations_of_several_checks_stand_together(explained, run_folder, make_cell):

@@ -192,10 +192,10 @@ def test_what_makes_a_row_doubtful_is_noted_with_the_reasons_of_its_grade_first(
     assert (row["grade"], row["stopped"]) == ("C", None)
     assert row["notes"].split("; ") == [
         Finding.of("disturbed", cause=noise.FAULTS.what).sentence,
-        "int8 was asked for and fp32+int8 ran",
-        "its rounds were not all measured: --resume goes on with it",
-        "latency was still changing when the warm-up ended",
-        "its threads were still busy while others were measured",
+        Finding.of("other_arithmetic", asked="int8", ran="fp32+int8").sentence,
+        Finding.of("unfinished").sentence,
+        Finding.of("not_warm").sentence,
+        Finding.of("busy_threads").sentence,
     ]
 
 
@@ -226,7 +226,7 @@ def test_a_row_with_the_best_grade_has_no_notes(run_folder, make_cell):
     assert (row_of(folder)["grade"], row_of(folder)["notes"]) == ("A", None)
 
 
-RANDOM = "calibrated on random inputs, so what it costs in accuracy is not that of real ones"
+RANDOM = Finding.of("random_calibration").sentence
 
 
 def test_random_calibration_has_a_note_after_the_reasons_of_the_grade(run_folder, make_cell):
@@ -246,7 +246,7 @@ def test_random_calibration_has_a_note_after_the_reasons_of_the_grade(run_folder
         (
             {"placement": "9/12 CPU", "random_calibration": True},
             ["int8 QGemm"],
-            f"9 of 12 nodes ran on the device; {RANDOM}",
+            f"{Finding.of('elsewhere', nodes=9, of=12).sentence}; {RANDOM}",
         ),
     ],
 )

@@ -74,6 +74,11 @@ AXES: Mapping[str, Axis] = {
 QUESTION: tuple[str, ...] = tuple(axis.name for axis in AXES.values() if axis.question)
 
 
+def shapes_of(cell: Cell) -> str | None:
+    """Shapes of the inputs as a text, such as `ids=8x128 scale=scalar`; None for a cell without shapes."""
+    return " ".join(f"{name}={'x'.join(map(str, shape)) or 'scalar'}" for name, shape in cell.shapes) or None
+
+
 def question(cell: Cell) -> tuple[Scalar, ...]:
     """The values that all cells of one compared set share."""
     return tuple(AXES[name].of(cell) for name in QUESTION)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ClassVar
+from difflib import get_close_matches
+from typing import Any, ClassVar
 
 FULL = re.compile(
     r"out.?of.?memory|bad_alloc|(failed|unable) to allocate|can(not|'t) allocate memory|could not be allocated"
@@ -145,3 +146,16 @@ def shown(name: str, limit: int = 80) -> str:
 def quantity(number: int, noun: str) -> str:
     """A number with its noun, such as `1 call` or `8 calls`. The plural of `noun` ends in s."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def nearest(name: str, valid: Any) -> str:
+    """A hint: the valid name that is closest to `name`, or else all valid names."""
+    names = sorted(valid)
+    close = get_close_matches(name, names, n=1)
+    return (
+        f"did you mean {close[0]!r}?"
+        if close
+        else f"choose from: {', '.join(names)}"
+        if names
+        else "there is none to choose from"
+    )

@@ -14,11 +14,11 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from typing import Any
 
 from .budgets import BUDGETS, Budget
 from .errors import BadInput, one_line
+from .errors import nearest as nearest
 from .wire import digest as digest
 from .wire import from_wire as from_wire
 from .wire import set_fields as set_fields
@@ -123,6 +123,7 @@ class TensorSpec:
     - `high`: integers are below this bound, the length of the smallest table that they index.
     - `of`: name and axis of another input; integers are below the size of that axis.
     - `role`: `mask` (all ones), `length` (the size of `of`), `positive` (above 0) or `rate` (samples per second).
+      Axis 0 of a `sequence` is time, axis 1 its batch.
     - `setting`: parameter of an operator that the input sets, for which random values are wrong.
     """
 
@@ -385,16 +386,3 @@ def _add_working_folder() -> None:
     with suppress(OSError):  # the working folder was deleted
         if (folder := os.getcwd()) not in sys.path:  # noqa: PTH109 (sys.path holds texts)
             sys.path.append(folder)
-
-
-def nearest(name: str, valid: Any) -> str:
-    """A hint: the valid name that is closest to `name`, or else all valid names."""
-    names = sorted(valid)
-    close = get_close_matches(name, names, n=1)
-    return (
-        f"did you mean {close[0]!r}?"
-        if close
-        else f"choose from: {', '.join(names)}"
-        if names
-        else "there is none to choose from"
-    )

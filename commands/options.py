@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import click
 
-from ..spec import PRECISIONS, TensorSpec
+from ..spec import PRECISIONS
+from .tensors import Tensor
 
 if TYPE_CHECKING:
     ParamType = click.ParamType[Any]
@@ -80,13 +81,12 @@ class Names(ParamType):
 
 
 class KeyValue(ParamType):
-    """Pair of two texts, `KEY=VALUE`. `last`: the last equals sign separates them, because KEY may have one."""
+    """Pair of two texts, `KEY=VALUE`."""
 
     name = "NAME=VALUE"
-    last = False
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        name, equals, right = str(value).rpartition("=") if self.last else str(value).partition("=")
+        name, equals, right = str(value).partition("=")
         if not equals or not name:
             form = (param.metavar if param else None) or self.name
             self.fail(f"{value!r} is not of the form {form}", param, ctx)
@@ -135,24 +135,6 @@ class Slo(KeyValue):
         if not limit_ms > 0:
             self.fail(f"{limit!r} is not above 0, so no response can keep it; write for example p99=10ms", param, ctx)
         return float(name[1:]), limit_ms
-
-
-class Tensor(KeyValue):
-    """Shape of an input, such as `x=1x3x224x224`. No right side is a scalar; `:int64` is another type than float32."""
-
-    name = "NAME=1x3x224x224"
-    last = True
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        name, right = super().convert(value, param, ctx)
-        sizes, _, dtype = right.partition(":")
-        try:
-            shape = tuple(int(size) for size in sizes.lower().split("x")) if sizes else ()
-        except ValueError:
-            self.fail(f"{right!r} is not a shape; write for example {name}=1x3x224x224, or {name}= for a scalar", param, ctx)
-        if min(shape, default=1) < 1:
-            self.fail(f"{right!r} has a dimension of {min(shape)}; write dimensions from 1 up", param, ctx)
-        return TensorSpec(name=name, dtype=dtype or "float32", shape=shape)
 
 
 def group(*declared: Callable[[Function], Function]) -> Callable[[Function], Function]:
@@ -264,7 +246,8 @@ shape_option = click.option(
     type=Tensor(),
     metavar="NAME=1x3x224x224",
     multiple=True,
-    help="Fix the shape of this input. Add :int64 or another type where it is not float32. Write NAME= for a scalar.",
+    help="Set the shape of this input. A name in place of a number leaves that dimension open: ids=Nx128 with --batch 1,8."
+    " Add :int64 or another type where it is not float32. Write NAME= for a scalar.",
 )
 seed_option = click.option(
     "--seed",

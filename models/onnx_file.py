@@ -217,7 +217,7 @@ def _dtype(value: onnx.ValueInfoProto, end: str) -> str:
 
 
 def _dim(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
-    if dim.HasField("dim_value") and dim.dim_value >= 0:
+    if dim.HasField("dim_value") and dim.dim_value > 0:  # old exporters (CNTK, MXNet, Paddle) write 0 for an unknown size
         return int(dim.dim_value)
     return None if dim.dim_param in NO_NAME else str(dim.dim_param)
 

@@ -1,6 +1,6 @@
 """Plausible values for the inputs of a graph, from their use in the graph: ids within their table, ones for masks.
 
-This module reads messages of onnx and imports nothing. It follows an input through operators that only move or convert the
+This module reads messages of onnx and imports no library. It follows an input through operators that only move or convert the
 values.
 """
 
@@ -11,8 +11,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .batch import SEQUENCE
+
 if TYPE_CHECKING:
     import onnx
+
+ELEMENTWISE = ("Add", "Sub", "Mul", "Div", "MatMul", "LayerNormalization")
+"""Operators whose output has the axes of their first input, if the second one is a constant."""
 
 PASSING = ("Cast", "Identity", "Unsqueeze", "Squeeze", "Reshape", "Expand", "Transpose", "Flatten")
 REDUCING = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
@@ -99,11 +104,14 @@ class Uses:
     """Uses of all inputs, `by_name`, while the graph is read.
 
     `sources`: for each value that is a moved or converted input, the name of the input. `tables`: shapes of constants.
+    `same_axes`: for each value with the leading axes of an input, the name of the input. `constants`: names of constants.
     """
 
     by_name: dict[str, Use] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
     tables: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    same_axes: dict[str, str] = field(default_factory=dict)
+    constants: set[str] = field(default_factory=set)
 
     def of(self, name: str) -> Use:
         return self.by_name.setdefault(name, Use())
@@ -119,11 +127,14 @@ def find_uses(graph: onnx.GraphProto) -> dict[str, Use]:
     uses.tables.update({name: dims for name, dims in initial.items() if dims})
     uses.tables.update({value.name: _sizes(value) for value in graph.input if all(_sizes(value))})
     uses.sources.update({value.name: value.name for value in graph.input if value.name not in initial})
+    uses.same_axes.update(uses.sources)
+    uses.constants.update(initial)
     for node in _nodes(graph):
         _follow(uses, node)
         _indices(uses, node)
         _settings(uses, node)
         _lengths(uses, node)
+        _sequences(uses, node)
     return uses.by_name
 
 
@@ -196,6 +207,21 @@ def _lengths(uses: Uses, node: onnx.NodeProto) -> None:
         use, data = uses.of(name), _input(uses, node, 0)
         use.role = "length"
         use.of = (data, _attribute(node, "layout", 0)) if data else None
+
+
+def _sequences(uses: Uses, node: onnx.NodeProto) -> None:
+    """Mark inputs that a recurrent operator reads as [time, batch, values], and states as [directions, batch, values]."""
+    if node.op_type == "Constant":
+        uses.constants.add(node.output[0])
+    data = uses.same_axes.get(node.input[0]) if node.input else None
+    constant = all(name in uses.constants for name in node.input[1:])
+    if data and (node.op_type in ("Identity", "Cast", "Relu") or (node.op_type in ELEMENTWISE and constant)):
+        uses.same_axes[node.output[0]] = data
+    if node.op_type in RECURRENT and not _attribute(node, "layout", 0):
+        for place in (0, 5, 6):
+            name = uses.same_axes.get(node.input[place]) if place < len(node.input) else None
+            if name and not uses.of(name).role:
+                uses.of(name).role = SEQUENCE
 
 
 def tensor_fields(use: Use | None, name: str, dtype: str) -> dict[str, Any]:

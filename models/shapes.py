@@ -1,126 +1,26 @@
-"""The batch dimension of inputs, and the sizes of all dimensions for one cell. Pure, standard library only."""
+"""The sizes of all dimensions for one cell, from the file, the batch, and the sizes that the user gave. Pure, standard library
+only."""
 
 from __future__ import annotations
 
-import ast
-import operator
-import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
-from ..errors import BadInput
-from ..spec import Shape, Shapes, TensorSpec, nearest
+from ..errors import BadInput, quantity
+from ..spec import Shapes, TensorSpec, nearest
+from .batch import BatchRule as BatchRule
+from .batch import batch_rule as batch_rule
+from .symbols import Dims, is_batch_name, label, names_in, symbols_of
+from .symbols import size_of as size_of
 
-OPERATORS: Mapping[type, Any] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.floordiv,  # exporters write `/` for a division without remainder
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-}
-FUNCTIONS: Mapping[str, Any] = {"max": max, "min": min}
-BATCH_NAME = re.compile(r"^(n|b|bs|.*batch.*)$", re.IGNORECASE)
+EXAMPLE = 16  # size of a dimension in a hint
+NAMED_AT_MOST = 8  # open dimensions in one sentence
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BatchRule:
-    """Batch of a model: the `symbols` and the `axes` (input, axis) that have its size.
+def check_shapes(inputs: Sequence[TensorSpec], shapes: Mapping[str, Dims]) -> None:
+    """Raise `BadInput` if `shapes`, from the user, name an unknown input, or contradict the file or each other.
 
-    `fixed`: size of a batch that cannot change. `by_user`: a shape from the user fixed it, and not the file.
+    A symbol may have several sizes, because runtimes do not compare them. The batch has one size.
     """
-
-    symbols: frozenset[str] = frozenset()
-    axes: frozenset[tuple[str, int]] = frozenset()
-    fixed: int | None = None
-    by_user: bool = False
-
-
-def batch_rule(inputs: Sequence[TensorSpec], shapes: Mapping[str, Shape]) -> BatchRule:
-    """Find the batch of `inputs`. `shapes`: those that the user gave, by input name.
-
-    A symbol called batch (or n, b, bs) is the batch on every axis. Without such a symbol, the batch is the first axis of
-    each input, if that axis is open. A shape from the user fixes the batch. A file without an open batch fixes it too: then
-    the first axis of the first input with dimensions counts the items.
-    """
-    plain = _symbols(inputs)
-    named = {name for spec in inputs for dim in spec.shape for name in _names(dim, plain) if BATCH_NAME.match(name)}
-    symbols = named or {name for spec in inputs for name in _names(spec.shape[0] if spec.shape else None, plain)}
-    places = [(spec.name, axis, dim) for spec in inputs for axis, dim in enumerate(spec.shape)]
-    open_axes = {(name, axis) for name, axis, dim in places if _is_batch(dim, axis, symbols)}
-    for spec in inputs:
-        for axis in range(len(spec.shape)):
-            if (spec.name, axis) in open_axes and spec.name in shapes:
-                return BatchRule(
-                    symbols=frozenset(symbols), axes=frozenset(open_axes), fixed=shapes[spec.name][axis], by_user=True
-                )
-    if open_axes or (symbols and not shapes):
-        return BatchRule(symbols=frozenset(symbols), axes=frozenset(open_axes))
-    final = [shapes.get(spec.name, spec.shape) for spec in inputs]
-    return BatchRule(fixed=next((int(shape[0] or 1) for shape in final if shape), 1))
-
-
-def size_of(dim: str, sizes: Mapping[str, int]) -> int | None:
-    """Size of a symbol or of an expression of symbols (`2*T`, `past + 1`), from `sizes` of symbols; None if unknown."""
-    if dim in sizes:
-        return sizes[dim]
-    tree = _parsed(dim)
-    return None if tree is None else _value(tree, sizes)
-
-
-def _parsed(dim: str) -> ast.expr | None:
-    try:
-        return ast.parse(dim.strip(), mode="eval").body
-    except (SyntaxError, ValueError):
-        return None
-
-
-def _value(tree: ast.expr, sizes: Mapping[str, int]) -> int | None:
-    """Evaluate an expression. The file may be hostile: only the operators and functions above, and no `eval`."""
-    if isinstance(tree, ast.Constant):
-        return tree.value if type(tree.value) is int else None
-    if isinstance(tree, ast.Name):
-        return sizes.get(tree.id)
-    if isinstance(tree, ast.BinOp) and type(tree.op) in OPERATORS:
-        return _computed(OPERATORS[type(tree.op)], (tree.left, tree.right), sizes)
-    if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and tree.func.id.lower() in FUNCTIONS:
-        return _computed(FUNCTIONS[tree.func.id.lower()], tree.args, sizes)
-    return None
-
-
-def _computed(function: Any, parts: Sequence[ast.expr], sizes: Mapping[str, int]) -> int | None:
-    values = [_value(part, sizes) for part in parts]
-    try:
-        return None if None in values else int(function(*values))
-    except (ArithmeticError, TypeError):
-        return None
-
-
-def _symbols(inputs: Sequence[TensorSpec]) -> set[str]:
-    return {dim for spec in inputs for dim in spec.shape if isinstance(dim, str)}
-
-
-def _names(dim: int | str | None, symbols: Collection[str]) -> set[str]:
-    """The symbols in a dimension: the names in an expression, else the dimension itself.
-
-    An expression has a number or another symbol in it. A text such as `past-length` without either is one symbol.
-    """
-    tree = _parsed(dim) if isinstance(dim, str) else None
-    parts = list(ast.walk(tree)) if isinstance(tree, ast.BinOp | ast.Call) else []
-    called = {part.func.id for part in parts if isinstance(part, ast.Call) and isinstance(part.func, ast.Name)}
-    names = {part.id for part in parts if isinstance(part, ast.Name)} - called
-    if names & set(symbols) or any(isinstance(part, ast.Constant) for part in parts):
-        return names
-    return {dim} if isinstance(dim, str) else set()
-
-
-def _is_batch(dim: int | str | None, axis: int, symbols: set[str]) -> bool:
-    return dim in symbols if isinstance(dim, str) else dim is None and axis == 0
-
-
-def check_shapes(inputs: Sequence[TensorSpec], shapes: Mapping[str, Shape]) -> None:
-    """Raise `BadInput` if `shapes`, from the user, name an unknown input or contradict the file or each other."""
     specs = {spec.name: spec for spec in inputs}
     for name, shape in shapes.items():
         if name not in specs:
@@ -131,16 +31,21 @@ def check_shapes(inputs: Sequence[TensorSpec], shapes: Mapping[str, Shape]) -> N
         if len(shape) != len(dims) or any(isinstance(dim, int) and dim != size for dim, size in zip(dims, shape)):
             problem = f"input {name!r} is {show(dims)} in the file, but {show(shape)} in --shape"
             raise BadInput(problem, f"write a shape that fits {show(dims)}")
-    _check_agree(inputs, shapes)
+    _check_agree(label(inputs, shapes), shapes, batch_rule(inputs, shapes))
 
 
-def _check_agree(inputs: Sequence[TensorSpec], shapes: Mapping[str, Shape]) -> None:
-    """Raise `BadInput` if a dimension would have two sizes, also where one of the sizes is computed."""
-    sizes: dict[str, int] = {}
-    for dim, size in _pairs(inputs, shapes):
-        _check_equal(dim, sizes.setdefault(dim, size), size)
-    for dim, size in sizes.items():
-        _check_equal(dim, size_of(dim, {name: other for name, other in sizes.items() if name != dim}), size)
+def _check_agree(inputs: Sequence[TensorSpec], shapes: Mapping[str, Dims], rule: BatchRule) -> None:
+    """Raise `BadInput` if the batch has two sizes or none, or if a size contradicts an expression of other sizes."""
+    pairs = _pairs(inputs, shapes)
+    batches = [size for dim, size in pairs if dim in rule.symbols]
+    for size in batches:
+        _check_equal(min(rule.symbols), batches[0], size)
+    if rule.by_user and not rule.fixed:
+        raise BadInput("the shapes in --shape make a batch of 0 items", "write a batch of 1 or more")
+    sizes = _settled(pairs)
+    for dim, size in pairs:
+        if dim in sizes:
+            _check_equal(dim, size_of(dim, {name: other for name, other in sizes.items() if name != dim}), size)
 
 
 def _check_equal(dim: str, first: int | None, second: int) -> None:
@@ -149,35 +54,117 @@ def _check_equal(dim: str, first: int | None, second: int) -> None:
         raise BadInput(f"the shapes in --shape make dimension {dim!r} both {first} and {second}", hint)
 
 
-def cell_shapes(inputs: Sequence[TensorSpec], batch: int, rule: BatchRule, shapes: Mapping[str, Shape]) -> Shapes:
-    """Shapes of all inputs for `batch` items a call. `BadInput` for the first dimension that stays open."""
-    sizes = dict(_pairs(inputs, shapes)) | dict.fromkeys(rule.symbols, batch)
-    return tuple((spec.name, shapes.get(spec.name) or _sized(spec, batch, rule, sizes)) for spec in inputs)
-
-
-def _pairs(inputs: Sequence[TensorSpec], shapes: Mapping[str, Shape]) -> list[tuple[str, int]]:
-    """Symbols with the sizes that `shapes` give them. Other inputs share these symbols."""
+def _pairs(inputs: Sequence[TensorSpec], shapes: Mapping[str, Dims]) -> list[tuple[str, int]]:
+    """Names of dimensions with the sizes that `shapes` give them. Other inputs share these names."""
     pairs = [pair for spec in inputs if spec.name in shapes for pair in zip(spec.shape, shapes[spec.name])]
-    return [(dim, size) for dim, size in pairs if isinstance(dim, str)]
+    return [(dim, size) for dim, size in pairs if isinstance(dim, str) and isinstance(size, int)]
 
 
-def _sized(spec: TensorSpec, batch: int, rule: BatchRule, known_sizes: Mapping[str, int]) -> Shape:
+def _settled(pairs: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """The sizes of names that have one size. An input without a shape cannot follow a name that has several."""
+    sizes: dict[str, set[int]] = {}
+    for dim, size in pairs:
+        sizes.setdefault(dim, set()).add(size)
+    return {dim: min(each) for dim, each in sizes.items() if len(each) == 1}
+
+
+def dimension_names(inputs: Sequence[TensorSpec], shapes: Mapping[str, Dims]) -> dict[str, tuple[str, ...]]:
+    """Every open dimension by its name, with its places as `INPUT axis N`. `shapes`: those that the user gave."""
+    labelled = label(inputs, shapes)
+    places: dict[str, list[str]] = {}
+    for spec in labelled:
+        for axis, dim in enumerate(spec.shape):
+            for name in sorted(names_in(dim, symbols_of(labelled))):
+                places.setdefault(name, []).append(f"{spec.name} axis {axis}")
+    return {name: tuple(each) for name, each in places.items()}
+
+
+def check_dims(inputs: Sequence[TensorSpec], shapes: Mapping[str, Dims], dims: Mapping[str, int], rule: BatchRule) -> None:
+    """Raise `BadInput` if a size in `dims` is of no open dimension, is the batch, or contradicts `shapes`."""
+    open_dims = dimension_names(inputs, shapes)
+    for name, size in dims.items():
+        if name not in open_dims:
+            raise unknown_dim(name, open_dims)
+        if name in rule.symbols or is_batch_name(name):
+            raise BadInput(f"dimension {name!r} is the batch", f"write --batch {size}")
+    for spec in label(inputs, shapes):
+        _check_dims_fit(spec, shapes.get(spec.name, ()), dims)
+
+
+def unknown_dim(name: str, open_dims: Iterable[str]) -> BadInput:
+    """The error for a dimension that the model does not have, with those that it has."""
+    names = sorted(open_dims)
+    problem = f"the model has no open dimension {name!r}"
+    if not names:
+        return BadInput(f"{problem}: all its dimensions are fixed", f"leave out --dim {name}")
+    return BadInput(f"{problem}; it has {', '.join(map(repr, names[:NAMED_AT_MOST]))}", nearest(name, names))
+
+
+def _check_dims_fit(spec: TensorSpec, shape: Dims, dims: Mapping[str, int]) -> None:
+    """Raise `BadInput` if a number of the user's `shape` is not what `dims` make of that dimension."""
+    for axis, (dim, size) in enumerate(zip(spec.shape, shape)):
+        computed = size_of(dim, dims) if isinstance(dim, str) else None
+        if computed is not None and isinstance(size, int) and computed != size:
+            given = " ".join(f"--dim {name}={dims[name]}" for name in sorted(names_in(dim, dims)) if name in dims)
+            raise BadInput(
+                f"{given or f'--dim {dim}={computed}'} contradicts input {spec.name!r}, which --shape or --input makes"
+                f" {show(shape)}",
+                f"leave out one of them, or write a name in place of {size} in --shape (axis {axis})",
+            )
+
+
+def cell_shapes(
+    inputs: Sequence[TensorSpec], batch: int, rule: BatchRule, shapes: Mapping[str, Dims], dims: Mapping[str, int] | None = None
+) -> Shapes:
+    """Shapes of all inputs for `batch` items a call. `dims`: sizes of dimensions by name.
+
+    `BadInput`, with the names of all open dimensions, if a dimension has no size.
+    """
+    labelled = label(inputs, shapes)
+    sizes = _settled(_pairs(labelled, shapes)) | dict(dims or {}) | dict.fromkeys(rule.symbols, batch)
+    specs = {spec.name: spec for spec in labelled}
+    sizes |= {str(specs[name].shape[axis]): batch for name, axis in rule.axes}
+    rows = [(spec, _sized(spec, shapes.get(spec.name, ()), sizes)) for spec in labelled]
+    missing = [(spec, axis) for spec, row in rows for axis, size in enumerate(row) if size is None]
+    if missing:
+        raise _open_dims(missing, symbols_of(labelled), sizes, rule)
+    return tuple((spec.name, tuple(size for size in row if size is not None)) for spec, row in rows)
+
+
+def _sized(spec: TensorSpec, shape: Dims, sizes: Mapping[str, int]) -> list[int | None]:
+    """The size of each dimension of `spec`, None where it is open."""
     if not spec.ranked:
         hint = f"write --shape {spec.name}=NxN with a number for each N"
         raise BadInput(f"the file does not give the number of dimensions of input {spec.name!r}", hint)
-    sizes: list[int] = []
-    for axis, dim in enumerate(spec.shape):
-        size = size_of(dim, known_sizes) if isinstance(dim, str) else dim
-        if size is None and (spec.name, axis) in rule.axes:
-            size = batch
-        if size is None:
-            example = show(tuple("N" if isinstance(d, str) or d is None else d for d in spec.shape))
-            name = f"dimension {dim!r}" if dim else f"dimension {axis}"
-            raise BadInput(
-                f"input {spec.name!r} has an open {name}", f"write --shape {spec.name}={example} with a number for each N"
-            )
-        sizes.append(size)
-    return tuple(sizes)
+    numbers = dict(enumerate(shape))
+    return [
+        number if isinstance(number := numbers.get(axis), int) else dim if isinstance(dim, int) else size_of(str(dim), sizes)
+        for axis, dim in enumerate(spec.shape)
+    ]
+
+
+def _open_dims(
+    missing: Sequence[tuple[TensorSpec, int]], symbols: set[str], sizes: Mapping[str, int], rule: BatchRule
+) -> BadInput:
+    """The error for dimensions without a size: all their names and places, and the options that set them."""
+    places: dict[str, str] = {}
+    for spec, axis in missing:
+        for name in sorted(names_in(spec.shape[axis], symbols) - set(sizes)) or [str(spec.shape[axis])]:
+            places.setdefault(name, f"{name!r} (input {spec.name!r}, axis {axis})")
+    named = list(places.values())[:NAMED_AT_MOST] + ["more"] * (len(places) > NAMED_AT_MOST)
+    hint = " ".join(f"--dim {name}={EXAMPLE}" for name in list(places)[:NAMED_AT_MOST])
+    verb = "has" if len(places) == 1 else "have"
+    problem = f"{quantity(len(places), 'dimension')} of the inputs {verb} no size: {', '.join(named)}"
+    return BadInput(problem, f"write {hint}, or a shape such as --shape {_example(missing[0][0], rule)}")
+
+
+def _example(spec: TensorSpec, rule: BatchRule) -> str:
+    """A value of --shape that sets every dimension of `spec` and leaves the batch open."""
+    dims = (
+        "N" if (spec.name, axis) in rule.axes else dim if isinstance(dim, int) else EXAMPLE
+        for axis, dim in enumerate(spec.shape)
+    )
+    return f"{spec.name}={show(tuple(dims))}"
 
 
 def show(shape: Sequence[int | str | None]) -> str:

@@ -19,9 +19,11 @@ from .. import __version__
 from ..errors import BadInput, StorageFailed, one_line
 from ..evidence import Failed
 from ..models import kind_of
+from ..models.shapes import show
+from ..models.symbols import Dims
 from ..results.store import record, series
 from ..results.store.head import RUN, SCHEMA, Head, read_head, read_whole_head
-from ..spec import PRECISIONS, Artifact, Cell, Shape, Sweep, Target
+from ..spec import PRECISIONS, Artifact, Cell, Sweep, Target
 from ..untrusted import is_plain
 from .pool.context import Context
 from .pool.environments import interpreters
@@ -128,7 +130,7 @@ def check_sweep(sweep: Sweep) -> dict[Target, str]:
     """Interpreter of each target. Raises `BadInput` for every error that shows before a worker starts."""
     interpreter_of = interpreters(sweep)
     precisions_of(sweep)
-    _fixed_shapes(sweep)
+    _given_shapes(sweep)
     return interpreter_of
 
 
@@ -138,7 +140,7 @@ def rows_of(
     """Rows of `sweep` on `artifacts`, after a note of the skipped precisions. `BadInput` for an array of a wrong type."""
     _check_types(sweep, artifacts)
     defaults = Defaults(
-        shapes=_fixed_shapes(sweep),
+        shapes=_given_shapes(sweep),
         threads=context.pool.threads(),
         batches=kind.batches,
         computed_only=kind.computed_only,
@@ -148,11 +150,20 @@ def rows_of(
     return rows
 
 
-def _fixed_shapes(sweep: Sweep) -> dict[str, Shape]:
-    """Shapes that the user fixed with `--shape` or with arrays, by input. For a module, `--shape` fixes nothing."""
+def _given_shapes(sweep: Sweep) -> dict[str, Dims]:
+    """Shapes that the user gave with `--shape` or with arrays, by input. For a module, `--shape` fixes nothing.
+
+    `BadInput` if an array contradicts the shape of its input.
+    """
     by_shape = {} if sweep.model and kind_of(sweep.model) == "factory" else {s.name: s.shape for s in sweep.signature}
-    fixed = {name: tuple(int(dim or 0) for dim in shape) for name, shape in by_shape.items()}
-    return fixed | {name: tuple(array.shape) for name, array in _arrays(sweep).items()}
+    arrays: dict[str, Dims] = {name: tuple(array.shape) for name, array in _arrays(sweep).items()}
+    for name, shape in arrays.items():
+        dims = by_shape.get(name, shape)
+        if len(dims) != len(shape) or any(isinstance(dim, int) and dim != size for dim, size in zip(dims, shape)):
+            raise BadInput(
+                f"input {name!r} is {show(dims)} in --shape, and its array in --input is {show(shape)}", "leave out one"
+            )
+    return by_shape | arrays
 
 
 def _arrays(sweep: Sweep) -> dict[str, NDArray[Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...axes import AXES, values
+from ...axes import AXES, shapes_of, values
 from ...spec import Cell
 from ..store.head import SCHEMA
 from .column import LAST, Field
@@ -15,6 +15,7 @@ RARE = ("environment", "scheme")
 FIELDS = (
     *(BY_NAME[name] for name in AXES),
     *(Field(name=name, number=False, priority=LAST if name == "reason" else 2) for name in ("status", "reason")),
+    BY_NAME["shapes"],
 )
 
 
@@ -32,4 +33,4 @@ def build(rows: Sequence[tuple[Cell, tuple[str, str] | None]], facts: Sequence[s
 
 def _row(cell: Cell, refused: tuple[str, str] | None) -> RowValues:
     status, reason = refused or ("planned", None)
-    return {**values(cell), "status": status, "reason": reason}
+    return {**values(cell), "status": status, "reason": reason, "shapes": shapes_of(cell)}

@@ -15,7 +15,8 @@ from ...exporters import cache, manifest
 from ...exporters.derive import other_maker
 from ...exporters.manifest import Exported
 from ...models import MODELS, kind_of
-from ...spec import RANDOM, Artifact, Conversion, Derived, Precision, Shape, Source, Sweep, TensorSpec
+from ...models.symbols import Dims
+from ...spec import RANDOM, Artifact, Conversion, Derived, Precision, Source, Sweep, TensorSpec
 from ..pool.context import Context
 from ..worker.file_jobs import Adopt, CacheEntry, Convert, Describe, Export
 from ..worker.jobs import Data, Here
@@ -161,9 +162,9 @@ def _convert_now(base: Artifact, precision: str, request: ExportRequest, context
     return result
 
 
-def fixed_shapes(inputs: Sequence[TensorSpec]) -> tuple[tuple[str, Shape], ...]:
-    """Shapes of the user's inputs by name; 0 for a dimension without a size."""
-    return tuple((spec.name, tuple(int(dim or 0) for dim in spec.shape)) for spec in inputs)
+def fixed_shapes(inputs: Sequence[TensorSpec]) -> tuple[tuple[str, Dims], ...]:
+    """The shapes that the user gave to inputs; a name for a dimension that stays open."""
+    return tuple((spec.name, spec.shape) for spec in inputs)
 
 
 def _add(answer: CacheEntry, folder: Path, source: Source | None = None) -> ExportResult:

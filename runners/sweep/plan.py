@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...errors import BadInput
-from ...models.shapes import BatchRule, batch_rule, cell_shapes, check_shapes
-from ...spec import PRECISIONS, Artifact, Cell, Options, Precision, Settings, Shape, Shapes, Sweep, nearest
+from ...models.shapes import BatchRule, batch_rule, cell_shapes, check_shapes, show
+from ...models.symbols import Dims
+from ...spec import PRECISIONS, Artifact, Cell, Options, Precision, Settings, Shapes, Sweep, nearest
 from ..pool.survey import ProbedBackend
 
 DEFAULT_BATCHES = (1, 8, 32)
@@ -57,11 +58,11 @@ def precisions_of(sweep: Sweep) -> tuple[str, ...]:
 class Defaults:
     """Values of a sweep that the user did not set.
 
-    `shapes`: by input, those that `--shape` or arrays fix. `threads`: for each CPU backend. `batches`: for files with an open
+    `shapes`: by input, those that `--shape` or arrays give. `threads`: for each CPU backend. `batches`: for files with an open
     batch. `computed_only`: skip precisions that a backend accepts and computes in FP32.
     """
 
-    shapes: Mapping[str, Shape]
+    shapes: Mapping[str, Dims]
     threads: int
     batches: tuple[int, ...] = DEFAULT_BATCHES
     computed_only: bool = True
@@ -155,10 +156,10 @@ def _cells(
     artifact, precision = file
     made = artifact.derived
     check_shapes(artifact.inputs, defaults.shapes)
-    rule = batch_rule(artifact.inputs, defaults.shapes)
+    rule = batch_rule(artifact.inputs, defaults.shapes, artifact.outputs)
     planned = []
     for batch in sweep.batches or ((rule.fixed,) if rule.fixed else defaults.batches):
-        refused = _refusal(artifact, precision, backend) or _batch_refusal(batch, rule)
+        refused = _refusal(artifact, precision, backend) or _batch_refusal(batch, rule, defaults.shapes)
         # A refused batch has no shapes: the rule's batch would contradict the row's.
         shapes: Shapes = () if rule.fixed not in (None, batch) else cell_shapes(artifact.inputs, batch, rule, defaults.shapes)
         cell = Cell(
@@ -196,12 +197,15 @@ def _refusal(artifact: Artifact, precision: str, backend: ProbedBackend) -> tupl
     return None
 
 
-def _batch_refusal(batch: int, rule: BatchRule) -> tuple[str, str] | None:
+def _batch_refusal(batch: int, rule: BatchRule, shapes: Mapping[str, Dims]) -> tuple[str, str] | None:
     if rule.fixed in (None, batch):
         return None
-    source = "the shape in --shape or --input" if rule.by_user else "the file"
-    hint = "give N as its first dimension to sweep --batch" if rule.by_user else "export it with a dynamic batch"
-    return "unsupported", f"{source} fixes the batch at {rule.fixed}; {hint}"
+    if not rule.by_user:
+        return "unsupported", f"the file fixes the batch at {rule.fixed}; export it with a dynamic batch"
+    name, axis = min((name, axis) for name, axis in rule.axes if isinstance(shapes.get(name, (None,) * (axis + 1))[axis], int))
+    free = show(tuple("N" if place == axis else dim for place, dim in enumerate(shapes[name])))
+    hint = f"write --shape {name}={free} to sweep --batch"
+    return "unsupported", f"the shape in --shape or --input fixes the batch at {rule.fixed}; {hint}"
 
 
 def _options(options: Options, backend: ProbedBackend, among: Sequence[ProbedBackend]) -> Options:

@@ -111,7 +111,7 @@ def calibration_of(job: Making) -> Calibration:
     if job.data:
         data = dataset_of(job.data)
         return in_calls({source.inputs[0].name: data.batch(data.split["calibration"])[0]}, source, job.data.name)
-    rule = batch_rule(source.inputs, shapes)
+    rule = batch_rule(source.inputs, shapes, source.outputs)
     batch = rule.fixed or CALIBRATION_BATCH
     sizes = cell_shapes(source.inputs, batch, rule, shapes)
     calls = range(max(1, RANDOM_ITEMS // batch))

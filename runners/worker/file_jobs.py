@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ...evidence import Epoch, Explained
 from ...exporters.manifest import Maker
-from ...spec import Artifact, Conversion, Shape, Shapes, TensorSpec
+from ...spec import Artifact, Conversion, Shapes, TensorSpec
 from .jobs import Data, Done, Here, Job, There
 
 
@@ -75,7 +75,7 @@ class Making:
     """Recipe that makes a file of `precision` from the FP32 file `artifact`.
 
     `calibration` is an .npz file of arrays by input name, and `calibrated_on` its name in a record. `shapes`
-    are the sizes of open dimensions, for random inputs.
+    are those that the user gave, for random inputs; a name is an open dimension.
     """
 
     artifact: Artifact
@@ -84,7 +84,7 @@ class Making:
     calibration: Here | None = None
     calibrated_on: str = ""
     data: Data | None = None
-    shapes: tuple[tuple[str, Shape], ...] = ()
+    shapes: tuple[tuple[str, tuple[int | str | None, ...]], ...] = ()
     seed: int = 0
 
 

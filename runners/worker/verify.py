@@ -104,7 +104,7 @@ def _agreement(outputs: Mapping[str, Array], expected: Mapping[str, Array]) -> f
     """Per cent of items with equal argmax of the first output; None unless it is float [n, >1]."""
     name = next(iter(expected))
     target = expected[name]
-    if target.ndim != 2 or target.shape[1] < 2 or target.dtype.kind != "f":
+    if target.ndim != 2 or target.shape[1] < 2 or target.dtype.kind != "f" or not len(target):
         return None
     return float(np.mean(outputs[name].argmax(1) == target.argmax(1)) * 100)
 

@@ -155,7 +155,7 @@ def test_other_batches_than_the_file_has_are_refused(fixed):
 def test_other_batches_than_the_given_shape_has_are_refused(make_artifact):
     rows = planned(Sweep(batches=(1, 2)), [make_artifact()], given={"input": (2, 3, 48, 48)})
     assert [(row.cell.batch, refusal(row)) for row in rows] == [(1, "unsupported"), (2, "")]
-    assert "--shape" in rows[0].refused[1]
+    assert "--shape input=Nx3x48x48" in rows[0].refused[1]
     assert "batch at 2" in rows[0].refused[1]
 
 

@@ -21,6 +21,7 @@ def test_a_cell_that_would_be_measured_is_planned(make_cell):
             "threads": 2,
             "status": "planned",
             "reason": None,
+            "shapes": "input=1x3x48x48",
         },
     )
 

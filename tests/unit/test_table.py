@@ -24,7 +24,7 @@ CONTRACT = [
     *("cold_s", "cold_process_s", "cold_import_s", "cold_load_s", "cold_first_ms"),
     *("peak_rss_mb", "device_mem_mb", "artifact_mb", "energy_mj", "gpu_power_w", "gpu_mhz", "gpu_temperature_c"),
     *("slo", "slo_rate_per_s", "slo_settings"),
-    *("grade", "notes", "run"),
+    *("grade", "notes", "run", "shapes"),
 ]
 AXES = {"model": "cnn", "backend": "ort-cpu", "device": "cpu", "precision": "fp32", "batch": 8, "threads": 2}
 CHANGE = ("top1_drop_ci_low", "top1_drop_ci_high", "top1_change_p")
@@ -36,7 +36,7 @@ def build(*folders, baseline=None):
 
 
 def filled(row):
-    return {name: value for name, value in row.items() if value is not None and name != "run"}
+    return {name: value for name, value in row.items() if value is not None and name not in ("run", "shapes")}
 
 
 def lines_of(built):

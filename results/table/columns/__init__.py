@@ -16,7 +16,8 @@ COLUMNS: tuple[Column, ...] = (
     *accuracy.COLUMNS,
     *resources.COLUMNS,
     *load.COLUMNS,
-    case.RUN,  # last, since scripts may rely on the order
+    case.RUN,  # from here on in the order in which versions added them, since scripts may rely on the order
+    case.SHAPES,
 )
 BY_NAME: Mapping[str, Column] = {column.name: column for column in COLUMNS}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ....axes import Scalar
+from ....axes import Scalar, shapes_of
 from ..column import CHECK_VIEW, RANKING_VIEW, TAG_VIEW, Column, axis, condition, stored
 from ..executed import executed, placement
 from ..row import Row
@@ -14,6 +14,14 @@ def _settings(row: Row) -> Scalar:
     return None if settings is None else " ".join(f"{option}={setting}" for option, setting in settings.items())
 
 
+SHAPES = Column(
+    name="shapes",
+    value=lambda row: shapes_of(row.record.cell),
+    number=False,
+    measured=False,
+    shown=False,
+    definition="Shapes of the inputs of one call.",
+)
 RUN = condition(
     "run",
     lambda row: row.run,

@@ -11,6 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from .parity import Accuracy as Accuracy
+from .parity import Distance as Distance
+from .parity import Parity as Parity
+from .parity import PartDistance as PartDistance
+from .parity import Verified as Verified
 from .spec import Concurrency, Load
 
 Number = float | None
@@ -152,51 +157,6 @@ class Inspected:
     """The kernels that run in one call."""
 
     kernels: tuple[Kernel, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Distance:
-    """Distance from the reference's outputs (worker/verify.distance). `undetermined`: reason why it proves nothing."""
-
-    sqnr_db: float
-    max_abs_err: Number = None
-    rel_err: Number = None
-    agreement: Number = None
-    undetermined: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Parity(Distance):
-    """Distance of a derived file from its source, computed by `runtime` on a number of `samples` of `data`."""
-
-    runtime: str
-    data: str
-    samples: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Accuracy:
-    """Accuracy in one precision (worker/verify.accuracy): rates in per cent, `top1_drop` in points, counts of images."""
-
-    top1: float
-    top1_drop: float
-    agreement: float
-    images: int
-    lost: int
-    gained: int
-    accuracy_batch: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Verified(Distance):
-    """Parity with the reference, and accuracy if the dataset has labels."""
-
-    top1: Number = None
-    top1_drop: Number = None
-    images: int | None = None
-    lost: int | None = None
-    gained: int | None = None
-    accuracy_batch: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

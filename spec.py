@@ -35,7 +35,7 @@ class Precision:
     """A precision: the file that runs, the requested arithmetic, and the least parity.
 
     `layers_only`: only layers that multiply by weights or activations use `arithmetic`; other nodes compute in `rest`.
-    `floor_db`: least SQNR against the FP32 reference, in dB. Below it a row is a `mismatch`.
+    `floor_db`: least SQNR against the FP32 reference, in dB. A model whose own rounding errors are larger may relax it.
     """
 
     name: str

@@ -57,8 +57,13 @@ def file_hash(path: Path) -> str:
     return digest_files([path, *external_files(path)])
 
 
+def model_of(path: Path) -> onnx.ModelProto:
+    """The model in the file at `path`, without the weights in other files."""
+    return _parse(path)
+
+
 def graph_of(path: Path) -> onnx.GraphProto:
-    """The graph in the file at `path`, without the weights in other files."""
+    """The graph of `model_of`."""
     return _parse(path).graph
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...spec import Sweep
-from .record import UNDETERMINED, CellRecord, Run
+from .record import CellRecord, Run
+from .verdict import MISMATCH, UNDETERMINED
 
 DONE, UNPROVEN_ROWS, INCOMPLETE = 0, 1, 3
 BROKEN = ("failed", "timeout")
-UNPROVEN = ("mismatch", UNDETERMINED)
+UNPROVEN = (MISMATCH, UNDETERMINED)
 
 
 def exit_code(run: Run, sweep: Sweep) -> int:

@@ -51,10 +51,8 @@ from ..stats.percentiles import nearest_rank
 from .head import CHECK, Head, Host, read_whole_head
 from .journal import Event, read_journal
 from .noise import COUNTERS, disturbances, unseen
+from .verdict import CONVERSION, MISMATCH, OK, SHAPE, UNDETERMINED, Verdict, enough_agreement, judge
 
-AGREEMENT_FLOOR, AGREEMENT_IMAGES = 97.0, 100
-
-UNDETERMINED = "undetermined"  # the status of a row whose reference gives answers that prove nothing, such as constants
 BEGINNINGS = (Built, Cold, Opened)
 MENDS: Mapping[type[Any], str] = {
     Block: ROUND,
@@ -117,9 +115,14 @@ class CellRecord:
             return self.failed.status
         if not self._complete:
             return "failed"
-        if self._far_from_reference():
-            return "mismatch"
-        return UNDETERMINED if self.parity and self.parity.undetermined else "ok"
+        if self.parity and self.parity.undetermined:
+            return UNDETERMINED
+        return self.verdict.status if self.verdict else MISMATCH if self._far_from_reference() else OK
+
+    @cached_property
+    def verdict(self) -> Verdict | None:
+        """Verdict on the parity; None without parity, and for a row of version 0.1."""
+        return judge(self.cell.precision, self.parity) if self.parity else None
 
     @property
     def reason(self) -> str | None:
@@ -128,11 +131,8 @@ class CellRecord:
             return self.failed.reason
         if not self._complete:
             return "not measured: the run was interrupted" + ("" if self.check else "; bench infer --resume continues it")
-        if self.status == UNDETERMINED and self.parity:
-            return f"its answers prove nothing: {self.parity.undetermined}; give other inputs with --input or --dataset"
-        if self.status == "mismatch" and self.parity:
-            floor = PRECISIONS[self.cell.precision].floor_db
-            return f"SQNR {self.parity.sqnr_db:.1f} dB against the FP32 reference; {self.cell.precision} needs {floor:g} dB"
+        if self.parity and self.status in (UNDETERMINED, MISMATCH):
+            return _reason(self.cell.precision, self.parity, self.verdict)
         return None
 
     @property
@@ -142,11 +142,14 @@ class CellRecord:
         return bool(self.blocks or self.imported) or (self.check and (self.inspected is not None or instrument))
 
     def _far_from_reference(self) -> bool:
-        """True if SQNR is below the precision's minimum, and too few real samples have the same answer."""
+        """True if SQNR is below the precision's class floor, and too few real samples have the same answer.
+
+        The rule of version 0.1, whose rows have one figure for all outputs.
+        """
         parity = self.parity
         if parity is None:
             return False
-        agrees = (parity.agreement or 0) >= AGREEMENT_FLOOR and (parity.images or 0) >= AGREEMENT_IMAGES
+        agrees = enough_agreement(parity.agreement, parity.images)
         return parity.sqnr_db < PRECISIONS[self.cell.precision].floor_db and not agrees
 
     @cached_property
@@ -176,6 +179,24 @@ class CellRecord:
     def _samples(self) -> dict[int, dict[str, NDArray[np.int64]]]:
         # Read once, and only if a figure needs them: the journal has the percentiles of a finished cell.
         return {number: load_times(self.folder / self.blocks[number].samples) for number in sorted(self.blocks)}
+
+
+def _reason(precision: str, parity: Verified, verdict: Verdict | None) -> str:
+    """Reason in words for a mismatch, or for a parity that is not determined."""
+    if parity.undetermined:
+        hint = "" if parity.random else "; give other inputs with --input or --dataset"
+        return f"the comparison proves nothing: {parity.undetermined}{hint}"
+    if verdict is None:
+        floor = PRECISIONS[precision].floor_db
+        return f"SQNR {parity.sqnr_db:.1f} dB against the FP32 reference; {precision} needs {floor:g} dB"
+    part, limit = verdict.part, f"{verdict.limit_db:.3g} dB"
+    if verdict.status == UNDETERMINED:
+        return f"rounding in {precision} changes {part.name} to {part.floor_db:.1f} dB by itself, and hides a wrong answer"
+    if verdict.cause == SHAPE:
+        return f"{part.name} has shape {part.shape}"
+    if verdict.cause == CONVERSION:
+        return f"the {precision} file itself has SQNR {verdict.sqnr_db:.1f} dB against FP32 in {part.name}; it needs {limit}"
+    return f"SQNR {verdict.sqnr_db:.1f} dB against the FP32 reference in {part.name}; {precision} needs {limit}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,6 +33,24 @@ KINDS: Mapping[str, Kind] = {
     "float_layers": Kind(severity=CAUTION, sentence="{count} of {of} ran in {ran}"),
     "elsewhere": Kind(severity=CAUTION, sentence="{nodes} of {of} nodes ran on the requested device"),
     "session": Kind(severity=CAUTION, sentence="{remark}"),
+    "undetermined": Kind(severity=CAUTION, sentence="parity is not determined, so a wrong answer would not show"),
+    # parity
+    "conversion": Kind(
+        severity=FAILURE,
+        sentence="the conversion to {precision} lost {part}: the file itself, run without graph optimizations, has"
+        " {file_db:.1f} dB there; bench check --explain finds the nodes",
+    ),
+    "runtime": Kind(
+        severity=FAILURE,
+        sentence="the runtime lost {part}: {own} gives {own_db:.1f} dB there, and the row has {sqnr_db:.1f} dB",
+    ),
+    "dead": Kind(severity=CAUTION, sentence="{part} is constant, but varies in the reference"),
+    "random_outputs": Kind(severity=CAUTION, sentence="not compared, because they depend on a random generator: {outputs}"),
+    "relaxed": Kind(
+        severity=INFO,
+        sentence="the limit is {limit_db:.1f} dB instead of {class_db:g} dB, because {precision} rounding alone changes {part}"
+        " to {floor_db:.1f} dB",
+    ),
     # other facts of a row
     "built": Kind(severity=INFO, sentence="{remark}"),
     "made_otherwise": Kind(
@@ -67,6 +85,9 @@ KINDS: Mapping[str, Kind] = {
     "absent_baseline": Kind(severity=INFO, sentence="{column} needs another row to compare with: measure with --baseline"),
     "absent_labels": Kind(severity=INFO, sentence="{column} needs labelled samples: give --dataset"),
     "absent_parity": Kind(severity=INFO, sentence="{column}: the answers were not compared with the FP32 reference"),
+    "absent_floor": Kind(
+        severity=INFO, sentence="{column} is measured only where a row misses the least SQNR of its precision"
+    ),
     "absent_build": Kind(severity=INFO, sentence="{column}: this runtime compiles nothing ahead"),
     "absent_cold": Kind(severity=INFO, sentence="{column} was not measured: give --cold"),
     "absent_at_quick": Kind(severity=INFO, sentence="{column} is not measured at --budget quick: give --budget normal"),

@@ -15,6 +15,7 @@ from ..stats.intervals import LEAST_ROUNDS, Interval, drift
 from ..store.noise import disturbances
 from ..store.record import CellRecord
 from ..store.series import disturbed, stopping_interval, values
+from ..store.verdict import UNDETERMINED
 from .executed import unlike
 from .findings import Finding
 
@@ -22,7 +23,14 @@ from .findings import Finding
 def grade(record: CellRecord, base: CellRecord | None, asked: Sweep | None) -> tuple[str, list[Finding]]:
     """The grade and its reasons. `asked`: the run's sweep, for its metric and its budget's half-width."""
     name, interval = stopping_interval(record, base, asked.metric if asked else "p50")
-    missed = [*_wide(name, interval, asked), *_dirty(record), *_unseen(record), *_drift(record), *unlike(record)]
+    missed = [
+        *_wide(name, interval, asked),
+        *_dirty(record),
+        *_unseen(record),
+        *_drift(record),
+        *unlike(record),
+        *_unproven(record),
+    ]
     if interval is None:
         return "C", [Finding.of("no_interval", metric=name, rounds=LEAST_ROUNDS), *missed]
     return "ABC"[min(len(missed), 2)], missed
@@ -46,6 +54,11 @@ def _dirty(record: CellRecord) -> Sequence[Finding]:
 def _unseen(record: CellRecord) -> Sequence[Finding]:
     """Counters that are missing: without them a block may be disturbed, and nobody knows."""
     return [Finding.of("noise_unseen", counters=", ".join(record.unseen))] if record.unseen else []
+
+
+def _unproven(record: CellRecord) -> Sequence[Finding]:
+    """Finding for a row whose parity is not determined."""
+    return [Finding.of("undetermined")] if record.status == UNDETERMINED else []
 
 
 def _drift(record: CellRecord) -> Sequence[Finding]:

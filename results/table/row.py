@@ -11,13 +11,15 @@ from ...spec import Sweep
 from ..stats.intervals import Interval, log_interval
 from ..stats.percentiles import samples_needed
 from ..store import series
-from ..store.record import UNDETERMINED, CellRecord
+from ..store.record import CellRecord
+from ..store.verdict import MISMATCH, OK, UNDETERMINED
 from . import gpu, load
 from .executed import unlike
 from .findings import Finding
 from .grade import grade
+from .parity import of_parity
 
-MEASURED = ("ok", "mismatch", UNDETERMINED)
+MEASURED = (OK, MISMATCH, UNDETERMINED)
 """Statuses of rows that have figures."""
 
 
@@ -82,7 +84,7 @@ def _findings(row: Row) -> list[Finding]:
     record = row.record
     if record.imported:
         return [Finding.of("definition", text=text) for text in record.imported.notes]
-    findings = [*(row.trust[1] if record.blocks else unlike(record)), *_of_file(record)]
+    findings = [*(row.trust[1] if record.blocks else unlike(record)), *of_parity(record), *_of_file(record)]
     if record.check:
         return findings
     return [*findings, *_of_rounds(row), *load.notes(record, row.sweep), *_of_gpu(record)]

@@ -26,7 +26,8 @@ from .plan import PlannedCell
 class ActiveCell:
     """A cell with its progress.
 
-    `inputs`, `reference`, `samples`: folders of its arrays; None where they do not exist. `latency`, `throughput`: the parts of
+    `inputs`, `reference`, `samples`: folders of its arrays; None where they do not exist. `random`: outputs that are not
+    compared. `latency`, `throughput`: the parts of
     its current round. `dirty`: the last part was disturbed. `energy`, `loaded`: this step is done, with a figure or a reason.
     `cold`: number of fresh processes so far. `complete`: the journal has all its figures, and a later error does not change
     them. `finished`: the cell ended with figures. `out`: the cell ended with a reason instead.
@@ -36,6 +37,7 @@ class ActiveCell:
     inputs: str = ""
     reference: str | None = None
     samples: str | None = None
+    random: tuple[str, ...] = ()
     built: bool = False
     verified: bool = False
     concurrency: Concurrency | None = None

@@ -12,7 +12,7 @@ from ...errors import BadInput, BenchError, StorageFailed
 from ...evidence import Drawn
 from ...spec import Artifact, Shapes, digest
 from ..pool.pool import Worker
-from ..worker.file_jobs import Draw, Refer, ReferenceCall
+from ..worker.file_jobs import Draw, Refer, ReferenceCall, Referred
 from ..worker.jobs import Data, Here, There
 from ..worker.tasks import JOBS
 from .cells import ActiveCell, RunContext
@@ -54,13 +54,14 @@ def _draw(run: RunContext, cells: Sequence[ActiveCell]) -> None:
             )
             for (shapes, batch), inputs_folder in zip(jobs.items(), input_folders.values())
         )
-        has_reference = _refer(run, worker, artifact, calls, folder / "samples")
+        referred = _refer(run, worker, artifact, calls, folder / "samples")
         network = worker.network
     for active in cells:
-        run.journal.add(active.key, Drawn(network=network, referred=has_reference))
+        run.journal.add(active.key, Drawn(network=network, referred=referred is not None))
         inputs_folder = input_folders[active.planned.cell.shapes]
-        active.inputs, active.reference = str(inputs_folder), str(_reference(inputs_folder)) if has_reference else None
-        active.samples = str(folder / "samples") if has_reference and artifact.dataset else None
+        active.inputs, active.reference = str(inputs_folder), str(_reference(inputs_folder)) if referred else None
+        active.samples = str(folder / "samples") if referred and artifact.dataset else None
+        active.random = referred.random if referred else ()
 
 
 def _reference(inputs_folder: Path) -> Path:
@@ -74,8 +75,10 @@ def _drawing(run: RunContext, artifact: Artifact, shapes: Shapes, inputs_folder:
     return Draw(artifact=artifact, shapes=shapes, seed=run.sweep.seed, given=given, data=data, folder=folder)
 
 
-def _refer(run: RunContext, worker: Worker, artifact: Artifact, calls: tuple[ReferenceCall, ...], samples: Path) -> bool:
-    """Compute the FP32 reference. False, after a note, where the reference runtime cannot run the model."""
+def _refer(
+    run: RunContext, worker: Worker, artifact: Artifact, calls: tuple[ReferenceCall, ...], samples: Path
+) -> Referred | None:
+    """Compute the FP32 reference. None, after a note, where the reference runtime cannot run the model."""
     job = Refer(
         artifact=artifact,
         calls=calls,
@@ -84,10 +87,9 @@ def _refer(run: RunContext, worker: Worker, artifact: Artifact, calls: tuple[Ref
         data=Data.of(artifact.dataset),
     )
     try:
-        worker.ask(job, run.sweep.timeout_s)
+        return worker.ask(job, run.sweep.timeout_s)
     except StorageFailed:
         raise
     except BenchError as error:
         run.context.progress.note(f"{artifact.model}: answers are not compared, because the FP32 reference failed ({error})")
-        return False
-    return True
+        return None

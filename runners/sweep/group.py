@@ -14,6 +14,7 @@ from ...evidence import LOAD, ROUND, Block, Energy, Inspected, Layers, Noise, Op
 from ...exporters.derive import other_maker
 from ...results.stats.percentiles import samples_needed
 from ...results.store.noise import disturbed
+from ...results.store.verdict import with_verdict
 from ...spec import RANDOM, Artifact, Concurrency, Sweep, Target
 from ..pool.memory import Limits, Room
 from ..pool.pool import Pool, Worker
@@ -195,12 +196,13 @@ class Group:
         if active.reference:
             accuracy = self._accuracy.get(active.crew)
             samples = Here(path=active.samples) if active.samples and not accuracy else None
-            result = self._ask(active, Verify(key=active.slot, reference=Here(path=active.reference), samples=samples))
+            job = Verify(key=active.slot, reference=Here(path=active.reference), samples=samples, random=active.random)
+            result = self._ask(active, job)
             if accuracy:
                 result = replace(result, **{name: getattr(accuracy, name) for name in ACCURACY})
             elif active.samples:
                 self._accuracy[active.crew] = result
-            self._run.journal.add(active.key, result)
+            self._run.journal.add(active.key, with_verdict(active.planned.cell.precision, result))
         self._run.journal.add(active.key, self._inspected(active))
         active.verified = True
 

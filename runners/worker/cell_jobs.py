@@ -41,7 +41,7 @@ from .jobs import (
     WarmUp,
 )
 from .serve import State
-from .verify import accuracy, distance, load_arrays
+from .verify import accuracy, distance, figures_of, load_arrays
 
 ENGINES = "engines"  # folder of built engines in the user's cache
 APART_SHARE = 4  # blocks of end-to-end calls and of device times last a latency block divided by this
@@ -186,12 +186,13 @@ def verify(state: State, report: Reporter, job: Verify) -> Verified:
     names = [spec.name for spec in open_cell.artifact.outputs]
     expected = load_arrays(Path(job.reference.path), names)
     open_cell.session.enter()
-    parity = distance(open_cell.session.fetch(), expected)
+    parity = distance(open_cell.session.fetch(), expected, open_cell.cell.batch, job.random)
+    figures = figures_of(parity)
     if job.samples is None:
-        return Verified(**asdict(parity))
+        return Verified(**figures)
     labelled = accuracy(open_cell.session, open_cell.artifact, Path(job.samples.path), open_cell.cell.batch, report)
     open_cell.session.bind(open_cell.inputs)  # `accuracy` bound its own images
-    return Verified(**{**asdict(parity), **asdict(labelled)})
+    return Verified(**{**figures, **asdict(labelled)})
 
 
 def inspect(state: State, report: Reporter, job: Inspect) -> Inspected:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -17,8 +17,8 @@ from ...backends.protocol import Array
 from ...errors import BadInput, one_line
 from ...evidence import Parity
 from ...exporters.derive import DerivationTools, Feeds, derive
+from ...models import generators, onnx_file
 from ...models import inputs as random_inputs
-from ...models import onnx_file
 from ...models.shapes import batch_rule, cell_shapes, check_shapes
 from ...spec import RANDOM, Artifact, TensorSpec, nearest
 from . import verify
@@ -98,8 +98,9 @@ def parity(source: Artifact, calibration: Calibration, made: Artifact) -> Parity
             raise BadInput(
                 f"the {artifact.precision} file cannot be run ({one_line(error)})", "use --precision fp32"
             ) from error
-    distance, samples = verify.distance(answers[1], answers[0]), calibration.items // len(calibration.feeds)
-    return Parity(**asdict(distance), runtime=runtime, data=calibration.data, samples=samples)
+    random = generators.random_outputs(onnx_file.model_of(Path(source.path)))
+    distance, samples = verify.distance(answers[1], answers[0], random=random), calibration.items // len(calibration.feeds)
+    return Parity(**verify.figures_of(distance), runtime=runtime, data=calibration.data, samples=samples)
 
 
 def calibration_of(job: Making) -> Calibration:

@@ -125,9 +125,10 @@ class ReferenceCall:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Referred:
-    """Name and version of the runtime that computed the reference."""
+    """Name and version of the runtime that computed the reference, and outputs that depend on a random generator."""
 
     runtime: str
+    random: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -144,12 +144,13 @@ class Open(Job[Opened]):
 class Verify(Job[Verified]):
     """Compare the outputs of the open cell `key` with the arrays in `reference`.
 
-    With `samples`, also compare its predictions with the labels there.
+    With `samples`, also compare its predictions with the labels there. `random`: outputs that are not compared.
     """
 
     key: str
     reference: Here
     samples: Here | None = None
+    random: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

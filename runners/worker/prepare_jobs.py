@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +20,7 @@ from ...errors import BadInput
 from ...evidence import Parity
 from ...exporters import entries, torch_onnx
 from ...exporters.manifest import Maker
-from ...models import datasets, onnx_file
+from ...models import datasets, generators, onnx_file
 from ...models import inputs as random_inputs
 from ...models.shapes import show
 from ...spec import PRECISIONS, RANDOM, Artifact, Source, digest, to_wire
@@ -133,7 +133,7 @@ def _parity(module: Any, artifact: Artifact, data: Data | None) -> Parity:
             f"the exported file differs from the module (SQNR {distance.sqnr_db:.0f} dB on {reference})",
             "check that the module returns equal outputs for equal inputs",
         )
-    return Parity(**asdict(distance), runtime=reference, samples=len(tensors[0]), data=data.name if data else RANDOM)
+    return Parity(**verify.figures_of(distance), runtime=reference, samples=len(tensors[0]), data=data.name if data else RANDOM)
 
 
 def run_once(session: Session, arrays: Mapping[str, Array]) -> dict[str, Array]:
@@ -184,7 +184,7 @@ def reference(state: State, report: Reporter, job: Refer) -> Referred:
             if job.data and call is largest:
                 answer = partial(verify.predictions, session, file, batch=call.batch, report=report)
                 _save_samples(dataset_of(job.data), Path(job.samples.path), job.images, answer)
-    return Referred(runtime=runtime)
+    return Referred(runtime=runtime, random=generators.random_outputs(onnx_file.model_of(Path(file.path))))
 
 
 def _save_samples(data: datasets.Dataset, folder: Path, most: int, answer: Callable[[Array], Array]) -> None:

@@ -5,20 +5,22 @@ results/store/record derives the status of a row from these figures.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...backends.protocol import Array, Session
-from ...errors import RuntimeFailed
-from ...evidence import Accuracy, Distance
+from ...evidence import Accuracy, Distance, PartDistance
 from ...spec import Artifact
+from .distances import EXACT_DB, as_numbers, errors_of, finite, measure_parts
 from .jobs import ProgressReport, Reporter
 
-EXACT_DB = 200.0
 NO_SIGNAL = "the reference contains only 0 or NaN"
+ALL_RANDOM = "every output depends on a random generator in the graph"
 
 
 def save_arrays(folder: Path, arrays: Mapping[str, Array]) -> None:
@@ -36,67 +38,55 @@ def load_arrays(folder: Path, names: Iterable[str]) -> dict[str, Array]:
     return {name: np.load(folder / f"{number}.npy", allow_pickle=False) for number, name in enumerate(names)}
 
 
-def distance(outputs: Mapping[str, Array], expected: Mapping[str, Array]) -> Distance:
-    """Distance of `outputs` from `expected`, over all outputs together.
+def distance(
+    outputs: Mapping[str, Array], expected: Mapping[str, Array], batch: int | None = None, random: Sequence[str] = ()
+) -> Distance:
+    """Distance of `outputs` from `expected`: the SQNR of the worst part, and the largest errors of all outputs.
 
-    `sqnr_db` = 10 log10(sum expected^2 / sum (outputs - expected)^2), at most EXACT_DB, which means equality.
-    `rel_err` = max_abs_err / max
-
-    expected
-
-    . A value that is not finite must be equal on both sides. `agreement` is the per cent of items with the
-    same argmax of the first output; None unless its shape is [n, >1]. `undetermined` explains a comparison
-    without information: a runtime that computes nothing also equals a reference of 0 or NaN.
-
-    `RuntimeFailed` for an output that is missing, or has another shape or a type without numbers.
+    - `batch`: length of a first axis that counts items; None if every first axis does.
+    - `random`: outputs that depend on a random generator. They are not compared, unless there are no others.
+    - `rel_err`: largest error of an output over the largest absolute value of its reference.
+    - `agreement`: per cent of items with the same argmax of the first output; None unless its shape is [n, >1].
+    - `undetermined`: reason why the comparison proves nothing.
     """
-    signal = noise = worst = largest = 0.0
-    for name, target in expected.items():
-        if name not in outputs or outputs[name].shape != target.shape:
-            shape = outputs[name].shape if name in outputs else None
-            raise RuntimeFailed(f"output {name!r} has shape {shape}, but the reference has {target.shape}")
-        a, b = _pair(outputs[name], target)
-        same = (a == b) | (np.isnan(a) & np.isnan(b))
-        with np.errstate(invalid="ignore"):
-            error = np.where(same, 0.0, np.abs(a - b))
-        error = np.where(np.isfinite(error), error, np.inf)
-        finite = b[np.isfinite(b)]
-        signal += float(np.sum(finite**2))
-        noise += float(np.sum(error**2))
-        worst = max(worst, float(error.max(initial=0.0)))
-        largest = max(largest, float(np.abs(finite).max(initial=0.0)))
+    compared = {name: array for name, array in expected.items() if name not in random}
+    parts = measure_parts(outputs, compared or expected, batch)
+    names = dict.fromkeys(part.output for part in parts if not part.shape)
+    errors = [_largest_errors(outputs[name], expected[name]) for name in names]
+    relative = [error / largest for error, largest in errors if largest]
     return Distance(
-        sqnr_db=_decibel(signal, noise),
-        max_abs_err=_finite(worst),
-        rel_err=_finite(worst / largest) if largest else None,
-        agreement=_agreement(outputs, expected),
-        undetermined=None if signal or noise else NO_SIGNAL,
+        sqnr_db=min((part.sqnr_db for part in parts), default=EXACT_DB),
+        max_abs_err=_number(max((error for error, _ in errors), default=np.inf)),
+        rel_err=_number(max(relative, default=np.inf)),
+        agreement=_agreement(outputs, compared or expected),
+        undetermined=_undetermined(parts, errors, compared),
+        parts=tuple(parts),
+        random=tuple(name for name in expected if name in random),
     )
 
 
-def _pair(outputs: Array, target: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Both arrays as float64. For texts: 1.0 where both are equal, with an array of ones beside it."""
-    if outputs.dtype.kind in "OU" and target.dtype.kind in "OU":
-        return (outputs.astype(str) == target.astype(str)).astype(np.float64), np.ones(target.shape)
-    return _numbers(outputs), _numbers(target)
+def figures_of(parity: Distance) -> dict[str, Any]:
+    """Fields of a distance by name, for a class that adds more."""
+    return {item.name: getattr(parity, item.name) for item in fields(parity)}
 
 
-def _numbers(array: Array) -> NDArray[np.float64]:
-    if array.dtype.kind not in "fiub":
-        raise RuntimeFailed(f"outputs of type {array.dtype} cannot be compared")
-    return array.astype(np.float64)
+def _largest_errors(output: Array, target: Array) -> tuple[float, float]:
+    """Largest absolute error of an output, and largest absolute value of its reference."""
+    values, reference = as_numbers(output, target)
+    return float(errors_of(values, reference).max(initial=0.0)), float(np.abs(finite(reference)).max(initial=0.0))
 
 
-def _decibel(signal: float, noise: float) -> float:
-    """SQNR in dB, within +-EXACT_DB."""
-    if not noise:
-        return EXACT_DB
-    if not signal or not np.isfinite(noise):
-        return -EXACT_DB
-    return float(np.clip(10 * np.log10(signal / noise), -EXACT_DB, EXACT_DB))
+def _undetermined(
+    parts: Sequence[PartDistance], errors: Iterable[tuple[float, float]], compared: Mapping[str, Array]
+) -> str | None:
+    """Reason why a comparison proves nothing: a runtime that computes nothing also equals a reference of 0 or NaN."""
+    if not compared:
+        return ALL_RANDOM
+    is_empty = not any(error or largest for error, largest in errors) and not any(part.shape for part in parts)
+    return NO_SIGNAL if is_empty else None
 
 
-def _finite(value: float) -> float | None:
+def _number(value: float) -> float | None:
     return value if np.isfinite(value) else None
 
 
@@ -104,7 +94,8 @@ def _agreement(outputs: Mapping[str, Array], expected: Mapping[str, Array]) -> f
     """Per cent of items with equal argmax of the first output; None unless it is float [n, >1]."""
     name = next(iter(expected))
     target = expected[name]
-    if target.ndim != 2 or target.shape[1] < 2 or target.dtype.kind != "f" or not len(target):
+    is_classes = target.ndim == 2 and target.shape[1] > 1 and target.dtype.kind == "f"
+    if not is_classes or not len(target) or outputs[name].shape != target.shape:
         return None
     return float(np.mean(outputs[name].argmax(1) == target.argmax(1)) * 100)
 

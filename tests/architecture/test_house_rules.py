@@ -24,6 +24,7 @@ ROOT_FILES = {
     "errors.py",
     "evidence.py",
     "files.py",
+    "parity.py",
     "spec.py",
     "untrusted.py",
     "wire.py",

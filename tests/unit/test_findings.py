@@ -17,6 +17,22 @@ SAID = {
     "float_layers": ({"count": 1, "of": "8 quantized layers", "ran": "fp32"}, "1 of 8 quantized layers ran in fp32"),
     "elsewhere": ({"nodes": 3, "of": 4}, "3 of 4 nodes ran on the requested device"),
     "session": ({"remark": "no graph"}, "no graph"),
+    "undetermined": ({}, "parity is not determined, so a wrong answer would not show"),
+    "conversion": (
+        {"precision": "int8", "part": "y (axis 1: 4-83)", "file_db": 0.04, "limit_db": 20.0},
+        "the conversion to int8 lost y (axis 1: 4-83): the file itself, run without graph optimizations, has 0.0 dB there;"
+        " bench check --explain finds the nodes",
+    ),
+    "runtime": (
+        {"own": "the file itself", "part": "y", "own_db": 41.0, "sqnr_db": 3.0, "limit_db": 31.0},
+        "the runtime lost y: the file itself gives 41.0 dB there, and the row has 3.0 dB",
+    ),
+    "dead": ({"part": "y"}, "y is constant, but varies in the reference"),
+    "random_outputs": ({"outputs": "audio"}, "not compared, because they depend on a random generator: audio"),
+    "relaxed": (
+        {"precision": "fp32", "part": "y", "limit_db": 23.4, "class_db": 80.0, "floor_db": 33.4},
+        "the limit is 23.4 dB instead of 80 dB, because fp32 rounding alone changes y to 33.4 dB",
+    ),
     "built": ({"remark": "it was damaged"}, "it was damaged"),
     "made_otherwise": (
         {"tool": "0.1"},
@@ -46,6 +62,7 @@ SAID = {
     "absent_baseline": ({"column": "x"}, "x needs another row to compare with: measure with --baseline"),
     "absent_labels": ({"column": "x"}, "x needs labelled samples: give --dataset"),
     "absent_parity": ({"column": "x"}, "x: the answers were not compared with the FP32 reference"),
+    "absent_floor": ({"column": "x"}, "x is measured only where a row misses the least SQNR of its precision"),
     "absent_build": ({"column": "x"}, "x: this runtime compiles nothing ahead"),
     "absent_cold": ({"column": "x"}, "x was not measured: give --cold"),
     "absent_at_quick": ({"column": "x"}, "x is not measured at --budget quick: give --budget normal"),

@@ -20,7 +20,7 @@ CONTRACT = [
     *("speedup", "speedup_ci_low", "speedup_ci_high", "verdict"),
     *("build_s", "load_s", "first_ms"),
     *("top1", "top1_drop", "top1_drop_ci_low", "top1_drop_ci_high", "top1_change_p", "images"),
-    *("agreement", "sqnr_db", "max_abs_err", "rel_err"),
+    *("agreement", "sqnr_db", "max_abs_err", "rel_err", "parity_output", "parity_limit_db", "parity_floor_db"),
     *("cold_s", "cold_process_s", "cold_import_s", "cold_load_s", "cold_first_ms"),
     *("peak_rss_mb", "device_mem_mb", "artifact_mb", "energy_mj", "gpu_power_w", "gpu_mhz", "gpu_temperature_c"),
     *("slo", "slo_rate_per_s", "slo_settings"),

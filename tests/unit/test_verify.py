@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from onnxbench.backends.protocol import Session, SessionInfo
 from onnxbench.errors import RuntimeFailed
-from onnxbench.evidence import Accuracy, Distance
+from onnxbench.evidence import Accuracy, Distance, PartDistance
 from onnxbench.runners.worker.jobs import ProgressReport
 from onnxbench.runners.worker.verify import accuracy, distance, load_arrays, predictions, save_arrays
 from onnxbench.spec import TensorSpec, from_wire, to_wire
@@ -27,13 +27,18 @@ def out(*values, dtype=np.float32):
 
 def test_the_distance_of_hand_computed_outputs():
     """Signal 3^2 + 4^2 = 25, noise 0.5^2 = 0.25, so 10 log10(100) = 20 dB."""
-    assert distance(out(3.0, 4.5), out(3.0, 4.0)) == Distance(sqnr_db=pytest.approx(20.0), max_abs_err=0.5, rel_err=0.125)
+    whole = PartDistance(output="logits", sqnr_db=pytest.approx(20.0))
+    figures = Distance(sqnr_db=pytest.approx(20.0), max_abs_err=0.5, rel_err=0.125, parts=(whole,))
+    assert distance(out(3.0, 4.5), out(3.0, 4.0)) == figures
 
 
-def test_all_outputs_count_together():
-    found = {"a": np.array([3.0]), "b": np.array([[4.5]])}
-    expected = {"a": np.array([3.0]), "b": np.array([[4.0]])}
-    assert distance(found, expected).sqnr_db == pytest.approx(20.0)
+def test_the_worst_output_counts():
+    """Pooled over both outputs the figure would be 120 dB: the error of the small one is 10 % of its values."""
+    large, small = np.full((4, 8), 1000.0), np.full((4, 8), 0.01)
+    found = distance({"large": large, "small": 0.9 * small}, {"large": large, "small": small})
+    assert found.sqnr_db == pytest.approx(20.0)
+    assert [(part.output, part.sqnr_db) for part in found.parts] == [("large", 200.0), ("small", pytest.approx(20.0))]
+    assert (found.max_abs_err, found.rel_err) == (pytest.approx(0.001), pytest.approx(0.1))
 
 
 def test_what_is_not_expected_is_not_compared():
@@ -58,7 +63,8 @@ def test_zeros_are_as_far_as_the_signal():
 
 
 def test_noise_without_a_signal_is_as_far_as_can_be():
-    assert distance(out(1.0), out(0.0)) == Distance(sqnr_db=-200.0, max_abs_err=1.0)
+    found = distance(out(1.0), out(0.0))
+    assert (found.sqnr_db, found.max_abs_err, found.rel_err, found.undetermined) == (-200.0, 1.0, None, None)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -71,7 +77,8 @@ def test_the_same_values_that_are_not_finite_are_equal(value):
     [(math.nan, 1.0), (1.0, math.nan), (math.inf, 1.0), (1.0, -math.inf), (math.inf, -math.inf), (math.nan, math.inf)],
 )
 def test_other_values_that_are_not_finite_are_as_far_as_can_be(found, expected):
-    assert distance(out(2.0, found), out(2.0, expected)) == Distance(sqnr_db=-200.0)
+    far = distance(out(2.0, found), out(2.0, expected))
+    assert (far.sqnr_db, far.max_abs_err, far.rel_err) == (-200.0, None, None)
 
 
 def test_integers_and_booleans_are_compared():
@@ -97,14 +104,29 @@ def test_agreement_is_about_the_first_output():
     assert distance({"i": image, "c": classes}, {"i": image, "c": classes}).agreement is None
 
 
-def test_another_shape_fails():
-    with pytest.raises(RuntimeFailed, match=r"output 'logits' has shape \(2,\).* \(1,\)"):
-        distance(out(1.0, 2.0), out(1.0))
+def test_another_shape_is_as_far_as_can_be_and_keeps_the_figures_of_other_outputs():
+    shapes = {"boxes": np.ones((7, 4)), "count": np.array([8.0])}
+    found = distance({**shapes, "boxes": np.ones((8, 4))}, {**shapes, "count": np.array([4.0])})
+    boxes, count = found.parts
+    assert (boxes.output, boxes.sqnr_db, boxes.shape) == ("boxes", -200.0, "8x4 instead of 7x4")
+    assert (count.shape, found.sqnr_db, found.max_abs_err) == ("", -200.0, 4.0)
 
 
 def test_a_missing_output_fails():
-    with pytest.raises(RuntimeFailed, match="output 'logits' has shape None"):
+    with pytest.raises(RuntimeFailed, match="'logits'"):
         distance({"other": np.ones(1)}, out(1.0))
+
+
+def test_random_outputs_are_not_compared():
+    expected = {"audio": np.array([1.0, 2.0]), "length": np.array([2.0])}
+    found = distance({"audio": np.array([5.0, 0.0]), "length": np.array([2.0])}, expected, random=("audio", "gone"))
+    assert (found.sqnr_db, found.random, found.undetermined) == (200.0, ("audio",), None)
+
+
+def test_outputs_that_are_all_random_prove_nothing_and_keep_their_figures():
+    found = distance(out(0.0, 0.0), out(3.0, 4.0), random=("logits",))
+    assert (found.sqnr_db, found.max_abs_err, found.random) == (0.0, 4.0, ("logits",))
+    assert found.undetermined
 
 
 @pytest.mark.parametrize("array", [np.array([b"a"]), np.array([1j])])

@@ -1,0 +1,103 @@
+"""Distances from a reference, as evidence about a file or a cell, and the limit of a distance. Standard library only.
+
+evidence.py has all other evidence, and its rules for stored fields hold here too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Number = float | None
+SLACK_DB = 10.0  # between the errors of two runtimes that compute in one precision
+LEAST_LIMIT_DB = 10.0  # an output of zeros is at 0 dB: a lower limit would prove nothing
+
+
+def limit_db(class_floor_db: float, measured_floor_db: float | None) -> float:
+    """Least SQNR of a row, in dB: the class floor of its precision, or less where the model's own rounding errors are larger.
+
+    `measured_floor_db`: SQNR that the precision itself causes on the model. It only relaxes the limit, because runtimes with
+    other algorithms are honestly 20 to 50 dB from one another on well-conditioned models.
+    """
+    return class_floor_db if measured_floor_db is None else min(class_floor_db, measured_floor_db - SLACK_DB)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PartDistance:
+    """Distance of one output, or of those slices of an output that have one scale (worker/distances).
+
+    - `slices`: axis and indices of the slices (`axis 2: 4-83`); empty for the whole output.
+    - `dead`: the values are constant, and those of the reference are not.
+    - `shape`: both shapes, if they differ.
+    - `floor_db`: distance that the precision itself causes on this model, measured in the reference runtime.
+    - `file_db`: distance of the converted file, run in the reference runtime without graph optimizations.
+    """
+
+    output: str
+    sqnr_db: float
+    slices: str = ""
+    dead: bool = False
+    shape: str = ""
+    floor_db: Number = None
+    file_db: Number = None
+
+    @property
+    def name(self) -> str:
+        """Output and slices, for a reader."""
+        return f"{self.output} ({self.slices})" if self.slices else self.output
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Distance:
+    """Distance from the reference's outputs (worker/verify.distance). `undetermined`: reason why it proves nothing.
+
+    `sqnr_db` is that of the worst of `parts`. Version 0.1 had no parts, and pooled all outputs. `random`: outputs that are
+    not compared, because they depend on a random generator.
+    """
+
+    sqnr_db: float
+    max_abs_err: Number = None
+    rel_err: Number = None
+    agreement: Number = None
+    undetermined: str | None = None
+    parts: tuple[PartDistance, ...] = ()
+    random: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parity(Distance):
+    """Distance of a derived file from its source, computed by `runtime` on a number of `samples` of `data`."""
+
+    runtime: str
+    data: str
+    samples: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Accuracy:
+    """Accuracy in one precision (worker/verify.accuracy): rates in per cent, `top1_drop` in points, counts of images."""
+
+    top1: float
+    top1_drop: float
+    agreement: float
+    images: int
+    lost: int
+    gained: int
+    accuracy_batch: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verified(Distance):
+    """Parity with the reference, and accuracy if the dataset has labels.
+
+    `output`, `limit_db`, `floor_db`: the part that decides, its least SQNR, and its measured floor (results/store/verdict).
+    """
+
+    output: str | None = None
+    limit_db: Number = None
+    floor_db: Number = None
+    top1: Number = None
+    top1_drop: Number = None
+    images: int | None = None
+    lost: int | None = None
+    gained: int | None = None
+    accuracy_batch: int | None = None

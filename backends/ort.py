@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..errors import RuntimeFailed, Unsupported, installed, quantity
+from ..errors import RuntimeFailed, installed, quantity
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency
 from . import ort_profile, snippets
@@ -36,26 +36,42 @@ def open_lane():
     binding = session.io_binding()
     for name, array in inputs.items():
         binding.bind_cpu_input(name, array)
-    for output in session.get_outputs():
-        binding.bind_output(output.name)
-    return lambda: session.run_with_iobinding(binding)
+    outputs = session.get_outputs()
+
+    def bind_outputs():
+        binding.clear_binding_outputs()
+        for output in outputs:
+            binding.bind_output(output.name)
+
+    def call_with_new_outputs():  # for outputs of another shape than the file declares: ONNX Runtime refuses bound ones
+        bind_outputs()
+        session.run_with_iobinding(binding)
+
+    call_with_new_outputs()
+    shapes = [(output.shape, value.shape()) for output, value in zip(outputs, binding.get_outputs())]
+    declared = all([d if isinstance(d, int) else s for d, s in zip(*pair)] == list(pair[1]) for pair in shapes)
+    return (lambda: session.run_with_iobinding(binding)) if declared else call_with_new_outputs
 """
 
 
 class OrtSession(Session):
-    """An InferenceSession with an IO binding of its own."""
+    """An InferenceSession with an IO binding of its own.
+
+    The first call allocates the outputs, and later calls write to them. If an output has another shape than the file declares,
+    every call allocates new ones: ONNX Runtime compares bound outputs with the declaration, and refuses those.
+    """
 
     def __init__(self, session: Any, info: SessionInfo, load: Load) -> None:
         self._session, self.info, self._load = session, info, load
         self._binding = session.io_binding()
         self._names = [output.name for output in session.get_outputs()]
         self._values: list[Any] = []
+        self._rebinds: bool | None = None
 
     def bind(self, inputs: Mapping[str, Array]) -> None:
         import onnxruntime
 
         self._binding.clear_binding_inputs()
-        self._binding.clear_binding_outputs()
         # ortvalue_from_numpy shares the array's memory, and an IO binding of older versions keeps no reference to the
         # value: `_values` does, until the binding has no more use for it
         self._values.clear()
@@ -63,11 +79,19 @@ class OrtSession(Session):
             value = onnxruntime.OrtValue.ortvalue_from_numpy(inputs[name].copy())
             self._binding.bind_ortvalue_input(name, value)
             self._values.append(value)
+        self._bind_outputs()
+
+    def _bind_outputs(self) -> None:
+        self._binding.clear_binding_outputs()
         for name in self._names:
             self._binding.bind_output(name)
 
     def start(self) -> None:
+        if self._rebinds:
+            self._bind_outputs()
         self._session.run_with_iobinding(self._binding)
+        if self._rebinds is None:  # once, after the first call
+            self._rebinds = bool(undeclared_outputs(self._session, self._binding))
 
     def wait(self) -> None:
         pass
@@ -153,6 +177,18 @@ class OrtCpu(Backend):
         return SessionInfo(executed=executed, placement=count_placement(session, self.provider), settings=settings)
 
 
+def undeclared_outputs(session: Any, binding: Any) -> list[str]:
+    """List the outputs whose shape in the last call differs from the shape that the file declares."""
+    pairs = [(port, value.shape()) for port, value in zip(session.get_outputs(), binding.get_outputs())]
+    return [port.name for port, shape in pairs if not _fits(port.shape, shape)]
+
+
+def _fits(declared: Sequence[Any], shape: Sequence[int]) -> bool:
+    """Tell if `shape` has the declared rank and sizes. An open dimension is a text or None."""
+    sizes = zip(declared, shape)
+    return len(declared) == len(shape) and all(dim == size for dim, size in sizes if isinstance(dim, int))
+
+
 def import_onnxruntime(install: str) -> Any:
     """Import onnxruntime. Raise `Unavailable`, with the command to install it, if it is missing."""
     with installed("onnxruntime", install):
@@ -177,14 +213,14 @@ def make_session_options(onnxruntime: Any, artifact: Artifact, cell: Cell, concu
 
 
 def resolve_symbols(artifact: Artifact, cell: Cell) -> dict[str, int]:
-    """Map each named dimension to its size in `cell`. Raise `Unsupported` if the shapes give one name two sizes."""
-    sizes: dict[str, int] = {}
+    """Map each named dimension to its size in `cell`. A name with two sizes is left out: it stays open, as in the file."""
+    sizes: dict[str, set[int]] = {}
     shapes = dict(cell.shapes)
     for spec in artifact.inputs:
         for dim, size in zip(spec.shape, shapes[spec.name]):
-            if isinstance(dim, str) and sizes.setdefault(dim, size) != size:
-                raise Unsupported(f"the shapes give dimension {dim!r} two sizes, {sizes[dim]} and {size}")
-    return sizes
+            if isinstance(dim, str):
+                sizes.setdefault(dim, set()).add(size)
+    return {dim: min(each) for dim, each in sizes.items() if len(each) == 1}
 
 
 def count_placement(session: Any, provider: str) -> str | None:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from ..errors import quantity
+from ..errors import RuntimeFailed, quantity
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency, Device
 from . import cuda, snippets
-from .ort import Load, OrtCpu, import_onnxruntime, profile_kernels, resolve_symbols
+from .ort import Load, OrtCpu, import_onnxruntime, profile_kernels, resolve_symbols, undeclared_outputs
 from .protocol import Array, Availability, Session, SessionInfo
 
 MakeLoad = Callable[[cuda.Stream], Load]
@@ -42,10 +42,23 @@ def open_lane():
     binding = session.io_binding()
     for name, array in inputs.items():
         binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array, "cuda", $index))
-    for output in session.get_outputs():
-        binding.bind_output(output.name, "cuda", $index)
+    outputs = session.get_outputs()
+
+    def bind_outputs():
+        for output in outputs:
+            binding.bind_output(output.name, "cuda", $index)
+
+    def call_with_new_outputs():  # for outputs of another shape than the file declares: ONNX Runtime refuses bound ones
+        bind_outputs()
+        session.run_with_iobinding(binding, asynchronous)
+
+    bind_outputs()
     session.run_with_iobinding(binding)
-    for output, value in zip(session.get_outputs(), binding.get_outputs()):  # a graph needs fixed addresses
+    values = binding.get_outputs()
+    shapes = [(output.shape, value.shape()) for output, value in zip(outputs, values)]
+    if any([d if isinstance(d, int) else s for d, s in zip(*pair)] != list(pair[1]) for pair in shapes):
+        return on_stream(stream, call_with_new_outputs)
+    for output, value in zip(outputs, values):  # a graph needs fixed addresses
         binding.bind_ortvalue_output(output.name, value)
     return on_stream(stream, lambda: session.run_with_iobinding(binding, asynchronous))
 """
@@ -53,7 +66,11 @@ def open_lane():
 
 
 class OrtCudaSession(cuda.CudaSession):
-    """An InferenceSession on a stream of its own."""
+    """An InferenceSession on a stream of its own.
+
+    Outputs of another shape than the file declares are allocated in every call, because ONNX Runtime refuses bound ones. Their
+    addresses change, and no CUDA graph is captured then.
+    """
 
     def __init__(self, make_load: MakeLoad, artifact: Artifact, device: Device, graph: str, read_info: ReadInfo) -> None:
         import onnxruntime
@@ -63,6 +80,7 @@ class OrtCudaSession(cuda.CudaSession):
         self._load, self._types = make_load(stream), {spec.name: spec.dtype for spec in artifact.outputs}
         self._session = self._load(None)
         self._binding, self._index = self._session.io_binding(), device.index
+        self._undeclared: list[str] = []
         # without it every run waits for the GPU, and a CUDA graph cannot be captured
         self._options = onnxruntime.RunOptions()
         self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
@@ -72,6 +90,8 @@ class OrtCudaSession(cuda.CudaSession):
         return {port.name: inputs[port.name] for port in self._session.get_inputs()}
 
     def _run(self) -> None:
+        for name in self._undeclared:
+            self._binding.bind_output(name, KIND, self._index)
         self._session.run_with_iobinding(self._binding, self._options)
 
     def _place(self) -> None:
@@ -84,10 +104,28 @@ class OrtCudaSession(cuda.CudaSession):
         self._run()
         self.wait()
         shapes = {name: tuple(value.shape()) for name, value in zip(names, self._binding.get_outputs())}
+        self._undeclared = undeclared_outputs(self._session, self._binding)
         self._binding.clear_binding_outputs()
         for name, shape in shapes.items():
+            if name in self._undeclared:
+                self._binding.bind_output(name, KIND, self._index)
+                continue
             self._outputs[name] = output = cuda.make_output(self._stream, shape, self._types[name])
             self._binding.bind_output(name, KIND, self._index, output.pinned.array.dtype, shape, output.address)
+
+    def _capture(self) -> cuda.Call:
+        if self._undeclared:
+            raise RuntimeFailed(
+                f"output {self._undeclared[0]!r} has another shape than the file declares, and moves in every call"
+            )
+        return super()._capture()
+
+    def fetch(self) -> dict[str, Array]:
+        outputs = super().fetch()
+        names = [port.name for port in self._session.get_outputs()]
+        values = dict(zip(names, self._binding.get_outputs())) if self._undeclared else {}
+        outputs |= {name: values[name].numpy() for name in self._undeclared}
+        return {name: outputs[name] for name in names}
 
     def fork(self) -> Session:
         return OrtCudaSession(*self._arguments)

@@ -1,5 +1,4 @@
-"""Results about a cell. Workers return them, the journal stores them, the table is computed from them. Standard library and
-spec only.
+"""Results about a cell. Workers return them, the journal stores them, tables show them. Standard library and spec only.
 
 Most fields have a default, because older versions wrote fewer fields. A default never changes, because a journal leaves out
 fields that have their default. wire.from_wire checks that every field has its type and that every number is finite. The name
@@ -120,13 +119,14 @@ class Layers:
 class Opened(Built):
     """An open session, and the file that the session runs.
 
-    `made_by`: version of this tool that made the file, if the measuring version would make the file by another recipe.
+    `made_by`: version of this tool that made the file by an older recipe. `invalid`: onnx.checker's reason to refuse the file.
     """
 
     artifact_mb: Number = None
     file: str | None = None
     sha256: str | None = None
     made_by: str | None = None
+    invalid: str | None = None
     layers: Layers | None = None
     conversion: str | None = None
     random_calibration: bool = False

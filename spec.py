@@ -220,6 +220,7 @@ class Artifact:
     - `derived`: origin of the file, if this tool made it from another file.
     - `quantized_layers`, `float_layers`: numbers of nodes that multiply by weights or activations, as Conv and MatMul do.
     - `obstacle`: reason why runtimes with symmetric INT8 only (TensorRT) refuse the file; None if they accept it.
+    - `invalid`: onnx.checker's reason to refuse the file, although a runtime loads it; None for a valid file.
     """
 
     model: str
@@ -237,6 +238,7 @@ class Artifact:
     quantized_layers: int = 0
     float_layers: int = 0
     obstacle: str | None = None
+    invalid: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..errors import RuntimeFailed, installed, quantity
+from ..errors import RuntimeFailed, installed, one_line, quantity
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency
 from . import ort_profile, snippets
@@ -194,6 +194,21 @@ def import_onnxruntime(install: str) -> Any:
     with installed("onnxruntime", install):
         import onnxruntime
     return onnxruntime
+
+
+def find_load_error(path: str) -> str | None:
+    """Error of ONNX Runtime when it loads the file at `path`; None if it loads the file, or is not installed."""
+    if not OrtCpu().probe().available:
+        return None
+    onnxruntime = import_onnxruntime(OrtCpu.install)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # fatal errors only: the caller reports the error
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        onnxruntime.InferenceSession(path, options, providers=[OrtCpu.provider])
+    except Exception as error:  # ONNX Runtime's errors have no common base
+        return one_line(error)
+    return None
 
 
 def make_session_options(onnxruntime: Any, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Any:

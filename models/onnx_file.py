@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..errors import BadInput, Unsupported, one_line, shown
 from ..spec import Artifact, TensorSpec
 from ..untrusted import is_plain
-from . import plausible, quantized
+from . import hub_links, plausible, quantized
 
 if TYPE_CHECKING:
     import onnx
@@ -25,14 +25,17 @@ NO_NAME = ("", "?", "-1", "None")  # exporters' names of an unknown dimension: e
 LONGEST_NUMBER = 19  # digits: offsets of fewer digits fit into 63 bits
 
 
-def describe(path: Path, *, model: str, full_check: bool = False) -> Artifact:
+def describe(path: Path, *, model: str, full_check: bool = False, strict: bool = True) -> Artifact:
     """Read and check the file at `path`. `BadInput` for a damaged file, `Unsupported` for types that cannot be measured.
 
-    `full_check` adds strict shape inference. Many files of other tools fail it, although every runtime accepts them.
+    `full_check` adds strict shape inference. `strict` refuses a file that onnx.checker refuses; otherwise the artifact has
+    the reason. Many files of other tools fail these checks, although every runtime accepts them.
     """
     proto = _parse(path)
     external = _external_files(proto, path)
-    _check(path, full_check)
+    invalid = _check(path, external, full_check)
+    if invalid and strict:
+        raise BadInput(f"{path} fails onnx.checker ({invalid})", "export it again")
     initial = {tensor.name for tensor in proto.graph.initializer}
     uses, precision = plausible.find_uses(proto.graph), _precision(proto)
     in_8_bits, in_float = quantized.count_layers(proto.graph, proto.functions)
@@ -49,6 +52,7 @@ def describe(path: Path, *, model: str, full_check: bool = False) -> Artifact:
         quantized_layers=in_8_bits,
         float_layers=in_float,
         obstacle=quantized.find_obstacle(proto.graph, path.parent, proto.functions) if precision == "int8" else None,
+        invalid=invalid,
     )
 
 
@@ -77,6 +81,8 @@ def _parse(path: Path) -> onnx.ModelProto:
 
     if not is_plain(path):
         raise BadInput(f"there is no file {path}", "write the path of an ONNX file")
+    if link := hub_links.find_link(path, path.parent):
+        raise BadInput(f"{path} is {link}", f"write the path of the file itself, {shown(str(path.resolve()))}")
     if not str(path).isprintable() and _undecodable(str(path)):
         raise BadInput(f"onnx cannot open {shown(str(path))}, because the name is not UTF-8", "rename the file")
     try:
@@ -152,13 +158,19 @@ def _end(entries: dict[str, str], path: Path) -> int:
 
 
 def _check_external(path: Path, location: str, end: int) -> None:
-    """Raise `BadInput` unless `location` is a file of at least `end` bytes in the folder of `path`."""
+    """Raise `BadInput` unless `location` is a file of at least `end` bytes in the folder of `path`.
+
+    A link is refused, except for one of the hub's cache.
+    """
     file = path.parent / location
     try:
-        inside = file.resolve().is_relative_to(path.parent.resolve())
-        size = file.stat().st_size if inside and is_plain(file) else None
+        inside = hub_links.lexical(file).is_relative_to(hub_links.lexical(path.parent))
+        link = hub_links.find_link(file, path.parent) if inside else None
+        size = file.stat().st_size if inside and not link and is_plain(file) else None
     except (OSError, ValueError, RuntimeError) as error:  # a name too long, a null byte, a link to itself
         raise BadInput(f"{path} stores weights in {shown(location)}, which is not a file", "export it again") from error
+    if link:
+        raise BadInput(f"{path} stores weights in {shown(location)}, {link}", f"copy the file itself to {path.parent}")
     if not inside:
         raise BadInput(f"{path} stores weights outside its folder, in {shown(location)}", f"move them to {path.parent}")
     if size is None or size < end:
@@ -166,13 +178,20 @@ def _check_external(path: Path, location: str, end: int) -> None:
         raise BadInput(f"{shown(location)} {defect}; {path} stores weights there", f"copy the whole file to {path.parent}")
 
 
-def _check(path: Path, full_check: bool) -> None:
+def _check(path: Path, external: Sequence[Path], full_check: bool) -> str | None:
+    """Reason of onnx.checker to refuse the file; None for a valid file.
+
+    onnx opens no weights through links. Files of the hub's cache are checked when the cache has their copy.
+    """
     import onnx
 
+    if any(file.is_symlink() for file in external):
+        return None
     try:
         onnx.checker.check_model(str(path), full_check=full_check)
     except Exception as error:  # the checker's own errors and C++ errors have no common base
-        raise BadInput(f"{path} fails onnx.checker ({one_line(error)})", "export it again") from error
+        return one_line(error)
+    return None
 
 
 def digest_files(paths: list[Path]) -> str:

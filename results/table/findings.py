@@ -58,6 +58,10 @@ KINDS: Mapping[str, Kind] = {
         sentence="onnxbench {tool} made its file in another way than the version that measured it;"
         " make the file again with bench export",
     ),
+    "invalid_file": Kind(
+        severity=INFO,
+        sentence="onnx.checker refuses its file ({reason}), but the runtime runs it; other runtimes may refuse it",
+    ),
     "random_calibration": Kind(
         severity=CAUTION,
         sentence="calibrated on random inputs, so its accuracy may be better with real inputs",

@@ -96,6 +96,8 @@ def _of_file(record: CellRecord) -> Iterator[Finding]:
         yield Finding.of("built", remark=built.remark)
     if opened and opened.made_by:
         yield Finding.of("made_otherwise", tool=opened.made_by)
+    if opened and opened.invalid:
+        yield Finding.of("invalid_file", reason=opened.invalid)
     if opened and opened.random_calibration:
         yield Finding.of("random_calibration")
 

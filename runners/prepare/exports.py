@@ -14,7 +14,7 @@ from ...errors import BadInput, BenchError, StorageFailed, Unsupported
 from ...exporters import cache, manifest
 from ...exporters.derive import other_maker
 from ...exporters.manifest import Exported
-from ...models import MODELS, kind_of
+from ...models import MODELS, hub_links, kind_of
 from ...models.symbols import Dims
 from ...spec import RANDOM, Artifact, Conversion, Derived, Precision, Source, Sweep, TensorSpec
 from ..pool.context import Context
@@ -297,9 +297,7 @@ def existing_artifacts(sweep: Sweep, context: Context) -> list[Artifact]:
     Raises `BadInput` for a file of the folder that changed since its export.
     """
     if sweep.model and kind_of(sweep.model) == "file":
-        path = str(Path(sweep.model).absolute())
-        job = Describe(file=Here(path=path), model=_name(sweep.model), data=_data(sweep.dataset))
-        return [replace(context.ask(job), path=path)]
+        return [_file_artifact(sweep.model, _data(sweep.dataset), context)]
     if sweep.model and kind_of(sweep.model) == "factory":
         return []  # its code may have changed since its export; the key of the cache has the code in it
     artifacts = [
@@ -309,6 +307,15 @@ def existing_artifacts(sweep: Sweep, context: Context) -> list[Artifact]:
         _check_unchanged(item, context)
     other = sweep.dataset and any(item.dataset != checkpoints.absolute_dataset(sweep.dataset) for item in artifacts)
     return [] if other else artifacts
+
+
+def _file_artifact(model: str, data: Data | None, context: Context) -> Artifact:
+    """Artifact of the user's file. For a file of the hub's cache it is a copy in the cache, without links."""
+    file = Here(path=str(Path(model).absolute()))
+    if hub_links.find_root(Path(model)):
+        entry = context.ask(Adopt(file=file, model=_name(model), data=data))
+        return replace(entry.artifact, path=str(Path(entry.folder.path) / entry.artifact.path))
+    return replace(context.ask(Describe(file=file, model=_name(model), data=data)), path=file.path)
 
 
 def expected_artifacts(sweep: Sweep, artifacts: Sequence[Artifact]) -> tuple[list[Artifact], str]:

@@ -289,6 +289,7 @@ def _with_file(opened: Opened, artifact: Artifact) -> Opened:
         file=artifact.path,
         sha256=artifact.sha256,
         made_by=other_maker(made),
+        invalid=artifact.invalid,
         layers=Layers(quantized=artifact.quantized_layers, float=artifact.float_layers),
         conversion=str(made or "") or None,
         random_calibration=bool(made and made.option("data") == RANDOM),

@@ -66,7 +66,10 @@ def _fingerprint(feeds: Feeds) -> str:
 
 
 def _checked(source: Artifact, made: Path) -> Artifact:
-    """Description of the converted file. `BadInput` if it fails a check that its FP32 file passes."""
+    """Description of the converted file. `BadInput` if onnx.checker refuses it.
+
+    Strict shape inference is part of the check if the FP32 file passes it.
+    """
     try:
         onnx_file.describe(Path(source.path), model=source.model, full_check=True)
         strictly = True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ...backends.ort import find_load_error
 from ...backends.protocol import Array, Session
 from ...errors import BadInput
 from ...evidence import Parity
@@ -30,7 +32,7 @@ from .jobs import Data, Done, Reporter, There
 from .reference import open_reference
 from .serve import State
 
-ENTRY_FORMAT = 3  # increase it when entries contain more
+ENTRY_FORMAT = 4  # increase it when entries contain more
 PARITY_IMAGES = 16
 
 
@@ -50,7 +52,12 @@ def dataset_of(data: Data) -> datasets.Dataset:
 
 
 def _described(path: Path, model: str, data: Data | None) -> Artifact:
-    artifact = onnx_file.describe(path, model=model)
+    """Description of a user's file. `BadInput` if it is damaged: refused by onnx.checker, and by ONNX Runtime too."""
+    artifact = onnx_file.describe(path, model=model, strict=False)
+    error = find_load_error(str(path)) if artifact.invalid else None
+    if error:
+        message = f"{path} fails onnx.checker ({artifact.invalid}), and ONNX Runtime cannot load it ({error})"
+        raise BadInput(message, "export it again")
     if data:
         dataset_of(data).check_fits(artifact.inputs, artifact.outputs)
     return replace(artifact, dataset=data.name if data else None)
@@ -106,14 +113,24 @@ def _export(folder: Path, module: Any, job: Export) -> None:
 
 def _adopt(folder: Path, file: Path, job: Adopt) -> None:
     """Copy `file` and its weight files. A model with weight files gets a folder of its own."""
-    artifact, weights = _described(file, job.model, job.data), onnx_file.external_files(file)
+    weights = onnx_file.external_files(file)
     place = folder / file.stem if weights else folder
     for part in (file, *weights):
         target = place / part.relative_to(file.parent)
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(part, target)
-    artifact = replace(artifact, path=str(place / file.name))
+        _copy(part, target)
+    # The copy and not `file`: onnx and OpenVINO refuse weights behind links of the hub's cache.
+    artifact = _described(place / file.name, job.model, job.data)
     entries.write_entry(folder, artifact, Maker(exporter="file"))
+
+
+def _copy(file: Path, target: Path) -> None:
+    """Copy `file`. For a file of the hub's cache, which never changes, `target` is a second name of the file if possible."""
+    if file.is_symlink():
+        with suppress(OSError):  # another disk, or a disk without hard links
+            target.hardlink_to(file.resolve())
+            return
+    shutil.copyfile(file, target)
 
 
 def _parity(module: Any, artifact: Artifact, data: Data | None) -> Parity:

@@ -1,5 +1,7 @@
 """Anybody's ONNX file, on the runtimes that are here."""
 
+import json
+
 import numpy as np
 import onnxfiles
 import pytest
@@ -134,3 +136,47 @@ def test_activations_of_packed_weights_are_rounded_only_where_the_file_says_so(s
     assert [(row["precision"], row["status"]) for row in rows] == [("int8", "ok"), ("int8", "ok")]
     assert all(row["sqnr_db"] > least_db for row in rows)
     assert {row["executed"] for row in rows if row["backend"] == "openvino-cpu"} == {"fp32"}
+
+
+def unsorted():
+    nodes = [onnxfiles.helper.make_node("MatMul", ["h", "w"], ["y"]), onnxfiles.helper.make_node("Relu", ["x"], ["h"])]
+    ends = onnxfiles.value("x", Type.FLOAT, ["N", 4]), onnxfiles.value("y", Type.FLOAT, ["N", 2])
+    return onnxfiles.helper.make_graph(nodes, "g", ends[:1], ends[1:], [onnxfiles.weights()])
+
+
+def without_shape():
+    graph = onnxfiles.dense()
+    graph.output[0].type.tensor_type.ClearField("shape")
+    return graph
+
+
+@pytest.mark.parametrize("make", [unsorted, without_shape])
+def test_a_file_that_only_the_checker_refuses_is_measured_and_the_row_says_so(shell, make):
+    path = onnxfiles.write(shell.folder / "model.onnx", make())
+    options = ("--batch", "2", "--precision", "fp32,fp16", "--format", "json")
+    printed = json.loads(shell.bench("infer", *MINI, "--model", path, *RUNTIMES, *options).stdout)
+    assert {(row["precision"], row["status"]) for row in printed["rows"]} == {("fp32", "ok"), ("fp16", "ok")}
+    assert {item["kind"] for item in printed["findings"]} >= {"invalid_file"}
+
+
+def test_a_file_that_no_runtime_loads_is_refused(shell):
+    graph = onnxfiles.dense()
+    graph.node[0].input[1] = "nothing"
+    done = shell.bench("infer", *MINI, "--model", onnxfiles.write(shell.folder / "model.onnx", graph), *RUNTIMES)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "nothing" in done.stderr
+
+
+def test_a_model_in_the_cache_of_the_hub_is_measured_on_every_runtime(shell):
+    root = shell.folder / "models--acme--tiny"
+    (root / "blobs").mkdir(parents=True)
+    how = {"save_as_external_data": True, "location": "model.onnx_data", "size_threshold": 0}
+    path = onnxfiles.write(root / "blobs/model.onnx", onnxfiles.dense(), **how)
+    snapshot = root / "snapshots/0123abcd"
+    snapshot.mkdir(parents=True)
+    for part in (path, path.with_name("model.onnx_data")):
+        part.rename(part.with_name(f"blob of {part.name}"))
+        (snapshot / part.name).symlink_to(f"../../blobs/blob of {part.name}")
+    rows = measure(shell, snapshot / "model.onnx", "--batch", "2")
+    assert [row["status"] for row in rows] == ["ok", "ok"]
+    assert (root / "blobs/blob of model.onnx").is_file()

@@ -38,6 +38,10 @@ SAID = {
         {"tool": "0.1"},
         ("onnxbench 0.1 made its file in another way than the version that measured it; make the file again with bench export"),
     ),
+    "invalid_file": (
+        {"reason": "not sorted"},
+        "onnx.checker refuses its file (not sorted), but the runtime runs it; other runtimes may refuse it",
+    ),
     "random_calibration": ({}, "calibrated on random inputs, so its accuracy may be better with real inputs"),
     "unfinished": ({}, "not all of its rounds were measured (--resume measures the rest)"),
     "not_warm": ({}, "latency was still changing when the warm-up ended"),

@@ -5,6 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto as Type
 from onnx import helper, numpy_helper
+from onnxbench.errors import BadInput
 from onnxbench.models import onnx_file
 
 value = helper.make_tensor_value_info
@@ -115,3 +116,24 @@ def test_weights_in_constant_nodes_count(tmp_path):
     constant = node("Constant", [], ["k"], value=array("", (SIZE, SIZE), np.float16))
     nodes = [constant, node("Cast", ["x"], ["h"], to=Type.FLOAT16), node("MatMul", ["h", "k"], ["z"])]
     assert precision(write(tmp_path / "m.onnx", [*nodes, node("Cast", ["z"], ["y"], to=Type.FLOAT)])) == "fp16"
+
+
+def unsorted(path):
+    nodes = [node("MatMul", ["h", "k"], ["y"]), node("Relu", ["x"], ["h"])]
+    return write(path, nodes, [array("k", (SIZE, SIZE))])
+
+
+def without_shape(path):
+    return write(path, *dense("k", np.float32), outputs=[value("y", Type.FLOAT, None)])
+
+
+@pytest.mark.parametrize("make", [unsorted, without_shape])
+def test_a_file_that_the_checker_alone_refuses_is_described_with_the_reason(tmp_path, make):
+    path = make(tmp_path / "m.onnx")
+    assert onnx_file.describe(path, model="net", strict=False).invalid
+    with pytest.raises(BadInput, match=r"onnx\.checker"):
+        onnx_file.describe(path, model="net")
+
+
+def test_a_valid_file_has_no_such_reason(tmp_path):
+    assert onnx_file.describe(write(tmp_path / "m.onnx", *dense("k", np.float32)), model="net").invalid is None

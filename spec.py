@@ -316,6 +316,7 @@ class Load:
 class Sweep:
     """The user's request for a measurement. None and empty fields mean: all that this machine has.
 
+    - `model`: the model that the user named. `models`: the models where the user named several; `model` is then None.
     - `signature`: shapes from `--shape`, and for a user's module the types, of inputs by name.
     - `inputs`: paths of .npy files, by input name.
     - `pythons`: interpreters, or folders of virtual environments, by `Target`.
@@ -326,6 +327,7 @@ class Sweep:
     """
 
     model: str | None = None
+    models: tuple[str, ...] = ()
     dataset: str | None = None
     artifacts: str = "artifacts"
     backends: tuple[str, ...] = ()

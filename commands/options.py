@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import click
 
 from ..spec import PRECISIONS
+from .model_list import Models
 from .tensors import Tensor
 
 if TYPE_CHECKING:
@@ -148,15 +149,16 @@ def group(*declared: Callable[[Function], Function]) -> Callable[[Function], Fun
     return decorate
 
 
-def model_option(default: str | None = None) -> Callable[[Function], Function]:
-    """`--model` of infer, check, export and train."""
+def model_option(default: str | None = None, *, several: bool = False) -> Callable[[Function], Function]:
+    """`--model`: one model for export and train, `several` for infer and check."""
+    one: dict[str, Any] = {"metavar": "MODEL", "default": default, "show_default": bool(default)}
+    many: dict[str, Any] = {"metavar": "MODEL,...", "default": (), "type": Models()}
     return click.option(
         "--model",
-        metavar="MODEL",
-        default=default,
-        show_default=bool(default),
+        "models" if several else "model",
+        **(many if several else one),
         help="Use this model: cnn (the named model), FILE.onnx, or MODULE:FACTORY that returns a PyTorch nn.Module. Only a"
-        " named model can be trained.",
+        " named model can be trained. infer and check take several models in one run: a.onnx,b.onnx.",
     )
 
 
@@ -336,7 +338,7 @@ track_option = click.option(
 debug_option = click.option("--debug", is_flag=True, help="Show tracebacks, and print the folder of the workers' logs.")
 
 selectors = group(
-    model_option(),
+    model_option(several=True),
     artifacts_option(),
     shape_option,
     click.option(

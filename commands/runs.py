@@ -19,8 +19,10 @@ RUNS = Path("runs")
 def sweep_of(options: dict[str, Any]) -> Sweep:
     """Sweep that the command line's `options` request."""
     device = str(Device.parse(options["device"])) if options["device"] else None
+    names = options["models"]
     changed = {"artifacts": str(options["artifacts"]), "device": device, "budget": BUDGETS[options["budget"]]}
-    return Sweep(**{**options, **changed})
+    models = {"model": names[0], "models": ()} if len(names) == 1 else {"models": names}
+    return Sweep(**{**options, **changed, **models})
 
 
 def stored(folders: Iterable[Path]) -> list[Run]:

@@ -74,6 +74,7 @@ def _explained(run: RunContext, active: ActiveCell) -> Explained:
     if origin is None or derived is None:
         return Explained(why_not="its nodes cannot be tested, because bench export did not make this INT8 file")
     calibration = derived.calibration(origin.dataset)
+    names = {spec.name for spec in origin.inputs}
     job = Explain(
         artifact=origin,
         precision="int8",
@@ -81,7 +82,7 @@ def _explained(run: RunContext, active: ActiveCell) -> Explained:
         calibration=Here(path=calibration) if calibration else None,
         data=Data.of(origin.dataset),
         calibrated_on=calibration or "",
-        shapes=fixed_shapes(run.sweep.signature),
+        shapes=fixed_shapes([spec for spec in run.sweep.signature if spec.name in names]),
     )
     try:
         return run.context.ask(job)
@@ -93,10 +94,13 @@ def _explained(run: RunContext, active: ActiveCell) -> Explained:
 
 def _check_decidable(conditions: Sequence[Condition], sweep: Sweep, rows: Sequence[PlannedCell], context: Context) -> None:
     """Raise `BadInput` for a limit on accuracy without labels, or with too few labels to show that it is kept."""
-    datasets = sorted({row.reference.dataset or "" for row in rows})
+    # A model whose files could not be made has no hash, and no dataset either.
+    dataset_of = {row.cell.model: row.reference.dataset or "" for row in rows if row.cell.sha256}
+    datasets = sorted(set(dataset_of.values()))
     for condition in conditions:
         if condition.column.name.startswith("top1") and "" in datasets:
-            raise BadInput(f"{condition.text} needs labelled images, and the model has no dataset", "give --dataset")
+            lacking = [name for name, dataset in dataset_of.items() if not dataset] if len(dataset_of) > 1 else ["the model"]
+            raise BadInput(f"{condition.text} needs labelled images, and {lacking[0]} has no dataset", "give --dataset")
         if condition.column.name == "top1_drop_ci_high" and condition.most:
             for dataset in datasets:
                 _check_enough(condition, dataset, sweep, context)

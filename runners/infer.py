@@ -31,7 +31,8 @@ from .pool.memory import Limits
 from .pool.pool import Local, Pool, Worker
 from .pool.progress import Progress, Silent
 from .pool.survey import ProbedBackend, survey
-from .prepare import exports as prepare
+from .prepare import model_files as prepare
+from .prepare.model_files import ModelFiles
 from .sweep import builds, cold, rounds
 from .sweep.cells import RunContext, resume_cell
 from .sweep.drawing import draw_inputs
@@ -112,8 +113,9 @@ def open_run(
         stack.callback(surveyed.dismiss)  # of the workers that no crew hired: `hire` takes a worker out of the survey
         backends = surveyed.backends
         note_absent(backends, sweep, surroundings.progress)
-        artifacts = prepare.prepare_artifacts(sweep, context)
-        rows = rows_of(sweep, artifacts, backends, context, kind)
+        expected = prepare.find_files(sweep, context)
+        plan_rows(expected, backends, context, kind)  # for its errors, before a model is trained or exported
+        rows = rows_of(prepare.make_files(expected, context), backends, context, kind)
         kind.guard(rows, context)
         keys = _keys(rows, surroundings.out)
         _check_files(rows, keys, surroundings.out)
@@ -130,24 +132,45 @@ def check_sweep(sweep: Sweep) -> dict[Target, str]:
     """Interpreter of each target. Raises `BadInput` for every error that shows before a worker starts."""
     interpreter_of = interpreters(sweep)
     precisions_of(sweep)
-    _given_shapes(sweep)
+    for one in prepare.sweeps_of(sweep):
+        _given_shapes(one)
     return interpreter_of
 
 
 def rows_of(
-    sweep: Sweep, artifacts: Sequence[Artifact], backends: Sequence[ProbedBackend], context: Context, kind: RunKind = INFER
+    models: Sequence[ModelFiles], backends: Sequence[ProbedBackend], context: Context, kind: RunKind = INFER
 ) -> list[PlannedCell]:
-    """Rows of `sweep` on `artifacts`, after a note of the skipped precisions. `BadInput` for an array of a wrong type."""
-    _check_types(sweep, artifacts)
-    defaults = Defaults(
+    """Rows of `models`, after a note of the skipped precisions. Raises the errors of `plan_rows`."""
+    rows = plan_rows(models, backends, context, kind)
+    skipped = [
+        triple
+        for item in models
+        for triple in skipped_precisions(item.sweep, item.artifacts, backends, _defaults(item.sweep, context, kind))
+    ]
+    note_skipped(rows, skipped, context.progress)
+    return rows
+
+
+def plan_rows(
+    models: Sequence[ModelFiles], backends: Sequence[ProbedBackend], context: Context, kind: RunKind = INFER
+) -> list[PlannedCell]:
+    """Rows of `models`. Those of a model without files are refused. Raises the errors of `plan`, and `BadInput` for an array
+    of a wrong type."""
+    rows: list[PlannedCell] = []
+    for item in models:
+        _check_types(item.sweep, item.artifacts)
+        planned = plan(item.sweep, item.artifacts, backends, _defaults(item.sweep, context, kind))
+        rows += [replace(row, refused=row.refused or item.failure) for row in planned]
+    return rows
+
+
+def _defaults(sweep: Sweep, context: Context, kind: RunKind) -> Defaults:
+    return Defaults(
         shapes=_given_shapes(sweep),
         threads=context.pool.threads(),
         batches=kind.batches,
         computed_only=kind.computed_only,
     )
-    rows = plan(sweep, artifacts, backends, defaults)
-    note_skipped(rows, skipped_precisions(sweep, artifacts, backends, defaults), context.progress)
-    return rows
 
 
 def _given_shapes(sweep: Sweep) -> dict[str, Dims]:
@@ -233,7 +256,9 @@ def _keys(rows: Sequence[PlannedCell], out: Path) -> dict[Cell, str]:
 
     A cell of a run of version 0.1 keeps its key there.
     """
-    old = read_whole_head(out)[1] if (out / RUN).exists() else {}
+    listed = read_whole_head(out)[1] if (out / RUN).exists() else {}
+    # A cell without a hash stands for a model whose files could not be made. The plan lists this model anew.
+    old = {cell: key for cell, key in listed.items() if cell.sha256}
     now = {row.listed_by_0_1: row.cell for row in rows if row.cell not in old}
     keys = {now.get(cell, cell): key for cell, key in old.items()}
     return keys | {row.cell: row.cell.key for row in rows if row.cell not in keys}

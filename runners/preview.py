@@ -14,7 +14,7 @@ from .pool.context import Context
 from .pool.pool import Pool, Worker
 from .pool.progress import Progress
 from .pool.survey import survey
-from .prepare import exports as prepare
+from .prepare import model_files as prepare
 from .sweep import capacity, cold
 from .sweep.cells import has_load
 from .sweep.plan import PlannedCell
@@ -52,9 +52,10 @@ def preview(sweep: Sweep, logs: Path, pool: Pool, progress: Progress) -> Preview
         surveyed = survey(interpreter_of, logs, pool)
         stack.callback(surveyed.dismiss)
         note_absent(surveyed.backends, sweep, progress)
-        artifacts, first = prepare.expected_artifacts(sweep, prepare.existing_artifacts(sweep, context))
-        plan_rows = rows_of(sweep, artifacts, surveyed.backends, context)
-        rows = [_judged(row, surveyed.workers, sweep.timeout_s) for row in plan_rows]
+        models = prepare.find_files(sweep, context)
+        first = "; ".join(item.first for item in models if item.first)
+        planned = rows_of(models, surveyed.backends, context)
+        rows = [_judged(row, surveyed.workers, sweep.timeout_s) for row in planned]
     least_s, most_s = time_range_s([row for row in rows if not row.refused], sweep)
     return Preview(rows=rows, least_s=least_s, most_s=most_s, first=first)
 

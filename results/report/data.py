@@ -17,7 +17,7 @@ from ..table.render import plain
 from ..table.row import Row
 from ..table.table import RowValues, Table, lines, tabulate
 
-SETTINGS = ("model", "dataset", "threads", "baseline", "metric", "images", "cold", "options", "seed")
+SETTINGS = ("model", "models", "dataset", "threads", "baseline", "metric", "images", "cold", "options", "seed")
 Facts = list[tuple[str, str]]
 
 

@@ -18,7 +18,7 @@ def exit_code(run: Run, sweep: Sweep) -> int:
     if any(record.status in BROKEN or record.failed_steps for record in run.cells):
         return INCOMPLETE
     passed = [record for record in run.cells if record.status == "ok"]
-    return DONE if all(_has(passed, axis, name) for axis, name in _named(sweep)) else INCOMPLETE
+    return DONE if all(_has(passed, axis, name) for axis, name in _named(sweep, run)) else INCOMPLETE
 
 
 def check_exit_code(run: Run, sweep: Sweep, broken: Sequence[str]) -> int:
@@ -28,16 +28,18 @@ def check_exit_code(run: Run, sweep: Sweep, broken: Sequence[str]) -> int:
         return INCOMPLETE
     # A row that differs from the reference is an answer of check, not a failure to measure.
     answered = [record for record in run.cells if record.status in ("ok", *UNPROVEN)]
-    if not all(_has(answered, axis, name) for axis, name in _named(sweep)):
+    if not all(_has(answered, axis, name) for axis, name in _named(sweep, run)):
         return INCOMPLETE
     return UNPROVEN_ROWS if broken or any(record.status in UNPROVEN for record in answered) else DONE
 
 
-def _named(sweep: Sweep) -> list[tuple[str, str]]:
+def _named(sweep: Sweep, run: Run) -> list[tuple[str, str]]:
     """Values that the user named, as (axis, value)."""
     targets = [("target", name) for name in sweep.named]
     precisions = [("precision", name) for name in sweep.precisions]
-    return [*targets, *precisions, *([("device", sweep.device)] if sweep.device else [])]
+    # A row has the model's name and not the user's text, such as a path. Every model has a row.
+    models = [("model", name) for name in dict.fromkeys(record.cell.model for record in run.cells)] if sweep.models else []
+    return [*targets, *precisions, *models, *([("device", sweep.device)] if sweep.device else [])]
 
 
 def _has(records: list[CellRecord], axis: str, name: str) -> bool:

@@ -203,11 +203,16 @@ def _data(dataset: str | None) -> Data | None:
 
 
 def _factory_entry(request: ExportRequest, context: Context) -> CacheEntry:
+    _check_inputs(request)
+    inputs = tuple(replace(spec, shape=_batched(spec.shape)) for spec in request.inputs)
+    return context.ask(Export(model=request.model, factory=request.model, inputs=inputs, data=_data(request.dataset)))
+
+
+def _check_inputs(request: ExportRequest) -> None:
+    """Raise `BadInput` for a module whose inputs have no shapes from the user."""
     if not request.inputs:
         hint = "write --shape NAME=1x3x224x224[:int64] for each input, in order"
         raise BadInput(f"{request.model} needs the shapes of its inputs", hint)
-    inputs = tuple(replace(spec, shape=_batched(spec.shape)) for spec in request.inputs)
-    return context.ask(Export(model=request.model, factory=request.model, inputs=inputs, data=_data(request.dataset)))
 
 
 def _named_entry(request: ExportRequest, context: Context) -> CacheEntry:
@@ -251,7 +256,12 @@ def _checkpoint(request: ExportRequest, context: Context) -> Path:
 
 def prepare_artifacts(sweep: Sweep, context: Context) -> list[Artifact]:
     """Artifacts that `sweep` measures. Exports missing ones, after a note."""
-    artifacts, request = existing_artifacts(sweep, context), _request_of(sweep)
+    return complete_artifacts(sweep, existing_artifacts(sweep, context), context)
+
+
+def complete_artifacts(sweep: Sweep, artifacts: list[Artifact], context: Context) -> list[Artifact]:
+    """Artifacts that `sweep` measures: `artifacts`, which exist, and the missing ones, exported after a note."""
+    request = _request_of(sweep)
     missing = missing_files(sweep, artifacts)
     if not artifacts or (missing and _is_file(sweep)):
         context.progress.note(f"exporting {request.model} to {request.folder}")
@@ -330,6 +340,8 @@ def expected_artifacts(sweep: Sweep, artifacts: Sequence[Artifact]) -> tuple[lis
         return [*artifacts, *more], "; ".join(first)
     request = _request_of(sweep)
     named = MODELS.get(request.model)
+    if not named:
+        _check_inputs(request)
     inputs = named.inputs if named else tuple(replace(item, shape=_batched(item.shape)) for item in sweep.signature)
     untrained = named and not checkpoints.find_checkpoint(request.model, sweep.dataset)
     source = Source(factory=named.factory if named else request.model)

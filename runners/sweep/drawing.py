@@ -70,7 +70,8 @@ def _reference(inputs_folder: Path) -> Path:
 
 
 def _drawing(run: RunContext, artifact: Artifact, shapes: Shapes, inputs_folder: Path) -> Draw:
-    given = tuple((name, Here(path=str(Path(path).absolute()))) for name, path in run.sweep.inputs)
+    names = {spec.name for spec in artifact.inputs}
+    given = tuple((name, Here(path=str(Path(path).absolute()))) for name, path in run.sweep.inputs if name in names)
     folder, data = There(path=str(inputs_folder)), Data.of(artifact.dataset)
     return Draw(artifact=artifact, shapes=shapes, seed=run.sweep.seed, given=given, data=data, folder=folder)
 

@@ -66,7 +66,15 @@ class Group:
     def __init__(self, run: RunContext, cells: Sequence[ActiveCell], hire_worker: Hire, memory: Limits) -> None:
         self._run, self._hire, self._memory = run, hire_worker, memory
         # False sorts first: finished cells and baselines open before the cells that are compared with them.
-        self._waiting = sorted(cells, key=lambda active: active.live and not self._is_base(active, cells))
+        # Model by model: where memory is short, a group has the baselines of its own cells and not those of all models.
+        models = list(dict.fromkeys(active.planned.cell.model for active in cells))
+        self._waiting = sorted(
+            cells,
+            key=lambda active: (
+                models.index(active.planned.cell.model),
+                active.live and not self._is_base(active, cells),
+            ),
+        )
         self._visits: list[ActiveCell] = []
         self._workers: dict[tuple[Any, ...], Worker] = {}
         self._open_keys: set[str] = set()

@@ -78,7 +78,7 @@ class Works:
 
     def start(self, log, python=sys.executable, *, network=True):
         state = State(clock=Clock(now_ns=self.look, cpu_ns=lambda: 0, sleep_s=lambda _: None), gpu=self.gpu)
-        answers = {job: getattr(self, job) for job in ("describe", "count", "draw", "reference", "explain")}
+        answers = {job: getattr(self, job) for job in ("describe", "export", "count", "draw", "reference", "explain")}
         how = {"answers": answers, "changed": {"probe": self.probed}, "log": log.name, "python": python}
         self.started.append(InProcess(state, self.begin, **how))
         return self.started[-1]
@@ -108,6 +108,9 @@ class Works:
 
     def describe(self, job):
         return self.files[Path(job.file.path).name]
+
+    def export(self, job):
+        raise AssertionError("this test exports nothing")
 
     def count(self, job):
         return Counted(images=self.images)

@@ -49,10 +49,10 @@ def named_columns() -> tuple[str, ...]:
 
 def rendered(table: Table, format: str) -> str:
     """`table` in one of options.TABLE_FORMATS, with the columns of --columns, for the screen that stdout is."""
-    from ..results.table.render import chosen, render
+    from ..results.table.render import render, with_columns
 
     names = named_columns()
-    return render(chosen(table, names) if names else table, format, screen())
+    return render(with_columns(table, names) if names else table, format, screen())
 
 
 def print_table(table: Table, format: str) -> None:

@@ -14,7 +14,7 @@ from ..table.column import RANKING_VIEW, Field
 from ..table.columns import BY_NAME, shown_in
 from ..table.findings import Finding, sentences
 from ..table.layout import PIPE, Screen
-from ..table.render import chosen, plain, render
+from ..table.render import plain, render, with_columns
 from ..table.table import Table, named
 from .candidates import Candidate
 from .conclusions import conclude, machines, missed, relaxed
@@ -39,7 +39,7 @@ def exit_code(decision: Decision) -> int:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Look:
-    """How a decision is shown: on which screen, and with which columns of the ranking (all, if none is named)."""
+    """Appearance of a decision: its screen, and columns of the ranking (empty for all columns)."""
 
     screen: Screen = PIPE
     columns: tuple[str, ...] = ()
@@ -161,7 +161,7 @@ def _ranking(decision: Decision, look: Look) -> Table:
         fields=tuple(dict.fromkeys((RANK_FIELD, PARETO_FIELD, *several))),
         grouped=False,
     )
-    return chosen(table, look.columns) if look.columns else table
+    return with_columns(table, look.columns) if look.columns else table
 
 
 def answer(decision: Decision, reported: Collection[Finding] = ()) -> list[str]:

@@ -113,7 +113,7 @@ class Candidate:
     @property
     def _concurrency(self) -> Concurrency | None:
         """Concurrency of the highest rate under load, for an objective under load."""
-        return self.row.sustained.way.concurrency if self.objective.loaded and self.row.sustained else None
+        return self.row.sustained.load_curve.concurrency if self.objective.loaded and self.row.sustained else None
 
     @property
     def rate(self) -> float | None:

@@ -197,7 +197,8 @@ def _short(value: float) -> str:
 
 
 def _cautions(item: Candidate, notes: Sequence[Finding]) -> list[str]:
-    """What limits the trust in the pick. Runs that ended early are at the top of the page already."""
+    """Cautions about the pick."""
+    # runs that ended early are at the top of the page already
     own = [finding for finding in item.row.findings if KINDS[finding.kind].severity == CAUTION]
     return [finding.sentence for finding in (*own, *(note for note in notes if note.kind != "half_written"))]
 

@@ -14,7 +14,7 @@ from importlib import resources
 from typing import Any
 
 from ..store.record import Run
-from ..table.render import nameless, plain, shown
+from ..table.render import bare_paths, plain, shown
 from ..table.table import Table
 from .cards import card
 from .data import Report, date, machines
@@ -35,14 +35,14 @@ def page(report: Report) -> str:
 
 
 def _displayable(part: Any) -> Any:
-    """`part` with `plain` and `nameless` texts. Markup stays, and so do programs: `without_folders` has changed their paths."""
+    """Apply `plain` and `bare_paths` to all texts in `part`. Markup stays, and so do programs (see `without_folders`)."""
     from markupsafe import Markup
 
     if isinstance(part, dict):
         return {name: value if name == "program" else _displayable(value) for name, value in part.items()}
     if isinstance(part, list | tuple):
         return [_displayable(value) for value in part]
-    return plain(nameless(part)) if isinstance(part, str) and not isinstance(part, Markup) else part
+    return plain(bare_paths(part)) if isinstance(part, str) and not isinstance(part, Markup) else part
 
 
 def _parts(report: Report) -> dict[str, Any]:

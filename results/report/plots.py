@@ -14,7 +14,7 @@ from typing import Any
 
 from ...errors import cut
 from ...spec import PRECISIONS
-from ..table.render import nameless, plain
+from ..table.render import bare_paths, plain
 from .data import Report
 from .points import Point, Spread, accuracy, frontier, speedups, spreads, thinned
 
@@ -37,9 +37,9 @@ STYLE = {
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
-    """Where plots are shown: `width` in inches. On a `narrow` sheet a name stands above its row, and panels are stacked.
+    """Sheet for plots: `width` in inches. On a `narrow` sheet a name stands above its row, and panels are stacked.
 
-    A page scales a plot to the width of the screen, its letters too. Each kind of screen needs a sheet of its own.
+    A page scales a plot with its letters to the width of the screen. Each kind of screen needs a sheet of its own.
     """
 
     name: str
@@ -296,7 +296,7 @@ def _rows_figure(sheet: Sheet, names: Sequence[str]) -> tuple[Any, Any]:
 
 def _looks(report: Report) -> Callable[[str, str], dict[str, Any]]:
     """The style of a target in a precision, as a function. It is the same in all plots."""
-    targets = sorted({plain(nameless(str(record.cell.target))) for run in report.runs for record in run.cells})
+    targets = sorted({plain(bare_paths(str(record.cell.target))) for run in report.runs for record in run.cells})
     places = {target: place for place, target in enumerate(targets)}
 
     def look(target: str, precision: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ..recommend.recommend import undominated
 from ..stats.percentiles import percentile
 from ..store.series import samples
-from ..table.render import nameless, plain
+from ..table.render import bare_paths, plain
 from ..table.row import MEASURED, Row
 from ..table.table import RowValues, name_of, target_of
 from .data import Report
@@ -124,11 +124,11 @@ def _name(cells: RowValues, report: Report) -> str:
     columns = {field.name for field in report.table.fields}
     model = f"{cells['model']} " if "model" in columns else ""
     run = f" ({cells['run']})" if "run" in columns else ""
-    return plain(nameless(f"{model}{name_of(cells)}{run}"))
+    return plain(bare_paths(f"{model}{name_of(cells)}{run}"))
 
 
 def _target(cells: RowValues) -> str:
-    return plain(nameless(str(target_of(cells))))
+    return plain(bare_paths(str(target_of(cells))))
 
 
 def _number(value: object) -> float | None:

@@ -1,1 +1,1 @@
-"""One row a cell, one definition a column, and every format that a table is shown in."""
+"""Table of results: one row for each cell, one definition for each column, and the formats of its text."""

@@ -1,4 +1,4 @@
-"""A column and everything that is known of it. Standard library and the package's own; pure."""
+"""Declaration of a column with all its traits. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .findings import Finding
 from .row import MEASURED, Row
 
 SCIENTIFIC = 0  # digits of a column whose figures are shown as 1.2e-03
-UNIT = re.compile(r"_(ms|s|mb|mj|db|w|c|per_s)$")  # the end of a column's name that says its unit
+UNIT = re.compile(r"_(ms|s|mb|mj|db|w|c|per_s)$")  # the unit at the end of a column's name
 MORE, LESS = "more", "less"
 TIME, MEMORY, ACCURACY = "time", "memory", "accuracy"
 ONE_CALL, ALL_LANES, ARRIVALS = "one call", "all lanes", "arrivals"
@@ -22,11 +22,11 @@ LAST = 99
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Field:
-    """A column as people see it: what a layout needs, and nothing of where the figures come from.
+    """Traits of a column that a layout needs.
 
-    digits: significant ones, in the smallest figure of the column; or as many `decimals`.
-    number: its values are numbers, which are aligned at the right, and for which a limit may be set.
-    priority: columns with a low number are shown first where a terminal is narrow; those of one priority are shown together.
+    digits: significant digits of the column's smallest figure. decimals: digits after the point, which replace `digits`.
+    number: its values are numbers, which are aligned at the right and may have a limit.
+    priority: a narrow terminal shows columns with low numbers first, and columns of one priority only together.
     definition: one sentence.
     """
 
@@ -54,21 +54,21 @@ class Field:
 class Column(Field):
     """A column of a run's table.
 
-    value: computes the figure from a row; None where there is none.
+    value: computes the figure from a row; None if the row has none.
     measured: None unless the row's status is one of MEASURED. timed: None unless calls were timed.
-    shown: in the table for people, where some row has a figure. varies: shown where its values differ, and otherwise once above
-        the table under its `label` or title. partial: None is no value of its own, since it does not apply to every row.
-    interval: the columns of the lower and the upper end of its 95 % interval.
-    leads: it stands before all others in the table for people, wherever it is declared.
+    shown: the table for people has it if a row has a figure. varies: shown if its values differ; one common value stands above
+        the table under its `label` or title.
+    partial: it does not apply to every row, so None does not count as a different value.
+    interval: columns of the lower and the upper end of its 95 % interval.
+    leads: it stands first in the table for people.
     gpu: measured on GPUs only.
-    better: MORE or LESS of it is better; empty where neither is.
-    compared: the kind of metric that `bench compare` takes it for (TIME, MEMORY or ACCURACY); empty where it is not compared.
-    objective: its name as an objective of `bench recommend`; empty where it is none.
-    in_flight: the load during which it is measured (ONE_CALL, ALL_LANES or ARRIVALS); empty where no load matters.
-    cheaper: words for a row that has less of it than the row that `bench recommend` picks.
-    views: where else it is shown: in the table of a check, in the ranking and the pick's line of `bench recommend`, and as a
-        tag of a tracker.
-    absent: why a measured row has no figure in it: a kind of finding, or a function of the row.
+    better: MORE or LESS, whichever is better; empty for a column without a direction.
+    compared: kind of the metric in `bench compare` (TIME, MEMORY or ACCURACY); empty for a column that is not compared.
+    objective: name of the objective in `bench recommend`; empty for a column that is no objective.
+    in_flight: load during the measurement (ONE_CALL, ALL_LANES or ARRIVALS); empty if the load does not matter.
+    cheaper: words for a row with less of it than the pick of `bench recommend`.
+    views: further places that show it: a check's table, the ranking and the pick of `bench recommend`, tags of trackers.
+    absent: reason for a measured row without a figure: a kind of finding, or a function of the row.
     """
 
     value: Callable[[Row], Scalar]
@@ -90,13 +90,13 @@ class Column(Field):
     absent: str | Callable[[Row], Finding] = "absent"
 
     def of(self, row: Row) -> Scalar:
-        """This column's value in `row`."""
+        """Compute the value of this column in `row`."""
         if self.measured and row.record.status not in MEASURED:
             return None
         return None if self.timed and not row.record.blocks else self.value(row)
 
     def why_absent(self, row: Row) -> Finding:
-        """The reason for which `row`, whose status has figures, has none in this column."""
+        """Reason for a `row` with figures that has none in this column."""
         tool = row.record.imported and row.record.imported.tool
         if tool:
             return Finding.of("absent_import", column=self.name, tool=tool)
@@ -108,27 +108,25 @@ class Column(Field):
 
 
 def timed(name: str, value: Callable[[Row], Scalar], **traits: Any) -> Column:
-    """A column that is None unless calls were timed."""
+    """Column that is None unless calls were timed."""
     return Column(name=name, value=value, timed=True, **traits)
 
 
 def axis(name: str, **traits: Any) -> Column:
-    """The column of an axis of axes.py."""
-    known = AXES[name]
-    shown: dict[str, Any] = {"varies": not known.always, "partial": known.partial, "number": known.number}
-    definition = known.definition
-    return Column(
-        name=name, value=lambda row: known.of(row.record.cell), measured=False, definition=definition, **{**shown, **traits}
-    )
+    """Column of an axis of axes.py."""
+    declared = AXES[name]
+    own: dict[str, Any] = {"varies": not declared.always, "partial": declared.partial, "number": declared.number}
+    own |= {"value": lambda row: declared.of(row.record.cell), "definition": declared.definition, "measured": False}
+    return Column(name=name, **{**own, **traits})
 
 
 def condition(name: str, value: Callable[[Row], Scalar], **traits: Any) -> Column:
-    """A text that every row has, also one without figures."""
+    """Column with a text in every row, including rows without figures."""
     return Column(name=name, value=value, measured=False, varies=True, number=False, **traits)
 
 
 def stored(part: str, name: str) -> Callable[[Row], Scalar]:
-    """A value as it stands in one part of the record."""
+    """Read a value from one part of the record; None if the record lacks that part."""
 
     def value(row: Row) -> Scalar:
         figure: Scalar = getattr(getattr(row.record, part), name, None)

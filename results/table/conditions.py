@@ -1,4 +1,4 @@
-"""Limits that a user sets for a column, such as `top1_drop=0.5` or `p99=10ms`, and whether rows keep them. Pure."""
+"""Limits of a user for a column, such as `top1_drop=0.5` or `p99=10ms`, and the rows that break them. Pure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NUMBER = re.compile(r"([-+]?[0-9.]+(?:e[-+]?[0-9]+)?)\s*(.*)", re.IGNORECASE)
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """A column whose values must be at most (`most`), or at least, `limit`, which is in the column's unit."""
+    """Limit for a column, in the column's unit: the largest accepted value if `most`, else the smallest."""
 
     column: Column
     limit: float
@@ -43,30 +43,30 @@ class Condition:
     text: str
 
     def holds(self, value: float) -> bool:
-        """Whether `value` keeps the limit."""
+        """True if `value` is within the limit."""
         return value <= self.limit if self.most else value >= self.limit
 
 
 def metrics() -> dict[str, Column]:
-    """The columns that a condition may name: without their unit, and as they are."""
+    """Columns that a condition may name, by their name with and without its unit."""
     numbers = [column for column in COLUMNS if column.number]
     return {column.name: column for column in numbers} | {column.metric: column for column in numbers}
 
 
 def parse(pairs: Sequence[tuple[str, str]], *, most: bool) -> list[Condition]:
-    """The conditions that `pairs` of metric and limit name. `BadInput` for what is no metric, number or unit of it."""
+    """Parse `pairs` of metric and limit. `BadInput` for an unknown metric, no number, or a unit that the metric lacks."""
     return [_parsed(name, text, most) for name, text in pairs]
 
 
 def _parsed(name: str, text: str, most: bool) -> Condition:
-    known = metrics()
-    if name not in known:
-        raise BadInput(f"{name!r} is not a metric", nearest(name, known))
-    column, found = known[name], NUMBER.fullmatch(text.strip())
+    columns = metrics()
+    if name not in columns:
+        raise BadInput(f"{name!r} is not a metric", nearest(name, columns))
+    column, parts = columns[name], NUMBER.fullmatch(text.strip())
     units = UNITS.get(column.unit, {})
     try:
-        limit = float(found[1]) * ({"": 1.0, **units}[found[2]]) if found else None
-    except (ValueError, KeyError):
+        limit = float(parts[1]) * ({"": 1.0, **units}[parts[2]]) if parts else None
+    except (ValueError, KeyError):  # the pattern accepts 1.2.3, and any unit
         limit = None
     if limit is None or not math.isfinite(limit):
         unit = column.unit if column.unit in units else ""
@@ -75,16 +75,16 @@ def _parsed(name: str, text: str, most: bool) -> Condition:
 
 
 def judged(table: Table, conditions: Sequence[Condition]) -> Table:
-    """`table` with the verdicts on its rows: in its head, for programs, and below it."""
+    """Add findings on the rows that break `conditions`, below the table and in its head for programs."""
     failed = [finding for condition in conditions for finding in broken(condition, table.rows)]
     unsure = undecided(conditions, table.rows)
     findings = (*table.findings, *failed, *unsure)
-    said = {"conditions": [condition.text for condition in conditions], "broken": [_line(finding) for finding in failed]}
+    texts = {"conditions": [condition.text for condition in conditions], "broken": [_line(finding) for finding in failed]}
     # the head has findings that are not below the rows (the INT8 doctor's), so the new ones join them
     head = {
         **table.head,
         "findings": [*table.head.get("findings", ()), *(finding.wire() for finding in (*failed, *unsure))],
-        **said,
+        **texts,
     }
     return replace(table, findings=findings, head=head)
 
@@ -94,34 +94,34 @@ def _line(finding: Finding) -> str:
 
 
 def broken(condition: Condition, rows: Sequence[RowValues]) -> list[Finding]:
-    """A finding for each of `rows` that does not keep `condition`; and one if no row has the metric at all."""
+    """Findings on rows that break `condition`; a single finding if no row has the metric."""
     name, unit = condition.column.name, f" {condition.column.unit}".rstrip()
-    judged = [row for row in rows if row["status"] in MEASURED]
-    values = [(row, number) for row in judged if (number := _number(row[name])) is not None]
+    measured = [row for row in rows if row["status"] in MEASURED]
+    values = [(row, number) for row in measured if (number := _number(row[name])) is not None]
     if not values:
         return [Finding.of("limit_unknown", limit=condition.text, column=name)]
-    wrong = [(_who(row, rows), number) for row, number in values if not condition.holds(number)]
+    wrong = [(_row_name(row, rows), number) for row, number in values if not condition.holds(number)]
     return [
-        replace(Finding.of("limit_missed", limit=condition.text, column=name, value=number, unit=unit), rows=(who,))
-        for who, number in wrong
+        replace(Finding.of("limit_missed", limit=condition.text, column=name, value=number, unit=unit), rows=(row_name,))
+        for row_name, number in wrong
     ]
 
 
-def _who(row: RowValues, rows: Sequence[RowValues]) -> str:
-    """The row's name, with its model where there are several."""
+def _row_name(row: RowValues, rows: Sequence[RowValues]) -> str:
+    """Name of the row, with its model if the rows are of several models."""
     several = len({other["model"] for other in rows}) > 1
     return f"{row['model']} {name_of(row)}" if several else name_of(row)
 
 
 def undecided(conditions: Sequence[Condition], rows: Sequence[RowValues]) -> list[Finding]:
-    """Findings for rows whose drop is within its limit, while the interval of the drop is not."""
+    """Findings on rows whose drop of top-1 is within its limit while the end of its interval is not."""
     limits = [condition.limit for condition in conditions if condition.column.name == "top1_drop" and condition.most]
     unsure = []
     for row, limit in ((row, limit) for row in rows for limit in limits):
         drop, high = _number(row["top1_drop"]), _number(row["top1_drop_ci_high"])
         if drop is not None and high is not None and drop <= limit < high:
             values = {"limit": limit, "images": row["images"], "high": high}
-            unsure.append((_who(row, rows), Finding.of("drop_unsure", **values)))
+            unsure.append((_row_name(row, rows), Finding.of("drop_unsure", **values)))
     return grouped(unsure)
 
 

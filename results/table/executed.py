@@ -1,4 +1,4 @@
-"""What really ran, from the runtime's own evidence: kernel by kernel where it tells them, else what it declares. Pure."""
+"""Arithmetic that ran, from the runtime's evidence: its kernels if it reports them, else its own declaration. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .findings import Finding
 
 
 def kernels(record: CellRecord) -> Sequence[Kernel]:
-    """The stored kernels that compute something."""
+    """Stored kernels that compute: kernels that only move or convert data have no type."""
     return [kernel for kernel in (record.inspected.kernels if record.inspected else ()) if kernel.type]
 
 
@@ -22,7 +22,7 @@ def _info(record: CellRecord) -> Info:
 
 
 def executed(record: CellRecord) -> str | None:
-    """The types of the arithmetic, those of most layers first, then of most other kernels: `int8+fp32`."""
+    """Types of the arithmetic, such as `int8+fp32`: the type of most layers first, then of most other kernels."""
     counted = Counter(kernel.type for kernel in kernels(record))
     layers = Counter(kernel.type for kernel in kernels(record) if kernel.layer)
     names = sorted(counted, key=lambda name: (-layers[name], -counted[name]))
@@ -30,7 +30,7 @@ def executed(record: CellRecord) -> str | None:
 
 
 def placement(record: CellRecord) -> str | None:
-    """`13/13 CPU, int8 8/12 nodes`: nodes on the asked device, and kernels in the asked arithmetic of those that compute."""
+    """`13/13 CPU, int8 8/12 nodes`: nodes on the requested device of all, and kernels in the requested arithmetic of all."""
     arithmetic, all_kernels = PRECISIONS[record.cell.precision].arithmetic, kernels(record)
     own = sum(kernel.type == arithmetic for kernel in all_kernels)
     census = f"{arithmetic} {own}/{len(all_kernels)} nodes" if all_kernels else ""
@@ -38,7 +38,7 @@ def placement(record: CellRecord) -> str | None:
 
 
 def unlike(record: CellRecord) -> list[Finding]:
-    """In what way it ran otherwise than asked: other arithmetic, another place, or what its session remarks."""
+    """Findings on differences from the request: other arithmetic, another device, and remarks of the session."""
     placed = re.match(r"(\d+)/(\d+) ", _info(record).placement or "")
     elsewhere = [Finding.of("elsewhere", nodes=int(placed[1]), of=int(placed[2]))] if placed and placed[1] != placed[2] else []
     remarks = [Finding.of("session", remark=remark) for remark in _info(record).remarks]
@@ -46,19 +46,21 @@ def unlike(record: CellRecord) -> list[Finding]:
 
 
 def _other_arithmetic(record: CellRecord) -> list[Finding]:
-    asked, ran = PRECISIONS[record.cell.precision], executed(record) or ""
-    if asked.layers_only and kernels(record):
+    precision, ran = PRECISIONS[record.cell.precision], executed(record) or ""
+    if precision.layers_only and kernels(record):
         return other_layers(record)
-    other = set(ran.split("+")) & set(PRECISIONS) - {asked.arithmetic, *asked.name.split("+")}
-    return [Finding.of("other_arithmetic", asked=asked.name, ran=ran)] if other else []
+    # a declared type that is none of our precisions proves neither that the requested one ran nor that it did not
+    other = set(ran.split("+")) & set(PRECISIONS) - {precision.arithmetic, *precision.name.split("+")}
+    return [Finding.of("other_arithmetic", asked=precision.name, ran=ran)] if other else []
 
 
 def other_layers(record: CellRecord) -> list[Finding]:
-    """A quantized file says itself which of its layers are float; more of them in float is not what was asked for."""
-    asked, layers = PRECISIONS[record.cell.precision].arithmetic, (record.opened and record.opened.layers) or Layers()
+    """Finding on layers that ran in another type than the request, beyond the layers that the file itself leaves in float."""
+    arithmetic, layers = PRECISIONS[record.cell.precision].arithmetic, (record.opened and record.opened.layers) or Layers()
     ran = [kernel.type for kernel in kernels(record) if kernel.layer]
-    quantized = asked == PRECISIONS[record.cell.precision].file == "int8"
-    other = [type for type in ran if type != asked]
+    quantized = arithmetic == PRECISIONS[record.cell.precision].file == "int8"
+    other = [type for type in ran if type != arithmetic]
+    # a quantized file declares its float layers (first and last ones, often); only more of them are a difference
     excess = len(other) - (layers.float if quantized else 0)
     if excess <= 0:
         return []

@@ -132,7 +132,7 @@ KINDS: Mapping[str, Kind] = {
     # of two sides
     "changed": Kind(severity=INFO, sentence="{what}: {old} -> {new}"),
     "only_in": Kind(severity=CAUTION, sentence="only in {side}, not compared: {cells}"),
-    "no_figures": Kind(severity=CAUTION, sentence="no figures in {side} ({why}): {cells}"),
+    "no_figures": Kind(severity=CAUTION, sentence="not compared in {side} ({why}): {cells}"),
     "control": Kind(severity=INFO, sentence="the ratio of the control {target} is divided out of all timings"),
     "no_control": Kind(
         severity=CAUTION,

@@ -1,8 +1,8 @@
-"""How far a row can be trusted, A to C, and why. Pure.
+"""Grade of the trust in a row, A to C, with its reasons. Pure.
 
-A: the interval is within the budget's half-width, no disturbed block is left, there is no drift, and what was asked for ran
-where it was asked for. B: one of these is missed, or the system does not count disturbances (macOS). C: more are, or the
-rounds are too few for an interval.
+A has four requirements: the interval is within the budget's half-width, no disturbed block is left, there is no drift, and the
+requested arithmetic ran on the requested device. B misses one, or the system counts no disturbances (macOS). C misses more, or
+has too few rounds for an interval.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from .executed import unlike
 from .findings import Finding
 
 
-def grade(record: CellRecord, base: CellRecord | None, asked: Sweep | None) -> tuple[str, list[Finding]]:
-    """The grade and its reasons. `asked`: the run's sweep, for its metric and its budget's half-width."""
-    name, interval = stopping_interval(record, base, asked.metric if asked else "p50")
+def grade(record: CellRecord, base: CellRecord | None, sweep: Sweep | None) -> tuple[str, list[Finding]]:
+    """Grade and its reasons. `sweep`: the run's sweep, for its metric and its budget's half-width."""
+    name, interval = stopping_interval(record, base, sweep.metric if sweep else "p50")
     missed = [
-        *_wide(name, interval, asked),
+        *_wide(name, interval, sweep),
         *_dirty(record),
         *_unseen(record),
         *_drift(record),
@@ -36,14 +36,14 @@ def grade(record: CellRecord, base: CellRecord | None, asked: Sweep | None) -> t
     return "ABC"[min(len(missed), 2)], missed
 
 
-def _wide(name: str, interval: Interval | None, asked: Sweep | None) -> Sequence[Finding]:
-    if interval is None or asked is None or interval.half_width <= asked.budget.half_width:
+def _wide(name: str, interval: Interval | None, sweep: Sweep | None) -> Sequence[Finding]:
+    if interval is None or sweep is None or interval.half_width <= sweep.budget.half_width:
         return []
-    return [Finding.of("wide_interval", metric=name, half_width=asked.budget.half_width)]
+    return [Finding.of("wide_interval", metric=name, half_width=sweep.budget.half_width)]
 
 
 def _dirty(record: CellRecord) -> Sequence[Finding]:
-    """What disturbed blocks most often that stayed so."""
+    """Finding with the most frequent cause of disturbed blocks that were not measured again."""
     dirty = disturbed(record)
     if not dirty:
         return []
@@ -52,7 +52,7 @@ def _dirty(record: CellRecord) -> Sequence[Finding]:
 
 
 def _unseen(record: CellRecord) -> Sequence[Finding]:
-    """Counters that are missing: without them a block may be disturbed, and nobody knows."""
+    """Finding on missing counters, without which a disturbed block is not seen."""
     return [Finding.of("noise_unseen", counters=", ".join(record.unseen))] if record.unseen else []
 
 

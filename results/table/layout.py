@@ -1,4 +1,4 @@
-"""The layout of a table on a screen: which columns fit, how lines are wrapped, what is coloured. tabulate lays out the rows."""
+"""Layout of a table on a screen: columns that fit, wrapped lines and colours. The tabulate package lays out the rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...axes import Scalar
 from .column import Field
 
 LEAST_WIDTH = 40
-LONGEST_TEXT = 26  # on a screen; processors and folders have names of 60 characters
+LONGEST_TEXT = 26  # names of processors and folders may have 60 characters
 GAP, NARROW_GAP = 3, 2
 INDENT = "  "
 RED, GREEN, YELLOW, DIM = "31", "1;32", "33", "2"
@@ -20,18 +20,20 @@ Style = Callable[[Scalar], str]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Screen:
-    """Where a table is shown. `width` in characters: None for a pipe or a file, which get every column. `colour`: the terminal
-    shows colours, and the user has not refused them (NO_COLOR)."""
+    """Screen of a table. `width`: in characters, None for a pipe or a file, which get every column.
+
+    `colour`: the terminal shows colours, and the user did not refuse them (NO_COLOR).
+    """
 
     width: int | None = None
     colour: bool = False
 
     def styled(self, text: str, style: str) -> str:
-        """`text` in the colours of `style`, an ANSI code; as it is where there are no colours."""
+        """Colour `text` by `style`, an ANSI code; a screen without colours returns it unchanged."""
         return f"\x1b[{style}m{text}\x1b[0m" if self.colour and style and text.strip() else text
 
     def wrapped(self, text: str, indent: str = "") -> list[str]:
-        """`text` in lines that fit, those after the first indented further."""
+        """Wrap `text` into lines that fit. Lines after the first are indented further."""
         if self.width is None:
             return [indent + text]
         width = max(LEAST_WIDTH, self.width)
@@ -48,21 +50,19 @@ STYLES: Mapping[str, Style] = {
     "grade": lambda value: {"A": GREEN, "C": YELLOW}.get(str(value), ""),
     "verdict": lambda value: {"faster": GREEN, "better": GREEN, "slower": RED, "worse": RED}.get(str(value), ""),
 }
-"""The colour of a value, by column. What it says stands in the text too."""
+"""Colour of a value, by column. The text has the same information without colours."""
 
 
 def fitting(fields: Sequence[Field], widths: Sequence[int], width: int | None) -> list[int]:
-    """Indices of the columns that fit into `width`, in their order: those of low priority numbers first.
-
-    Columns of one priority belong together, such as both ends of an interval: either all of them fit or none is shown. The
-    first priority is shown whatever its width.
-    """
+    """Indices of the columns that fit into `width`, in their order. Columns with low priority numbers get their place first."""
     if width is None:
         return list(range(len(fields)))
     groups: dict[int, list[int]] = {}
     for index in sorted(range(len(fields)), key=lambda index: fields[index].priority):
         groups.setdefault(fields[index].priority, []).append(index)
     shown: list[int] = []
+    # columns of one priority belong together, such as both ends of an interval: all of them fit or none is shown; the first
+    # group is always shown, since a table without columns helps nobody
     for group in groups.values():
         if not shown or _total([widths[index] for index in (*shown, *group)]) <= width:
             shown += group
@@ -74,7 +74,7 @@ def _total(widths: Sequence[int]) -> int:
 
 
 def shortened(text: str) -> str:
-    """`text` of at most LONGEST_TEXT characters, without its middle where it is longer."""
+    """Shorten `text` to LONGEST_TEXT characters by leaving out its middle."""
     if len(text) <= LONGEST_TEXT:
         return text
     head = (LONGEST_TEXT - 1) // 2
@@ -82,7 +82,7 @@ def shortened(text: str) -> str:
 
 
 def rows_of(titles: Sequence[str], rows: Sequence[Sequence[str]], fields: Sequence[Field], screen: Screen) -> list[str]:
-    """Titles, a rule and `rows`, each as one line; texts at the left, numbers at the right, with the same decimals."""
+    """Lay out titles, a rule and `rows`, one line each, with texts at the left and numbers at the right."""
     from tabulate import DataRow, TableFormat, tabulate
     from wcwidth import wcswidth
 

@@ -1,4 +1,4 @@
-"""The table of `bench backends`: what can run on this machine. Pure."""
+"""Table of `bench backends`: the backends of this machine. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FIELDS = (
 class Presence:
     """A backend on this machine.
 
-    `reason` and `install` (a command) say why it is missing. `instrument`: it measures this tool.
+    `reason`: cause of its absence. `install`: command that installs it. `instrument`: it measures onnxbench itself.
     """
 
     backend: str
@@ -36,7 +36,7 @@ class Presence:
 
 
 def build(backends: Sequence[Presence]) -> Table:
-    """The table of `backends`, in their order."""
+    """Build the table of `backends`, in their order."""
     findings = [replace(finding, rows=(item.backend,)) for item in backends for finding in _findings(item)]
     return Table(
         names=(*(field.name for field in FIELDS), "reason", "install", "instrument"),

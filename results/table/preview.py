@@ -1,4 +1,4 @@
-"""The table of `bench infer --dry-run`: one row a cell that would be measured, or would not and why. Pure."""
+"""Table of `bench infer --dry-run`: one row for each cell, planned or refused with a reason. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FIELDS = (
 
 
 def build(rows: Sequence[tuple[Cell, tuple[str, str] | None]], facts: Sequence[str]) -> Table:
-    """The table of `rows`: cells, with status and reason where they are refused."""
+    """Build the table of `rows`: cells, each with status and reason if it is refused. `facts`: lines above the table."""
     cells = sorted((_row(cell, refused) for cell, refused in rows), key=order)
     return Table(
         names=tuple(field.name for field in FIELDS),

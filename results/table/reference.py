@@ -1,4 +1,4 @@
-"""The reference page of all columns, generated from their declarations: `python -m onnxbench.results.table.reference`. Pure."""
+"""Reference page of all columns, from their declarations: `python -m onnxbench.results.table.reference`. Pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ HEAD = """# Columns
 
 Every row of `bench infer`, `check`, `show` and `import` has these columns, in this order, in CSV and JSON.
 A value that does not apply, or that was not measured, is null in JSON and empty in CSV; it is never 0.
-[method.md](method.md) says how each figure is measured.
+[method.md](method.md) defines the measurement of each figure.
 
-*Direction* says which is better. *Limit* marks the columns for which `--max` and `--min` take a limit.
+*Direction* is the better direction. *Limit* marks the columns for which `--max` and `--min` take a limit.
 *Compared* marks those that `bench compare` compares, and *objective* names the objective of `bench recommend`.
 This page is generated (`make reference`).
 
@@ -22,7 +22,7 @@ DIRECTIONS = {MORE: "more is better", LESS: "less is better", "": ""}
 
 
 def columns_page() -> str:
-    """The page in Markdown, ending in a newline."""
+    """Write the page in Markdown, ending in a newline."""
     return HEAD + "".join(f"| {' | '.join(_facts(column))} |\n" for column in COLUMNS)
 
 

@@ -1,7 +1,7 @@
-"""A table as text: for people (`table`, `markdown`) and for programs (`csv`, `json`). Pure; tabulate lays it out for people.
+"""Text of a table: for people (`table`, `markdown`) and for programs (`csv`, `json`). Pure.
 
-Text from outside (model names, a runtime's messages) is shown as it is, without control characters or markup; JSON
-keeps every character, escaped.
+Text from outside, such as model names and messages of runtimes, may be hostile. It loses control characters and markup here.
+JSON has every character, escaped.
 """
 
 from __future__ import annotations
@@ -33,32 +33,32 @@ MARKDOWN = re.compile(r"([\\|<*`\[\]])")
 
 
 def render(table: Table, format: str, screen: Screen = PIPE) -> str:
-    """`table` in one of FORMATS, ending in a newline; `screen` matters to the format for people only."""
+    """Render `table` in one of FORMATS, ending in a newline. `screen` applies to the format `table` only."""
     return _table(table, screen) if format == "table" else FORMATS[format](table)
 
 
-def chosen(table: Table, names: Sequence[str]) -> Table:
-    """`table` with the columns `names` alone, in the order of the table. `BadInput` for a name that the table lacks."""
+def with_columns(table: Table, names: Sequence[str]) -> Table:
+    """Reduce `table` to the columns `names`, in the order of the table. `BadInput` for a name that the table lacks."""
     for name in names:
         if name not in table.names:
             raise BadInput(f"{name!r} is not a column of this table", nearest(name, table.names))
     fields = {field.name: field for field in (*BY_NAME.values(), *table.fields)}
-    kept = [name for name in table.names if name in names]
+    columns = [name for name in table.names if name in names]
     return replace(
         table,
-        names=tuple(kept),
-        rows=tuple({name: row[name] for name in kept} for row in table.rows),
-        fields=tuple(fields.get(name) or Field(name=name) for name in kept),
+        names=tuple(columns),
+        rows=tuple({name: row[name] for name in columns} for row in table.rows),
+        fields=tuple(fields.get(name) or Field(name=name) for name in columns),
     )
 
 
 def plain(text: str) -> str:
-    """`text` without characters that a terminal would act on."""
+    """Replace characters that a terminal would act on."""
     return text if text.isprintable() else "".join(char if char.isprintable() else "�" for char in text)
 
 
 def shown(table: Table) -> tuple[list[str], list[list[str]]]:
-    """Titles and texts of the fields for people, with one unit for all latencies."""
+    """Titles and rows of texts for people, with one unit for all latencies."""
     factor, latency_unit = scale(table.rows)
     titles, columns = [], []
     for field in table.fields:
@@ -73,16 +73,16 @@ def shown(table: Table) -> tuple[list[str], list[list[str]]]:
 
 
 def scale(rows: Sequence[RowValues]) -> tuple[float, str]:
-    """One unit for all latencies, chosen by the middle p50: what ms are multiplied by, and its name."""
-    known = sorted(value for row in rows if isinstance(value := row.get("p50_ms"), float))
-    if not known:
+    """One unit for all latencies, by the median p50: its factor from ms, and its name."""
+    latencies = sorted(value for row in rows if isinstance(value := row.get("p50_ms"), float))
+    if not latencies:
         return 1.0, LATENCY_UNIT
-    middle = known[len(known) // 2]
+    middle = latencies[len(latencies) // 2]
     return next((factor, unit) for least, factor, unit in SCALES if middle >= least)
 
 
 def texts(values: Sequence[Scalar], factor: float, field: Field) -> list[str]:
-    """One column's texts; its numbers have the same decimals."""
+    """Texts of one column. Its numbers have the same decimals."""
     if field.digits == SCIENTIFIC:
         return [f"{value:.1e}" if isinstance(value, float) else _text(value) for value in values]
     form = f".{places(values, factor, field)}f"
@@ -90,7 +90,7 @@ def texts(values: Sequence[Scalar], factor: float, field: Field) -> list[str]:
 
 
 def places(values: Sequence[Scalar], factor: float, field: Field) -> int:
-    """How many decimals a column has: its own, or enough for the field's significant digits in the smallest of `values`."""
+    """Number of decimals of a column: its own, or enough for its significant digits in the smallest of `values`."""
     if field.decimals is not None:
         return field.decimals
     numbers = [abs(value * factor) for value in values if isinstance(value, float) and value]
@@ -98,7 +98,7 @@ def places(values: Sequence[Scalar], factor: float, field: Field) -> int:
 
 
 def _number(value: float, form: str) -> str:
-    """`value` as `form` has it; a zero has no sign."""
+    """Format `value`. A figure that rounds to zero has no sign."""
     text = format(value, form)
     return text if text[0] != "-" or float(text) else text[1:]
 
@@ -108,7 +108,7 @@ def _text(value: Scalar) -> str:
 
 
 def _legend(table: Table) -> list[str]:
-    """The meaning of the mark, and one line for each finding and each remark."""
+    """Lines below the rows: the meaning of the mark, then findings, remarks and settings."""
     columns = {field.name for field in table.fields}
     question = " and ".join(name for name in QUESTION if name in columns)
     fastest = [f"{MARK.strip()} lowest p50 of its {question}"] if table.best else []
@@ -117,7 +117,7 @@ def _legend(table: Table) -> list[str]:
 
 
 def sorted_findings(findings: Sequence[Finding]) -> list[Finding]:
-    """Findings of one severity together, the worst first, and in it those of one kind."""
+    """Sort findings by severity, the worst first, and then by kind."""
     severities, kinds = list(SECTIONS), list(KINDS)
     return sorted(findings, key=lambda finding: (severities.index(finding.severity), kinds.index(finding.kind)))
 
@@ -129,7 +129,7 @@ def _table(table: Table, screen: Screen = PIPE) -> str:
 
 
 def _grid(table: Table, screen: Screen) -> list[str]:
-    """Titles, a rule, rows with an empty line between questions, and an empty line; nothing where there are no columns."""
+    """Lines of the grid, with an empty line between the rows of different questions. Empty for a table without columns."""
     titles, rows = shown(table)
     if not titles:
         return []
@@ -150,7 +150,7 @@ def _grid(table: Table, screen: Screen) -> list[str]:
 
 
 def _styled(text: str, field: Field, number: int, table: Table, screen: Screen) -> str:
-    """One cell of row `number` in its colour."""
+    """Text of one cell of row `number` in its colour."""
     if field.name == MARKED and number in table.best:
         return screen.styled(text, GREEN)
     style = STYLES.get(field.name)
@@ -158,7 +158,7 @@ def _styled(text: str, field: Field, number: int, table: Table, screen: Screen) 
 
 
 def _below(table: Table, screen: Screen) -> list[str]:
-    """The legend; on a screen wrapped, with a heading for each severity."""
+    """Lines below the grid. On a screen they are wrapped, with a heading for each severity."""
     if screen.width is None:
         return _legend(table)
     first = _legend(replace(table, findings=(), remarks=(), settings=()))
@@ -182,7 +182,7 @@ def _markdown(table: Table) -> str:
 
 
 def _escaped(text: str) -> str:
-    """`text` with what Markdown or HTML would act on made plain."""
+    """Escape characters that Markdown or HTML would act on."""
     return MARKDOWN.sub(r"\\\1", text)
 
 
@@ -195,20 +195,21 @@ def _csv(table: Table) -> str:
 
 
 def _inert(text: str) -> str:
-    """`text` as a spreadsheet shows it and does not compute it: formulas begin with one of these (OWASP, CSV injection)."""
+    """Put an apostrophe before a text that a spreadsheet would compute."""
+    # first characters of formulas, by OWASP's page on CSV injection
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def without_places(table: Table) -> Table:
-    """`table` without the folders in its texts, for what is passed on."""
-    rows = [{name: nameless(v) if isinstance(v, str) else v for name, v in row.items()} for row in table.rows]
-    facts, remarks, settings = (tuple(map(nameless, lines)) for lines in (table.facts, table.remarks, table.settings))
-    findings = tuple(finding.with_texts(nameless) for finding in table.findings)
+    """Remove folders from all texts of `table`, for files that a user passes on."""
+    rows = [{name: bare_paths(v) if isinstance(v, str) else v for name, v in row.items()} for row in table.rows]
+    facts, remarks, settings = (tuple(map(bare_paths, lines)) for lines in (table.facts, table.remarks, table.settings))
+    findings = tuple(finding.with_texts(bare_paths) for finding in table.findings)
     return replace(table, rows=tuple(rows), facts=facts, findings=findings, remarks=remarks, settings=settings)
 
 
-def nameless(text: str) -> str:
-    """`text` with the last part alone of each absolute path: folders tell of a machine and of its user."""
+def bare_paths(text: str) -> str:
+    """Reduce each absolute path in `text` to its last part, since folders name the machine's user."""
     return PLACE.sub(r"\1", text)
 
 

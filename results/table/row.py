@@ -1,4 +1,4 @@
-"""A row of the table before its columns are computed: a cell's record, its baseline's, and what both allow to say. Pure."""
+"""Row of the table before its columns are computed: a cell's record, its baseline's, and the derived values. Pure."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ MEASURED = (OK, MISMATCH, UNDETERMINED)
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """All that a column's figure is computed from: a cell's record, its baseline's, and the run's sweep.
+    """Source of a row's figures: a cell's record, its baseline's, and the run's sweep.
 
-    `run`: the name of its run, which differs from that of every other run of the table. `instrument`: its backend measures this
-    tool. `verdict`: on the speed-up; it depends on how many speed-ups the table has.
+    `run`: unique name of its run in the table. `instrument`: its backend measures onnxbench itself. `verdict`: conclusion on
+    the speed-up, corrected for the number of speed-ups in the table.
     """
 
     record: CellRecord
@@ -41,51 +41,51 @@ class Row:
 
     @cached_property
     def speedup(self) -> Interval | None:
-        """Paired by round; None without a baseline, for the baseline itself, and for too few rounds."""
+        """Interval of the speed-up, paired by round; None without a baseline, for the baseline itself, or for few rounds."""
         return log_interval(self.ratios) if self.base is not self.record else None
 
     @cached_property
     def ratios(self) -> list[float]:
-        """The speed-up in each round that both cells measured."""
+        """Speed-up in each round that both cells measured."""
         if self.base is None or not (self.base.measured and self.record.measured):
             return []
         return series.ratios(self.base, self.record)
 
     @cached_property
     def pooled(self) -> Pooled:
-        """The percentiles of all calls."""
+        """Percentiles of all calls."""
         return series.pooled(self.record)
 
     @cached_property
     def p50(self) -> Interval | None:
-        """The interval of the rounds' medians, in ns."""
+        """Interval of the rounds' medians, in ns."""
         return series.interval(self.record, "p50")
 
     @cached_property
     def sustained(self) -> load.Best | None:
-        """The highest rate of arrivals within the limit of the run's --slo."""
+        """Highest rate of arrivals within the limit of the run's --slo."""
         return load.sustained(self.record, self.sweep)
 
     @cached_property
     def trust(self) -> tuple[str, list[Finding]]:
-        """The grade and its reasons."""
+        """Grade and its reasons."""
         return grade(self.record, self.base, self.sweep)
 
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
-        """Its findings, each once; nothing for a row without figures but its status."""
+        """Distinct findings; empty for a row without figures, which has only its status."""
         if self.record.status in MEASURED:
             return tuple(dict.fromkeys(_findings(self)))
         return ()
 
 
 def _findings(row: Row) -> list[Finding]:
-    """What a reader should know before trusting the row: why it has not the best grade, and what is withheld."""
+    """Findings on the row: reasons for its grade, then facts of its file, its rounds, its load and its GPU."""
     record = row.record
     if record.imported:
         return [Finding.of("definition", text=text) for text in record.imported.notes]
     findings = [*(row.trust[1] if record.blocks else unlike(record)), *of_parity(record), *_of_file(record)]
-    if record.check:
+    if record.check:  # a check measures no time
         return findings
     return [*findings, *_of_rounds(row), *load.notes(record, row.sweep), *_of_gpu(record)]
 
@@ -120,4 +120,4 @@ def _of_rounds(row: Row) -> Iterator[Finding]:
 
 
 def _of_gpu(record: CellRecord) -> Iterator[Finding]:
-    return (Finding.of("gpu_untold", reason=reason) for reason in gpu.untold(record))
+    return (Finding.of("gpu_untold", reason=reason) for reason in gpu.missing_evidence(record))

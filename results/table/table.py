@@ -1,4 +1,4 @@
-"""Rows and columns, ready for any format. Pure."""
+"""Table of one run or several: rows, columns, and the lines around them, for any format. Pure."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ RowValues = Mapping[str, Scalar]
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """All `rows` by column name, for programs; and for people the `fields` to show, and what stands around them.
+    """Table: all `rows` by column name for programs, and for people the `fields` with the lines around them.
 
-    best: indices of the rows to mark as fastest. facts: lines above the rows. findings: below the rows, those of one severity
-    together. remarks: lines below the findings, and settings: lines below these. grouped: rows of one question stand together.
+    best: indices of the rows to mark as fastest. facts: lines above the rows. findings: lines below the rows, by severity.
+    remarks: lines below the findings. settings: lines below the remarks. grouped: an empty line separates different questions.
+    head: data beside the rows in JSON.
     """
 
     names: tuple[str, ...]
@@ -44,13 +45,12 @@ class Table:
     grouped: bool = True
 
     def line(self, finding: Finding) -> str:
-        """The sentence of `finding`, behind the names of its rows."""
+        """Sentence of `finding`, behind the names of its rows."""
         return ": ".join((*([named(finding.rows, len(self.rows))] if finding.rows else []), finding.sentence))
 
 
 def build(runs: Sequence[Run], baseline: str | None = None) -> Table:
-    """The table of all cells of `runs`, with speed-ups against the target `baseline`. Never marked are instruments, and
-    rows of other tools, whose p50 is another one.
+    """Build the table of all cells of `runs`, with speed-ups against the target `baseline`.
 
     `BadInput` if no run has that baseline.
     """
@@ -58,8 +58,9 @@ def build(runs: Sequence[Run], baseline: str | None = None) -> Table:
 
 
 def tabulate(runs: Sequence[Run], lines: Sequence[tuple[Row, RowValues]], baseline: str | None) -> Table:
-    """The table of what `lines` found in `runs`."""
+    """Build the table of `runs` from their `lines`."""
     rows = [cells for _, cells in lines]
+    # an instrument is no candidate, and other tools define p50 in another way: neither may win the mark
     unmarked = {index for index, (row, _) in enumerate(lines) if row.record.imported or row.instrument}
     explained, findings = _explained(runs), _findings(lines)
     texts = {topic: in_lines(about) for topic, about in explained.items()}
@@ -84,21 +85,21 @@ def tabulate(runs: Sequence[Run], lines: Sequence[tuple[Row, RowValues]], baseli
 
 
 def lines(runs: Sequence[Run], baseline: str | None = None) -> list[tuple[Row, RowValues]]:
-    """Every cell of `runs` in the order of the table: what its figures are computed from, and these by column name.
+    """Every cell of `runs` in the order of the table: its row, and its figures by column name.
 
     `BadInput` if no run has that baseline.
     """
-    known = {str(record.cell.target) for run in runs for record in run.cells}
-    if baseline and baseline not in known:
-        raise BadInput(f"no row is of the baseline {baseline!r}", nearest(baseline, known))
+    targets = {str(record.cell.target) for run in runs for record in run.cells}
+    if baseline and baseline not in targets:
+        raise BadInput(f"no row has the baseline {baseline!r}", nearest(baseline, targets))
     names = names_of(runs)
-    facts = _judged([row for run, name in zip(runs, names) for row in _rows(run, name, baseline)])
-    told = [(row, {column.name: column.of(row) for column in COLUMNS} | _imported(row)) for row in facts]
-    return sorted(told, key=lambda line: order(line[1]))
+    rows = _judged([row for run, name in zip(runs, names) for row in _rows(run, name, baseline)])
+    figures = [(row, {column.name: column.of(row) for column in COLUMNS} | _imported(row)) for row in rows]
+    return sorted(figures, key=lambda line: order(line[1]))
 
 
 def names_of(runs: Sequence[Run]) -> list[str]:
-    """Name of each run: its folder's, with as many of the folders above it as tell all runs apart."""
+    """Name of each run: its folder's name, with as many parent folders as make all names different."""
     paths = [run.folder.resolve().parts for run in runs]
     names = ["/".join(path[-1:]) for path in paths]
     depth = 1
@@ -110,7 +111,7 @@ def names_of(runs: Sequence[Run]) -> list[str]:
 
 
 def _rows(run: Run, name: str, baseline: str | None) -> list[Row]:
-    """The rows of `run`, each with its baseline's."""
+    """Rows of `run`, each with the record of its baseline."""
     return [
         Row(
             record=record,
@@ -125,58 +126,59 @@ def _rows(run: Run, name: str, baseline: str | None) -> list[Row]:
 
 
 def _imported(row: Row) -> dict[str, Scalar]:
-    """What another tool says, by column name; nothing for a row that was measured here."""
-    told = row.record.imported
-    if told is None:
+    """Figures of another tool by column name; empty for a row that onnxbench measured."""
+    imported = row.record.imported
+    if imported is None:
         return {}
-    return {name: value for name, value in told.figures.items() if name in BY_NAME}
+    return {name: value for name, value in imported.figures.items() if name in BY_NAME}
 
 
 def order(row: RowValues) -> tuple[object, ...]:
-    """Where a row stands: what is compared stands together."""
-    asked = ((row[name] is not None, row[name]) for name in QUESTION)
-    return (str(row.get("host")), *asked, list(PRECISIONS).index(str(row["precision"])))
+    """Sort key of a row. Rows that answer one question on one host stand together."""
+    question = ((row[name] is not None, row[name]) for name in QUESTION)
+    return (str(row.get("host")), *question, list(PRECISIONS).index(str(row["precision"])))
 
 
 def _judged(rows: Sequence[Row]) -> list[Row]:
-    """`rows` with a verdict where there is a speed-up; so many verdicts at once are corrected, or some would be wrong."""
-    known = {index: row.speedup for index, row in enumerate(rows) if row.speedup}
-    shown = holm({index: interval.p for index, interval in known.items()})
-    verdicts = {index: _verdict(interval, index in shown) for index, interval in known.items()}
+    """Add verdicts to rows with a speed-up, corrected for the number of speed-ups (Holm)."""
+    speedups = {index: row.speedup for index, row in enumerate(rows) if row.speedup}
+    significant = holm({index: interval.p for index, interval in speedups.items()})
+    verdicts = {index: _verdict(interval, index in significant) for index, interval in speedups.items()}
     return [replace(row, verdict=verdicts.get(index)) for index, row in enumerate(rows)]
 
 
-def _verdict(interval: Interval, shown: bool) -> str:
-    if not shown:
+def _verdict(interval: Interval, significant: bool) -> str:
+    if not significant:
         return "no difference shown"
     return "faster" if interval.middle > 1 else "slower"
 
 
 def _fields(rows: Sequence[RowValues], view: Collection[Column]) -> list[Column]:
-    """The columns for people: of the `view`, where there is one, instead of those that are shown otherwise."""
+    """Columns for people: those of the `view` if there is one, else all columns that have something to show."""
     columns = [_always(column) for column in view] or COLUMNS
-    shown = [column for column in columns if _stands(column, _distinct(column, rows))]
+    shown = [column for column in columns if _is_shown(column, _distinct(column, rows))]
     return sorted(shown, key=lambda column: not column.leads)
 
 
 def _always(column: Column) -> Column:
-    """`column` shown even where its figures are all the same."""
+    """Show `column` even if all its figures are the same."""
     return replace(column, shown=True, varies=column.varies and not column.measured)
 
 
 def _distinct(column: Column, rows: Sequence[RowValues]) -> set[Scalar]:
-    """A column's different values, in the rows that can have one."""
+    """Distinct values of a column, in the rows that can have one."""
     return {row[column.name] for row in rows if not column.measured or row["status"] in MEASURED}
 
 
-def _stands(column: Column, values: set[Scalar]) -> bool:
-    """Whether `column` stands in the table for people: figures that some row has, and axes that vary."""
-    told = values - {None} if column.partial or not column.varies else values
-    return column.shown and len(told) > column.varies
+def _is_shown(column: Column, values: set[Scalar]) -> bool:
+    """True if the table for people has `column`: a figure that some row has, or an axis that varies."""
+    # a figure needs one value, an axis needs two: `varies` counts as 0 or 1
+    different = values - {None} if column.partial or not column.varies else values
+    return column.shown and len(different) > column.varies
 
 
 def _fastest(rows: Sequence[RowValues], unmarked: Collection[int]) -> list[int]:
-    """The index of the row with the lowest p50 of those that answer one question on one host, but for those `unmarked`."""
+    """Index of the row with the lowest p50 for each question and host, without the rows `unmarked`."""
     best: dict[tuple[Scalar, ...], int] = {}
     for index, row in enumerate(rows):
         group = (row["host"], *(row[name] for name in QUESTION))
@@ -192,9 +194,10 @@ def _p50(row: RowValues) -> float:
 
 
 def _facts(runs: Sequence[Run], rows: Sequence[RowValues], baseline: str | None, shown: Collection[str]) -> tuple[str, ...]:
-    """Values that are the same in all rows, so that they need no column, and that are none of those `shown`."""
+    """Lines above the table: values that all rows share and no `shown` column has, versions, and the baseline."""
     values = {c.name: _distinct(c, rows) for c in COLUMNS if c.varies and not c.leads and c.name not in shown}
-    same = {name: next(iter(known)) for name, known in values.items() if len(known) == 1}
+    same = {name: next(iter(distinct)) for name, distinct in values.items() if len(distinct) == 1}
+    # the ends of an interval stand in the fact of their figure
     ends = {end for name in same for end in BY_NAME[name].interval or ()}
     once = [_fact(BY_NAME[name], value, same) for name, value in same.items() if name not in ends]
     versions = [f"{name} {version}" for run in runs for name, version in run.head.versions.items()]
@@ -203,7 +206,7 @@ def _facts(runs: Sequence[Run], rows: Sequence[RowValues], baseline: str | None,
 
 
 def _fact(column: Column, value: Scalar, same: RowValues) -> str:
-    """`threads 2`, `top-1 drop 0.00 points (95 %: -3.37 to 3.37)`; nothing for a value that is as it should be."""
+    """`threads 2`, or `top-1 drop 0.00 points (95 %: -3.37 to 3.37)`. Empty for a value without news: None, ok or 0."""
     low, high = (same.get(end) for end in column.interval or ("", ""))
     if value in (None, "ok", 0) and low is None:
         return ""
@@ -218,7 +221,7 @@ def _figure(value: Scalar, column: Column) -> str:
 
 
 def _findings(lines: Sequence[tuple[Row, RowValues]]) -> list[Finding]:
-    """Reasons and findings, the same one once, with the rows that it is about."""
+    """Reasons and findings of all rows. Equal ones are merged."""
     return grouped([(name_of(cells), finding) for row, cells in lines for finding in (*of_status(cells), *row.findings)])
 
 
@@ -229,33 +232,33 @@ def _explained(runs: Sequence[Run]) -> dict[str, list[Finding]]:
 
 
 def _conversions(rows: Sequence[RowValues]) -> list[str]:
-    """How files were quantized."""
-    made = {(row["model"], row["precision"]): row["conversion"] for row in rows if row["conversion"]}
-    return [f"{model} {precision}: {conversion}" for (model, precision), conversion in made.items()]
+    """Lines on the quantization of files, one for each model and precision."""
+    conversions = {(row["model"], row["precision"]): row["conversion"] for row in rows if row["conversion"]}
+    return [f"{model} {precision}: {conversion}" for (model, precision), conversion in conversions.items()]
 
 
 def _deployments(rows: Sequence[RowValues]) -> list[str]:
-    """What to set for the throughput and the rate that were found; rows that differ in their batch alone in one line."""
-    about: dict[tuple[str, str], list[str]] = {}
-    for column, what in (("throughput_settings", "throughput"), ("slo_settings", "rate under load")):
+    """Lines with the settings that give the throughput and the rate under load. Rows that differ only in batch share a line."""
+    batches: dict[tuple[str, str], list[str]] = {}
+    for column, figure in (("throughput_settings", "throughput"), ("slo_settings", "rate under load")):
         for row in (row for row in rows if row[column]):
-            how = (f"{target_of(row)} {row['precision']}", f"{what} with {row[column]}")
-            about.setdefault(how, []).append(str(row["batch"]))
-    return [f"{who} b{','.join(batches)}: {how}" for (who, how), batches in about.items()]
+            key = (f"{target_of(row)} {row['precision']}", f"{figure} with {row[column]}")
+            batches.setdefault(key, []).append(str(row["batch"]))
+    return [f"{name} b{','.join(own)}: {settings}" for (name, settings), own in batches.items()]
 
 
 def named(names: Sequence[str], of: int) -> str:
-    """The rows by name where they are few."""
+    """Names of a few rows, or the number of many."""
     if len(names) <= NAMED_AT_MOST:
         return ", ".join(names)
     return "all rows" if len(names) == of else f"{len(names)} of {of} rows"
 
 
 def name_of(row: RowValues) -> str:
-    """A row's name for people."""
+    """Name of a row for people."""
     return f"{target_of(row)} {row['precision']} b{row['batch']}"
 
 
 def target_of(row: RowValues) -> Target:
-    """What a row was measured on."""
+    """Target of a row: its backend and environment."""
     return Target(backend=str(row["backend"]), environment=str(row["environment"] or ""))

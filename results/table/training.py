@@ -1,4 +1,4 @@
-"""The table of `bench train`: one row a device and precision, CPU against GPU. Pure."""
+"""Table of `bench train`: one row for each device and precision. Pure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FIELDS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """End of a training on one device in one precision, with the epochs that were done, also of one that failed."""
+    """Result of a training on one device in one precision. A failed training has the epochs before the failure."""
 
     device: str
     precision: str
@@ -43,12 +43,9 @@ class Result:
 
 
 def build(results: Sequence[Result], head: Mapping[str, Any]) -> Table:
-    """The table of the `results` of one training.
-
-    Seconds an epoch are the median of all but the first, which also pays for set-up; None after a single epoch.
-    The speed-up is against the first row. What did not end has the figures of the epochs that it had, and no speed-up.
-    """
+    """Build the table of the `results` of one training. A failed one has the figures of its epochs, and no speed-up."""
     rows = [_row(result) for result in results]
+    # speed-ups are against the first row; after a single epoch they rest on the first, which includes set-up on both sides
     for row in rows:
         base, own = rows[0]["epoch_s"] or rows[0]["first_epoch_s"], row["epoch_s"] or row["first_epoch_s"]
         row["speedup"] = float(base) / float(own) if base and own and row["status"] == "ok" else None
@@ -66,6 +63,7 @@ def build(results: Sequence[Result], head: Mapping[str, Any]) -> Table:
 
 def _row(result: Result) -> dict[str, Scalar]:
     epochs = result.epochs
+    # the first epoch also pays for set-up: memory, kernels, the data in caches
     steady = epochs[1:] or epochs
     return {
         "device": result.device,

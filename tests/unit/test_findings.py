@@ -121,7 +121,7 @@ SAID = {
     ),
     "changed": ({"what": "threads", "old": "1", "new": "2"}, "threads: 1 -> 2"),
     "only_in": ({"side": "base", "cells": "a, b"}, "only in base, not compared: a, b"),
-    "no_figures": ({"side": "new", "why": "failed: x", "cells": "a"}, "no figures in new (failed: x): a"),
+    "no_figures": ({"side": "new", "why": "failed: x", "cells": "a"}, "not compared in new (failed: x): a"),
     "control": ({"target": "null"}, "the ratio of the control null is divided out of all timings"),
     "no_control": (
         {"allowance": 0.02},

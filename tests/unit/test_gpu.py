@@ -69,7 +69,7 @@ def test_energy_that_has_a_reason_is_null_and_the_reason_a_note(row):
     found, record = row(*[(TOLD, TOLD)] * 10, energy={"items_per_s": 4000.0, "renewals": 0, "reason": reason})
     assert (found["energy_mj"], found["gpu_power_w"], found["grade"]) == (None, None, "A")
     assert f"GPU evidence is missing: {reason}" in notes(found)
-    assert gpu.untold(record) == [reason]
+    assert gpu.missing_evidence(record) == [reason]
 
 
 def test_the_clock_is_the_median_of_both_parts_and_the_temperature_the_highest(row):
@@ -93,13 +93,13 @@ def test_missing_evidence_is_one_note_and_no_lower_grade(row):
     assert (full["grade"], bare["grade"]) == ("A", "A")
     assert notes(bare).count("GPU evidence is missing: no NVML here: pip install it") == 1
     assert "GPU" not in (full["notes"] or "")
-    assert (gpu.untold(clean), gpu.untold(record)) == ([], ["no NVML here: pip install it"])
+    assert (gpu.missing_evidence(clean), gpu.missing_evidence(record)) == ([], ["no NVML here: pip install it"])
 
 
 def test_what_one_round_lacked_is_said_beside_what_the_energy_lacks(row):
     lacking = told(reason="NVML does not tell its power (Unknown)")
     _, record = row((TOLD, TOLD), (TOLD, lacking), (told(reason="another"), TOLD), energy={"reason": "too few"})
-    assert gpu.untold(record) == ["another", "too few"]
+    assert gpu.missing_evidence(record) == ["another", "too few"]
     found, _ = row((TOLD, TOLD), (TOLD, lacking), name="one")
     assert "NVML does not tell its power (Unknown)" in found["notes"]
 

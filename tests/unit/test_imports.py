@@ -256,7 +256,7 @@ def test_recommend_takes_imported_rows_and_has_no_program_for_them(tmp_path, run
 def test_compare_says_that_there_are_no_rounds(tmp_path, run_folder, make_cell):
     imported(tmp_path, "loadgen-singlestream.txt", options=ONE)
     done = bench("compare", tmp_path / "imported", tmp_path / "imported", code=2)
-    assert "those of loadgen, without rounds to compare: cnn/ort-cpu@loadgen/cpu/fp32/b1" in done.stderr
+    assert "loadgen have no rounds to compare): cnn/ort-cpu@loadgen/cpu/fp32/b1" in done.stderr
 
 
 def test_a_run_is_not_gone_on_with_in_an_imported_one(tmp_path):

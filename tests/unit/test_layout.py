@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from onnxbench.errors import BadInput
 from onnxbench.results.table.column import Field
 from onnxbench.results.table.layout import GREEN, LONGEST_TEXT, PIPE, Screen, fitting, shortened
-from onnxbench.results.table.render import chosen
+from onnxbench.results.table.render import with_columns
 from onnxbench.results.table.table import Table
 
 
@@ -50,12 +50,12 @@ def test_a_pipe_wraps_and_colours_nothing():
 
 def test_named_columns_stand_in_the_order_of_the_table():
     table = Table(names=("a", "backend", "b"), rows=({"a": 1, "backend": "x", "b": 2},), fields=tuple(fields(0)))
-    found = chosen(table, ["b", "a"])
+    found = with_columns(table, ["b", "a"])
     assert (found.names, found.rows) == (("a", "b"), ({"a": 1, "b": 2},))
     assert [field.name for field in found.fields] == ["a", "b"]
 
 
 def test_a_column_that_the_table_lacks_is_refused_with_the_nearest_name():
     with pytest.raises(BadInput) as error:
-        chosen(Table(names=("p50_ms",), rows=(), fields=()), ["p50"])
+        with_columns(Table(names=("p50_ms",), rows=(), fields=()), ["p50"])
     assert "p50_ms" in str(error.value.hint)

@@ -181,8 +181,8 @@ def test_a_higher_limit_never_allows_less(points, limit_ms, more):
 def test_the_way_that_holds_the_limit_at_the_highest_rate_counts():
     slower = [(rate, 9 if rate == 200 else p99_ms) for rate, p99_ms in RISING]
     ways = (way(RISING, "a"), way(slower, "b"))
-    assert curves.best(UnderLoad(asked=WANTED, ways=ways), 99, 4).way.deploy == "a"
-    assert curves.best(UnderLoad(asked=WANTED, ways=ways[::-1]), 99, 4).way.deploy == "a"
+    assert curves.best(UnderLoad(asked=WANTED, ways=ways), 99, 4).load_curve.deploy == "a"
+    assert curves.best(UnderLoad(asked=WANTED, ways=ways[::-1]), 99, 4).load_curve.deploy == "a"
 
 
 def tried(p99_ms, top=100.0, budget=QUICK, wanted=WANTED):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench.commands import options
 from onnxbench.results.table.column import SCIENTIFIC, Field
-from onnxbench.results.table.render import FORMATS, nameless, plain, render
+from onnxbench.results.table.render import FORMATS, bare_paths, plain, render
 from onnxbench.results.table.table import Table
 
 FIELDS = (
@@ -294,7 +294,7 @@ def test_a_spreadsheet_computes_nothing_of_a_cell(name):
     ],
 )
 def test_a_path_keeps_its_last_part(text, found):
-    assert nameless(text) == found
+    assert bare_paths(text) == found
 
 
 @given(

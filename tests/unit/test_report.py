@@ -445,7 +445,7 @@ def test_text_goes_to_stdout_without_a_file(folder):
         (("--out", "."), "--out . is a folder"),
         ((), "--out is missing"),
         (("--format", "html"), "--out is missing"),
-        (("--out", "made.html", "--baseline", "ort"), "no row is of the baseline 'ort'"),
+        (("--out", "made.html", "--baseline", "ort"), "no row has the baseline 'ort'"),
         (("--out", "made.html", "--max", "p51=1"), "'p51' is not a metric"),
         (("--out", "made.html", "--objective", "cost"), "needs a price"),
     ],

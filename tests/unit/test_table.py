@@ -263,7 +263,7 @@ def test_a_difference_is_shown_alone_and_not_among_many(run_folder, make_cell):
 
 
 def test_a_baseline_that_no_row_has_is_refused(two):
-    with pytest.raises(BadInput, match="no row is of the baseline 'torch'; did you mean 'torch-cpu'"):
+    with pytest.raises(BadInput, match="no row has the baseline 'torch'; did you mean 'torch-cpu'"):
         build(two[0], baseline="torch")
 
 

@@ -1,6 +1,6 @@
-"""All columns of a run's table, in their order. Each is declared once, in the file of its topic, with all that is known of it.
+"""All columns of a run's table, in their order. Each is declared once, with all its traits, in the file of its topic.
 
-Names only grow: people script against them. A value that does not apply is None, never 0.
+Names are never removed or changed, because people script against them. A value that does not apply is None, never 0.
 """
 
 from __future__ import annotations
@@ -23,5 +23,5 @@ BY_NAME: Mapping[str, Column] = {column.name: column for column in COLUMNS}
 
 
 def shown_in(view: str) -> tuple[Column, ...]:
-    """The columns of a view: CHECK_VIEW, RANKING_VIEW, PICK_VIEW or TAG_VIEW of column.py."""
+    """Columns of a view: CHECK_VIEW, RANKING_VIEW, PICK_VIEW or TAG_VIEW of column.py."""
     return tuple(column for column in COLUMNS if view in column.views)

@@ -1,4 +1,4 @@
-"""Columns of accuracy on labelled samples, and of the distance from the FP32 reference."""
+"""Columns of accuracy on labelled samples, and of the distance from the FP32 reference. Pure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _changed(row: Row) -> tuple[int, int, int] | None:
 
 
 def _change(row: Row) -> Scalar:
-    """The probability that so uneven a change came by chance."""
+    """p-value of McNemar's exact test on the changed answers."""
     counts = _changed(row)
     return None if counts is None else mcnemar(*counts[:2])
 

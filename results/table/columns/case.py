@@ -1,4 +1,4 @@
-"""Columns that say what was measured and how it came out."""
+"""Columns of the measured case and its outcome. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Columns of a cell whose items arrive at random, and the two that sum up a row: its grade and its notes."""
+"""Columns of items that arrive at random, and the summary of a row: its grade and its notes. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _slo_rate(row: Row) -> Scalar:
 
 
 def _slo_settings(row: Row) -> Scalar:
-    return row.sustained.way.deploy if row.sustained and row.sustained.capacity.rate_per_s else None
+    return row.sustained.load_curve.deploy if row.sustained and row.sustained.capacity.rate_per_s else None
 
 
 def _notes(row: Row) -> Scalar:

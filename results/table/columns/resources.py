@@ -1,4 +1,4 @@
-"""Columns of what a deployment pays for: cold starts, memory, size, energy."""
+"""Columns of the costs of a deployment: cold starts, memory, size and energy. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..row import Row
 
 
 def _cold(name: str) -> Callable[[Row], Scalar]:
-    """The median over the cell's fresh processes; memory is measured without `--cold` too."""
+    """Median over the cell's fresh processes. Memory has some without `--cold` too."""
 
     def value(row: Row) -> Scalar:
         figures = [figure for event in row.record.cold if (figure := getattr(event, name)) is not None]

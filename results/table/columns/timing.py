@@ -1,4 +1,4 @@
-"""Columns of time and throughput, one call in flight and many, and of the speed-up."""
+"""Columns of latency, throughput and the speed-up. Pure."""
 
 from __future__ import annotations
 
@@ -30,9 +30,11 @@ def _too_few_rounds(name: str) -> Callable[[Row], Finding]:
 
 
 def _p50_bound(end: str) -> Callable[[Row], Scalar]:
-    """One end of p50's interval: as far from p50, as a ratio, as that of the rounds' values is from their mean."""
+    """One end of p50's interval in ms."""
 
     def value(row: Row) -> Scalar:
+        # p50 pools all calls, and its interval comes from the medians of the rounds, whose mean differs a little from p50: the
+        # interval is moved to p50 as a ratio
         p50 = _percentile("latency", 50)(row)
         return None if row.p50 is None or not isinstance(p50, float) else p50 * getattr(row.p50, end) / row.p50.middle
 
@@ -63,7 +65,7 @@ def _deployed(row: Row) -> Scalar:
 
 
 def _build(row: Row) -> Scalar:
-    """Seconds of the build when it was done: in this run before the first round, or when it came into the cache."""
+    """Seconds of the build, in this run before the first round, or earlier when the file came into the cache."""
     return getattr(row.record.built or row.record.opened, "build_s", None)
 
 

@@ -32,7 +32,7 @@ ROOT_FILES = {
 SOURCES = sorted(
     path for folder in (ROOT, *(ROOT / name for name in (*PACKAGES, *SUBPACKAGES))) for path in folder.glob("*.py")
 )
-FILE_CAP, FUNCTION_CAP, MEDIAN_CAP = 400, 50, 10
+FILE_CAP, FUNCTION_CAP, MEDIAN_CAP, MOST_CAP = 400, 50, 8, 25
 PAGE = ("matplotlib", "jinja2", "pyarrow")
 HEAVY = ("numpy", "onnx", "rich", "psutil", "torch", "onnxruntime", "openvino", "sklearn", "importlib.metadata", *PAGE)
 
@@ -65,9 +65,10 @@ def test_files_and_functions_are_short_and_clean_on_python_3_10(path):
     assert [node.name for node in functions(path) if length(node) > FUNCTION_CAP] == []
 
 
-def test_the_median_function_is_short():
+def test_the_median_function_is_short_and_nine_of_ten_are_not_long():
     lengths = [length(node) for path in SOURCES for node in functions(path)]
-    assert statistics.median(lengths) < MEDIAN_CAP
+    assert statistics.median(lengths) <= MEDIAN_CAP
+    assert sum(lines < MOST_CAP for lines in lengths) >= 0.9 * len(lengths)
 
 
 def test_public_functions_and_classes_have_docstrings():

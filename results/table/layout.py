@@ -44,7 +44,7 @@ class Screen:
 
 PIPE = Screen()
 
-STATUS: Mapping[Scalar, str] = {"ok": "", "undetermined": YELLOW}
+STATUS: Mapping[Scalar, str] = {"ok": "", "planned": "", "undetermined": YELLOW}
 STYLES: Mapping[str, Style] = {
     "status": lambda value: STATUS.get(value, RED),
     "grade": lambda value: {"A": GREEN, "C": YELLOW}.get(str(value), ""),

@@ -124,7 +124,7 @@ def sorted_findings(findings: Sequence[Finding]) -> list[Finding]:
 
 def _table(table: Table, screen: Screen = PIPE) -> str:
     facts = [line for fact in table.facts for line in screen.wrapped(plain(fact))]
-    lines = [*facts, "", *_grid(table, screen), *_below(table, screen)]
+    lines = [*facts, *([""] if facts else []), *_grid(table, screen), *_below(table, screen)]
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 

@@ -77,7 +77,7 @@ def test_a_dry_run_prints_the_plan_and_does_nothing(shell, null_file):
         ("null", "planned"),
         ("torch-cpu", "unsupported"),
     }
-    assert "3 cells at normal: about" in told["plan"][0]
+    assert told["plan"][0].startswith("3 cells ")
     assert list(shell.folder.iterdir()) == []
 
 

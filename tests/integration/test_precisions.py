@@ -105,9 +105,12 @@ def test_a_check_compares_every_precision_without_timing(small):
 
 
 def test_a_limit_that_is_broken_ends_with_1_and_names_the_row(small):
-    done = small.bench("check", *RUNTIMES, "--precision", "int8", "--min", "sqnr=150", "--images", "64")
+    limited = ("--precision", "int8", "--min", "sqnr=150", "--images", "64", "--format", "json")
+    done = small.bench("check", *RUNTIMES, *limited)
     assert done.returncode == 1
-    assert "--min sqnr=150 failed: ort-cpu int8 b8 has sqnr_db" in done.stdout
+    missed = [finding for finding in json.loads(done.stdout)["findings"] if finding["kind"] == "limit_missed"]
+    assert ["ort-cpu int8 b8"] in [finding["rows"] for finding in missed]
+    assert {finding["values"]["column"] for finding in missed} == {"sqnr_db"}
 
 
 def test_a_mismatch_ends_a_check_with_1(shell):

@@ -243,6 +243,7 @@ def compare(
 def _instrument(pairs: Sequence[Pair], runs: Sequence[Run]) -> str | None:
     """An instrument with fixed work: the control if the user names none and other targets were measured too."""
     instruments = {name for run in runs for name in run.head.instruments}
+    # without fixed work the null backend measures only the harness, which is no measure of the machine's speed
     fixed = [p for p in pairs if p.cell.backend in instruments and int(dict(p.cell.settings.options).get("work", 0))]
     targets = {str(pair.cell.target) for pair in pairs}
     return str(fixed[0].cell.target) if fixed and len(targets) > 1 else None
@@ -267,6 +268,7 @@ def _timed(pair: Pair, metric: Metric, sides: Sides) -> Change | None:
     control = sides.control_of(pair) if sides.control else None
     basis = (_of_runs if sides.several else _of_rounds)(metric, (base, new), control, sides)
     change = _with_interval(change, basis, sides)
+    # another host is another speed: the ratio stays for information, without an interval
     return change if sides.match.same_host else change._replace(ends=None, reason="other host")
 
 

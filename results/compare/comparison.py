@@ -71,6 +71,7 @@ def tabulate(sides: Sides, changes: Sequence[Change], remarks: Sequence[Finding]
 
 def facts(sides: Sides, changes: Sequence[Change]) -> list[Finding]:
     """Findings above the table: too few rounds or runs for any verdict, differences of the sides, and the control."""
+    # drift concerns timings only: memory and accuracy do not depend on the day
     alone = any(change.ends and change.method == "one run" and change.metric.kind == "time" for change in changes)
     return [
         *_undecided(sides, changes),

@@ -69,6 +69,7 @@ def _side(runs: Sequence[Run]) -> dict[Key, dict[int, CellRecord]]:
     for number, run in enumerate(runs):
         for record in run.cells:
             key = (*_key(record.cell), 0)
+            # two files of one model in a run: the first of one run belongs to the first of the other
             while number in side.get(key, ()):
                 key = (*key[:-1], key[-1] + 1)
             side.setdefault(key, {})[number] = record
@@ -84,6 +85,7 @@ def _key(cell: Cell) -> Key:
 
 def _usable(records: Records, runs: Sequence[Run]) -> dict[int, CellRecord]:
     measured = {n: item for n, item in records.items() if item.status in MEASURED and not item.imported}
+    # rounds of an interrupted cell may end at a lucky interval, so they do not count
     return {n: item for n, item in measured.items() if not item.unfinished}
 
 
@@ -170,6 +172,7 @@ def _hashes(pairs: Sequence[Pair]) -> list[Finding]:
     files: dict[str, tuple[set[str], set[str]]] = {}
     for pair in pairs:
         old, new = files.setdefault(f"model {pair.cell.model} {pair.cell.precision}", (set(), set()))
+        # 12 digits tell files apart, and a person can compare them
         old.update(_file(record)[:12] for record in pair.base.values())
         new.update(_file(record)[:12] for record in pair.new.values())
     return [

@@ -90,9 +90,11 @@ class Candidate:
     @property
     def deployment(self) -> Deployment:
         """Settings and program of the calls that gave the objective's figure; both texts may be empty."""
+        # another tool reports settings of its throughput, and has no warm-up of ours
         if self.row.record.imported and not self.objective.single:
             return Deployment(deploy=str(self.cells["throughput_settings"] or ""))
         warm = self.row.record.warm
+        # a warm-up has two deployments: of one call at a time, and of the concurrency with the highest throughput
         single = self.objective.single or (self._concurrency is not None and self.lanes == 1)
         return (warm and (warm.single if single else warm)) or Deployment()
 
@@ -198,6 +200,7 @@ def _shaped(shapes: Shapes) -> str:
 
 def baseline_of(runs: Sequence[Run]) -> str | None:
     """Baseline of all runs; None without a baseline, and for runs with different baselines."""
+    # speed-ups against different baselines must not stand in one column
     baselines = {run.sweep and run.sweep.baseline for run in runs}
     targets = {str(record.cell.target) for run in runs for record in run.cells}
     (only, *others) = baselines or {None}
@@ -210,6 +213,7 @@ def _names(rows: Sequence[tuple[Run, RowValues]]) -> list[str]:
     named = []
     for _, cells in rows:
         model = f"{cells['model']} " if several["model"] else ""
+        # cuda:0 is the GPU that everybody means; a further GPU needs its name
         device = f" {cells['device']}" if several["device"] and re.search(r":[1-9]", str(cells["device"])) else ""
         threads = f" {cells['threads']} threads" if several["threads"] and cells["threads"] else ""
         named.append(model + name_of(cells) + device + threads + (f" on {cells['host']}" if several["host"] else ""))
@@ -228,6 +232,7 @@ def _candidate(name: str, run: Run, row: Row, cells: RowValues, request: Request
         cells=cells,
         objective=request.objective,
         reasons=tuple(dict.fromkeys(reasons)),
+        # an unusable row must not appear as the nearest one, nor as one that a limit excludes
         misses=tuple(misses) if not reasons else (),
     )
 

@@ -81,6 +81,7 @@ def parse_prices(pairs: Sequence[tuple[str, str]], rows: Sequence[RowValues]) ->
 
 
 def _priced(name: str, targets: Collection[str], hosts: Collection[str]) -> str:
+    # a complete name wins, even if it is part of another host's name
     if name in targets or name in hosts:
         return name
     matches = [host for host in sorted(hosts) if name and name.lower() in host.lower()]
@@ -103,6 +104,7 @@ def _amount(name: str, text: str) -> float:
 
 def price_of(cells: RowValues, prices: Prices) -> float | None:
     """Price of a row an hour: that of its environment, else of its backend, else of its host; None without a price."""
+    # the most specific price first
     names = (str(target_of(cells)), str(cells["backend"]), str(cells["host"]))
     return next((prices[name] for name in names if name in prices), None)
 

@@ -95,6 +95,7 @@ def decide(runs: Sequence[Run], request: Request, measured: Measured | None = No
     `BadInput` for runs that cannot be compared, and for a price of a backend or host that no run has.
     """
     rows = candidates(runs, request, measured)
+    # sorted() is stable: equal rows stay in the order of the table
     ranked = sorted((item for item in rows if item.feasible), key=lambda item: -item.score)
     excluded = [item for item in rows if not item.feasible]
     return Decision(
@@ -150,7 +151,9 @@ def difference(pick: Candidate, other: Candidate) -> Difference:
     if not pick.objective.metric:
         return Difference(ratio=ratio, interval=None, basis="once", one_run=one_run)
     larger_is_better = pick.objective.metric == "throughput"
+    # `paired` divides new by base. With latency the pick is the base, so that a ratio above 1 always favours the pick.
     base, new = (other, pick) if larger_is_better else (pick, other)
+    # a cost is a price over a throughput: rounds measure the throughput, and the ratio of prices is a constant factor
     factor = _price_factor(pick, other)
     ratios = paired(base.row.record, new.row.record, pick.objective.metric) if one_run else []
     together = log_interval([value * factor for value in ratios])
@@ -169,6 +172,7 @@ def _price_factor(pick: Candidate, other: Candidate) -> float:
     """Ratio of the prices an hour, `other` to `pick`, for the objective cost; else 1."""
     if pick.objective.name != "cost" or not (pick.value and other.value):
         return 1.0
+    # a candidate stores the cost and not the price; cost times rate is the price, up to a constant
     rates = [number(item.cells["throughput_per_s"]) or math.nan for item in (pick, other)]
     return (other.value * rates[1]) / (pick.value * rates[0])
 
@@ -192,6 +196,7 @@ def _binding(request: Request, pick: Candidate, excluded: Sequence[Candidate]) -
     for condition in request.conditions:
         excluded_by_it = [(item, miss) for item in better for miss in item.misses if miss.condition is condition]
         if excluded_by_it:
+            # only a row that breaks no other limit shows the price of this limit
             item, miss = min(excluded_by_it, key=lambda pair: (len(pair[0].misses) > 1, -pair[0].score))
             binding.append(Binding(miss=miss, candidate=item, others=tuple(one for one in item.misses if one is not miss)))
     return binding
@@ -214,6 +219,7 @@ def _notes(runs: Sequence[Run], rows: Sequence[Candidate], ranked: Sequence[Cand
     models = sorted({str(item.cells["model"]) for item in rows if item.cells["status"] in MEASURED})
     if len(models) > 1:
         notes.append(Finding.of("several_models", models=", ".join(models)))
+    # reversed, so that the best row of each tool is the one that is named
     tools = {item.row.record.imported.tool: item for item in reversed(ranked) if item.row.record.imported}
     notes += [Finding.of("other_tool", row=item.name, tool=tool) for tool, item in tools.items()]
     return notes + (_incomparable(ranked) if ranked else [])
@@ -232,6 +238,7 @@ def _incomparable(ranked: Sequence[Candidate]) -> list[Finding]:
         notes.append(Finding.of("one_call", lanes=lanes))
     columns = {item.objective.column_of(item.row.record.cell.device) for item in ranked}
     if len(columns) > 1:
+        # peak_rss_mb before device_mem_mb
         on_cpu, on_gpu = sorted(columns, reverse=True)
         notes.append(Finding.of("unlike_memory", on_cpu=on_cpu, on_gpu=on_gpu))
     return notes

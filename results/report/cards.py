@@ -136,6 +136,7 @@ def _accuracy(item: Candidate) -> Iterator[Figure]:
     names = ("top1_drop", "top1_drop_ci_low", "top1_drop_ci_high", "top1", "images", "sqnr_db")
     drop, low, high, top1, images, sqnr = (number(item.cells[name]) for name in names)
     if drop is not None:
+        # a card shows the change of accuracy, and a drop is its negative: the ends change places
         interval = f"95 %: {_signed(-high)} to {_signed(-low)}" if low is not None and high is not None else ""
         level = "" if top1 is None or images is None else f"top-1 {top1:.2f} % on {images:.0f} images"
         yield Figure(title="top-1 change", text=f"{_signed(-drop)} points", note=_joined(interval, level))

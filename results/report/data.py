@@ -70,6 +70,7 @@ def _picks(runs: Sequence[Run], request: Request, measured: Measured) -> list[Pi
     rows: dict[str, list[tuple[Row, RowValues]]] = {}
     for row, cells in measured:
         of_model = rows.setdefault(str(cells["model"]), [])
+        # a model with only checked rows stays in the dict, and gets a card with the reason
         of_model += [(row, cells)] if id(row.record) in timed else []
     reduced = _runs_by_model(runs)
     return [_pick(model, reduced.get(model, []), request, own) for model, own in rows.items()]

@@ -21,6 +21,7 @@ from ..table.table import Table, build
 from .data import gather, unfinished
 from .plots import INSTALL, NO_PLOTS, draw, drawable, image
 
+# counts. All other numbers are float64, even if a run has only whole ones: files of several runs need the same types.
 INTEGERS = ("batch", "samples", "rounds", "disturbed", "lanes", "throughput_threads", "threads", "images")
 TEXTS = ("markdown", "csv")
 IMAGES = ("png", "svg")

@@ -68,6 +68,7 @@ def _title(name: str, title: str) -> str:
     figure, _, end = name.partition("_ci_")
     if not end:
         return title or name
+    # p50_ci_low_ms belongs to p50_ms, and top1_drop_ci_low to top1_drop
     parent = next((column for column in COLUMNS if column.name.removesuffix("_ms") == figure), None)
     return f"{(parent and parent.title) or figure} {INTERVAL[end.partition('_')[0]]}"
 
@@ -93,6 +94,7 @@ def _packed(field: Field, main: bool, table: Table) -> dict[str, Any]:
     if all(value is None or isinstance(value, int | float) for value in values):
         numbers = [_rounded(value, factor) for value in values]
         return {**head, "decimals": -1 if field.digits == SCIENTIFIC else places(values, factor, field), "values": numbers}
+    # texts repeat in most rows, so a column stores each text once
     positions = {text: index for index, text in enumerate(dict.fromkeys(plain(str(v)) for v in values if v is not None))}
     return {**head, "texts": list(positions), "values": [None if v is None else positions[plain(str(v))] for v in values]}
 

@@ -24,10 +24,12 @@ OF_PAGE: Mapping[str, str] = {
 
 def inline(plot: Plot) -> str:
     """The `<svg>` element of a drawn plot. Its ids begin with the plot's `id`, since a page holds several plots."""
+    # otherwise ElementTree writes <ns0:svg>, which is no SVG inside of HTML
     ElementTree.register_namespace("", SVG)
     ElementTree.register_namespace("xlink", XLINK)
     root = ElementTree.fromstring(image(plot, "svg", plot.id))
     for parent in list(root.iter()):
+        # a style element inside of a plot would apply to the whole page
         for child in [child for child in parent if child.tag in (f"{{{SVG}}}metadata", f"{{{SVG}}}style")]:
             parent.remove(child)
     for element in list(root.iter()):
@@ -53,6 +55,7 @@ def _adapt(element: ElementTree.Element, plot: Plot) -> None:
     if own in plot.hover:
         title = ElementTree.Element(f"{{{SVG}}}title")
         title.text = plot.hover[own]
+        # browsers show a title as a tooltip if it is the first child
         element.insert(0, title)
 
 

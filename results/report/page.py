@@ -23,6 +23,7 @@ from .inline import inline
 from .plots import NARROW, NO_PLOTS, WIDE, Plot, draw, drawable
 
 PLAIN_ROWS, REMARKS, CARDS = 200, 200, 24  # rows of the table without a script and of print; notes; cards
+# </script> or <!-- in a text would end the script element; U+2028 and U+2029 end a line in older JavaScript
 UNSAFE = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 
@@ -30,6 +31,7 @@ def page(report: Report) -> str:
     """The whole page as HTML. Without matplotlib it has a note instead of plots."""
     from jinja2 import Environment, StrictUndefined
 
+    # an unknown name in the template is an error (StrictUndefined), not an empty text
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return template.from_string(_file("page.html")).render(**_displayable(_parts(report)))
 
@@ -55,6 +57,7 @@ def _parts(report: Report) -> dict[str, Any]:
         "measured_on": _measured_on(report.runs),
         "style": Markup(_file("page.css")),
         "script": Markup(script),
+        # the page's policy allows only a script with this hash
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "data": Markup(embedded(grid(report.table))),
         "cards": [asdict(card(pick)) for pick in report.picks[:CARDS]],

@@ -21,12 +21,15 @@ from .points import Point, Spread, accuracy, frontier, speedups, spreads, thinne
 INK, GRID, PAPER = "#1b1b1f", "#c9c9cf", "#ffffff"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito's, but for black and yellow
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+# zip ends at the shorter side: a new precision needs a fill and a hatch here
 FILLS = dict(zip(PRECISIONS, ("full", "none", "left", "bottom", "right", "top")))
 HATCHES = dict(zip(PRECISIONS, ("", "///", "...", "xxx", "\\\\\\", "ooo")))
 LINE, HEIGHT = 0.27, 3.9  # inches
 NAMED, HOVERED, LETTERS = 8, 300, 34
 INSTALL = "pip install 'onnxbench[report]'"
 NO_PLOTS = f"The page has no plots, because matplotlib is not installed. To add plots: {INSTALL}"
+# text stays text in SVG (fonttype): pages are small and can be searched. A name may contain $, which is no formula
+# (parse_math).
 STYLE = {
     **{"svg.fonttype": "none", "text.parse_math": False, "font.size": 9, "font.family": "sans-serif", "hatch.linewidth": 0.6},
     **{"text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK},
@@ -92,6 +95,7 @@ def image(plot: Plot, format: str, salt: str = "bench") -> bytes:
     from matplotlib import rc_context
 
     sink = io.BytesIO()
+    # ids with a random salt, and a date, would make other bytes of the same runs
     with _styled(), rc_context({"svg.hashsalt": salt}):
         when = {"metadata": {"Date": None}} if format == "svg" else {"dpi": 200}
         plot.figure.savefig(sink, format=format, facecolor=PAPER, **when)
@@ -154,6 +158,7 @@ def throughput(report: Report, sheet: Sheet) -> Plot:
     figure, (axes,) = _figure(sheet, HEIGHT + 0.9)
     best = sorted((point for point in drawn if point.marked), key=lambda point: point.x)
     one_model = len({row["model"] for row in report.table.rows}) == 1
+    # a staircase, because no row lies between two measured ones; with several models a line would join different sets
     axes.plot(*_xy(best), color=INK, linewidth=1, linestyle="--" if one_model else "none", drawstyle="steps-post")
     axes.plot(*_xy(best), color=INK, linestyle="none", marker="o", markersize=12, fillstyle="none", markeredgewidth=1)
     hover = _dots(axes, drawn, _looks(report), "frontier", "p50 {0.x:.4g} ms, {0.y:.4g} items/s")
@@ -214,6 +219,7 @@ def _panel(axes: Any, points: Sequence[Point], look: Callable[..., dict[str, Any
     precisions, targets = _precisions(points), _targets(points)
     placed = []
     for point in points:
+        # targets share 0.6 of the distance between two precisions
         aside = 0.6 * ((targets.index(point.target) + 0.5) / len(targets) - 0.5)
         place = precisions.index(point.precision) + aside
         placed.append(Point(**{**vars(point), "x": place}))
@@ -278,6 +284,7 @@ def _figure(sheet: Sheet, height: float, panels: int = 1) -> tuple[Any, list[Any
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(sheet.width, height), layout="constrained")
+    # pyplot would make the canvas, but it keeps every figure in memory and may look for a screen
     FigureCanvasAgg(figure)
     lines, columns = (panels, 1) if sheet.narrow else (1, panels)
     return figure, list(figure.subplots(lines, columns, squeeze=False).flat)
@@ -287,6 +294,7 @@ def _rows_figure(sheet: Sheet, names: Sequence[str]) -> tuple[Any, Any]:
     """A figure with a line for each of `names`, and its axes. On a narrow sheet a name stands above its line."""
     figure, (axes,) = _figure(sheet, 1.1 + LINE * len(names) * (1.5 if sheet.narrow else 1))
     axes.set_yticks(range(len(names)), ["" if sheet.narrow else _short(name) for name in names])
+    # from high to low, so that the first row is on top
     axes.set_ylim(len(names) - 0.4, -0.8 if sheet.narrow else -0.6)
     axes.grid(visible=False, axis="y")
     for place, name in enumerate(names if sheet.narrow else ()):
@@ -355,6 +363,7 @@ def _plain_ticks(axis: Any) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter
 
     low, high = sorted(axis.get_view_interval())
+    # labels at 1, 2 and 5 of each decade overlap over a longer range
     short = high / low < 200 if low > 0 else False
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if short else (1,)))
     axis.set_major_formatter(lambda value, _: f"{value:g}")

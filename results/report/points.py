@@ -64,6 +64,7 @@ def frontier(report: Report) -> list[Point]:
         models.setdefault(cells["model"], []).append(index)
     best: set[int] = set()
     for own in models.values():
+        # `undominated` takes larger as better, and latency is better if smaller
         best |= {own[place] for place in undominated([(-points[index].x, points[index].y) for index in own])}
     return [replace(point, marked=index in best) for index, point in enumerate(points)]
 
@@ -75,6 +76,7 @@ def accuracy(report: Report, metric: str) -> list[Point]:
     for cells in rows:
         low, high = (_number(cells.get(f"{metric}_ci_{end}")) for end in ("low", "high"))
         point = replace(_point(cells, report, 0.0, float(cells[metric] or 0)), low=low, high=high)
+        # accuracy does not depend on the batch, so rows of several batches are one point
         points.setdefault((cells["model"], point.target, point.precision, point.y), point)
     return list(points.values())
 
@@ -104,6 +106,7 @@ def thinned(points: Sequence[Point]) -> list[Point]:
         return list(points)
     marked = [point for point in points if point.marked]
     others = sorted((point for point in points if not point.marked), key=lambda point: point.x)
+    # every marked point stays, since captions and rings refer to them
     room = max(1, DOTS - len(marked))
     return [*marked, *(others[index * len(others) // room] for index in range(min(room, len(others))))]
 

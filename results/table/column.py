@@ -91,6 +91,7 @@ class Column(Field):
 
     def of(self, row: Row) -> Scalar:
         """Compute the value of this column in `row`."""
+        # the status comes first: the record of a failed row lacks parts that `value` reads
         if self.measured and row.record.status not in MEASURED:
             return None
         return None if self.timed and not row.record.blocks else self.value(row)

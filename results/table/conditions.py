@@ -115,6 +115,7 @@ def _row_name(row: RowValues, rows: Sequence[RowValues]) -> str:
 
 def undecided(conditions: Sequence[Condition], rows: Sequence[RowValues]) -> list[Finding]:
     """Findings on rows whose drop of top-1 is within its limit while the end of its interval is not."""
+    # only --max: a lower limit of the drop promises nothing about accuracy
     limits = [condition.limit for condition in conditions if condition.column.name == "top1_drop" and condition.most]
     unsure = []
     for row, limit in ((row, limit) for row in rows for limit in limits):

@@ -25,6 +25,7 @@ def executed(record: CellRecord) -> str | None:
     """Types of the arithmetic, such as `int8+fp32`: the type of most layers first, then of most other kernels."""
     counted = Counter(kernel.type for kernel in kernels(record))
     layers = Counter(kernel.type for kernel in kernels(record) if kernel.layer)
+    # layers first: they take most of the time, and are what a precision is about
     names = sorted(counted, key=lambda name: (-layers[name], -counted[name]))
     return "+".join(names) or _info(record).executed
 

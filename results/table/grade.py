@@ -31,6 +31,7 @@ def grade(record: CellRecord, base: CellRecord | None, sweep: Sweep | None) -> t
         *unlike(record),
         *_unproven(record),
     ]
+    # without an interval the spread of the rounds is unknown, whatever else is fulfilled
     if interval is None:
         return "C", [Finding.of("no_interval", metric=name, rounds=LEAST_ROUNDS), *missed]
     return "ABC"[min(len(missed), 2)], missed

@@ -25,6 +25,7 @@ def build(rows: Sequence[tuple[Cell, tuple[str, str] | None]], facts: Sequence[s
     return Table(
         names=tuple(field.name for field in FIELDS),
         rows=tuple(cells),
+        # most plans have neither an environment nor a scheme
         fields=tuple(field for field in FIELDS if field.name not in RARE or any(row[field.name] for row in cells)),
         facts=tuple(filter(None, facts)),
         head={"schema": SCHEMA, "plan": [fact for fact in facts if fact]},

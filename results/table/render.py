@@ -68,6 +68,7 @@ def shown(table: Table) -> tuple[list[str], list[list[str]]]:
         values = [row[field.name] for row in table.rows]
         columns.append(texts(values, factor if is_latency else 1.0, field))
         if field.name == MARKED and table.best:
+            # rows without the mark get spaces, so that digits stay aligned
             columns[-1] = [text + (MARK if n in table.best else " " * len(MARK)) for n, text in enumerate(columns[-1])]
     return titles, [list(row) for row in zip(*columns)]
 
@@ -77,6 +78,7 @@ def scale(rows: Sequence[RowValues]) -> tuple[float, str]:
     latencies = sorted(value for row in rows if isinstance(value := row.get("p50_ms"), float))
     if not latencies:
         return 1.0, LATENCY_UNIT
+    # the median, because one slow row must not turn the others into 0.00 s
     middle = latencies[len(latencies) // 2]
     return next((factor, unit) for least, factor, unit in SCALES if middle >= least)
 
@@ -93,6 +95,7 @@ def places(values: Sequence[Scalar], factor: float, field: Field) -> int:
     """Number of decimals of a column: its own, or enough for its significant digits in the smallest of `values`."""
     if field.decimals is not None:
         return field.decimals
+    # 0 has no logarithm, and needs no decimals
     numbers = [abs(value * factor) for value in values if isinstance(value, float) and value]
     return max(0, min(DECIMALS, field.digits - 1 - math.floor(math.log10(min(numbers))))) if numbers else 0
 
@@ -134,6 +137,7 @@ def _grid(table: Table, screen: Screen) -> list[str]:
     if not titles:
         return []
     if screen.width is not None:
+        # files and pipes get the whole names
         rows = [[text if field.number else shortened(text) for text, field in zip(row, table.fields)] for row in rows]
     fit = fitting(table.fields, widths_of(titles, rows), screen.width)
     fields = [table.fields[index] for index in fit]
@@ -214,6 +218,7 @@ def bare_paths(text: str) -> str:
 
 
 def _json(table: Table) -> str:
+    # NaN and Infinity are not JSON, and most parsers refuse them: an error here is better than a file that nobody reads
     return json.dumps({**table.head, "rows": table.rows}, indent=1, allow_nan=False) + "\n"
 
 

@@ -108,6 +108,7 @@ def _of_rounds(row: Row) -> Iterator[Finding]:
         yield Finding.of("unfinished")
     if record.warm and not record.warm.stationary:
         yield Finding.of("not_warm")
+    # a percentile from few samples would be the maximum, or close to it
     for which in series.NOTED:
         if row.pooled.kinds["latency"].samples < samples_needed(which):
             yield Finding.of("withheld", percentile=which, samples=samples_needed(which))

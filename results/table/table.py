@@ -103,6 +103,7 @@ def names_of(runs: Sequence[Run]) -> list[str]:
     paths = [run.folder.resolve().parts for run in runs]
     names = ["/".join(path[-1:]) for path in paths]
     depth = 1
+    # one folder may be there twice, so the names cannot be more different than the paths
     while depth < max(map(len, paths), default=0) and len(set(paths)) > len(set(names)):
         depth += 1
         counts = Counter(names)
@@ -135,6 +136,7 @@ def _imported(row: Row) -> dict[str, Scalar]:
 
 def order(row: RowValues) -> tuple[object, ...]:
     """Sort key of a row. Rows that answer one question on one host stand together."""
+    # None and a value have no order, so the first part of each pair decides between them
     question = ((row[name] is not None, row[name]) for name in QUESTION)
     return (str(row.get("host")), *question, list(PRECISIONS).index(str(row["precision"])))
 

@@ -102,6 +102,7 @@ def _present(values: Mapping[str, Scalar]) -> dict[str, str | int]:
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
     numbers = {name: float(value) for name, value in values.items() if isinstance(value, int | float)}
+    # servers refuse NaN and infinity, or store them as text
     return {name: value for name, value in numbers.items() if math.isfinite(value)}
 
 
@@ -115,6 +116,7 @@ def of_training(results: Sequence[Result], table: Table, folder: Path, wall_s: f
 def _trained(result: Result, row: RowValues, head: Mapping[str, str]) -> LoggedRow:
     epochs = list(enumerate(result.epochs, 1))
     curves = {name: [(number, getattr(epoch, name)) for number, epoch in epochs] for name in CURVES}
+    # a failed epoch may lack a value
     points = {f"epoch/{name}": tuple((n, float(v)) for n, v in curve if v is not None) for name, curve in curves.items()}
     settings = {name: row[name] for name in ("device", "precision")}
     return LoggedRow(

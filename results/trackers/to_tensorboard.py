@@ -32,6 +32,7 @@ def log(logged: LoggedRun, say: Callable[[str], None]) -> None:
     config = hparams.hparams_config_pb(
         hparams=[hparams.HParam(name) for name in parameters], metrics=[hparams.Metric(name) for name in metrics]
     )
+    # the page of hparams reads the names of its columns from this summary in the root folder
     _write(root, [(config, 0)], logged.wall_s)
     for row in logged.rows:
         _write(root / FORBIDDEN.sub("-", row.name), _summaries(row, hparams), logged.wall_s)

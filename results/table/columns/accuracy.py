@@ -25,6 +25,7 @@ def _drop_bound(end: int) -> Callable[[Row], Scalar]:
 def _changed(row: Row) -> tuple[int, int, int] | None:
     """Numbers of right answers lost and gained, and of samples; None without labels."""
     verified = row.record.parity
+    # a run without labels has no counts
     if verified is None or verified.lost is None or verified.gained is None or verified.images is None:
         return None
     return verified.lost, verified.gained, verified.images

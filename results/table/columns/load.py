@@ -18,6 +18,7 @@ def _slo_rate(row: Row) -> Scalar:
 
 
 def _slo_settings(row: Row) -> Scalar:
+    # a cell that misses the limit at every rate has a curve, and no settings to recommend
     return row.sustained.load_curve.deploy if row.sustained and row.sustained.capacity.rate_per_s else None
 
 

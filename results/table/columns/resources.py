@@ -24,6 +24,7 @@ def _cold(name: str) -> Callable[[Row], Scalar]:
 
 def _unmeasured_memory(name: str) -> Callable[[Row], Finding]:
     def finding(row: Row) -> Finding:
+        # budgets above quick measure memory without --cold
         quick = row.sweep is None or row.sweep.budget.name == "quick"
         return Finding.of("absent_at_quick" if quick else "absent_cold", column=name)
 

@@ -46,6 +46,7 @@ def _speedup_bound(end: str) -> Callable[[Row], Scalar]:
 
 
 def _throughput(row: Row) -> Scalar:
+    # all calls over all time, since a mean of rates would give a short block the weight of a long one
     rates = [row.record.blocks[number].throughput for number in series.values(row.record, "throughput")]
     calls, took_ns = (sum(getattr(rate, name) for rate in rates) for name in ("calls", "took_ns"))
     return float(row.record.cell.batch * calls / took_ns * 1e9)
@@ -57,6 +58,7 @@ def _throughput_threads(row: Row) -> Scalar:
 
 
 def _disturbed(row: Row) -> Scalar:
+    # without counters, 0 would claim that nothing disturbed the rounds
     return None if row.record.unseen else len(series.disturbed(row.record))
 
 

@@ -27,6 +27,10 @@ CODE = re.compile(
 than the message and would push the message beyond the limit of a reason."""
 
 
+DRAWN = "inputs were drawn; give --input NAME=FILE.npy"
+"""Hint of a call that failed on generated inputs: the graph may accept other values."""
+
+
 class BenchError(Exception):
     """A problem (`message`) and what the user can do about the problem (`hint`, may be empty).
 

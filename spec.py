@@ -140,7 +140,9 @@ class TensorSpec:
         """The least plausible integer, and the bound above the largest one. `shapes`: those of all inputs, by name."""
         shape, axis = shapes.get(self.of[0], ()) if self.of else (), self.of[1] if self.of else 0
         size = shape[axis] if -len(shape) <= axis < len(shape) else None
-        high = min((bound for bound in (self.high, size) if bound), default=INTEGER_HIGH)
+        # An image of bytes has values up to 255; other integers without a table are more often small ids or counts.
+        default = 256 if self.dtype == "uint8" else INTEGER_HIGH
+        high = min((bound for bound in (self.high, size) if bound), default=default)
         if self.role == "length":
             size = size or max((dims[1] for dims in shapes.values() if len(dims) > 1), default=1)
         fixed = {"mask": 1, "rate": SAMPLE_RATE, "length": size}.get(self.role)

@@ -37,7 +37,7 @@ def describe(path: Path, *, model: str, full_check: bool = False, strict: bool =
     if invalid and strict:
         raise BadInput(f"{path} fails onnx.checker ({invalid})", "export it again")
     initial = {tensor.name for tensor in proto.graph.initializer}
-    uses, precision = plausible.find_uses(proto.graph), _precision(proto)
+    uses, precision = plausible.find_uses(proto.graph, proto.functions), _precision(proto)
     in_8_bits, in_float = quantized.count_layers(proto.graph, proto.functions)
     return Artifact(
         model=model,

@@ -7,8 +7,9 @@ values.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from .batch import SEQUENCE
@@ -16,10 +17,17 @@ from .batch import SEQUENCE
 if TYPE_CHECKING:
     import onnx
 
+    Bodies = Mapping[tuple[str, str], onnx.FunctionProto]
+
+MOST_NODES, DEEPEST, MOST_NUMBERS = 1_000_000, 8, 1024
+
 ELEMENTWISE = ("Add", "Sub", "Mul", "Div", "MatMul", "LayerNormalization")
 """Operators whose output has the axes of their first input, if the second one is a constant."""
 
 PASSING = ("Cast", "Identity", "Unsqueeze", "Squeeze", "Reshape", "Expand", "Transpose", "Flatten")
+PASSING_PARTS = ("Gather", "Split", "Slice", "Concat", "Tile", "Clip")
+"""Operators whose outputs have some of the values of their first input."""
+
 REDUCING = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
 
 SETTINGS: Mapping[str, Mapping[int, str]] = {
@@ -79,6 +87,13 @@ INDICES: Mapping[str, int] = {
 }
 """Default axis of the table, the first input, into which the second input has indices."""
 
+LOOKUPS: Mapping[str, Mapping[int, int]] = {
+    "EmbedLayerNormalization": {0: 2, 1: 4, 8: 3},
+    "GatherBlockQuantized": {1: 0},
+    "RotaryEmbedding": {1: 2},
+}
+"""Inputs of fused operators that have indices, by position, each with the position of its table."""
+
 EVERY_AXIS = ("GatherND", "ScatterND")
 RECURRENT = ("LSTM", "GRU", "RNN")
 LENGTHS = 4  # position of the sequence lengths among the inputs of recurrent operators
@@ -103,22 +118,30 @@ class Use:
 class Uses:
     """Uses of all inputs, `by_name`, while the graph is read.
 
-    `sources`: for each value that is a moved or converted input, the name of the input. `tables`: shapes of constants.
-    `same_axes`: for each value with the leading axes of an input, the name of the input. `constants`: names of constants.
+    `sources`: for each value that is a moved or converted input, the name of the input. `shifts`: for each such value, the
+    largest constant that was added to it. `tables`: shapes of constants. `numbers`: values of small constants. `same_axes`: for
+    each value with the leading axes of an input, the name of the input. `constants`: names of constants.
     """
 
     by_name: dict[str, Use] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
     tables: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    shifts: dict[str, int] = field(default_factory=dict)
+    numbers: dict[str, tuple[int, ...]] = field(default_factory=dict)
     same_axes: dict[str, str] = field(default_factory=dict)
     constants: set[str] = field(default_factory=set)
 
     def of(self, name: str) -> Use:
         return self.by_name.setdefault(name, Use())
 
+    def limit(self, value: str, size: int) -> None:
+        """Bound the input behind `value`, whose values are indices into a table of `size`."""
+        use, high = self.of(self.sources[value]), max(1, size - self.shifts.get(value, 0))
+        use.high = min(high, use.high or high)
 
-def find_uses(graph: onnx.GraphProto) -> dict[str, Use]:
-    """Find the uses of inputs in `graph`, its branches and loops included, by the name of the input.
+
+def find_uses(graph: onnx.GraphProto, functions: Sequence[onnx.FunctionProto] = ()) -> dict[str, Use]:
+    """Find the uses of inputs in `graph`, its branches, loops and `functions` included, by the name of the input.
 
     An input of which the graph shows no more than the type is left out.
     """
@@ -129,8 +152,13 @@ def find_uses(graph: onnx.GraphProto) -> dict[str, Use]:
     uses.sources.update({value.name: value.name for value in graph.input if value.name not in initial})
     uses.same_axes.update(uses.sources)
     uses.constants.update(initial)
-    for node in _nodes(graph):
+    uses.numbers.update({tensor.name: _integers(tensor) for tensor in graph.initializer})
+    bodies = {(function.domain, function.name): function for function in functions}
+    # A hostile file may call functions in functions, and have an endless number of nodes.
+    for node in islice(_nodes(graph.node, bodies), MOST_NODES):
         _follow(uses, node)
+        _shift(uses, node)
+        _lookups(uses, node)
         _indices(uses, node)
         _settings(uses, node)
         _lengths(uses, node)
@@ -144,13 +172,49 @@ def role_of(name: str, dtype: str) -> str:
     return next((role for pattern, role in NAMED if kinds[role] and pattern.search(name)), "")
 
 
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for node in graph.node:
+def _nodes(nodes: Iterable[onnx.NodeProto], bodies: Bodies, depth: int = 0) -> Iterator[onnx.NodeProto]:
+    """`nodes`, those of their branches, and in place of calls of functions the nodes of `bodies`."""
+    for node in nodes:
+        body = bodies.get((node.domain, node.op_type))
+        if body and depth < DEEPEST:
+            yield from _nodes(_called(node, body, depth), bodies, depth + 1)
+            continue
         yield node
         for attribute in node.attribute:
             # 5 and 10 are GRAPH and GRAPHS of onnx.AttributeProto, which this module does not import.
-            for inner in (attribute.g, *attribute.graphs) if attribute.type in (5, 10) else ():
-                yield from _nodes(inner)
+            for inner in (attribute.g, *attribute.graphs) if attribute.type in (5, 10) and depth < DEEPEST else ():
+                yield from _nodes(inner.node, bodies, depth + 1)
+
+
+def _called(call: onnx.NodeProto, body: onnx.FunctionProto, depth: int) -> Iterator[onnx.NodeProto]:
+    """The nodes of the function `body`, with the names and attributes that `call` gives them."""
+    names = {"": "", **dict(zip(body.input, call.input)), **dict(zip(body.output, call.output))}
+    given = {attribute.name: attribute for attribute in (*body.attribute_proto, *call.attribute)}
+    scope = f"{call.output[0] if call.output else ''}/{depth}/"
+    for inner in body.node:
+        node = type(inner)()
+        node.CopyFrom(inner)
+        del node.input[:], node.output[:], node.attribute[:]
+        node.input.extend(names.get(name, scope + name) for name in inner.input)
+        node.output.extend(names.get(name, scope + name) for name in inner.output)
+        for attribute in inner.attribute:
+            if not attribute.ref_attr_name or attribute.ref_attr_name in given:
+                added = node.attribute.add()
+                added.CopyFrom(given.get(attribute.ref_attr_name, attribute))
+                added.name = attribute.name
+        yield node
+
+
+def _integers(tensor: onnx.TensorProto) -> tuple[int, ...]:
+    """Values of a small constant of int32 or int64; none for another tensor."""
+    # 6 and 7 are INT32 and INT64 of onnx.TensorProto.
+    width = {6: 4, 7: 8}.get(tensor.data_type, 0)
+    raw = tensor.raw_data
+    if not width or len(raw) > MOST_NUMBERS * width:
+        return ()
+    stored = tensor.int32_data if width == 4 else tensor.int64_data
+    parts = (raw[place : place + width] for place in range(0, len(raw), width))
+    return tuple(stored[:MOST_NUMBERS]) or tuple(int.from_bytes(part, "little", signed=True) for part in parts)
 
 
 def _sizes(value: onnx.ValueInfoProto) -> tuple[int, ...]:
@@ -163,12 +227,31 @@ def _attribute(node: onnx.NodeProto, name: str, default: int) -> int:
 
 
 def _follow(uses: Uses, node: onnx.NodeProto) -> None:
-    if node.op_type in PASSING and node.input and node.input[0] in uses.sources:
-        uses.sources[node.output[0]] = uses.sources[node.input[0]]
+    if node.op_type in (*PASSING, *PASSING_PARTS) and node.input and node.input[0] in uses.sources:
+        uses.sources.update(dict.fromkeys(node.output, uses.sources[node.input[0]]))
+        uses.shifts.update(dict.fromkeys(node.output, uses.shifts.get(node.input[0], 0)))
     if node.op_type == "Constant":
         uses.tables.update((node.output[0], tuple(attribute.t.dims)) for attribute in node.attribute if attribute.t.dims)
+        uses.numbers.update((node.output[0], _integers(attribute.t)) for attribute in node.attribute)
     if node.op_type == "DequantizeLinear" and node.input[0] in uses.tables:
         uses.tables[node.output[0]] = uses.tables[node.input[0]]
+
+
+def _shift(uses: Uses, node: onnx.NodeProto) -> None:
+    """Follow an input to which a constant is added, as models do that have several tables in one."""
+    if node.op_type == "Add" and len(node.input) == 2:
+        for value, constant in (node.input, reversed(node.input)):
+            if value in uses.sources and uses.numbers.get(constant):
+                uses.sources[node.output[0]] = uses.sources[value]
+                uses.shifts[node.output[0]] = uses.shifts.get(value, 0) + max(uses.numbers[constant])
+
+
+def _lookups(uses: Uses, node: onnx.NodeProto) -> None:
+    """Bound the indices of fused operators by the number of rows of their tables."""
+    for place, table in LOOKUPS.get(node.op_type, {}).items():
+        rows = uses.tables.get(node.input[table], ()) if max(place, table) < len(node.input) else ()
+        if rows and node.input[place] in uses.sources:
+            uses.limit(node.input[place], rows[0])
 
 
 def _input(uses: Uses, node: onnx.NodeProto, place: int) -> str | None:
@@ -184,8 +267,7 @@ def _indices(uses: Uses, node: onnx.NodeProto) -> None:
     axis, table, use = _attribute(node, "axis", INDICES.get(node.op_type, 0)), node.input[0], uses.of(name)
     shape = uses.tables.get(table, ())
     if -len(shape) <= axis < len(shape):
-        size = min(shape) if node.op_type in EVERY_AXIS else shape[axis]
-        use.high = min(size, use.high or size)
+        uses.limit(node.input[1], min(shape) if node.op_type in EVERY_AXIS else shape[axis])
     elif table in uses.sources and uses.sources[table] == table:
         use.of = use.of or (table, axis)
 

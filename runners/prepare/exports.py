@@ -357,11 +357,17 @@ def _batched(shape: tuple[int | str | None, ...]) -> tuple[int | str | None, ...
     return (BATCH, *shape[1:]) if shape else ()
 
 
+def _interface(artifact: Artifact) -> tuple[Any, ...]:
+    """Precision, inputs and outputs, without the plausible values of inputs, about which a newer version may know more."""
+    ends = (*artifact.inputs, *artifact.outputs)
+    return artifact.precision, [(spec.name, spec.dtype, spec.shape, spec.ranked) for spec in ends]
+
+
 def _check_unchanged(artifact: Artifact, context: Context) -> None:
     """Raise `BadInput` where the file of `artifact` differs from its entry in the manifest."""
     file = context.ask(Describe(file=Here(path=artifact.path), model=artifact.model))
     if file.sha256 != artifact.sha256:
         raise BadInput(f"{artifact.path} changed since its export", "run bench export again, or measure it with --model")
-    if (file.precision, file.inputs, file.outputs) != (artifact.precision, artifact.inputs, artifact.outputs):
+    if _interface(file) != _interface(artifact):
         entry, content = (f"{item.precision} with inputs {[spec.name for spec in item.inputs]}" for item in (artifact, file))
         raise BadInput(f"{artifact.path} is {content}, and the manifest lists {entry}", "run bench export again")

@@ -26,15 +26,16 @@ from .plan import PlannedCell
 class ActiveCell:
     """A cell with its progress.
 
-    `inputs`, `reference`, `samples`: folders of its arrays; None where they do not exist. `random`: outputs that are not
-    compared. `latency`, `throughput`: the parts of
-    its current round. `dirty`: the last part was disturbed. `energy`, `loaded`: this step is done, with a figure or a reason.
+    `inputs`, `reference`, `samples`: folders of its arrays; None where they do not exist. `drawn`: its inputs
+    are generated. `random`: outputs that are not compared. `latency`, `throughput`: the parts of its current round.
+    `dirty`: the last part was disturbed. `energy`, `loaded`: this step is done, with a figure or a reason.
     `cold`: number of fresh processes so far. `complete`: the journal has all its figures, and a later error does not change
     them. `finished`: the cell ended with figures. `out`: the cell ended with a reason instead.
     """
 
     planned: PlannedCell
     inputs: str = ""
+    drawn: bool = False
     reference: str | None = None
     samples: str | None = None
     random: tuple[str, ...] = ()

@@ -58,7 +58,8 @@ def _send(worker: Worker, active: ActiveCell) -> None:
 
 
 def _job(active: ActiveCell) -> StartCold:
-    return StartCold(cell=active.planned.cell, artifact=active.planned.artifact, inputs=Here(path=active.inputs))
+    planned, inputs = active.planned, Here(path=active.inputs)
+    return StartCold(cell=planned.cell, artifact=planned.artifact, inputs=inputs, drawn=active.drawn)
 
 
 def _finish(run: RunContext, worker: Worker, timed: bool, active: ActiveCell) -> None:

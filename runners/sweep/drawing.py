@@ -6,9 +6,10 @@ A worker makes both once for each FP32 file. The files that derive from the FP32
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from ...errors import BadInput, BenchError, StorageFailed
+from ...errors import DRAWN, BadInput, BenchError, StorageFailed
 from ...evidence import Drawn
 from ...spec import Artifact, Shapes, digest
 from ..pool.pool import Worker
@@ -16,6 +17,8 @@ from ..worker.file_jobs import Draw, Refer, ReferenceCall, Referred
 from ..worker.jobs import Data, Here, There
 from ..worker.tasks import JOBS
 from .cells import ActiveCell, RunContext
+
+SMALLER = (2, 1)  # bounds of integers for inputs that the model refuses: ids of small tables, then zeros
 
 
 def draw_inputs(run: RunContext, cells: Sequence[ActiveCell]) -> None:
@@ -39,8 +42,8 @@ def draw_inputs(run: RunContext, cells: Sequence[ActiveCell]) -> None:
 def _draw(run: RunContext, cells: Sequence[ActiveCell]) -> None:
     artifact = cells[0].planned.reference
     folder = run.journal.scratch / artifact.sha256[:16]
-    jobs = {active.planned.cell.shapes: active.planned.cell.batch for active in cells}
-    input_folders = {shapes: folder / digest(shapes)[:16] for shapes in jobs}
+    batches = {active.planned.cell.shapes: active.planned.cell.batch for active in cells}
+    input_folders = {shapes: folder / digest(shapes)[:16] for shapes in batches}
     # One worker for all shapes: it loads the FP32 reference once.
     with run.context.pool.start(run.context.logs / "prepare.log", network=JOBS[Draw].network) as worker:
         for shapes, inputs_folder in input_folders.items():
@@ -52,16 +55,26 @@ def _draw(run: RunContext, cells: Sequence[ActiveCell]) -> None:
                 inputs=Here(path=str(inputs_folder)),
                 outputs=There(path=str(_reference(inputs_folder))),
             )
-            for (shapes, batch), inputs_folder in zip(jobs.items(), input_folders.values())
+            for (shapes, batch), inputs_folder in zip(batches.items(), input_folders.values())
         )
         referred = _refer(run, worker, artifact, calls, folder / "samples")
         network = worker.network
+    refused = {calls[item.call].inputs.path for item in referred.refused} if referred else {call.inputs.path for call in calls}
     for active in cells:
-        run.journal.add(active.key, Drawn(network=network, referred=referred is not None))
-        inputs_folder = input_folders[active.planned.cell.shapes]
-        active.inputs, active.reference = str(inputs_folder), str(_reference(inputs_folder)) if referred else None
-        active.samples = str(folder / "samples") if referred and artifact.dataset else None
+        active.inputs, active.drawn = str(input_folders[active.planned.cell.shapes]), _is_drawn(run, artifact)
+        has_reference = active.inputs not in refused
+        run.journal.add(active.key, Drawn(network=network, referred=has_reference))
+        active.reference = str(_reference(Path(active.inputs))) if has_reference else None
+        sampled = referred is not None and not referred.no_samples and artifact.dataset
+        active.samples = str(folder / "samples") if has_reference and sampled else None
         active.random = referred.random if referred else ()
+
+
+def _is_drawn(run: RunContext, artifact: Artifact) -> bool:
+    """True if some inputs of `artifact` are generated: neither arrays of the user nor samples of its dataset."""
+    names = {spec.name for spec in artifact.inputs}
+    given = names & {name for name, _ in run.sweep.inputs}
+    return given != names and not (artifact.dataset and not given)
 
 
 def _reference(inputs_folder: Path) -> Path:
@@ -69,17 +82,20 @@ def _reference(inputs_folder: Path) -> Path:
     return inputs_folder.with_name(f"{inputs_folder.name}-reference")
 
 
-def _drawing(run: RunContext, artifact: Artifact, shapes: Shapes, inputs_folder: Path) -> Draw:
+def _drawing(run: RunContext, artifact: Artifact, shapes: Shapes, inputs_folder: Path, high: int | None = None) -> Draw:
     names = {spec.name for spec in artifact.inputs}
     given = tuple((name, Here(path=str(Path(path).absolute()))) for name, path in run.sweep.inputs if name in names)
     folder, data = There(path=str(inputs_folder)), Data.of(artifact.dataset)
-    return Draw(artifact=artifact, shapes=shapes, seed=run.sweep.seed, given=given, data=data, folder=folder)
+    return Draw(artifact=artifact, shapes=shapes, seed=run.sweep.seed, given=given, data=data, folder=folder, high=high)
 
 
 def _refer(
     run: RunContext, worker: Worker, artifact: Artifact, calls: tuple[ReferenceCall, ...], samples: Path
 ) -> Referred | None:
-    """Compute the FP32 reference. None, after a note, where the reference runtime cannot run the model."""
+    """Compute the FP32 reference. None, after a note, where the reference runtime cannot run the model.
+
+    Where the model refuses inputs that were drawn, they are drawn again, with smaller integers.
+    """
     job = Refer(
         artifact=artifact,
         calls=calls,
@@ -88,9 +104,40 @@ def _refer(
         data=Data.of(artifact.dataset),
     )
     try:
-        return worker.ask(job, run.sweep.timeout_s)
+        referred = worker.ask(job, run.sweep.timeout_s)
+        for high in SMALLER if _is_drawn(run, artifact) else ():
+            referred = _retry(run, worker, job, referred, high)
     except StorageFailed:
         raise
     except BenchError as error:
         run.context.progress.note(f"{artifact.model}: answers are not compared, because the FP32 reference failed ({error})")
         return None
+    _note_refused(run, artifact, calls, referred)
+    return referred
+
+
+def _retry(run: RunContext, worker: Worker, job: Refer, referred: Referred, high: int) -> Referred:
+    """The reference with the inputs of refused calls drawn again, their integers below `high`."""
+    numbers = [item.call for item in referred.refused if item.running]
+    calls = tuple(job.calls[number] for number in numbers)
+    if not calls:
+        return referred
+    for call in calls:
+        worker.ask(_drawing(run, job.artifact, call.shapes, Path(call.inputs.path), high), run.sweep.timeout_s)
+    again = worker.ask(replace(job, calls=calls, data=job.data if referred.no_samples else None), run.sweep.timeout_s)
+    others = (item for item in referred.refused if not item.running)
+    refused = (*others, *(replace(item, call=numbers[item.call]) for item in again.refused))
+    return replace(again, refused=refused, no_samples=referred.no_samples and again.no_samples)
+
+
+def _note_refused(run: RunContext, artifact: Artifact, calls: Sequence[ReferenceCall], referred: Referred) -> None:
+    """Note the batches without a reference, once for each reason."""
+    batches: dict[str, list[str]] = {}
+    for item in referred.refused:
+        hint = f"; {DRAWN}" if item.running and _is_drawn(run, artifact) else ""
+        batches.setdefault(f"{item.reason}{hint}", []).append(str(calls[item.call].batch))
+    for reason, names in batches.items():
+        where = "" if len(referred.refused) == len(calls) else f" at batch {', '.join(sorted(names, key=int))}"
+        run.context.progress.note(
+            f"{artifact.model}: answers are not compared{where}, because the FP32 reference failed: {reason}"
+        )

@@ -189,7 +189,7 @@ class Group:
 
     def _open(self, active: ActiveCell) -> None:
         planned, journal = active.planned, self._run.journal
-        job = Open(cell=planned.cell, artifact=planned.artifact, inputs=Here(path=active.inputs))
+        job = Open(cell=planned.cell, artifact=planned.artifact, inputs=Here(path=active.inputs), drawn=active.drawn)
         opened = _with_file(self._ask(active, job), planned.artifact)
         self._open_keys.add(active.key)
         journal.add(active.key, opened)

@@ -14,7 +14,7 @@ import numpy as np
 from ... import backends
 from ...backends import protocol
 from ...backends.protocol import Array, Backend, Session, Workshop
-from ...errors import Unsupported
+from ...errors import DRAWN, BenchError, RuntimeFailed, Unsupported, failure
 from ...evidence import Built, Counts, Deployment, Info, Inspected, Opened, Tried, Verified, Warm
 from ...exporters import cache
 from ...spec import Artifact, Cell, Concurrency, Device
@@ -165,7 +165,7 @@ def open_session(state: State, report: Reporter, job: Open) -> Opened:
     session = backend.open(file, cell, engine=built)
     load_ns = now() - begin
     session.bind(arrays)
-    first_ns = measure.first_call(session, now)
+    first_ns = _first_call(session, now, job.drawn)
     open_cell = OpenCell(artifact=file, cell=cell, backend=backend, inputs=arrays, session=session, built=built)
     open_cell.compiled[1, cell.settings.threads] = session
     state.open_cells[cell.key] = open_cell
@@ -178,6 +178,17 @@ def open_session(state: State, report: Reporter, job: Open) -> Opened:
         instrument=backend.instrument,
         int8_scheme=backend.int8_scheme,
     )
+
+
+def _first_call(session: Session, now: Callable[[], int], drawn: bool) -> int:
+    """Duration of the first call, in ns. If it fails on inputs that were drawn, the hint of the error says that."""
+    try:
+        return measure.first_call(session, now)
+    except Exception as error:  # each runtime has its own exception classes
+        reason = error if isinstance(error, BenchError) else failure(type(error).__name__, error)
+        if drawn and isinstance(reason, RuntimeFailed) and not reason.hint:
+            raise RuntimeFailed(reason.message, DRAWN) from error
+        raise
 
 
 def verify(state: State, report: Reporter, job: Verify) -> Verified:
@@ -324,7 +335,7 @@ def cold(state: State, report: Reporter, job: StartCold) -> Started:
     up_ns = now()
     backends.get(cell.backend).probe()
     imported_ns = now()
-    opened = open_session(state, report, Open(cell=job.cell, artifact=job.artifact, inputs=job.inputs))
+    opened = open_session(state, report, Open(cell=job.cell, artifact=job.artifact, inputs=job.inputs, drawn=job.drawn))
     answered_ns = now()
     open_cell = state.open_cells[cell.key]
     # Peak memory needs further calls: allocators grow after the first.

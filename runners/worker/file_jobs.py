@@ -102,7 +102,8 @@ class Explain(Making, Job[Explained]):
 class Draw(Job[Done]):
     """Write the input arrays of all backends into `folder`.
 
-    The arrays are the `given` .npy files by input name, else real images of `data`, else random values.
+    The arrays are the `given` .npy files by input name, else real images of `data`, else random values. `high`: random
+    integers are below it.
     """
 
     artifact: Artifact
@@ -111,6 +112,7 @@ class Draw(Job[Done]):
     given: tuple[tuple[str, Here], ...] = ()
     data: Data | None = None
     folder: There
+    high: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,11 +126,28 @@ class ReferenceCall:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Refusal:
+    """Reason why the reference has no outputs for the call number `call` of the job.
+
+    `running`: the model was loaded, and refused the inputs.
+    """
+
+    call: int
+    reason: str
+    running: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Referred:
-    """Name and version of the runtime that computed the reference, and outputs that depend on a random generator."""
+    """Name and version of the runtime that computed the reference, and outputs that depend on a random generator.
+
+    `refused`: calls without outputs. `no_samples`: no call could answer the labelled samples.
+    """
 
     runtime: str
     random: tuple[str, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+    no_samples: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

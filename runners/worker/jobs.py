@@ -133,11 +133,12 @@ class Build(Job[Built]):
 
 @dataclass(frozen=True, kw_only=True)
 class Open(Job[Opened]):
-    """Open a session, bind the arrays in the folder `inputs`, and make the first call."""
+    """Open a session, bind the arrays in the folder `inputs`, and make the first call. `drawn`: the arrays are generated."""
 
     cell: Cell
     artifact: Artifact
     inputs: Here
+    drawn: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,8 +257,9 @@ class Started(Cold):
 
 @dataclass(frozen=True, kw_only=True)
 class StartCold(Job[Started]):
-    """Import, load and answer once in a fresh process."""
+    """Import, load and answer once in a fresh process. `drawn`: the arrays in `inputs` are generated."""
 
     cell: Cell
     artifact: Artifact
     inputs: Here
+    drawn: bool = False

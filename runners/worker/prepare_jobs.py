@@ -18,7 +18,7 @@ import numpy as np
 
 from ...backends.ort import find_load_error
 from ...backends.protocol import Array, Session
-from ...errors import BadInput
+from ...errors import BadInput, BenchError, StorageFailed, one_line
 from ...evidence import Parity
 from ...exporters import entries, torch_onnx
 from ...exporters.manifest import Maker
@@ -27,7 +27,7 @@ from ...models import inputs as random_inputs
 from ...models.shapes import show
 from ...spec import PRECISIONS, RANDOM, Artifact, Source, digest, to_wire
 from . import verify
-from .file_jobs import Adopt, CacheEntry, Counted, CountImages, Describe, Draw, Export, Refer, Referred
+from .file_jobs import Adopt, CacheEntry, Counted, CountImages, Describe, Draw, Export, Refer, ReferenceCall, Referred, Refusal
 from .jobs import Data, Done, Reporter, There
 from .reference import open_reference
 from .serve import State
@@ -176,7 +176,7 @@ def draw(state: State, report: Reporter, job: Draw) -> Done:
         _check_size(file, arrays[name].shape, shape)
     else:
         missing = [spec for spec in file.inputs if spec.name not in arrays]
-        arrays = random_inputs.draw(missing, job.shapes, job.seed) | arrays
+        arrays = random_inputs.draw(missing, job.shapes, job.seed, job.high) | arrays
     verify.save_arrays(Path(job.folder.path), {spec.name: np.asarray(arrays[spec.name], order="C") for spec in file.inputs})
     return Done()
 
@@ -189,19 +189,37 @@ def _check_size(artifact: Artifact, size: tuple[int, ...], request: tuple[int, .
 
 
 def reference(state: State, report: Reporter, job: Refer) -> Referred:
-    """Write the FP32 reference's outputs for each call, and with labels also its predictions."""
-    file = job.artifact
-    names = [spec.name for spec in file.inputs]
-    largest = max(job.calls, key=lambda call: call.batch)
-    for call in job.calls:
-        session, runtime = open_reference(file, call.shapes)
-        with session:
-            outputs = run_once(session, verify.load_arrays(Path(call.inputs.path), names))
-            verify.save_arrays(Path(call.outputs.path), {spec.name: outputs[spec.name] for spec in file.outputs})
-            if job.data and call is largest:
-                answer = partial(verify.predictions, session, file, batch=call.batch, report=report)
-                _save_samples(dataset_of(job.data), Path(job.samples.path), job.images, answer)
-    return Referred(runtime=runtime, random=generators.random_outputs(onnx_file.model_of(Path(file.path))))
+    """Write the FP32 reference's outputs for each call, and with labels also its predictions.
+
+    A call that fails is a refusal of its own: the other batches keep their reference.
+    """
+    refused, runtime, sampled = [], "", False
+    # the largest batch first, because it answers the samples fastest
+    for number, call in sorted(enumerate(job.calls), key=lambda pair: pair[1].batch, reverse=True):
+        loaded = False
+        try:
+            session, runtime = open_reference(job.artifact, call.shapes)
+            loaded = True
+            with session:
+                _answer(session, call, job)
+                if job.data and not sampled:
+                    answer = partial(verify.predictions, session, job.artifact, batch=call.batch, report=report)
+                    _save_samples(dataset_of(job.data), Path(job.samples.path), job.images, answer)
+                    sampled = True
+        except (StorageFailed, OSError):  # of the disk, and not of the model
+            raise
+        except Exception as error:  # each runtime has its own exception classes
+            reason = str(error) if isinstance(error, BenchError) else one_line(error)
+            refused.append(Refusal(call=number, reason=reason, running=loaded))
+    random = generators.random_outputs(onnx_file.model_of(Path(job.artifact.path)))
+    return Referred(runtime=runtime, random=random, refused=tuple(refused), no_samples=not sampled)
+
+
+def _answer(session: Session, call: ReferenceCall, job: Refer) -> None:
+    """Write the outputs of one call."""
+    names = [spec.name for spec in job.artifact.inputs]
+    outputs = run_once(session, verify.load_arrays(Path(call.inputs.path), names))
+    verify.save_arrays(Path(call.outputs.path), {spec.name: outputs[spec.name] for spec in job.artifact.outputs})
 
 
 def _save_samples(data: datasets.Dataset, folder: Path, most: int, answer: Callable[[Array], Array]) -> None:

@@ -90,3 +90,14 @@ def test_a_rate_is_that_of_speech():
 def test_what_sets_an_operator_is_asked_for_by_name():
     with pytest.raises(Unsupported, match=r"input 'x' .* shape of Reshape, .* --input x=FILE\.npy"):
         drawn(setting="shape of Reshape")
+
+
+def test_bytes_have_all_their_values_unless_they_index_a_table():
+    assert (int(one("uint8", (10_000,)).min()), int(one("uint8", (10_000,)).max())) == (0, 255)
+    assert int(one("uint8", high=3).max()) == 2
+
+
+def test_integers_may_be_drawn_smaller_and_roles_stay():
+    specs = [TensorSpec(name="ids", dtype="int64", shape=(100,)), TensorSpec(name="n", dtype="int64", shape=(), role="rate")]
+    arrays = draw(specs, (("ids", (100,)), ("n", ())), 0, high=2)
+    assert (set(arrays["ids"].tolist()), int(arrays["n"])) == ({0, 1}, 16_000)

@@ -83,3 +83,57 @@ def test_what_is_divided_by_is_positive():
 def test_names_tell_where_the_graph_does_not(name, dtype, role):
     assert role_of(name, dtype) == role
     assert tensor_fields(None, name, dtype)["role"] == role
+
+
+def ids_of(*nodes, functions=(), tables=(("w", (6, 3)), ("small", (2, 3)))):
+    """The bound of `ids` in a graph with two tables and constants."""
+    made = graph(*nodes, tables=tables)
+    made.initializer.append(helper.make_tensor("offsets", Type.INT64, [3], [0, 2, 4]))
+    return find_uses(made, functions)["ids"].high
+
+
+def function(name, nodes, inputs=("table", "ids"), outputs=("y",)):
+    return helper.make_function("local", name, list(inputs), list(outputs), nodes, [helper.make_opsetid("", 17)])
+
+
+def test_ids_are_followed_into_functions_and_the_functions_that_these_call():
+    inner = function("Inner", [node("Cast", ["ids"], ["cast"], to=7), node("Gather", ["table", "cast"], ["y"])])
+    outer = function("Outer", [node("Inner", ["table", "ids"], ["y"], domain="local")])
+    assert ids_of(node("Outer", ["small", "ids"], ["y"], domain="local"), functions=[inner, outer]) == 2
+
+
+def test_a_function_that_calls_itself_ends():
+    loop = function("Loop", [node("Loop", ["table", "ids"], ["y"], domain="local"), node("Gather", ["table", "ids"], ["z"])])
+    assert ids_of(node("Loop", ["w", "ids"], ["y"], domain="local"), functions=[loop]) == 6
+
+
+@pytest.mark.parametrize("part", [("Gather", ["ids", "zero"]), ("Slice", ["ids", "zero", "one"]), ("Concat", ["ids", "x"])])
+def test_ids_are_followed_into_what_takes_parts_of_them(part):
+    assert ids_of(node(part[0], part[1], ["a"], axis=0), node("Gather", ["w", "a"], ["y"])) == 6
+
+
+def test_ids_are_followed_into_each_part_of_a_split():
+    assert (
+        ids_of(node("Split", ["ids"], ["a", "b"]), node("Gather", ["w", "a"], ["y"]), node("Gather", ["small", "b"], ["z"]))
+        == 2
+    )
+
+
+def test_ids_stay_in_the_table_after_a_constant_is_added():
+    assert ids_of(node("Add", ["ids", "offsets"], ["a"]), node("Gather", ["w", "a"], ["y"])) == 2
+    assert (
+        ids_of(node("Add", ["offsets", "ids"], ["a"]), node("Cast", ["a"], ["b"], to=7), node("Gather", ["w", "b"], ["y"])) == 2
+    )
+
+
+def test_ids_of_a_fused_embedding_stay_in_its_tables():
+    fused = node("EmbedLayerNormalization", ["other", "ids", "w", "w", "small", "g", "b"], ["y", "m"], domain="com.microsoft")
+    assert ids_of(fused) == 2
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_what_a_recurrent_layer_reads_is_a_sequence(kind):
+    read = [node("Relu", ["other"], ["a"]), node(kind, ["a", "w", "w"], ["y"])]
+    assert find_uses(graph(*read))["other"].role == "sequence"
+    turned = [node("Transpose", ["other"], ["a"], perm=[1, 0, 2]), node(kind, ["a", "w", "w"], ["y"])]
+    assert "other" not in find_uses(graph(*turned))

@@ -1,14 +1,13 @@
 """Results about a cell. Workers return them, the journal stores them, tables show them. Standard library and spec only.
 
 Most fields have a default, because older versions wrote fewer fields. A default never changes, because a journal leaves out
-fields that have their default. wire.from_wire checks that every field has its type and that every number is finite. The name
-of a time ends with its unit.
+fields at their default. wire.from_wire checks every type, and that numbers are finite. The name of a time ends with its unit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .parity import Accuracy as Accuracy
 from .parity import Distance as Distance
@@ -258,9 +257,10 @@ class Percentiles:
     p50_ns: Number = None
     p90_ns: Number = None
     p99_ns: Number = None
+    p95_ns: Number = None
 
     def __post_init__(self) -> None:
-        if self.samples < 0 or any(value is not None and value <= 0 for value in (self.p50_ns, self.p90_ns, self.p99_ns)):
+        if self.samples < 0 or any(ns is not None and ns <= 0 for ns in (self.p50_ns, self.p90_ns, self.p95_ns, self.p99_ns)):
             raise TypeError("percentiles must be positive, and the number of samples must not be negative")
 
 
@@ -341,12 +341,13 @@ class UnderLoad:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Imported:
-    """Figures of another `tool` by column name. `notes` say how that tool's definitions differ."""
+    """Figures of another `tool` by column name, with `notes` on its definitions. `facts`: `ran`, machine and settings."""
 
     tool: str
     figures: Mapping[str, str | int | float]
     notes: tuple[str, ...] = ()
     version: str | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -46,7 +46,7 @@ def pool(record: CellRecord) -> Pooled:
 
 def _percentiles(calls: NDArray[np.int64]) -> Percentiles:
     p50, p90, p99 = (percentile(calls, which) for which in NOTED)
-    return Percentiles(samples=len(calls), p50_ns=p50, p90_ns=p90, p99_ns=p99)
+    return Percentiles(samples=len(calls), p50_ns=p50, p90_ns=p90, p99_ns=p99, p95_ns=percentile(calls, 95))
 
 
 def pooled(record: CellRecord) -> Pooled:

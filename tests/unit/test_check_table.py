@@ -11,7 +11,8 @@ ANSWERS = (
     *("images", "agreement", "sqnr_db", "max_abs_err", "rel_err"),
 )
 TIMED = (
-    *("p50_ms", "p50_ci_low_ms", "p50_ci_high_ms", "p90_ms", "p99_ms", "samples", "rounds", "disturbed", "stopped"),
+    *("p50_ms", "p50_ci_low_ms", "p50_ci_high_ms", "p90_ms", "p95_ms", "p99_ms"),
+    *("samples", "rounds", "disturbed", "stopped"),
     *("e2e_p50_ms", "throughput_per_s", "lanes", "throughput_threads", "throughput_settings"),
     *("speedup", "speedup_ci_low", "speedup_ci_high", "verdict", "grade"),
 )

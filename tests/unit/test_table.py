@@ -25,6 +25,9 @@ CONTRACT = [
     *("peak_rss_mb", "device_mem_mb", "artifact_mb", "energy_mj", "gpu_power_w", "gpu_mhz", "gpu_temperature_c"),
     *("slo", "slo_rate_per_s", "slo_settings"),
     *("grade", "notes", "run", "shapes"),
+    "p95_ms",
+    *("loaded_per_s", "loaded_p50_ms", "loaded_p90_ms", "loaded_p95_ms", "loaded_p99_ms"),
+    *("tokens_per_s", "ttft_p50_ms", "ttft_p99_ms", "tpot_p50_ms", "tpot_p99_ms"),
 ]
 AXES = {"model": "cnn", "backend": "ort-cpu", "device": "cpu", "precision": "fp32", "batch": 8, "threads": 2}
 CHANGE = ("top1_drop_ci_low", "top1_drop_ci_high", "top1_change_p")
@@ -83,6 +86,7 @@ def test_a_measured_row_has_its_figures(two):
         "p50_ci_low_ms": pytest.approx(4.0),
         "p50_ci_high_ms": pytest.approx(4.0),
         "p90_ms": 4.0,
+        "p95_ms": 4.0,
         "p99_ms": 4.0,
         "samples": 400,
         "rounds": 10,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..column import Column
-from . import accuracy, case, load, resources, timing
+from . import accuracy, case, load, others, resources, timing
 
 COLUMNS: tuple[Column, ...] = (
     *case.COLUMNS,
@@ -18,6 +18,8 @@ COLUMNS: tuple[Column, ...] = (
     *load.COLUMNS,
     case.RUN,  # from here on in the order in which versions added them, since scripts may rely on the order
     case.SHAPES,
+    timing.P95,
+    *others.COLUMNS,
 )
 BY_NAME: Mapping[str, Column] = {column.name: column for column in COLUMNS}
 

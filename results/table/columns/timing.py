@@ -25,6 +25,12 @@ def _withheld(metric: str, which: float) -> Callable[[Row], Finding]:
     return lambda row: Finding.of("absent_percentile", metric=metric, samples=samples_needed(which))
 
 
+def _no_p95(row: Row) -> Finding:
+    # Runs of version 0.1 stored no p95, however many calls they made.
+    enough = row.pooled.kinds["latency"].samples >= samples_needed(95)
+    return Finding.of("absent", column="p95_ms") if enough else _withheld("p95", 95)(row)
+
+
 def _too_few_rounds(name: str) -> Callable[[Row], Finding]:
     return lambda row: Finding.of("absent_interval", column=name, rounds=LEAST_ROUNDS)
 
@@ -71,6 +77,18 @@ def _build(row: Row) -> Scalar:
     return getattr(row.record.built or row.record.opened, "build_s", None)
 
 
+P95 = timed(
+    "p95_ms",
+    _percentile("latency", 95),
+    unit="ms",
+    title="p95",
+    priority=25,
+    shown=False,
+    better=LESS,
+    in_flight=ONE_CALL,
+    absent=_no_p95,
+    definition="Latency that 95 % of the calls do not exceed.",
+)
 COLUMNS = (
     timed(
         "p50_ms",

@@ -24,7 +24,7 @@ IMPORT = "import"  # the kind of a run that another tool measured
             "bench import benchmark_report.json --precision fp32 --out runs/theirs",
             "Import a report of benchmark_app",
         ),
-        ("bench import trtexec.log --precision fp16 --out runs/trt", "Import a log of trtexec"),
+        ("bench import trtexec.log --out runs/trt", "Import what trtexec printed, which has its precision"),
         ("bench show runs/mine runs/theirs", "Print both in one table"),
     ),
 )
@@ -32,19 +32,27 @@ IMPORT = "import"  # the kind of a run that another tool measured
 @group(
     out_option("Write the run to this folder.", required=True),
     click.option("--backend", metavar="BACKEND", help="Name the runtime, if the file does not."),
-    click.option("--model", metavar="NAME", help="Name the model; rows of one name stand together in a table of several runs."),
-    click.option("--precision", metavar="NAME", help=f"Name the precision, which no file has: {', '.join(PRECISIONS)}."),
+    click.option(
+        "--model",
+        metavar="NAME",
+        help="Name the model, if the file does not; OLD=NAME renames it. Rows of one name stand together in a table.",
+    ),
+    click.option("--precision", metavar="NAME", help=f"Name the precision, if the file does not: {', '.join(PRECISIONS)}."),
     click.option("--batch", type=Whole(1), metavar="N", help="Set the items in one query, if the file does not."),
     click.option("--device", metavar="DEVICE", help="Set the device, if the file does not: cpu, cuda or cuda:N."),
-    click.option("--host", metavar="NAME", default="unknown", help="Name the machine as the table of your own runs does."),
+    click.option("--host", metavar="NAME", help="Name the machine as the table of your own runs does."),
     format_option(),
     debug_option,
 )
-def take(files: tuple[Path, ...], out: Path, device: str | None, host: str, format: str, debug: bool, **values: Any) -> None:
+def take(
+    files: tuple[Path, ...], out: Path, device: str | None, host: str | None, format: str, debug: bool, **values: Any
+) -> None:
     """Import files of other tools into the same table.
 
-    Makes one row of each file: a report of benchmark_app (JSON or CSV), mlperf_log_summary.txt of LoadGen, or the log or the
-    --exportTimes file of trtexec. The row's environment is the tool's name. Its notes say how the tool's definitions differ.
+    The content of a file decides on its format: benchmark_app (its output, JSON or CSV), trtexec (its output or the
+    --exportTimes file), onnxruntime_perf_test, perf_analyzer (CSV), mlperf_log_summary.txt of LoadGen, the benchmark table of
+    Ultralytics, optimum-benchmark (JSON), or your own CSV or JSON (docs/sharing.md). The row's environment is the tool's name.
+    Its notes say how the tool's definitions differ. An option that contradicts a file is refused.
     """
     from ..results import imports
     from ..results.store import record
@@ -56,25 +64,26 @@ def take(files: tuple[Path, ...], out: Path, device: str | None, host: str, form
     print_table(table.build([record.read_run(out)]), format)
 
 
-def _write(rows: list[Any], out: Path, host: str) -> None:
+def _write(rows: list[Any], out: Path, host: str | None) -> None:
     """Write a run folder of `rows`. `BadInput` if there is a run in `out`."""
-    from .. import __version__
     from ..results import imports
-    from ..results.store.head import RUN, SCHEMA, Head, Host
+    from ..results.store.head import RUN
     from ..runners.sweep.journal import Journal
-    from ..runners.worker.clock import Clock
 
     if (out / RUN).exists():
         raise BadInput(f"{out} already has a run, which stays as it is", "write another --out")
-    head = Head(
-        schema=SCHEMA,
-        kind=IMPORT,
-        tool=__version__,
-        began_unix_s=Clock().wall_s(),
-        host=Host(cpu=host),
-        versions=imports.versions(rows),
-    )
+    processor, gpus = imports.machine(rows)
+    head = _head(host or processor or "unknown", gpus, imports.versions(rows))
     with Journal(out) as journal:
         journal.write_head(head, {row.cell: row.cell.key for row in rows})
         for row in rows:
             journal.add(row.cell.key, row.event)
+
+
+def _head(processor: str, gpus: dict[int, str], versions: dict[str, str]) -> Any:
+    """Head of the run. It has no time of its begin: the rows ran at other times, which they contain."""
+    from .. import __version__
+    from ..results.store.head import SCHEMA, Gpu, Head, Host
+
+    known = tuple(Gpu(name=gpus.get(index)) for index in range(max(gpus, default=-1) + 1))
+    return Head(schema=SCHEMA, kind=IMPORT, tool=__version__, host=Host(cpu=processor, gpus=known or None), versions=versions)

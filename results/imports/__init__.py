@@ -5,31 +5,38 @@ Each format is a module in this folder and an entry in FORMATS.
 
 from __future__ import annotations
 
-import codecs
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ...errors import BadInput, one_line
 from ...evidence import Imported
-from ...spec import Cell, Precision, Settings, Target
-from ...untrusted import read_bytes
-from . import benchmark_app, loadgen, trtexec
+from ...spec import Cell, Options, Precision, Settings, Target
+from . import benchmark_app, benchmark_app_log, loadgen, trtexec, trtexec_log
+from .contradictions import FILLED, renamed, require_agreement
 from .formats import Format, ImportedFigures
+from .text import LARGEST, read_text, unknown
 
-FORMATS: tuple[Format, ...] = (benchmark_app.JSON, trtexec.TIMES, loadgen.SUMMARY, trtexec.LOG, benchmark_app.CSV)
-FILLED = ("backend", "batch", "device")  # options that replace a value that is missing in a file
-LARGEST = 64_000_000  # bytes: trtexec exports a few hundred a query
+FORMATS: tuple[Format, ...] = (
+    benchmark_app.JSON,
+    trtexec.TIMES,
+    loadgen.SUMMARY,
+    trtexec_log.LOG,
+    benchmark_app.CSV,
+    benchmark_app_log.LOG,
+)
 UNPROVEN = (
     "measured by {}: without rounds there is no interval, and without evidence of noise there is no grade",
     "the file and the machine are identified only by their names",
 )
+MOST_GPUS = 64  # an index above comes from a damaged file
+RAN = "it ran {}"  # what the file says of the time and the machine
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportOptions:
-    """Values from the command line for what files do not contain. `model` overrides the name in a file."""
+    """Values from the command line for what files do not contain. `model` may be `NAME` or `NAME-IN-THE-FILE=NAME`."""
 
     backend: str | None = None
     model: str | None = None
@@ -47,86 +54,68 @@ class ImportedRow:
 
 
 def read_rows(paths: Sequence[Path], options: ImportOptions) -> list[ImportedRow]:
-    """Read a row from each file. `BadInput` for an unreadable file, a missing value, and two files of the same row."""
-    rows: dict[str, tuple[Path, ImportedRow]] = {}
+    """Read the rows of each file. `BadInput` for an unreadable file, a missing or contradicted value, and equal rows."""
     contents = {path: read_figures(path) for path in paths}
-    _check_used(contents, options)
+    require_agreement(contents, options)
+    rows: dict[str, tuple[Path, ImportedRow]] = {}
     for path in paths:
-        row = _row(path, contents[path], options)
-        if row.cell.key in rows:
-            other = rows[row.cell.key][0]
-            raise BadInput(f"{other} and {path} are the same row, {row.cell.id}", "import each file with its own --out")
-        rows[row.cell.key] = (path, row)
+        for row in _rows(path, contents[path], options):
+            if row.cell.key in rows:
+                other = rows[row.cell.key][0]
+                raise BadInput(f"{other} and {path} are the same row, {row.cell.id}", "import each file with its own --out")
+            rows[row.cell.key] = (path, row)
     return [row for _, row in rows.values()]
 
 
-def read_figures(path: Path) -> ImportedFigures:
-    """Read the figures in the file at `path`. `BadInput` for an unknown format, and for a damaged file."""
-    text = _text(path)
-    format = next((item for item in FORMATS if item.looks(text)), None)
-    if format is None:
-        formats = ", ".join(item.name for item in FORMATS)
-        raise BadInput(f"{path} has an unknown format", f"give one of these files: {formats}")
+def read_figures(path: Path) -> Sequence[ImportedFigures]:
+    """Read the figures in the file at `path`. `BadInput` for an unknown format, a damaged file, and output of two tools."""
+    text = read_text(path, LARGEST)
+    found = [item for item in FORMATS if item.looks(text)]
+    if not found:
+        raise unknown(path, text, FORMATS)
+    if len(found) > 1 and all(item.log for item in found):
+        names = " and ".join(item.name for item in found)
+        raise BadInput(f"{path} contains {names}", "write the output of each tool to a file of its own")
+    format = found[0]
     try:
         return format.parse(text)
     except (ValueError, RecursionError) as error:
-        raise BadInput(f"cannot read {path} as {format.name}: {one_line(error)}", "run the tool again") from error
+        hint = getattr(error, "hint", f"run it again and keep the whole output: {format.run}")
+        raise BadInput(f"cannot read {path} as {format.name}: {one_line(error)}", hint) from error
 
 
-def _text(path: Path) -> str:
-    """Text of the file, in UTF-8, or in UTF-16, which PowerShell writes when it redirects output."""
-    if not path.exists():
-        raise BadInput(f"there is no file {path}", "write the path of a file of another tool")
-    try:
-        if path.stat().st_size > LARGEST:
-            raise BadInput(f"{path} is larger than {LARGEST // 1_000_000} MB", "give a file of a single run")
-        data = read_bytes(path)
-        return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
-    except (OSError, UnicodeError) as error:
-        raise BadInput(f"cannot read {path} as text ({one_line(error)})", "give a text file of another tool") from error
-
-
-def _check_used(contents: Mapping[Path, ImportedFigures], options: ImportOptions) -> None:
-    """`BadInput` for an option that contradicts a file and that no file needs.
-
-    Also for an option that contradicts the guess for one of several files.
-    """
-    for name in FILLED:
-        value, stated = getattr(options, name), {path: getattr(item, name) for path, item in contents.items()}
-        if value is None:
-            continue
-        other = next((path for path in stated if stated[path] != value), None)
-        if other and None not in stated.values():
-            raise BadInput(f"--{name} {value} contradicts {other}, which has {stated[other]}", f"leave --{name} out")
-        # A guess gives way to an option. With several files nobody can tell which of them the option is for.
-        unsure = next((path for path, item in contents.items() if item.guesses.get(name, value) != value), None)
-        if unsure and len(contents) > 1:
-            guess = contents[unsure].guesses[name]
-            raise BadInput(f"--{name} {value} may be wrong for {unsure}, which seems to have {guess}", "import that file alone")
+def _rows(path: Path, contents: Sequence[ImportedFigures], options: ImportOptions) -> Iterator[ImportedRow]:
+    """Rows of one file. Repeated measurements of a cell get a number, since a table has one row for a cell."""
+    counts: dict[str, int] = {}
+    for figures in contents:
+        row = _row(path, figures, options)
+        counts[row.cell.key] = counts.get(row.cell.key, 0) + 1
+        if counts[row.cell.key] > 1:
+            repeat: Options = (("repeat", str(counts[row.cell.key])),)
+            row = _row(path, replace(figures, settings=(*figures.settings, *repeat)), options)
+        yield row
 
 
 def _row(path: Path, stated: ImportedFigures, options: ImportOptions) -> ImportedRow:
-    filled = {name: _first(getattr(stated, name), getattr(options, name), stated.guesses.get(name)) for name in FILLED}
-    figures = replace(stated, **{**filled, "model": _first(options.model, stated.model)})
-    missing = _missing(figures, options)
+    values = {name: _first(getattr(stated, name), getattr(options, name), stated.guesses.get(name)) for name in FILLED}
+    # Of the precisions that a file allows, the user may name another than the first.
+    values["precision"] = _first(options.precision if options.precision in stated.precisions else None, values["precision"])
+    values["model"] = renamed(options.model, _first(stated.model, stated.guesses.get("model")))
+    if isinstance(values["backend"], str):
+        kind = str(values["device"]).partition(":")[0] if values["device"] else "{device}"
+        values["backend"] = values["backend"].replace("{device}", kind)
+    missing = [name for name in FILLED if values[name] is None]
     if missing:
         needed = " ".join(f"--{name}" for name in missing)
         raise BadInput(f"{path} does not contain its {' or '.join(missing)}", f"give {needed}")
-    precision = Precision.parse(str(options.precision)).name
-    notes = [*(text.format(figures.tool) for text in UNPROVEN), *figures.notes]
-    event = Imported(figures=_by_column(figures), notes=tuple(notes), tool=figures.tool, version=figures.version)
-    return ImportedRow(cell=_cell(figures, precision), event=event)
+    precision = Precision.parse(str(values["precision"])).name
+    given = {name: values[name] for name in ("backend", "batch", "device", "model")}
+    figures = replace(stated, **given)
+    return ImportedRow(cell=_cell(figures, precision), event=_event(path, figures))
 
 
 def _first(*values: Any) -> Any:
     return next((value for value in values if value is not None), None)
-
-
-def _missing(figures: ImportedFigures, options: ImportOptions) -> list[str]:
-    """Names of the options that the user must give."""
-    own = [name for name in ("backend", "model", "batch", "device") if getattr(figures, name) is None]
-    # The files contain no precision, or one that does not describe the arithmetic: the user always gives it.
-    return [*own, *([] if options.precision else ["precision"])]
 
 
 def _cell(figures: ImportedFigures, precision: str) -> Cell:
@@ -145,10 +134,59 @@ def _cell(figures: ImportedFigures, precision: str) -> Cell:
     )
 
 
-def _by_column(figures: ImportedFigures) -> dict[str, Any]:
-    if figures.queries_per_s is None:
-        return dict(figures.figures)
-    return {**figures.figures, "throughput_per_s": figures.queries_per_s * int(figures.batch or 1)}
+def _event(path: Path, figures: ImportedFigures) -> Imported:
+    columns = dict(figures.figures)
+    if figures.items_per_s is not None:
+        columns["throughput_per_s"] = figures.items_per_s
+    if figures.queries_per_s is not None:
+        columns["throughput_per_s"] = _items_per_s(path, figures)
+    if settings := " ".join(f"{name}={value}" for name, value in (*figures.facts, *figures.definition)):
+        columns["settings"] = settings
+    facts = {"ran": figures.ran, "processor": figures.processor, "accelerator": figures.accelerator, **dict(figures.definition)}
+    return Imported(
+        tool=figures.tool,
+        figures=columns,
+        notes=(*(text.format(figures.tool) for text in UNPROVEN), *_ran(figures), *figures.notes),
+        version=figures.version,
+        facts={name: value for name, value in facts.items() if value},
+    )
+
+
+def _items_per_s(path: Path, figures: ImportedFigures) -> float:
+    """Items a second. `BadInput` for a rate that is impossible with the durations of the file."""
+    batch, rate = int(figures.batch or 1), float(figures.queries_per_s or 0)
+    if figures.at_once <= 1:
+        return rate * batch
+    # Without the head of a log only the durations show that its rate counts the items of an implicit batch.
+    if figures.at_once <= batch:
+        return rate
+    raise BadInput(
+        f"{path} has {rate:g} queries a second, which is impossible with the duration of a query and batch {batch}",
+        "give the batch of the run with --batch, or a log with its head, which contains the batch",
+    )
+
+
+def _ran(figures: ImportedFigures) -> list[str]:
+    machine = figures.accelerator or figures.processor
+    facts = [f"on {machine}" if machine else "", f"at {figures.ran} by its own clock" if figures.ran else ""]
+    text = " ".join(filter(None, facts))
+    return [RAN.format(text)] if text else []
+
+
+def machine(rows: Sequence[ImportedRow]) -> tuple[str | None, dict[int, str]]:
+    """Name of the processor, and names of the GPUs by index, where the files agree; None without a processor.
+
+    `BadInput` for files of several machines, which one run folder cannot hold.
+    """
+    processors = {row.event.facts.get("processor") for row in rows}
+    named = sorted(name for name in processors if name)
+    gpus = {(row.cell.device, row.event.facts["accelerator"]) for row in rows if "accelerator" in row.event.facts}
+    if len(named) > 1 or len(gpus) > len({device for device, _ in gpus}):
+        names = ", ".join(named if len(named) > 1 else sorted(str(name) for _, name in gpus))
+        raise BadInput(f"the files are of several machines: {names}", "import the files of each machine with its own --out")
+    indices = {int(device.partition(":")[2] or 0): str(name) for device, name in gpus if device != "cpu"}
+    few = {index: name for index, name in indices.items() if index < MOST_GPUS}
+    return (named[0] if processors == set(named) and named else None), few
 
 
 def versions(rows: Sequence[ImportedRow]) -> dict[str, str]:

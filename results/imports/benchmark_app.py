@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...errors import quantity
-from .formats import Figure, Format, ImportedFigures, number, whole
+from .formats import Figure, Format, ImportedFigures, Unusable, inert, number, stem, whole
 
 TOOL = "benchmark_app"
 Values = Mapping[str, Any]
@@ -28,7 +28,12 @@ RESHAPING = ("reshape model time (ms)", "reshape_model_time", "reshape network t
 FIRST = ("first inference time (ms)", "first_inference_time")
 MEDIAN = ("latency (ms)", "Median latency (ms)", "latency_median")
 OF_PERCENTILE = re.compile(r"latency \((\d+) percentile\) \(ms\)")
-COLUMNS = {50: "p50_ms", 90: "p90_ms", 99: "p99_ms"}
+PERCENTILES = (50, 90, 95, 99)  # those with a column
+PRECISIONS = {  # of -infer_precision; layers of an INT8 file stay in INT8 beside it
+    **dict.fromkeys(("f32", "float32"), ("fp32", "int8")),
+    **dict.fromkeys(("f16", "float16"), ("fp16", "int8+fp16")),
+    **dict.fromkeys(("bf16", "bfloat16"), ("bf16", "int8")),
+}
 
 LATENCY = "latency is the runtime's own measurement of each request, without the call into the runtime"
 NOTES = (
@@ -37,7 +42,9 @@ NOTES = (
 )
 UNSURE = "batch 1 may mean that the model has no batch dimension: throughput is the reported calls times the row's batch"
 FILLING = "throughput includes the time for setting inputs between calls, latency does not"
-IN_FLIGHT = "median and percentiles are left out: with {} requests in flight they are not the latency of a single call"
+IN_FLIGHT = "with {} requests in flight the latencies are not those of a single call: they are in the columns loaded_*"
+PRINTED = "benchmark_app's latency: {}"
+SELECTED = "the device was selected by {}"
 ONE_IN_FLIGHT = "throughput is with one request in flight, without a search for the best number"
 SEVERAL = "throughput is with {} requests in flight, set by an option or by benchmark_app, without a search for the best number"
 
@@ -50,16 +57,16 @@ def _looks_csv(text: str) -> bool:
     return any(line.strip() in SECTIONS for line in text[:100_000].splitlines())
 
 
-def _parse_json(text: str) -> ImportedFigures:
+def _parse_json(text: str) -> list[ImportedFigures]:
     data = json.loads(text)
     parts = [data.get(name, {}) if isinstance(data, dict) else None for name in SECTIONS.values()]
     objects = [part for part in parts if isinstance(part, dict)]
     if len(objects) < len(parts):
         raise ValueError("its sections are not JSON objects")
-    return _figures_of(*objects)
+    return [report_figures(*objects)]
 
 
-def _parse_csv(text: str) -> ImportedFigures:
+def _parse_csv(text: str) -> list[ImportedFigures]:
     parts: dict[str, dict[str, str]] = {name: {} for name in SECTIONS.values()}
     section: dict[str, str] = {}
     for line in text.splitlines():
@@ -68,37 +75,67 @@ def _parse_csv(text: str) -> ImportedFigures:
             section = parts[SECTIONS[name]]
         elif name:
             section[name] = value.strip().rstrip(";")
-    return _figures_of(*parts.values())
+    return [report_figures(*parts.values())]
 
 
-def _figures_of(options: Values, setup: Values, results: Values) -> ImportedFigures:
+def report_figures(options: Values, setup: Values, results: Values) -> ImportedFigures:
     """Figures from the three sections of a report, in the order of SECTIONS."""
     if results.get("error") is not None:
-        raise ValueError(f"the run failed: {' '.join(str(results['error']).split())[:200]}")
+        message = " ".join(str(results["error"]).split())[:200]
+        raise Unusable(f"the run failed: {message}", "mend the model or the command and run benchmark_app again")
     requests = whole(_of(setup, "number of parallel infer requests", "nireq"), "the number of infer requests")
     device = str(_of(setup, "target device", "target_device") or "")
-    full = _of(setup, "inference_only", "benchmark_mode", "benchmark mode")
-    single = (LATENCY, ONE_IN_FLIGHT) if requests == 1 else (IN_FLIGHT.format(requests), SEVERAL.format(requests))
-    threads = _option(options, "nthreads")
-    batch, rate = _batch(setup), number(_of(results, "throughput"), "throughput")
-    unsure = batch == 1  # also the batch of a model without a batch dimension
+    executed = _device(str(setup.get("execution devices", device)))
+    threads = setup.get("threads") or _option(options, "nthreads")
     return ImportedFigures(
         tool=TOOL,
-        backend=_backend(device),
+        version=setup.get("version"),
+        backend=_backend(executed) if executed else None,
         model=_model(options, setup),
-        batch=None if unsure else batch,
-        guesses={"batch": 1} if unsure else {},
-        queries_per_s=rate if unsure else None,
-        device=_device(device),
-        figures={**_columns(setup, results, options, requests), **({} if unsure else {"throughput_per_s": rate})},
+        device=executed,
+        precisions=_precisions(options, setup, device),
+        figures=_columns(setup, results, options, requests),
         settings=(("api", str(_of(setup, "API", "api") or "?")[:20]), ("nireq", str(requests))),
         threads=whole(threads, "-nthreads") if threads else 0,
-        notes=(
-            *single,
-            *((UNSURE,) if unsure else ()),
-            *((FILLING,) if str(full) in ("False", "false", "full") else ()),
-            *NOTES,
-        ),
+        notes=(*_notes(setup, results, requests, device), *((UNSURE,) if _is_unsure(options, setup) else ())),
+        facts=tuple((name, str(setup[name])[:40]) for name in ("streams", "threads") if setup.get(name)),
+        **_batch_and_rate(options, setup, results, executed),
+    )
+
+
+def _batch_and_rate(options: Values, setup: Values, results: Values, executed: str | None) -> dict[str, Any]:
+    """Fields of the batch and of the throughput, which benchmark_app computes with the batch that it found."""
+    batch, rate = _batch(setup), number(_of(results, "throughput"), "throughput")
+    backend = {} if executed else {"backend": "openvino-{device}"}
+    if batch != 1:
+        # Without a batch (several shapes) benchmark_app counts the items itself, so the rate is not multiplied.
+        return {"batch": batch, "items_per_s": rate, "guesses": backend}
+    # benchmark_app also reports 1 for a model in which it found no batch dimension: then the rate is in calls.
+    known = None if _is_unsure(options, setup) else 1
+    return {"batch": known, "queries_per_s": rate, "guesses": {"batch": _leading(options, setup) or 1, **backend}}
+
+
+def _is_unsure(options: Values, setup: Values) -> bool:
+    """True for a reported batch of 1 that the shapes of the inputs do not confirm."""
+    return _batch(setup) == 1 and _leading(options, setup) != 1
+
+
+def _notes(setup: Values, results: Values, requests: int, device: str) -> tuple[str, ...]:
+    full = _of(setup, "inference_only", "benchmark_mode", "benchmark mode")
+    single = (LATENCY, ONE_IN_FLIGHT) if requests == 1 else (IN_FLIGHT.format(requests), SEVERAL.format(requests))
+    statistics = (
+        ("average", "avg latency", "latency_avg"),
+        ("min", "min latency", "latency_min"),
+        ("max", "max latency", "latency_max"),
+    )
+    printed = [f"{name} {inert(text, 20)} ms" for name, *names in statistics if (text := _of(results, *names)) is not None]
+    return (
+        *single,
+        *((PRINTED.format(", ".join(printed)),) if printed else ()),
+        *((FILLING,) if str(full) in ("False", "false", "full") else ()),
+        *((SELECTED.format(inert(device, 40)),) if device.startswith(("AUTO", "MULTI", "HETERO")) else ()),
+        NOTES[0],
+        *(NOTES[1:] if device.startswith("CPU") and not setup.get("precision hint") else ()),
     )
 
 
@@ -116,8 +153,7 @@ def _option(options: Values, name: str) -> str | None:
 def _model(options: Values, setup: Values) -> str | None:
     """Name of the model's file; without one on the command line the name of the graph."""
     path = _option(options, "m") or str(_of(setup, "topology") or "")
-    name = re.split(r"[/\\]", path)[-1]
-    return re.sub(r"\.(onnx|xml|blob|pb|tflite|pdmodel)$", "", name) or None
+    return stem(path)
 
 
 def _batch(setup: Values) -> int | None:
@@ -126,14 +162,27 @@ def _batch(setup: Values) -> int | None:
     return int(text) if re.fullmatch(r"[1-9][0-9]{0,8}", text) else None
 
 
-def _backend(device: str) -> str | None:
-    kind = device.partition(".")[0].lower()
-    return f"openvino-{kind}" if re.fullmatch(r"[a-z]+", kind) else None
+def _leading(options: Values, setup: Values) -> int | None:
+    """First dimension of all inputs in -data_shape, -shape or the log; None without one, and for different ones."""
+    text = setup.get("inputs") or _option(options, "data_shape") or _option(options, "shape") or ""
+    firsts = {int(match[1]) for match in re.finditer(r"\[([1-9][0-9]{0,8})[],]", str(text))}
+    return firsts.pop() if len(firsts) == 1 else None
 
 
-def _device(device: str) -> str | None:
+def _precisions(options: Values, setup: Values, device: str) -> tuple[str, ...]:
+    """Precisions that -infer_precision allows; empty without it, since the runtime then chooses by the processor."""
+    text = str(setup.get("precision hint") or _option(options, "infer_precision") or "")
+    by_device = dict(pair.split(":", 1) for pair in text.split(",") if ":" in pair)
+    return PRECISIONS.get(by_device.get(device, text).strip().lower(), ())
+
+
+def _backend(device: str) -> str:
+    return f"openvino-{device.partition(':')[0]}"
+
+
+def _device(text: str) -> str | None:
     """Device as in `--device`: `cpu`, `gpu:1`; None for several devices, and for a device that the runtime selected."""
-    match = re.fullmatch(r"(CPU|GPU|NPU)(?:\.(\d+))?", device)
+    match = re.fullmatch(r"(CPU|GPU|NPU)(?:\.(\d{1,3}))?", text)
     if not match:
         return None
     return "cpu" if match[1] == "CPU" else f"{match[1].lower()}:{match[2] or 0}"
@@ -147,18 +196,19 @@ def _columns(setup: Values, results: Values, options: Values, requests: int) -> 
     return {
         "lanes": requests,
         "throughput_settings": " · ".join(settings),
-        **(_latencies(results) if requests == 1 else {}),
+        **_latencies(results, "" if requests == 1 else "loaded_"),
         **_opening(results),
     }
 
 
-def _latencies(results: Values) -> dict[str, Figure]:
-    """Median and labelled percentiles in ms, for percentiles with a column, and the number of samples."""
+def _latencies(results: Values, prefix: str) -> dict[str, Figure]:
+    """Median and labelled percentiles in ms, for PERCENTILES, and the number of samples. `prefix`: that of the columns."""
     labelled = [(int(match[1]), results[name]) for name in results if (match := OF_PERCENTILE.fullmatch(name))]
     which = int(number(results.get("percentile_boundary", results.get("Percentile boundary", 50)), "percentile_boundary"))
     # The "median" field holds the percentile of -latency_percentile, which is not always 50.
     plain = [(which, _of(results, *MEDIAN))] if _of(results, *MEDIAN) is not None else []
-    columns = {COLUMNS[of]: number(ms, f"latency's percentile {of}") for of, ms in [*plain, *labelled] if of in COLUMNS}
+    printed = {of: number(ms, f"latency's percentile {of}") for of, ms in [*plain, *labelled] if of in PERCENTILES}
+    columns: dict[str, Figure] = {f"{prefix}p{of}_ms": ms for of, ms in printed.items()}
     calls = _of(results, "total number of iterations", "iterations_num")
     return {**columns, **({"samples": whole(calls, "the number of iterations")} if columns and calls is not None else {})}
 
@@ -173,5 +223,8 @@ def _opening(results: Values) -> dict[str, Figure]:
     }
 
 
-JSON = Format(name="benchmark_app's benchmark_report.json (-json_stats)", looks=_looks_json, parse=_parse_json)
-CSV = Format(name="benchmark_app's benchmark_report.csv", looks=_looks_csv, parse=_parse_csv)
+RUN = "benchmark_app -m FILE.onnx -report_type no_counters"
+JSON = Format(
+    name="benchmark_app's benchmark_report.json (-json_stats)", looks=_looks_json, parse=_parse_json, run=f"{RUN} -json_stats"
+)
+CSV = Format(name="benchmark_app's benchmark_report.csv", looks=_looks_csv, parse=_parse_csv, run=RUN)

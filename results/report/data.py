@@ -111,9 +111,12 @@ def machines(report: Report) -> list[tuple[str, Facts]]:
 def _facts(run: Run) -> Facts:
     sweep = run.sweep or Sweep()
     timed = not run.is_check and run.sweep is not None
-    threads = {record.cell.settings.threads for record in run.cells}
+    # Other tools do not always report their threads, and 0 is not a number of threads.
+    threads = {record.cell.settings.threads for record in run.cells if record.cell.settings.threads or not record.imported}
+    ran = {record.imported.facts["ran"] for record in run.cells if record.imported and "ran" in record.imported.facts}
     facts = {
         "begun": date(run),
+        "ran": sorted(ran),
         **set_fields(run.host),
         "versions": run.head.versions,
         "onnxbench": run.head.tool,
@@ -123,8 +126,14 @@ def _facts(run: Run) -> Facts:
         "threads": sorted(threads),
     }
     texts = [(name.replace("_", " "), plain(_text(value))) for name, value in facts.items()]
-    kind = "check: answers and accuracy, no times" if run.is_check else "measured times"
-    return [("kind", kind), *((title, text) for title, text in texts if text)]
+    return [("kind", _kind(run)), *((title, text) for title, text in texts if text)]
+
+
+def _kind(run: Run) -> str:
+    if run.is_check:
+        return "check: answers and accuracy, no times"
+    tools = sorted({record.imported.tool for record in run.cells if record.imported})
+    return f"imported: times measured by {', '.join(tools)}" if tools else "measured times"
 
 
 def date(run: Run) -> str:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from onnxbench.cli import main
 from onnxbench.errors import BadInput
 from onnxbench.results import imports
-from onnxbench.results.imports import UNPROVEN, ImportOptions, benchmark_app, read_figures, read_rows, trtexec
+from onnxbench.results.imports import UNPROVEN, ImportOptions, benchmark_app, read_rows, trtexec
+from onnxbench.results.imports import read_figures as read_file
 from onnxbench.results.table.columns import BY_NAME as NAMES
 
 SAMPLES = Path(__file__).parent / "imports"
@@ -27,6 +28,12 @@ def imported(tmp_path, *names, options=GIVEN, out="imported"):
     files = [SAMPLES / name for name in names]
     done = bench("import", *files, *options, "--out", tmp_path / out, "--format", "json")
     return json.loads(done.stdout)["rows"]
+
+
+def read_figures(path):
+    """The only row of the file at `path`."""
+    (row,) = read_file(path)
+    return row
 
 
 def told(row):
@@ -54,6 +61,7 @@ def told(row):
             ("cnn", "openvino-cpu", "benchmark_app", "cpu", "bf16", 1),
             {
                 **{"throughput_per_s": 453.73, "lanes": 2, "first_ms": 27.98, "load_s": pytest.approx(0.10831)},
+                **{"loaded_p50_ms": 4.01, "samples": 909},
                 "throughput_settings": "2 infer requests · -hint throughput",
             },
             benchmark_app.IN_FLIGHT.format(2),
@@ -74,7 +82,7 @@ def told(row):
             ("cnn.fp32", "openvino-cpu", "benchmark_app", "cpu", "fp32", 3),
             {
                 **{"throughput_per_s": 285.86, "lanes": 2, "throughput_settings": "2 infer requests"},
-                **{"first_ms": 22.03, "load_s": pytest.approx(0.14502)},
+                **{"first_ms": 22.03, "load_s": pytest.approx(0.14502), "loaded_p50_ms": 23.78, "samples": 132},
             },
             benchmark_app.SEVERAL.format(2),
         ),
@@ -82,43 +90,55 @@ def told(row):
             "loadgen-singlestream.txt",
             ONE,
             ("cnn", "ort-cpu", "loadgen", "cpu", "fp32", 1),
-            {"p50_ms": 0.609815, "p90_ms": 0.630928, "p99_ms": 0.740108, "throughput_per_s": 1587.78, "lanes": 1},
+            {
+                **{"p50_ms": 0.609815, "p90_ms": 0.630928, "p95_ms": 0.645013, "p99_ms": 0.740108},
+                **{"throughput_per_s": 1587.78, "lanes": 1, "settings": "target_qps=1000"},
+            },
             "90th percentile (p90), not the median",
         ),
         (
             "loadgen-multistream.txt",
             GIVEN,
             ("cnn", "ort-cpu", "loadgen", "cpu", "fp32", 4),
-            {"p50_ms": 2.450804, "p90_ms": 2.523928, "p99_ms": 4.374946},
+            {
+                **{"p50_ms": 2.450804, "p90_ms": 2.523928, "p95_ms": 2.723471, "p99_ms": 4.374946},
+                "settings": "target_qps=333.333",
+            },
             "INVALID: not Early stopping satisfied",
         ),
         (
             "loadgen-offline.txt",
             GIVEN,
             ("cnn", "ort-cpu", "loadgen", "cpu", "fp32", 4),
-            {"throughput_per_s": 1586.52},
+            {"throughput_per_s": 1586.52, "settings": "target_qps=1000"},
             "INVALID: not Min duration satisfied",
         ),
         (
             "loadgen-server.txt",
-            ONE,
-            ("cnn", "ort-cpu", "loadgen", "cpu", "fp32", 1),
-            {},
-            "target latency 10 ms",
+            GIVEN,
+            ("cnn", "ort-cpu", "loadgen", "cpu", "fp32", 4),
+            {
+                **{"loaded_per_s": 188.63, "loaded_p50_ms": 0.772187, "loaded_p90_ms": 1.061165, "loaded_p95_ms": 1.282402},
+                **{"loaded_p99_ms": 3.325984, "settings": "target_qps=200"},
+            },
+            "target latency p99 <= 10 ms",
         ),
         (
             "trtexec-times.json",
             ("--precision", "fp16", "--model", "cnn", "--batch", "2", "--device", "cuda:1"),
             ("cnn", "tensorrt", "trtexec", "cuda:1", "fp16", 2),
-            {"device_p50_ms": 2.0, "e2e_p50_ms": 2.375, "throughput_per_s": 600.0},
+            {"device_p50_ms": 2.0, "e2e_p50_ms": 2.375, "throughput_per_s": 600.0, "samples": 3},
             trtexec.WARM_UP,
         ),
         (
             "trtexec.log",
             ("--precision", "fp16"),
             ("cnn", "tensorrt", "trtexec", "cuda:1", "fp16", 8),
-            {"device_p50_ms": 0.30625, "e2e_p50_ms": 0.405, "throughput_per_s": 24004.0},
-            trtexec.NOTES[-1],
+            {
+                **{"device_p50_ms": 0.30625, "e2e_p50_ms": 0.405, "throughput_per_s": 24004.0, "samples": 9000},
+                "settings": "input=8x3x48x48 streams=1 transfers=on cuda_graph=off spin_wait=off",
+            },
+            trtexec.NO_CALL,
         ),
     ],
 )
@@ -135,7 +155,7 @@ def test_a_valid_server_run_shows_a_rate(tmp_path):
     text = (SAMPLES / "loadgen-server.txt").read_text().replace("INVALID", "VALID")
     (tmp_path / "summary").write_text(text)
     found = read_figures(tmp_path / "summary")
-    assert found.figures == {"slo_rate_per_s": 188.73}
+    assert (found.figures["slo_rate_per_s"], found.figures["slo"]) == (188.73, "p99 <= 10 ms, poisson arrivals")
     assert not [note for note in found.notes if "VALID" in note]
 
 
@@ -147,11 +167,13 @@ def test_logs_of_one_percentile_without_stamps_and_in_utf_16_are_taken(tmp_path)
     (tmp_path / "log").write_bytes(text.encode("utf-16"))
     found = read_figures(tmp_path / "log")
     assert found.version == "8.6.1"
-    assert dict(found.figures) == {"device_p50_ms": 0.30625, "e2e_p50_ms": 0.405}
+    assert dict(found.figures) == {"device_p50_ms": 0.30625, "e2e_p50_ms": 0.405, "samples": 9000}
 
 
 def test_where_benchmark_app_finds_no_batch_its_throughput_is_in_calls(tmp_path):
-    (row,) = imported(tmp_path, "benchmark_app-sync.json", options=("--precision", "fp32", "--batch", "8"))
+    text = (SAMPLES / "benchmark_app-sync.json").read_text().replace('"-data_shape": "input[1,3,48,48]", ', "")
+    (tmp_path / "report.json").write_text(text)
+    (row,) = imported(tmp_path, tmp_path / "report.json", options=("--precision", "fp32", "--batch", "8"))
     assert (row["batch"], row["throughput_per_s"]) == (8, pytest.approx(8 * 402.33))
     assert benchmark_app.UNSURE in row["notes"]
 
@@ -161,7 +183,7 @@ def test_without_transfers_there_is_no_end_to_end(tmp_path):
     still = [line.replace("0.0703", "0").replace("0.0039", "0") for line in lines]
     (tmp_path / "log").write_text("\n".join(still))
     found = read_figures(tmp_path / "log")
-    assert dict(found.figures) == {"device_p50_ms": 0.30625}
+    assert dict(found.figures) == {"device_p50_ms": 0.30625, "samples": 9000}
     assert any("--noDataTransfers" in note for note in found.notes)
 
 
@@ -174,6 +196,10 @@ def test_without_transfers_there_is_no_end_to_end(tmp_path):
             "give --backend --model --batch --device --precision",
         ),
         ("loadgen-singlestream.txt", ("--backend", "ort-cpu", "--model", "m", "--device", "cpu"), "give --precision"),
+        ("loadgen-server.txt", (*GIVEN[:6], "--device", "cpu"), "give --batch"),
+        ("benchmark_app-sync.json", ("--precision", "fp32", "--batch", "8"), "leave --batch out"),
+        ("benchmark_app-cpp.json", ("--precision", "fp16", "--model", "other"), "leave --model out"),
+        ("trtexec.log", ("--precision", "fp16", "--device", "cuda:0"), "leave --device out"),
         ("trtexec-times.json", ("--precision", "fp16", "--model", "m"), "give --batch"),
         ("benchmark_app-shapes.json", ("--precision", "fp32"), "give --batch"),
         ("benchmark_app-cpp.json", ("--precision", "fp32", "--batch", "8"), "leave --batch out"),
@@ -207,7 +233,9 @@ def test_an_option_fills_in_only_what_a_file_does_not_say(tmp_path):
 
 
 def test_of_several_files_none_gets_a_batch_that_may_be_meant_for_another(tmp_path):
-    files = [SAMPLES / name for name in ("loadgen-offline.txt", "benchmark_app-sync.json")]
+    text = (SAMPLES / "benchmark_app-sync.json").read_text().replace('"-data_shape": "input[1,3,48,48]", ', "")
+    (tmp_path / "benchmark_app-sync.json").write_text(text)
+    files = [SAMPLES / "loadgen-offline.txt", tmp_path / "benchmark_app-sync.json"]
     done = bench("import", *files, *GIVEN, "--out", tmp_path / "out", code=2)
     assert all(text in done.stderr for text in ("--batch 4", "benchmark_app-sync.json"))
 
@@ -271,7 +299,7 @@ SAMPLE_FILES = sorted(path for path in SAMPLES.iterdir() if path.is_file())
 def taken(path):
     """Whether the file at `path` can be taken; otherwise it is refused in one sentence."""
     try:
-        found = read_figures(path)
+        found = read_file(path)
     except BadInput as error:
         refused = error
         found = None
@@ -279,9 +307,11 @@ def taken(path):
         assert refused.hint
         assert "\n" not in str(refused)
         return False
-    assert set(found.figures) <= set(NAMES)
-    assert all(isinstance(value, str) or 0 < value < float("inf") for value in found.figures.values())
-    assert all(";" not in note for note in found.notes)
+    assert found
+    for row in found:
+        assert set(row.figures) <= set(NAMES)
+        assert all(isinstance(value, str) or 0 < value < float("inf") for value in row.figures.values())
+        assert all(";" not in note for note in row.notes)
     return True
 
 

@@ -7,7 +7,7 @@ to one cell of a sweep becomes a row with the `status` of its class.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any, ClassVar
@@ -163,3 +163,14 @@ def nearest(name: str, valid: Any) -> str:
         if names
         else "there is none to choose from"
     )
+
+
+def distinct_names(names: Iterable[str]) -> list[str]:
+    """`names`, with a number behind each name that occurred before: `y`, `y:2`."""
+    distinct: dict[str, None] = {}
+    for name in names:
+        number, new = 1, name
+        while new in distinct:
+            number, new = number + 1, f"{name}:{number + 1}"
+        distinct[new] = None
+    return list(distinct)

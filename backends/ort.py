@@ -6,12 +6,12 @@ IO binding puts inputs and outputs in place before the call. A timed call has no
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..errors import RuntimeFailed, installed, one_line, quantity
+from ..errors import RuntimeFailed, distinct_names, installed, one_line, quantity
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency
 from . import ort_profile, snippets
@@ -36,7 +36,7 @@ def open_lane():
     binding = session.io_binding()
     for name, array in inputs.items():
         binding.bind_cpu_input(name, array)
-    outputs = session.get_outputs()
+    outputs = list({output.name: output for output in session.get_outputs()}.values())
 
     def bind_outputs():
         binding.clear_binding_outputs()
@@ -83,7 +83,7 @@ class OrtSession(Session):
 
     def _bind_outputs(self) -> None:
         self._binding.clear_binding_outputs()
-        for name in self._names:
+        for name in dict.fromkeys(self._names):
             self._binding.bind_output(name)
 
     def start(self) -> None:
@@ -97,8 +97,7 @@ class OrtSession(Session):
         pass
 
     def fetch(self) -> dict[str, Array]:
-        arrays = self._binding.copy_outputs_to_cpu()
-        return dict(zip(self._names, arrays))
+        return name_outputs(self._names, self._binding.copy_outputs_to_cpu())
 
     def fork(self) -> Session:
         return OrtSession(self._session, self.info, self._load)
@@ -177,9 +176,16 @@ class OrtCpu(Backend):
         return SessionInfo(executed=executed, placement=count_placement(session, self.provider), settings=settings)
 
 
+def name_outputs(names: Sequence[str], arrays: Iterable[Array]) -> dict[str, Array]:
+    """Outputs by the names of an artifact. A binding has one of `arrays` for each different name in `names`."""
+    by_name = dict(zip(dict.fromkeys(names), arrays))
+    return {distinct: by_name[name] for distinct, name in zip(distinct_names(names), names)}
+
+
 def undeclared_outputs(session: Any, binding: Any) -> list[str]:
     """List the outputs whose shape in the last call differs from the shape that the file declares."""
-    pairs = [(port, value.shape()) for port, value in zip(session.get_outputs(), binding.get_outputs())]
+    ports = {port.name: port for port in session.get_outputs()}.values()
+    pairs = [(port, value.shape()) for port, value in zip(ports, binding.get_outputs())]
     return [port.name for port, shape in pairs if not _fits(port.shape, shape)]
 
 

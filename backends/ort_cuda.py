@@ -15,7 +15,7 @@ from ..errors import RuntimeFailed, quantity
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency, Device
 from . import cuda, snippets
-from .ort import Load, OrtCpu, import_onnxruntime, profile_kernels, resolve_symbols, undeclared_outputs
+from .ort import Load, OrtCpu, import_onnxruntime, name_outputs, profile_kernels, resolve_symbols, undeclared_outputs
 from .protocol import Array, Availability, Session, SessionInfo
 
 MakeLoad = Callable[[cuda.Stream], Load]
@@ -42,7 +42,7 @@ def open_lane():
     binding = session.io_binding()
     for name, array in inputs.items():
         binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array, "cuda", $index))
-    outputs = session.get_outputs()
+    outputs = list({output.name: output for output in session.get_outputs()}.values())
 
     def bind_outputs():
         for output in outputs:
@@ -98,7 +98,7 @@ class OrtCudaSession(cuda.CudaSession):
         """Run once with outputs that the runtime allocates, to learn their shapes; then bind outputs of our own."""
         for name, array in self._inputs.on_host().items():
             self._binding.bind_input(name, KIND, self._index, array.dtype, array.shape, self._inputs.address(name))
-        names = [port.name for port in self._session.get_outputs()]
+        names = dict.fromkeys(port.name for port in self._session.get_outputs())
         for name in names:
             self._binding.bind_output(name, KIND, self._index)
         self._run()
@@ -123,9 +123,9 @@ class OrtCudaSession(cuda.CudaSession):
     def fetch(self) -> dict[str, Array]:
         outputs = super().fetch()
         names = [port.name for port in self._session.get_outputs()]
-        values = dict(zip(names, self._binding.get_outputs())) if self._undeclared else {}
+        values = dict(zip(dict.fromkeys(names), self._binding.get_outputs())) if self._undeclared else {}
         outputs |= {name: values[name].numpy() for name in self._undeclared}
-        return {name: outputs[name] for name in names}
+        return name_outputs(names, (outputs[name] for name in dict.fromkeys(names)))
 
     def fork(self) -> Session:
         return OrtCudaSession(*self._arguments)

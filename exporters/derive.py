@@ -54,7 +54,7 @@ class Recipe:
 
 
 RECIPES: Mapping[str, Recipe] = {
-    recipe.name: recipe for recipe in (Recipe(name="fp16", revision=1, make=_fp16), Recipe(name="int8", revision=1, make=_int8))
+    recipe.name: recipe for recipe in (Recipe(name="fp16", revision=2, make=_fp16), Recipe(name="int8", revision=2, make=_int8))
 }
 
 

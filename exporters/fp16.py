@@ -7,11 +7,13 @@ ONNX Runtime's converter, with a topological sort after it, converts more real g
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import BadInput, installed, one_line
-from . import graph
+from . import graph, shape_nodes
+from .repair import graphs, sort_nodes
 
 if TYPE_CHECKING:
     import onnx
@@ -24,15 +26,20 @@ def convert(source: Path, target: Path) -> None:
     """
     with installed("ONNX Runtime's converter", "pip install 'onnxbench[ort]'"):
         from onnxruntime.transformers.float16 import convert_float_to_float16
-        from onnxruntime.transformers.onnx_model import OnnxModel
     model = graph.load(source)
+    in_float = shape_nodes.find_shape_nodes(model.graph)
+    shape_nodes.split_constants(model.graph, in_float)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # one warning for each clipped weight
-            halved = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=graph.is_large(model))
+            options = {"disable_shape_infer": graph.is_large(model), "node_block_list": in_float}
+            halved = convert_float_to_float16(model, keep_io_types=True, **options)
         del halved.graph.value_info[:]  # the converter leaves some of these types as FP32
-        # Without the sort, onnx.checker refuses the file: the converter appends its Cast nodes at the end.
-        OnnxModel(halved).topological_sort()
+        _join_floats(halved.graph, in_float)
+        # Without the sort, onnx.checker refuses the file: the converter appends its Cast nodes at the end. The sort of ONNX
+        # Runtime does not know the values that a subgraph captures.
+        for part in graphs(halved.graph):
+            sort_nodes(part)
     except Exception as error:  # the converter's errors have no common base
         raise BadInput(f"{source.name} cannot be converted to FP16 ({one_line(error)})", "run it in FP32") from error
     if not _has_halves(halved.graph):
@@ -40,6 +47,26 @@ def convert(source: Path, target: Path) -> None:
             f"{source.name} holds nothing in FP32, so FP16 would change nothing", "run the file as it is, without fp16"
         )
     graph.save(halved, target)
+
+
+def _join_floats(converted: onnx.GraphProto, names: Sequence[str]) -> None:
+    """Connect the nodes called `names`, which compute in FP32, without the FP16 values that the converter puts between them.
+
+    A size above 2048 is no whole number in FP16.
+    """
+    makers = {name: node for node in converted.node for name in node.output}
+    own = set(names)
+
+    def original(name: str) -> str:
+        """The FP32 value behind a Cast to FP16 and a Cast back."""
+        back = makers.get(name)
+        half = makers.get(back.input[0]) if back is not None and back.op_type == "Cast" else None
+        maker = makers.get(half.input[0]) if half is not None and half.op_type == "Cast" else None
+        return half.input[0] if half is not None and maker is not None and maker.name in own else name
+
+    for node in converted.node:
+        if node.name in own:
+            node.input[:] = [original(name) for name in node.input]
 
 
 def _has_halves(converted: onnx.GraphProto) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .repair import graphs, repair
+
 if TYPE_CHECKING:
     import onnx
 
@@ -13,14 +15,10 @@ LARGE = 1_900_000_000  # bytes of weights: protobuf's limit is 2 GB for the whol
 
 
 def load(path: Path) -> onnx.ModelProto:
-    """Load the model at `path` with its weights. Give every node a unique name, and remove weights from the inputs."""
+    """Load the model at `path` with its weights, and repair it. Every node has a unique name, and no weight is an input."""
     import onnx
 
-    model = onnx.load(str(path))
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]
-    del model.graph.input[:]
-    model.graph.input.extend(inputs)
+    model = repair(onnx.load(str(path)))
     model.ir_version = max(model.ir_version, LEAST_IR)
     _name_nodes(model.graph)
     return model
@@ -47,7 +45,9 @@ def save(model: onnx.ModelProto, path: Path) -> None:
 
 def is_large(model: onnx.ModelProto) -> bool:
     """True if `model` is too large for one file."""
-    return sum(len(tensor.raw_data) + 4 * len(tensor.float_data) for tensor in model.graph.initializer) > LARGE
+    tensors = [tensor for graph in graphs(model.graph) for tensor in graph.initializer]
+    tensors += [attribute.t for graph in graphs(model.graph) for node in graph.node for attribute in node.attribute]
+    return sum(len(tensor.raw_data) + 4 * len(tensor.float_data) for tensor in tensors) > LARGE
 
 
 def opset(model: onnx.ModelProto) -> int:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, BenchError, installed, one_line
 from ..spec import Conversion, nearest
-from . import graph
+from . import graph, shape_nodes
+from .repair import inputs_of as inputs_of_node
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,6 +87,16 @@ def prepare(source: Path, target: Path) -> None:
             "external_data_location": f"{target.name}.data",
         }
         quant_pre_process(str(clean), str(target), skip_symbolic_shape=True, **(storage if large else {}))
+    _split_shapes(target)
+
+
+def _split_shapes(prepared: Path) -> None:
+    """Give the nodes that compute shapes constants of their own."""
+    model = graph.load(prepared)
+    names = shape_nodes.find_shape_nodes(model.graph)
+    if names:
+        shape_nodes.split_constants(model.graph, names)
+        graph.save(model, prepared)
 
 
 def _raised(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
@@ -177,18 +188,40 @@ def quantize(prepared: Path, target: Path, conversion: Conversion, ranges: Any, 
 
     model, scheme = load_model_with_shape_infer(prepared), SCHEMES[conversion.scheme]
     kinds = getattr(QuantType, scheme.activations), QuantType.QInt8
+    shapes = set(shape_nodes.find_shape_nodes(model.graph))
+    in_float = {node.name: tuple(node.input) for node in model.graph.node if node.name in shapes}
+    excluded = [*conversion.exclude, *in_float]
     quantizer = QDQQuantizer(
-        model, True, False, kinds[1], kinds[0], ranges, list(only), list(conversion.exclude), _operators(), dict(scheme.options)
+        model, True, False, kinds[1], kinds[0], ranges, list(only), excluded, _operators(), dict(scheme.options)
     )
     quantizer.quantize_model()
     with tempfile.TemporaryDirectory() as folder:
         rough = Path(folder) / "rough.onnx"
         quantizer.model.save_model_to_file(str(rough), _external(prepared))
         quantized = graph.load(rough)
+    _restore_inputs(quantized.graph, in_float)
     if scheme.float_outputs:
         _free_outputs(quantized.graph)
     graph.save(quantized, target)
     return any(node.op_type in PAIR for node in quantized.graph.node)
+
+
+def _restore_inputs(quantized: onnx.GraphProto, inputs_of: Mapping[str, Sequence[str]]) -> None:
+    """Give the nodes in `inputs_of` the inputs that they had, and remove the Q/DQ pairs that are then without a user.
+
+    The quantizer puts a pair before all users of a value, also before excluded nodes.
+    """
+    values = {value.name for value in (*quantized.input, *quantized.initializer)}
+    values |= {name for node in quantized.node for name in node.output}
+    for node in quantized.node:
+        for index, name in enumerate(inputs_of.get(node.name, ())):
+            # The quantizer renames the value behind an output of the graph, and the output has the rounded values.
+            before = f"{name}_QuantizeLinearInput"
+            node.input[index] = before if before in values else name if name in values else node.input[index]
+    for kind in reversed(PAIR) if inputs_of else ():
+        used = {name for node in quantized.node for name in inputs_of_node(node)} | {value.name for value in quantized.output}
+        for node in [node for node in quantized.node if node.op_type == kind and not used & set(node.output)]:
+            quantized.node.remove(node)
 
 
 def _check_excluded(model: onnx.ModelProto, exclude: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import BadInput, Unsupported, one_line, shown
+from ..errors import BadInput, Unsupported, distinct_names, one_line, shown
 from ..spec import Artifact, TensorSpec
 from ..untrusted import is_plain
 from . import hub_links, plausible, quantized
@@ -47,7 +47,7 @@ def describe(path: Path, *, model: str, full_check: bool = False, strict: bool =
         nbytes=sum(file.stat().st_size for file in (path, *external)),
         opset=next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 0),
         inputs=tuple(_input(value, uses) for value in proto.graph.input if value.name not in initial),
-        outputs=tuple(_tensor(value, "output") for value in proto.graph.output),
+        outputs=_outputs(proto.graph),
         nodes=len(proto.graph.node),
         quantized_layers=in_8_bits,
         float_layers=in_float,
@@ -207,6 +207,12 @@ def digest_files(paths: list[Path]) -> str:
 def _input(value: onnx.ValueInfoProto, uses: Mapping[str, plausible.Use]) -> TensorSpec:
     spec = _tensor(value, "input")
     return replace(spec, **plausible.tensor_fields(uses.get(spec.name), spec.name, spec.dtype))
+
+
+def _outputs(graph: onnx.GraphProto) -> tuple[TensorSpec, ...]:
+    """The outputs. A file may list an output twice: the second one has a name of its own here."""
+    specs = [_tensor(value, "output") for value in graph.output]
+    return tuple(replace(spec, name=name) for spec, name in zip(specs, distinct_names(spec.name for spec in specs)))
 
 
 def _tensor(value: onnx.ValueInfoProto, end: str) -> TensorSpec:

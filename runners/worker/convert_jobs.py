@@ -101,8 +101,10 @@ def parity(source: Artifact, calibration: Calibration, made: Artifact) -> Parity
             raise BadInput(
                 f"the {artifact.precision} file cannot be run ({one_line(error)})", "use --precision fp32"
             ) from error
+    # By position: a conversion renames an output that is an input too.
+    by_position = dict(zip(answers[0], answers[1].values()))
     random = generators.random_outputs(onnx_file.model_of(Path(source.path)))
-    distance, samples = verify.distance(answers[1], answers[0], random=random), calibration.items // len(calibration.feeds)
+    distance, samples = verify.distance(by_position, answers[0], random=random), calibration.items // len(calibration.feeds)
     return Parity(**verify.figures_of(distance), runtime=runtime, data=calibration.data, samples=samples)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ... import backends
 from ...backends.protocol import Array, Session, SessionInfo
+from ...errors import distinct_names
 from ...spec import Artifact, Cell, Settings, Shapes
 from .threads import usable_threads
 
@@ -33,7 +34,7 @@ class EvaluatorSession(Session):
         pass
 
     def fetch(self) -> dict[str, Array]:
-        return dict(zip(self._evaluator.output_names, self._outputs))
+        return dict(zip(distinct_names(self._evaluator.output_names), self._outputs))
 
     def fork(self) -> Session:
         return EvaluatorSession(self._evaluator)

@@ -37,15 +37,16 @@ from .runs import stored
 def recommend(runs: tuple[Path, ...], format: str, debug: bool, **request: Any) -> None:
     """Recommend the best row within limits, and show how to deploy it.
 
-    Prints its settings, a program that runs it, the runner-up, the limits that bind, and why rows are left out. Exits with 1
-    if no row keeps the limits, and names the limit to relax.
+    Prints its settings, a program that runs it, the runner-up, the limits that bind, and why rows are left out. Runs of several
+    models have a section for each model. Exits with 1 if no row of a model keeps the limits, and names the limit to relax.
     """
-    from ..results.recommend import advice
-    from ..results.recommend import recommend as decisions
+    from ..results.recommend import sections
+    from ..results.recommend.advice import Look
+    from ..results.recommend.by_model import decide_models
     from ..results.recommend.candidates import parse_request
     from ..untrusted import understood
 
     with understood(runs):
-        decision = decisions.decide(stored(dict.fromkeys(runs)), parse_request(**request))
-        click.echo(advice.advise(decision, format, advice.Look(screen=screen(), columns=named_columns())), nl=False)
-    sys.exit(advice.exit_code(decision))
+        decisions = decide_models(stored(dict.fromkeys(runs)), parse_request(**request))
+        click.echo(sections.advise_models(decisions, format, Look(screen=screen(), columns=named_columns())), nl=False)
+    sys.exit(sections.exit_code_of_models(decisions))

@@ -54,18 +54,30 @@ def advise(decision: Decision, format: str, look: Look = PLAIN) -> str:
 
 
 def _csv(decision: Decision, look: Look) -> str:
-    return render(_ranking(decision, look), "csv")
+    return render(ranking(decision, look), "csv")
 
 
 def _json(decision: Decision, look: Look) -> str:
-    request, best = decision.request, decision.difference
-    data = {
+    return json.dumps({**request_data(decision), **decision_data(decision, look)}, indent=1, allow_nan=False) + "\n"
+
+
+def request_data(decision: Decision) -> dict[str, Any]:
+    """The request and the host as JSON data."""
+    request = decision.request
+    return {
         "schema": SCHEMA,
         "host": set_fields(decision.runs[0].host),
         "objective": request.objective.name,
         "conditions": [condition.text for condition in request.conditions],
         "prices": dict(request.prices),
         "demand_per_s": request.demand,
+    }
+
+
+def decision_data(decision: Decision, look: Look) -> dict[str, Any]:
+    """The answer to the request as JSON data."""
+    best = decision.difference
+    return {
         "machines": machines(decision, decision.pick) if decision.pick else None,
         "pick": _deployed(decision.pick),
         "runner_up": _deployed(decision.runner_up),
@@ -78,9 +90,8 @@ def _json(decision: Decision, look: Look) -> str:
         "nearest": _relaxation(decision.nearest),
         "notes": sentences(decision.notes),
         "findings": [finding.wire() for finding in conclude(decision).all],
-        "rows": _ranking(decision, look).rows,
+        "rows": ranking(decision, look).rows,
     }
-    return json.dumps(data, indent=1, allow_nan=False) + "\n"
 
 
 def _ends(best: Difference) -> dict[str, float | None]:
@@ -133,7 +144,7 @@ def _wrapped(lines: Sequence[str], screen: Screen) -> list[str]:
 
 
 def _grid(decision: Decision, format: str, look: Look) -> str:
-    return render(_ranking(decision, look), format, look.screen).rstrip() + "\n"
+    return render(ranking(decision, look), format, look.screen).rstrip() + "\n"
 
 
 def program(item: Candidate) -> list[str]:
@@ -145,7 +156,7 @@ def program(item: Candidate) -> list[str]:
     return [WARNING, *(plain(line) for line in snippet.splitlines())] if snippet else [f"# {NO_PROGRAM}"]
 
 
-def _ranking(decision: Decision, look: Look) -> Table:
+def ranking(decision: Decision, look: Look) -> Table:
     """Feasible rows in order, with the columns of the decision itself: rank, pareto, cost."""
     rows: list[dict[str, Scalar]] = [
         {"rank": index + 1, "pareto": NONDOMINATED if index in decision.pareto else None, **item.cells}

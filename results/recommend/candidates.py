@@ -19,7 +19,7 @@ from ..table.conditions import Condition, parse
 from ..table.findings import Finding
 from ..table.row import Row
 from ..table.table import RowValues, lines, name_of
-from .objective import COST, OBJECTIVES, Objective, cost_of, parse_prices
+from .objective import COST, OBJECTIVES, Objective, Prices, cost_of, parse_prices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,16 +142,19 @@ def number(value: object) -> float | None:
 Measured = Sequence[tuple[Row, RowValues]]
 
 
-def candidates(runs: Sequence[Run], request: Request, measured: Measured | None = None) -> list[Candidate]:
-    """Build a candidate for each row of `runs`. `measured`: `lines` of the runs, if the caller has them.
+def candidates(
+    runs: Sequence[Run], request: Request, measured: Measured | None = None, prices: Prices | None = None
+) -> list[Candidate]:
+    """Build a candidate for each row of `runs`. `measured`: `lines` of the runs, and `prices`: the request's prices, parsed,
+    if the caller has them.
 
     `BadInput` for runs that cannot be compared, and for a price of a backend or host that no run has.
     """
-    _check(runs)
+    check_comparable(runs)
     # By identity: a record has no hash, since its blocks are a dict.
     of_record = {id(record): run for run in runs for record in run.cells}
     table = lines(runs, baseline_of(runs)) if measured is None else measured
-    prices = parse_prices(request.prices, [cells for _, cells in table])
+    prices = parse_prices(request.prices, [cells for _, cells in table]) if prices is None else prices
     rows = [(row, {**cells, COST: cost_of(cells, prices)}) for row, cells in table]
     names = _names([(of_record[id(row.record)], _with_settings(row, cells)) for row, cells in rows])
     return [_candidate(name, of_record[id(row.record)], row, cells, request) for name, (row, cells) in zip(names, rows)]
@@ -163,7 +166,7 @@ def _with_settings(row: Row, cells: RowValues) -> RowValues:
     return {**cells, "batch": f"{cells['batch']} {settings}"} if settings else cells
 
 
-def _check(runs: Sequence[Run]) -> None:
+def check_comparable(runs: Sequence[Run]) -> None:
     """`BadInput` for a check, and for runs with different files or shapes under the same name of a model.
 
     Imported rows are not checked: other tools do not report their files and shapes.

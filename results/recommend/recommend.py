@@ -10,8 +10,8 @@ from ..stats.intervals import LEAST_ROUNDS, Interval, log_interval
 from ..store.record import Run
 from ..store.series import interval, paired, values
 from ..table.findings import Finding
-from ..table.row import MEASURED
 from .candidates import Candidate, Measured, Miss, Request, candidates, number
+from .objective import Prices
 
 Point = Sequence[float]
 
@@ -89,12 +89,12 @@ class Decision:
         return self.ranked[1] if len(self.ranked) > 1 else None
 
 
-def decide(runs: Sequence[Run], request: Request, measured: Measured | None = None) -> Decision:
-    """Decide on a row. `measured`: `lines` of the runs, if the caller has them.
+def decide(runs: Sequence[Run], request: Request, measured: Measured | None = None, prices: Prices | None = None) -> Decision:
+    """Decide on a row. `measured`: `lines` of the runs, if the caller has them. `prices`: the parsed prices of the request.
 
     `BadInput` for runs that cannot be compared, and for a price of a backend or host that no run has.
     """
-    rows = candidates(runs, request, measured)
+    rows = candidates(runs, request, measured, prices)
     # sorted() is stable: equal rows stay in the order of the table
     ranked = sorted((item for item in rows if item.feasible), key=lambda item: -item.score)
     excluded = [item for item in rows if not item.feasible]
@@ -216,9 +216,6 @@ def _notes(runs: Sequence[Run], rows: Sequence[Candidate], ranked: Sequence[Cand
         open_rows = sum(item.row.record.interrupted for item in own)
         if open_rows:
             notes.append(half_written(run, len(own) - open_rows, len(own)))
-    models = sorted({str(item.cells["model"]) for item in rows if item.cells["status"] in MEASURED})
-    if len(models) > 1:
-        notes.append(Finding.of("several_models", models=", ".join(models)))
     # reversed, so that the best row of each tool is the one that is named
     tools = {item.row.record.imported.tool: item for item in reversed(ranked) if item.row.record.imported}
     notes += [Finding.of("other_tool", row=item.name, tool=tool) for tool, item in tools.items()]

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
 from ...errors import BadInput
 from ...spec import Sweep, set_fields
+from ..recommend.by_model import ModelRows, split_models
 from ..recommend.candidates import Measured, Request, baseline_of
 from ..recommend.recommend import Decision, decide, half_written
-from ..store.record import CellRecord, Run
+from ..store.record import Run
 from ..table.findings import Finding
 from ..table.render import plain
-from ..table.row import Row
-from ..table.table import RowValues, Table, lines, tabulate
+from ..table.table import Table, lines, tabulate
 
 SETTINGS = ("model", "models", "dataset", "threads", "baseline", "metric", "images", "cold", "options", "seed")
 Facts = list[tuple[str, str]]
@@ -58,43 +58,19 @@ def gather(runs: Sequence[Run], request: Request, baseline: str | None = None) -
         runs=tuple(runs),
         measured=measured,
         table=tabulate(runs, measured, against),
-        picks=tuple(_picks(runs, request, measured)),
+        picks=tuple(_pick(item, request) for item in split_models(runs, measured)),
         baseline=against,
         notes=tuple(unfinished(runs)),
     )
 
 
-def _picks(runs: Sequence[Run], request: Request, measured: Measured) -> list[Pick]:
-    """Decide for each model apart: a row of one model is no alternative to a row of another model."""
-    timed = {id(record) for run in runs if not run.is_check for record in run.cells}
-    rows: dict[str, list[tuple[Row, RowValues]]] = {}
-    for row, cells in measured:
-        of_model = rows.setdefault(str(cells["model"]), [])
-        # a model with only checked rows stays in the dict, and gets a card with the reason
-        of_model += [(row, cells)] if id(row.record) in timed else []
-    reduced = _runs_by_model(runs)
-    return [_pick(model, reduced.get(model, []), request, own) for model, own in rows.items()]
-
-
-def _runs_by_model(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """The runs that measured times, each reduced to the cells of one model, by model."""
-    reduced: dict[str, list[Run]] = {}
-    for run in (run for run in runs if not run.is_check):
-        cells: dict[str, list[CellRecord]] = {}
-        for record in run.cells:
-            cells.setdefault(record.cell.model, []).append(record)
-        for model, own in cells.items():
-            reduced.setdefault(model, []).append(replace(run, cells=tuple(own)))
-    return reduced
-
-
-def _pick(model: str, runs: Sequence[Run], request: Request, measured: Measured) -> Pick:
-    if not measured:
-        return Pick(model=model, decision=None, undecided="A check measures no time. Measure times with bench infer.")
+def _pick(rows: ModelRows, request: Request) -> Pick:
+    if not rows.measured:
+        return Pick(model=rows.model, decision=None, undecided="A check measures no time. Measure times with bench infer.")
     try:
-        return Pick(model=model, decision=decide(runs, request, measured))
+        return Pick(model=rows.model, decision=decide(rows.runs, request, rows.measured))
     except BadInput as error:
-        return Pick(model=model, decision=None, undecided=f"There is no recommendation: {error}.")
+        return Pick(model=rows.model, decision=None, undecided=f"There is no recommendation: {error}.")
 
 
 def unfinished(runs: Sequence[Run]) -> list[Finding]:

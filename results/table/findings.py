@@ -129,6 +129,17 @@ KINDS: Mapping[str, Kind] = {
     ),
     "int8_no_outlier": Kind(severity=INFO, sentence="no node stands out, so there is nothing to exclude"),
     "int8_not_explained": Kind(severity=INFO, sentence="{reason}"),
+    # of all models on one backend in one precision
+    "mean_speedup": Kind(
+        severity=INFO, sentence="geometric mean of the speed-ups over {models}: {mean:.3g}x (95 %: {low:.3g} to {high:.3g}x)"
+    ),
+    "mean_speedup_few": Kind(
+        severity=INFO,
+        sentence="geometric mean of the speed-ups over {models}: {mean:.3g}x; no interval: {needed} models are needed",
+    ),
+    "mean_speedup_lacks": Kind(
+        severity=CAUTION, sentence="the geometric mean lacks models without an ok row that has a speed-up: {models}"
+    ),
     # of two sides
     "changed": Kind(severity=INFO, sentence="{what}: {old} -> {new}"),
     "only_in": Kind(severity=CAUTION, sentence="only in {side}, not compared: {cells}"),
@@ -247,7 +258,6 @@ KINDS: Mapping[str, Kind] = {
         severity=CAUTION,
         sentence="{run} is half-written: {finished} of {rows} rows are finished and are used",
     ),
-    "several_models": Kind(severity=CAUTION, sentence="rows of several models are compared: {models}"),
     "other_tool": Kind(severity=CAUTION, sentence="{row} was measured by {tool}, whose definitions differ; see bench show"),
     "one_call": Kind(
         severity=INFO,

@@ -180,12 +180,12 @@ def _below(table: Table, screen: Screen) -> list[str]:
 def _markdown(table: Table) -> str:
     titles, rows = shown(table)
     sides = ["---:" if field.number else "---" for field in table.fields]
-    lines = ["| " + " | ".join(row) + " |" for row in (titles, sides, *(map(_escaped, row) for row in rows))]
-    facts = [f"{_escaped(plain(fact))}  " for fact in table.facts]
-    return "\n".join([*facts, "", *lines, "", *(f"- {_escaped(line)}" for line in _legend(table))]).rstrip() + "\n"
+    lines = ["| " + " | ".join(row) + " |" for row in (titles, sides, *(map(escaped, row) for row in rows))]
+    facts = [f"{escaped(plain(fact))}  " for fact in table.facts]
+    return "\n".join([*facts, "", *lines, "", *(f"- {escaped(line)}" for line in _legend(table))]).rstrip() + "\n"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Escape characters that Markdown or HTML would act on."""
     return MARKDOWN.sub(r"\\\1", text)
 

@@ -18,6 +18,7 @@ from .columns import BY_NAME, COLUMNS, shown_in
 from .explain import explain, in_lines
 from .findings import Finding, grouped, of_status
 from .row import MEASURED, Row
+from .speedups import mean_speedups
 
 NAMED_AT_MOST = 3
 RowValues = Mapping[str, Scalar]
@@ -59,10 +60,10 @@ def build(runs: Sequence[Run], baseline: str | None = None) -> Table:
 
 def tabulate(runs: Sequence[Run], lines: Sequence[tuple[Row, RowValues]], baseline: str | None) -> Table:
     """Build the table of `runs` from their `lines`."""
-    rows = [cells for _, cells in lines]
+    rows, means = [cells for _, cells in lines], mean_speedups(lines)
     # an instrument is no candidate, and other tools define p50 in another way: neither may win the mark
     unmarked = {index for index, (row, _) in enumerate(lines) if row.record.imported or row.instrument}
-    explained, findings = _explained(runs), _findings(lines)
+    explained, findings = _explained(runs), [*_findings(lines), *(finding for mean in means for finding in mean.findings)]
     texts = {topic: in_lines(about) for topic, about in explained.items()}
     fields = _fields(rows, shown_in(CHECK_VIEW) if runs and all(run.is_check for run in runs) else ())
     return Table(
@@ -79,6 +80,7 @@ def tabulate(runs: Sequence[Run], lines: Sequence[tuple[Row, RowValues]], baseli
             "host": set_fields(runs[0].host) if runs else {},
             "versions": runs[0].head.versions if runs else {},
             "findings": [finding.wire() for finding in (*findings, *explained["speed"], *explained["accuracy"])],
+            **({"mean_speedups": [mean.wire() for mean in means]} if means else {}),
             **({"explain": texts} if any(texts.values()) else {}),
         },
     )
@@ -224,7 +226,20 @@ def _figure(value: Scalar, column: Column) -> str:
 
 def _findings(lines: Sequence[tuple[Row, RowValues]]) -> list[Finding]:
     """Reasons and findings of all rows. Equal ones are merged."""
-    return grouped([(name_of(cells), finding) for row, cells in lines for finding in (*of_status(cells), *row.findings)])
+    prefixes = _prefixes([cells for _, cells in lines])
+    return grouped(
+        [
+            (prefixes[str(cells["model"])] + name_of(cells), finding)
+            for row, cells in lines
+            for finding in (*of_status(cells), *row.findings)
+        ]
+    )
+
+
+def _prefixes(rows: Sequence[RowValues]) -> dict[str, str]:
+    """The beginning of the name of a model's rows: the model where there are several, else nothing."""
+    models = {str(row["model"]) for row in rows}
+    return {model: f"{model} " if len(models) > 1 else "" for model in models}
 
 
 def _explained(runs: Sequence[Run]) -> dict[str, list[Finding]]:
@@ -241,10 +256,12 @@ def _conversions(rows: Sequence[RowValues]) -> list[str]:
 
 def _deployments(rows: Sequence[RowValues]) -> list[str]:
     """Lines with the settings that give the throughput and the rate under load. Rows that differ only in batch share a line."""
+    prefixes = _prefixes(rows)
     batches: dict[tuple[str, str], list[str]] = {}
     for column, figure in (("throughput_settings", "throughput"), ("slo_settings", "rate under load")):
         for row in (row for row in rows if row[column]):
-            key = (f"{target_of(row)} {row['precision']}", f"{figure} with {row[column]}")
+            name = f"{prefixes[str(row['model'])]}{target_of(row)} {row['precision']}"
+            key = (name, f"{figure} with {row[column]}")
             batches.setdefault(key, []).append(str(row["batch"]))
     return [f"{name} b{','.join(own)}: {settings}" for (name, settings), own in batches.items()]
 

@@ -326,7 +326,18 @@ SAID = {
         ),
     ),
     "half_written": ({"run": "mine", "finished": 1, "rows": 2}, "mine is half-written: 1 of 2 rows are finished and are used"),
-    "several_models": ({"models": "a, b"}, "rows of several models are compared: a, b"),
+    "mean_speedup": (
+        {"models": "3 models", "mean": 2.0, "low": 1.5, "high": 2.666},
+        "geometric mean of the speed-ups over 3 models: 2x (95 %: 1.5 to 2.67x)",
+    ),
+    "mean_speedup_few": (
+        {"models": "2 models", "mean": 2.0, "needed": 3},
+        "geometric mean of the speed-ups over 2 models: 2x; no interval: 3 models are needed",
+    ),
+    "mean_speedup_lacks": (
+        {"models": "a, b"},
+        "the geometric mean lacks models without an ok row that has a speed-up: a, b",
+    ),
     "other_tool": (
         {"row": "a b1", "tool": "trtexec"},
         "a b1 was measured by trtexec, whose definitions differ; see bench show",

@@ -13,10 +13,12 @@ from onnxbench.cli import main
 from onnxbench.commands import options
 from onnxbench.errors import BadInput
 from onnxbench.results.recommend import advice
+from onnxbench.results.recommend.by_model import decide_models
 from onnxbench.results.recommend.candidates import Miss, Request
 from onnxbench.results.recommend.conclusions import conclude, relaxed
 from onnxbench.results.recommend.objective import OBJECTIVES
 from onnxbench.results.recommend.recommend import decide, undominated
+from onnxbench.results.recommend.sections import advise_models
 from onnxbench.results.store.record import read_run
 from onnxbench.results.table.columns import COLUMNS
 from onnxbench.results.table.conditions import parse
@@ -350,12 +352,6 @@ def test_hosts_are_an_axis_and_names_tell_rows_apart(run):
     assert sorted(names) == sorted([f"{here} (one)", f"{here} (two)", far])
 
 
-def test_several_models_are_compared_and_it_says_so(run):
-    decision = decide([run(({"model": "a"}, {}), ({"model": "b"}, {}))], request_of())
-    assert decision.pick.name == "a ort-cpu fp32 b1"
-    assert Finding.of("several_models", models="a, b") in decision.notes
-
-
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -485,3 +481,77 @@ def test_without_a_load_machines_are_counted_by_throughput_and_that_is_said(run)
     decision = decide([run(({}, {}))], replace(request_of(), demand=1e9))
     assert "machines_at_full_load" in kinds(conclude(decision).pick)
     assert kinds(conclude(replace(decision, request=request_of())).pick) == ["pick", "only_feasible"]
+
+
+def two_models(run, name="run", **second):
+    return run(
+        ({"model": "a"}, {}),
+        ({"model": "a", "backend": FAST}, {"rates": (1200,)}),
+        ({"model": "b"}, {"rates": (2000,), "ms": 2.0}),
+        ({"model": "b", "backend": FAST}, {"rates": (1500,), **second}),
+        name=name,
+    )
+
+
+def test_each_model_has_a_decision_of_its_own(run):
+    decisions = decide_models([two_models(run)], request_of())
+    assert {model: decision.pick.name for model, decision in decisions.items()} == {
+        "a": f"{FAST} fp32 b1",
+        "b": f"{SLOW} fp32 b1",
+    }
+    assert {item.cells["model"] for item in decisions["a"].ranked} == {"a"}
+
+
+def test_models_of_several_runs_are_decided_apart(run):
+    runs = [run(({"model": "a"}, {}), name="one"), run(({"model": "b"}, {}), name="two")]
+    assert {model: decision.runs[0].folder.name for model, decision in decide_models(runs, request_of()).items()} == {
+        "a": "one",
+        "b": "two",
+    }
+
+
+def test_json_of_one_model_has_no_models_and_that_of_several_has_a_decision_for_each(run):
+    one = decide_models([run(*THREE)], request_of())
+    (decision,) = one.values()
+    assert advise_models(one, "json") == advice.advise(decision, "json")
+    told = json.loads(advise_models(decide_models([two_models(run, name="two")], request_of()), "json"))
+    assert [(item["model"], item["pick"]["row"]["backend"]) for item in told["models"]] == [("a", FAST), ("b", SLOW)]
+    alone = json.loads(advice.advise(decision, "json"))
+    assert {*told, *told["models"][0]} == {*alone, "models", "model"}
+    assert "pick" not in told
+
+
+@pytest.mark.parametrize("format", ["table", "markdown", "csv"])
+def test_every_format_has_the_rows_of_every_model(run, format):
+    text = advise_models(decide_models([two_models(run)], request_of()), format)
+    if format == "csv":
+        rows = list(csv.DictReader(io.StringIO(text)))
+        assert [(row["model"], row["rank"]) for row in rows] == [("a", "1"), ("a", "2"), ("b", "1"), ("b", "2")]
+    else:
+        title = "## {}" if format == "markdown" else "model {}"
+        places = [text.splitlines().index(title.format(model)) for model in "ab"]
+        assert places[0] == 0 < places[1]
+        assert len([line for line in text.splitlines() if line.lstrip("- ").startswith("pick: ")]) == 2
+
+
+@pytest.mark.parametrize(("limit", "code"), [("p50=5", 0), ("p50=1.5", 1), ("p50=0.5", 1)])
+def test_one_model_without_a_feasible_row_is_no_success(run, limit, code):
+    found = two_models(run, ms=2.0)
+    done = CliRunner().invoke(main, ["recommend", str(found.folder), "--max", limit])
+    assert done.exit_code == code, done.output
+    assert "pick: " in done.output or limit == "p50=0.5"
+
+
+def test_a_price_of_a_backend_that_one_model_ran_on_is_a_price(run):
+    found = run(({"model": "a"}, {}), ({"model": "b", "backend": FAST}, {}))
+    decisions = decide_models([found], request_of("cost", prices=[(SLOW, "1"), (FAST, "2")]))
+    assert [decision.pick.value is not None for decision in decisions.values()] == [True, True]
+    with pytest.raises(BadInput):
+        decide_models([found], request_of("cost", prices=[("nobody", "1")]))
+
+
+def test_a_models_name_is_inert_in_its_heading(run):
+    found = run(({"model": "<b>\x1b[31m"}, {}), ({"model": "b"}, {}))
+    for format in ("table", "markdown"):
+        assert "\x1b" not in advise_models(decide_models([found], request_of()), format)
+    assert "## <b>" not in advise_models(decide_models([found], request_of()), "markdown")

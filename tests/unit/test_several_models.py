@@ -10,6 +10,7 @@ from onnxbench.cli import main
 from onnxbench.commands.model_list import Models
 from onnxbench.commands.runs import sweep_of
 from onnxbench.errors import BadInput, RuntimeFailed, Unsupported
+from onnxbench.evidence import Block
 from onnxbench.exporters.manifest import Maker
 from onnxbench.results.store import record
 from onnxbench.results.store.outcome import check_exit_code, exit_code
@@ -106,10 +107,10 @@ def test_a_shape_fixes_the_batch_of_its_own_model_alone(bench):
 def test_models_are_measured_in_the_same_rounds(bench):
     rounds = replace(TINY, looks=(3,))
     found = bench(A, B).infer(models=("a.onnx", "b.onnx"), signature=(TOKENS,), batches=(1,), budget=rounds)
-    slots = {item.cell.key: item.cell.model for item in records(found)}
-    visits = [slots[key] for key in found.works.asked("latency", "key")]
-    assert len(visits) == 6
-    assert [set(visits[place : place + 2]) for place in (0, 2, 4)] == [{"a", "b"}] * 3
+    models = {item.key: item.cell.model for item in records(found)}
+    visits = [(event.round, models[key]) for key, event in found.events if isinstance(event, Block)]
+    assert [number for number, _ in visits] == [0, 0, 1, 1, 2, 2]
+    assert [{model for of_round, model in visits if of_round == number} for number in range(3)] == [{"a", "b"}] * 3
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,62 @@
+"""Decisions for each model of some runs: a row of one model is no alternative to a row of another model. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ..store.record import CellRecord, Run
+from ..table.table import lines
+from .candidates import Measured, Request, baseline_of, check_comparable
+from .objective import parse_prices
+from .recommend import Decision, decide
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRows:
+    """Rows of one `model`, and the runs that measured times, each reduced to the cells of the model.
+
+    `measured`: those of the rows that have times, with the values of their columns.
+    """
+
+    model: str
+    runs: tuple[Run, ...]
+    measured: Measured
+
+
+def decide_models(runs: Sequence[Run], request: Request) -> Mapping[str, Decision]:
+    """Decide on a row for each model of `runs`, in the order of the table. Raises the errors of `decide`."""
+    check_comparable(runs)
+    measured = lines(runs, baseline_of(runs))
+    # Over all models: a backend with a price may have rows of one model alone.
+    prices = parse_prices(request.prices, [cells for _, cells in measured])
+    decisions = {item.model: decide(item.runs, request, item.measured, prices) for item in split_models(runs, measured)}
+    return decisions or {"": decide(runs, request, measured, prices)}
+
+
+def split_models(runs: Sequence[Run], measured: Measured) -> list[ModelRows]:
+    """Split the rows of `runs` by model, in the order of the table. A check measures no time: its rows are left out."""
+    timed = {id(record) for run in runs if not run.is_check for record in run.cells}
+    # A model with rows of checks alone stays: its card in a report says why there is no pick.
+    models = dict.fromkeys(str(cells["model"]) for _, cells in measured)
+    reduced = _runs_by_model(runs)
+    return [
+        ModelRows(
+            model=model,
+            runs=tuple(reduced.get(model, ())),
+            measured=[(row, cells) for row, cells in measured if str(cells["model"]) == model and id(row.record) in timed],
+        )
+        for model in models
+    ]
+
+
+def _runs_by_model(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """The runs that measured times, each reduced to the cells of one model, by model."""
+    reduced: dict[str, list[Run]] = {}
+    for run in (run for run in runs if not run.is_check):
+        cells: dict[str, list[CellRecord]] = {}
+        for record in run.cells:
+            cells.setdefault(record.cell.model, []).append(record)
+        for model, own in cells.items():
+            reduced.setdefault(model, []).append(replace(run, cells=tuple(own)))
+    return reduced

@@ -85,5 +85,5 @@ def _head(processor: str, gpus: dict[int, str], versions: dict[str, str]) -> Any
     from .. import __version__
     from ..results.store.head import SCHEMA, Gpu, Head, Host
 
-    known = tuple(Gpu(name=gpus.get(index)) for index in range(max(gpus, default=-1) + 1))
-    return Head(schema=SCHEMA, kind=IMPORT, tool=__version__, host=Host(cpu=processor, gpus=known or None), versions=versions)
+    listed = tuple(Gpu(name=gpus.get(index)) for index in range(max(gpus, default=-1) + 1))
+    return Head(schema=SCHEMA, kind=IMPORT, tool=__version__, host=Host(cpu=processor, gpus=listed or None), versions=versions)

@@ -126,14 +126,14 @@ def _separate_outputs(graph: onnx.GraphProto) -> None:
 
     names = {name for node in graph.node for name in (*node.input, *node.output)}
     names |= {value.name for value in (*graph.input, *graph.output)} | {tensor.name for tensor in graph.initializer}
-    taken = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    used_names = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
     for output in graph.output:
-        if output.name in taken:
+        if output.name in used_names:
             source = output.name
             output.name = unused_name(f"{source}_output", names)
             graph.node.append(onnx.helper.make_node("Identity", [source], [output.name], name=output.name))
             names.add(output.name)
-        taken.add(output.name)
+        used_names.add(output.name)
 
 
 def unused_name(name: str, names: Iterable[str]) -> str:

@@ -65,14 +65,14 @@ def split_constants(graph: onnx.GraphProto, names: Iterable[str]) -> None:
     own = set(names)
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     others = {name for node in graph.node if node.name not in own for name in inputs_of(node)}
-    taken = {*tensors, *others, *(name for node in graph.node for name in (*node.input, *node.output))}
+    used_names = {*tensors, *others, *(name for node in graph.node for name in (*node.input, *node.output))}
     copies: dict[str, str] = {}
     for node in graph.node:
         for index, name in enumerate(node.input if node.name in own else ()):
             if name in tensors and name in others:
                 if name not in copies:
-                    copies[name] = unused_name(f"{name}_float", taken)
-                    taken.add(copies[name])
+                    copies[name] = unused_name(f"{name}_float", used_names)
+                    used_names.add(copies[name])
                     graph.initializer.add().CopyFrom(tensors[name])
                     graph.initializer[-1].name = copies[name]
                 node.input[index] = copies[name]

@@ -70,13 +70,13 @@ def read_rows(paths: Sequence[Path], options: ImportOptions) -> list[ImportedRow
 def read_figures(path: Path) -> Sequence[ImportedFigures]:
     """Read the figures in the file at `path`. `BadInput` for an unknown format, a damaged file, and output of two tools."""
     text = read_text(path, LARGEST)
-    found = [item for item in FORMATS if item.looks(text)]
-    if not found:
+    matches = [item for item in FORMATS if item.looks(text)]
+    if not matches:
         raise unknown(path, text, FORMATS)
-    if len(found) > 1 and all(item.log for item in found):
-        names = " and ".join(item.name for item in found)
+    if len(matches) > 1 and all(item.log for item in matches):
+        names = " and ".join(item.name for item in matches)
         raise BadInput(f"{path} contains {names}", "write the output of each tool to a file of its own")
-    format = found[0]
+    format = matches[0]
     try:
         return format.parse(text)
     except (ValueError, RecursionError) as error:

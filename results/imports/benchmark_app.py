@@ -111,8 +111,8 @@ def _batch_and_rate(options: Values, setup: Values, results: Values, executed: s
         # Without a batch (several shapes) benchmark_app counts the items itself, so the rate is not multiplied.
         return {"batch": batch, "items_per_s": rate, "guesses": backend}
     # benchmark_app also reports 1 for a model in which it found no batch dimension: then the rate is in calls.
-    known = None if _is_unsure(options, setup) else 1
-    return {"batch": known, "queries_per_s": rate, "guesses": {"batch": _leading(options, setup) or 1, **backend}}
+    confirmed = None if _is_unsure(options, setup) else 1
+    return {"batch": confirmed, "queries_per_s": rate, "guesses": {"batch": _leading(options, setup) or 1, **backend}}
 
 
 def _is_unsure(options: Values, setup: Values) -> bool:

@@ -72,9 +72,9 @@ def _tokens(values: Values) -> dict[str, Figure]:
         **{f"ttft_p{which[:2]}_ms": (f"{which} percentile {TTFT}",) for which in ("50.00", "99.00")},
         **{f"tpot_p{which[:2]}_ms": (f"{which} percentile {TPOT}",) for which in ("50.00", "99.00")},
     }
-    found = {column: next((name for name in options if name in lower), None) for column, options in names.items()}
+    lines = {column: next((name for name in options if name in lower), None) for column, options in names.items()}
     return {
-        column: number(lower[name], name) / (1e6 if column.endswith("_ms") else 1) for column, name in found.items() if name
+        column: number(lower[name], name) / (1e6 if column.endswith("_ms") else 1) for column, name in lines.items() if name
     }
 
 

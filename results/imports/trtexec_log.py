@@ -318,8 +318,8 @@ def _definition(part: Part, major: int, copied: bool, streams: int) -> Options:
     graph = _switch(part, "CUDA Graph", "useCudaGraph", ("noCudaGraph", "disableCudaGraph"), later)
     spin = _switch(part, "Spin-wait", "useSpinWait", ("noSpinWait", "disableSpinWait"), later)
     switches = (("transfers", copied), ("cuda_graph", graph), ("spin_wait", spin))
-    known = ((name, "on" if value else "off") for name, value in switches if value is not None)
-    return (("streams", str(streams)), *known)
+    settings = ((name, "on" if value else "off") for name, value in switches if value is not None)
+    return (("streams", str(streams)), *settings)
 
 
 def _switch(part: Part, line: str, on: str, off: Sequence[str], default: bool | None) -> bool | None:

@@ -81,7 +81,7 @@ def decision_data(decision: Decision, look: Look) -> dict[str, Any]:
         "machines": machines(decision, decision.pick) if decision.pick else None,
         "pick": _deployed(decision.pick),
         "runner_up": _deployed(decision.runner_up),
-        "difference": best and {"ratio": best.ratio, **_ends(best), "shown": best.shown, "how": best.how},
+        "difference": best and {"ratio": best.ratio, **_ends(best), "shown": best.shown, "how": best.basis_text},
         "pareto": [decision.ranked[index].name for index in sorted(decision.pareto)],
         "excluded": [
             {"name": item.name, "reasons": [*sentences(item.reasons), *map(missed, item.misses)]} for item in decision.excluded

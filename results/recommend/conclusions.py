@@ -95,7 +95,7 @@ def _compared(pick: Candidate, other: Candidate, best: Difference) -> Finding:
     parts: dict[str, Part] = {"change": 100 * abs(best.ratio - 1), "direction": "better" if best.ratio >= 1 else "worse"}
     where = "this run" if best.one_run else "these runs"
     if best.interval:
-        parts |= {"low": 100 * (best.interval.low - 1), "high": 100 * (best.interval.high - 1), "basis": best.how}
+        parts |= {"low": 100 * (best.interval.low - 1), "high": 100 * (best.interval.high - 1), "basis": best.basis_text}
         return Finding.of("differs", **parts) if best.shown else Finding.of("uncertain", **parts, where=where)
     tool = next((item.row.record.imported.tool for item in (pick, other) if item.row.record.imported), None)
     if tool:

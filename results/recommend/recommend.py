@@ -41,7 +41,7 @@ class Difference:
     one_run: bool = True
 
     @property
-    def how(self) -> str:
+    def basis_text(self) -> str:
         """Basis of the ratio in words."""
         return BASES[self.basis].format(rounds=self.rounds)
 

@@ -177,8 +177,8 @@ def _comparison(decision: Decision) -> str:
 
 def _certainty(difference: Difference) -> str:
     if difference.interval is None:
-        return f" in this run, but the difference is not certain ({difference.how})."
-    range_ = f" (95 %: {_percents(difference.interval)}; {difference.how})"
+        return f" in this run, but the difference is not certain ({difference.basis_text})."
+    range_ = f" (95 %: {_percents(difference.interval)}; {difference.basis_text})"
     return f"{range_}." if difference.shown else f"{range_}, so the difference is not certain."
 
 

@@ -55,6 +55,12 @@ AXES: Mapping[str, Axis] = {
             definition="Scheme by which an INT8 file was quantized.",
         ),
         Axis(
+            name="dims",
+            of=lambda cell: " ".join(f"{name}={size}" for name, size in cell.dims) or None,
+            question=True,
+            definition="Sizes of the dimensions that --dim names.",
+        ),
+        Axis(
             name="batch",
             of=lambda cell: cell.batch,
             question=True,

@@ -256,7 +256,7 @@ class Cell:
     """One row of the table before its measurement: the properties that make two measurements comparable.
 
     `sha256` is the hash of the file that the user gave or exported. Files derived from that file share the hash in their
-    cells, and `scheme` names the INT8 scheme. The record has the hash of the file that ran.
+    cells, and `scheme` names the INT8 scheme. The record has the hash of the file that ran. `dims`: sizes of `--dim`, by name.
     """
 
     model: str
@@ -269,6 +269,7 @@ class Cell:
     settings: Settings
     environment: str = ""
     scheme: str = ""
+    dims: tuple[tuple[str, int], ...] = ()
 
     @property
     def key(self) -> str:
@@ -283,7 +284,8 @@ class Cell:
     @property
     def id(self) -> str:
         """A readable name. It is not unique: `key` identifies a cell."""
-        return f"{self.model}/{self.target}/{self.device}/{self.precision}/b{self.batch}"
+        dims = "".join(f"/{name}={size}" for name, size in self.dims)
+        return f"{self.model}/{self.target}/{self.device}/{self.precision}/b{self.batch}{dims}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -320,7 +322,7 @@ class Sweep:
 
     - `model`: the model that the user named. `models`: the models where the user named several; `model` is then None.
     - `signature`: shapes from `--shape`, and for a user's module the types, of inputs by name.
-    - `inputs`: paths of .npy files, by input name.
+    - `dims`: sizes to measure of dimensions, by name. `inputs`: paths of .npy files, by input name.
     - `pythons`: interpreters, or folders of virtual environments, by `Target`.
     - `baseline`: target that speed-ups are relative to. Without a baseline the stop rule uses `metric` (of STOPPING_METRICS).
     - `cold`: measure cold starts. `load`: find the highest request rate within a latency limit.
@@ -337,6 +339,7 @@ class Sweep:
     device: str | None = None
     precisions: tuple[str, ...] = ()
     batches: tuple[int, ...] = ()
+    dims: tuple[tuple[str, tuple[int, ...]], ...] = ()
     threads: int | None = None
     signature: tuple[TensorSpec, ...] = ()
     inputs: tuple[tuple[str, str], ...] = ()

@@ -234,11 +234,11 @@ def make_session_options(onnxruntime: Any, artifact: Artifact, cell: Cell, concu
 
 
 def resolve_symbols(artifact: Artifact, cell: Cell) -> dict[str, int]:
-    """Map each named dimension to its size in `cell`. A name with two sizes is left out: it stays open, as in the file."""
+    """Map each named dimension to its size in `cell`. A name with two sizes, or without one, stays open."""
     sizes: dict[str, set[int]] = {}
     shapes = dict(cell.shapes)
     for spec in artifact.inputs:
-        for dim, size in zip(spec.shape, shapes[spec.name]):
+        for dim, size in zip(spec.shape, shapes.get(spec.name, ())):
             if isinstance(dim, str):
                 sizes.setdefault(dim, set()).add(size)
     return {dim: min(each) for dim, each in sizes.items() if len(each) == 1}

@@ -153,6 +153,7 @@ def _preview(sweep: Sweep, format: str, debug: bool) -> None:
     time = f"{quantity(cells, 'cell')} at --budget {sweep.budget.name}: about {' to '.join(span)} s"
     facts = (
         f"{time}, and more if one call takes over {sweep.budget.block_ms:g} ms or there are labelled images",
+        *preview.dims,
         preview.first,
     )
     print_table(tables.build([(row.cell, row.refused) for row in preview.rows], facts), format)

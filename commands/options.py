@@ -17,7 +17,7 @@ import click
 
 from ..spec import PRECISIONS
 from .model_list import Models
-from .tensors import Tensor
+from .tensors import Sizes, Tensor
 
 if TYPE_CHECKING:
     ParamType = click.ParamType[Any]
@@ -251,6 +251,15 @@ shape_option = click.option(
     help="Set the shape of this input. A name in place of a number leaves that dimension open: ids=Nx128 with --batch 1,8."
     " Add :int64 or another type where it is not float32. Write NAME= for a scalar.",
 )
+dim_option = click.option(
+    "--dim",
+    "dims",
+    type=Sizes(),
+    metavar="NAME=N,...",
+    multiple=True,
+    help="Measure these sizes of an open dimension, each with every --batch. NAME is the file's, or INPUT.AXIS where the file"
+    " has none; infer --dry-run prints all names.",
+)
 seed_option = click.option(
     "--seed",
     type=Whole(0),
@@ -369,6 +378,7 @@ selectors = group(
         default=(),
         help="Send this many items in one call. Default: 1,8,32 (check: 8), or the batch that the file fixes.",
     ),
+    dim_option,
     threads_option,
     click.option(
         "--option",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..budgets import BUDGETS
+from ..errors import BadInput
 from ..spec import Device, Sweep
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ def sweep_of(options: dict[str, Any]) -> Sweep:
     names = options["models"]
     changed = {"artifacts": str(options["artifacts"]), "device": device, "budget": BUDGETS[options["budget"]]}
     models = {"model": names[0], "models": ()} if len(names) == 1 else {"models": names}
+    dims = [name for name, _ in options["dims"]]
+    if twice := next((name for name in dims if dims.count(name) > 1), None):
+        raise BadInput(f"--dim {twice} stands there twice", f"write all sizes in one list, as --dim {twice}=16,128")
     return Sweep(**{**options, **changed, **models})
 
 

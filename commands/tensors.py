@@ -37,3 +37,18 @@ class Tensor(ParamType):
             examples = f"{name}=1x3x224x224, {name}=Nx3x224x224, or {name}= for a scalar"
             self.fail(f"{right!r} is not a shape; write for example {examples}", param, ctx)
         return TensorSpec(name=name, dtype=dtype or "float32", shape=shape)
+
+
+class Sizes(ParamType):
+    """Sizes of a named dimension, such as `seq=16,128,512`; each size once, in this order."""
+
+    name = "NAME=N,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        name, equals, right = str(value).rpartition("=")
+        parts = [part.strip() for part in right.split(",")]
+        if not equals or not name or not all(part.isdecimal() for part in parts):
+            self.fail(f"{value!r} is not a name with sizes; write for example seq=16,128,512", param, ctx)
+        return name, tuple(dict.fromkeys(map(int, parts)))

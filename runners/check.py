@@ -18,7 +18,7 @@ from ..spec import Conversion, Sweep
 from .infer import RunKind, Surroundings, open_run, refuse
 from .pool.context import Context
 from .pool.memory import Limits
-from .prepare.exports import fixed_shapes
+from .prepare.exports import first_sizes, fixed_shapes
 from .sweep.cells import ActiveCell, RunContext
 from .sweep.drawing import draw_inputs
 from .sweep.group import Group, hire
@@ -83,6 +83,7 @@ def _explained(run: RunContext, active: ActiveCell) -> Explained:
         data=Data.of(origin.dataset),
         calibrated_on=calibration or "",
         shapes=fixed_shapes([spec for spec in run.sweep.signature if spec.name in names]),
+        dims=first_sizes(run.sweep.dims),
     )
     try:
         return run.context.ask(job)

@@ -19,7 +19,7 @@ from .. import __version__
 from ..errors import BadInput, StorageFailed, one_line
 from ..evidence import Failed
 from ..models import kind_of
-from ..models.shapes import show
+from ..models.shapes import dimension_names, show, unknown_dim
 from ..models.symbols import Dims
 from ..results.store import record, series
 from ..results.store.head import RUN, SCHEMA, Head, read_head, read_whole_head
@@ -156,12 +156,23 @@ def plan_rows(
 ) -> list[PlannedCell]:
     """Rows of `models`. Those of a model without files are refused. Raises the errors of `plan`, and `BadInput` for an array
     of a wrong type."""
+    _check_dim_names(models)
     rows: list[PlannedCell] = []
     for item in models:
         _check_types(item.sweep, item.artifacts)
         planned = plan(item.sweep, item.artifacts, backends, _defaults(item.sweep, context, kind))
         rows += [replace(row, refused=row.refused or item.failure) for row in planned]
     return rows
+
+
+def _check_dim_names(models: Sequence[ModelFiles]) -> None:
+    """Raise `BadInput` for a dimension in `--dim` that no model has."""
+    dims = [name for item in models for name, _ in item.sweep.dims]
+    pairs = [(artifact.inputs, _given_shapes(item.sweep)) for item in models for artifact in item.artifacts]
+    open_dims = {name for inputs, shapes in pairs for name in dimension_names(inputs, shapes)}
+    for name in dims:
+        if name not in open_dims:
+            raise unknown_dim(name, open_dims)
 
 
 def _defaults(sweep: Sweep, context: Context, kind: RunKind) -> Defaults:

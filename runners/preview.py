@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..budgets import Budget
+from ..models.shapes import dimension_names
 from ..spec import Sweep, Target
 from .infer import check_sweep, note_absent, rows_of
 from .pool.context import Context
@@ -15,6 +16,7 @@ from .pool.pool import Pool, Worker
 from .pool.progress import Progress
 from .pool.survey import survey
 from .prepare import model_files as prepare
+from .prepare.model_files import ModelFiles
 from .sweep import capacity, cold
 from .sweep.cells import has_load
 from .sweep.plan import PlannedCell
@@ -36,12 +38,14 @@ class Preview:
     """The rows of a sweep, with the least and the most seconds that it takes.
 
     The times hold while no call is longer than a block. `first`: a sentence that names the files to make before measuring.
+    `dims`: a sentence for each model that has open dimensions, with their names and places.
     """
 
     rows: Sequence[PlannedCell]
     least_s: float
     most_s: float
     first: str = ""
+    dims: tuple[str, ...] = ()
 
 
 def preview(sweep: Sweep, logs: Path, pool: Pool, progress: Progress) -> Preview:
@@ -57,7 +61,14 @@ def preview(sweep: Sweep, logs: Path, pool: Pool, progress: Progress) -> Preview
         planned = rows_of(models, surveyed.backends, context)
         rows = [_judged(row, surveyed.workers, sweep.timeout_s) for row in planned]
     least_s, most_s = time_range_s([row for row in rows if not row.refused], sweep)
-    return Preview(rows=rows, least_s=least_s, most_s=most_s, first=first)
+    return Preview(rows=rows, least_s=least_s, most_s=most_s, first=first, dims=_open_dims(models))
+
+
+def _open_dims(models: Sequence[ModelFiles]) -> tuple[str, ...]:
+    """The open dimensions of each model, as `--dim` names them."""
+    names = {item.artifacts[0].model: dimension_names(item.artifacts[0].inputs, {}) for item in models if item.artifacts}
+    texts = {model: [f"{name} ({', '.join(places)})" for name, places in dims.items()] for model, dims in names.items()}
+    return tuple(f"open dimensions of {model}: {'; '.join(text)}" for model, text in texts.items() if text)
 
 
 def _judged(row: PlannedCell, workers: Mapping[Target, Worker], timeout_s: float) -> PlannedCell:

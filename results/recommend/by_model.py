@@ -1,10 +1,14 @@
-"""Decisions for each model of some runs: a row of one model is no alternative to a row of another model. Pure."""
+"""Decisions for each model of some runs: a row of one model is no alternative to a row of another model. Pure.
+
+The same holds for sizes of --dim: a fast answer to a short input is no alternative to an answer to a long one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ...spec import Cell
 from ..store.record import CellRecord, Run
 from ..table.table import lines
 from .candidates import Measured, Request, baseline_of, check_comparable
@@ -14,7 +18,7 @@ from .recommend import Decision, decide
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRows:
-    """Rows of one `model`, and the runs that measured times, each reduced to the cells of the model.
+    """Rows of one `model` with its sizes of --dim, and the runs that measured times, each reduced to these cells.
 
     `measured`: those of the rows that have times, with the values of their columns.
     """
@@ -35,28 +39,35 @@ def decide_models(runs: Sequence[Run], request: Request) -> Mapping[str, Decisio
 
 
 def split_models(runs: Sequence[Run], measured: Measured) -> list[ModelRows]:
-    """Split the rows of `runs` by model, in the order of the table. A check measures no time: its rows are left out."""
+    """Split the rows of `runs` by model and sizes of --dim, in the order of the table. A check measures no time: its rows are left out."""
     timed = {id(record) for run in runs if not run.is_check for record in run.cells}
     # A model with rows of checks alone stays: its card in a report says why there is no pick.
-    models = dict.fromkeys(str(cells["model"]) for _, cells in measured)
+    models = dict.fromkeys(_subject(row.record.cell) for row, _ in measured)
     reduced = _runs_by_model(runs)
     return [
         ModelRows(
             model=model,
             runs=tuple(reduced.get(model, ())),
-            measured=[(row, cells) for row, cells in measured if str(cells["model"]) == model and id(row.record) in timed],
+            measured=[
+                (row, cells) for row, cells in measured if _subject(row.record.cell) == model and id(row.record) in timed
+            ],
         )
         for model in models
     ]
 
 
+def _subject(cell: Cell) -> str:
+    """Name of the cells among which a decision chooses: the model, with its sizes of --dim."""
+    return " ".join((cell.model, *(f"{name}={size}" for name, size in cell.dims)))
+
+
 def _runs_by_model(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """The runs that measured times, each reduced to the cells of one model, by model."""
+    """The runs that measured times, each reduced to the cells of one model and its sizes of --dim, by their name."""
     reduced: dict[str, list[Run]] = {}
     for run in (run for run in runs if not run.is_check):
         cells: dict[str, list[CellRecord]] = {}
         for record in run.cells:
-            cells.setdefault(record.cell.model, []).append(record)
+            cells.setdefault(_subject(record.cell), []).append(record)
         for model, own in cells.items():
             reduced.setdefault(model, []).append(replace(run, cells=tuple(own)))
     return reduced

@@ -180,8 +180,8 @@ def check_comparable(runs: Sequence[Run]) -> None:
         raise BadInput(
             f"{model} has different fp32 files (sha256) in {one} and in {other}", "run bench recommend for each run alone"
         )
-    for (model, batch), one, other in _conflicts(
-        [(run, (cell.model, cell.batch), _shaped(cell.shapes)) for run, cell in cells]
+    for (model, batch, _), one, other in _conflicts(
+        [(run, (cell.model, cell.batch, cell.dims), _shaped(cell.shapes)) for run, cell in cells]
     ):
         raise BadInput(
             f"{model} at batch {batch} has different shapes in {one} and in {other}", "run bench recommend for each run alone"

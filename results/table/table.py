@@ -139,8 +139,14 @@ def _imported(row: Row) -> dict[str, Scalar]:
 def order(row: RowValues) -> tuple[object, ...]:
     """Sort key of a row. Rows that answer one question on one host stand together."""
     # None and a value have no order, so the first part of each pair decides between them
-    question = ((row[name] is not None, row[name]) for name in QUESTION)
+    question = ((row[name] is not None, _ordered(name, row[name])) for name in QUESTION)
     return (str(row.get("host")), *question, list(PRECISIONS).index(str(row["precision"])))
+
+
+def _ordered(name: str, value: Scalar) -> object:
+    """`value` of an axis for sorting. `seq=16` stands before `seq=128`."""
+    parts = str(value).replace("=", " ").split() if name == "dims" else ()
+    return [(part.isdecimal(), int(part) if part.isdecimal() else part) for part in parts] if parts else value
 
 
 def _judged(rows: Sequence[Row]) -> list[Row]:
@@ -260,7 +266,7 @@ def _deployments(rows: Sequence[RowValues]) -> list[str]:
     batches: dict[tuple[str, str], list[str]] = {}
     for column, figure in (("throughput_settings", "throughput"), ("slo_settings", "rate under load")):
         for row in (row for row in rows if row[column]):
-            name = f"{prefixes[str(row['model'])]}{target_of(row)} {row['precision']}"
+            name = f"{prefixes[str(row['model'])]}{_compiled_name(row)}"
             key = (name, f"{figure} with {row[column]}")
             batches.setdefault(key, []).append(str(row["batch"]))
     return [f"{name} b{','.join(own)}: {settings}" for (name, settings), own in batches.items()]
@@ -275,7 +281,12 @@ def named(names: Sequence[str], of: int) -> str:
 
 def name_of(row: RowValues) -> str:
     """Name of a row for people."""
-    return f"{target_of(row)} {row['precision']} b{row['batch']}"
+    return f"{_compiled_name(row)} b{row['batch']}"
+
+
+def _compiled_name(row: RowValues) -> str:
+    """Target, precision and dimensions of a row: what its batches share."""
+    return " ".join(filter(None, (str(target_of(row)), str(row["precision"]), str(row.get("dims") or ""))))
 
 
 def target_of(row: RowValues) -> Target:

@@ -35,7 +35,7 @@ class ExportRequest:
     `precisions`: those that the user named; empty for every possible one of EVERY_FILE. `exactly`: every named precision must
     be possible, and replaces the folder's file. Without `exactly` the folder's files stay; a file of another version of this
     tool is made again with its own options. `conversion`: the INT8 scheme, its method and the excluded nodes. `calibration`:
-    an .npz file.
+    an .npz file. `dims`: sizes of open dimensions, of which random inputs have the first.
     """
 
     model: str
@@ -46,6 +46,7 @@ class ExportRequest:
     exactly: bool = True
     conversion: Conversion = DEFAULT_CONVERSION
     calibration: str | None = None
+    dims: tuple[tuple[str, tuple[int, ...]], ...] = ()
     seed: int = 0
 
 
@@ -151,6 +152,7 @@ def _convert_now(base: Artifact, precision: str, request: ExportRequest, context
         calibrated_on=calibration,
         data=Data.of(base.dataset),
         shapes=fixed_shapes(request.inputs),
+        dims=first_sizes(request.dims),
         seed=request.seed,
     )
     result = _add(context.ask(job), request.folder, base.source)
@@ -160,6 +162,11 @@ def _convert_now(base: Artifact, precision: str, request: ExportRequest, context
             f"{base.model} {precision} was calibrated on random inputs; give --calibration FILE.npz to calibrate on real ones"
         )
     return result
+
+
+def first_sizes(dims: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[tuple[str, int], ...]:
+    """The first size of each dimension, for calls that need one."""
+    return tuple((name, sizes[0]) for name, sizes in dims)
 
 
 def fixed_shapes(inputs: Sequence[TensorSpec]) -> tuple[tuple[str, Dims], ...]:
@@ -283,6 +290,7 @@ def _request_of(sweep: Sweep) -> ExportRequest:
         dataset=sweep.dataset,
         folder=folder,
         inputs=sweep.signature,
+        dims=sweep.dims,
         precisions=precisions,
         exactly=False,
     )

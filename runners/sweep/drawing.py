@@ -42,8 +42,8 @@ def draw_inputs(run: RunContext, cells: Sequence[ActiveCell]) -> None:
 def _draw(run: RunContext, cells: Sequence[ActiveCell]) -> None:
     artifact = cells[0].planned.reference
     folder = run.journal.scratch / artifact.sha256[:16]
-    batches = {active.planned.cell.shapes: active.planned.cell.batch for active in cells}
-    input_folders = {shapes: folder / digest(shapes)[:16] for shapes in batches}
+    first = {cell.shapes: cell for cell in (active.planned.cell for active in cells)}
+    input_folders = {shapes: folder / digest(shapes)[:16] for shapes in first}
     # One worker for all shapes: it loads the FP32 reference once.
     with run.context.pool.start(run.context.logs / "prepare.log", network=JOBS[Draw].network) as worker:
         for shapes, inputs_folder in input_folders.items():
@@ -51,11 +51,12 @@ def _draw(run: RunContext, cells: Sequence[ActiveCell]) -> None:
         calls = tuple(
             ReferenceCall(
                 shapes=shapes,
-                batch=batch,
+                batch=cell.batch,
+                dims=cell.dims,
                 inputs=Here(path=str(inputs_folder)),
                 outputs=There(path=str(_reference(inputs_folder))),
             )
-            for (shapes, batch), inputs_folder in zip(batches.items(), input_folders.values())
+            for (shapes, cell), inputs_folder in zip(first.items(), input_folders.values())
         )
         referred = _refer(run, worker, artifact, calls, folder / "samples")
         network = worker.network
@@ -112,8 +113,20 @@ def _refer(
     except BenchError as error:
         run.context.progress.note(f"{artifact.model}: answers are not compared, because the FP32 reference failed ({error})")
         return None
+    _check_dims(run, artifact, calls, referred)
     _note_refused(run, artifact, calls, referred)
     return referred
+
+
+def _check_dims(run: RunContext, artifact: Artifact, calls: Sequence[ReferenceCall], referred: Referred) -> None:
+    """Raise `BadInput` if the model refuses sizes of `--dim` at every batch: no row of these sizes could run."""
+    reasons = {item.call: item.reason for item in referred.refused if item.running}
+    for dims in dict.fromkeys(call.dims for call in calls if call.dims):
+        numbers = [number for number, call in enumerate(calls) if call.dims == dims]
+        if all(number in reasons for number in numbers):
+            sizes = " ".join(f"--dim {name}={size}" for name, size in dims)
+            hint = DRAWN if _is_drawn(run, artifact) else "leave out this size"
+            raise BadInput(f"{artifact.model} refuses {sizes} ({reasons[numbers[0]]})", hint)
 
 
 def _retry(run: RunContext, worker: Worker, job: Refer, referred: Referred, high: int) -> Referred:

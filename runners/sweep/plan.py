@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 from ...errors import BadInput
-from ...models.shapes import BatchRule, batch_rule, cell_shapes, check_shapes, show
+from ...models.shapes import BatchRule, batch_rule, cell_shapes, check_dims, check_shapes, dimension_names, show
 from ...models.symbols import Dims
 from ...spec import PRECISIONS, Artifact, Cell, Options, Precision, Settings, Shapes, Sweep, nearest
 from ..pool.survey import ProbedBackend
@@ -149,19 +150,30 @@ def _files(sweep: Sweep, artifacts: Sequence[Artifact]) -> list[tuple[Artifact, 
     return pairs
 
 
+def dims_of(sweep: Sweep, artifact: Artifact, shapes: Mapping[str, Dims]) -> list[dict[str, int]]:
+    """Every combination of the sweep's sizes, for the dimensions that `artifact` has. One empty combination without any."""
+    names = dimension_names(artifact.inputs, shapes)
+    lists = [[(name, size) for size in sizes] for name, sizes in sweep.dims if name in names]
+    return [dict(combination) for combination in product(*lists)]
+
+
 def _cells(
     sweep: Sweep, file: tuple[Artifact, str], defaults: Defaults, backend: ProbedBackend, settings: Settings
 ) -> list[PlannedCell]:
-    """One cell for each batch of one file in one precision. `file`: the artifact and the precision."""
+    """One cell for each batch and each combination of dimensions of one file. `file`: the artifact and the precision."""
     artifact, precision = file
-    made = artifact.derived
-    check_shapes(artifact.inputs, defaults.shapes)
-    rule = batch_rule(artifact.inputs, defaults.shapes, artifact.outputs)
+    made, given = artifact.derived, defaults.shapes
+    check_shapes(artifact.inputs, given)
+    combinations = dims_of(sweep, artifact, given)
+    rule = batch_rule(artifact.inputs, given, artifact.outputs, combinations[0])
+    for dims in combinations:
+        check_dims(artifact.inputs, given, dims, rule)
     planned = []
-    for batch in sweep.batches or ((rule.fixed,) if rule.fixed else defaults.batches):
-        refused = _refusal(artifact, precision, backend) or _batch_refusal(batch, rule, defaults.shapes)
+    batches = sweep.batches or ((rule.fixed,) if rule.fixed else defaults.batches)
+    for dims, batch in product(combinations, batches):
+        refused = _refusal(artifact, precision, backend) or _batch_refusal(batch, rule, given)
         # A refused batch has no shapes: the rule's batch would contradict the row's.
-        shapes: Shapes = () if rule.fixed not in (None, batch) else cell_shapes(artifact.inputs, batch, rule, defaults.shapes)
+        shapes: Shapes = () if rule.fixed not in (None, batch) else cell_shapes(artifact.inputs, batch, rule, given, dims)
         cell = Cell(
             model=artifact.model,
             sha256=made.origin if made else artifact.sha256,
@@ -173,6 +185,7 @@ def _cells(
             batch=batch,
             shapes=shapes,
             settings=settings,
+            dims=tuple(sorted(dims.items())),
         )
         rest: dict[str, Any] = {"refused": refused, "python": backend.python, "builds": backend.builds}
         planned.append(PlannedCell(cell=cell, artifact=artifact, **rest))

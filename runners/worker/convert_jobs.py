@@ -117,9 +117,10 @@ def calibration_of(job: Making) -> Calibration:
     if job.data:
         data = dataset_of(job.data)
         return in_calls({source.inputs[0].name: data.batch(data.split["calibration"])[0]}, source, job.data.name)
-    rule = batch_rule(source.inputs, shapes, source.outputs)
+    dims = dict(job.dims)
+    rule = batch_rule(source.inputs, shapes, source.outputs, dims)
     batch = rule.fixed or CALIBRATION_BATCH
-    sizes = cell_shapes(source.inputs, batch, rule, shapes)
+    sizes = cell_shapes(source.inputs, batch, rule, shapes, dims)
     calls = range(max(1, RANDOM_ITEMS // batch))
     feeds = [random_inputs.draw(source.inputs, sizes, job.seed + call) for call in calls]
     return Calibration(feeds=feeds, data=RANDOM, items=batch * len(feeds))

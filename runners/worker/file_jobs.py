@@ -75,7 +75,7 @@ class Making:
     """Recipe that makes a file of `precision` from the FP32 file `artifact`.
 
     `calibration` is an .npz file of arrays by input name, and `calibrated_on` its name in a record. `shapes`
-    are those that the user gave, for random inputs; a name is an open dimension.
+    are those that the user gave, for random inputs; a name is an open dimension, and `dims` are sizes by name.
     """
 
     artifact: Artifact
@@ -85,6 +85,7 @@ class Making:
     calibrated_on: str = ""
     data: Data | None = None
     shapes: tuple[tuple[str, tuple[int | str | None, ...]], ...] = ()
+    dims: tuple[tuple[str, int], ...] = ()
     seed: int = 0
 
 
@@ -117,12 +118,13 @@ class Draw(Job[Done]):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReferenceCall:
-    """Inputs of one call of the reference, and the folder for its outputs."""
+    """Inputs of one call of the reference, and the folder for its outputs. `dims`: the sizes of `--dim` in `shapes`."""
 
     shapes: Shapes
     batch: int
     inputs: Here
     outputs: There
+    dims: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -210,9 +210,18 @@ def reference(state: State, report: Reporter, job: Refer) -> Referred:
             raise
         except Exception as error:  # each runtime has its own exception classes
             reason = str(error) if isinstance(error, BenchError) else one_line(error)
-            refused.append(Refusal(call=number, reason=reason, running=loaded))
+            refused.append(Refusal(call=number, reason=reason, running=loaded or _loads(job.artifact)))
     random = generators.random_outputs(onnx_file.model_of(Path(job.artifact.path)))
     return Referred(runtime=runtime, random=random, refused=tuple(refused), no_samples=not sampled)
+
+
+def _loads(artifact: Artifact) -> bool:
+    """True if the reference loads the file with all dimensions open: it is then their sizes that it refuses."""
+    try:
+        open_reference(artifact, ())[0].close()
+    except Exception:  # each runtime has its own exception classes
+        return False
+    return True
 
 
 def _answer(session: Session, call: ReferenceCall, job: Refer) -> None:

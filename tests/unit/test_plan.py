@@ -364,3 +364,50 @@ def test_a_file_whose_origin_is_not_here_is_compared_with_itself(three_files, ma
     for artifacts in ([half], [make_artifact(sha256="00" * 32), half]):
         (row,) = planned(Sweep(batches=(1,), precisions=("fp16",)), artifacts)
         assert (row.origin, row.reference) == (None, half)
+
+
+TEXT = (
+    TensorSpec(name="ids", dtype="int64", shape=("batch", "seq")),
+    TensorSpec(name="mask", dtype="int64", shape=("batch", "seq")),
+    TensorSpec(name="image", dtype="float32", shape=("batch", None, 4)),
+)
+DIMS = (("seq", (128, 16)), ("image.1", (3,)))
+
+
+def test_every_size_of_a_dimension_meets_every_batch_and_ties_hold(make_artifact):
+    rows = planned(Sweep(batches=(1, 4), dims=DIMS), [make_artifact(inputs=TEXT)])
+    assert [(row.cell.dims, row.cell.batch) for row in rows] == [
+        ((("image.1", 3), ("seq", size)), batch) for size in (128, 16) for batch in (1, 4)
+    ]
+    assert dict(rows[1].cell.shapes) == {"ids": (4, 128), "mask": (4, 128), "image": (4, 3, 4)}
+    assert len({row.cell.key for row in rows}) == 4
+
+
+def test_a_cell_without_dimensions_keeps_its_key(make_cell):
+    assert make_cell().key == make_cell(dims=()).key != make_cell(dims=(("seq", 16),)).key
+
+
+def test_a_length_that_stands_first_is_swept_and_no_batch(make_artifact):
+    inputs = (TensorSpec(name="x", dtype="float32", shape=(None, 1, 4)),)
+    outputs = (TensorSpec(name="y", dtype="float32", shape=(None, 1, 2)),)
+    rows = planned(Sweep(dims=(("x.0", (10, 20)),)), [make_artifact(inputs=inputs, outputs=outputs)])
+    assert [(row.cell.batch, row.cell.shapes) for row in rows] == [(1, (("x", (size, 1, 4)),)) for size in (10, 20)]
+
+
+@pytest.mark.parametrize(
+    ("dims", "given", "says"),
+    [
+        ((("batch", (1,)),), {}, "--batch 1"),
+        ((("seq", (16, 32)), ("image.1", (3,))), {"ids": ("N", 16)}, "--dim seq=32 contradicts input 'ids'"),
+        ((("seq", (16,)),), {}, "'image.1'.*--dim image.1="),
+    ],
+)
+def test_dimensions_that_do_not_fit_are_refused(make_artifact, dims, given, says):
+    with pytest.raises(BadInput, match=says):
+        planned(Sweep(batches=(1,), dims=dims), [make_artifact(inputs=TEXT)], given=given)
+
+
+def test_sizes_that_agree_with_a_given_shape_are_taken(make_artifact):
+    dims, given = (("seq", (16,)), ("image.1", (3,))), {"ids": ("N", 16)}
+    rows = planned(Sweep(batches=(2,), dims=dims), [make_artifact(inputs=TEXT)], given=given)
+    assert dict(rows[0].cell.shapes)["ids"] == (2, 16)

@@ -17,6 +17,7 @@ def test_a_cell_that_would_be_measured_is_planned(make_cell):
             "device": "cpu",
             "precision": "fp32",
             "scheme": None,
+            "dims": None,
             "batch": 8,
             "threads": 2,
             "status": "planned",
@@ -47,14 +48,19 @@ def test_rows_stand_as_they_do_in_the_measured_table(make_cell):
 
 
 def test_all_columns_stand_in_the_table_and_no_row_is_marked(make_cell):
-    built = build([(make_cell(environment="new", precision="int8", scheme="portable"), None)], FACTS)
+    cell = make_cell(environment="new", precision="int8", scheme="portable", dims=(("seq", 8),))
+    built = build([(cell, None)], FACTS)
     assert tuple(field.name for field in built.fields) == built.names == tuple(built.rows[0])
     assert (built.best, built.remarks) == (frozenset(), ())
 
 
 def test_environments_stand_there_where_there_are_any(make_cell):
     built = build([(make_cell(), None)], FACTS)
-    assert [name for name in built.names if name not in {field.name for field in built.fields}] == ["environment", "scheme"]
+    assert [name for name in built.names if name not in {field.name for field in built.fields}] == [
+        "environment",
+        "scheme",
+        "dims",
+    ]
 
 
 def test_facts_that_say_nothing_are_left_out(make_cell):

@@ -20,6 +20,7 @@ COLUMNS: tuple[Column, ...] = (
     case.SHAPES,
     timing.P95,
     *others.COLUMNS,
+    case.DIMS,
 )
 BY_NAME: Mapping[str, Column] = {column.name: column for column in COLUMNS}
 

@@ -14,6 +14,7 @@ def _settings(row: Row) -> Scalar:
     return None if settings is None else " ".join(f"{option}={setting}" for option, setting in settings.items())
 
 
+DIMS = axis("dims", priority=2, views=(CHECK_VIEW, RANKING_VIEW))
 SHAPES = Column(
     name="shapes",
     value=lambda row: shapes_of(row.record.cell),

@@ -35,7 +35,8 @@ class ExportRequest:
     `precisions`: those that the user named; empty for every possible one of EVERY_FILE. `exactly`: every named precision must
     be possible, and replaces the folder's file. Without `exactly` the folder's files stay; a file of another version of this
     tool is made again with its own options. `conversion`: the INT8 scheme, its method and the excluded nodes. `calibration`:
-    an .npz file. `dims`: sizes of open dimensions, of which random inputs have the first.
+    an .npz file. `dims`: sizes of open dimensions, of which random inputs have the first. `batches`: those of a sweep, which
+    calibrate a file that cannot run larger ones.
     """
 
     model: str
@@ -48,6 +49,7 @@ class ExportRequest:
     calibration: str | None = None
     dims: tuple[tuple[str, tuple[int, ...]], ...] = ()
     seed: int = 0
+    batches: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,6 +156,7 @@ def _convert_now(base: Artifact, precision: str, request: ExportRequest, context
         shapes=fixed_shapes(request.inputs),
         dims=first_sizes(request.dims),
         seed=request.seed,
+        batches=request.batches,
     )
     result = _add(context.ask(job), request.folder, base.source)
     derived = result.exported.artifact.derived
@@ -293,6 +296,7 @@ def _request_of(sweep: Sweep) -> ExportRequest:
         dims=sweep.dims,
         precisions=precisions,
         exactly=False,
+        batches=sweep.batches,
     )
 
 

@@ -6,7 +6,7 @@ Imports NumPy; onnx and ONNX Runtime's converters inside functions.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from .reference import open_reference
 from .serve import State
 
 RANDOM_ITEMS, CALIBRATION_BATCH = 64, 16
+SWEEP_BATCHES = (1, 8, 32)  # of an export, which has no sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +45,21 @@ class Calibration:
 
 
 def convert(state: State, report: Reporter, job: Convert) -> CacheEntry:
-    """Cache entry of the FP32 file in another precision."""
-    source, calibration = job.artifact, calibration_of(job)
+    """Cache entry of the FP32 file in another precision, made with a batch that the FP32 file runs."""
+    first: BadInput | None = None
+    for calibration in calibrations(job):
+        try:
+            return _convert(job, calibration)
+        except BadInput as error:
+            if runs(job.artifact, calibration):
+                raise  # another batch would fail too
+            first = first or error
+    assert first is not None
+    raise first
+
+
+def _convert(job: Convert, calibration: Calibration) -> CacheEntry:
+    source = job.artifact
     data = (("data", calibration.data), ("samples", str(calibration.items))) if job.how.scheme else ()
     tools = DerivationTools(
         feeds=calibration.feeds,
@@ -55,6 +69,28 @@ def convert(state: State, report: Reporter, job: Convert) -> CacheEntry:
         file_hash=onnx_file.file_hash,
     )
     return cache_entry(derive(source, job.precision, (*job.how.options, *data), tools))
+
+
+def calibrations(job: Making) -> Iterator[Calibration]:
+    """Calibration data in calls of CALIBRATION_BATCH items, then in calls of each batch of the sweep, smallest first.
+
+    A file may declare an open batch and have one size in it, for example in a Reshape.
+    """
+    yield calibration_of(job)
+    if batch_rule(job.artifact.inputs, dict(job.shapes), job.artifact.outputs, dict(job.dims)).fixed is None:
+        yield from (calibration_of(job, batch) for batch in sorted(job.batches or SWEEP_BATCHES))
+
+
+def runs(source: Artifact, calibration: Calibration) -> bool:
+    """True if the FP32 file runs on the first call of the calibration data."""
+    arrays = calibration.feeds[0]
+    try:
+        session, _ = open_reference(source, tuple((spec.name, tuple(arrays[spec.name].shape)) for spec in source.inputs))
+        with session:
+            run_once(session, arrays)
+    except Exception:  # whatever the runtime raises
+        return False
+    return True
 
 
 def _fingerprint(feeds: Feeds) -> str:
@@ -108,32 +144,35 @@ def parity(source: Artifact, calibration: Calibration, made: Artifact) -> Parity
     return Parity(**verify.figures_of(distance), runtime=runtime, data=calibration.data, samples=samples)
 
 
-def calibration_of(job: Making) -> Calibration:
-    """Calibration data of the job's file; `BadInput` if the user's data does not fit the model."""
+def calibration_of(job: Making, batch: int = 0) -> Calibration:
+    """Calibration data of the job's file, in calls of `batch` items; 0 for the default.
+
+    `BadInput` if the user's data does not fit the model.
+    """
     source, shapes = job.artifact, dict(job.shapes)
     check_shapes(source.inputs, shapes)
     if job.calibration:
-        return in_calls(_load_arrays(source, Path(job.calibration.path)), source, job.calibrated_on)
+        return in_calls(_load_arrays(source, Path(job.calibration.path)), source, job.calibrated_on, batch)
     if job.data:
         data = dataset_of(job.data)
-        return in_calls({source.inputs[0].name: data.batch(data.split["calibration"])[0]}, source, job.data.name)
+        return in_calls({source.inputs[0].name: data.batch(data.split["calibration"])[0]}, source, job.data.name, batch)
     dims = dict(job.dims)
     rule = batch_rule(source.inputs, shapes, source.outputs, dims)
-    batch = rule.fixed or CALIBRATION_BATCH
+    batch = rule.fixed or batch or CALIBRATION_BATCH
     sizes = cell_shapes(source.inputs, batch, rule, shapes, dims)
     calls = range(max(1, RANDOM_ITEMS // batch))
     feeds = [random_inputs.draw(source.inputs, sizes, job.seed + call) for call in calls]
     return Calibration(feeds=feeds, data=RANDOM, items=batch * len(feeds))
 
 
-def in_calls(arrays: Mapping[str, Array], source: Artifact, data: str) -> Calibration:
-    """`arrays`, whose first axis counts items, split into calls of equal size.
+def in_calls(arrays: Mapping[str, Array], source: Artifact, data: str, batch: int = 0) -> Calibration:
+    """`arrays`, whose first axis counts items, split into calls of `batch` items; 0 for a size that suits their number.
 
     Items repeat from the first if there are fewer than one call needs.
     """
     per_item = _per_item(source)
     items = min((len(arrays[name]) for name in per_item), default=1)
-    batch = batch_rule(source.inputs, {}).fixed
+    batch = batch_rule(source.inputs, {}).fixed or batch
     # Without a fixed batch: the largest divisor of the items, and no item repeats.
     batch = batch or next(size for size in range(min(items, CALIBRATION_BATCH), 0, -1) if items % size == 0)
     count = max(1, items // batch)

@@ -21,7 +21,7 @@ from ...exporters.derive import Feeds
 from ...models import onnx_file, quantized
 from ...spec import PRECISIONS, Artifact, Conversion
 from . import verify
-from .convert_jobs import Calibration, calibration_of, in_calls
+from .convert_jobs import Calibration, calibration_of, calibrations, in_calls, runs
 from .file_jobs import Explain
 from .jobs import ProgressReport, Reporter
 from .prepare_jobs import dataset_of, run_once
@@ -73,7 +73,8 @@ class Trials:
 
 def explain(state: State, report: Reporter, job: Explain) -> Explained:
     """Find the error of each node of the INT8 recipe, the worst first, and the nodes to exclude."""
-    source, calibration = job.artifact, calibration_of(job)
+    source, default = job.artifact, calibration_of(job)
+    calibration = next((data for data in calibrations(job) if runs(source, data)), default)
     feeds = calibration.feeds
     judged = feeds[:JUDGED_CALLS]
     with tempfile.TemporaryDirectory() as folder:
@@ -135,7 +136,8 @@ def _held_out(job: Explain, calibration: Calibration) -> Calibration:
         return in_calls({source.inputs[0].name: images}, source, f"test images of {job.data.name}")
     if job.calibration:
         return replace(calibration, data="items that it was calibrated on")
-    new = calibration_of(replace(job, seed=job.seed + len(calibration.feeds)))
+    batch = calibration.items // len(calibration.feeds)
+    new = calibration_of(replace(job, seed=job.seed + len(calibration.feeds)), batch)
     return replace(new, data="new random inputs")
 
 

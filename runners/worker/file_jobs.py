@@ -76,6 +76,7 @@ class Making:
 
     `calibration` is an .npz file of arrays by input name, and `calibrated_on` its name in a record. `shapes`
     are those that the user gave, for random inputs; a name is an open dimension, and `dims` are sizes by name.
+    `batches` are those of the sweep: calls of these sizes calibrate a file that cannot run a larger one.
     """
 
     artifact: Artifact
@@ -87,6 +88,7 @@ class Making:
     shapes: tuple[tuple[str, tuple[int | str | None, ...]], ...] = ()
     dims: tuple[tuple[str, int], ...] = ()
     seed: int = 0
+    batches: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -127,3 +127,51 @@ def test_all_outputs_are_compared_on_every_runtime(shell, make):
     path = onnxfiles.write(shell.folder / "net.onnx", make())
     rows = shell.rows("infer", *MINI, "--model", path, *RUNTIMES, "--precision", "fp32,int8", "--batch", "2")
     assert [row["status"] for row in rows] == ["ok"] * 4
+
+
+def one_size(batch):
+    """A file that declares an open batch, and has a Reshape to one batch."""
+    nodes = [node("MatMul", ["x", "k"], ["h"]), node("Reshape", ["h", "shape"], ["r"]), node("Relu", ["r"], ["y"])]
+    return graph(nodes, [tensor("k", SIZE, SIZE), constant("shape", [batch, SIZE], np.int64)])
+
+
+@pytest.mark.parametrize(("batch", "others"), [(1, "1,4"), (4, "1,4,8")])
+def test_a_batch_that_runs_keeps_its_parity_and_calibrates(shell, batch, others):
+    path = onnxfiles.write(shell.folder / "net.onnx", one_size(batch))
+    options = ("--precision", "fp32,fp16,int8", "--batch", others)
+    rows = shell.rows("infer", *MINI, "--model", path, "--backend", "ort-cpu", *options, code=3)
+    assert {(row["batch"], row["status"]) for row in rows} >= {(batch, "ok")}
+    assert {row["precision"] for row in rows if row["status"] == "ok"} == {"fp32", "fp16", "int8"}
+    assert all(row["sqnr_db"] > 25 for row in rows if row["batch"] == batch)
+    assert {row["status"] for row in rows if row["batch"] != batch} == {"failed"}
+
+
+def test_user_arrays_calibrate_in_a_batch_that_runs(shell):
+    path = onnxfiles.write(shell.folder / "net.onnx", one_size(1))
+    np.savez(shell.folder / "data.npz", x=np.random.default_rng(0).standard_normal((32, SIZE)).astype(np.float32))
+    done = shell.bench("export", "--model", path, "--precision", "int8", "--calibration", "data.npz", "--out", "made")
+    assert done.returncode == 0, done.stderr
+    assert "minmax over 32 of" in done.stdout
+
+
+def counted():
+    """Outputs whose number of rows depends on the values: another arithmetic keeps another number."""
+    nodes = [
+        node("MatMul", ["x", "k"], ["h"]),
+        node("Greater", ["h", "zero"], ["p"]),
+        node("NonZero", ["p"], ["at"]),
+        node("Transpose", ["at"], ["y"]),
+        node("Identity", ["h"], ["z"]),
+    ]
+    ends = [value("x", Type.FLOAT, ["N", SIZE])], [value("y", Type.INT64, ["rows", 2]), value("z", Type.FLOAT, ["N", SIZE])]
+    return helper.make_graph(nodes, "g", *ends, [tensor("k", SIZE, SIZE), constant("zero", 0.0, np.float32)])
+
+
+def test_another_number_of_rows_does_not_stop_an_export(shell):
+    path = onnxfiles.write(shell.folder / "net.onnx", counted())
+    done = shell.bench("export", "--model", path, "--precision", "fp32,int8", "--out", "made")
+    assert done.returncode == 0, done.stderr
+    held = json.loads((shell.folder / "made/manifest.json").read_text())["artifacts"]
+    parts = {part["output"]: part for item in held if item["made"].get("parity") for part in item["made"]["parity"]["parts"]}
+    assert parts["y"]["shape"]
+    assert parts["z"]["sqnr_db"] > 25

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from onnxbench.errors import BadInput, Unavailable, Unsupported
 from onnxbench.exporters.int8 import guarded
-from onnxbench.runners.worker.convert_jobs import _fingerprint, _load_arrays, calibration_of, in_calls
+from onnxbench.runners.worker.convert_jobs import _fingerprint, _load_arrays, calibration_of, calibrations, in_calls
 from onnxbench.runners.worker.file_jobs import Convert
 from onnxbench.runners.worker.jobs import Data, Here
 from onnxbench.spec import Conversion, TensorSpec
@@ -245,3 +245,17 @@ def test_other_names_types_shapes_and_values_are_another_calibration():
 def test_what_the_quantizer_raises_is_an_error_about_the_users_file(error, becomes, says):
     with pytest.raises(becomes, match=says), guarded("mine.onnx"):
         raise error
+
+
+def tried(file, **changes):
+    """Sizes of a call, in the order of the attempts."""
+    job = Convert(artifact=file, precision="int8", how=INT8, **changes)
+    return [len(data.feeds[0]["x"]) for data in calibrations(job)]
+
+
+def test_the_batches_of_the_sweep_follow_the_default_smallest_first(source):
+    assert tried(source(tensor("N", 4)), batches=(32, 2)) == [16, 2, 32]
+
+
+def test_a_fixed_batch_has_no_alternative(source):
+    assert tried(source(tensor(4, 4)), batches=(1, 2)) == [4]

@@ -39,7 +39,8 @@ def decide_models(runs: Sequence[Run], request: Request) -> Mapping[str, Decisio
 
 
 def split_models(runs: Sequence[Run], measured: Measured) -> list[ModelRows]:
-    """Split the rows of `runs` by model and sizes of --dim, in the order of the table. A check measures no time: its rows are left out."""
+    """Split the rows of `runs` by model and sizes of --dim, in the order of the table. Rows of checks, which have no times, are
+    left out."""
     timed = {id(record) for run in runs if not run.is_check for record in run.cells}
     # A model with rows of checks alone stays: its card in a report says why there is no pick.
     models = dict.fromkeys(_subject(row.record.cell) for row, _ in measured)

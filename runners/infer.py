@@ -159,8 +159,11 @@ def plan_rows(
     _check_dim_names(models)
     rows: list[PlannedCell] = []
     for item in models:
-        _check_types(item.sweep, item.artifacts)
-        planned = plan(item.sweep, item.artifacts, backends, _defaults(item.sweep, context, kind))
+        defaults = _defaults(item.sweep, context, kind)
+        plan(item.sweep, (), backends, defaults)  # for the errors that are about no model
+        with _with_model(item.artifacts[0].model if len(models) > 1 else ""):
+            _check_types(item.sweep, item.artifacts)
+            planned = plan(item.sweep, item.artifacts, backends, defaults)
         rows += [replace(row, refused=row.refused or item.failure) for row in planned]
     return rows
 
@@ -173,6 +176,15 @@ def _check_dim_names(models: Sequence[ModelFiles]) -> None:
     for name in dims:
         if name not in open_dims:
             raise unknown_dim(name, open_dims)
+
+
+@contextmanager
+def _with_model(name: str) -> Iterator[None]:
+    """Put the `name` of a model before each `BadInput`. An empty name changes nothing."""
+    try:
+        yield
+    except BadInput as error:
+        raise BadInput(f"{name}: {error.message}" if name else error.message, error.hint) from error
 
 
 def _defaults(sweep: Sweep, context: Context, kind: RunKind) -> Defaults:

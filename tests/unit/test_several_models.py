@@ -118,11 +118,12 @@ def test_models_are_measured_in_the_same_rounds(bench):
     [
         ({"models": ("a.onnx", "net.txt")}, "net.txt"),
         ({"models": ("a.onnx", "b.onnx"), "signature": (replace(TOKENS, name="token"),)}, "token"),
-        ({"models": ("a.onnx", "b.onnx")}, "T"),
+        ({"models": ("a.onnx", "b.onnx")}, "^b: .*T"),
         ({"models": ("a.onnx", "pkg:make")}, "pkg:make"),
-        ({"models": ("a.onnx", "b.onnx"), "signature": (replace(TOKENS, shape=(1, 5, 5)),)}, "tokens"),
+        ({"models": ("a.onnx", "b.onnx"), "signature": (replace(TOKENS, shape=(1, 5, 5)),)}, "^b: .*tokens"),
+        ({"models": ("a.onnx", "b.onnx"), "signature": (TOKENS,), "baseline": "nobody"}, "^the baseline 'nobody'"),
     ],
-    ids=["name", "input", "open", "module", "rank"],
+    ids=["name", "input", "open", "module", "rank", "baseline"],
 )
 def test_a_bad_model_among_several_ends_the_run_before_anything_is_made(bench, sweep, value):
     found = bench(A, B)

@@ -5,6 +5,7 @@ evidence.py has all other evidence, and its rules for stored fields hold here to
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 Number = float | None
@@ -101,3 +102,10 @@ class Verified(Distance):
     lost: int | None = None
     gained: int | None = None
     accuracy_batch: int | None = None
+
+
+def figure_of(part: PartDistance, measured: Sequence[PartDistance]) -> float | None:
+    """SQNR that was `measured` for a part. If another call has other slices, that of the worst part of its output."""
+    of_output = [other for other in measured if other.output == part.output and not other.shape]
+    same = [other.sqnr_db for other in of_output if other.slices == part.slices]
+    return min(same or (other.sqnr_db for other in of_output), default=None)

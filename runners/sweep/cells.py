@@ -19,6 +19,7 @@ from ..pool.context import Context
 from ..worker.jobs import TimedLatency, TimedThroughput
 from .interrupt import Stop
 from .journal import Journal
+from .parity import Reference
 from .plan import PlannedCell
 
 
@@ -27,8 +28,9 @@ class ActiveCell:
     """A cell with its progress.
 
     `inputs`, `reference`, `samples`: folders of its arrays; None where they do not exist. `drawn`: its inputs
-    are generated. `random`: outputs that are not compared. `latency`, `throughput`: the parts of its current round.
-    `dirty`: the last part was disturbed. `energy`, `loaded`: this step is done, with a figure or a reason.
+    are generated. `compared`: what parity is measured with; None without a reference. `latency`, `throughput`: the
+    parts of its current round. `dirty`: the last part was disturbed. `energy`, `loaded`: this step is done, with a
+    figure or a reason.
     `cold`: number of fresh processes so far. `complete`: the journal has all its figures, and a later error does not change
     them. `finished`: the cell ended with figures. `out`: the cell ended with a reason instead.
     """
@@ -38,7 +40,7 @@ class ActiveCell:
     drawn: bool = False
     reference: str | None = None
     samples: str | None = None
-    random: tuple[str, ...] = ()
+    compared: Reference | None = None
     built: bool = False
     verified: bool = False
     concurrency: Concurrency | None = None

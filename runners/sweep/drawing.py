@@ -17,6 +17,7 @@ from ..worker.file_jobs import Draw, Refer, ReferenceCall, Referred
 from ..worker.jobs import Data, Here, There
 from ..worker.tasks import JOBS
 from .cells import ActiveCell, RunContext
+from .parity import Reference, compare_files
 
 SMALLER = (2, 1)  # bounds of integers for inputs that the model refuses: ids of small tables, then zeros
 
@@ -59,8 +60,13 @@ def _draw(run: RunContext, cells: Sequence[ActiveCell]) -> None:
             for (shapes, cell), inputs_folder in zip(first.items(), input_folders.values())
         )
         referred = _refer(run, worker, artifact, calls, folder / "samples")
+        refused = (
+            {calls[item.call].inputs.path for item in referred.refused} if referred else {call.inputs.path for call in calls}
+        )
+        compared = Reference.of(artifact, [call for call in calls if call.inputs.path not in refused], referred)
+        if compared:
+            compare_files(compared, worker, (active.planned.artifact for active in cells if not active.verified), run.context)
         network = worker.network
-    refused = {calls[item.call].inputs.path for item in referred.refused} if referred else {call.inputs.path for call in calls}
     for active in cells:
         active.inputs, active.drawn = str(input_folders[active.planned.cell.shapes]), _is_drawn(run, artifact)
         has_reference = active.inputs not in refused
@@ -68,7 +74,7 @@ def _draw(run: RunContext, cells: Sequence[ActiveCell]) -> None:
         active.reference = str(_reference(Path(active.inputs))) if has_reference else None
         sampled = referred is not None and not referred.no_samples and artifact.dataset
         active.samples = str(folder / "samples") if has_reference and sampled else None
-        active.random = referred.random if referred else ()
+        active.compared = compared
 
 
 def _is_drawn(run: RunContext, artifact: Artifact) -> bool:

@@ -14,7 +14,6 @@ from ...evidence import LOAD, ROUND, Block, Energy, Inspected, Layers, Noise, Op
 from ...exporters.derive import other_maker
 from ...results.stats.percentiles import samples_needed
 from ...results.store.noise import disturbed
-from ...results.store.verdict import with_verdict
 from ...spec import RANDOM, Artifact, Concurrency, Sweep, Target
 from ..pool.memory import Limits, Room
 from ..pool.pool import Pool, Worker
@@ -35,6 +34,7 @@ from . import rounds
 from .capacity import measure_under_load
 from .cells import ActiveCell, RunContext, has_load
 from .journal import Journal, sample_file
+from .parity import settle
 
 OPENING_STEPS, ROUND_STEPS = 2, 2  # of the progress bar, for each cell
 MAX_REPEATS = 2  # of one disturbed visit in its round
@@ -204,13 +204,18 @@ class Group:
         if active.reference:
             accuracy = self._accuracy.get(active.crew)
             samples = Here(path=active.samples) if active.samples and not accuracy else None
-            job = Verify(key=active.slot, reference=Here(path=active.reference), samples=samples, random=active.random)
+            job = Verify(
+                key=active.slot,
+                reference=Here(path=active.reference),
+                samples=samples,
+                random=active.compared.random if active.compared else (),
+            )
             result = self._ask(active, job)
             if accuracy:
                 result = replace(result, **{name: getattr(accuracy, name) for name in ACCURACY})
             elif active.samples:
                 self._accuracy[active.crew] = result
-            self._run.journal.add(active.key, with_verdict(active.planned.cell.precision, result))
+            self._run.journal.add(active.key, settle(active, result, self._run.context))
         self._run.journal.add(active.key, self._inspected(active))
         active.verified = True
 

@@ -26,6 +26,7 @@ MOST_SLICES = 4096
 SCALES_APART = 100.0  # ratio of the RMS of two slices that have different scales
 SPREADS_APART = 10.0
 ENOUGH_VALUES = 8  # in a slice, for its spread to be a scale
+ACTIVE_SHARE = 0.5  # least share of values other than 0: a channel after Relu may be small because it is rarely active
 NEAR_ZERO_SHARE, SIGNIFICANCE = 0.05, 1e-3
 SUM_TOLERANCE = 1e-3
 ZERO_TOLERANCE = 1e-6  # of the output's maximum
@@ -179,7 +180,9 @@ def _scales(target: Floats, squares: Floats, axis: int) -> tuple[float, Any]:
         return ratio, None
     spread = np.sqrt(np.maximum(power - mean**2, 0.0))[signal]
     levels = np.full(len(power), -1)
-    levels[signal] = np.where(_have_scale(below, spread, target.size // len(power)), _levels(below), 0)
+    values = target.size // len(power)
+    active = np.count_nonzero(target, axis=others)[signal] >= ACTIVE_SHARE * values
+    levels[signal] = np.where(_have_scale(below, spread, values) & active, _levels(below), 0)
     return ratio, levels if (levels > 0).any() else None
 
 

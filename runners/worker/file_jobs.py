@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...evidence import Epoch, Explained
+from ...evidence import Epoch, Explained, PartDistance
 from ...exporters.manifest import Maker
 from ...spec import Artifact, Conversion, Shapes, TensorSpec
 from .jobs import Data, Done, Here, Job, There
@@ -167,6 +167,37 @@ class Refer(Job[Referred]):
     samples: There
     images: int
     data: Data | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Floor:
+    """SQNR of each part of the outputs, measured in the reference runtime. Parts without a figure are left out."""
+
+    parts: tuple[PartDistance, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A file, the folders of its inputs and of the reference's outputs, and random outputs, which are not compared."""
+
+    artifact: Artifact
+    shapes: Shapes
+    batch: int
+    inputs: Here
+    outputs: Here
+    random: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareFile(Comparison, Job[Floor]):
+    """Compare a converted file, run without graph optimizations, with the reference."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureFloor(Comparison, Job[Floor]):
+    """Measure the SQNR that the rounding of `precision` itself causes on the reference's file."""
+
+    precision: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

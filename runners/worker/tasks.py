@@ -7,7 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .file_jobs import Adopt, Convert, CountImages, Describe, Draw, Explain, Export, Refer, Train
+from .file_jobs import (
+    Adopt,
+    CompareFile,
+    Convert,
+    CountImages,
+    Describe,
+    Draw,
+    Explain,
+    Export,
+    MeasureFloor,
+    Refer,
+    Train,
+)
 from .jobs import (
     ApplyLoad,
     Build,
@@ -61,6 +73,8 @@ JOBS: Mapping[type[Job[Any]], Task] = {
     Explain: Task(name="explain", target="explain_jobs:explain"),
     Draw: Task(name="draw", target="prepare_jobs:draw"),
     Refer: Task(name="reference", target="prepare_jobs:reference"),
+    CompareFile: Task(name="compare_file", target="floors:compare_file"),
+    MeasureFloor: Task(name="floor", target="floors:measure_floor"),
     Train: Task(name="train", target="train_job:train"),
 }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from onnxbench import __version__
 from onnxbench.budgets import BUDGETS
-from onnxbench.evidence import Explained
+from onnxbench.evidence import Explained, PartDistance
 from onnxbench.exporters import manifest
 from onnxbench.exporters.derive import RECIPES
 from onnxbench.results.store import record
@@ -19,7 +19,7 @@ from onnxbench.runners import infer as sweep
 from onnxbench.runners.check import check
 from onnxbench.runners.pool import host
 from onnxbench.runners.worker.clock import Clock
-from onnxbench.runners.worker.file_jobs import Counted, Referred
+from onnxbench.runners.worker.file_jobs import Counted, Floor, Referred
 from onnxbench.runners.worker.jobs import Done
 from onnxbench.runners.worker.nvml import Nvml
 from onnxbench.runners.worker.serve import State
@@ -61,6 +61,7 @@ class Works:
     def __init__(self, files, plot, images, probed):
         self.files, self.images, self.probed = {Path(file.path).name: file for file in files}, images, probed
         self.requests, self.started, self.names, self.ns, self.offset, self._plot = [], [], {}, 0, 0, plot
+        self.floor_db = 150.0
         self.nvml = FakeNvml()
         self.gpu = Nvml(load=lambda: self.nvml, environ={}, pid=PID)
 
@@ -78,7 +79,8 @@ class Works:
 
     def start(self, log, python=sys.executable, *, network=True):
         state = State(clock=Clock(now_ns=self.look, cpu_ns=lambda: 0, sleep_s=lambda _: None), gpu=self.gpu)
-        answers = {job: getattr(self, job) for job in ("describe", "export", "count", "draw", "reference", "explain")}
+        jobs = ("describe", "export", "count", "draw", "reference", "compare_file", "floor", "explain")
+        answers = {job: getattr(self, job) for job in jobs}
         how = {"answers": answers, "changed": {"probe": self.probed}, "log": log.name, "python": python}
         self.started.append(InProcess(state, self.begin, **how))
         return self.started[-1]
@@ -129,6 +131,14 @@ class Works:
         for name, array in SAMPLES.items():
             np.save(samples / f"{name}.npy", array)
         return Referred(runtime="null")
+
+    def compare_file(self, job):
+        """The file itself is exact."""
+        return Floor(parts=(PartDistance(output="logits", sqnr_db=200.0),))
+
+    def floor(self, job):
+        """Rounding alone gives `floor_db`."""
+        return Floor(parts=(PartDistance(output="logits", sqnr_db=self.floor_db),))
 
     def explain(self, job):
         return Explained(nodes=(("conv1", 30.0),), exclude=("conv1",))

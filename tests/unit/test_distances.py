@@ -68,6 +68,14 @@ def test_logits_near_zero_are_no_scale_of_their_own(items):
     assert labels(logits) == []
 
 
+def test_channels_that_are_rarely_active_are_no_scale_of_their_own():
+    features = np.maximum(RNG.standard_normal((8, 64, 16)) - np.where(np.arange(16) < 14, 0, 2.9), 0)
+    features[..., 15] = 0
+    features[0, 0, 14:] = 1e-3
+    assert labels(features) == []
+    assert labels(features + RNG.uniform(1e-4, 2e-4, features.shape) * (np.arange(16) > 14))[1] == "axis 2: 15"
+
+
 def test_one_vector_has_scales_if_too_many_values_are_small_for_chance():
     boxes, scores = RNG.uniform(100, 640, (1, 4)), RNG.uniform(0.1, 1, (1, 80))
     groups = scale_groups(np.concatenate([boxes, scores], axis=1))

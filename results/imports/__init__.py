@@ -5,7 +5,8 @@ Each format is a module in this folder and an entry in FORMATS.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,35 @@ from typing import Any
 from ...errors import BadInput, one_line
 from ...evidence import Imported
 from ...spec import Cell, Options, Precision, Settings, Target
-from . import benchmark_app, benchmark_app_log, loadgen, trtexec, trtexec_log
+from . import (
+    benchmark_app,
+    benchmark_app_log,
+    loadgen,
+    onnxruntime_perf_test,
+    optimum_benchmark,
+    own,
+    perf_analyzer,
+    trtexec,
+    trtexec_log,
+    ultralytics,
+)
 from .contradictions import FILLED, renamed, require_agreement
 from .formats import Format, ImportedFigures
 from .text import LARGEST, read_text, unknown
 
-FORMATS: tuple[Format, ...] = (
+FORMATS: tuple[Format, ...] = (  # a text is of the first format that it looks like
     benchmark_app.JSON,
-    trtexec.TIMES,
-    loadgen.SUMMARY,
-    trtexec_log.LOG,
     benchmark_app.CSV,
     benchmark_app_log.LOG,
+    trtexec.TIMES,
+    trtexec_log.LOG,
+    loadgen.SUMMARY,
+    onnxruntime_perf_test.OUTPUT,
+    perf_analyzer.CSV,
+    ultralytics.TABLE,
+    optimum_benchmark.JSON,
+    own.JSON,
+    own.CSV,
 )
 UNPROVEN = (
     "measured by {}: without rounds there is no interval, and without evidence of noise there is no grade",
@@ -78,10 +96,20 @@ def read_figures(path: Path) -> Sequence[ImportedFigures]:
         raise BadInput(f"{path} contains {names}", "write the output of each tool to a file of its own")
     format = matches[0]
     try:
-        return format.parse(text)
+        rows = format.parse(text)
     except (ValueError, RecursionError) as error:
         hint = getattr(error, "hint", f"run it again and keep the whole output: {format.run}")
         raise BadInput(f"cannot read {path} as {format.name}: {one_line(error)}", hint) from error
+    for row in rows:
+        _require_finite(path, row.figures)
+    return rows
+
+
+def _require_finite(path: Path, figures: Mapping[str, Any]) -> None:
+    """`BadInput` for a figure that a change of its unit made infinite or 0."""
+    name = next((name for name, value in figures.items() if isinstance(value, float) and not 0 < value < math.inf), None)
+    if name:
+        raise BadInput(f"{path} has a {name} of {figures[name]:g}, which no run has", "run the tool again")
 
 
 def _rows(path: Path, contents: Sequence[ImportedFigures], options: ImportOptions) -> Iterator[ImportedRow]:
@@ -109,8 +137,8 @@ def _row(path: Path, stated: ImportedFigures, options: ImportOptions) -> Importe
         needed = " ".join(f"--{name}" for name in missing)
         raise BadInput(f"{path} does not contain its {' or '.join(missing)}", f"give {needed}")
     precision = Precision.parse(str(values["precision"])).name
-    given = {name: values[name] for name in ("backend", "batch", "device", "model")}
-    figures = replace(stated, **given)
+    filled = {name: values[name] for name in ("backend", "batch", "device", "model")}
+    figures = replace(stated, **filled)
     return ImportedRow(cell=_cell(figures, precision), event=_event(path, figures))
 
 
@@ -140,6 +168,7 @@ def _event(path: Path, figures: ImportedFigures) -> Imported:
         columns["throughput_per_s"] = figures.items_per_s
     if figures.queries_per_s is not None:
         columns["throughput_per_s"] = _items_per_s(path, figures)
+    _require_finite(path, columns)
     if settings := " ".join(f"{name}={value}" for name, value in (*figures.facts, *figures.definition)):
         columns["settings"] = settings
     facts = {"ran": figures.ran, "processor": figures.processor, "accelerator": figures.accelerator, **dict(figures.definition)}

@@ -134,7 +134,7 @@ def _notes(setup: Values, results: Values, requests: int, device: str) -> tuple[
         *((PRINTED.format(", ".join(printed)),) if printed else ()),
         *((FILLING,) if str(full) in ("False", "false", "full") else ()),
         *((SELECTED.format(inert(device, 40)),) if device.startswith(("AUTO", "MULTI", "HETERO")) else ()),
-        NOTES[0],
+        *((NOTES[0],) if _of(results, *COMPILING) is not None else ()),
         *(NOTES[1:] if device.startswith("CPU") and not setup.get("precision hint") else ()),
     )
 
@@ -189,7 +189,7 @@ def _device(text: str) -> str | None:
 
 
 def _columns(setup: Values, results: Values, options: Values, requests: int) -> dict[str, Figure]:
-    counts = [value for name, value in setup.items() if re.search(r"streams(_num)?$", name)]
+    counts = [value for name, value in setup.items() if value is not None and re.search(r"streams(_num)?$", name)]
     streams = [f"{count} stream" if count == "1" else f"{count} streams" for count in counts]
     hint = _option(options, "hint")
     settings = [*streams, quantity(requests, "infer request"), *([f"-hint {hint}"] if hint else [])]

@@ -68,8 +68,16 @@ def unknown(path: Path, text: str, formats: Sequence[Format]) -> BadInput:
     relative = next(((name, run) for pattern, name, run in RELATIVES if re.search(pattern, text[:100_000], re.MULTILINE)), None)
     if relative:
         return BadInput(f"{path} looks like {relative[0]}, which has no figures of a run", relative[1])
+    if _are_numbers(text):
+        hint = "write a first line with the name and the unit: latency_ms, latency_s, latency_us or latency_ns"
+        return BadInput(f"{path} has numbers without a unit", hint)
     names = ", ".join(item.name for item in formats)
     return BadInput(f"{path} looks like {_kind(text)}, which is an unknown format", f"give one of these files: {names}, {OWN}")
+
+
+def _are_numbers(text: str) -> bool:
+    lines = text[:2000].splitlines()[:20]
+    return bool(lines) and all(re.fullmatch(r"\s*[0-9]+([.,][0-9]+)?(e[-+]?[0-9]+)?\s*", line) for line in lines[:-1] or lines)
 
 
 def _kind(text: str) -> str:

@@ -16,7 +16,7 @@ FOUND = {  # seeds that were answered with a traceback, a hang or gigabytes once
     "artifacts": (),
     "dataset": (3, 5, 134, 200, 2_001_757),
     "run_folder": (0, 1, 2, 3, 1023, 10_084, 1_000_503, 1_000_590, 1_001_627),
-    "imported": (),
+    "imported": (10_386,),
 }
 
 

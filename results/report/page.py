@@ -14,7 +14,7 @@ from importlib import resources
 from typing import Any
 
 from ..store.record import Run
-from ..table.render import bare_paths, plain, shown
+from ..table.render import bare_paths, lines_below, plain, shown
 from ..table.table import Table
 from .cards import card
 from .data import Report, date, machines
@@ -52,6 +52,7 @@ def _parts(report: Report) -> dict[str, Any]:
     from markupsafe import Markup
 
     script, plots = _file("page.js"), _plots(report)
+    lines = lines_below(report.table)
     return {
         "runs": [name for name, _ in machines(report)],
         "measured_on": _measured_on(report.runs),
@@ -67,8 +68,8 @@ def _parts(report: Report) -> dict[str, Any]:
         "table": _first_rows(report.table),
         "total": len(report.table.rows),
         "plots": plots,
-        "remarks": report.table.remarks[:REMARKS],
-        "more_remarks": max(0, len(report.table.remarks) - REMARKS),
+        "remarks": lines[:REMARKS],
+        "more_remarks": max(0, len(lines) - REMARKS),
         "machines": machines(report),
     }
 

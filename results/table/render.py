@@ -110,13 +110,18 @@ def _text(value: Scalar) -> str:
     return "" if value is None else plain(str(value))
 
 
+def lines_below(table: Table) -> list[str]:
+    """Lines on the rows: findings, the worst first, then remarks and settings."""
+    findings = map(table.line, sorted_findings(table.findings))
+    return [plain(line) for line in (*findings, *table.remarks, *table.settings)]
+
+
 def _legend(table: Table) -> list[str]:
-    """Lines below the rows: the meaning of the mark, then findings, remarks and settings."""
+    """The meaning of the mark, and the lines below the rows."""
     columns = {field.name for field in table.fields}
     question = " and ".join(name for name in QUESTION if name in columns)
     fastest = [f"{MARK.strip()} lowest p50 of its {question}"] if table.best else []
-    findings = map(table.line, sorted_findings(table.findings))
-    return [plain(line) for line in (*fastest, *findings, *table.remarks, *table.settings)]
+    return [*fastest, *lines_below(table)]
 
 
 def sorted_findings(findings: Sequence[Finding]) -> list[Finding]:

@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -240,6 +241,18 @@ def test_a_page_without_matplotlib_has_a_note_instead_of_plots(folder, tmp_path,
     assert "onnxbench[report]" in made
     assert "<figure" not in made
     assert bench(folder({}, name="second"), "--out", tmp_path / "made.png").exit_code == 3
+
+
+def test_a_page_says_why_a_row_failed_and_what_is_to_be_known_of_the_others(run_folder, make_cell):
+    cells = [make_cell(batch=batch) for batch in (1, 8)]
+    run = run_folder(*cells)
+    run.measured(cells[0], 1_000_000, rounds=3)
+    run.add("failed", cells[1], status="failed", reason="no kernel; no luck")
+    told = report(run.path)
+    text = unescape(page(told))
+    lines = [told.table.line(finding) for finding in told.table.findings]
+    assert {finding.kind for finding in told.table.findings} >= {"status", "no_interval"}
+    assert [line for line in lines if line not in text] == []
 
 
 def test_speed_ups_are_against_what_the_runs_were_measured_with(folder):

@@ -321,6 +321,7 @@ class Sweep:
     """The user's request for a measurement. None and empty fields mean: all that this machine has.
 
     - `model`: the model that the user named. `models`: the models where the user named several; `model` is then None.
+    - `artifacts`: folder of exported files; empty for the default.
     - `signature`: shapes from `--shape`, and for a user's module the types, of inputs by name.
     - `dims`: sizes to measure of dimensions, by name. `inputs`: paths of .npy files, by input name.
     - `pythons`: interpreters, or folders of virtual environments, by `Target`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -62,7 +63,7 @@ from .output import logs, plain
     shape_option,
     dim_option,
     seed_option,
-    artifacts_option("--out"),
+    artifacts_option("--out", default=Path("artifacts")),
     timeout_option,
     debug_option,
 )

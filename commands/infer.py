@@ -111,8 +111,8 @@ def infer(
 ) -> None:
     """Measure a model on every runtime of this machine.
 
-    Prints latency, throughput, parity and accuracy of --model, or of all files in --artifacts. Trains and exports first where
-    a file is missing.
+    Prints latency, throughput, parity and accuracy of --model, or of the files that the last bench export wrote to --artifacts.
+    Trains and exports first where a file is missing.
     """
     from ..results import trackers
     from ..results.store import outcome, record

@@ -162,7 +162,7 @@ def model_option(default: str | None = None, *, several: bool = False) -> Callab
     )
 
 
-def artifacts_option(*also: str) -> Callable[[Function], Function]:
+def artifacts_option(*also: str, default: Path | None = None) -> Callable[[Function], Function]:
     """`--artifacts`, which the spellings `also` mean too."""
     return click.option(
         "--artifacts",
@@ -170,9 +170,9 @@ def artifacts_option(*also: str) -> Callable[[Function], Function]:
         "artifacts",
         type=click.Path(path_type=Path),
         metavar="DIR",
-        default=Path("artifacts"),
-        show_default=True,
-        help="Read and write the exported ONNX files and their manifest in this folder.",
+        default=default,
+        help="Read and write the exported ONNX files and their manifest in this folder. Default: artifacts. Without the option,"
+        " infer and check keep conversions of FILE.onnx in the cache.",
     )
 
 

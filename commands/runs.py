@@ -21,7 +21,7 @@ def sweep_of(options: dict[str, Any]) -> Sweep:
     """Sweep that the command line's `options` request."""
     device = str(Device.parse(options["device"])) if options["device"] else None
     names = options["models"]
-    changed = {"artifacts": str(options["artifacts"]), "device": device, "budget": BUDGETS[options["budget"]]}
+    changed = {"artifacts": str(options["artifacts"] or ""), "device": device, "budget": BUDGETS[options["budget"]]}
     models = {"model": names[0], "models": ()} if len(names) == 1 else {"models": names}
     dims = [name for name, _ in options["dims"]]
     if twice := next((name for name in dims if dims.count(name) > 1), None):

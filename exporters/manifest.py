@@ -20,7 +20,7 @@ from ..spec import Artifact, Conversion, Derived, from_wire, relocate, to_wire
 from ..untrusted import WRONG
 
 SCHEMA = 2  # 2: an artifact has `derived`; 1: an artifact had `conversion`
-NAME = "manifest.json"
+NAME, LAST = "manifest.json", "last_export"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,19 +42,40 @@ class Exported:
 
 def read_manifest(folder: Path) -> list[Exported]:
     """Read the manifest of `folder`, with absolute paths. Empty without a manifest; `BadInput` for a damaged one."""
+    return _read(folder)[0]
+
+
+def read_last_export(folder: Path) -> list[Exported]:
+    """Entries that the last `bench export` wrote; all entries of a manifest that does not say (version 0.1)."""
+    items, last = _read(folder)
+    return [item for item in items if last is None or _pair(item) in last]
+
+
+Pair = tuple[str, str]
+
+
+def _pair(item: Exported) -> Pair:
+    """Model and precision, which name an entry in a manifest."""
+    return item.artifact.model, item.artifact.precision
+
+
+def _read(folder: Path) -> tuple[list[Exported], list[Pair] | None]:
+    """All entries, and the names of those that the last `bench export` wrote; None where the manifest does not say."""
     path = folder / NAME
     if not path.is_file():
-        return []
+        return [], None
     try:
         data = json.loads(path.read_text())
         if data.get("schema", 0) > SCHEMA:
             raise BadInput(f"{path} was written by a newer onnxbench (schema {data['schema']})", "upgrade onnxbench")
         items = [exported_of(entry) for entry in data["artifacts"]]
+        stored = data.get(LAST)
+        last = None if stored is None else [(str(model), str(precision)) for model, precision in stored]
     except (OSError, *WRONG) as error:
         raise BadInput(f"{path} is not a manifest ({one_line(error)})", "run bench export again") from error
     for item in items:
         _check_inside(path, item.artifact)
-    return [replace(item, artifact=relocate(item.artifact, str(folder.absolute()))) for item in items]
+    return [replace(item, artifact=relocate(item.artifact, str(folder.absolute()))) for item in items], last
 
 
 def exported_of(data: Mapping[str, Any]) -> Exported:
@@ -99,13 +120,16 @@ def _check_inside(manifest: Path, artifact: Artifact) -> None:
             raise BadInput(f"{manifest} names a file outside its folder, {shown(name)}", "run bench export again")
 
 
-def add(folder: Path, exported: Exported, entry: Path, files: list[Path]) -> Exported:
+def add(folder: Path, exported: Exported, entry: Path, files: list[Path], export: str = "") -> Exported:
     """Copy `files` of the cache entry `entry` into `folder`, add `exported` to the manifest, and return it with absolute paths.
 
-    The new artifact replaces that of the same model and precision, and all files that were derived from the old one.
+    The new artifact replaces that of the same model and precision, and all files that were derived from the old one. `export`:
+    `first` or `next` file of a `bench export`; empty for a file that a sweep needs, which no plain `bench infer` measures.
     """
     new = exported.artifact
-    others = [item for item in read_manifest(folder) if not _outdated(item.artifact, new)]
+    items, last = _read(folder)
+    last = _last_export(items, last, exported, export)
+    others = [item for item in items if not _outdated(item.artifact, new)]
     _check_free(
         [item for item in others if item.artifact.sha256 != new.sha256],
         [folder.absolute() / file.relative_to(entry) for file in files],
@@ -116,6 +140,7 @@ def add(folder: Path, exported: Exported, entry: Path, files: list[Path]) -> Exp
             replace_file(folder / file.relative_to(entry), partial(shutil.copyfile, file))
         relative = [replace(item, artifact=_relative(item.artifact, folder)) for item in others]
         data = {"schema": SCHEMA, "artifacts": [to_wire(item) for item in (*relative, exported)]}
+        data |= {} if last is None else {LAST: last}
         # After the files: a manifest never names a file that is not there yet.
         replace_file(folder / NAME, lambda scratch: scratch.write_text(json.dumps(data, indent=1)))
     except OSError as error:
@@ -123,6 +148,15 @@ def add(folder: Path, exported: Exported, entry: Path, files: list[Path]) -> Exp
             f"cannot write to {folder} ({error.strerror})", "free some space, or write another folder as --out"
         ) from error
     return replace(exported, artifact=relocate(new, str(folder.absolute())))
+
+
+def _last_export(items: Sequence[Exported], last: list[Pair] | None, new: Exported, export: str) -> list[Pair] | None:
+    """Names of the last export's files, after `new` joins `items`. None: all files of the folder."""
+    if export:
+        return [*(last or () if export == "next" else ()), _pair(new)]
+    if last is None and items and new.artifact.model not in {item.artifact.model for item in items}:
+        return [_pair(item) for item in items]
+    return last
 
 
 def _check_free(others: Sequence[Exported], targets: Sequence[Path]) -> None:

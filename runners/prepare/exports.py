@@ -16,13 +16,13 @@ from ...exporters.derive import other_maker
 from ...exporters.manifest import Exported
 from ...models import MODELS, hub_links, kind_of
 from ...models.symbols import Dims
-from ...spec import RANDOM, Artifact, Conversion, Derived, Precision, Source, Sweep, TensorSpec
+from ...spec import RANDOM, Artifact, Conversion, Derived, Precision, Source, Sweep, TensorSpec, relocate
 from ..pool.context import Context
 from ..worker.file_jobs import Adopt, CacheEntry, Convert, Describe, Export
 from ..worker.jobs import Data, Here
 from . import checkpoints, train
 
-DEFAULT_MODEL = "cnn"
+DEFAULT_MODEL, ARTIFACTS = "cnn", "artifacts"
 EVERY_FILE = ("fp32", "fp16", "int8")
 DEFAULT_CONVERSION = Conversion(scheme="portable", method="minmax")
 BATCH = "batch"
@@ -30,7 +30,7 @@ BATCH = "batch"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportRequest:
-    """Request to export a model into `folder`. `model` and `inputs` are the user's values.
+    """Request to export a model into `folder`; None for the user's cache. `model` and `inputs` are the user's values.
 
     `precisions`: those that the user named; empty for every possible one of EVERY_FILE. `exactly`: every named precision must
     be possible, and replaces the folder's file. Without `exactly` the folder's files stay; a file of another version of this
@@ -41,7 +41,7 @@ class ExportRequest:
 
     model: str
     dataset: str | None
-    folder: Path
+    folder: Path | None
     inputs: tuple[TensorSpec, ...] = ()
     precisions: tuple[str, ...] = ()
     exactly: bool = True
@@ -77,9 +77,10 @@ def export_model(request: ExportRequest, context: Context) -> list[ExportResult]
     Trains a named model that has no checkpoint. Raises `BadInput` where a named precision is not possible. Skips an unnamed one
     after a note.
     """
-    manifest.check_writable(request.folder)
+    if request.folder:
+        manifest.check_writable(request.folder)
     _check_calibration(request)
-    base = _add(_ENTRIES[kind_of(request.model)](request, context), request.folder)
+    base = _add(_ENTRIES[kind_of(request.model)](request, context), request, export="first")
     return [base, *convert_file(base.exported.artifact, request, context)]
 
 
@@ -114,7 +115,7 @@ def files_of(precisions: Sequence[str]) -> tuple[str, ...]:
 
 def _file_in(base: Artifact, precision: str, request: ExportRequest, context: Context) -> ExportResult:
     """File of `base` in `precision`: the folder's file, unless the request is exact, or a new one."""
-    for item in () if request.exactly else manifest.read_manifest(request.folder):
+    for item in () if request.exactly or not request.folder else manifest.read_manifest(request.folder):
         file, derived = item.artifact, item.artifact.derived
         if (file.model, file.precision) == (base.model, precision) and derived and derived.origin == base.sha256:
             result = _remake(base, file, derived, request, context) if other_maker(derived) else None
@@ -158,7 +159,7 @@ def _convert_now(base: Artifact, precision: str, request: ExportRequest, context
         seed=request.seed,
         batches=request.batches,
     )
-    result = _add(context.ask(job), request.folder, base.source)
+    result = _add(context.ask(job), request, base.source)
     derived = result.exported.artifact.derived
     if derived and derived.option("data") == RANDOM:
         context.progress.note(
@@ -177,16 +178,21 @@ def fixed_shapes(inputs: Sequence[TensorSpec]) -> tuple[tuple[str, Dims], ...]:
     return tuple((spec.name, spec.shape) for spec in inputs)
 
 
-def _add(answer: CacheEntry, folder: Path, source: Source | None = None) -> ExportResult:
-    """Add a cached export to the manifest of `folder`. `source`: the PyTorch source of the FP32 file, for a file of it."""
-    artifact = answer.artifact
+def _add(answer: CacheEntry, request: ExportRequest, source: Source | None = None, export: str = "next") -> ExportResult:
+    """Add a cached export to the folder of `request`. Without a folder the file stays in the cache.
+
+    `source`: the PyTorch source of the FP32 file, for a file of it. `export`: see manifest.add.
+    """
+    artifact, entry = answer.artifact, Path(answer.folder.path)
     if source:
         weights = source.weights and Path(source.weights).name
         artifact = replace(artifact, source=replace(source, weights=weights))
+    exported = Exported(artifact=artifact, made=answer.made)
+    if not request.folder:
+        return ExportResult(exported=replace(exported, artifact=relocate(artifact, str(entry))), cached=answer.cached)
     # The cache's own entry stays there: the manifest of the folder describes the same file.
-    entry = Path(answer.folder.path)
     files = [file for file in sorted(entry.rglob("*")) if file.is_file() and file.name != cache.ENTRY]
-    exported = manifest.add(folder, Exported(artifact=artifact, made=answer.made), entry, files)
+    exported = manifest.add(request.folder, exported, entry, files, export if request.exactly else "")
     return ExportResult(exported=exported, cached=answer.cached)
 
 
@@ -273,11 +279,12 @@ def complete_artifacts(sweep: Sweep, artifacts: list[Artifact], context: Context
     """Artifacts that `sweep` measures: `artifacts`, which exist, and the missing ones, exported after a note."""
     request = _request_of(sweep)
     missing = missing_files(sweep, artifacts)
-    if not artifacts or (missing and _is_file(sweep)):
-        context.progress.note(f"exporting {request.model} to {request.folder}")
+    place = request.folder or "the cache"
+    if not artifacts or (missing and request.folder and _is_file(sweep)):
+        context.progress.note(f"exporting {request.model} to {place}")
         return [item.exported.artifact for item in export_model(request, context)]
     for base, precisions in missing:
-        context.progress.note(f"exporting {base.model} in {', '.join(precisions)} to {request.folder}")
+        context.progress.note(f"exporting {base.model} in {', '.join(precisions)} to {place}")
         results = convert_file(base, replace(request, precisions=precisions), context)
         artifacts += [item.exported.artifact for item in results]
     return artifacts
@@ -287,17 +294,23 @@ def _request_of(sweep: Sweep) -> ExportRequest:
     """Request for the missing artifacts of `sweep`: in every precision for models of this package, in FP32 for others."""
     model = sweep.model or DEFAULT_MODEL
     precisions = sweep.precisions or (() if kind_of(model) == "named" else ("fp32",))
-    folder = Path(sweep.artifacts)
     return ExportRequest(
         model=model,
         dataset=sweep.dataset,
-        folder=folder,
+        folder=folder_of(sweep),
         inputs=sweep.signature,
         dims=sweep.dims,
         precisions=precisions,
         exactly=False,
         batches=sweep.batches,
     )
+
+
+def folder_of(sweep: Sweep) -> Path | None:
+    """Folder of the sweep's artifacts. None for a user's file without --artifacts: its conversions stay in the cache."""
+    if sweep.artifacts:
+        return Path(sweep.artifacts)
+    return None if _is_file(sweep) else Path(ARTIFACTS)
 
 
 def missing_files(sweep: Sweep, artifacts: Sequence[Artifact]) -> list[tuple[Artifact, tuple[str, ...]]]:
@@ -322,9 +335,9 @@ def existing_artifacts(sweep: Sweep, context: Context) -> list[Artifact]:
         return [_file_artifact(sweep.model, _data(sweep.dataset), context)]
     if sweep.model and kind_of(sweep.model) == "factory":
         return []  # its code may have changed since its export; the key of the cache has the code in it
-    artifacts = [
-        item.artifact for item in manifest.read_manifest(Path(sweep.artifacts)) if sweep.model in (None, item.artifact.model)
-    ]
+    folder = folder_of(sweep) or Path(ARTIFACTS)
+    items = manifest.read_manifest(folder) if sweep.model else manifest.read_last_export(folder)
+    artifacts = [item.artifact for item in items if sweep.model in (None, item.artifact.model)]
     for item in artifacts:
         _check_unchanged(item, context)
     other = sweep.dataset and any(item.dataset != checkpoints.absolute_dataset(sweep.dataset) for item in artifacts)

@@ -96,7 +96,8 @@ def _with_name(item: ModelFiles, name: str) -> ModelFiles:
     if name == item.artifacts[0].model:
         return item
     # One manifest has one model of a name: files of the second model would replace those of the first.
-    sweep = replace(item.sweep, artifacts=str(Path(item.sweep.artifacts) / name))
+    folder = exports.folder_of(item.sweep)
+    sweep = replace(item.sweep, artifacts=str(folder / name)) if folder else item.sweep
     return replace(item, sweep=sweep, artifacts=_renamed(item.artifacts, name), name=name)
 
 

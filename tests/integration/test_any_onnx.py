@@ -180,3 +180,14 @@ def test_a_model_in_the_cache_of_the_hub_is_measured_on_every_runtime(shell):
     rows = measure(shell, snapshot / "model.onnx", "--batch", "2")
     assert [row["status"] for row in rows] == ["ok", "ok"]
     assert (root / "blobs/blob of model.onnx").is_file()
+
+
+def test_measuring_a_file_does_not_change_what_the_next_plain_infer_measures(shell):
+    exported = onnxfiles.write(shell.folder / "first.onnx", onnxfiles.dense())
+    open_ended = onnxfiles.write(shell.folder / "second.onnx", onnxfiles.sequence())
+    assert shell.bench("export", "--model", exported, "--precision", "fp32").returncode == 0
+    options = ("--shape", "in/x=3x5x4", "--precision", "fp32,int8")
+    assert {row["precision"] for row in measure(shell, open_ended, *options)} == {"fp32", "int8"}
+    rows = shell.rows("infer", *MINI, *RUNTIMES, "--batch", "2")
+    assert {(row["model"], row["precision"]) for row in rows} == {("first", "fp32")}
+    assert [file.name for file in (shell.folder / "artifacts").glob("*.onnx")] == ["first.onnx"]

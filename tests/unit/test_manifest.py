@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 from onnxbench.errors import BadInput, StorageFailed
 from onnxbench.evidence import Parity
-from onnxbench.exporters.manifest import SCHEMA, Exported, Maker, add, check_writable, read_manifest
+from onnxbench.exporters.manifest import SCHEMA, Exported, Maker, add, check_writable, read_last_export, read_manifest
 from onnxbench.spec import Derived, Source, to_wire
 
 from .in_process import derived
@@ -50,6 +50,28 @@ def test_a_relative_folder_is_read_with_absolute_paths(export, tmp_path, monkeyp
     add(tmp_path.relative_to(tmp_path) / "out", *export())
     (found,) = read_manifest(tmp_path.relative_to(tmp_path) / "out")
     assert found.artifact.path == f"{tmp_path}/out/cnn-fp32.onnx"
+
+
+def models(folder):
+    return [item.artifact.model for item in read_last_export(folder)]
+
+
+def test_the_last_export_is_all_of_a_folder_that_does_not_say(export, tmp_path):
+    add(tmp_path / "out", *export(model="a", path="a"))
+    assert models(tmp_path / "out") == ["a"]
+
+
+def test_a_file_of_a_sweep_does_not_join_files_that_are_there(export, tmp_path):
+    for model in ("a", "b", "c"):
+        add(tmp_path / "out", *export(model=model, path=model))
+    assert models(tmp_path / "out") == ["a"]
+    assert len(read_manifest(tmp_path / "out")) == 3
+
+
+def test_an_export_begins_anew_and_goes_on(export, tmp_path):
+    for model, place in (("a", "first"), ("b", "first"), ("c", "next"), ("d", "")):
+        add(tmp_path / "out", *export(model=model, path=model), place)
+    assert models(tmp_path / "out") == ["b", "c"]
 
 
 def test_another_precision_is_added(export, tmp_path):
@@ -196,6 +218,8 @@ def test_nothing_but_the_files_and_the_manifest_is_left(export, tmp_path):
         "null",
         "{}",
         '{"artifacts": 5}',
+        '{"artifacts": [], "last_export": 5}',
+        '{"artifacts": [], "last_export": [["cnn"]]}',
         '{"artifacts": [{}]}',
         '{"artifacts": [{"artifact": {}, "made": {}}]}',
         "\xff",

@@ -369,12 +369,56 @@ def test_a_precision_that_an_exported_model_lacks_is_made_first(wanted, context,
     assert [item.artifact.precision for item in manifest.read_manifest(tmp_path / "out")] == ["fp32", "int8"]
 
 
+def forget_exports(folder):
+    """Leave the manifest as version 0.1 wrote it, without the files of the last export."""
+    data = json.loads((folder / "manifest.json").read_text())
+    del data["last_export"]
+    (folder / "manifest.json").write_text(json.dumps(data))
+
+
+def test_a_sweep_without_a_model_measures_the_last_export_alone(wanted, context, entry, tmp_path):
+    export_model(wanted(), context())
+    export_model(wanted(precisions=("int8",)), context(adopt=entry(model="other"), int8=entry("int8", model="other")))
+    there = {item.artifact.path: item.artifact for item in manifest.read_manifest(tmp_path / "out")}
+    fake = context(describe=lambda job: there[job.file.path])
+    found = prepare_artifacts(Sweep(artifacts=str(tmp_path / "out")), fake)
+    assert [(item.model, item.precision) for item in found] == [("other", "fp32"), ("other", "int8")]
+    assert len(there) == 5
+
+
+def test_an_older_export_of_the_same_model_is_not_measured(wanted, context, tmp_path):
+    export_model(wanted(), context())
+    export_model(wanted(precisions=("int8",)), context())
+    there = {item.artifact.path: item.artifact for item in manifest.read_manifest(tmp_path / "out")}
+    found = prepare_artifacts(Sweep(artifacts=str(tmp_path / "out")), context(describe=lambda job: there[job.file.path]))
+    assert [item.precision for item in found] == ["fp32", "int8"]
+    assert len(there) == 3
+
+
+def test_what_a_sweep_adds_changes_no_later_sweep(wanted, context, entry, tmp_path):
+    export_model(wanted(precisions=("fp32",)), context())
+    there = {item.artifact.path: item.artifact for item in manifest.read_manifest(tmp_path / "out")}
+    fake = context(describe=lambda job: there[job.file.path])
+    assert len(prepare_artifacts(Sweep(precisions=("int8",), artifacts=str(tmp_path / "out")), fake)) == 2
+    assert [item.precision for item in prepare_artifacts(Sweep(artifacts=str(tmp_path / "out")), fake)] == ["fp32"]
+
+
+def test_conversions_of_a_file_stay_in_the_cache(context, make_artifact, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fake = context(describe=make_artifact(model="net"))
+    found = prepare_artifacts(Sweep(model="net.onnx", precisions=("fp32", "int8"), artifacts=""), fake)
+    assert [(item.precision, Path(item.path).is_file()) for item in found[1:]] == [("int8", True)]
+    assert found[0].path == str(tmp_path / "net.onnx")
+    assert not (tmp_path / "artifacts").exists()
+
+
 def test_a_precision_that_one_of_two_models_lacks_is_made_of_that_one(wanted, context, entry, tmp_path):
     how = derived("int8", Conversion(scheme="ort", method="entropy"), "good.npz", origin=SHA)
     export_model(wanted(precisions=("int8",)), context(int8=entry("int8", derived=how)))
     export_model(wanted(precisions=("fp32",)), context(adopt=entry(model="other")))
     there = {item.artifact.path: item.artifact for item in manifest.read_manifest(tmp_path / "out")}
     fake = context(describe=lambda job: there[job.file.path], int8=entry("int8", model="other"))
+    forget_exports(tmp_path / "out")
     found = prepare_artifacts(Sweep(precisions=("int8",), artifacts=str(tmp_path / "out")), fake)
     assert [(item.model, item.precision) for item in found[3:]] == [("other", "int8")]
     assert found[1].derived == how

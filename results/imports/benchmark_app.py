@@ -43,6 +43,7 @@ NOTES = (
 UNSURE = "batch 1 may mean that the model has no batch dimension: throughput is the reported calls times the row's batch"
 FILLING = "throughput includes the time for setting inputs between calls, latency does not"
 IN_FLIGHT = "with {} requests in flight the latencies are not those of a single call: they are in the columns loaded_*"
+ROUNDED = "latency is left out where the report has 0.00 ms: give what benchmark_app prints"
 PRINTED = "benchmark_app's latency: {}"
 SELECTED = "the device was selected by {}"
 ONE_IN_FLIGHT = "throughput is with one request in flight, without a search for the best number"
@@ -129,8 +130,10 @@ def _notes(setup: Values, results: Values, requests: int, device: str) -> tuple[
         ("max", "max latency", "latency_max"),
     )
     printed = [f"{name} {inert(text, 20)} ms" for name, *names in statistics if (text := _of(results, *names)) is not None]
+    times = [text for name, text in results.items() if name in MEDIAN or OF_PERCENTILE.fullmatch(name)]
     return (
         *single,
+        *((ROUNDED,) if any(map(_is_rounded_away, times)) else ()),
         *((PRINTED.format(", ".join(printed)),) if printed else ()),
         *((FILLING,) if str(full) in ("False", "false", "full") else ()),
         *((SELECTED.format(inert(device, 40)),) if device.startswith(("AUTO", "MULTI", "HETERO")) else ()),
@@ -207,19 +210,25 @@ def _latencies(results: Values, prefix: str) -> dict[str, Figure]:
     which = int(number(results.get("percentile_boundary", results.get("Percentile boundary", 50)), "percentile_boundary"))
     # The "median" field holds the percentile of -latency_percentile, which is not always 50.
     plain = [(which, _of(results, *MEDIAN))] if _of(results, *MEDIAN) is not None else []
-    printed = {of: number(ms, f"latency's percentile {of}") for of, ms in [*plain, *labelled] if of in PERCENTILES}
+    pairs = [(of, ms) for of, ms in [*plain, *labelled] if of in PERCENTILES and not _is_rounded_away(ms)]
+    printed = {of: number(ms, f"latency's percentile {of}") for of, ms in pairs}
     columns: dict[str, Figure] = {f"{prefix}p{of}_ms": ms for of, ms in printed.items()}
     calls = _of(results, "total number of iterations", "iterations_num")
     return {**columns, **({"samples": whole(calls, "the number of iterations")} if columns and calls is not None else {})}
 
 
+def _is_rounded_away(text: object) -> bool:
+    """True for a time below 5 us, of which the report's two decimals leave nothing."""
+    return isinstance(text, str) and re.fullmatch(r"0\.0+", text) is not None
+
+
 def _opening(results: Values) -> dict[str, Figure]:
     parts = {names[0]: _of(results, *names) for names in (READING, COMPILING, RESHAPING)}
-    times = {name: number(ms, name) for name, ms in parts.items() if ms is not None}
+    times = {name: number(ms, name, least=-1e-9) for name, ms in parts.items() if ms is not None}
     first = _of(results, *FIRST)
     return {
         **({"load_s": sum(times.values()) / 1e3} if {READING[0], COMPILING[0]} <= times.keys() else {}),
-        **({"first_ms": number(first, FIRST[0])} if first is not None else {}),
+        **({"first_ms": number(first, FIRST[0])} if first is not None and not _is_rounded_away(first) else {}),
     }
 
 

@@ -131,8 +131,15 @@ def _results(lines: Sequence[str], values: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _ms(text: str) -> str:
-    """Number before the unit; the whole text without the unit, as a sign of a log that is cut."""
-    return text.removesuffix("ms").strip() if text.endswith("ms") else f"{text} without unit"
+    """Number in ms; the whole text for another unit, as a sign of a log that is cut."""
+    # Version 2026 prints short times in microseconds.
+    match = re.fullmatch(r"(\S+) (ms|us)", text)
+    if not match:
+        return f"{text} without unit"
+    try:
+        return match[1] if match[2] == "ms" else f"{float(match[1]) / 1e3:.9g}"
+    except ValueError:
+        return match[1]
 
 
 LOG = Format(name="benchmark_app's output", looks=_looks, parse=_parse, run=RUN, log=True)

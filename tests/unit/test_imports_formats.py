@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from onnxbench.cli import main
 from onnxbench.errors import BadInput
-from onnxbench.results.imports import FORMATS, ImportOptions, own, read_figures, read_rows, text
+from onnxbench.results.imports import FORMATS, ImportOptions, benchmark_app, own, read_figures, read_rows, text
 from onnxbench.results.stats.percentiles import samples_needed
 from onnxbench.results.table.columns import BY_NAME
 
@@ -259,3 +259,14 @@ def test_a_report_of_auto_stands_beside_the_rows_of_its_device(tmp_path):
     assert (row.cell.backend, row.cell.device) == ("openvino-cpu", "cpu")
     with pytest.raises(BadInput, match="--device"):
         read_rows([tmp_path / "report.json"], ImportOptions(precision="fp32"))
+
+
+def test_times_below_the_step_of_a_report_are_left_out_and_microseconds_are_read(tmp_path):
+    content = (SAMPLES / "benchmark_app-sync.json").read_text().replace('"latency (ms)": "2.34"', '"latency (ms)": "0.00"')
+    (tmp_path / "report.json").write_text(content)
+    (row,) = read_figures(tmp_path / "report.json")
+    assert "p50_ms" not in row.figures
+    assert benchmark_app.ROUNDED in row.notes
+    content = (SAMPLES / "benchmark_app-tail.log").read_text().replace("1.95 ms", "12.50 us").replace("1.98 ms", "13.00 us")
+    (tmp_path / "log").write_text(content)
+    assert read_figures(tmp_path / "log")[0].figures["p50_ms"] == 0.0125

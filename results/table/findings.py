@@ -258,6 +258,10 @@ KINDS: Mapping[str, Kind] = {
         severity=CAUTION,
         sentence="{run} is half-written: {finished} of {rows} rows are finished and are used",
     ),
+    "unlike_settings": Kind(
+        severity=CAUTION,
+        sentence="{tool} measured {model} with different settings ({settings}), so these figures do not mean the same",
+    ),
     "other_tool": Kind(severity=CAUTION, sentence="{row} was measured by {tool}, whose definitions differ; see bench show"),
     "one_call": Kind(
         severity=INFO,

@@ -17,6 +17,7 @@ from .column import CHECK_VIEW, Column, Field
 from .columns import BY_NAME, COLUMNS, shown_in
 from .explain import explain, in_lines
 from .findings import Finding, grouped, of_status
+from .imported import unlike_settings
 from .row import MEASURED, Row
 from .speedups import mean_speedups
 
@@ -63,7 +64,11 @@ def tabulate(runs: Sequence[Run], lines: Sequence[tuple[Row, RowValues]], baseli
     rows, means = [cells for _, cells in lines], mean_speedups(lines)
     # an instrument is no candidate, and other tools define p50 in another way: neither may win the mark
     unmarked = {index for index, (row, _) in enumerate(lines) if row.record.imported or row.instrument}
-    explained, findings = _explained(runs), [*_findings(lines), *(finding for mean in means for finding in mean.findings)]
+    unlike = unlike_settings((name_of(cells), row.record) for row, cells in lines)
+    explained, findings = (
+        _explained(runs),
+        [*_findings(lines), *unlike, *(finding for mean in means for finding in mean.findings)],
+    )
     texts = {topic: in_lines(about) for topic, about in explained.items()}
     fields = _fields(rows, shown_in(CHECK_VIEW) if runs and all(run.is_check for run in runs) else ())
     return Table(

@@ -177,3 +177,18 @@ def test_files_of_two_gpus_are_not_one_machine(tmp_path):
     done = CliRunner().invoke(main, ["import", *files, "--out", str(tmp_path / "run")])
     assert done.exit_code == 2
     assert "NVIDIA L4, Tesla T4" in done.stderr
+
+
+def test_rows_of_different_settings_say_so_where_they_stand_together(tmp_path):
+    text = (SAMPLES / "trtexec-11.log").read_text()
+    lines = [line.replace("= 0 ms", "= 1 ms") if "H2D Latency" in line else line for line in text.splitlines()]
+    (tmp_path / "log").write_text("\n".join(lines).replace("v110200", "v100900"))
+    runs = []
+    for name, path in (("new", SAMPLES / "trtexec-11.log"), ("old", tmp_path / "log")):
+        runs.append(str(tmp_path / name))
+        assert CliRunner().invoke(main, ["import", str(path), "--out", runs[-1]]).exit_code == 0
+    alone = json.loads(CliRunner().invoke(main, ["show", runs[0], "--format", "json"]).stdout)
+    both = json.loads(CliRunner().invoke(main, ["show", *runs, "--format", "json"]).stdout)
+    assert "unlike_settings" not in [finding["kind"] for finding in alone["findings"]]
+    (finding,) = [finding for finding in both["findings"] if finding["kind"] == "unlike_settings"]
+    assert finding["values"]["settings"] == "transfers off and on, cuda_graph off and on, spin_wait off and on"

@@ -75,7 +75,7 @@ def test_external_data_outside_the_folder(shell):
         (["infer", "--batch", "0"], ["0 is less than 1"]),
         (["infer", "--batch", "1,x"], ["whole numbers"]),
         (["infer", "--threads", "0"], ["0 is less than 1"]),
-        (["infer", "--shape", "x"], ["not of the form"]),
+        (["infer", "--shape", "x"], ["'x'", "NAME=1x3x224x224"]),
         (["infer", "--shape", "x=1xq"], ["is not a shape"]),
         (["infer", "--resume"], ["no run in runs/"]),
         (["infer", "--load", "poisson"], ["--load", "--slo p99=10ms"]),

@@ -14,7 +14,7 @@ TOOL = "onnxruntime_perf_test"
 LINE = re.compile(
     r"(Session creation time cost|First inference time cost|Total inference time cost|Total inference requests|Total time cost"
     r"|Total iterations|Average (?:inference )?time cost(?: total)?|Total inference run time|Number of inferences per second"
-    r"|Peak working set size|(?:Min|Max|P50|P90|P95|P99) Latency)(?: is|:)\s*(\S+)"
+    r"|Peak working set size|(?:Min|Max|P50|P90|P95|P99) Latency(?=.*\ds|.*\d s))(?: is|:)\s*(\S+)"
 )
 THREADS = re.compile(r"Setting intra_op_num_threads to (\d+)")
 RATE, P50 = "Number of inferences per second", "P50 Latency"

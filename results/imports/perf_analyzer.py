@@ -38,6 +38,9 @@ def _parse(text: str) -> list[ImportedFigures]:
 
 
 def _row(record: Mapping[str, str | None]) -> ImportedFigures:
+    # A decimal comma gives a value too many, after which every value would stand under the wrong name.
+    if None in record.values() or any(record.get(None, ())):  # type: ignore[call-overload]
+        raise ValueError("a row has more or fewer values than the first line has names")
     name = next(name for name in LOADS if name in record)
     load = number(record[name], name)
     latencies: dict[str, Figure] = {

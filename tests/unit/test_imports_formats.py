@@ -192,6 +192,9 @@ def test_output_of_two_tools_in_a_file_is_refused(tmp_path, first, second):
         ("1.5\n1.75\n2.0\n", "numbers without a unit; .*latency_ms"),
         ("Concurrency,Inferences/Second,p50 latency\n", "a head and no rows"),
         ("Concurrency,Inferences/Second,p50 latency\n1,x,3\n", "Inferences/Second is 'x'"),
+        ("Concurrency,Inferences/Second,p50 latency\n1,69,2,3000\n", "more or fewer values"),
+        ("Concurrency,Inferences/Second,p50 latency\n1,69\n", "more or fewer values"),
+        ("Session creation time cost: 0.5 s\nNumber of inferences per second: 538,1\n", "decimal comma"),
         ("Session creation time cost: 0.5 s\nFirst inference time cost: 3 ms\n", "ends before the number of inferences"),
         ("[Step 1/11] Parsing\n[ INFO ] Parsing\n[ ERROR ] Cannot open m.xml\n", "benchmark_app failed: Cannot open m.xml"),
         ("[Step 1/11] Parsing\n[ INFO ] Parsing\n", "ends before the throughput"),
@@ -270,3 +273,11 @@ def test_times_below_the_step_of_a_report_are_left_out_and_microseconds_are_read
     content = (SAMPLES / "benchmark_app-tail.log").read_text().replace("1.95 ms", "12.50 us").replace("1.98 ms", "13.00 us")
     (tmp_path / "log").write_text(content)
     assert read_figures(tmp_path / "log")[0].figures["p50_ms"] == 0.0125
+
+
+def test_a_percentile_that_is_cut_within_its_number_is_left_out(tmp_path):
+    content = (SAMPLES / "ort-perf-test.txt").read_text()
+    (tmp_path / "log").write_text(content[: content.index("P99 Latency: 0.00") + 16])
+    (row,) = read_figures(tmp_path / "log")
+    assert "p95_ms" in row.figures
+    assert "p99_ms" not in row.figures

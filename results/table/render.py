@@ -120,7 +120,8 @@ def _legend(table: Table) -> list[str]:
     """The meaning of the mark, and the lines below the rows."""
     columns = {field.name for field in table.fields}
     question = " and ".join(name for name in QUESTION if name in columns)
-    fastest = [f"{MARK.strip()} lowest p50 of its {question}"] if table.best else []
+    of_its = f" of its {question}" if question else ""
+    fastest = [f"{MARK.strip()} lowest p50{of_its}"] if table.best and MARKED in columns else []
     return [*fastest, *lines_below(table)]
 
 

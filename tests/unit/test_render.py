@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench.commands import options
 from onnxbench.results.table.column import SCIENTIFIC, Field
-from onnxbench.results.table.render import FORMATS, bare_paths, plain, render
+from onnxbench.results.table.render import FORMATS, bare_paths, plain, render, with_columns
 from onnxbench.results.table.table import Table
 
 FIELDS = (
@@ -210,6 +210,13 @@ def test_a_mark_does_not_shift_the_figures(best):
 
 def test_without_a_mark_nothing_is_explained():
     assert "lowest" not in render(make(("ort-cpu", 1, 0.5, 2.0)), "table")
+
+
+def test_the_mark_is_explained_where_it_stands():
+    table = make(("a", 1, 10.0, 1.0), ("b", 1, 0.5, 2.0), best=frozenset([1]))
+    marked = {names: "lowest p50" in render(with_columns(table, names), "table") for names in (("p50_ms",), ("backend",))}
+    assert marked == {("p50_ms",): True, ("backend",): False}
+    assert "of its" not in render(with_columns(table, ("p50_ms",)), "table")
 
 
 def test_a_gap_stands_between_batches():

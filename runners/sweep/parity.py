@@ -1,14 +1,14 @@
-"""Limits of parity: the reference's answers to the smallest call, and what is measured with them. Loads no framework.
+"""Limits of parity: the reference's answers, and what is measured with them. Loads no framework.
 
 A floor is measured only where a row misses the least SQNR of its precision, so that most runs pay nothing for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...errors import BenchError, StorageFailed
 from ...evidence import PartDistance, Verified
@@ -26,47 +26,36 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Reference:
-    """Answers of a reference file to its smallest call.
+    """Answers of a reference file to its calls, and what was measured with them in this run.
 
-    `random`: outputs that are not compared. `files`: distances of converted files by sha256, and `floors` by precision, as far
-    as they are measured; empty where they cannot be measured.
+    `calls`: by the folder of their inputs, the smallest first. `random`: outputs that are not compared. `files`: distances of
+    converted files, by sha256 and folder. `floors`: by precision. Both are empty where a figure cannot be measured.
     """
 
     artifact: Artifact
-    call: ReferenceCall
+    calls: Mapping[str, ReferenceCall]
     random: tuple[str, ...] = ()
-    files: dict[str, Floor] = field(default_factory=dict)
+    files: dict[tuple[str, str], Floor] = field(default_factory=dict)
     floors: dict[str, Floor] = field(default_factory=dict)
 
     @classmethod
     def of(cls, artifact: Artifact, calls: Sequence[ReferenceCall], referred: Referred | None) -> Reference | None:
-        """Reference at the smallest of `calls`, which it answered; None if there is none."""
+        """Reference with the `calls` that it answered; None if there are none."""
         if referred is None or not calls:
             return None
-        return cls(artifact=artifact, call=min(calls, key=_size), random=referred.random)
+        by_folder = {call.inputs.path: call for call in sorted(calls, key=_size)}
+        return cls(artifact=artifact, calls=by_folder, random=referred.random)
 
-    def compare(self, file: Artifact) -> CompareFile:
-        """Job that compares a converted file with the reference."""
-        return CompareFile(
-            artifact=file,
-            shapes=self.call.shapes,
-            batch=self.call.batch,
-            inputs=self.call.inputs,
-            outputs=Here(path=self.call.outputs.path),
-            random=self.random,
-        )
+    @property
+    def smallest(self) -> str:
+        """Folder of the smallest call."""
+        return next(iter(self.calls))
 
-    def measure(self, precision: str) -> MeasureFloor:
-        """Job that measures the floor of a precision."""
-        return MeasureFloor(
-            artifact=self.artifact,
-            precision=precision,
-            shapes=self.call.shapes,
-            batch=self.call.batch,
-            inputs=self.call.inputs,
-            outputs=Here(path=self.call.outputs.path),
-            random=self.random,
-        )
+    def comparison(self, file: Artifact, folder: str) -> dict[str, Any]:
+        """Fields of a job that compares `file` with the answers to one call."""
+        call = self.calls[folder]
+        arrays = {"inputs": call.inputs, "outputs": Here(path=call.outputs.path)}
+        return {"artifact": file, "shapes": call.shapes, "batch": call.batch, "random": self.random, **arrays}
 
 
 def _size(call: ReferenceCall) -> tuple[int, int]:
@@ -75,30 +64,23 @@ def _size(call: ReferenceCall) -> tuple[int, int]:
 
 
 def compare_files(reference: Reference, worker: Worker, files: Iterable[Artifact], context: Context) -> None:
-    """Compare converted INT8 files with the reference: each INT8 row has a test against its file."""
+    """Compare converted INT8 files with the reference in the smallest call: each INT8 row has a test against its file."""
     for file in files:
-        if file.precision == "int8" and file.sha256 not in (reference.artifact.sha256, *reference.files):
-            try:
-                reference.files[file.sha256] = worker.ask(reference.compare(file), context.timeout_s)
-            except StorageFailed:
-                raise
-            except BenchError as error:
-                reference.files[file.sha256] = Floor()
-                context.progress.note(f"{file.model}: its {file.precision} file is not compared by itself ({error})")
+        if file.precision == "int8" and file.sha256 != reference.artifact.sha256:
+            _compare(reference, file, reference.smallest, context, lambda job: worker.ask(job, context.timeout_s))
 
 
 def settle(active: ActiveCell, parity: Verified, context: Context) -> Verified:
     """The parity of a row with the measured floors that it needs, and with the figures of the part that decides."""
-    precision, reference = active.planned.cell.precision, active.compared
+    precision, reference, file = active.planned.cell.precision, active.compared, active.planned.artifact
     if reference is None:
         return with_verdict(precision, parity)
-    file = active.planned.artifact
-    parts = with_files(parity.parts, reference.files.get(file.sha256, Floor()))
+    parts = with_files(parity.parts, reference.files.get((file.sha256, reference.smallest), Floor()))
     if needs_floor(precision, parts):
-        floor = _measured(reference, _floor_precision(precision, active), context)
-        parts = with_floors(parts, floor)
-        if needs_floor(precision, parts) and file.sha256 != reference.artifact.sha256:
-            parts = with_files(parts, _compared(reference, file, context))
+        parts = with_floors(parts, _measured(reference, _floor_precision(precision, active), context))
+    # The inputs of the smallest call may be easier to quantize than those of this row.
+    if needs_floor(precision, parts) and file.sha256 != reference.artifact.sha256:
+        parts = with_files(parts, _compare(reference, file, active.inputs, context, context.ask))
     return with_verdict(precision, replace(parity, parts=tuple(parts)))
 
 
@@ -114,8 +96,9 @@ def _measured(reference: Reference, precision: str, context: Context) -> Floor:
         model = reference.artifact.model
         context.progress.note(f"{model}: a row is far from its reference; measuring how far {precision} rounding alone leads")
         reference.floors[precision] = Floor()
+        job = MeasureFloor(precision=precision, **reference.comparison(reference.artifact, reference.smallest))
         try:
-            reference.floors[precision] = context.ask(reference.measure(precision))
+            reference.floors[precision] = context.ask(job)
         except StorageFailed:
             raise
         except BenchError as error:
@@ -123,17 +106,18 @@ def _measured(reference: Reference, precision: str, context: Context) -> Floor:
     return reference.floors[precision]
 
 
-def _compared(reference: Reference, file: Artifact, context: Context) -> Floor:
-    """Distance of a converted file, from the record of this run or from a worker. Empty where the file cannot run."""
-    if file.sha256 not in reference.files:
-        reference.files[file.sha256] = Floor()
+def _compare(reference: Reference, file: Artifact, folder: str, context: Context, ask: Callable[[CompareFile], Floor]) -> Floor:
+    """Distance of a converted file, from the record of this run or from a worker. Empty, after a note, if it cannot run."""
+    key = file.sha256, folder
+    if key not in reference.files:
+        reference.files[key] = Floor()
         try:
-            reference.files[file.sha256] = context.ask(reference.compare(file))
+            reference.files[key] = ask(CompareFile(**reference.comparison(file, folder)))
         except StorageFailed:
             raise
         except BenchError as error:
             context.progress.note(f"{file.model}: its {file.precision} file is not compared by itself ({error})")
-    return reference.files[file.sha256]
+    return reference.files[key]
 
 
 def with_floors(parts: Sequence[PartDistance], floor: Floor) -> list[PartDistance]:

@@ -56,10 +56,16 @@ def test_a_converted_fp16_file_is_compared_by_itself_if_its_row_is_far(far):
     assert found.rows["fp16/8"].verdict.cause == "runtime"  # the file itself is exact
 
 
-def test_every_int8_file_is_compared_by_itself_once(bench, far):
-    assert [item.sha256 for item in bench().check(batches=(1, 8)).works.asked("compare_file", "artifact")] == [INT8.sha256]
-    found = far(FP32, INT8, batches=(1, 8))
+def test_every_int8_file_is_compared_by_itself_once(bench):
+    found = bench().check(batches=(1, 8))
     assert [item.sha256 for item in found.works.asked("compare_file", "artifact")] == [INT8.sha256]
+    assert found.works.asked("compare_file", "batch") == [1]
+
+
+def test_an_int8_row_that_is_far_is_compared_with_its_file_on_its_own_inputs(far):
+    found = far(FP32, INT8, batches=(1, 8))
+    assert found.works.asked("compare_file", "batch") == [1, 8]
+    assert found.works.asked("compare_file", "inputs")[1] == found.works.asked("open", "inputs")[-2]
     assert found.works.asked("floor", "precision") == ["fp32"]  # what its float layers compute in
     row = found.rows["int8/8"]
     assert (row.status, row.verdict.cause, row.verdict.part.file_db) == ("mismatch", "runtime", 200.0)

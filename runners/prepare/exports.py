@@ -66,9 +66,11 @@ class ExportResult:
         recipe = str(artifact.derived or "")
         origin = "the FP32 file" if artifact.derived else "the module"
         distance = f"SQNR {parity.sqnr_db:.0f} dB against {origin} on {parity.runtime}, {parity.data}" if parity else ""
+        parts = parity.parts if parity else ()
+        unlike = [f"{part.name} has another shape than in {origin} ({part.shape})" for part in parts if part.shape]
         size = f"{artifact.nbytes / 1e6:.1f} MB, opset {artifact.opset}"
         file = f"{artifact.path}: {artifact.model} {artifact.precision}, {size}"
-        return "; ".join(filter(None, (f"{file}, {source}", recipe, distance)))
+        return "; ".join(filter(None, (f"{file}, {source}", recipe, distance, *unlike)))
 
 
 def export_model(request: ExportRequest, context: Context) -> list[ExportResult]:

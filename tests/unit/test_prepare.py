@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 from onnxbench.errors import BadInput, BenchError, Unavailable
-from onnxbench.evidence import Parity
 from onnxbench.exporters import manifest
+from onnxbench.parity import Parity, PartDistance
 from onnxbench.runners.pool.context import Context
 from onnxbench.runners.prepare.exports import (
     DEFAULT_CONVERSION,
@@ -284,6 +284,15 @@ def test_what_was_made_is_told_on_one_line(make_artifact):
         "cnn-fp32.onnx: cnn int8, 20.4 MB, opset 18, exported and checked; "
         "portable, minmax over 128 of digits, without a,b; SQNR 32 dB against the FP32 file on ort-cpu 1.31, digits"
     )
+
+
+def test_an_output_of_another_shape_is_named_behind_a_file(make_artifact):
+    parts = (PartDistance(output="boxes", sqnr_db=-200.0, shape="6x4, and 5x4"), PartDistance(output="scores", sqnr_db=31.0))
+    parity = Parity(sqnr_db=-200.0, runtime="ort-cpu 1.31", data="digits", samples=16, parts=parts)
+    exported = manifest.Exported(artifact=make_artifact(), made=manifest.Maker(exporter="int8", parity=parity))
+    line = ExportResult(exported=exported, cached=False).describe()
+    assert "6x4, and 5x4" in line
+    assert "scores" not in line
 
 
 @pytest.mark.parametrize(("cached", "how"), [(True, "already exported, taken from the cache"), (False, "exported and checked")])

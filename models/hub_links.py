@@ -38,7 +38,7 @@ def find_link(file: Path, folder: Path) -> str | None:
     link = next((place for place in (*inner, file) if place.is_symlink()), None)
     if link is None or (link == file and _leads_to_blob(file)):
         return None
-    return f"which is a link to {shown(str(link.readlink()))}" if link == file else f"behind the link {shown(str(link))}"
+    return f"a link to {shown(str(link.readlink()))}" if link == file else f"behind the link {shown(str(link))}"
 
 
 def _leads_to_blob(link: Path) -> bool:

@@ -82,7 +82,7 @@ def _parse(path: Path) -> onnx.ModelProto:
     if not is_plain(path):
         raise BadInput(f"there is no file {path}", "write the path of an ONNX file")
     if link := hub_links.find_link(path, path.parent):
-        raise BadInput(f"{path} is {link}", f"write the path of the file itself, {shown(str(path.resolve()))}")
+        raise BadInput(f"{path} is {link}", f"write the path of the file itself, {shown(str(path.resolve()), 400)}")
     if not str(path).isprintable() and _undecodable(str(path)):
         raise BadInput(f"onnx cannot open {shown(str(path))}, because the name is not UTF-8", "rename the file")
     try:

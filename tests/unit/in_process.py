@@ -163,7 +163,9 @@ class Bench:
     def __init__(self, folder, works):
         self.artifacts, self.out, self.works, self.progress = folder / "artifacts", folder / "run", works, Notes()
         for file in works.files.values():
-            manifest.add(self.artifacts, manifest.Exported(artifact=file, made=manifest.Maker(exporter="file")), folder, [])
+            manifest.add(
+                self.artifacts, manifest.Exported(artifact=file, made=manifest.Maker(exporter="file")), folder, [], "next"
+            )
 
     def _asked(self, asked, **around):
         around = sweep.Surroundings(out=self.out, progress=self.progress, pool=self.works, **around)

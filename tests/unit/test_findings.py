@@ -216,6 +216,10 @@ SAID = {
             " interval (fewer than 10 rounds)"
         ),
     ),
+    "unlike_settings": (
+        {"tool": "trtexec", "model": "net", "settings": "transfers=off"},
+        "trtexec measured net with different settings (transfers=off), so these figures do not mean the same",
+    ),
     "missing": ({"reason": "no CUDA"}, "unavailable: no CUDA"),
     "missing_install": ({"reason": "no CUDA", "install": "pip install x"}, "unavailable: no CUDA (pip install x)"),
     "limit_unknown": ({"limit": "--max a=1", "column": "a"}, "--max a=1 failed: no row has a"),

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...backends.protocol import Array
-from ...errors import BadInput, one_line
+from ...errors import BadInput, installed, one_line
 from ...evidence import PartDistance
 from ...exporters import cache
 from ...spec import Artifact, Shapes, digest, from_wire, to_wire
@@ -81,7 +81,9 @@ def compare_file(state: State, report: Reporter, job: CompareFile) -> Floor:
 
 
 def measure_floor(state: State, report: Reporter, job: MeasureFloor) -> Floor:
-    """Floor of a precision on a model, from the cache or measured."""
+    """Floor of a precision on a model, from the cache or measured. `Unavailable` without onnx, which makes the variants."""
+    with installed("onnx", "pip install onnx"):
+        import onnx  # noqa: F401
     case = Case.of(job)
     values = hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in case.arrays.values())).hexdigest()
     what = [job.artifact.sha256, job.precision, job.shapes, job.batch, list(case.expected)]

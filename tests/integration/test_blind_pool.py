@@ -14,7 +14,7 @@ from onnxbench.runners.pool.context import Context
 from onnxbench.runners.pool.progress import Silent
 from onnxbench.runners.prepare import exports, train
 from onnxbench.runners.preview import preview
-from onnxbench.runners.worker.file_jobs import Describe, Draw
+from onnxbench.runners.worker.file_jobs import Describe, Draw, MeasureFloor, Refer, ReferenceCall
 from onnxbench.runners.worker.jobs import Build, Here, Open, ReadEnergy, There
 from onnxbench.runners.worker.tasks import JOBS
 from onnxbench.spec import Concurrency, Load, Sweep
@@ -80,6 +80,12 @@ def test_every_job_is_done_by_workers_that_see_none_of_the_parents_folders(paren
     with blind.start(parent / "logs/last.log") as worker:  # jobs that a CPU alone does not need
         assert worker.ask(Build(cell=cell, artifact=file), 60).build_s is None
         worker.ask(Draw(artifact=file, shapes=cell.shapes, seed=0, folder=There(path=inputs)), 60)
+        call = ReferenceCall(
+            shapes=cell.shapes, batch=cell.batch, inputs=Here(path=inputs), outputs=There(path=str(parent / "expected"))
+        )
+        worker.ask(Refer(artifact=file, calls=(call,), samples=There(path=str(parent / "samples")), images=0), 60)
+        compared = {"artifact": file, "shapes": cell.shapes, "batch": cell.batch, "inputs": Here(path=inputs)}
+        worker.ask(MeasureFloor(**compared, outputs=Here(path=str(parent / "expected")), precision="fp32"), 120)
         worker.ask(Open(cell=cell, artifact=file, inputs=Here(path=inputs)), 60)
         assert worker.ask(ReadEnergy(key=cell.key, block_ms=5, concurrency=Concurrency()), 60).reason
     assert set(blind.asked) == {task.name for task in JOBS.values()}

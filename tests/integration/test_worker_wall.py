@@ -12,12 +12,14 @@ from onnxbench.runners.pool.process import ProcessWorker
 from onnxbench.runners.worker.clock import Clock
 from onnxbench.runners.worker.file_jobs import (
     Adopt,
+    CompareFile,
     Convert,
     CountImages,
     Describe,
     Draw,
     Explain,
     Export,
+    MeasureFloor,
     Refer,
     ReferenceCall,
     Train,
@@ -44,7 +46,7 @@ from onnxbench.runners.worker.jobs import (
 from onnxbench.runners.worker.tasks import JOBS
 from onnxbench.spec import Artifact, Cell, Concurrency, Conversion, Settings, TensorSpec
 
-OF_FILES = (Describe, Adopt, Export, Convert, Explain, Train)  # need onnx or PyTorch: asked of this environment alone
+OF_FILES = (Describe, Adopt, Export, Convert, Explain, Refer, MeasureFloor, Train)  # need onnx or PyTorch
 SPECS = {
     "inputs": (TensorSpec(name="x", dtype="float32", shape=("N", 4)),),
     "outputs": (TensorSpec(name="y", dtype="float32", shape=("N", 2)),),
@@ -84,12 +86,15 @@ def answers(bare_python, folder, artifact):
     labelled = replace(artifact, dataset=data.name)
     call = ReferenceCall(shapes=asked.shapes, batch=2, inputs=Here(path=drawn), outputs=There(path=outputs))
     arriving = {"items": 50, "rate_per_s": 1000.0, "seed": 0, "wait_ms": 1.0, "give_up_ms": 500.0}
+    refer = Refer(artifact=labelled, calls=(call,), samples=There(path=samples), images=8, data=data)
+    with ProcessWorker(folder / "reference.log", Clock(), sys.executable) as worker:  # it reads the graph with onnx
+        worker.ask(Draw(artifact=artifact, shapes=asked.shapes, seed=0, folder=There(path=drawn)), 60)
+        worker.ask(refer, 60)
     requests = (
         Probe(backend="ort-cpu"),
         Support(**of_cell),
         CountImages(data=data),
-        Draw(artifact=artifact, shapes=asked.shapes, seed=0, folder=There(path=drawn)),
-        Refer(artifact=labelled, calls=(call,), samples=There(path=samples), images=8, data=data),
+        Draw(artifact=artifact, shapes=asked.shapes, seed=0, folder=There(path=f"{drawn}-again")),
         Build(**of_cell),
         Open(**of_cell, inputs=Here(path=drawn)),
         Verify(**key, reference=Here(path=outputs), samples=Here(path=samples)),
@@ -101,6 +106,7 @@ def answers(bare_python, folder, artifact):
         ApplyLoad(**key, **arriving, concurrency=ONE),
         Close(**key),
         StartCold(**of_cell, inputs=Here(path=drawn)),
+        CompareFile(artifact=artifact, shapes=asked.shapes, batch=2, inputs=Here(path=drawn), outputs=Here(path=outputs)),
     )
     with ProcessWorker(folder / "worker.log", Clock(), bare_python) as worker:
         return {type(job): worker.ask(job, 60) for job in requests}
@@ -119,16 +125,19 @@ def test_jobs_that_measure_answer_in_an_environment_of_numpy_and_a_runtime(answe
     assert answers[Open].info.executed == "fp32"
     assert answers[ApplyLoad].latency_ns["50"] > 0
     assert answers[ReadEnergy].reason
+    assert answers[CompareFile].parts[0].sqnr_db > 80
     assert answers[StartCold].answered_ns > answers[StartCold].up_ns
     with np.load(folder / "block.npz") as times:
         assert set(times.files) == set(KINDS)
 
 
 @pytest.mark.parametrize("kind", OF_FILES)
-def test_a_job_that_needs_more_names_what_is_missing(bare_python, folder, artifact, kind):
+def test_a_job_that_needs_more_names_what_is_missing(bare_python, folder, artifact, answers, kind):
     file = {"file": Here(path=artifact.path), "model": "tiny"}
     making = {"artifact": artifact, "precision": "int8", "how": Conversion(scheme="portable", method="minmax")}
     how = {"device": "cpu", "precision": "fp32", "epochs": 1, "batch_size": 8, "lr": 0.1, "seed": 0, "threads": 1}
+    arrays = {"inputs": Here(path=str(folder / "inputs")), "outputs": Here(path=str(folder / "outputs"))}
+    compared = {"artifact": artifact, "shapes": (("x", (2, 4)),), "batch": 2, **arrays}
     checkpoint = There(path=str(folder / "none.safetensors"))
     requests = {
         Describe: file,
@@ -136,6 +145,8 @@ def test_a_job_that_needs_more_names_what_is_missing(bare_python, folder, artifa
         Export: {"model": "cnn", "factory": "onnxbench.models.cnn:cnn", "inputs": ()},
         Convert: making,
         Explain: making,
+        Refer: {"artifact": artifact, "calls": (), "samples": There(path=str(folder / "none")), "images": 0},
+        MeasureFloor: {**compared, "precision": "fp32"},
         Train: {
             "model": "cnn",
             "data": Data.named("digits"),

@@ -191,7 +191,7 @@ def _reason(precision: str, parity: Verified, verdict: Verdict | None) -> str:
         return f"SQNR {parity.sqnr_db:.1f} dB against the FP32 reference; {precision} needs {floor:g} dB"
     part, limit = verdict.part, f"{verdict.limit_db:.3g} dB"
     if verdict.status == UNDETERMINED:
-        return f"rounding in {precision} changes {part.name} to {part.floor_db:.1f} dB by itself, and hides a wrong answer"
+        return f"rounding in {precision} changes {part.name} to {part.floor_db:.1f} dB by itself, and would hide a wrong answer"
     if verdict.cause == SHAPE:
         return f"{part.name} has shape {part.shape}"
     if verdict.cause == CONVERSION:

@@ -73,7 +73,7 @@ def compare_files(reference: Reference, worker: Worker, files: Iterable[Artifact
 def settle(active: ActiveCell, parity: Verified, context: Context) -> Verified:
     """The parity of a row with the measured floors that it needs, and with the figures of the part that decides."""
     precision, reference, file = active.planned.cell.precision, active.compared, active.planned.artifact
-    if reference is None:
+    if reference is None or parity.undetermined:
         return with_verdict(precision, parity)
     parts = with_files(parity.parts, reference.files.get((file.sha256, reference.smallest), Floor()))
     if needs_floor(precision, parts):

@@ -1,11 +1,13 @@
 """Floors that a run requests for rows far from their reference, with workers in this process."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from onnxbench.errors import RuntimeFailed, StorageFailed
-from onnxbench.evidence import PartDistance
+from onnxbench.evidence import PartDistance, Verified
 from onnxbench.parity import figure_of
+from onnxbench.runners.sweep.parity import settle
 from onnxbench.spec import TensorSpec
 
 from .fake_worker import only
@@ -107,3 +109,10 @@ def test_the_figure_of_a_part_is_that_of_the_same_slices_or_of_the_worst_of_its_
 def test_a_batch_that_the_model_fixes_is_that_of_the_floor(far):
     fixed = replace(UNLABELLED, inputs=(TensorSpec(name="input", dtype="float32", shape=(8, 2)),))
     assert far(fixed, batches=(8,)).works.asked("floor", "batch") == [8]
+
+
+def test_a_comparison_that_proves_nothing_needs_no_floor(make_cell, make_artifact):
+    """Neither the reference nor a worker is used: both are None."""
+    active = SimpleNamespace(planned=SimpleNamespace(cell=make_cell(), artifact=make_artifact()), compared=object())
+    random = Verified(sqnr_db=3.0, parts=(PartDistance(output="audio", sqnr_db=3.0),), undetermined="random", random=("audio",))
+    assert settle(active, random, None) == replace(random, output="audio", limit_db=80.0)

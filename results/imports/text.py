@@ -47,6 +47,8 @@ def read_text(path: Path, largest: int) -> str:
             limit = f"the limit is {largest // 1_000_000} MB"
             raise BadInput(f"{path} has {size / 1e6:.0f} MB, and {limit}", "give the output of a single run, without --verbose")
         data = read_bytes(path)
+    except FileNotFoundError as error:
+        raise BadInput(f"there is no file {path}", "write the path of a file of another tool") from error
     except OSError as error:
         raise BadInput(f"cannot read {path} as text ({one_line(error)})", "give a text file of another tool") from error
     try:

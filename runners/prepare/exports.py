@@ -14,13 +14,13 @@ from ...errors import BadInput, BenchError, StorageFailed, Unsupported
 from ...exporters import cache, manifest
 from ...exporters.derive import other_maker
 from ...exporters.manifest import Exported
-from ...models import MODELS, hub_links, kind_of
+from ...models import MODELS, kind_of
 from ...models.symbols import Dims
 from ...spec import RANDOM, Artifact, Conversion, Derived, Precision, Source, Sweep, TensorSpec, relocate
 from ..pool.context import Context
-from ..worker.file_jobs import Adopt, CacheEntry, Convert, Describe, Export
+from ..worker.file_jobs import Adopt, CacheEntry, Convert, Export
 from ..worker.jobs import Data, Here
-from . import checkpoints, train
+from . import checkpoints, train, user_file
 
 DEFAULT_MODEL, ARTIFACTS = "cnn", "artifacts"
 EVERY_FILE = ("fp32", "fp16", "int8")
@@ -126,7 +126,7 @@ def _file_in(base: Artifact, precision: str, request: ExportRequest, context: Co
 
 
 def _keep(item: Exported, context: Context) -> ExportResult:
-    _check_unchanged(item.artifact, context)
+    user_file.check_unchanged(item.artifact, context)
     return ExportResult(exported=item, cached=True)
 
 
@@ -334,25 +334,18 @@ def existing_artifacts(sweep: Sweep, context: Context) -> list[Artifact]:
     Raises `BadInput` for a file of the folder that changed since its export.
     """
     if sweep.model and kind_of(sweep.model) == "file":
-        return [_file_artifact(sweep.model, _data(sweep.dataset), context)]
+        base = user_file.file_artifact(sweep.model, _name(sweep.model), _data(sweep.dataset), context)
+        # With --artifacts, the export of this sweep finds them itself.
+        return [base, *([] if folder_of(sweep) else user_file.exported_from(base, Path(ARTIFACTS), context))]
     if sweep.model and kind_of(sweep.model) == "factory":
         return []  # its code may have changed since its export; the key of the cache has the code in it
     folder = folder_of(sweep) or Path(ARTIFACTS)
     items = manifest.read_manifest(folder) if sweep.model else manifest.read_last_export(folder)
     artifacts = [item.artifact for item in items if sweep.model in (None, item.artifact.model)]
     for item in artifacts:
-        _check_unchanged(item, context)
+        user_file.check_unchanged(item, context)
     other = sweep.dataset and any(item.dataset != checkpoints.absolute_dataset(sweep.dataset) for item in artifacts)
     return [] if other else artifacts
-
-
-def _file_artifact(model: str, data: Data | None, context: Context) -> Artifact:
-    """Artifact of the user's file. For a file of the hub's cache it is a copy in the cache, without links."""
-    file = Here(path=str(Path(model).absolute()))
-    if hub_links.find_root(Path(model)):
-        entry = context.ask(Adopt(file=file, model=_name(model), data=data))
-        return replace(entry.artifact, path=str(Path(entry.folder.path) / entry.artifact.path))
-    return replace(context.ask(Describe(file=file, model=_name(model), data=data)), path=file.path)
 
 
 def expected_artifacts(sweep: Sweep, artifacts: Sequence[Artifact]) -> tuple[list[Artifact], str]:
@@ -382,19 +375,3 @@ def expected_artifacts(sweep: Sweep, artifacts: Sequence[Artifact]) -> tuple[lis
 
 def _batched(shape: tuple[int | str | None, ...]) -> tuple[int | str | None, ...]:
     return (BATCH, *shape[1:]) if shape else ()
-
-
-def _interface(artifact: Artifact) -> tuple[Any, ...]:
-    """Precision, inputs and outputs, without the plausible values of inputs, about which a newer version may know more."""
-    ends = (*artifact.inputs, *artifact.outputs)
-    return artifact.precision, [(spec.name, spec.dtype, spec.shape, spec.ranked) for spec in ends]
-
-
-def _check_unchanged(artifact: Artifact, context: Context) -> None:
-    """Raise `BadInput` where the file of `artifact` differs from its entry in the manifest."""
-    file = context.ask(Describe(file=Here(path=artifact.path), model=artifact.model))
-    if file.sha256 != artifact.sha256:
-        raise BadInput(f"{artifact.path} changed since its export", "run bench export again, or measure it with --model")
-    if _interface(file) != _interface(artifact):
-        entry, content = (f"{item.precision} with inputs {[spec.name for spec in item.inputs]}" for item in (artifact, file))
-        raise BadInput(f"{artifact.path} is {content}, and the manifest lists {entry}", "run bench export again")

@@ -122,7 +122,7 @@ def test_commands_give_jobs_what_they_declare_and_the_record_says_so(listening, 
     tried = Path(listening.environment["SEEN"]).read_text().split("\n")
     assert {line.split()[1] for line in tried if line} == {"isolated"}
     head = json.loads((listening.folder / "run/run.json").read_text())
-    assert set(head["networks"]) >= {"ort-cpu", "describe", "adopt", "convert"}
+    assert set(head["networks"]) >= {"ort-cpu", "describe", "convert"}
     assert set(head["networks"].values()) == {"isolated"}
     events = [json.loads(line) for line in (listening.folder / "run/journal.jsonl").read_text().splitlines()]
     assert {event["network"] for event in events if event["event"] == "drawn"} == {"isolated"}

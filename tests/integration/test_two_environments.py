@@ -44,10 +44,8 @@ def test_two_versions_of_one_runtime_are_compared_in_one_run(shell, null_file, t
 
 
 def test_versions_are_previewed_checked_and_listed_as_they_are_measured(shell, null_file, two):
-    listed = shell.bench("backends", *two)
-    assert listed.returncode == 0, listed.stderr
-    told = {line.split()[0]: line.split()[1] for line in listed.stdout.splitlines()}
-    assert {label: told[label] for label in VERSIONS} == VERSIONS
+    versions = {row["backend"]: row["version"] for row in shell.rows("backends", *two)}
+    assert {label: versions[label] for label in VERSIONS} == VERSIONS
     asked = ("--model", null_file, "--batch", "1", "--backend", "ort-cpu,ort-cpu@old,ort-cpu@new", *two)
     preview = shell.rows("infer", *asked, "--budget", "quick", "--dry-run")
     assert [(row["environment"], row["status"]) for row in preview] == [(label, "planned") for label in (None, "old", "new")]

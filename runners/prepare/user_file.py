@@ -1,0 +1,49 @@
+"""The user's own file: its artifact, the files that an export made from it, and whether a file is still as it was exported."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ...errors import BadInput
+from ...exporters import manifest
+from ...models import hub_links
+from ...spec import Artifact
+from ..pool.context import Context
+from ..worker.file_jobs import Adopt, Describe
+from ..worker.jobs import Data, Here
+
+
+def file_artifact(model: str, name: str, data: Data | None, context: Context) -> Artifact:
+    """Artifact of the user's file. For a file of the hub's cache it is a copy in the cache, without links."""
+    file = Here(path=str(Path(model).absolute()))
+    if hub_links.find_root(Path(model)):
+        entry = context.ask(Adopt(file=file, model=name, data=data))
+        return replace(entry.artifact, path=str(Path(entry.folder.path) / entry.artifact.path))
+    return replace(context.ask(Describe(file=file, model=name, data=data)), path=file.path)
+
+
+def exported_from(base: Artifact, folder: Path, context: Context) -> list[Artifact]:
+    """Files in `folder` that `bench export` made from the user's file `base`, in the way that the user chose then."""
+    made = [item for item in manifest.read_manifest(folder) if item.artifact.derived]
+    own = [item for item in made if item.artifact.derived and item.artifact.derived.origin == base.sha256]
+    for item in own:
+        check_unchanged(item.artifact, context)
+    return [replace(item.artifact, model=base.model) for item in own]
+
+
+def check_unchanged(artifact: Artifact, context: Context) -> None:
+    """Raise `BadInput` where the file of `artifact` differs from its entry in the manifest."""
+    file = context.ask(Describe(file=Here(path=artifact.path), model=artifact.model))
+    if file.sha256 != artifact.sha256:
+        raise BadInput(f"{artifact.path} changed since its export", "run bench export again, or measure it with --model")
+    if _interface(file) != _interface(artifact):
+        entry, content = (f"{item.precision} with inputs {[spec.name for spec in item.inputs]}" for item in (artifact, file))
+        raise BadInput(f"{artifact.path} is {content}, and the manifest lists {entry}", "run bench export again")
+
+
+def _interface(artifact: Artifact) -> tuple[Any, ...]:
+    """Precision, inputs and outputs, without the plausible values of inputs, about which a newer version may know more."""
+    ends = (*artifact.inputs, *artifact.outputs)
+    return artifact.precision, [(spec.name, spec.dtype, spec.shape, spec.ranked) for spec in ends]

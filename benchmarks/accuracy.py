@@ -1,4 +1,4 @@
-"""What accuracy the default training reaches, over seeds and over the spread that the preprocessing divides by.
+"""Accuracy that the default training reaches, over seeds and over the spread that the preprocessing divides by.
 
     python benchmarks/accuracy.py [SEEDS]
 

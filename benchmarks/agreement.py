@@ -22,7 +22,7 @@ Visit = Callable[[], dict[str, float]]
 
 
 def in_turns(ours: Visit, theirs: Visit, rounds: int) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
-    """What both said in each round; who is first changes from round to round."""
+    """Figures of both tools in each round; the first one changes from round to round."""
     found: tuple[list[dict[str, float]], list[dict[str, float]]] = ([], [])
     for number in range(rounds):
         for which in (0, 1) if number % 2 else (1, 0):

@@ -1,4 +1,4 @@
-"""Which models does the tool take? Every model of the onnx package, and graphs of the kinds that users bring, on every CPU
+"""Census of the models that the tool takes: all of the onnx package, and graphs of the kinds that users bring, on every CPU
 backend: read, shapes planned, inputs drawn, opened, called once, and compared with the reference, by the tool's own jobs.
 
     python benchmarks/census.py [--large] [--only WORD] [--page docs/census.md]
@@ -41,7 +41,7 @@ OK, OWN_INPUTS, NO_PARITY = "ok", "ok with --input", "ok, no parity"
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What became of a case on a backend: `state`, and the `reason` where it is not OK."""
+    """Outcome of a case on a backend: `state`, and the `reason` where it is not OK."""
 
     case: str
     kind: str
@@ -126,7 +126,7 @@ class Census:
         return Row(**about, state=state, reason=reason)
 
     def _measured(self, case: Case, backend: str, given: bool) -> tuple[str, str]:
-        """What a row of `bench infer` would say: its status, and why it is not OK."""
+        """Status that a row of `bench infer` would have, with its reason."""
         place, prepare = self.folder / "arrays", self.hands["prepare"].ask
         artifact = prepare(Describe(file=Here(path=str(case.file)), model=case.name))
         arrays = _saved(case, artifact, self.folder) if given else {}
@@ -160,7 +160,7 @@ def _judged(sqnr_db: float | None, unknown: str, floor: float) -> tuple[str, str
 
 
 def _better(drawn: Row, own: Row) -> Row:
-    """What to tell of a case that was tried with drawn inputs and with its own."""
+    """The better outcome of a case that was tried with drawn inputs and with its own."""
     if drawn.state == OK:
         return drawn
     if own.state != OK:
@@ -200,7 +200,7 @@ class Plain:
         self._pool: ProcessPoolExecutor | None = None
 
     def run(self, case: Case) -> tuple[str | None, str]:
-        """Why it does not take the case with its own inputs (None: there are none), and how its answers differ."""
+        """Reason for which it does not take the case with its own inputs (None: there are none), and how its answers differ."""
         if not case.given and case.kind != "node":
             return None, ""
         if self._pool is None:
@@ -217,7 +217,7 @@ class Plain:
 
 
 def plainly(case: Case) -> tuple[str, str]:
-    """Why ONNX Runtime by itself refuses `case` with its own inputs, and how its answers differ from the expected ones."""
+    """Refusal of `case` by ONNX Runtime itself, with its own inputs, and the difference from the expected answers."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

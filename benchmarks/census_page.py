@@ -115,7 +115,7 @@ for models of ordinary size.
 
 
 def _plain(found: Sequence[Any]) -> str:
-    """What ONNX Runtime takes by itself and ours does not measure: each with its sentence."""
+    """Cases that ONNX Runtime takes by itself and onnxbench does not measure, each with its sentence."""
     lost = [
         (row.case, row.state, row.reason)
         for entry in found
@@ -149,7 +149,7 @@ def _who(entry: Any) -> str:
 
 
 def _authors(found: Sequence[Any]) -> str:
-    """Where ONNX Runtime by itself differs from the answers in onnx.backend.test."""
+    """Cases in which ONNX Runtime by itself differs from the answers in onnx.backend.test."""
     lines = [(entry.rows[0].case, entry.differs) for entry in found if entry.differs]
     told = "With the same inputs, and without this tool, ONNX Runtime differs here from what ONNX's authors expect:\n\n"
     return "## ONNX Runtime and the expected answers\n\n" + told + _table(("model", "how"), lines)

@@ -1,4 +1,4 @@
-"""How long does it take to compare two large runs, and to show, recommend from and report one? Synthetic runs, whole commands.
+"""Time to compare two large runs, and to show, recommend from and report one. Synthetic runs, whole commands.
 
     python benchmarks/compare_size.py [ROWS] [ROUNDS]
 

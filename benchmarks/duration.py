@@ -1,4 +1,4 @@
-"""How long the default sweep takes, at each budget, and what `--dry-run` said before.
+"""Duration of the default sweep at each budget, beside the estimate of `--dry-run`.
 
     python benchmarks/duration.py [BUDGET ...]
 

@@ -94,7 +94,7 @@ def sweep() -> None:
 
 
 def programs() -> None:
-    """What is recommended of each backend, pasted and run: items a second over what the row says."""
+    """Programs that are recommended for each backend, pasted and run: items a second over what the row says."""
     KEPT.mkdir(parents=True, exist_ok=True)
     runs, found = [record.read_run(RUN)], []
     for objective in ("throughput", "latency"):

@@ -1,4 +1,4 @@
-"""What onnxbench's sessions cost on a GPU over bare loops around the same runtime, in turns, in one process.
+"""Cost of onnxbench's sessions on a GPU over bare loops around the same runtime, in turns, in one process.
 
     PYTHON benchmarks/gpu_loops.py BACKEND FILE.onnx PRECISION BATCH ROUNDS [WEIGHTS.safetensors]
 
@@ -287,7 +287,7 @@ def given(name: str, file: str, precision: str, batch: int, weights: str | None)
 
 
 def pairs(lanes: Sequence[Any], loop: Any, batch: int) -> list[tuple[str, str, Callable[[], float]]]:
-    """What is measured in a round: our figure, and theirs."""
+    """Figures of a round: ours, and that of the bare loop."""
     from onnxbench.runners.worker import lanes as several
     from onnxbench.runners.worker import measure
 

@@ -1,4 +1,4 @@
-"""How much more throughput INT8 brings over FP32, in turns, in one run.
+"""Throughput of INT8 over that of FP32, in turns, in one run.
 
     python benchmarks/int8.py FP32.onnx INT8.onnx [ROUNDS] [BATCH ...]
 

@@ -123,7 +123,7 @@ def _events(folder: Path, cell: Cell, number: int, drawn: Sequence[Drawn], chanc
 
 
 def _opened(cell: Cell, number: int, chance: random.Random) -> list[Event]:
-    """What is known of a cell before its rounds."""
+    """Events of a cell before its rounds."""
     info = Info(executed=cell.precision, placement="12/12 CPU", settings={"threads": "2", "arena": "on"})
     how = Concurrency(lanes=2, streams=2, threads=1)
     return [

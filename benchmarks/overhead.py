@@ -1,4 +1,4 @@
-"""What the harness itself costs: the null backend against the same loop without it, in turns in one process.
+"""Cost of the harness itself: the null backend against the same loop without it, in turns in one process.
 
     python benchmarks/overhead.py
 
@@ -22,7 +22,7 @@ FILE = Artifact(model="m", precision="fp32", path="", sha256="", nbytes=0, opset
 
 
 def spin(work: int) -> None:
-    """What the null backend does in a call."""
+    """The work of the null backend in a call."""
     for _ in range(work):
         pass
 
@@ -52,7 +52,7 @@ def _cell(work: int) -> Cell:
 
 
 def turns(least_ns: float) -> int:
-    """How many turns of an empty loop take `least_ns`."""
+    """Number of turns of an empty loop that take `least_ns`."""
     work = 100
     while bare(work)[0] < least_ns:
         work = int(work * 1.2)

@@ -46,7 +46,7 @@ EXIT_S = 10.0
 
 @dataclass(frozen=True)
 class Load:
-    """What an instrument is to time."""
+    """The load that an instrument times."""
 
     file: str
     batch: int

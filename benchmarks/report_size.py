@@ -1,4 +1,4 @@
-"""How large is a report of many rows, how long does it take to make, and how long to open and to filter in Chromium?
+"""Size of a report of many rows, and the time to make it, and to open and filter it in Chromium.
 
     python benchmarks/report_size.py [ROWS] [ROUNDS] [FOLDER]
 

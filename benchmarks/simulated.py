@@ -118,7 +118,7 @@ class Simulated(Null):
 
 
 class InProcess:
-    """What a group takes for a worker: the worker's own code, in this process and on the simulated clock."""
+    """The worker of a simulated group: the worker's own code, in this process and on the simulated clock."""
 
     network, begin_ns = "isolated", 0
 

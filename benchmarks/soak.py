@@ -36,7 +36,7 @@ BENCH = (sys.executable, "-m", "onnxbench.cli")
 
 
 class Look(NamedTuple):
-    """What the parent has after `s` seconds: resident memory, open files, processes under it."""
+    """State of the parent after `s` seconds: resident memory, open files, processes under it."""
 
     s: float
     mb: float
@@ -85,7 +85,7 @@ def soak(arguments: list[str], end: float, last: int, rng: random.Random) -> tup
 
 
 def grown(looks: list[Look]) -> list[str]:
-    """What the parent has more of in its last quarter than in its second; the first is its start.
+    """Resources of the parent that grew from its second quarter to its last; the first is its start.
 
     Medians: while a worker is started there are more files for a moment, and what leaks stays.
     """

@@ -1,4 +1,4 @@
-"""How long `bench --help` takes, as a ratio to `python -c "import click"`, interleaved in one run.
+"""Time of `bench --help`, as a ratio to `python -c "import click"`, interleaved in one run.
 
     python benchmarks/startup.py [ROUNDS]
 

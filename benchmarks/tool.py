@@ -77,7 +77,7 @@ class BenchmarkCell:
         return self._batch * self._ask(job).rate.calls_per_s
 
     def load(self, rate_per_s: float, items: int, seed: int, give_up_ms: float) -> LoadPoint:
-        """What is known of items that arrive so."""
+        """Figures of items that arrive at this rate."""
         job = ApplyLoad(
             key=self._cell.key,
             rate_per_s=rate_per_s,

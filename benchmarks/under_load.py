@@ -49,7 +49,7 @@ class Server:
             self.lg.QuerySamplesComplete([self.lg.QuerySampleResponse(sample, 0, 0)])
 
     def point(self, asked: dict[str, Any], limit_ms: float) -> LoadPoint:
-        """What LoadGen's summary says of this rate, as onnxbench's record has a point."""
+        """Figures of LoadGen's summary for this rate, as onnxbench's record has a point."""
 
         def issue(samples: Any) -> None:
             for sample in samples:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import BadInput, Unsupported, distinct_names, one_line, shown
 from ..spec import Artifact, TensorSpec
-from ..untrusted import is_plain
+from ..untrusted import WRONG, is_plain
 from . import hub_links, plausible, quantized
 
 if TYPE_CHECKING:
@@ -34,8 +34,19 @@ def describe(path: Path, *, model: str, full_check: bool = False, strict: bool =
     proto = _parse(path)
     external = _external_files(proto, path)
     invalid = _check(path, external, full_check)
+    refusal = BadInput(f"{path} fails onnx.checker ({invalid})", "export it again")
     if invalid and strict:
-        raise BadInput(f"{path} fails onnx.checker ({invalid})", "export it again")
+        raise refusal
+    try:
+        return _artifact(proto, path, model, external, invalid)
+    except WRONG as error:
+        if not invalid:
+            raise
+        # The checker is right: a node lacks what every reader of its operator expects.
+        raise refusal from error
+
+
+def _artifact(proto: onnx.ModelProto, path: Path, model: str, external: Sequence[Path], invalid: str | None) -> Artifact:
     initial = {tensor.name for tensor in proto.graph.initializer}
     uses, precision = plausible.find_uses(proto.graph, proto.functions), _precision(proto)
     in_8_bits, in_float = quantized.count_layers(proto.graph, proto.functions)

@@ -110,8 +110,8 @@ def make(how, converted, folder):
     ("how", "words", "theirs"),
     [
         ("asymmetric", "zero point other than 0", "Non-zero zero point is not supported"),
-        ("ort", "bias of 32 bits", "has type Int32 but must have type"),
-        ("openvino", "bias of 32 bits", "has type Int32 but must have type"),
+        ("ort", "32-bit bias", "has type Int32 but must have type"),
+        ("openvino", "32-bit bias", "has type Int32 but must have type"),
     ],
 )
 def test_what_tensorrt_refuses_is_refused_by_our_own_check_before(build, converted, tmp_path, how, words, theirs):

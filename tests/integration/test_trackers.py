@@ -200,7 +200,7 @@ def test_a_curve_may_be_longer_than_one_request_and_a_text_longer_than_what_is_t
     entry = LoggedRow(name="row", **texts, curves={"epoch/loss": curve})
     said = []
     track(["mlflow"], LoggedRun(name="run", folder=tmp_path, wall_s=1e9, params={}, rows=(entry,)), said.append)
-    assert said[0].startswith("mlflow: 1 rows")
+    assert said[0].startswith("mlflow: 1 row ")
     client, _, children = mlflow_runs(tmp_path)
     assert len(client.get_metric_history(children["row"].info.run_id, "epoch/loss")) == 1500
     assert set(children["row"].data.params) == {"x_y"}

@@ -7,17 +7,12 @@
 
 from __future__ import annotations
 
-import importlib
-import os
 import re
-import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from .budgets import BUDGETS, Budget
-from .errors import BadInput, one_line
+from .errors import BadInput
 from .errors import nearest as nearest
 from .wire import digest as digest
 from .wire import from_wire as from_wire
@@ -368,31 +363,3 @@ def relocate(artifact: Artifact, folder: str) -> Artifact:
     if source and source.weights:
         source = replace(source, weights=f"{folder}/{source.weights}")
     return replace(artifact, path=f"{folder}/{artifact.path}", source=source)
-
-
-def resolve(reference: str) -> Callable[..., Any]:
-    """Import the callable `package.module:name`. `BadInput` if the import fails, or if there is no such callable.
-
-    For a user's module, the working folder joins `sys.path`.
-    """
-    module_name, _, attribute = reference.partition(":")
-    if module_name.partition(".")[0] != __package__:
-        _add_working_folder()
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # a user's module may raise anything
-        raise BadInput(
-            f"cannot import {module_name!r} ({type(error).__name__}: {one_line(error)})",
-            "run bench in the folder of the module, or install the module",
-        ) from error
-    target = getattr(module, attribute, None)
-    if not callable(target):
-        raise BadInput(f"{module_name!r} has no callable {attribute!r}", nearest(attribute, dir(module)))
-    return target  # type: ignore[no-any-return]
-
-
-def _add_working_folder() -> None:
-    """Append the working folder to `sys.path`: last, because a file there must not replace an installed module."""
-    with suppress(OSError):  # the working folder was deleted
-        if (folder := os.getcwd()) not in sys.path:  # noqa: PTH109 (sys.path holds texts)
-            sys.path.append(folder)

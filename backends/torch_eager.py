@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from ..errors import BadInput, RuntimeFailed, Unavailable, installed, one_line, quantity
-from ..spec import Artifact, Cell, Concurrency, TensorSpec, resolve
+from ..factories import resolve
+from ..spec import Artifact, Cell, Concurrency, TensorSpec
 from . import snippets
 from .cuda import GRAPH_CHOICES, GRAPH_OPTION, use_graph
 from .protocol import Array, Availability, Backend, Session, SessionInfo

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, installed, one_line
-from ..spec import Source, TensorSpec, digest, resolve
+from ..factories import resolve
+from ..spec import Source, TensorSpec, digest
 
 if TYPE_CHECKING:
     import torch

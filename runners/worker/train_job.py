@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import Unavailable, Unsupported, installed
 from ...evidence import Epoch
+from ...factories import resolve
 from ...files import replace_file
 from ...models import MODELS
-from ...spec import Device, resolve, to_wire
+from ...spec import Device, to_wire
 from .file_jobs import Train, Trained
 from .jobs import ProgressReport, Reporter
 from .prepare_jobs import dataset_of

@@ -23,6 +23,7 @@ ROOT_FILES = {
     "cli.py",
     "errors.py",
     "evidence.py",
+    "factories.py",
     "files.py",
     "parity.py",
     "spec.py",

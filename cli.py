@@ -25,6 +25,7 @@ COMMANDS = {
     "check": ("check:check", "Compare the outputs with FP32 outputs, and with labels."),
     "show": ("show:show", "Print stored runs in any format, without measuring."),
     "compare": ("compare:compare", "Compare runs cell by cell: ratio, interval, verdict."),
+    "history": ("history:history", "Follow one metric over many runs, and find the runs at which it changed."),
     "recommend": ("recommend:recommend", "Recommend the best row within limits, and show how to deploy it."),
     "report": ("report:report", "Write runs into one file that you can read and share."),
     "import": ("import_:take", "Import files of other tools into the same table."),

@@ -10,6 +10,7 @@ import click
 
 from ..errors import BadInput
 from .help import Command
+from .metrics import control_option
 from .options import debug_option, format_option, group
 from .output import note, plain, rendered
 from .runs import stored
@@ -57,11 +58,7 @@ def spread(words: list[str]) -> list[str]:
         "--new", type=click.Path(path_type=Path), multiple=True, metavar="RUN...", help="Use these runs as the new side."
     ),
     click.option("--fail-on", "limits", multiple=True, metavar="METRIC>LIMIT", help=FAIL_HELP),
-    click.option(
-        "--control",
-        metavar="BACKEND[@ENV]",
-        help="Name a backend that did not change; its ratio is divided out of all timings.",
-    ),
+    control_option,
     format_option(GITHUB),
     debug_option,
 )

@@ -10,7 +10,7 @@ import click
 SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Model and data": ("model", "artifacts", "shape", "input", "dataset"),
     "Runtime and settings": ("backend", "python", "device", "precision", "batch", "threads", "option", "host", "seed"),
-    "Runs to compare": ("base", "new", "control"),
+    "Runs to compare": ("base", "new", "where", "by", "control"),
     "Time": ("budget", "metric", "baseline", "cold", "timeout", "dry-run"),
     "Arriving requests": ("load", "slo", "max-batch", "max-wait"),
     "Training": ("epochs", "batch-size", "lr"),

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..budgets import BUDGETS
 from ..errors import BadInput, quantity
-from ..spec import STOPPING_METRICS, Load
+from ..spec import Load
 from .help import Command
+from .metrics import budget_option, metric_option
 from .options import (
     RUN_FOLDER,
     Duration,
@@ -79,22 +79,9 @@ def load_of(options: dict[str, Any]) -> Load | None:
 )
 @selectors
 @group(
-    click.option(
-        "--budget",
-        type=click.Choice(list(BUDGETS)),
-        default="normal",
-        show_default=True,
-        help="Choose how long to measure. quick: a first look without intervals. normal: until the interval is within 2 %, or"
-        " 4.5 s a cell. thorough: within 1.5 %, or 45 s a cell.",
-    ),
+    budget_option,
     baseline_option,
-    click.option(
-        "--metric",
-        type=click.Choice(STOPPING_METRICS),
-        default="p50",
-        show_default=True,
-        help="Metric whose confidence interval decides when a cell is done.",
-    ),
+    metric_option(),
     images_option,
     load_options,
     click.option("--cold", is_flag=True, help="Time fresh processes too, from their start to the first output."),

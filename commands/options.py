@@ -28,6 +28,11 @@ SLO_PERCENTILES = ("p50", "p90", "p95", "p99", "p99.9")
 # The modules that define these three load NumPy, which help must not load. A test compares the names.
 TRACKER_NAMES = ("mlflow", "wandb", "tensorboard")
 TABLE_FORMATS = ("table", "markdown", "csv", "json")
+MEANINGS = {
+    "github": "annotations for GitHub Actions",
+    "github-action-benchmark": "the last run, for its customSmallerIsBetter",
+    "bencher": "the last run, as Bencher Metric Format",
+}
 OBJECTIVE_NAMES = ("latency", "throughput", "memory", "energy", "slo_rate", "cost")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -212,7 +217,7 @@ def _remember(key: str) -> Callable[[click.Context, click.Parameter, Any], None]
 
 def format_option(*more: str) -> Callable[[Function], Function]:
     """`--format`: TABLE_FORMATS, and `more` that one command has; `--wide` and `--columns`."""
-    text = "Print the result in this format." + "".join(f" {name}: annotations for GitHub Actions." for name in more)
+    text = "Print the result in this format." + "".join(f" {name}: {MEANINGS[name]}." for name in more)
     return group(
         click.option("--format", type=click.Choice((*TABLE_FORMATS, *more)), default="table", show_default=True, help=text),
         click.option(

@@ -25,6 +25,7 @@ from ..results.store import record, series
 from ..results.store.head import RUN, SCHEMA, Head, read_head, read_whole_head
 from ..spec import PRECISIONS, Artifact, Cell, Sweep, Target
 from ..untrusted import is_plain
+from .pool.commits import current_commit
 from .pool.context import Context
 from .pool.environments import interpreters
 from .pool.memory import Limits
@@ -311,6 +312,7 @@ def _head(sweep: Sweep, backends: Sequence[ProbedBackend], surroundings: Surroun
         networks={**old.networks, **{str(item.target): item.network for item in available}},
         instruments=tuple(sorted({*old.instruments, *(item.name for item in backends if item.instrument)})),
         sweep=sweep,
+        commit=old.commit or current_commit(),
     )
     _check_same(old, head, surroundings.out)
     return head

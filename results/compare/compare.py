@@ -196,18 +196,18 @@ class Sides:
 
     def control_of(self, pair: Pair) -> Pair | None:
         """The control's cell most like `pair`: with the same model if possible, then batch, then precision."""
-        cells = (self._controls.get(key) for key in _likeness(pair.cell))
+        cells = (self._controls.get(key) for key in likeness(pair.cell))
         return next(filter(None, cells), None)
 
     @cached_property
     def _controls(self) -> dict[tuple[object, ...], Pair]:
-        """First cell of the control by each key of `_likeness`."""
+        """First cell of the control by each key of `likeness`."""
         named = [pair for pair in self.match.pairs if str(pair.cell.target) == self.control]
         # reversed, so that the first cell of a key overwrites the later ones
-        return {key: pair for pair in reversed(named) for key in _likeness(pair.cell)}
+        return {key: pair for pair in reversed(named) for key in likeness(pair.cell)}
 
 
-def _likeness(cell: Cell) -> list[tuple[object, ...]]:
+def likeness(cell: Cell) -> list[tuple[object, ...]]:
     """Keys of model, batch and precision, from the most to the least specific. None stands for any value."""
     return list(product((cell.model, None), (cell.batch, None), (cell.precision, None)))
 

@@ -49,7 +49,7 @@ class Match:
 
 def match(base: Sequence[Run], new: Sequence[Run]) -> Match:
     """Match the cells of `base` and `new`, in the order of their first run."""
-    sides = (_side(base), _side(new))
+    sides = (records_by_cell(base), records_by_cell(new))
     keys = list(dict.fromkeys([*sides[0], *sides[1]]))
     cells = {key: next(iter((sides[0].get(key) or sides[1][key]).values())).cell for key in keys}
     usable = [{key: _usable(records, runs) for key, records in side.items()} for side, runs in zip(sides, (base, new))]
@@ -58,12 +58,12 @@ def match(base: Sequence[Run], new: Sequence[Run]) -> Match:
     return Match(
         pairs=tuple(pairs),
         left=tuple(left),
-        changed=(*_changed(base, new), *_hashes(pairs)),
-        same_host=len({_identity(run) for run in (*base, *new)}) == 1,
+        changed=(*differences(base, new), *_hashes(pairs)),
+        same_host=len({host_identity(run) for run in (*base, *new)}) == 1,
     )
 
 
-def _side(runs: Sequence[Run]) -> dict[Key, dict[int, CellRecord]]:
+def records_by_cell(runs: Sequence[Run]) -> dict[Key, dict[int, CellRecord]]:
     """Records of a side by cell and run. Cells of one run that differ only in their file get numbers in their order."""
     side: dict[Key, dict[int, CellRecord]] = {}
     for number, run in enumerate(runs):
@@ -92,7 +92,7 @@ def _usable(records: Records, runs: Sequence[Run]) -> dict[int, CellRecord]:
 def _alone(sides: Sequence[Mapping[Key, Records]], cells: Mapping[Key, Cell]) -> Iterator[Finding]:
     base, new = sides
     for name, own, other in (("base", base, new), ("new", new, base)):
-        alone = [_name(cells[key]) for key in own if key not in other]
+        alone = [cell_name(cells[key]) for key in own if key not in other]
         if alone:
             yield Finding.of("only_in", side=name, cells=", ".join(alone))
 
@@ -106,7 +106,7 @@ def _unfinished(
         for key, records in side.items():
             left = records.keys() - measured[key].keys()
             for number in left if left and all(key in other for other in sides) else ():
-                by_reason.setdefault(_reason(records[number]), []).append(_name(cells[key]))
+                by_reason.setdefault(_reason(records[number]), []).append(cell_name(cells[key]))
         for reason, names in by_reason.items():
             yield Finding.of("no_figures", side=name, why=reason, cells=", ".join(dict.fromkeys(names)))
 
@@ -119,12 +119,13 @@ def _reason(record: CellRecord) -> str:
     return f"{record.status}: {record.reason}"
 
 
-def _name(cell: Cell) -> str:
+def cell_name(cell: Cell) -> str:
+    """Name of a cell for people, with its options."""
     options = " ".join(f"{name}={value}" for name, value in cell.settings.options)
     return f"{cell.id} ({options})" if options else cell.id
 
 
-def _changed(base: Sequence[Run], new: Sequence[Run]) -> list[Finding]:
+def differences(base: Sequence[Run], new: Sequence[Run]) -> list[Finding]:
     """Differences of the two sides in their heads, sweeps and hosts, old -> new."""
     facts: dict[str, Callable[[Run], Any]] = {
         "kind": lambda run: run.head.kind or "measured",
@@ -158,7 +159,8 @@ def _text(value: Any) -> str:
     return "not reported" if value is None else str(value)
 
 
-def _identity(run: Run) -> tuple[str, ...]:
+def host_identity(run: Run) -> tuple[str, ...]:
+    """Facts of the run's host in the order of IDENTITY. Two hosts that differ in one are different hosts."""
     return tuple(_text(to_wire(run.host)[name]) for name in IDENTITY)
 
 

@@ -49,7 +49,11 @@ class Host:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Head:
-    """Content of run.json without the cells. `sweep` is the requested sweep; None where another tool measured."""
+    """Content of run.json without the cells.
+
+    `sweep`: the requested sweep; None where another tool measured. `commit`: commit of the git
+    repository in which the run began.
+    """
 
     schema: int
     kind: str = ""
@@ -60,6 +64,7 @@ class Head:
     networks: Mapping[str, str] = field(default_factory=dict)
     instruments: tuple[str, ...] = ()
     sweep: Sweep | None = None
+    commit: str | None = None
 
 
 def read_head(folder: Path) -> Head:

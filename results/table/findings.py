@@ -184,6 +184,21 @@ KINDS: Mapping[str, Kind] = {
         sentence="{limit} is inconclusive: {cell} {metric} {base:.4g} -> {new:.4g} {unit}, {change:+.3g} {change_unit}"
         " without an interval ({reason})",
     ),
+    # of a metric over many runs; {before} and {after} are levels, the means of {runs_before} and {runs_after} runs
+    "history_worse": Kind(
+        severity=CAUTION,
+        sentence="{cell} {metric} became worse at {run}: {before:.4g} -> {after:.4g} {unit}, {change:+.3g} {change_unit}"
+        " (95 %: {low:+.3g} to {high:+.3g} {change_unit}; p {p:.2g}; {runs_before} runs before, {runs_after} from there){also}",
+    ),
+    "history_step": Kind(
+        severity=INFO,
+        sentence="{cell} {metric} changed at {run}: {before:.4g} -> {after:.4g} {unit}, {change:+.3g} {change_unit}"
+        " (95 %: {low:+.3g} to {high:+.3g} {change_unit}; p {p:.2g}; {runs_before} runs before, {runs_after} from there){also}",
+    ),
+    "history_level": Kind(severity=INFO, sentence="no step is shown in {cells}"),
+    "history_few": Kind(severity=CAUTION, sentence="too few runs to find steps, {needed} are needed: {cells}"),
+    "history_partial": Kind(severity=INFO, sentence="only {count} of {runs} runs have a figure of {cells}"),
+    "history_single": Kind(severity=INFO, sentence="in one run only, and left out: {cells}"),
     # of a machine
     "missing": Kind(severity=INFO, sentence="unavailable: {reason}"),
     "missing_install": Kind(severity=INFO, sentence="unavailable: {reason} ({install})"),

@@ -1,0 +1,40 @@
+"""Options on metrics and time that several commands share. click and budgets only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from ..budgets import BUDGETS
+from ..spec import STOPPING_METRICS
+from .options import Function
+
+
+def metric_option(names: Sequence[str] = STOPPING_METRICS) -> Callable[[Function], Function]:
+    """`--metric`: one of `names`; without names, every column with figures."""
+    kind: dict[str, Any] = {"type": click.Choice(names)} if names else {"metavar": "COLUMN"}
+    return click.option(
+        "--metric",
+        **kind,
+        default="p50",
+        show_default=True,
+        help="Decide by this metric. infer: its confidence interval decides when a cell is done. history: follow it, any column"
+        " with figures. bisect: compare the versions by it.",
+    )
+
+
+budget_option = click.option(
+    "--budget",
+    type=click.Choice(list(BUDGETS)),
+    default="normal",
+    show_default=True,
+    help="Choose how long to measure. quick: a first look without intervals. normal: until the interval is within 2 %, or"
+    " 4.5 s a cell. thorough: within 1.5 %, or 45 s a cell.",
+)
+control_option = click.option(
+    "--control",
+    metavar="BACKEND[@ENV]",
+    help="Name a backend that did not change; its ratio is divided out of all timings.",
+)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -119,19 +118,11 @@ def _adopt(folder: Path, file: Path, job: Adopt) -> None:
     for part in (file, *weights):
         target = place / part.relative_to(file.parent)
         target.parent.mkdir(parents=True, exist_ok=True)
-        _copy(part, target)
+        # A copy and not a second name: onnx refuses weights that have several hard links.
+        shutil.copyfile(part, target)
     # The copy and not `file`: onnx and OpenVINO refuse weights behind links of the hub's cache.
     artifact = _described(place / file.name, job.model, job.data)
     entries.write_entry(folder, artifact, Maker(exporter="file"))
-
-
-def _copy(file: Path, target: Path) -> None:
-    """Copy `file`. For a file of the hub's cache, which never changes, `target` is a second name of the file if possible."""
-    if file.is_symlink():
-        with suppress(OSError):  # another disk, or a disk without hard links
-            target.hardlink_to(file.resolve())
-            return
-    shutil.copyfile(file, target)
 
 
 def _parity(module: Any, artifact: Artifact, data: Data | None) -> Parity:

@@ -177,8 +177,8 @@ def test_a_model_in_the_cache_of_the_hub_is_measured_on_every_runtime(shell):
     for part in (path, path.with_name("model.onnx_data")):
         part.rename(part.with_name(f"blob of {part.name}"))
         (snapshot / part.name).symlink_to(f"../../blobs/blob of {part.name}")
-    rows = measure(shell, snapshot / "model.onnx", "--batch", "2")
-    assert [row["status"] for row in rows] == ["ok", "ok"]
+    rows = measure(shell, snapshot / "model.onnx", "--batch", "2", "--precision", "fp32,fp16,int8")
+    assert [row["status"] for row in rows] == ["ok"] * 6
     assert (root / "blobs/blob of model.onnx").is_file()
 
 

@@ -29,14 +29,14 @@ class Reference:
     """Answers of a reference file to its calls, and what was measured with them in this run.
 
     `calls`: by the folder of their inputs, the smallest first. `random`: outputs that are not compared. `files`: distances of
-    converted files, by sha256 and folder. `floors`: by precision. Both are empty where a figure cannot be measured.
+    converted files, by sha256 and folder. `floors`: by precision and folder. Both are empty where a figure cannot be measured.
     """
 
     artifact: Artifact
     calls: Mapping[str, ReferenceCall]
     random: tuple[str, ...] = ()
     files: dict[tuple[str, str], Floor] = field(default_factory=dict)
-    floors: dict[str, Floor] = field(default_factory=dict)
+    floors: dict[tuple[str, str], Floor] = field(default_factory=dict)
 
     @classmethod
     def of(cls, artifact: Artifact, calls: Sequence[ReferenceCall], referred: Referred | None) -> Reference | None:
@@ -76,11 +76,14 @@ def settle(active: ActiveCell, parity: Verified, context: Context) -> Verified:
     if reference is None or parity.undetermined:
         return with_verdict(precision, parity)
     parts = with_files(parity.parts, reference.files.get((file.sha256, reference.smallest), Floor()))
+    rounded = _floor_precision(precision, active)
     if needs_floor(precision, parts):
-        parts = with_floors(parts, _measured(reference, _floor_precision(precision, active), context))
-    # The inputs of the smallest call may be easier to quantize than those of this row.
+        parts = with_floors(parts, _measured(reference, rounded, reference.smallest, context))
+    # The inputs of the smallest call may be easier to quantize, or to round, than those of this row.
     if needs_floor(precision, parts) and file.sha256 != reference.artifact.sha256:
         parts = with_files(parts, _compare(reference, file, active.inputs, context, context.ask))
+    if needs_floor(precision, parts) and rounded == PRECISIONS[precision].arithmetic:
+        parts = with_floors(parts, _measured(reference, rounded, active.inputs, context))
     return with_verdict(precision, replace(parity, parts=tuple(parts)))
 
 
@@ -90,20 +93,21 @@ def _floor_precision(precision: str, active: ActiveCell) -> str:
     return row.rest if row.arithmetic == "int8" and active.planned.origin else row.arithmetic
 
 
-def _measured(reference: Reference, precision: str, context: Context) -> Floor:
-    """Floor of a precision, from the record of this run or from a worker. Empty, after a note, where it cannot be measured."""
-    if precision not in reference.floors:
+def _measured(reference: Reference, precision: str, folder: str, context: Context) -> Floor:
+    """Floor of a precision in one call, from the record of this run or from a worker. Empty, after a note, if it cannot run."""
+    key = precision, folder
+    if key not in reference.floors:
         model = reference.artifact.model
         context.progress.note(f"{model}: a row is far from its reference; measuring how far {precision} rounding alone leads")
-        reference.floors[precision] = Floor()
-        job = MeasureFloor(precision=precision, **reference.comparison(reference.artifact, reference.smallest))
+        reference.floors[key] = Floor()
+        job = MeasureFloor(precision=precision, **reference.comparison(reference.artifact, folder))
         try:
-            reference.floors[precision] = context.ask(job)
+            reference.floors[key] = context.ask(job)
         except StorageFailed:
             raise
         except BenchError as error:
             context.progress.note(f"{model}: the limit of parity is not relaxed, because no floor was measured ({error})")
-    return reference.floors[precision]
+    return reference.floors[key]
 
 
 def _compare(reference: Reference, file: Artifact, folder: str, context: Context, ask: Callable[[CompareFile], Floor]) -> Floor:
@@ -121,8 +125,9 @@ def _compare(reference: Reference, file: Artifact, folder: str, context: Context
 
 
 def with_floors(parts: Sequence[PartDistance], floor: Floor) -> list[PartDistance]:
-    """The parts with their measured floors."""
-    return [replace(part, floor_db=figure_of(part, floor.parts)) for part in parts]
+    """The parts with their measured floors. A part that `floor` lacks keeps its earlier floor."""
+    figures = ((part, figure_of(part, floor.parts)) for part in parts)
+    return [part if figure is None else replace(part, floor_db=figure) for part, figure in figures]
 
 
 def with_files(parts: Sequence[PartDistance], file: Floor) -> list[PartDistance]:

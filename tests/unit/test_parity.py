@@ -34,12 +34,21 @@ def test_rows_near_their_reference_need_no_floor(bench):
 
 
 def test_a_floor_is_measured_once_at_the_smallest_batch(far):
-    found = far(FP32, batches=(1, 8, 32))
+    found = far(FP32, batches=(1, 8, 32), floor_db=19.0)
     assert found.works.asked("floor", "precision") == ["fp32"]
     assert found.works.asked("floor", "batch") == [1]
     (calls,) = found.works.asked("reference", "calls")
     smallest = min(calls, key=lambda call: call.batch)
     assert found.works.asked("floor", "inputs") == [smallest.inputs]
+
+
+def test_a_row_that_is_too_far_for_the_smallest_batch_has_a_floor_of_its_own_inputs(far):
+    """Large values may occur in a large batch alone, and rounding then changes it more."""
+    found = far(FP32, batches=(1, 8, 32))
+    assert sorted(found.works.asked("floor", "batch")) == [1, 8, 32]
+    assert sorted(place.path for place in found.works.asked("floor", "inputs")) == sorted(
+        place.path for place in found.works.asked("open", "inputs")
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,7 +77,8 @@ def test_an_int8_row_that_is_far_is_compared_with_its_file_on_its_own_inputs(far
     found = far(FP32, INT8, batches=(1, 8))
     assert found.works.asked("compare_file", "batch") == [1, 8]
     assert found.works.asked("compare_file", "inputs")[1] == found.works.asked("open", "inputs")[-2]
-    assert found.works.asked("floor", "precision") == ["fp32"]  # what its float layers compute in
+    # Both are of the FP32 rows. The INT8 rows use the first: their float layers compute in FP32.
+    assert [found.works.asked("floor", name) for name in ("precision", "batch")] == [["fp32", "fp32"], [1, 8]]
     row = found.rows["int8/8"]
     assert (row.status, row.verdict.cause, row.verdict.part.file_db) == ("mismatch", "runtime", 200.0)
 

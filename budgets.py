@@ -11,6 +11,7 @@ class Budget:
     """Limits of a measurement. Every cell is visited once in each round.
 
     - `looks`: numbers of rounds after which the stop rule computes a cell's interval. The last look ends the cell.
+    - `life_rounds`: rounds of one life. After them every process ends, and fresh ones open in another order. 0: one life.
     - `half_width`: half-width, as a share of the metric, at which the interval is narrow enough.
     - `repeats`: most visits that are repeated because something disturbed them, as a share of the rounds.
     - `cell_s`: average time of a cell, in seconds. After that time, a cell ends at the rounds of the first look.
@@ -38,6 +39,7 @@ class Budget:
     cold_starts: int
     cell_s: float
     passes: int
+    life_rounds: int = 0
     repeats: float = 0.5
     energy_ms: float = 0.0
     load_s: float = 1.0
@@ -48,6 +50,11 @@ class Budget:
     def rounds(self) -> int:
         """The largest number of rounds of a cell."""
         return self.looks[-1]
+
+    @property
+    def openings(self) -> int:
+        """Least number of times that a cell opens: once without lives, else once before its first life and in each life."""
+        return 1 + -(-self.looks[0] // self.life_rounds) if self.life_rounds else 1
 
 
 BUDGETS: Mapping[str, Budget] = {
@@ -73,7 +80,8 @@ BUDGETS: Mapping[str, Budget] = {
         ),
         Budget(
             name="normal",
-            looks=(10, 14, 20),
+            looks=(12, 16, 20),
+            life_rounds=2,
             half_width=0.02,
             block_ms=100,
             block_calls=1,
@@ -91,7 +99,8 @@ BUDGETS: Mapping[str, Budget] = {
         ),
         Budget(
             name="thorough",
-            looks=(20, 30, 45, 60),
+            looks=(36, 48, 60),
+            life_rounds=3,
             half_width=0.015,
             block_ms=150,
             block_calls=1,

@@ -210,6 +210,21 @@ class Warm(Deployment):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Life:
+    """One life of a cell: a fresh process in which the cell opens and warms up again before its rounds.
+
+    `number`: counted over the run. `position`: number of crews that opened before the cell's own in this life.
+    """
+
+    number: int
+    position: int
+    load_s: Number = None
+    first_ms: Number = None
+    stationary: bool = True
+    settled: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Energy:
     """Energy of an item in mJ and power in W, over some `renewals` of the counter; or the `reason` why both are missing."""
 
@@ -238,7 +253,10 @@ class Rate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Block:
-    """One visit of a cell. `samples` is the file with the times of all calls, `p50_ns` their medians by kind of time."""
+    """One visit of a cell. `samples` is the file with the times of all calls, `p50_ns` their medians by kind of time.
+
+    `life`: number of the process that was visited, counted over the run; None where every cell has one process for all rounds.
+    """
 
     round: int
     samples: str = ""
@@ -247,6 +265,7 @@ class Block:
     throughput: Rate | None = None
     noise: Noise = Noise()
     settled: bool = True
+    life: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -338,7 +338,7 @@ def _measure(sweep: Sweep, rows: Sequence[PlannedCell], hire_worker: Hire, run: 
     refuse(rows, run)
     cells = [resume_cell(row, stored[row.cell], sweep) for row in rows if not row.refused]
     left = [item for item in cells if item.live]
-    run.total = len(left) * (ROUND_STEPS * sweep.budget.looks[0] + OPENING_STEPS)
+    run.total = len(left) * (ROUND_STEPS * sweep.budget.looks[0] + OPENING_STEPS * sweep.budget.openings)
     fresh = [item for item in cells if item.cold < cold.start_count(sweep)]
     # A finished baseline of a live cell is visited again, and needs its inputs again.
     draw_inputs(run, [item for item in cells if item in fresh or item in rounds.due_cells(cells, sweep)])

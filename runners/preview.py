@@ -85,7 +85,9 @@ def time_range_s(rows: Sequence[PlannedCell], sweep: Sweep) -> tuple[float, floa
     files, crews = len({row.cell.sha256 for row in rows}), len({(row.cell.target, row.cell.precision) for row in rows})
     warm_s = WARM_UPS * budget.warmup_ms / 1e3
     energy_s = sum(row.cell.device != "cpu" for row in rows) * budget.energy_ms / 1e3
+    life_s = CREW_S * crews + cells * (OPEN_S + budget.warmup_ms / 1e3)
     fixed_s = START_S + FILE_S * files + CREW_S * crews + energy_s + cells * (OPEN_S + warm_s + _fresh_s(sweep))
+    fixed_s += (budget.openings - 1) * life_s
     least, most = (cells * count * _visit_s(budget) for count in (budget.looks[0], budget.looks[-1]))
     loaded = sum(has_load(row, sweep) for row in rows)
     under_load = [loaded * each for each in capacity.time_range_s(budget)]

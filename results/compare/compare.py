@@ -1,8 +1,8 @@
 """Changes between two sides of runs, by cell and metric: the ratio, its interval and a verdict. Pure.
 
-With several runs a side, the unit of the interval is the run. With one run a side, the unit is the round. Then a control's
-ratio is divided out, if there is a control, and the interval includes the difference of two processes of one program
-(docs/adr/0015).
+With several runs a side, the unit of the interval is the run. With one run a side, the unit is the life (docs/adr/0025). In
+runs without lives it is the round, and the interval includes the difference of two processes of one program (docs/adr/0015).
+A control's ratio is divided out of one run a side, if there is a control.
 """
 
 from __future__ import annotations
@@ -23,27 +23,21 @@ from ..stats.intervals import (
     ALPHA,
     LEAST_ROUNDS,
     LEAST_RUNS,
+    LIFE,
     Estimate,
     difference,
     drop_interval,
     holm,
     mcnemar,
     of_runs,
-    trimmed,
 )
 from ..stats.percentiles import CONFIDENCE
-from ..store import series
 from ..store.record import CellRecord, Run
 from ..table.findings import sentences
 from ..table.table import names_of
 from .metrics import COMPARED, POINTS, THRESHOLD, Metric, limit_text
 from .pairs import Match, Pair, Records, match
-
-PROCESS = 0.02
-"""Largest observed difference of two processes of one runtime, as a share. It lasts as long as the processes: ort-cpu was
-compared with itself in another process (docs/evidence.md, Calibration)."""
-
-TWO_PROCESSES = math.log1p(PROCESS)
+from .run_figures import RunFigure, allowance, run_figures
 
 MEMORY = 0.01
 """Difference of the peak memory of two processes for one cell, as a share. At most 0.6 % was observed (docs/method.md)."""
@@ -104,22 +98,6 @@ class Change(NamedTuple):
         return effect if self.metric.in_points else 100 * (effect - 1)
 
 
-class RunFigure(NamedTuple):
-    """Figure of one metric of one cell in one run: logarithm of stats.typical, its estimate, and the number of rounds.
-
-    `estimate`: None for too few rounds.
-    """
-
-    log: float
-    estimate: Estimate | None
-    rounds: int
-
-
-def _run_figure(rounds: Sequence[float]) -> RunFigure:
-    estimate = trimmed(rounds)
-    return RunFigure(estimate.mean, estimate if len(rounds) >= LEAST_ROUNDS else None, len(rounds))
-
-
 Figures = Mapping[int, RunFigure]  # by the number of the run
 
 
@@ -170,6 +148,11 @@ class Sides:
         return {number: figure for number, figure in figures.items() if figure}
 
     @property
+    def lives(self) -> bool:
+        """True if every figure rests on lives."""
+        return all(figure.unit is LIFE for figures in self._figures.values() for figure in figures.values())
+
+    @property
     def rounds(self) -> tuple[int, int]:
         """Largest number of rounds of a cell in base and in new; 0 without timed cells."""
         base, new = (
@@ -188,11 +171,7 @@ class Sides:
     @cached_property
     def _figures(self) -> dict[int, dict[str, RunFigure]]:
         """Figures by record and metric; none for a check."""
-        rounds = {number: {} if item.check else series.figures(item) for number, item in self._records.items()}
-        return {
-            number: {name: _run_figure(values) for name, values in metrics.items() if values}
-            for number, metrics in rounds.items()
-        }
+        return {number: run_figures(item) for number, item in self._records.items()}
 
     def control_of(self, pair: Pair) -> Pair | None:
         """The control's cell most like `pair`: with the same model if possible, then batch, then precision."""
@@ -302,20 +281,27 @@ def _per_run(values: Figures, controls: Records | None, metric: Metric, sides: S
 
 
 def _of_rounds(metric: Metric, values: Sequence[Figures], control: Pair | None, sides: Sides) -> Basis:
-    """Basis with the round as its unit, and an allowance for the difference of two processes."""
+    """Basis of one run a side. Its unit is the life; else it is the round, with an allowance for two processes."""
     base, new = [_first(side) for side in values]
     fixed = [_first(sides.figures(side, metric)) for side in _records(control) if side]
-    if not (control and all(fixed)):
-        return Basis(plus=[new], minus=[base], method="one run", allowance=TWO_PROCESSES, alpha=ALPHA)
-    # the control's ratio goes out of that of the cell: its base multiplies, its new divides; two pairs of processes differ
-    # independently, so their allowances add in squares
-    plus, minus, allowance = [new, fixed[0]], [base, fixed[1]], TWO_PROCESSES * math.sqrt(2)
-    return Basis(plus=plus, minus=minus, method=_method("one run", control), allowance=allowance, alpha=ALPHA)
+    pairs = [(base, new)]
+    # the control's ratio goes out of that of the cell: its base multiplies, its new divides
+    if control and all(figure and figure.estimate for figure in fixed):
+        pairs.append((fixed[1], fixed[0]))
+    minus, plus = zip(*pairs)
+    return Basis(
+        plus=[figure and figure.estimate for figure in plus],
+        minus=[figure and figure.estimate for figure in minus],
+        method=_method("one run", control if len(pairs) > 1 else None),
+        # pairs of processes differ independently, so their allowances add in squares
+        allowance=math.hypot(*(allowance(*pair) for pair in pairs)),
+        alpha=ALPHA,
+    )
 
 
-def _first(figures: Figures) -> Estimate | None:
-    """Estimate from the rounds of the only run; None without a run."""
-    return next((figure.estimate for figure in figures.values()), None)
+def _first(figures: Figures) -> RunFigure | None:
+    """Figure of the only run; None without a run."""
+    return next(iter(figures.values()), None)
 
 
 def _records(control: Pair | None) -> tuple[Records | None, Records | None]:

@@ -12,7 +12,8 @@ from ..table.column import Field
 from ..table.columns import BY_NAME
 from ..table.findings import Finding, sentences
 from ..table.table import RowValues, Table
-from .compare import FEW_ROUNDS, FEW_RUNS, PROCESS, Change, Sides
+from .compare import FEW_ROUNDS, FEW_RUNS, Change, Sides
+from .run_figures import PROCESS
 
 RATIO: dict[str, Any] = {"decimals": 3}
 POINTS: dict[str, Any] = {"decimals": 2, "unit": "points"}
@@ -77,8 +78,12 @@ def facts(sides: Sides, changes: Sequence[Change]) -> list[Finding]:
         *_undecided(sides, changes),
         *sides.match.changed,
         *([Finding.of("control", target=sides.control)] if sides.control else []),
-        *([Finding.of("no_control", allowance=PROCESS)] if alone and sides.match.same_host else []),
+        *([_no_control(sides)] if alone and sides.match.same_host else []),
     ]
+
+
+def _no_control(sides: Sides) -> Finding:
+    return Finding.of("no_control_of_lives") if sides.lives else Finding.of("no_control", allowance=PROCESS)
 
 
 def _undecided(sides: Sides, changes: Sequence[Change]) -> list[Finding]:

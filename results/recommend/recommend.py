@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..stats.intervals import LEAST_ROUNDS, Interval, log_interval
+from ..stats.intervals import LEAST_ROUNDS, Interval, Repeated
 from ..store.record import Run
-from ..store.series import interval, paired, values
+from ..store.series import counted, interval, paired, values
 from ..table.findings import Finding
 from .candidates import Candidate, Measured, Miss, Request, candidates, number
 from .objective import Prices
@@ -155,10 +155,11 @@ def difference(pick: Candidate, other: Candidate) -> Difference:
     base, new = (other, pick) if larger_is_better else (pick, other)
     # a cost is a price over a throughput: rounds measure the throughput, and the ratio of prices is a constant factor
     factor = _price_factor(pick, other)
-    ratios = paired(base.row.record, new.row.record, pick.objective.metric) if one_run else []
-    together = log_interval([value * factor for value in ratios])
+    ratios = paired(base.row.record, new.row.record, pick.objective.metric) if one_run else Repeated(())
+    together = Repeated([value * factor for value in ratios.values], ratios.unit).interval
     if together:
-        return Difference(ratio=together.middle, interval=together, basis="paired", rounds=len(ratios))
+        rounds = len(counted(new.row.record, base.row.record))
+        return Difference(ratio=together.middle, interval=together, basis="paired", rounds=rounds)
     apart = _unpaired(base, new, factor)
     if apart:
         return Difference(ratio=apart.middle, interval=apart, basis="unpaired", one_run=one_run)

@@ -1,6 +1,8 @@
 """Intervals and tests of a row's figures, as pure functions of numbers. The distributions come from SciPy.
 
-The unit of an interval is the round: consecutive calls are strongly correlated, rounds are not.
+The unit of an interval is the life, one process of a runtime, or the round in runs whose cells have one life each.
+Consecutive calls are strongly correlated, and so are the rounds of one process: what its memory and caches gave it lasts as
+long as the process (docs/adr/0025).
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 from typing import NamedTuple, TypeVar
 
@@ -22,10 +25,25 @@ lowers its coverage, thus it is computed at 96 %. Its coverage is 93.5 to 96.5 %
 
 TRIM = 0.2
 LEAST_ROUNDS = 10
+LEAST_LIVES = 5
+"""Fewest lives of an interval. The half-width at 95 % is 2.48 standard deviations at 3 lives, and 1.24 at 5."""
 LEAST_RUNS = 3
 DRIFT_P, DRIFT_SHARE = 0.01, 0.05
 
 Key = TypeVar("Key")
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Unit of an interval. `least`: fewest values of an interval. `trim`: share of the values that is cut at each end."""
+
+    name: str
+    least: int
+    trim: float
+
+
+ROUND = Unit("round", LEAST_ROUNDS, TRIM)
+LIFE = Unit("life", LEAST_LIVES, 0.0)
 
 
 class Interval(NamedTuple):
@@ -42,21 +60,38 @@ class Interval(NamedTuple):
         return math.sqrt(self.high / self.low) - 1
 
 
-def typical(values: Sequence[float]) -> float | None:
-    """Mean on the log scale of positive values, one a round, without the lowest and highest TRIM; None without values."""
-    return math.exp(trimmed(values).mean) if values else None
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """Positive values of one figure, one for each unit."""
+
+    values: Sequence[float]
+    unit: Unit = ROUND
+
+    @property
+    def typical(self) -> float | None:
+        """Mean on the log scale, without the lowest and highest values that the unit trims; None without values."""
+        return math.exp(trimmed(self.values, self.unit.trim).mean) if self.values else None
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """Mean with its error; None for fewer values than the unit needs."""
+        return trimmed(self.values, self.unit.trim) if len(self.values) >= self.unit.least else None
+
+    @property
+    def interval(self) -> Interval | None:
+        """Interval of `typical`; None for fewer values than the unit needs.
+
+        Student's t on a trimmed mean (Yuen, The two-sample trimmed t for unequal population variances, Biometrika 61
+        (1974)). With paired ratios as the values, it is the interval of a speed-up.
+        """
+        # The speed of a machine jumps now and then. A jump between the two blocks of a ratio would widen the interval of a
+        # plain mean over rounds several times (docs/adr/0009), and trimming removes such ratios. Lives are too few to trim.
+        return difference([self.estimate], [], alpha=ALPHA) if self.estimate else None
 
 
 def log_interval(values: Sequence[float]) -> Interval | None:
-    """Interval of `typical`, from one positive value a round; None for fewer than LEAST_ROUNDS values.
-
-    Student's t on a trimmed mean (Yuen, The two-sample trimmed t for unequal population variances, Biometrika 61 (1974)).
-    With ratios paired by round as the values, it is the interval of a speed-up.
-    """
-    # The speed of a machine jumps now and then. A jump between the two blocks of a ratio would widen the interval of a
-    # plain mean several times (docs/adr/0009), and trimming removes such ratios.
-    estimate = of_rounds(values)
-    return difference([estimate], [], alpha=ALPHA) if estimate else None
+    """Interval of positive values, one for each round; None for fewer than LEAST_ROUNDS values."""
+    return Repeated(values).interval
 
 
 class Estimate(NamedTuple):
@@ -67,15 +102,13 @@ class Estimate(NamedTuple):
     freedom: float
 
 
-def of_rounds(values: Sequence[float]) -> Estimate | None:
-    """Estimate of a figure from one run, with one positive value a round, trimmed; None for fewer than LEAST_ROUNDS values."""
-    return trimmed(values) if len(values) >= LEAST_ROUNDS else None
+def trimmed(values: Sequence[float], trim: float = TRIM) -> Estimate:
+    """Trimmed mean of at least one positive value on the log scale, with its error from the winsorized variance (Yuen).
 
-
-def trimmed(values: Sequence[float]) -> Estimate:
-    """Trimmed mean of at least one positive value on the log scale, with its error from the winsorized variance (Yuen)."""
+    `trim`: share of the values that is cut at each end; 0 gives the plain mean and its standard error.
+    """
     logs = sorted(map(math.log, values))
-    count, cut = len(logs), int(TRIM * len(logs))
+    count, cut = len(logs), int(trim * len(logs))
     middle = logs[cut : count - cut]
     size = len(middle)
     if size < 2:

@@ -24,6 +24,7 @@ from ...evidence import (
     Finished,
     Imported,
     Inspected,
+    Life,
     Opened,
     Pooled,
     StepFailed,
@@ -39,7 +40,7 @@ FORMER = {"stopped": "finished", "ended": "failed"}  # event names before schema
 END_BYTES = 22  # size of the last record of a zip file without a comment
 
 Event = (
-    Drawn | Built | Cold | Opened | Inspected | Explained | Verified | Warm | Energy | Block | Pooled | Finished | Failed
+    Drawn | Built | Cold | Opened | Inspected | Explained | Verified | Warm | Life | Energy | Block | Pooled | Finished | Failed
     | StepFailed | UnderLoad | Imported
 )  # fmt: skip
 
@@ -52,6 +53,7 @@ EVENTS: Mapping[str, type[Any]] = {
     "verified": Verified,
     "explained": Explained,
     "warm": Warm,
+    "life": Life,
     "energy": Energy,
     "block": Block,
     "pooled": Pooled,

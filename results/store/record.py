@@ -38,6 +38,7 @@ from ...evidence import (
     Finished,
     Imported,
     Inspected,
+    Life,
     Opened,
     Pooled,
     StepFailed,
@@ -69,6 +70,7 @@ class CellRecord:
     `key`: the cell's key in the run folder. `failed`: the failure of a cell without figures.
     `failed_steps`: failures after the figures were complete. `check`: the run compares answers and measures no time.
     `until`: the run measures rounds until the cell is finished. `imported`: the figures of another tool.
+    `lives`: the openings after the first, each in a fresh process.
     """
 
     cell: Cell
@@ -91,6 +93,7 @@ class CellRecord:
     imported: Imported | None = None
     failed_steps: tuple[StepFailed, ...] = ()
     cold: tuple[Cold, ...] = ()
+    lives: tuple[Life, ...] = ()
     blocks: Mapping[int, Block] = field(default_factory=dict)
 
     @property
@@ -301,6 +304,7 @@ def gather(cell: Cell, key: str, folder: Path, head: Head, events: Iterable[Even
         imported=_last(Imported, by_type),
         failed_steps=tuple(failed_steps.values()),
         cold=tuple(by_type.get(Cold, ())),
+        lives=tuple(by_type.get(Life, ())),
         blocks=blocks,
     )
 

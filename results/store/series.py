@@ -1,4 +1,4 @@
-"""One value a round, for intervals, speed-ups, the stop rule and drift. Pure.
+"""Values of a cell by round and by life, for intervals, speed-ups, the stop rule and drift. Pure.
 
 Disturbed rounds are excluded if enough clean rounds are left for an interval; otherwise all rounds count. The row's grade
 and its column `disturbed` report the disturbed rounds in both cases.
@@ -7,13 +7,14 @@ and its column `disturbed` report the disturbed rounds in both cases.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...evidence import KINDS, Percentiles, Pooled
-from ..stats.intervals import LEAST_ROUNDS, Interval, log_interval
+from ..stats.intervals import LEAST_LIVES, LEAST_ROUNDS, LIFE, Interval, Repeated
 from ..stats.percentiles import nearest_rank, percentile
 from .record import CellRecord
 
@@ -26,21 +27,41 @@ def disturbed(record: CellRecord) -> frozenset[int]:
     return record.disturbed
 
 
-def counted(rounds: Collection[int], *dirty: Collection[int]) -> list[int]:
-    """Numbers of the rounds that count, in order: `rounds` without all `dirty`, or all `rounds` if too few would be left."""
-    clean = sorted(set(rounds).difference(*dirty))
-    return clean if len(clean) >= LEAST_ROUNDS else sorted(rounds)
+def counted(record: CellRecord, other: CellRecord | None = None) -> list[int]:
+    """Numbers of the rounds that count, in order: those without a disturbance, or all if too few would be left.
+
+    `other`: a second record that must have measured the rounds too.
+    """
+    rounds = set(record.blocks) & set((other or record).blocks)
+    clean = rounds - disturbed(record) - disturbed(other or record)
+    lives = {record.blocks[number].life for number in clean}
+    enough = len(clean) >= LEAST_ROUNDS if None in lives else len(lives) >= LEAST_LIVES
+    return sorted(clean if enough else rounds)
+
+
+def _repeated(record: CellRecord, values: Mapping[int, float]) -> Repeated:
+    """Values of a figure, one for each life of `record`, from one value a round: the mean of its rounds on the log scale.
+
+    One value for each round where the record has no lives.
+    """
+    by_life: dict[int, list[float]] = {}
+    for number, value in values.items():
+        life = record.blocks[number].life
+        if life is None:
+            return Repeated(list(values.values()))
+        by_life.setdefault(life, []).append(math.log(value))
+    return Repeated([math.exp(fmean(logs)) for logs in by_life.values()], LIFE)
 
 
 def samples(record: CellRecord, kind: str) -> NDArray[np.int64]:
     """Durations of all calls in the rounds that count, int64 ns. `kind`: latency or end_to_end."""
-    parts = [record.calls(number, kind) for number in counted(record.blocks, disturbed(record))]
+    parts = [record.calls(number, kind) for number in counted(record)]
     return np.concatenate(parts or [np.array([], np.int64)])
 
 
 def pool(record: CellRecord) -> Pooled:
     """Percentiles of all calls in the rounds that count, from the samples."""
-    rounds = tuple(counted(record.blocks, disturbed(record)))
+    rounds = tuple(counted(record))
     return Pooled(rounds=rounds, kinds={kind: _percentiles(samples(record, kind)) for kind in KINDS})
 
 
@@ -52,7 +73,7 @@ def _percentiles(calls: NDArray[np.int64]) -> Percentiles:
 def pooled(record: CellRecord) -> Pooled:
     """Percentiles as in `pool`; from the journal if it has them for the rounds that count."""
     stored = record.pooled
-    fits = stored is not None and stored.rounds == tuple(counted(record.blocks, disturbed(record)))
+    fits = stored is not None and stored.rounds == tuple(counted(record))
     return stored if stored is not None and fits else pool(record)
 
 
@@ -89,39 +110,44 @@ MEDIANS = {"p50": "latency", "e2e_p50": "end_to_end", "device_p50": "device"}
 def values(record: CellRecord, metric: str) -> Values:
     """Value of `metric` by round, for the rounds that count: times in ns, throughput in items a second."""
     value_of = ROUND_METRICS[metric]
-    return {number: value_of(record, number) for number in counted(record.blocks, disturbed(record))}
+    return {number: value_of(record, number) for number in counted(record)}
 
 
-def figures(record: CellRecord) -> Mapping[str, Sequence[float]]:
-    """MEDIANS (ns) and the throughput (items a second), with one value for each round that counts.
+def figures(record: CellRecord) -> Mapping[str, Repeated]:
+    """MEDIANS (ns) and the throughput (items a second), with one value for each life or round that counts.
 
     A median that a round lacks is left out. Empty without rounds.
     """
-    rounds = counted(record.blocks, disturbed(record))
-    medians = {name: [record.p50_ns(number, kind) for number in rounds] for name, kind in MEDIANS.items()}
-    timed = {name: [max(1.0, p50) for p50 in p50s if p50] for name, p50s in medians.items() if all(p50s)}
-    return {**timed, "throughput": [_rate(record, number) for number in rounds]} if rounds else {}
+    rounds = counted(record)
+    medians = {name: {number: record.p50_ns(number, kind) for number in rounds} for name, kind in MEDIANS.items()}
+    timed = {
+        name: {number: max(1.0, p50) for number, p50 in p50s.items() if p50}
+        for name, p50s in medians.items()
+        if all(p50s.values())
+    }
+    timed["throughput"] = {number: _rate(record, number) for number in rounds}
+    return {name: _repeated(record, by_round) for name, by_round in timed.items()} if rounds else {}
 
 
 def interval(record: CellRecord, metric: str) -> Interval | None:
-    """Interval of `metric`, with the round as the unit; None for too few rounds."""
-    return log_interval(list(values(record, metric).values()))
+    """Interval of `metric`; None for too few lives or rounds."""
+    return _repeated(record, values(record, metric)).interval
 
 
-def ratios(base: CellRecord, new: CellRecord) -> list[float]:
-    """Speed-up of `new` over `base`, by p50, in each round that both measured."""
+def ratios(base: CellRecord, new: CellRecord) -> Repeated:
+    """Speed-up of `new` over `base`, by p50, in each life or round that both measured."""
     return paired(new, base, "p50")
 
 
-def paired(base: CellRecord, new: CellRecord, metric: str) -> list[float]:
-    """Ratio of `metric` of `new` to that of `base`, in each round that both measured and that counts."""
-    both = counted(set(base.blocks) & set(new.blocks), disturbed(base), disturbed(new))
+def paired(base: CellRecord, new: CellRecord, metric: str) -> Repeated:
+    """Ratio of `metric` of `new` to that of `base`, in each life or round that both measured and that counts."""
     value_of = ROUND_METRICS[metric]
-    return [value_of(new, number) / value_of(base, number) for number in both]
+    by_round = {number: value_of(new, number) / value_of(base, number) for number in counted(new, base)}
+    return _repeated(new, by_round)
 
 
 def stopping_interval(record: CellRecord, base: CellRecord | None, metric: str) -> tuple[str, Interval | None]:
     """Metric and interval of the stop rule and the grade: of the speed-up if there is a base cell, else of `metric`."""
     if base is None or base is record or not base.measured:
         return metric, interval(record, metric)
-    return "speedup", log_interval(ratios(base, record))
+    return "speedup", ratios(base, record).interval

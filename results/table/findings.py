@@ -150,6 +150,11 @@ KINDS: Mapping[str, Kind] = {
         sentence="one run a side and no control: drift between the runs is not measured; intervals include {allowance:.0%}"
         " for the difference of two processes, and nothing for drift",
     ),
+    "no_control_of_lives": Kind(
+        severity=CAUTION,
+        sentence="one run a side and no control: intervals include the difference of processes, and nothing for drift"
+        " between the runs",
+    ),
     "undecided_rounds": Kind(
         severity=CAUTION,
         sentence="Nothing can be decided: both runs have {rounds} rounds (--budget {budget}), {needed} are needed;"

@@ -7,7 +7,7 @@ from statistics import median
 from ...evidence import GpuCounts
 from ..store.noise import POWER_CAP
 from ..store.record import CellRecord
-from ..store.series import counted, disturbed
+from ..store.series import counted
 
 PARTS = ("latency", "throughput")
 
@@ -52,5 +52,5 @@ def _rounds(record: CellRecord) -> list[dict[str, GpuCounts]]:
     """NVML's reports by part, in each round that counts; none for a cell on the CPU."""
     if record.cell.device == "cpu":
         return []
-    noises = [record.blocks[number].noise for number in counted(record.blocks, disturbed(record))]
+    noises = [record.blocks[number].noise for number in counted(record)]
     return [{part: gpu for part in PARTS if (gpu := getattr(noise, part).gpu)} for noise in noises]

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from ...evidence import Pooled
 from ...spec import Sweep
-from ..stats.intervals import Interval, log_interval
+from ..stats.intervals import Interval, Repeated
 from ..stats.percentiles import samples_needed
 from ..store import series
 from ..store.record import CellRecord
@@ -41,14 +41,14 @@ class Row:
 
     @cached_property
     def speedup(self) -> Interval | None:
-        """Interval of the speed-up, paired by round; None without a baseline, for the baseline itself, or for few rounds."""
-        return log_interval(self.ratios) if self.base is not self.record else None
+        """Interval of the speed-up, paired by life or round; None without a baseline, for the baseline itself, or for few."""
+        return self.ratios.interval if self.base is not self.record else None
 
     @cached_property
-    def ratios(self) -> list[float]:
-        """Speed-up in each round that both cells measured."""
+    def ratios(self) -> Repeated:
+        """Speed-up in each life or round that both cells measured."""
         if self.base is None or not (self.base.measured and self.record.measured):
-            return []
+            return Repeated(())
         return series.ratios(self.base, self.record)
 
     @cached_property
@@ -106,7 +106,7 @@ def _of_rounds(row: Row) -> Iterator[Finding]:
     record = row.record
     if record.unfinished:
         yield Finding.of("unfinished")
-    if record.warm and not record.warm.stationary:
+    if any(not warm.stationary for warm in (record.warm, *record.lives) if warm):
         yield Finding.of("not_warm")
     # a percentile from few samples would be the maximum, or close to it
     for which in series.NOTED:

@@ -49,6 +49,7 @@ class ActiveCell:
     cold: int = 0
     rounds: int = 0
     last_round: int = -1
+    last_life: int = -1
     repeats: int = 0
     latency: TimedLatency | None = None
     throughput: TimedThroughput | None = None
@@ -95,6 +96,7 @@ def resume_cell(planned: PlannedCell, stored: CellRecord, sweep: Sweep) -> Activ
         cold=sum(event.cold_s is not None or not sweep.cold for event in stored.cold),
         rounds=len(stored.blocks),
         last_round=max(stored.blocks, default=-1),
+        last_life=max((life.number for life in stored.lives), default=-1),
         complete=complete,
         finished=complete and (stored.load is not None or not has_load(planned, sweep)),
     )

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from ... import backends
 from ...errors import RuntimeFailed, WorkerDied, WorkerTimeout
-from ...evidence import LOAD, ROUND, Block, Energy, Inspected, Layers, Noise, Opened, Verified
+from ...evidence import LOAD, ROUND, Block, Energy, Inspected, Layers, Life, Noise, Opened, Verified
 from ...exporters.derive import other_maker
 from ...results.stats.percentiles import samples_needed
 from ...results.store.noise import disturbed
@@ -79,6 +79,8 @@ class Group:
         self._workers: dict[tuple[Any, ...], Worker] = {}
         self._open_keys: set[str] = set()
         self._timed = False
+        self._life: int | None = None
+        self._life_rounds = 0
         self._accuracy: dict[tuple[Any, ...], Verified] = {}
 
     def run(self, number: int) -> None:
@@ -88,12 +90,33 @@ class Group:
             begin = self._run.context.clock.now_ns()
             limit_s = self._run.sweep.budget.cell_s * len(self._visits)
             while cells := rounds.due_cells(self._visits, self._run.sweep):
+                self._live(cells)
                 self._round(rounds.shuffle_sets(cells, self._run.sweep.seed, number), number)
                 self._look(cells, self._run.context.clock.since_s(begin) > limit_s)
                 number += 1
             self._attempt_all([active for active in self._visits if active.finished and not active.out], self._load, LOAD)
         finally:
             self.dismiss()
+
+    def _live(self, cells: Sequence[ActiveCell]) -> None:
+        """Begin a life of `cells` where the last one has all its rounds: fresh processes, which open in another order."""
+        length = self._run.sweep.budget.life_rounds
+        if not length:
+            return
+        if self._life_rounds % length == 0:
+            # The processes that compared the answers and searched the concurrency end too. They did other work than those
+            # of the later lives, and what that left behind in a process would be measured.
+            self.dismiss()
+            self._workers.clear()
+            self._open_keys.clear()
+            self._life = rounds.next_life(self._visits)
+            crews = list(dict.fromkeys(active.crew for active in self._visits))
+            for position, crew in enumerate(rounds.opening_order(crews, self._run.sweep.seed, self._life)):
+                members = [active for active in cells if active.crew == crew]
+                for active in sorted(members, key=lambda active: -active.planned.cell.batch):
+                    self._run.check_stop()
+                    self._attempt_all([active], partial(self._reopen, number=self._life, position=position))
+        self._life_rounds += 1
 
     def verify(self, timed: bool) -> None:
         """Open every cell and compare its answers. `timed`: also measure the time of each kernel."""
@@ -189,12 +212,27 @@ class Group:
 
     def _open(self, active: ActiveCell) -> None:
         planned, journal = active.planned, self._run.journal
-        job = Open(cell=planned.cell, artifact=planned.artifact, inputs=Here(path=active.inputs), drawn=active.drawn)
-        opened = _with_file(self._ask(active, job), planned.artifact)
+        opened = _with_file(self._ask(active, _open_job(active)), planned.artifact)
         self._open_keys.add(active.key)
         journal.add(active.key, opened)
         if not active.verified and not opened.instrument:
             self._verify(active)
+
+    def _reopen(self, active: ActiveCell, *, number: int, position: int) -> None:
+        """Open and warm up a cell for a life, with the concurrency that was found before."""
+        opened = self._ask(active, _open_job(active))
+        self._open_keys.add(active.key)
+        warm = self._ask(active, self._warm_job(active))
+        life = Life(
+            number=number,
+            position=position,
+            load_s=opened.load_s,
+            first_ms=opened.first_ms,
+            stationary=warm.stationary,
+            settled=warm.settled,
+        )
+        active.last_life = number
+        self._run.journal.add(active.key, life)
 
     def _verify(self, active: ActiveCell) -> None:
         """Record the kernels of a cell, and the distance of its answers from the reference.
@@ -229,18 +267,21 @@ class Group:
 
     def _warm(self, active: ActiveCell) -> None:
         budget = self._run.sweep.budget
-        job = WarmUp(
+        warm = self._ask(active, self._warm_job(active))
+        active.concurrency = warm.concurrency
+        self._run.journal.add(active.key, warm)
+        if not active.energy and active.planned.cell.device != "cpu" and budget.energy_ms > 0:
+            self._energy(active)
+
+    def _warm_job(self, active: ActiveCell) -> WarmUp:
+        budget = self._run.sweep.budget
+        return WarmUp(
             key=active.slot,
             least_ms=budget.warmup_ms,
             limit_ms=budget.warmup_limit_ms,
             passes=budget.passes,
             concurrency=active.concurrency,
         )
-        warm = self._ask(active, job)
-        active.concurrency = warm.concurrency
-        self._run.journal.add(active.key, warm)
-        if not active.energy and active.planned.cell.device != "cpu" and budget.energy_ms > 0:
-            self._energy(active)
 
     def _energy(self, active: ActiveCell) -> None:
         """Measure the energy of an item on a GPU, once for each cell. A failure becomes a note and the figure's reason."""
@@ -288,9 +329,15 @@ class Group:
             throughput=throughput.rate,
             noise=Noise(latency=latency.noise, throughput=throughput.noise),
             settled=latency.settled and throughput.settled,
+            life=self._life,
         )
         self._run.journal.add(active.key, block)
         active.rounds, active.last_round = active.rounds + 1, number
+
+
+def _open_job(active: ActiveCell) -> Open:
+    planned = active.planned
+    return Open(cell=planned.cell, artifact=planned.artifact, inputs=Here(path=active.inputs), drawn=active.drawn)
 
 
 def _with_file(opened: Opened, artifact: Artifact) -> Opened:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ...axes import Scalar, question
 from ...evidence import Finished
@@ -12,6 +13,8 @@ from ...results.store import record
 from ...results.store.series import stopping_interval
 from ...spec import Sweep
 from .cells import ActiveCell
+
+Crew = tuple[Any, ...]
 
 
 def shuffle_sets(cells: Sequence[ActiveCell], seed: int, number: int) -> list[list[ActiveCell]]:
@@ -27,6 +30,26 @@ def shuffle_sets(cells: Sequence[ActiveCell], seed: int, number: int) -> list[li
     for active in shuffled:
         sets.setdefault(question(active.planned.cell), []).append(active)
     return list(sets.values())
+
+
+def opening_order(crews: Sequence[Crew], seed: int, life: int) -> list[Crew]:
+    """Crews in the order in which they open in a life: an order that depends on `seed`, turned by one every two lives.
+
+    Every second life has the reverse order. All crews then have the same mean position after each even number of lives, and
+    every crew had every position equally often after twice as many lives as there are crews.
+    """
+    # The crew that opens later may stay faster for as long as its process lives (docs/adr/0025). A plain rotation would
+    # let one crew open before its neighbour in all lives but one.
+    order = list(crews)
+    random.Random(f"{seed}/lives").shuffle(order)
+    turn = life // 2 % max(len(order), 1)
+    turned = order[turn:] + order[:turn]
+    return turned[::-1] if life % 2 else turned
+
+
+def next_life(cells: Sequence[ActiveCell]) -> int:
+    """Number of the next life: above every life of `cells`."""
+    return max((active.last_life for active in cells), default=-1) + 1
 
 
 def due_cells(cells: Sequence[ActiveCell], sweep: Sweep) -> list[ActiveCell]:

@@ -118,14 +118,16 @@ class RunFolder:
         found = {"lanes": lanes, "concurrency": chosen, "deploy": "", "tried": [], "settled": True, **content}
         self.add("warm", cell, calls=100, took_ns=10**9, stationary=stationary, **found)
 
-    def block(self, cell, number, latency, end_to_end=(), *, calls=100, took_ns=10**9, noise=None, settled=True, **more):
+    def block(
+        self, cell, number, latency, end_to_end=(), *, calls=100, took_ns=10**9, noise=None, settled=True, life=None, **more
+    ):
         """A round's block. `noise`: by part, what was counted over it. `more`: the times of other kinds of calls."""
         name = f"samples/{cell.key}-{number}.npz"
         times = {"latency": latency, "end_to_end": end_to_end, **more}
         np.savez(self.path / name, **{kind: np.array(ns, np.int64) for kind, ns in times.items()})
         rate = {"calls": calls, "took_ns": took_ns, "lanes": 1}
         content = {"samples": name, "calls": len(latency), "throughput": rate, "noise": parts(noise), "settled": settled}
-        self.add("block", cell, round=number, **content)
+        self.add("block", cell, round=number, **content, **({} if life is None else {"life": life}))
 
     def finished(self, cell, why="interval", of="p50", half_width=0.01):
         self.add("finished", cell, why=why, of=of, half_width=half_width)
@@ -151,16 +153,20 @@ class Held(CellRecord):
     times: Mapping[int, Mapping[str, np.ndarray]]
 
     def calls(self, number, kind):
-        return self.times[number][kind]
+        return self.times[number].get(kind, np.array([], np.int64))
 
 
-def hold(p50s, disturbed=(), cell=CELL, **parts_of_record):
-    """The record of `cell` with one call of so many ns in each round: `p50s` by round, or of the rounds from 0 on."""
+def hold(p50s, disturbed=(), cell=CELL, life_rounds=0, **parts_of_record):
+    """The record of `cell` with one call of so many ns in each round: `p50s` by round, or of the rounds from 0 on.
+
+    `life_rounds`: rounds of one life; 0 for a record without lives.
+    """
     by_round = dict(p50s) if isinstance(p50s, Mapping) else dict(enumerate(p50s))
     times = {number: {"latency": np.array([p50]), "end_to_end": np.array([2 * p50])} for number, p50 in by_round.items()}
     noises = {number: from_wire(Noise, parts(STOLEN if number in disturbed else None)) for number in by_round}
     rate = Rate(calls=100, took_ns=10**9)
-    blocks = {number: Block(round=number, throughput=rate, noise=noise) for number, noise in noises.items()}
+    lives = {number: number // life_rounds if life_rounds else None for number in by_round}
+    blocks = {n: Block(round=n, throughput=rate, noise=noise, life=lives[n]) for n, noise in noises.items()}
     return Held(cell=cell, key=cell.key, folder=Path(), blocks=blocks, times=times, **parts_of_record)
 
 

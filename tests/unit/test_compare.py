@@ -10,10 +10,11 @@ from onnxbench.cli import main
 from onnxbench.commands.compare import spread
 from onnxbench.errors import BadInput
 from onnxbench.results.compare import gate
-from onnxbench.results.compare.compare import PROCESS, compare
+from onnxbench.results.compare.compare import compare
 from onnxbench.results.compare.comparison import facts, tabulate
 from onnxbench.results.compare.pairs import INTERRUPTED
-from onnxbench.results.stats.intervals import difference, of_rounds, of_runs
+from onnxbench.results.compare.run_figures import PROCESS
+from onnxbench.results.stats.intervals import Repeated, difference, of_runs
 from onnxbench.results.store.head import SCHEMA
 from onnxbench.results.store.record import read_run
 from onnxbench.results.table.findings import Finding, sentences
@@ -29,7 +30,7 @@ WORKING = Settings(threads=2, options=(("work", "1000"),))
 def run(run_folder):
     """A run of cells that each take so many ms, a little more or less in each round."""
 
-    def of(*cells, ms, rounds=SHAKEN, memory=None, parity=None, **head):
+    def of(*cells, ms, rounds=SHAKEN, memory=None, parity=None, life_rounds=0, **head):
         folder = run_folder(*cells, name=f"run{next(NAMES)}", **head)
         for cell, took in zip(cells, ms if isinstance(ms, list | tuple) else [ms] * len(cells)):
             for rss in memory or ():
@@ -40,7 +41,8 @@ def run(run_folder):
             folder.warm(cell)
             for number, factor in enumerate(rounds):
                 ns = round(took * MS * factor)
-                folder.block(cell, number, [ns] * 40, [2 * ns] * 40, took_ns=100 * ns)
+                life = number // life_rounds if life_rounds else None
+                folder.block(cell, number, [ns] * 40, [2 * ns] * 40, took_ns=100 * ns, life=life)
             folder.finished(cell)
         return folder.path
 
@@ -71,6 +73,14 @@ def test_one_run_a_side_shows_what_is_beyond_what_two_processes_may_differ_by(ru
     assert (p50.base, p50.new, p50.effect) == pytest.approx((4, ms, ms / 4), rel=1e-3)
     assert rate.effect == pytest.approx(4 / ms, rel=1e-3)
     assert p50.ends[0] * (1 + PROCESS) < ms / 4 < p50.ends[1] / (1 + PROCESS)
+
+
+@pytest.mark.parametrize(("life_rounds", "verdict"), [(0, "no difference shown"), (2, "slower")])
+def test_runs_of_lives_need_no_allowance_for_two_processes(run, make_cell, life_rounds, verdict):
+    sides, found = compared(*(run(make_cell(), ms=ms, life_rounds=life_rounds) for ms in (4.0, 4.06)))
+    assert only(found).verdict == verdict
+    (finding,) = [item for item in facts(sides, found) if item.kind.startswith("no_control")]
+    assert finding.kind == ("no_control_of_lives" if life_rounds else "no_control")
 
 
 @pytest.mark.parametrize(
@@ -512,5 +522,5 @@ def test_independent_figures_by_hand():
 
 
 def test_too_few_rounds_or_runs_have_no_estimate():
-    assert (of_runs([1.0, 2.0]), of_rounds([1.0] * 9)) == (None, None)
-    assert of_rounds([1.0] * 10).error == 0
+    assert (of_runs([1.0, 2.0]), Repeated([1.0] * 9).estimate) == (None, None)
+    assert Repeated([1.0] * 10).estimate.error == 0

@@ -123,6 +123,10 @@ SAID = {
     "only_in": ({"side": "base", "cells": "a, b"}, "only in base, not compared: a, b"),
     "no_figures": ({"side": "new", "why": "failed: x", "cells": "a"}, "not compared in new (failed: x): a"),
     "control": ({"target": "null"}, "the ratio of the control null is divided out of all timings"),
+    "no_control_of_lives": (
+        {},
+        "one run a side and no control: intervals include the difference of processes, and nothing for drift between the runs",
+    ),
     "no_control": (
         {"allowance": 0.02},
         (

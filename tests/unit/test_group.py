@@ -46,6 +46,7 @@ BUDGET = replace(
     warmup_limit_ms=10 * TINY_MS,
     cell_s=1e9,
     energy_ms=0,
+    life_rounds=0,
 )
 SHORT = replace(BUDGET, looks=(3,))
 ENERGY = replace(SHORT, looks=(2,), energy_ms=300)

@@ -66,11 +66,15 @@ def test_the_first_look_is_reached_however_little_time_a_cell_may_take():
     assert least_s == most_s
 
 
-def test_a_file_and_a_worker_cost_time_once():
-    same = time_range_s([row(), row(batch=8)], Sweep())[0]
-    assert time_range_s([row(), row("torch-cpu")], Sweep())[0] - same == pytest.approx(0.5)
-    assert time_range_s([row(), row(precision="tf32")], Sweep())[0] - same == pytest.approx(0.5)
-    assert time_range_s([row(), row(batch=8, sha256="cd")], Sweep())[0] - same == pytest.approx(2)
+@pytest.mark.parametrize(("life_rounds", "openings"), [(0, 1), (2, 7)])  # 12 rounds are 6 lives after the first opening
+def test_a_file_costs_time_once_and_a_worker_in_each_life(life_rounds, openings):
+    def least_s(*rows):
+        return time_range_s(rows, Sweep(budget=replace(NORMAL, life_rounds=life_rounds)))[0]
+
+    same = least_s(row(), row(batch=8))
+    assert least_s(row(), row("torch-cpu")) - same == pytest.approx(0.5 * openings)
+    assert least_s(row(), row(precision="tf32")) - same == pytest.approx(0.5 * openings)
+    assert least_s(row(), row(batch=8, sha256="cd")) - same == pytest.approx(2)
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench.errors import Interrupted, RuntimeFailed
 from onnxbench.evidence import Percentiles, Pooled
-from onnxbench.results.stats.intervals import log_interval
+from onnxbench.results.stats.intervals import LIFE, Repeated, log_interval
 from onnxbench.results.store import record, series
 from onnxbench.results.store.record import read_run
 from onnxbench.results.table import table
@@ -82,41 +83,64 @@ def test_all_rounds_count_where_fewer_than_ten_clean_ones_would_be_left(make_rec
 
 
 @given(dirty=st.lists(st.booleans(), max_size=25))
-def test_rounds_count_that_are_clean_or_all_of_them(dirty):
+def test_rounds_count_that_are_clean_or_all_of_them(make_record, dirty):
     disturbed = {number for number, is_dirty in enumerate(dirty) if is_dirty}
     clean = [number for number, is_dirty in enumerate(dirty) if not is_dirty]
-    assert series.counted(range(len(dirty)), disturbed) == (clean if len(clean) >= 10 else list(range(len(dirty))))
+    record = make_record([100] * len(dirty), disturbed=disturbed)
+    assert series.counted(record) == (clean if len(clean) >= 10 else list(range(len(dirty))))
 
 
-def test_rounds_that_count_are_in_order_whatever_disturbed_them():
-    assert series.counted({11, 3, 5, *range(20, 29)}, {3}, {29}) == [5, 11, *range(20, 29)]
-    assert series.counted({11, 3, 5}, {3}, {5}) == [3, 5, 11]
+def test_rounds_that_count_are_in_order_whatever_disturbed_them(make_record):
+    many, few = dict.fromkeys([11, 3, 5, *range(20, 29)], 100), dict.fromkeys([11, 3, 5], 100)
+    assert series.counted(make_record(many, {3}), make_record(many, {28})) == [5, 11, *range(20, 28)]
+    assert series.counted(make_record(few, {3}), make_record(few, {5})) == [3, 5, 11]
+
+
+LIVES = [100, 400, 100, 100, 200, 200, 100, 100, 100, 100]  # five lives of two rounds
+
+
+def test_the_unit_of_an_interval_is_the_life_where_there_are_lives(make_record):
+    record = make_record(LIVES, life_rounds=2)
+    assert series.figures(record)["p50"] == Repeated(pytest.approx([200, 100, 200, 100, 100]), LIFE)
+    assert series.ratios(make_record([200] * 10, life_rounds=2), record).values == pytest.approx([1, 2, 1, 2, 2])
+    logs = np.log([200, 100, 200, 100, 100])
+    half = scipy.stats.t.ppf(0.98, 4) * logs.std(ddof=1) / 5**0.5
+    assert series.interval(record, "p50").high == pytest.approx(np.exp(logs.mean() + half))
+
+
+def test_fewer_than_five_lives_have_no_interval_however_many_rounds(make_record):
+    assert series.interval(make_record(LIVES, life_rounds=3), "p50") is None
+
+
+def test_disturbed_rounds_count_where_fewer_than_five_lives_would_be_left(make_record):
+    assert series.counted(make_record(LIVES, {3, 4}, life_rounds=2)) == [0, 1, 2, 5, 6, 7, 8, 9]
+    assert series.counted(make_record(LIVES, {2, 3}, life_rounds=2)) == list(range(10))
 
 
 def test_a_ratio_is_how_many_times_faster_the_new_one_is(make_record):
-    assert series.ratios(make_record([400, 900]), make_record([100, 1800])) == [4.0, 0.5]
+    assert series.ratios(make_record([400, 900]), make_record([100, 1800])).values == [4.0, 0.5]
 
 
 def test_ratios_are_paired_by_the_number_of_the_round(make_record):
     base, new = make_record({0: 100, 1: 800, 3: 5}), make_record({2: 7, 1: 100, 0: 50})
-    assert series.ratios(base, new) == [2.0, 8.0]
-    assert series.ratios(base, make_record({7: 1})) == []
+    assert series.ratios(base, new).values == [2.0, 8.0]
+    assert series.ratios(base, make_record({7: 1})).values == []
 
 
 def test_a_round_that_was_disturbed_in_either_cell_has_no_ratio(make_record):
     base, new = make_record([200] * 10 + [900, 200], disturbed={10}), make_record([100] * 11 + [900], disturbed={11})
-    assert series.ratios(base, new) == [2.0] * 10
+    assert series.ratios(base, new).values == [2.0] * 10
 
 
 def test_all_ratios_count_where_fewer_than_ten_clean_pairs_would_be_left(make_record):
     base, new = make_record([200] * 10 + [800], disturbed={10}), make_record([100] * 11, disturbed={0})
-    assert series.ratios(base, new) == [2.0] * 10 + [8.0]
+    assert series.ratios(base, new).values == [2.0] * 10 + [8.0]
 
 
 @given(pairs=pairs)
 def test_swapping_base_and_new_inverts_the_speed_up_and_its_interval(make_record, pairs):
     base, new = (make_record(p50s) for p50s in zip(*pairs))
-    there, back = log_interval(series.ratios(base, new)), log_interval(series.ratios(new, base))
+    there, back = series.ratios(base, new).interval, series.ratios(new, base).interval
     assert (back.low, back.middle, back.high) == pytest.approx((1 / there.high, 1 / there.middle, 1 / there.low))
     assert back.p == pytest.approx(there.p, abs=1e-9)
 
@@ -125,12 +149,12 @@ def test_swapping_base_and_new_inverts_the_speed_up_and_its_interval(make_record
 def test_pairs_cancel_what_drifts_in_both(make_record, pairs, drift):
     calm = [make_record(p50s) for p50s in zip(*pairs)]
     drifting = [make_record([p50 * (1 + number * drift) for number, p50 in enumerate(p50s)]) for p50s in zip(*pairs)]
-    assert series.ratios(*drifting) == pytest.approx(series.ratios(*calm))
+    assert series.ratios(*drifting).values == pytest.approx(series.ratios(*calm).values)
 
 
 @given(p50s=times)
 def test_nothing_is_no_faster_than_itself(make_record, p50s):
-    found = log_interval(series.ratios(make_record(p50s), make_record(p50s)))
+    found = series.ratios(make_record(p50s), make_record(p50s)).interval
     assert (found.low, found.middle, found.high, found.p) == (1, 1, 1, 1)
 
 

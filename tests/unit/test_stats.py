@@ -7,6 +7,7 @@ import scipy.stats
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from onnxbench.results.stats.intervals import (
+    Repeated,
     drift,
     drop_interval,
     holm,
@@ -14,7 +15,6 @@ from onnxbench.results.stats.intervals import (
     least_drop_shown,
     log_interval,
     mcnemar,
-    typical,
 )
 from onnxbench.results.stats.percentiles import nearest_rank, percentile, samples_needed
 
@@ -76,16 +76,16 @@ def test_a_nearest_rank_is_taken_of_however_few_samples(samples, which, value):
     ],
 )
 def test_a_typical_value_is_the_geometric_mean_without_the_lowest_and_the_highest_fifth(values, middle):
-    assert typical(values) == pytest.approx(middle)
+    assert Repeated(values).typical == pytest.approx(middle)
 
 
 def test_nothing_has_no_typical_value():
-    assert typical([]) is None
+    assert Repeated([]).typical is None
 
 
 @given(values=st.lists(positive, min_size=1, max_size=25))
 def test_a_typical_value_is_scipys_trimmed_mean_of_the_logs(values):
-    assert math.log(typical(values)) == pytest.approx(scipy.stats.trim_mean(np.log(values), 0.2), abs=1e-9)
+    assert math.log(Repeated(values).typical) == pytest.approx(scipy.stats.trim_mean(np.log(values), 0.2), abs=1e-9)
 
 
 def test_an_interval_is_yuens():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ....axes import Scalar
-from ...stats.intervals import LEAST_ROUNDS, typical
+from ...stats.intervals import LEAST_ROUNDS
 from ...stats.percentiles import samples_needed
 from ...store import series
 from ..column import ALL_LANES, LESS, MORE, ONE_CALL, PICK_VIEW, RANKING_VIEW, TAG_VIEW, TIME, Column, axis, stored, timed
@@ -236,7 +236,7 @@ COLUMNS = (
     axis("threads", priority=8),
     timed(
         "speedup",
-        lambda row: typical(row.ratios),
+        lambda row: row.ratios.typical,
         unit="x",
         title="speed-up",
         priority=14,

@@ -1,0 +1,48 @@
+"""Figures of one cell in one run, for a comparison with another run. Pure."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from ..stats.intervals import LIFE, Estimate, Repeated, Unit
+from ..store import series
+from ..store.record import CellRecord
+
+PROCESS = 0.02
+"""Largest observed difference of two processes of one runtime, as a share. It lasts as long as the processes: ort-cpu was
+compared with itself in another process (docs/evidence.md, Calibration)."""
+
+TWO_PROCESSES = math.log1p(PROCESS)
+
+
+class RunFigure(NamedTuple):
+    """Figure of one metric of one cell in one run: logarithm of its typical value, its estimate, and the number of rounds.
+
+    `estimate`: None for too few lives or rounds. `unit`: of the estimate.
+    """
+
+    log: float
+    estimate: Estimate | None
+    rounds: int
+    unit: Unit
+
+
+def run_figures(record: CellRecord) -> dict[str, RunFigure]:
+    """Figure of each metric that was timed; none for a check."""
+    if record.check:
+        return {}
+    rounds = len(series.counted(record))
+    return {name: _run_figure(figure, rounds) for name, figure in series.figures(record).items() if figure.values}
+
+
+def _run_figure(figure: Repeated, rounds: int) -> RunFigure:
+    return RunFigure(math.log(figure.typical or math.nan), figure.estimate, rounds, figure.unit)
+
+
+def allowance(base: RunFigure | None, new: RunFigure | None) -> float:
+    """Difference of two processes on the log scale, for an interval of new over base.
+
+    0 where both sides have lives: the spread of their lives contains the difference of two processes (docs/adr/0025).
+    """
+    return 0.0 if base and new and base.unit is new.unit is LIFE else TWO_PROCESSES

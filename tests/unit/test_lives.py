@@ -1,0 +1,75 @@
+"""Lives: fresh processes for every few rounds, opened in an order that favours nobody."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnxbench.errors import RuntimeFailed
+from onnxbench.runners.sweep.cells import resume_cell
+from onnxbench.runners.sweep.rounds import opening_order
+from onnxbench.spec import Sweep
+
+from .test_group import SHORT, active_of, run  # noqa: F401 (a fixture)
+
+LIVES = replace(SHORT, looks=(6,), life_rounds=2)
+PAIR = ("fp32/1", "fp32/8", "bf16/1", "bf16/8")  # two crews of two cells
+
+
+@given(st.integers(1, 7), st.integers(0, 99), st.integers(0, 9))
+def test_every_crew_opens_in_every_position_equally_often(count, seed, half):
+    crews = [(name,) for name in range(count)]
+    orders = [opening_order(crews, seed, life) for life in range(2 * count)]
+    assert all(sorted(order) == crews for order in orders)
+    assert all([order.index(crew) for order in orders].count(place) == 2 for crew in crews for place in range(count))
+    two = [opening_order(crews, seed, life) for life in (2 * half, 2 * half + 1)]
+    assert {sum(order.index(crew) for order in two) for crew in crews} == {count - 1}
+
+
+def test_every_life_has_fresh_processes_and_its_own_rounds(run):  # noqa: F811
+    result = run(*PAIR, budget=LIVES)
+    assert all([block.life for block in result.cells[name].blocks.values()] == [0, 0, 1, 1, 2, 2] for name in PAIR)
+    assert len(result.works.hired) == 2 * (1 + 3)  # one for each crew's first opening, whose rounds would differ
+    assert result.works.most_alive == 2
+    assert result.names("open").count("bf16/8") == 4
+
+
+def test_the_first_opening_alone_compares_answers_and_searches(run):  # noqa: F811
+    names = [active_of(name, concurrency=None, reference="yes") for name in PAIR]
+    result = run(*names, budget=LIVES)
+    assert sorted(result.names("verify")) == sorted(result.names("inspect")) == sorted(PAIR)
+    assert all(len(result.cells[name].lives) == 3 for name in PAIR)
+    assert all(result.cells[name].warm.tried for name in PAIR)
+
+
+def test_the_record_has_the_position_of_each_opening(run):  # noqa: F811
+    cells = run(*PAIR, budget=replace(LIVES, looks=(8,))).cells
+    one, other = ([life.position for life in cells[name].lives] for name in ("fp32/1", "bf16/1"))
+    assert sorted(one) == sorted(other) == [0, 0, 1, 1]
+    assert [a + b for a, b in zip(one, other)] == [1] * 4
+    assert one == [life.position for life in cells["fp32/8"].lives]
+
+
+def test_a_cell_that_does_not_open_again_ends_and_the_others_go_on(run):  # noqa: F811
+    def plot(job, name, nth):
+        return {"raised": RuntimeFailed("no")} if (job, name, nth) == ("open", "bf16/8", 2) else {}
+
+    result = run(*PAIR, plot=plot, budget=LIVES)
+    assert result.cells["bf16/8"].status == "failed"
+    assert all(result.rounds(name) == list(range(6)) for name in PAIR[:3])
+
+
+def test_a_run_that_is_resumed_begins_another_life(run):  # noqa: F811
+    first = run("fp32/1", budget=replace(LIVES, looks=(3,))).cells["fp32/1"]
+    longer = replace(LIVES, name="longer")
+    active = resume_cell(active_of("fp32/1").planned, first, Sweep(budget=longer))
+    assert (active.last_life, active.last_round) == (1, 2)
+    again = run(active, budget=longer).cells["fp32/1"]
+    assert [block.life for block in again.blocks.values()] == [0, 0, 1, 2, 2, 3]
+
+
+@pytest.mark.parametrize("budget", [SHORT, replace(SHORT, looks=(6,))])
+def test_without_lives_no_block_has_one(run, budget):  # noqa: F811
+    record = run("fp32/1", budget=budget).cells["fp32/1"]
+    assert {block.life for block in record.blocks.values()} == {None}
+    assert record.lives == ()

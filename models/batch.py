@@ -112,7 +112,8 @@ def _plausible(ends: _Ends, spec: TensorSpec, lengths: Collection[str]) -> set[s
     axis = int(spec.role == SEQUENCE)
     names = ends.names(spec.shape[axis]) if len(spec.shape) > axis else set()
     tied = {name for other in ends.inputs for place, dim in enumerate(other.shape) if place != axis for name in ends.names(dim)}
-    if _is_indexed(ends, spec, axis):
+    # An input that sets an operator, such as the axes of a sum, has no items: its length may be 0.
+    if spec.setting or _is_indexed(ends, spec, axis):
         return set()
     return {name for name in names if not (name in tied or name in lengths or _is_length(ends, name, axis))}
 
@@ -127,7 +128,8 @@ def _is_length(ends: _Ends, name: str, axis: int) -> bool:
 
 def _follows(ends: _Ends, spec: TensorSpec) -> bool:
     """True if the first axis of `spec` is open and has no name: it then follows a batch that has one."""
-    return spec.shape[0] == generated(spec.name, 0) and spec.role != SEQUENCE and not _is_indexed(ends, spec, 0)
+    has_items = not spec.setting and spec.role != SEQUENCE
+    return has_items and spec.shape[0] == generated(spec.name, 0) and not _is_indexed(ends, spec, 0)
 
 
 def _is_indexed(ends: _Ends, spec: TensorSpec, axis: int) -> bool:

@@ -116,3 +116,13 @@ def test_an_input_cannot_follow_a_symbol_of_two_lengths():
 def test_a_batch_of_no_items_is_refused():
     with pytest.raises(BadInput, match="0 items"):
         check_shapes([tensor("x", "batch", 3)], {"x": (0, 3)})
+
+
+def test_an_input_that_sets_an_operator_has_no_items():
+    """An empty array is a value of its own: the sum is over no axis."""
+    inputs = [tensor("x", 3, 4), tensor("axes", None, setting="the axes of ReduceSum")]
+    given = {"axes": (0,)}
+    check_shapes(inputs, given)
+    rule = batch_rule(inputs, given, [tensor("y", 3, 4)])
+    assert (rule.axes, rule.fixed) == (frozenset(), 3)
+    assert cell_shapes(inputs, 3, rule, given) == (("x", (3, 4)), ("axes", (0,)))

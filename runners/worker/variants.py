@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ from ...models.onnx_file import external_files, tensors
 if TYPE_CHECKING:
     import onnx
 
+FLOAT = 1  # of onnx.TensorProto
+LEAST_OPSET = 13  # has each operator that the variants add
 LAYERS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 EXACT = (  # operators that move or select values, and do not round them
     *("Constant", "ConstantOfShape", "Identity", "Cast", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Expand"),
@@ -32,7 +35,10 @@ SIZED_BY_VALUES = ("Resize", "Upsample", "Range")  # a rounded parameter may cha
 MOST_WEIGHT_BYTES = 256 * 1024**2  # larger weights are not copied
 HALF_ULP, ULP = 2.0**-24, 2.0**-23  # of FP32, relative
 TF32_SPLIT = 2.0**13 + 1  # Veltkamp's factor: keeps 11 of 24 significant bits, 10 of them stored
+WHOLE_BELOW = 2.0**24  # every larger FP32 number is whole
 STEP_SHARE = 0.01  # of the values of a quantized activation
+DYNAMIC = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM")  # quantize their first input, an FP32 one
+DYNAMIC_STEPS = 255.0  # between the least and the largest value of an activation
 
 Nodes = list["onnx.NodeProto"]
 
@@ -43,7 +49,20 @@ def load(path: Path) -> onnx.ModelProto:
     from onnx import inliner
 
     model = onnx.load(str(path), load_external_data=False)
-    return inliner.inline_local_functions(model) if model.functions else model
+    return _raised(inliner.inline_local_functions(model) if model.functions else model)
+
+
+def _raised(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model at LEAST_OPSET, if its opset is lower and can be raised: older opsets lack operators of the variants."""
+    from onnx import version_converter
+
+    opset = next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), LEAST_OPSET)
+    # The converter drops the places of weights that are in other files.
+    if opset >= LEAST_OPSET or any(tensor.external_data for tensor in tensors(model)):
+        return model
+    with suppress(Exception):  # the converter's C++ errors have no common base
+        return version_converter.convert_version(model, LEAST_OPSET)
+    return model
 
 
 def weight_bytes(model: onnx.ModelProto) -> int:
@@ -92,24 +111,27 @@ def round_randomly(model: onnx.ModelProto, seed: int) -> None:
 
     Perturbed inputs and weights alone miss a cancellation such as (x + 1000) - 1000, which other runtimes may fold.
     """
-    names, float_type = FreshNames(model.graph), 1
-    sized = _sizes(model.graph)
+    names = FreshNames(model.graph)
+    sized, limit = _sizes(model.graph), names.scalar(WHOLE_BELOW)
 
     def change(node: onnx.NodeProto, types: dict[str, int]) -> Nodes:
         if node.op_type in EXACT or not _is_float(node.output[0], types) or node.output[0] in sized:
             return []
         output = node.output[0]
-        result, whole, is_whole, factor, move, moved = (names.new("moved") for _ in range(6))
+        result, whole, is_whole, size, is_small, stays, factor, move, moved = (names.new("moved") for _ in range(9))
         node.output[0] = result
-        bounds = {"low": -ULP, "high": ULP, "dtype": float_type}
+        bounds = {"low": -ULP, "high": ULP, "dtype": FLOAT}
         return [
             # Whole numbers stay, because they may be exact: indices, masks and sizes.
             _node("Round", [result], [whole]),
             _node("Equal", [result, whole], [is_whole]),
+            _node("Abs", [result], [size]),
+            _node("Less", [size, limit], [is_small]),
+            _node("And", [is_whole, is_small], [stays]),
             _node("RandomUniformLike", [result], [factor], seed=float(seed + len(names.used)), **bounds),
             _node("Mul", [result, factor], [move]),
             _node("Add", [result, move], [moved]),
-            _node("Where", [is_whole, result, moved], [output]),
+            _node("Where", [stays, result, moved], [output]),
         ]
 
     _insert(model, change, after=True)
@@ -162,24 +184,42 @@ def step_activations(model: onnx.ModelProto, seed: int) -> None:
     low, high = names.scalar(STEP_SHARE / 2), names.scalar(1 - STEP_SHARE / 2)
 
     def change(node: onnx.NodeProto, types: dict[str, int]) -> Nodes:
-        is_activation = node.op_type == "QuantizeLinear" and _is_float(node.input[0], types) and node.input[0] not in constants
-        scale = constants.get(node.input[1]) if is_activation else None
-        if scale is None or np.prod(scale.dims) != 1:
+        value = node.input[0] if node.input else ""
+        # onnx infers no types behind the operators of ONNX Runtime.
+        is_quantized = node.op_type in DYNAMIC or (node.op_type == "QuantizeLinear" and _is_float(value, types))
+        if not is_quantized or value in constants:
             return []
-        value = node.input[0]
+        step, before = _step(node, constants, names)
+        if not step:
+            return []
         chance, is_up, is_down, up, down, steps, moves, moved = (names.new("step") for _ in range(8))
         node.input[0] = moved
         return [
+            *before,
             _node("RandomUniformLike", [value], [chance], seed=float(seed + len(names.used))),
             _node("Greater", [chance, high], [is_up]),
             _node("Less", [chance, low], [is_down]),
-            *(_node("Cast", [flag], [number], to=scale.FLOAT) for flag, number in ((is_up, up), (is_down, down))),
+            *(_node("Cast", [flag], [number], to=FLOAT) for flag, number in ((is_up, up), (is_down, down))),
             _node("Sub", [up, down], [steps]),
-            _node("Mul", [steps, scale.name], [moves]),
+            _node("Mul", [steps, step], [moves]),
             _node("Add", [value, moves], [moved]),
         ]
 
     _insert(model, change)
+
+
+def _step(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto], names: FreshNames) -> tuple[str, Nodes]:
+    """Name of the step of a quantized activation, and the nodes that compute it. Empty for a step of each channel."""
+    if node.op_type == "QuantizeLinear":
+        scale = constants.get(node.input[1])
+        return (scale.name if scale is not None and np.prod(scale.dims) == 1 else ""), []
+    least, largest, spread, step = (names.new("range") for _ in range(4))
+    return step, [
+        _node("ReduceMin", [node.input[0]], [least], keepdims=0),
+        _node("ReduceMax", [node.input[0]], [largest], keepdims=0),
+        _node("Sub", [largest, least], [spread]),
+        _node("Div", [spread, names.scalar(DYNAMIC_STEPS)], [step]),
+    ]
 
 
 @dataclass

@@ -131,6 +131,39 @@ def test_activations_are_moved_by_one_step_in_one_of_a_hundred_places(tmp_path):
     assert 20 < floors(case_of(artifact, x), "int8")["y"] <= 40
 
 
+def test_activations_that_an_operator_quantizes_by_their_range_are_moved_by_one_step(tmp_path):
+    x = RNG.standard_normal((64, 64)).astype(np.float32)
+    quantize = node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"])
+    artifact = write(tmp_path, [quantize, node("DequantizeLinear", ["q", "s", "z"], ["y"])])
+    step = (x.max() - x.min()) / 255
+    moved = (
+        outputs_of(artifact, x, lambda model: variants.step_activations(model, 1), tmp_path) - run(artifact, x)["y"]
+    ) / step
+    assert set(np.round(moved).ravel().tolist()) == {-1.0, 0.0, 1.0}
+    assert 0.003 < (np.round(moved) != 0).mean() < 0.03
+    assert 20 < floors(case_of(artifact, x), "int8")["y"] <= 40
+
+
+def test_large_results_are_moved_although_they_are_whole(tmp_path):
+    """Every FP32 number above 2^24 is whole. A softmax of such logits depends on their rounding alone."""
+    x = RNG.integers(1, 9, (4, 64)).astype(np.float32)
+    large = write(tmp_path, [node("Mul", ["x", "c"], ["y"])], [weight("c", np.full(64, 3e9))])
+    moved = outputs_of(large, x, lambda model: variants.round_randomly(model, 1), tmp_path) != run(large, x)["y"]
+    assert moved.mean() > 0.2
+
+
+def test_results_are_moved_in_files_of_old_opsets_too(tmp_path):
+    """Round and Where are newer than opset 9. The file of the model does not change."""
+    artifact = cancelling(tmp_path, 2000.0)
+    case = case_of(artifact)
+    new = floors(case, "fp32")["y"]
+    old = onnx.load(artifact.path)
+    old.opset_import[0].version, old.ir_version = 9, 4
+    onnx.save(old, artifact.path)
+    assert floors(case, "fp32")["y"] == pytest.approx(new, abs=1)
+    assert onnx.load(artifact.path).opset_import[0].version == 9
+
+
 def test_results_are_moved_by_one_unit_and_whole_numbers_stay(tmp_path):
     x = np.concatenate([RNG.standard_normal((4, 32)), RNG.integers(-9, 9, (4, 32))], axis=1).astype(np.float32)
     artifact = write(tmp_path, [node("Mul", ["x", "w"], ["y"])], [weight("w", np.ones(64))])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,14 +14,19 @@ from ..errors import BadInput
 from .help import Command
 from .metrics import control_option
 from .options import debug_option, format_option, group
-from .output import note, plain, rendered
+from .output import named_columns, note, plain, rendered, screen
 from .runs import stored
 
 GITHUB = "github"
 FAIL_HELP = (
     "Exit with 1 if a metric is certainly worse by more than LIMIT: p50>5% is 5 % slower, throughput>5% is 5 % less,"
-    " peak_rss>10% is 10 % more memory, top1_drop>0.3 is 0.3 points more drop."
+    " peak_rss>10% is 10 % more memory, top1_drop>0.3 is 0.3 points more drop. 'p50>5% and >0.1ms' needs both."
 )
+INCONCLUSIVE_HELP = (
+    "Set what a --fail-on with undecided cells does. fail: exit with 1 if any cell is undecided. default: exit with 1 if no"
+    " cell is decided. warn: print a warning only."
+)
+POLICIES = ("fail", "default", "warn")  # gate.py, which help must not load; a test compares the names
 
 
 class SidesCommand(Command):
@@ -46,6 +53,7 @@ def spread(words: list[str]) -> list[str]:
     examples=(
         ("bench compare runs/old runs/new", "Compare two runs cell by cell"),
         ('bench compare runs/old runs/new --fail-on "p50>5%"', "Exit with 1 if a cell is certainly slower by more than 5 %"),
+        ('bench compare runs/old runs/new --fail-on "p50>5% and >0.1ms"', "The same, but ignore losses below 0.1 ms"),
         ("bench compare --base runs/old-* --new runs/new-*", "Include the run-to-run variation of several runs a side"),
     ),
 )
@@ -58,7 +66,9 @@ def spread(words: list[str]) -> list[str]:
         "--new", type=click.Path(path_type=Path), multiple=True, metavar="RUN...", help="Use these runs as the new side."
     ),
     click.option("--fail-on", "limits", multiple=True, metavar="METRIC>LIMIT", help=FAIL_HELP),
+    click.option("--inconclusive", type=click.Choice(POLICIES), metavar="fail|default|warn", help=INCONCLUSIVE_HELP),
     control_option,
+    click.option("--all", "unfolded", is_flag=True, help="Print equal and inconclusive rows on a terminal too."),
     format_option(GITHUB),
     debug_option,
 )
@@ -67,30 +77,42 @@ def compare(
     base: tuple[Path, ...],
     new: tuple[Path, ...],
     limits: tuple[str, ...],
-    control: str | None,
-    **options: str,
+    inconclusive: str | None,
+    **options: Any,
 ) -> None:
     """Compare runs cell by cell: ratio, interval, verdict.
 
     Two builds in one run see the same machine, so prefer bench infer --backend A,B --baseline A where that is possible. With
-    three or more runs a side, the interval includes the run-to-run variation. One run a side adds 2 % for it. Exits with 1 if a
-    regression is certainly beyond --fail-on; an uncertain one is a warning.
+    three or more runs a side, the interval includes the run-to-run variation. One run a side adds 2 % for it. A terminal shows
+    the cells that are slower or faster, and the number of the others; a file or a pipe gets every row. Exits with 1 if a
+    regression is certainly beyond --fail-on, or if no cell of a --fail-on could be decided.
     """
     from ..untrusted import understood
 
     sides = _sides(runs, base, new)
+    if inconclusive and not limits:
+        raise BadInput(f"--inconclusive {inconclusive} without --fail-on has no effect", 'add --fail-on "p50>5%"')
+    gates = Gates(limits=limits, policy=inconclusive or "default")
     with understood([folder for side in sides for folder in side]):
-        text, warnings, failed = _compared(*sides, limits, control, options["format"])
+        text, warnings, failed = _compared(*sides, gates, **options)
     click.echo(text, nl=False)
     for sentence in warnings:
         note(f"bench: {sentence}")
     sys.exit(1 if failed else 0)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Gates:
+    """Limits as the user wrote them. `policy`: one of POLICIES."""
+
+    limits: Sequence[str]
+    policy: str
+
+
 def _compared(
-    base: Sequence[Path], new: Sequence[Path], limits: Sequence[str], control: str | None, format: str
+    base: Sequence[Path], new: Sequence[Path], gates: Gates, control: str | None, format: str, unfolded: bool, debug: bool
 ) -> tuple[str, Sequence[str], bool]:
-    """Compare both sides: the text to print, the warnings, and True if a limit is broken.
+    """Compare both sides: the text to print, the sentences for stderr, and True if a limit fails.
 
     A function of its own, so that the runs are freed before the text is printed.
     """
@@ -99,15 +121,19 @@ def _compared(
     from ..results.compare.comparison import facts, tabulate
     from ..results.table.findings import sentences
 
-    gates = gate.parse(limits)
-    sides, changes = comparing.compare(stored(base), stored(new), control, gate.thresholds(gates))
-    judged = gate.judge(gates, changes)
-    warnings = sentences((*sides.match.left, *judged.warnings))
+    limits = gate.parse(gates.limits)
+    sides, changes = comparing.compare(stored(base), stored(new), control, gate.thresholds(limits))
+    judged = gate.judge(limits, changes, gates.policy)
     if format == GITHUB:
         lines = gate.workflow(changes, judged, facts(sides, changes), sides.match.left)
-        return plain_lines(lines), warnings, bool(judged.shown)
-    table = tabulate(sides, changes, judged.findings)
-    return rendered(table, format), warnings, bool(judged.shown)
+        return plain_lines(lines), sentences((*sides.match.left, *judged.notes)), judged.failed
+    on_screen = format == "table" and screen().width is not None
+    table = tabulate(
+        sides, changes, judged.condensed if on_screen else judged.findings, fold=on_screen and not (unfolded or named_columns())
+    )
+    # the table on a screen has the same sentences
+    notes = [] if on_screen else sentences((*sides.match.left, *judged.notes))
+    return rendered(table, format), notes, judged.failed
 
 
 def plain_lines(lines: list[str]) -> str:

@@ -15,7 +15,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Arriving requests": ("load", "slo", "max-batch", "max-wait"),
     "Training": ("epochs", "batch-size", "lr"),
     "INT8": ("int8", "calibration", "calibration-method", "exclude"),
-    "Quality and limits": ("images", "max", "min", "fail-on", "explain"),
+    "Quality and limits": ("images", "max", "min", "fail-on", "inconclusive", "explain"),
     "Decision": ("objective", "price", "demand"),
 }
 """Options without their dashes, in the order of the help, by its sections. All other options stand under OUTPUT."""

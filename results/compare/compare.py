@@ -9,96 +9,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from itertools import product
-from statistics import fmean, median
-from typing import NamedTuple
+from dataclasses import dataclass
+from statistics import fmean, geometric_mean
 
-from ...axes import Scalar
 from ...errors import BadInput
 from ...evidence import Verified
-from ...spec import Cell, nearest
-from ..stats.intervals import (
-    ALPHA,
-    LEAST_ROUNDS,
-    LEAST_RUNS,
-    LIFE,
-    Estimate,
-    difference,
-    drop_interval,
-    holm,
-    mcnemar,
-    of_runs,
-)
+from ...spec import nearest
+from ..stats.intervals import ALPHA, Estimate, difference, drop_interval, holm, mcnemar, of_runs
 from ..stats.percentiles import CONFIDENCE
-from ..store.record import CellRecord, Run
-from ..table.findings import sentences
+from ..store.record import Run
+from ..table.findings import Finding, sentences
 from ..table.table import names_of
-from .metrics import COMPARED, POINTS, THRESHOLD, Metric, limit_text
-from .pairs import Match, Pair, Records, match
-from .run_figures import RunFigure, allowance, run_figures
+from .change import FEW_ROUNDS, FEW_RUNS, NO_DIFFERENCE, OTHER_HOST, OTHER_IMAGES, Change
+from .metrics import POINTS, THRESHOLD, Metric, limit_text
+from .pairs import Pair, Records, match
+from .run_figures import RunFigure, allowance
+from .sides import Figures, Sides
 
 MEMORY = 0.01
 """Difference of the peak memory of two processes for one cell, as a share. At most 0.6 % was observed (docs/method.md)."""
-
-FEW_ROUNDS, FEW_RUNS = f"fewer than {LEAST_ROUNDS} rounds", f"fewer than {LEAST_RUNS} runs a side"
-NO_DIFFERENCE, INCONCLUSIVE = "no difference shown", "inconclusive"
-WORSE = ("slower", "worse")
-VERDICTS = (*WORSE, "faster", "better", NO_DIFFERENCE, INCONCLUSIVE)
-
-
-class Change(NamedTuple):
-    """Change of one metric of one cell.
-
-    `effect`: new/base, or new minus base in points. `ends`: ends of its interval. `p`: p-value of no change.
-    `method`: unit of the interval, and its control. `verdict`: None for the control itself.
-    """
-
-    pair: Pair
-    metric: Metric
-    base: float
-    new: float
-    effect: float
-    ends: tuple[float, float] | None = None
-    p: float = 1.0
-    method: str = ""
-    verdict: str | None = INCONCLUSIVE
-    reason: str = ""
-
-    @property
-    def loss(self) -> tuple[float, float] | None:
-        """Interval of the loss: a share of base's figure, or points. Negative values are gains."""
-        if self.ends is None:
-            return None
-        low, high = self.ends if self.metric.in_points else (self.ends[0] - 1, self.ends[1] - 1)
-        return (-high, -low) if self.metric.more_is_better else (low, high)
-
-    @property
-    def values(self) -> dict[str, Scalar]:
-        """Values of a finding. `change`, `low` and `high` are in `change_unit`: % of base's figure, or points."""
-        points = self.metric.in_points
-        low, high = self.ends or (None, None)
-        return {
-            "cell": self.pair.cell.id,
-            "metric": self.metric.column,
-            "unit": self.metric.unit,
-            "base": self.base,
-            "new": self.new,
-            "ratio": None if points else self.effect,
-            "change": self._in_unit(self.effect),
-            "low": None if low is None else self._in_unit(low),
-            "high": None if high is None else self._in_unit(high),
-            "change_unit": "points" if points else "%",
-            "verdict": self.verdict,
-            "reason": self.reason or None,
-        }
-
-    def _in_unit(self, effect: float) -> float:
-        return effect if self.metric.in_points else 100 * (effect - 1)
-
-
-Figures = Mapping[int, RunFigure]  # by the number of the run
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,92 +44,13 @@ class Basis:
     alpha: float = 1 - CONFIDENCE
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sides:
-    """Both sides of a comparison.
-
-    `several`: a side has more than one run. `base`, `new`: names of the runs. `budgets`: names of their budgets.
-    `thresholds`: changes too small to matter, by metric, as limit_text has them.
-    """
-
-    match: Match
-    several: bool
-    base: tuple[str, ...] = ()
-    new: tuple[str, ...] = ()
-    budgets: frozenset[str | None] = frozenset()
-    control: str | None = None
-    thresholds: Mapping[str, float] = field(default_factory=dict)
-
-    @cached_property
-    def metrics(self) -> list[Metric]:
-        """Metrics that at least one record has."""
-        records = list(self._records.values())
-        has: dict[str, Callable[[Metric], bool]] = {
-            "time": lambda metric: any(metric.name in figures for figures in self._figures.values()),
-            "memory": lambda metric: any(getattr(event, metric.column) for item in records for event in item.cold),
-            "accuracy": lambda metric: any(getattr(item.parity, metric.name, None) is not None for item in records),
-        }
-        return [metric for metric in COMPARED.values() if has[metric.kind](metric)]
-
-    def figures(self, records: Records, metric: Metric) -> Figures:
-        """Figures of `metric` by run, of those `records` in which it was timed."""
-        figures = {number: self._figures[id(record)].get(metric.name) for number, record in records.items()}
-        return {number: figure for number, figure in figures.items() if figure}
-
-    @property
-    def lives(self) -> bool:
-        """True if every figure rests on lives."""
-        return all(figure.unit is LIFE for figures in self._figures.values() for figure in figures.values())
-
-    @property
-    def rounds(self) -> tuple[int, int]:
-        """Largest number of rounds of a cell in base and in new; 0 without timed cells."""
-        base, new = (
-            max(
-                (f.rounds for records in side for item in records.values() for f in self._figures[id(item)].values()), default=0
-            )
-            for side in ([pair.base for pair in self.match.pairs], [pair.new for pair in self.match.pairs])
-        )
-        return base, new
-
-    # a record has no hash, since it has dicts inside; its id is a key for as long as `match` keeps the record alive
-    @cached_property
-    def _records(self) -> dict[int, CellRecord]:
-        return {id(item): item for pair in self.match.pairs for side in (pair.base, pair.new) for item in side.values()}
-
-    @cached_property
-    def _figures(self) -> dict[int, dict[str, RunFigure]]:
-        """Figures by record and metric; none for a check."""
-        return {number: run_figures(item) for number, item in self._records.items()}
-
-    def control_of(self, pair: Pair) -> Pair | None:
-        """The control's cell most like `pair`: with the same model if possible, then batch, then precision."""
-        cells = (self._controls.get(key) for key in likeness(pair.cell))
-        return next(filter(None, cells), None)
-
-    @cached_property
-    def _controls(self) -> dict[tuple[object, ...], Pair]:
-        """First cell of the control by each key of `likeness`."""
-        named = [pair for pair in self.match.pairs if str(pair.cell.target) == self.control]
-        # reversed, so that the first cell of a key overwrites the later ones
-        return {key: pair for pair in reversed(named) for key in likeness(pair.cell)}
-
-
-def likeness(cell: Cell) -> list[tuple[object, ...]]:
-    """Keys of model, batch and precision, from the most to the least specific. None stands for any value."""
-    return list(product((cell.model, None), (cell.batch, None), (cell.precision, None)))
-
-
 def compare(
     base: Sequence[Run], new: Sequence[Run], control: str | None = None, thresholds: Mapping[str, float] | None = None
 ) -> tuple[Sides, list[Change]]:
     """Compare every metric of every cell of both sides. `BadInput` if no cell is on both sides, or none is the `control`."""
     matched, several = match(base, new), len(base) > 1 or len(new) > 1
     if not matched.pairs:
-        raise BadInput(
-            "no cell has figures on both sides",
-            "; ".join(sentences(matched.left)) or "the runs have no rows",
-        )
+        raise BadInput("no cell has figures on both sides", _remedy(matched.left))
     targets = {str(pair.cell.target) for pair in matched.pairs}
     if control and control not in targets:
         raise BadInput(f"the control {control!r} is not in both runs", nearest(control, targets))
@@ -217,6 +67,22 @@ def compare(
     changes = [change for pair in matched.pairs for change in _changes_of(pair, sides)]
     significant = holm({index: change.p for index, change in enumerate(changes) if change.ends})
     return sides, [_judged(change, index in significant, sides) for index, change in enumerate(changes)]
+
+
+def _remedy(left: Sequence[Finding]) -> str:
+    """Reasons that no cell is on both sides, and the remedy."""
+    if not left:
+        return "the runs have no rows; measure with bench infer first"
+    # a cell of one side alone may have been measured under another name, at another batch, or in another precision
+    alone = all(finding.kind == "only_in" for finding in left)
+    remedy = "give two runs of the same models, backends, precisions and batches" if alone else "measure again with bench infer"
+    return "; ".join((*sentences(finding.with_texts(_few) if alone else finding for finding in left), remedy))
+
+
+def _few(names: str) -> str:
+    """The first names of a list of cells, and the number of the others."""
+    first, *others = names.split(", ")
+    return f"{first} and {len(others)} more" if others else first
 
 
 def _instrument(pairs: Sequence[Pair], runs: Sequence[Run]) -> str | None:
@@ -241,20 +107,31 @@ def _timed(pair: Pair, metric: Metric, sides: Sides) -> Change | None:
     base, new = sides.figures(pair.base, metric), sides.figures(pair.new, metric)
     if not (base and new):
         return None
-    change = _ratio(pair, metric, [figure.log for figure in base.values()], [figure.log for figure in new.values()])
+    change = _ratio(pair, metric, sides, [[figure.log for figure in side.values()] for side in (base, new)])
     if sides.control and str(pair.cell.target) == sides.control:
         return change._replace(verdict=None, reason="the control")
     control = sides.control_of(pair) if sides.control else None
     basis = (_of_runs if sides.several else _of_rounds)(metric, (base, new), control, sides)
     change = _with_interval(change, basis, sides)
     # another host is another speed: the ratio stays for information, without an interval
-    return change if sides.match.same_host else change._replace(ends=None, reason="other host")
+    return change if sides.match.same_host else change._replace(ends=None, reason=OTHER_HOST)
 
 
-def _ratio(pair: Pair, metric: Metric, *logs: Sequence[float]) -> Change:
-    """Figures of both sides and their ratio, from one logarithm a run. The interval is added later."""
-    base, new = [metric.scale * math.exp(fmean(side)) for side in logs]
-    return Change(pair, metric, base, new, effect=new / base)
+def _ratio(pair: Pair, metric: Metric, sides: Sides, logs: Sequence[Sequence[float]]) -> Change:
+    """Figures of both sides as `bench show` has them, and their ratio from one logarithm a run. The interval is added later.
+
+    Like a speed-up, the ratio is that of the figures by round (stats.typical): a pooled percentile has no unit of error.
+    """
+    base, new = [_figure(records, metric, sides, side) for records, side in zip((pair.base, pair.new), logs)]
+    return Change(pair, metric, base, new, effect=math.exp(fmean(logs[1]) - fmean(logs[0])))
+
+
+def _figure(records: Records, metric: Metric, sides: Sides, logs: Sequence[float]) -> float:
+    """Figure of a side: the geometric mean of its runs' figures."""
+    shown = sides.shown(records, metric)
+    # The table withholds a percentile of too few calls. The mean of the rounds stands in for it, since a ratio needs no
+    # percentile of the run.
+    return geometric_mean(shown) if len(shown) == len(logs) else metric.scale * math.exp(fmean(logs))
 
 
 def _with_interval(change: Change, basis: Basis, sides: Sides) -> Change:
@@ -314,23 +191,18 @@ def _method(unit: str, control: Pair | None) -> str:
 
 def _peak_memory(pair: Pair, metric: Metric, sides: Sides) -> Change | None:
     """Change of peak memory. The figure of a run is the median of its fresh processes."""
-    sets = [[mb for item in side.values() if (mb := _median(item, metric.column))] for side in (pair.base, pair.new)]
-    if not all(sets):
+    runs = [sides.shown(records, metric) for records in (pair.base, pair.new)]
+    if not all(runs):
         return None
     if sides.several:
-        base, new = [of_runs(values) for values in sets]
+        base, new = [of_runs(values) for values in runs]
         basis = Basis(plus=[new], minus=[base], method="runs")
     else:
         # the processes of one run give no estimate of the error, so the interval is the allowance alone
-        base, new = [Estimate(mean=math.log(values[0]), error=0.0, freedom=1) for values in sets]
+        base, new = [Estimate(mean=math.log(values[0]), error=0.0, freedom=1) for values in runs]
         basis = Basis(plus=[new], minus=[base], method="one run", allowance=math.log1p(MEMORY))
-    logs = ([math.log(value) for value in values] for values in sets)
-    return _with_interval(_ratio(pair, metric, *logs), basis, sides)
-
-
-def _median(record: CellRecord, name: str) -> float | None:
-    figures = [figure for event in record.cold if (figure := getattr(event, name))]
-    return float(median(figures)) if figures else None
+    logs = [[math.log(value) for value in values] for values in runs]
+    return _with_interval(_ratio(pair, metric, sides, logs), basis, sides)
 
 
 def _accuracy(pair: Pair, metric: Metric, sides: Sides) -> Change | None:
@@ -341,7 +213,7 @@ def _accuracy(pair: Pair, metric: Metric, sides: Sides) -> Change | None:
         return None
     change = Change(pair, metric, before, after, effect=float(after - before), method="images")
     if old.images != now.images or sides.match.has_changed("dataset"):
-        return change._replace(reason="other images")
+        return change._replace(reason=OTHER_IMAGES)
     counts = _changed_answers(old, now, metric)
     if counts is None:
         return change._replace(reason="the changed answers are not stored")

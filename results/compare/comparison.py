@@ -12,9 +12,12 @@ from ..table.column import Field
 from ..table.columns import BY_NAME
 from ..table.findings import Finding, sentences
 from ..table.table import RowValues, Table
-from .compare import FEW_ROUNDS, FEW_RUNS, Change, Sides
+from .change import FEW_ROUNDS, FEW_RUNS, Change
 from .run_figures import PROCESS
+from .sides import Sides
+from .verdict import Overall, decided_first, folded, is_shown, overall
 
+FIGURE: dict[str, Any] = {"digits": 4, "each": True}  # rows have different units, and need different decimals
 RATIO: dict[str, Any] = {"decimals": 3}
 POINTS: dict[str, Any] = {"decimals": 2, "unit": "points"}
 FIELDS: tuple[Field, ...] = (
@@ -22,13 +25,13 @@ FIELDS: tuple[Field, ...] = (
     Field(name="options", number=False, priority=3, definition="Options of the runtime."),
     Field(name="metric", number=False, priority=0, definition="Column that is compared."),
     Field(name="unit", number=False, priority=9, definition="Unit of base and new."),
-    Field(name="base", priority=5, definition="Figure of the base side."),
-    Field(name="new", priority=5, definition="Figure of the new side."),
+    Field(name="base", priority=5, definition="Figure of the base side, as in bench show.", **FIGURE),
+    Field(name="new", priority=5, definition="Figure of the new side, as in bench show.", **FIGURE),
     Field(
         name="ratio",
         title="new/base",
         priority=2,
-        definition="New over base, divided by the control's where there is one.",
+        definition="New over base by round, divided by the control's where there is one.",
         **RATIO,
     ),
     Field(name="ratio_ci_low", title="from", priority=4, definition="Lower end of the ratio's 95 % interval.", **RATIO),
@@ -40,27 +43,34 @@ FIELDS: tuple[Field, ...] = (
     Field(name="verdict", number=False, priority=1, definition="Conclusion, corrected for the number of changes (Holm)."),
     Field(name="reason", number=False, priority=8, definition="Reason for a verdict that is inconclusive."),
 )
+UNDECIDED_KINDS = ("undecided_rounds", "undecided_rounds_of_sides", "undecided_runs")
 NAMES = tuple(field.name for field in FIELDS)
 VARYING = (*AXES, "options", "method", "reason")  # shown to people if their values differ between rows
 
 
-def tabulate(sides: Sides, changes: Sequence[Change], remarks: Sequence[Finding]) -> Table:
-    """Table of all `changes`.
+def tabulate(sides: Sides, changes: Sequence[Change], remarks: Sequence[Finding], *, fold: bool = False) -> Table:
+    """Table of all `changes`, the decided ones first; `fold` puts one line in the place of the others.
 
-    Above the rows stand the names of both sides and `facts`. Below them stand the cells that were not compared, and `remarks`.
+    Above the rows stand the names of both sides, the verdict on all changes, and `facts`. Below them stand the cells that were
+    not compared, and `remarks`.
     """
-    rows = [_row(change) for change in changes]
-    above = facts(sides, changes)
+    ordered, above, together = decided_first(changes), facts(sides, changes), overall(changes)
+    rows = [_row(change) for change in ordered if not fold or is_shown(change)]
+    lines = (*folded(ordered), *sides.match.left, *remarks) if fold else (*sides.match.left, *remarks)
     return Table(
         names=NAMES,
         rows=tuple(rows),
-        fields=tuple(field for field in FIELDS if _stands(field.name, rows)),
-        facts=(f"base {', '.join(sides.base)} · new {', '.join(sides.new)}", *sentences(above)),
-        findings=(*sides.match.left, *remarks),
+        # without a row to show, the titles alone would help nobody
+        fields=tuple(field for field in FIELDS if rows and _stands(field.name, rows)),
+        facts=(f"base {', '.join(sides.base)} · new {', '.join(sides.new)}", *sentences(_with_verdict(above, together))),
+        findings=lines,
+        grouped=not fold,
         head={
             "schema": SCHEMA,
             "base": sides.base,
             "new": sides.new,
+            "verdict": together.verdict,
+            "verdicts": together.counts,
             "changed": sentences(sides.match.changed),
             "not_compared": sentences(sides.match.left),
             "control": sides.control,
@@ -68,6 +78,12 @@ def tabulate(sides: Sides, changes: Sequence[Change], remarks: Sequence[Finding]
             "findings": [finding.wire() for finding in (*above, *sides.match.left, *remarks)],
         },
     )
+
+
+def _with_verdict(facts: Sequence[Finding], together: Overall) -> list[Finding]:
+    """`facts` with the verdict first. Where nothing can be decided, the first fact says that already."""
+    undecided = any(finding.kind in UNDECIDED_KINDS for finding in facts)
+    return [*facts] if undecided else [together.finding, *facts]
 
 
 def facts(sides: Sides, changes: Sequence[Change]) -> list[Finding]:

@@ -13,8 +13,8 @@ from statistics import fmean
 
 from ...errors import BadInput
 from ...spec import Cell, nearest
-from ..compare.compare import likeness
 from ..compare.pairs import IDENTITY, cell_name, differences, host_identity, records_by_cell
+from ..compare.sides import likeness
 from ..stats.intervals import trimmed
 from ..stats.steps import LEAST_SERIES, Step, find_steps
 from ..store import series

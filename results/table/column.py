@@ -25,6 +25,7 @@ class Field:
     """Traits of a column that a layout needs.
 
     digits: significant digits of the column's smallest figure. decimals: digits after the point, which replace `digits`.
+    each: every figure has `digits` significant digits of its own.
     number: its values are numbers, which are aligned at the right and may have a limit.
     priority: a narrow terminal shows columns with low numbers first, and columns of one priority only together.
     definition: one sentence.
@@ -35,6 +36,7 @@ class Field:
     unit: str = ""
     digits: int = 3
     decimals: int | None = None
+    each: bool = False
     number: bool = True
     priority: int = LAST
     definition: str = ""

@@ -168,6 +168,8 @@ KINDS: Mapping[str, Kind] = {
         severity=CAUTION,
         sentence="Nothing can be decided: base has {base} runs and new has {new}, {needed} a side are needed",
     ),
+    "overall": Kind(severity=INFO, sentence="Verdict: {verdict} ({counts})"),
+    "folded": Kind(severity=INFO, sentence="not in the table: {counts}; --all shows each"),
     # of one metric of one cell on two sides; {change}, {low} and {high} are in {change_unit}: % of base, or points
     "change": Kind(
         severity=INFO,
@@ -204,6 +206,21 @@ KINDS: Mapping[str, Kind] = {
     "history_few": Kind(severity=CAUTION, sentence="too few runs to find steps, {needed} are needed: {cells}"),
     "history_partial": Kind(severity=INFO, sentence="only {count} of {runs} runs have a figure of {cells}"),
     "history_single": Kind(severity=INFO, sentence="in one run only, and left out: {cells}"),
+    "limit_unsure_cells": Kind(severity=CAUTION, sentence="{limit} is inconclusive for {unsure} of {cells} cells ({reason})"),
+    "limit_undecided": Kind(
+        severity=FAILURE,
+        sentence="{limit} failed: 0 of {cells} cells could be decided ({reason}); {remedy},"
+        " or let it pass with --inconclusive warn",
+    ),
+    "limit_partly_decided": Kind(
+        severity=FAILURE,
+        sentence="{limit} failed: {unsure} of {cells} cells could not be decided ({reason}), and --inconclusive fail"
+        " accepts none; {remedy}",
+    ),
+    "limit_passed_undecided": Kind(
+        severity=CAUTION,
+        sentence="{limit} passed by --inconclusive warn, although 0 of {cells} cells could be decided ({reason})",
+    ),
     # of a machine
     "missing": Kind(severity=INFO, sentence="unavailable: {reason}"),
     "missing_install": Kind(severity=INFO, sentence="unavailable: {reason} ({install})"),

@@ -84,9 +84,11 @@ def scale(rows: Sequence[RowValues]) -> tuple[float, str]:
 
 
 def texts(values: Sequence[Scalar], factor: float, field: Field) -> list[str]:
-    """Texts of one column. Its numbers have the same decimals."""
+    """Texts of one column. Its numbers have the same decimals, unless `field` gives each its own digits."""
     if field.digits == SCIENTIFIC:
         return [f"{value:.1e}" if isinstance(value, float) else _text(value) for value in values]
+    if field.each:
+        return [_significant(value * factor, field.digits) if isinstance(value, float) else _text(value) for value in values]
     form = f".{places(values, factor, field)}f"
     return [_number(value * factor, form) if isinstance(value, float) else _text(value) for value in values]
 
@@ -98,6 +100,11 @@ def places(values: Sequence[Scalar], factor: float, field: Field) -> int:
     # 0 has no logarithm, and needs no decimals
     numbers = [abs(value * factor) for value in values if isinstance(value, float) and value]
     return max(0, min(DECIMALS, field.digits - 1 - math.floor(math.log10(min(numbers))))) if numbers else 0
+
+
+def _significant(value: float, digits: int) -> str:
+    """Format `value` with so many significant digits, without a power of ten for a large figure."""
+    return f"{value:.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:.{digits}g}"
 
 
 def _number(value: float, form: str) -> str:

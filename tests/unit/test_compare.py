@@ -2,12 +2,13 @@
 
 import itertools
 import json
+import re
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from onnxbench.cli import main
-from onnxbench.commands.compare import spread
+from onnxbench.commands.compare import POLICIES, spread
 from onnxbench.errors import BadInput
 from onnxbench.results.compare import gate
 from onnxbench.results.compare.compare import compare
@@ -17,7 +18,10 @@ from onnxbench.results.compare.run_figures import PROCESS
 from onnxbench.results.stats.intervals import Repeated, difference, of_runs
 from onnxbench.results.store.head import SCHEMA
 from onnxbench.results.store.record import read_run
+from onnxbench.results.table import table
 from onnxbench.results.table.findings import Finding, sentences
+from onnxbench.results.table.layout import Screen
+from onnxbench.results.table.render import render
 from onnxbench.spec import Settings, Sweep
 
 MS = 10**6
@@ -373,7 +377,7 @@ def test_a_regression_is_shown_where_the_whole_interval_is_beyond_the_limit(run,
 )
 def test_a_limit_has_its_change_as_values(run, make_cell, limit, sides, kind, values):
     _, found = compared(*(run(make_cell(), **side) for side in sides))
-    (finding,) = gate.judge(gate.parse([limit]), found).findings
+    (finding,) = gate.judge(gate.parse([limit]), found, gate.WARN).findings[-1:]
     own = dict(finding.values)
     assert (finding.kind, own["limit"], own["cell"]) == (kind, f"--fail-on {limit}", make_cell().id)
     assert {name: own[name] for name in values} == {
@@ -395,7 +399,8 @@ def test_a_comparison_that_can_decide_nothing_says_so_first(run, make_cell, base
     sides, found = compared(*(run(make_cell(), ms=4.0, rounds=[1.0] * rounds) for rounds in (base, new)))
     first = facts(sides, found)[0]
     assert first == finding if finding else first.kind == "no_control"
-    assert tabulate(sides, found, ()).facts[1] == first.sentence
+    # the verdict on all changes comes first where there is one
+    assert tabulate(sides, found, ()).facts[1 if finding else 2] == first.sentence
 
 
 def test_too_few_runs_a_side_decide_nothing(run, make_cell):
@@ -414,7 +419,8 @@ def command(*words):
 
 @pytest.mark.parametrize(("ms", "code", "kinds"), [(5.0, 1, ["limit_broken"]), (4.25, 0, ["limit_unsure"]), (4.0, 0, [])])
 def test_the_exit_code_is_1_for_a_shown_regression_alone(run, make_cell, ms, code, kinds):
-    done = command(run(make_cell(), ms=4.0), run(make_cell(), ms=ms), "--fail-on", "p50>5%", "--format", "json")
+    cells = [make_cell(), make_cell(batch=8)]  # the second cell is decided: it is equal
+    done = command(run(*cells, ms=4.0), run(*cells, ms=[ms, 4.0]), "--fail-on", "p50>5%", "--format", "json")
     assert done.exit_code == code
     printed = json.loads(done.stdout)
     limits = [finding for finding in printed["findings"] if finding["kind"].startswith("limit")]
@@ -422,6 +428,117 @@ def test_the_exit_code_is_1_for_a_shown_regression_alone(run, make_cell, ms, cod
     assert [finding["sentence"] in done.stderr for finding in limits] == [code == 0] * len(kinds)
     assert {row["metric"] for row in printed["rows"]} == {"p50_ms", "e2e_p50_ms", "throughput_per_s"}
     assert len(printed["remarks"]) == (ms != 4.0)
+
+
+def undecided(run, make_cell):
+    """Two sides whose cells have too few rounds, at batch 1, and are equal at batch 8."""
+    cells = [make_cell(), make_cell(batch=8)]
+    return [run(cells[0], ms=4.0, rounds=[1.0] * 3) for _ in range(2)], [run(*cells, ms=ms) for ms in (4.0, [4.25, 4.0])]
+
+
+@pytest.mark.parametrize(
+    ("policy", "codes", "kinds"),
+    [
+        ((), (1, 0), ("limit_undecided", "limit_unsure")),
+        (("--inconclusive", "default"), (1, 0), ("limit_undecided", "limit_unsure")),
+        (("--inconclusive", "fail"), (1, 1), ("limit_undecided", "limit_partly_decided")),
+        (("--inconclusive", "warn"), (0, 0), ("limit_passed_undecided", "limit_unsure")),
+    ],
+)
+def test_a_gate_without_a_decision_fails_unless_it_may_pass(run, make_cell, policy, codes, kinds):
+    for runs, code, kind in zip(undecided(run, make_cell), codes, kinds):
+        done = command(*runs, "--fail-on", "p50>5%", "--format", "json", *policy)
+        (finding, *_) = [item for item in json.loads(done.stdout)["findings"] if item["kind"].startswith("limit")]
+        assert (done.exit_code, finding["kind"]) == (code, kind)
+        assert finding["sentence"] in done.stderr
+
+
+def test_the_names_of_policies_are_those_of_the_gate():
+    assert gate.POLICIES == POLICIES
+    done = command("a", "b", "--inconclusive", "fail")
+    assert (done.exit_code, "--fail-on" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("limit", "ms", "outcome"),
+    [
+        ("p50>5% and >0.1ms", 4.8, "shown"),
+        ("p50>5% and >1ms", 4.8, "kept"),
+        ("p50>5% and >800us", 4.8, "unsure"),
+        ("p50>50% and p50>0.1ms", 4.8, "kept"),
+        ("throughput>5% and >1/s", 4.8, "shown"),
+        ("throughput>5% and >100/s", 4.8, "kept"),
+        ("peak_rss>5% and >10MB", 4.8, "shown"),
+        ("peak_rss>5% and >0.5GB", 4.8, "kept"),
+    ],
+)
+def test_a_loss_must_be_beyond_the_absolute_limit_too(run, make_cell, limit, ms, outcome):
+    _, found = compared(run(make_cell(), ms=4.0, memory=[100]), run(make_cell(), ms=ms, memory=[120]))
+    judged = gate.judge(gate.parse([limit]), found)
+    assert (bool(judged.shown), bool(judged.unsure)) == (outcome == "shown", outcome == "unsure")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("p50>5% and >0.1", "p50>5% and >0.1ms"),
+        ("p50>5% and >0.1MB", "us, µs, ms, s"),
+        ("p50>5% and >0ms", "p50>5% and >0.1ms"),
+        ("p50>5% and >", "p50>5% and >0.1ms"),
+        ("p50>5% and throughput>1/s", "--fail-on twice"),
+        ("p50>5% or >1ms", "p50>5% and >0.1ms"),
+        ("top1_drop>0.3 and >1", "top1_drop>0.3"),
+        ("p50", "'p50>5% and >0.1ms'"),
+    ],
+)
+def test_what_is_no_absolute_limit_is_refused_with_the_accepted_form(text, named):
+    with pytest.raises(BadInput) as caught:
+        gate.parse([text])
+    assert named in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("ms", "rounds", "verdict"),
+    [
+        ([5.0, 4.0], SHAKEN, "slower"),
+        ([4.0, 3.0], SHAKEN, "faster"),
+        ([5.0, 3.0], SHAKEN, "mixed"),
+        ([4.0, 4.0], SHAKEN, "equal"),
+        ([4.0, 4.0], np.linspace(0.9, 1.1, 10), "undecided"),
+        ([5.0, 3.0], [1.0] * 3, "undecided"),
+    ],
+)
+def test_all_changes_have_one_verdict(run, make_cell, ms, rounds, verdict):
+    cells = [make_cell(), make_cell(batch=8)]
+    sides, found = compared(run(*cells, ms=4.0, rounds=rounds), run(*cells, ms=ms, rounds=rounds))
+    head = tabulate(sides, found, ()).head
+    assert (head["verdict"], sum(head["verdicts"].values())) == (verdict, len(found))
+
+
+def test_decided_rows_come_first_and_a_screen_folds_the_others(run, make_cell):
+    cells = [make_cell(batch=batch) for batch in (1, 8)]
+    sides, found = compared(run(*cells, ms=4.0), run(*cells, ms=[4.0, 5.0]), thresholds={"p50": 0.01})
+    whole, part = (tabulate(sides, found, (), fold=fold) for fold in (False, True))
+    assert [row["verdict"] for row in whole.rows] == ["slower"] * 3 + ["no difference shown"] * 2 + ["inconclusive"]
+    assert part.rows == whole.rows[:3]
+    (finding,) = [finding for finding in part.findings if finding.kind == "folded"]
+    assert re.findall(r"\d+ (?:no difference shown|inconclusive)", finding.sentence) == [
+        "2 no difference shown",
+        "1 inconclusive",
+    ]
+
+
+def test_a_screen_without_a_decided_row_has_no_grid(run, make_cell):
+    sides, found = compared(*(run(make_cell(), ms=4.0, rounds=[1.0] * 3) for _ in range(2)))
+    assert "metric" not in render(tabulate(sides, found, (), fold=True), "table", Screen(width=100))
+
+
+def test_figures_are_those_of_show(run, make_cell):
+    paths = [run(make_cell(), ms=ms, rounds=np.linspace(0.9, 1.3, 12), memory=[90, 100, 104]) for ms in (4.0, 5.0)]
+    _, found = compared(*paths)
+    shown = [table.build([read_run(path)]).rows[0] for path in paths]
+    for item in found:
+        assert (item.base, item.new) == pytest.approx([row[item.metric.column] for row in shown], rel=1e-12)
 
 
 def test_sides_of_several_runs_take_all_words_up_to_the_next_option(run, make_cell):

@@ -146,6 +146,29 @@ SAID = {
         {"base": 2, "new": 1, "needed": 3},
         "Nothing can be decided: base has 2 runs and new has 1, 3 a side are needed",
     ),
+    "overall": (
+        {"verdict": "mixed", "counts": "3 slower, 1 better"},
+        "Verdict: mixed (3 slower, 1 better)",
+    ),
+    "folded": ({"counts": "3 inconclusive"}, "not in the table: 3 inconclusive; --all shows each"),
+    "limit_unsure_cells": (
+        {"limit": "--fail-on p50>5%", "unsure": 2, "cells": 9, "reason": "other host"},
+        "--fail-on p50>5% is inconclusive for 2 of 9 cells (other host)",
+    ),
+    "limit_undecided": (
+        {"limit": "--fail-on p50>5%", "cells": 9, "reason": "other host", "remedy": "compare runs of one host"},
+        "--fail-on p50>5% failed: 0 of 9 cells could be decided (other host); compare runs of one host,"
+        " or let it pass with --inconclusive warn",
+    ),
+    "limit_partly_decided": (
+        {"limit": "--fail-on p50>5%", "unsure": 2, "cells": 9, "reason": "other host", "remedy": "compare runs of one host"},
+        "--fail-on p50>5% failed: 2 of 9 cells could not be decided (other host), and --inconclusive fail accepts none;"
+        " compare runs of one host",
+    ),
+    "limit_passed_undecided": (
+        {"limit": "--fail-on p50>5%", "cells": 9, "reason": "other host"},
+        "--fail-on p50>5% passed by --inconclusive warn, although 0 of 9 cells could be decided (other host)",
+    ),
     "change": (
         {
             "cell": "cnn/ort-cpu/cpu/fp32/b1",

@@ -61,6 +61,12 @@ AXES: Mapping[str, Axis] = {
             definition="Sizes of the dimensions that --dim names.",
         ),
         Axis(
+            name="feedback",
+            of=lambda cell: " ".join(f"{source}={target}" for source, target in cell.feedback) or None,
+            question=True,
+            definition="Outputs that each call hands to the next one, each with its input (--feedback).",
+        ),
+        Axis(
             name="batch",
             of=lambda cell: cell.batch,
             question=True,

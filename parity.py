@@ -91,6 +91,7 @@ class Verified(Distance):
     """Parity with the reference, and accuracy if the dataset has labels.
 
     `output`, `limit_db`, `floor_db`: the part that decides, its least SQNR, and its measured floor (results/store/verdict).
+    `diverged`: output whose fed-back state is not finite from the step `diverged_step` on.
     """
 
     output: str | None = None
@@ -102,6 +103,8 @@ class Verified(Distance):
     lost: int | None = None
     gained: int | None = None
     accuracy_batch: int | None = None
+    diverged: str | None = None
+    diverged_step: int | None = None
 
 
 def figure_of(part: PartDistance, measured: Sequence[PartDistance]) -> float | None:

@@ -218,6 +218,7 @@ class Artifact:
     - `quantized_layers`, `float_layers`: numbers of nodes that multiply by weights or activations, as Conv and MatMul do.
     - `obstacle`: reason why runtimes with symmetric INT8 only (TensorRT) refuse the file; None if they accept it.
     - `invalid`: onnx.checker's reason to refuse the file, although a runtime loads it; None for a valid file.
+    - `unsized`: inputs with a declared size of 0, which stands for an unknown size; runtimes do not agree about such sizes.
     """
 
     model: str
@@ -236,6 +237,7 @@ class Artifact:
     float_layers: int = 0
     obstacle: str | None = None
     invalid: str | None = None
+    unsized: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -252,6 +254,7 @@ class Cell:
 
     `sha256` is the hash of the file that the user gave or exported. Files derived from that file share the hash in their
     cells, and `scheme` names the INT8 scheme. The record has the hash of the file that ran. `dims`: sizes of `--dim`, by name.
+    `feedback`: outputs that are fed back, each with its input.
     """
 
     model: str
@@ -265,6 +268,7 @@ class Cell:
     environment: str = ""
     scheme: str = ""
     dims: tuple[tuple[str, int], ...] = ()
+    feedback: Options = ()
 
     @property
     def key(self) -> str:
@@ -319,6 +323,7 @@ class Sweep:
     - `artifacts`: folder of exported files; empty for the default.
     - `signature`: shapes from `--shape`, and for a user's module the types, of inputs by name.
     - `dims`: sizes to measure of dimensions, by name. `inputs`: paths of .npy files, by input name.
+    - `feedback`: outputs that each call hands to the next, with their inputs. `step_seconds`: seconds of signal in one call.
     - `pythons`: interpreters, or folders of virtual environments, by `Target`.
     - `baseline`: target that speed-ups are relative to. Without a baseline the stop rule uses `metric` (of STOPPING_METRICS).
     - `cold`: measure cold starts. `load`: find the highest request rate within a latency limit.
@@ -339,6 +344,8 @@ class Sweep:
     threads: int | None = None
     signature: tuple[TensorSpec, ...] = ()
     inputs: tuple[tuple[str, str], ...] = ()
+    feedback: Options = ()
+    step_seconds: float | None = None
     options: Options = ()
     budget: Budget = field(default=BUDGETS["normal"])
     baseline: str | None = None

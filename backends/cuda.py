@@ -127,6 +127,10 @@ class Stream:
         """Begin to copy from the device."""
         source.copy_to(target.buffer, stream=self._stream)
 
+    def copy(self, source: Any, target: Any) -> None:
+        """Begin to copy from one buffer of the device to another of the same size."""
+        target.copy_from(source, stream=self._stream)
+
     def poison(self, buffer: Any) -> None:
         """Begin to fill a buffer with NaN, which marks outputs that nothing writes."""
         buffer.fill(POISON, stream=self._stream)
@@ -191,6 +195,14 @@ class Inputs:
         if pinned.array is not array:
             np.copyto(pinned.array, array)
         return pinned
+
+    def fill(self, name: str, source: Output) -> bool:
+        """Begin to copy an output to the input `name`, on the device. False, without a copy, if their types or sizes differ."""
+        pinned, buffer = self._buffers[name]
+        alike = (pinned.array.dtype, pinned.array.shape) == (source.pinned.array.dtype, source.pinned.array.shape)
+        if alike:
+            self._stream.copy(source.buffer, buffer)
+        return alike
 
     def address(self, name: str) -> int:
         """Address of an input on the device."""
@@ -262,6 +274,8 @@ class CudaSession(Session):
     """
 
     asynchronous = True
+    # A graph has fixed addresses: it reads the state from one buffer and writes it to another, and `feed` copies it back.
+    handover = "copied on the device between two buffers"
 
     def __init__(self, stream: Stream, graph: str, info: SessionInfo) -> None:
         self._stream, self._graph, self.info = stream, graph, info
@@ -304,6 +318,11 @@ class CudaSession(Session):
             self._stream.download(item.buffer, item.pinned)
         self._stream.sync()
         return {name: item.pinned.array.copy() for name, item in self._outputs.items()}
+
+    def feed(self, feedback: Mapping[str, str], inputs: Mapping[str, Array]) -> None:
+        outputs = self._outputs
+        if not all(source in outputs and self._inputs.fill(target, outputs[source]) for source, target in feedback.items()):
+            super().feed(feedback, inputs)
 
     def close(self) -> None:
         """Free memory on the device now. A session refers to itself, and measurements switch the garbage collector off."""

@@ -9,6 +9,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from statistics import median
 from typing import Any, ClassVar
 
+import numpy as np
+
 from ..errors import RuntimeFailed, Unavailable, installed, quantity
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency
@@ -51,6 +53,8 @@ def open_lane():
 class OpenVinoSession(Session):
     """One infer request on a compiled model."""
 
+    handover = "copied in place"
+
     def __init__(self, compiled: Any, artifact: Artifact, info: SessionInfo, recompile: Callable[[], Any]) -> None:
         """`recompile` compiles the same model again with PERF_COUNT, which slows a model down and is set at compile time."""
         self._compiled, self._artifact, self.info, self._recompile = compiled, artifact, info, recompile
@@ -71,6 +75,12 @@ class OpenVinoSession(Session):
     def fetch(self) -> dict[str, Array]:
         ports = zip(self._artifact.outputs, self._compiled.outputs)
         return {spec.name: self._request.get_tensor(port).data.copy() for spec, port in ports}
+
+    def feed(self, feedback: Mapping[str, str], inputs: Mapping[str, Array]) -> None:
+        sources = dict(zip((spec.name for spec in self._artifact.outputs), self._compiled.outputs))
+        targets = dict(zip(_port_names(self._compiled.inputs, inputs), self._compiled.inputs))
+        for source, target in feedback.items():
+            np.copyto(self._request.get_tensor(targets[target]).data, self._request.get_tensor(sources[source]).data)
 
     def fork(self) -> Session:
         return OpenVinoLane(self._compiled, self._artifact, self.info, self._recompile)

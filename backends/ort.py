@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from ..errors import RuntimeFailed, distinct_names, installed, one_line, quantity
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency
@@ -61,11 +63,14 @@ class OrtSession(Session):
     every call allocates new ones: ONNX Runtime compares bound outputs with the declaration, and refuses those.
     """
 
+    handover = "copied in place"
+
     def __init__(self, session: Any, info: SessionInfo, load: Load) -> None:
         self._session, self.info, self._load = session, info, load
         self._binding = session.io_binding()
         self._names = [output.name for output in session.get_outputs()]
         self._values: list[Any] = []
+        self._arrays: dict[str, Array] = {}
         self._rebinds: bool | None = None
 
     def bind(self, inputs: Mapping[str, Array]) -> None:
@@ -76,7 +81,8 @@ class OrtSession(Session):
         # value: `_values` does, until the binding has no more use for it
         self._values.clear()
         for name in (port.name for port in self._session.get_inputs()):
-            value = onnxruntime.OrtValue.ortvalue_from_numpy(inputs[name].copy())
+            self._arrays[name] = inputs[name].copy()
+            value = onnxruntime.OrtValue.ortvalue_from_numpy(self._arrays[name])
             self._binding.bind_ortvalue_input(name, value)
             self._values.append(value)
         self._bind_outputs()
@@ -98,6 +104,11 @@ class OrtSession(Session):
 
     def fetch(self) -> dict[str, Array]:
         return name_outputs(self._names, self._binding.copy_outputs_to_cpu())
+
+    def feed(self, feedback: Mapping[str, str], inputs: Mapping[str, Array]) -> None:
+        values = dict(zip(dict.fromkeys(self._names), self._binding.get_outputs()))
+        for source, target in feedback.items():
+            np.copyto(self._arrays[target], values[source].numpy())
 
     def fork(self) -> Session:
         return OrtSession(self._session, self.info, self._load)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from ..errors import BenchError, Unavailable, failure, one_line, quantity
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency, Device, Options
+
+if TYPE_CHECKING:
+    from .recurrence import Recurrence
 
 Array = NDArray[np.generic]
 Answer = TypeVar("Answer")
@@ -81,11 +84,14 @@ class Workshop:
 class Session(abc.ABC):
     """One call in flight on one compiled model; a context manager. One thread at a time may use a session.
 
-    `asynchronous`: `start` returns while the device computes. One thread can then keep many lanes busy.
+    `asynchronous`: `start` returns while the device computes. One thread can then keep many lanes busy. `handover`: the way
+    in which `feed` moves a state. `recurrence`: the state that the worker feeds back between calls; None without `--feedback`.
     """
 
     info: SessionInfo
     asynchronous: ClassVar[bool] = False
+    handover: ClassVar[str] = "fetched and bound again"
+    recurrence: Recurrence | None = None
 
     def enter(self) -> None:  # noqa: B027 (most runtimes keep their threads in the session)
         """Set state of the calling thread, such as its GPU. Every thread calls `enter` before its first `start`."""
@@ -109,6 +115,14 @@ class Session(abc.ABC):
     @abc.abstractmethod
     def fetch(self) -> dict[str, Array]:
         """Copy the outputs of the last inference (by ONNX name) to new arrays on the host, in the dtypes of the ONNX file."""
+
+    def feed(self, feedback: Mapping[str, str], inputs: Mapping[str, Array]) -> None:
+        """Begin to copy outputs of the last inference to inputs of the next. `feedback`: the input of each output, by name.
+
+        `inputs` are the arrays that were bound. Inputs that no output feeds keep their values.
+        """
+        outputs = self.fetch()
+        self.bind({**inputs, **{target: outputs[source] for source, target in feedback.items()}})
 
     @abc.abstractmethod
     def fork(self) -> Session:

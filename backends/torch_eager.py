@@ -6,7 +6,7 @@ The precision is always set: for `fp32`, TF32 is off in matmuls and in cuDNN con
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -16,74 +16,9 @@ from ..spec import Artifact, Cell, Concurrency, TensorSpec
 from . import snippets
 from .cuda import GRAPH_CHOICES, GRAPH_OPTION, use_graph
 from .protocol import Array, Availability, Backend, Session, SessionInfo
+from .torch_programs import TORCH_CPU_PROGRAM, TORCH_CUDA_PROGRAM, TORCH_MODULE
 
 TORCH_TYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
-
-TORCH_MODULE = """\
-from importlib import import_module
-
-import torch
-
-FACTORY, WEIGHTS = $factory, $weights
-module_name, _, factory = FACTORY.partition(":")
-module = getattr(import_module(module_name), factory)()
-if WEIGHTS:
-    from safetensors.torch import load_model
-
-    load_model(module, WEIGHTS)
-"""
-TORCH_CPU_PROGRAM = """\
-torch.set_num_interop_threads(1)
-torch.set_float32_matmul_precision("highest")
-module = module.eval().to(torch.$dtype)
-
-
-def open_lane():
-    torch.set_num_threads(THREADS)  # torch keeps it per calling thread
-    tensors = [torch.tensor(array) for array in inputs.values()]
-    tensors = [tensor.to(torch.$dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
-
-    def call():
-        with torch.inference_mode():
-            module(*tensors)
-
-    return call
-"""
-TORCH_CUDA_PROGRAM = """\
-torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = $tf32
-torch.backends.cudnn.benchmark = $benchmark
-module = module.eval().to($device, torch.$dtype, memory_format=torch.$memory)
-alive = []
-
-
-def open_lane():
-    stream = torch.cuda.Stream($device)
-    tensors = [torch.tensor(array).to($device) for array in inputs.values()]
-    tensors = [tensor.to(torch.$dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
-    tensors = [tensor.to(memory_format=torch.$memory) if tensor.dim() == 4 else tensor for tensor in tensors]
-    alive.append(tensors)  # a graph keeps no reference to the memory that it uses
-    torch.cuda.synchronize($device)
-
-    def run():
-        torch.cuda.set_stream(stream)
-        with torch.inference_mode():
-            module(*tensors)
-
-    for _ in range(3):
-        run()
-    stream.synchronize()
-    if not $graph:
-        return run, stream.synchronize
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-        run()
-
-    def start():
-        torch.cuda.set_stream(stream)
-        graph.replay()
-
-    return start, stream.synchronize
-"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,12 +35,14 @@ class TorchOptions:
 class TorchSession(Session):
     """A module on the CPU. Inputs and outputs are matched with those of the ONNX file by their order."""
 
+    handover = "output tensors become inputs"
+
     def __init__(self, module: Any, artifact: Artifact, options: TorchOptions, info: SessionInfo) -> None:
         import torch
 
         self._torch, self._module, self._artifact, self._options = torch, module, artifact, options
         self.info = self._opened = info
-        self._inputs: Sequence[Any] = ()
+        self._inputs: list[Any] = []
         self._result: Any = None
 
     def enter(self) -> None:
@@ -130,6 +67,15 @@ class TorchSession(Session):
     def fetch(self) -> dict[str, Array]:
         return {spec.name: self._host(tensor, spec.dtype) for spec, tensor in self._outputs()}
 
+    def feed(self, feedback: Mapping[str, str], inputs: Mapping[str, Array]) -> None:
+        for place, tensor in self._fed(feedback):
+            self._inputs[place] = tensor.to(self._inputs[place].dtype)
+
+    def _fed(self, feedback: Mapping[str, str]) -> list[tuple[int, Any]]:
+        """Place of each input that is fed, and the output tensor that feeds it."""
+        names = [spec.name for spec in self._artifact.inputs]
+        return [(names.index(feedback[spec.name]), tensor) for spec, tensor in self._outputs() if spec.name in feedback]
+
     def _host(self, tensor: Any, dtype: str) -> Array:
         array: Array = tensor.to("cpu", getattr(self._torch, dtype), copy=True).numpy()
         return array
@@ -153,6 +99,7 @@ class TorchCudaSession(TorchSession):
     """
 
     asynchronous = True
+    handover = "copied on the device between two buffers"
 
     def __init__(self, module: Any, artifact: Artifact, options: TorchOptions, info: SessionInfo) -> None:
         super().__init__(module, artifact, options, info)
@@ -215,6 +162,11 @@ class TorchCudaSession(TorchSession):
         self._stream.synchronize()
         return {spec.name: host.numpy().copy() for spec, _, host in self._copies}
 
+    def feed(self, feedback: Mapping[str, str], inputs: Mapping[str, Array]) -> None:
+        self._cuda.set_stream(self._stream)
+        for place, tensor in self._fed(feedback):
+            self._inputs[place].copy_(tensor, non_blocking=True)
+
     def _host_tensor(self, spec: TensorSpec, tensor: Any) -> Any:
         if spec.name not in self._host_tensors or self._host_tensors[spec.name].shape != tensor.shape:
             dtype = getattr(self._torch, spec.dtype)
@@ -223,7 +175,7 @@ class TorchCudaSession(TorchSession):
 
     def close(self) -> None:
         """Free memory on the device now. A session refers to itself, and measurements switch the garbage collector off."""
-        self._call, self._inputs, self._copies = self._first_call, (), []
+        self._call, self._inputs, self._copies = self._first_call, [], []
         self._result = self._last_result = self._module = None
 
     def _call_module(self) -> None:

@@ -16,6 +16,7 @@ from .metrics import budget_option, metric_option
 from .options import (
     RUN_FOLDER,
     Duration,
+    Finite,
     Slo,
     Whole,
     baseline_option,
@@ -82,6 +83,12 @@ def load_of(options: dict[str, Any]) -> Load | None:
     budget_option,
     baseline_option,
     metric_option(),
+    click.option(
+        "--step-seconds",
+        type=Finite(min=0, min_open=True),
+        metavar="S",
+        help="Let one call stand for S seconds of signal, and print the real-time factor: seconds of computing per second.",
+    ),
     images_option,
     load_options,
     click.option("--cold", is_flag=True, help="Time fresh processes too, from their start to the first output."),

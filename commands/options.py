@@ -363,6 +363,13 @@ selectors = group(
         metavar="NAME=FILE.npy",
         help="Feed this array to the input, instead of generated values.",
     ),
+    click.option(
+        "--feedback",
+        type=KeyValue(),
+        multiple=True,
+        metavar="OUTPUT=INPUT",
+        help="Feed this output to this input of the next call. Each call in flight has its own state, reset every 256 calls.",
+    ),
     dataset_option,
     click.option(
         "--backend",

@@ -19,6 +19,7 @@ from .. import __version__
 from ..errors import BadInput, StorageFailed, one_line
 from ..evidence import Failed
 from ..models import kind_of
+from ..models.feedback import check_names
 from ..models.shapes import dimension_names, show, unknown_dim
 from ..models.symbols import Dims
 from ..results.store import record, series
@@ -158,6 +159,7 @@ def plan_rows(
     """Rows of `models`. Those of a model without files are refused. Raises the errors of `plan`, and `BadInput` for an array
     of a wrong type."""
     _check_dim_names(models)
+    _check_feedback_names(models)
     rows: list[PlannedCell] = []
     for item in models:
         defaults = _defaults(item.sweep, context, kind)
@@ -177,6 +179,14 @@ def _check_dim_names(models: Sequence[ModelFiles]) -> None:
     for name in dims:
         if name not in open_dims:
             raise unknown_dim(name, open_dims)
+
+
+def _check_feedback_names(models: Sequence[ModelFiles]) -> None:
+    """Raise `BadInput` for `--feedback` with a name that no model has."""
+    # A model of a module that is not exported yet has no outputs.
+    artifacts = [artifact for item in models for artifact in item.artifacts]
+    if all(artifact.outputs for artifact in artifacts):
+        check_names(models[0].sweep.feedback, artifacts)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...axes import Scalar, question
+from ...errors import quantity
 from ...evidence import (
     LOAD,
     ROUND,
@@ -118,6 +119,8 @@ class CellRecord:
             return self.failed.status
         if not self._complete:
             return "failed"
+        if self.parity and self.parity.diverged:
+            return MISMATCH
         if self.parity and self.parity.undetermined:
             return UNDETERMINED
         return self.verdict.status if self.verdict else MISMATCH if self._far_from_reference() else OK
@@ -134,6 +137,9 @@ class CellRecord:
             return self.failed.reason
         if not self._complete:
             return "not measured: the run was interrupted" + ("" if self.check else "; bench infer --resume continues it")
+        if self.parity and self.parity.diverged:
+            steps = quantity(self.parity.diverged_step or 0, "step")
+            return f"the state in {self.parity.diverged} is not finite after {steps}"
         if self.parity and self.status in (UNDETERMINED, MISMATCH):
             return _reason(self.cell.precision, self.parity, self.verdict)
         return None

@@ -44,6 +44,11 @@ KINDS: Mapping[str, Kind] = {
         severity=FAILURE,
         sentence="the runtime lost {part}: {own} gives {own_db:.1f} dB there, and the row has {sqnr_db:.1f} dB",
     ),
+    "diverged": Kind(
+        severity=FAILURE,
+        sentence="the state that {output} hands on is not finite after step {steps}, so later steps computed with NaN or"
+        " infinity; give other inputs with --input",
+    ),
     "dead": Kind(severity=CAUTION, sentence="{part} is constant, but varies in the reference"),
     "random_outputs": Kind(severity=CAUTION, sentence="not compared, because they depend on a random generator: {outputs}"),
     "relaxed": Kind(
@@ -95,6 +100,7 @@ KINDS: Mapping[str, Kind] = {
     "absent_build": Kind(severity=INFO, sentence="{column}: this runtime compiles nothing ahead"),
     "absent_cold": Kind(severity=INFO, sentence="{column} was not measured: give --cold"),
     "absent_at_quick": Kind(severity=INFO, sentence="{column} is not measured at --budget quick: give --budget normal"),
+    "absent_step": Kind(severity=INFO, sentence="{column} needs the length of the signal in one call: give --step-seconds"),
     "absent_load": Kind(severity=INFO, sentence="{column} was not measured: give --load poisson --slo p99=10ms"),
     "absent_on_cpu": Kind(severity=INFO, sentence="{column} is measured on GPUs only"),
     "absent_import": Kind(severity=INFO, sentence="{column}: {tool} does not report it"),

@@ -14,9 +14,11 @@ from .findings import Finding
 def of_parity(record: CellRecord) -> Iterator[Finding]:
     """Findings on the parity; none for a row without parity, and for a row of version 0.1."""
     parity, verdict = record.parity, record.verdict
+    if parity and parity.diverged:
+        yield Finding.of("diverged", output=parity.diverged, steps=parity.diverged_step)
     if parity is None or verdict is None:
         return
-    if record.status == MISMATCH:
+    if verdict.status == MISMATCH:
         yield from _cause(record.cell.precision, verdict)
     yield from (Finding.of("dead", part=part.name) for part in parity.parts if part.dead)
     if parity.random:

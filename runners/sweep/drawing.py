@@ -18,6 +18,7 @@ from ..worker.jobs import Data, Here, There
 from ..worker.tasks import JOBS
 from .cells import ActiveCell, RunContext
 from .parity import Reference, compare_files
+from .plan import PlannedCell
 
 SMALLER = (2, 1)  # bounds of integers for inputs that the model refuses: ids of small tables, then zeros
 
@@ -59,11 +60,12 @@ def _draw(run: RunContext, cells: Sequence[ActiveCell]) -> None:
             )
             for (shapes, cell), inputs_folder in zip(first.items(), input_folders.values())
         )
-        referred = _refer(run, worker, artifact, calls, folder / "samples")
+        referred = _refer(run, worker, cells[0].planned, calls, folder / "samples")
         refused = (
             {calls[item.call].inputs.path for item in referred.refused} if referred else {call.inputs.path for call in calls}
         )
-        compared = Reference.of(artifact, [call for call in calls if call.inputs.path not in refused], referred)
+        answered = [call for call in calls if call.inputs.path not in refused]
+        compared = Reference.of(artifact, answered, referred, cells[0].planned.cell.feedback)
         if compared:
             compare_files(compared, worker, (active.planned.artifact for active in cells if not active.verified), run.context)
         network = worker.network
@@ -97,14 +99,17 @@ def _drawing(run: RunContext, artifact: Artifact, shapes: Shapes, inputs_folder:
 
 
 def _refer(
-    run: RunContext, worker: Worker, artifact: Artifact, calls: tuple[ReferenceCall, ...], samples: Path
+    run: RunContext, worker: Worker, planned: PlannedCell, calls: tuple[ReferenceCall, ...], samples: Path
 ) -> Referred | None:
     """Compute the FP32 reference. None, after a note, where the reference runtime cannot run the model.
 
-    Where the model refuses inputs that were drawn, they are drawn again, with smaller integers.
+    Where the model refuses inputs that were drawn, they are drawn again, with smaller integers. Raises `BadInput` for a state
+    that cannot be fed back.
     """
+    artifact = planned.reference
     job = Refer(
         artifact=artifact,
+        feedback=planned.cell.feedback,
         calls=calls,
         samples=There(path=str(samples)),
         images=run.sweep.images or run.sweep.budget.images,
@@ -119,6 +124,8 @@ def _refer(
     except BenchError as error:
         run.context.progress.note(f"{artifact.model}: answers are not compared, because the FP32 reference failed ({error})")
         return None
+    if referred.unlike:
+        raise BadInput(*referred.unlike)
     _check_dims(run, artifact, calls, referred)
     _note_refused(run, artifact, calls, referred)
     return referred

@@ -14,7 +14,7 @@ from ...errors import BenchError, StorageFailed
 from ...evidence import PartDistance, Verified
 from ...parity import figure_of
 from ...results.store.verdict import needs_floor, with_verdict
-from ...spec import PRECISIONS, Artifact
+from ...spec import PRECISIONS, Artifact, Options
 from ..pool.context import Context
 from ..pool.pool import Worker
 from ..worker.file_jobs import CompareFile, Floor, MeasureFloor, ReferenceCall, Referred
@@ -35,16 +35,19 @@ class Reference:
     artifact: Artifact
     calls: Mapping[str, ReferenceCall]
     random: tuple[str, ...] = ()
+    feedback: Options = ()
     files: dict[tuple[str, str], Floor] = field(default_factory=dict)
     floors: dict[tuple[str, str], Floor] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, artifact: Artifact, calls: Sequence[ReferenceCall], referred: Referred | None) -> Reference | None:
+    def of(
+        cls, artifact: Artifact, calls: Sequence[ReferenceCall], referred: Referred | None, feedback: Options = ()
+    ) -> Reference | None:
         """Reference with the `calls` that it answered; None if there are none."""
         if referred is None or not calls:
             return None
         by_folder = {call.inputs.path: call for call in sorted(calls, key=_size)}
-        return cls(artifact=artifact, calls=by_folder, random=referred.random)
+        return cls(artifact=artifact, calls=by_folder, random=referred.random, feedback=feedback)
 
     @property
     def smallest(self) -> str:
@@ -55,7 +58,8 @@ class Reference:
         """Fields of a job that compares `file` with the answers to one call."""
         call = self.calls[folder]
         arrays = {"inputs": call.inputs, "outputs": Here(path=call.outputs.path)}
-        return {"artifact": file, "shapes": call.shapes, "batch": call.batch, "random": self.random, **arrays}
+        same = {"random": self.random, "feedback": self.feedback}
+        return {"artifact": file, "shapes": call.shapes, "batch": call.batch, **same, **arrays}
 
 
 def _size(call: ReferenceCall) -> tuple[int, int]:

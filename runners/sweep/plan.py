@@ -9,6 +9,7 @@ from itertools import product
 from typing import Any
 
 from ...errors import BadInput
+from ...models.feedback import check_specs, feedback_of
 from ...models.shapes import BatchRule, batch_rule, cell_shapes, check_dims, check_shapes, dimension_names, show
 from ...models.symbols import Dims
 from ...spec import PRECISIONS, Artifact, Cell, Options, Precision, Settings, Shapes, Sweep, nearest
@@ -164,6 +165,7 @@ def _cells(
     artifact, precision = file
     made, given = artifact.derived, defaults.shapes
     check_shapes(artifact.inputs, given)
+    check_specs(artifact, sweep.feedback)
     combinations = dims_of(sweep, artifact, given)
     rule = batch_rule(artifact.inputs, given, artifact.outputs, combinations[0])
     for dims in combinations:
@@ -186,6 +188,7 @@ def _cells(
             shapes=shapes,
             settings=settings,
             dims=tuple(sorted(dims.items())),
+            feedback=feedback_of(artifact, sweep.feedback),
         )
         rest: dict[str, Any] = {"refused": refused, "python": backend.python, "builds": backend.builds}
         planned.append(PlannedCell(cell=cell, artifact=artifact, **rest))

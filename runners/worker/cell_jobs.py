@@ -14,6 +14,7 @@ import numpy as np
 from ... import backends
 from ...backends import protocol
 from ...backends.protocol import Array, Backend, Session, Workshop
+from ...backends.recurrence import Recurrence
 from ...errors import DRAWN, BenchError, RuntimeFailed, Unsupported, failure
 from ...evidence import Built, Counts, Deployment, Info, Inspected, Opened, Tried, Verified, Warm
 from ...exporters import cache
@@ -42,6 +43,7 @@ from .jobs import (
 )
 from .serve import State
 from .verify import accuracy, distance, figures_of, load_arrays
+from .walk import answers, find_divergence, walk_names
 
 ENGINES = "engines"  # folder of built engines in the user's cache
 APART_SHARE = 4  # blocks of end-to-end calls and of device times last a latency block divided by this
@@ -77,12 +79,21 @@ class OpenCell:
             forks.append(self._bound(self.compiled[key].fork()))
         return [self.compiled[key], *forks[: concurrency.lanes - 1]]
 
+    def __post_init__(self) -> None:
+        self._give_state(self.session)
+
+    def _give_state(self, session: Session) -> None:
+        """Give `session` a state of its own, if the cell feeds outputs back."""
+        if self.cell.feedback:
+            session.recurrence = Recurrence(feedback=dict(self.cell.feedback), inputs=self.inputs)
+
     def _bound(self, session: Session) -> Session:
         """Bind the inputs, make the slow first call, and return `session`."""
         session.enter()
         session.bind(self.inputs)
         session.start()
         session.wait()
+        self._give_state(session)
         return session
 
     def keep(self, concurrency: Concurrency) -> None:
@@ -170,11 +181,12 @@ def open_session(state: State, report: Reporter, job: Open) -> Opened:
     open_cell.compiled[1, cell.settings.threads] = session
     state.open_cells[cell.key] = open_cell
     info = session.info
+    settings = {**dict(info.settings), **({"feedback": session.handover} if cell.feedback else {})}
     return Opened(
         **asdict(_built(built)),
         load_s=load_ns / 1e9,
         first_ms=first_ns / 1e6,
-        info=Info(executed=info.executed, placement=info.placement, settings=dict(info.settings), remarks=info.remarks),
+        info=Info(executed=info.executed, placement=info.placement, settings=settings, remarks=info.remarks),
         instrument=backend.instrument,
         int8_scheme=backend.int8_scheme,
     )
@@ -192,13 +204,14 @@ def _first_call(session: Session, now: Callable[[], int], drawn: bool) -> int:
 
 
 def verify(state: State, report: Reporter, job: Verify) -> Verified:
-    """Parity of the open cell's outputs; with labels, also accuracy."""
+    """Parity of the open cell's outputs; with labels, also accuracy. A state that is fed back has to stay finite."""
     open_cell = state.open_cells[job.key]
-    names = [spec.name for spec in open_cell.artifact.outputs]
-    expected = load_arrays(Path(job.reference.path), names)
-    open_cell.session.enter()
-    parity = distance(open_cell.session.fetch(), expected, open_cell.cell.batch, job.random)
-    figures = figures_of(parity)
+    session, feedback = open_cell.session, dict(open_cell.cell.feedback)
+    expected = load_arrays(Path(job.reference.path), walk_names((spec.name for spec in open_cell.artifact.outputs), feedback))
+    session.enter()
+    parity = distance(answers(session), expected, open_cell.cell.batch, walk_names(job.random, feedback))
+    output, step = find_divergence(session, state.clock.now_ns) or (None, None)
+    figures = {**figures_of(parity), "random": job.random, "diverged": output, "diverged_step": step}
     if job.samples is None:
         return Verified(**figures)
     labelled = accuracy(open_cell.session, open_cell.artifact, Path(job.samples.path), open_cell.cell.batch, report)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ...evidence import Epoch, Explained, PartDistance
 from ...exporters.manifest import Maker
-from ...spec import Artifact, Conversion, Shapes, TensorSpec
+from ...spec import Artifact, Conversion, Options, Shapes, TensorSpec
 from .jobs import Data, Done, Here, Job, There
 
 
@@ -145,18 +145,20 @@ class Refusal:
 class Referred:
     """Name and version of the runtime that computed the reference, and outputs that depend on a random generator.
 
-    `refused`: calls without outputs. `no_samples`: no call could answer the labelled samples.
+    `refused`: calls without outputs. `no_samples`: no call could answer the labelled samples. `unlike`: problem and remedy of a
+    state whose output cannot be its input; empty without one.
     """
 
     runtime: str
     random: tuple[str, ...] = ()
     refused: tuple[Refusal, ...] = ()
     no_samples: bool = False
+    unlike: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Refer(Job[Referred]):
-    """Compute the FP32 reference's outputs for each of `calls`.
+    """Compute the FP32 reference's outputs for each of `calls`, and for several steps of a model with `feedback`.
 
     With labels, also write at most `images` images, their labels and the reference's predictions to
     `samples`.
@@ -167,6 +169,7 @@ class Refer(Job[Referred]):
     samples: There
     images: int
     data: Data | None = None
+    feedback: Options = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,7 +181,10 @@ class Floor:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A file, the folders of its inputs and of the reference's outputs, and random outputs, which are not compared."""
+    """A file, the folders of its inputs and of the reference's outputs, and random outputs, which are not compared.
+
+    `feedback`: outputs that are fed back. Each of both sides then makes several steps.
+    """
 
     artifact: Artifact
     shapes: Shapes
@@ -186,6 +192,7 @@ class Comparison:
     inputs: Here
     outputs: Here
     random: tuple[str, ...] = ()
+    feedback: Options = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from ...backends.protocol import Array
 from ...errors import BadInput, installed, one_line
 from ...evidence import PartDistance
 from ...exporters import cache
-from ...spec import Artifact, Shapes, digest, from_wire, to_wire
+from ...spec import Artifact, Options, Shapes, digest, from_wire, to_wire
 from ...untrusted import WRONG
 from . import variants
 from .distances import EXACT_DB, measure_parts
@@ -30,6 +30,7 @@ from .jobs import ProgressReport, Reporter
 from .reference import open_file, reference_runtime
 from .serve import State
 from .verify import load_arrays
+from .walk import answer_all, walk_names
 
 if TYPE_CHECKING:
     import onnx
@@ -55,7 +56,7 @@ class Variation:
 class Case:
     """A file, its inputs, and the outputs of the reference without the random ones.
 
-    `batch`: length of a first axis that counts items.
+    `batch`: length of a first axis that counts items. `feedback`: outputs that are fed back in several steps.
     """
 
     artifact: Artifact
@@ -63,14 +64,18 @@ class Case:
     arrays: Arrays
     expected: Arrays
     batch: int | None = None
+    feedback: Options = ()
 
     @classmethod
     def of(cls, job: CompareFile | MeasureFloor) -> Case:
         """Case of a job, with the arrays in its folders."""
         arrays = load_arrays(Path(job.inputs.path), [spec.name for spec in job.artifact.inputs])
-        expected = load_arrays(Path(job.outputs.path), [spec.name for spec in job.artifact.outputs])
-        compared = {name: array for name, array in expected.items() if name not in job.random}
-        return cls(artifact=job.artifact, shapes=job.shapes, arrays=arrays, expected=compared, batch=job.batch)
+        feedback = dict(job.feedback)
+        expected = load_arrays(Path(job.outputs.path), walk_names((spec.name for spec in job.artifact.outputs), feedback))
+        random = walk_names(job.random, feedback)
+        compared = {name: array for name, array in expected.items() if name not in random}
+        ends = {"arrays": arrays, "expected": compared}
+        return cls(artifact=job.artifact, shapes=job.shapes, batch=job.batch, feedback=job.feedback, **ends)
 
 
 def compare_file(state: State, report: Reporter, job: CompareFile) -> Floor:
@@ -86,7 +91,8 @@ def measure_floor(state: State, report: Reporter, job: MeasureFloor) -> Floor:
         import onnx  # noqa: F401
     case = Case.of(job)
     values = hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in case.arrays.values())).hexdigest()
-    what = [job.artifact.sha256, job.precision, job.shapes, job.batch, list(case.expected)]
+    # With feedback, `expected` names the outputs of each step.
+    what = [job.artifact.sha256, job.precision, job.shapes, job.batch, list(case.expected), *job.feedback]
     key = digest([FORMAT, reference_runtime(), what, values])
 
     def make(folder: Path) -> None:
@@ -163,9 +169,7 @@ def _run(case: Case, variation: Variation) -> dict[str, Array]:
 def _call(path: Path, case: Case, variation: Variation) -> dict[str, Array]:
     artifact = replace(case.artifact, path=str(path))
     with open_file(artifact, case.shapes, optimize=variation.optimize) as session:
-        session.bind(variation.arrays)
-        session.start()
-        return session.fetch()
+        return answer_all(session, variation.arrays, dict(case.feedback))
 
 
 def _parts(case: Case, outputs: Arrays) -> list[PartDistance | None]:

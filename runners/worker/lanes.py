@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from ...backends.protocol import Session
+from ...backends.recurrence import starter
 from ...evidence import Rate
 from ...spec import Concurrency
 
@@ -54,7 +55,7 @@ def _counted(session: Session, now: Now, length: Length) -> tuple[int, int]:
 
 def _calls(session: Session, now: Now, least_ns: int) -> tuple[int, int]:
     """Number of calls in at least `least_ns`, and their time in ns."""
-    start, wait = session.start, session.wait
+    start, wait = starter(session), session.wait
     calls, begin = 0, now()
     after, end = begin, begin + least_ns
     while after < end or not calls:
@@ -73,7 +74,7 @@ def _ring(sessions: Sequence[Session], now: Now, length: Length) -> Rate:
     """
     for session in sessions:
         session.enter()
-        session.start()
+        starter(session)()
     sessions[0].wait()
     if length.lead_ns:
         _turns(sessions, now, length.lead_ns)
@@ -85,14 +86,15 @@ def _ring(sessions: Sequence[Session], now: Now, length: Length) -> Rate:
 
 def _turns(sessions: Sequence[Session], now: Now, least_ns: int) -> tuple[int, int]:
     """Number of rounds over all lanes, and their time in ns; the first session is idle before and after."""
-    first, others = sessions[0], sessions[1:]
+    first, others = sessions[0], [(session.wait, starter(session)) for session in sessions[1:]]
+    start_first = starter(first)
     turns, begin = 0, now()
     after, end = begin, begin + least_ns
     while after < end or not turns:
-        first.start()
-        for session in others:
-            session.wait()
-            session.start()
+        start_first()
+        for wait, start in others:
+            wait()
+            start()
         first.wait()
         turns, after = turns + 1, now()
     return turns, after - begin
@@ -112,8 +114,9 @@ def _threads(sessions: Sequence[Session], now: Now, length: Length) -> Rate:
         gate.wait()
         try:
             results.append(_counted(session, now, length))
+            start = starter(session)
             while len(results) < len(sessions) and not errors:
-                session.start()
+                start()
                 session.wait()
         except BaseException as error:  # the caller's thread raises it again
             errors.append(error)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...backends.protocol import Session
+from ...backends.recurrence import starter
 from ...evidence import LoadPoint
 from ...results.stats.percentiles import quantiles
 from . import lanes, measure
@@ -119,8 +120,9 @@ def serve(sessions: Sequence[Session], queue: Queue, clock: Clock) -> Times:
     def lane(session: Session) -> None:
         try:
             session.enter()
+            start = starter(session)
             while not errors and (items := queue.take(clock)):
-                session.start()
+                start()
                 session.wait()
                 responses[items] = clock.now_ns() - queue.due[items]
         except BaseException as error:  # the caller's thread raises it again

@@ -1,7 +1,7 @@
 """Measuring loops for one call in flight: warm-up, latency, end to end. NumPy only.
 
 Latency is `start(); wait()` on inputs that are bound before. End to end adds `bind` before and `fetch` after.
-lanes.py measures several calls in flight.
+A state that is fed back moves outside latency and inside end to end. lanes.py measures several calls in flight.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...backends.protocol import Array, Session
+from ...backends.recurrence import Recurrence
 from .clock import Clock
 
 Now = Callable[[], int]
@@ -63,10 +64,12 @@ def latency(session: Session, now: Now, *, least_ns: int, least_calls: int = 1) 
     session.enter()
     samples: list[int] = []
     # Local names: an attribute lookup costs tens of nanoseconds in every call.
-    start, wait, append = session.start, session.wait, samples.append
+    start, wait, append, recurrence = session.start, session.wait, samples.append, session.recurrence
     end = now() + least_ns
     before = after = 0
     while after < end or len(samples) < least_calls:
+        if recurrence:
+            hand_over(session, recurrence)
         before = now()
         start()
         wait()
@@ -75,24 +78,41 @@ def latency(session: Session, now: Now, *, least_ns: int, least_calls: int = 1) 
     return np.array(samples, np.int64)
 
 
+def hand_over(session: Session, recurrence: Recurrence) -> None:
+    """Hand the state of the last call over, and return when the copy is done: it is no part of the next call's time."""
+    recurrence.advance(session)
+    session.wait()
+
+
+def restart(session: Session) -> None:
+    """Begin the session's next call with the initial state, if the session has a state."""
+    if session.recurrence:
+        session.recurrence.restart()
+
+
 def end_to_end(session: Session, inputs: Mapping[str, Array], now: Now, *, least_ns: int, least_calls: int = 1) -> Samples:
     """Like `latency`, but each call copies its inputs from host arrays and its outputs to host arrays.
 
-    The inputs are in pinned memory where the device copies faster from there.
+    The inputs are in pinned memory where the device copies faster from there. A state that is fed back moves through
+    the host, like every other array.
     """
     session.enter()
     samples: list[int] = []
-    inputs = session.pin(inputs)
+    given, recurrence = session.pin(inputs), session.recurrence
+    restart(session)
     end = now() + least_ns
     after = 0
     while after < end or len(samples) < least_calls:
         before = now()
-        session.bind(inputs)
+        session.bind(given)
         session.start()
         session.wait()
-        session.fetch()
+        outputs = session.fetch()
+        if recurrence:
+            given = {**given, **recurrence.next_inputs(outputs)}
         after = now()
         samples.append(after - before)
+    restart(session)
     return np.array(samples, np.int64)
 
 
@@ -105,8 +125,11 @@ def on_device(session: Session, now: Now, *, least_ns: int, least_calls: int = 1
     samples: list[int] = []
     end = now() + least_ns
     while now() < end or len(samples) < least_calls:
+        if session.recurrence:
+            hand_over(session, session.recurrence)
         duration_ns = session.device_ns()
-        if duration_ns is None:
+        if duration_ns is None:  # no call was made, so no output can be handed over
+            restart(session)
             break
         samples.append(duration_ns)
     return np.array(samples, np.int64)

@@ -26,7 +26,7 @@ from ...models import inputs as random_inputs
 from ...models.shapes import show
 from ...parity import LEAST_LIMIT_DB, figure_of, limit_db
 from ...spec import PRECISIONS, RANDOM, Artifact, Shapes, Source, digest, to_wire
-from . import floors, verify
+from . import floors, verify, walk
 from .file_jobs import Adopt, CacheEntry, Counted, CountImages, Describe, Draw, Export, Refer, ReferenceCall, Referred, Refusal
 from .jobs import Data, Done, Reporter, There
 from .reference import open_file, open_reference, reference_runtime
@@ -205,6 +205,7 @@ def reference(state: State, report: Reporter, job: Refer) -> Referred:
     A call that fails is a refusal of its own: the other batches keep their reference.
     """
     refused, runtime, sampled = [], "", False
+    unlike: tuple[str, ...] = ()
     # the largest batch first, because it answers the samples fastest
     for number, call in sorted(enumerate(job.calls), key=lambda pair: pair[1].batch, reverse=True):
         loaded = False
@@ -212,7 +213,7 @@ def reference(state: State, report: Reporter, job: Refer) -> Referred:
             session, runtime = _open(job.artifact, call.shapes)
             loaded = True
             with session:
-                _answer(session, call, job)
+                unlike = unlike or _answer(session, call, job)
                 if job.data and not sampled:
                     answer = partial(verify.predictions, session, job.artifact, batch=call.batch, report=report)
                     _save_samples(dataset_of(job.data), Path(job.samples.path), job.images, answer)
@@ -223,7 +224,9 @@ def reference(state: State, report: Reporter, job: Refer) -> Referred:
             reason = str(error) if isinstance(error, BenchError) else one_line(error)
             refused.append(Refusal(call=number, reason=reason, running=loaded or _loads(job.artifact)))
     random = generators.random_outputs(onnx_file.model_of(Path(job.artifact.path)))
-    return Referred(runtime=runtime, random=random, refused=tuple(refused), no_samples=not sampled)
+    if any(name in random for name, _ in job.feedback):  # from the second step on, all outputs depend on a random state
+        random = tuple(spec.name for spec in job.artifact.outputs)
+    return Referred(runtime=runtime, random=random, refused=tuple(refused), no_samples=not sampled, unlike=unlike)
 
 
 def _loads(artifact: Artifact) -> bool:
@@ -235,11 +238,16 @@ def _loads(artifact: Artifact) -> bool:
     return True
 
 
-def _answer(session: Session, call: ReferenceCall, job: Refer) -> None:
-    """Write the outputs of one call."""
-    names = [spec.name for spec in job.artifact.inputs]
-    outputs = run_once(session, verify.load_arrays(Path(call.inputs.path), names))
-    verify.save_arrays(Path(call.outputs.path), {spec.name: outputs[spec.name] for spec in job.artifact.outputs})
+def _answer(session: Session, call: ReferenceCall, job: Refer) -> tuple[str, ...]:
+    """Write the outputs of one call. Returns the problem and the remedy of a state that cannot be fed back, instead."""
+    names, feedback = [spec.name for spec in job.artifact.inputs], dict(job.feedback)
+    try:
+        outputs = walk.answer_all(session, verify.load_arrays(Path(call.inputs.path), names), feedback)
+    except BadInput as error:
+        return error.message, error.hint
+    order = walk.walk_names((spec.name for spec in job.artifact.outputs), feedback)
+    verify.save_arrays(Path(call.outputs.path), {name: outputs[name] for name in order})
+    return ()
 
 
 def _open(file: Artifact, shapes: Shapes) -> tuple[Session, str]:

@@ -175,6 +175,10 @@ class FakeStream:
         self.log.append("download")
         np.copyto(target.buffer, source.bytes.view(target.array.dtype).reshape(target.array.shape))
 
+    def copy(self, source, target):
+        self.log.append("copy")
+        target.bytes[:] = source.bytes
+
     def poison(self, buffer):
         self.log.append("poison")
         buffer.bytes[:] = cuda.POISON
@@ -421,3 +425,29 @@ def test_where_there_is_no_gpu_the_driver_says_why(core, found, words):
     core(found)
     with pytest.raises(Unavailable, match=words):
         cuda.devices(INSTALL)
+
+
+@pytest.mark.parametrize("graph", ["auto", "off"])
+def test_a_state_is_copied_on_the_device_and_the_graph_stays_valid(stream, graph):
+    session, given = Doubling(stream, graph), {"input": np.ones(3, np.float32)}
+    session.bind(given)
+    session.start()
+    for power in (4, 8):
+        log = log_of(stream, lambda: session.feed({"twice": "input"}, given))
+        assert log == ["copy"]
+        session.start()
+        session.wait()
+        assert session.fetch()["twice"].tolist() == [power] * 3
+
+
+def test_a_state_of_another_type_on_the_device_moves_through_the_host(stream):
+    class Halves(Doubling):
+        def _typed(self, inputs):
+            return {"input": inputs["input"].astype(np.float64)}
+
+    session, given = Halves(stream, "off", nothing=True), {"input": np.ones(3, np.float32)}
+    session.bind({"input": np.ones((0, 3), np.float32)})
+    session.start()
+    log = log_of(stream, lambda: session.feed({"twice": "input"}, given))
+    assert "copy" not in log
+    assert "upload" in log

@@ -27,6 +27,11 @@ SAID = {
         {"own": "the file itself", "part": "y", "own_db": 41.0, "sqnr_db": 3.0, "limit_db": 31.0},
         "the runtime lost y: the file itself gives 41.0 dB there, and the row has 3.0 dB",
     ),
+    "diverged": (
+        {"output": "h_out", "steps": 12},
+        "the state that h_out hands on is not finite after step 12, so later steps computed with NaN or infinity;"
+        " give other inputs with --input",
+    ),
     "dead": ({"part": "y"}, "y is constant, but varies in the reference"),
     "random_outputs": ({"outputs": "audio"}, "not compared, because they depend on a random generator: audio"),
     "relaxed": (
@@ -70,6 +75,7 @@ SAID = {
     "absent_build": ({"column": "x"}, "x: this runtime compiles nothing ahead"),
     "absent_cold": ({"column": "x"}, "x was not measured: give --cold"),
     "absent_at_quick": ({"column": "x"}, "x is not measured at --budget quick: give --budget normal"),
+    "absent_step": ({"column": "x"}, "x needs the length of the signal in one call: give --step-seconds"),
     "absent_load": ({"column": "x"}, "x was not measured: give --load poisson --slo p99=10ms"),
     "absent_on_cpu": ({"column": "x"}, "x is measured on GPUs only"),
     "absent_import": ({"column": "x", "tool": "trtexec"}, "x: trtexec does not report it"),

@@ -18,6 +18,7 @@ def test_a_cell_that_would_be_measured_is_planned(make_cell):
             "precision": "fp32",
             "scheme": None,
             "dims": None,
+            "feedback": None,
             "batch": 8,
             "threads": 2,
             "status": "planned",
@@ -48,7 +49,7 @@ def test_rows_stand_as_they_do_in_the_measured_table(make_cell):
 
 
 def test_all_columns_stand_in_the_table_and_no_row_is_marked(make_cell):
-    cell = make_cell(environment="new", precision="int8", scheme="portable", dims=(("seq", 8),))
+    cell = make_cell(environment="new", precision="int8", scheme="portable", dims=(("seq", 8),), feedback=(("h_out", "h"),))
     built = build([(cell, None)], FACTS)
     assert tuple(field.name for field in built.fields) == built.names == tuple(built.rows[0])
     assert (built.best, built.remarks) == (frozenset(), ())
@@ -60,6 +61,7 @@ def test_environments_stand_there_where_there_are_any(make_cell):
         "environment",
         "scheme",
         "dims",
+        "feedback",
     ]
 
 

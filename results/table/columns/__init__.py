@@ -21,6 +21,8 @@ COLUMNS: tuple[Column, ...] = (
     timing.P95,
     *others.COLUMNS,
     case.DIMS,
+    case.FEEDBACK,
+    timing.REAL_TIME_FACTOR,
 )
 BY_NAME: Mapping[str, Column] = {column.name: column for column in COLUMNS}
 

@@ -47,6 +47,17 @@ def _p50_bound(end: str) -> Callable[[Row], Scalar]:
     return value
 
 
+def _real_time_factor(row: Row) -> Scalar:
+    p50_ms, step_s = _percentile("latency", 50)(row), row.sweep and row.sweep.step_seconds
+    return p50_ms / 1e3 / step_s if isinstance(p50_ms, float) and step_s else None
+
+
+def _no_real_time_factor(row: Row) -> Finding:
+    if row.sweep and row.sweep.step_seconds:
+        return _withheld("p50", 50)(row)
+    return Finding.of("absent_step", column="real_time_factor")
+
+
 def _speedup_bound(end: str) -> Callable[[Row], Scalar]:
     return lambda row: None if row.speedup is None else float(getattr(row.speedup, end))
 
@@ -88,6 +99,19 @@ P95 = timed(
     in_flight=ONE_CALL,
     absent=_no_p95,
     definition="Latency that 95 % of the calls do not exceed.",
+)
+REAL_TIME_FACTOR = timed(
+    "real_time_factor",
+    _real_time_factor,
+    title="RTF",
+    decimals=5,
+    priority=16,
+    better=LESS,
+    in_flight=ONE_CALL,
+    absent=_no_real_time_factor,
+    views=(RANKING_VIEW, PICK_VIEW),
+    definition="Seconds of computing per second of signal: p50 over --step-seconds, not divided by the batch; below 1 keeps up"
+    " with a live signal.",
 )
 COLUMNS = (
     timed(

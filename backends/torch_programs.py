@@ -1,0 +1,67 @@
+"""Programs to paste that run a PyTorch module, as templates of snippets.py. Standard library only."""
+
+TORCH_MODULE = """\
+from importlib import import_module
+
+import torch
+
+FACTORY, WEIGHTS = $factory, $weights
+module_name, _, factory = FACTORY.partition(":")
+module = getattr(import_module(module_name), factory)()
+if WEIGHTS:
+    from safetensors.torch import load_model
+
+    load_model(module, WEIGHTS)
+"""
+TORCH_CPU_PROGRAM = """\
+torch.set_num_interop_threads(1)
+torch.set_float32_matmul_precision("highest")
+module = module.eval().to(torch.$dtype)
+
+
+def open_lane():
+    torch.set_num_threads(THREADS)  # torch keeps it per calling thread
+    tensors = [torch.tensor(array) for array in inputs.values()]
+    tensors = [tensor.to(torch.$dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
+
+    def call():
+        with torch.inference_mode():
+            module(*tensors)
+
+    return call
+"""
+TORCH_CUDA_PROGRAM = """\
+torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = $tf32
+torch.backends.cudnn.benchmark = $benchmark
+module = module.eval().to($device, torch.$dtype, memory_format=torch.$memory)
+alive = []
+
+
+def open_lane():
+    stream = torch.cuda.Stream($device)
+    tensors = [torch.tensor(array).to($device) for array in inputs.values()]
+    tensors = [tensor.to(torch.$dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
+    tensors = [tensor.to(memory_format=torch.$memory) if tensor.dim() == 4 else tensor for tensor in tensors]
+    alive.append(tensors)  # a graph keeps no reference to the memory that it uses
+    torch.cuda.synchronize($device)
+
+    def run():
+        torch.cuda.set_stream(stream)
+        with torch.inference_mode():
+            module(*tensors)
+
+    for _ in range(3):
+        run()
+    stream.synchronize()
+    if not $graph:
+        return run, stream.synchronize
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+        run()
+
+    def start():
+        torch.cuda.set_stream(stream)
+        graph.replay()
+
+    return start, stream.synchronize
+"""

@@ -15,9 +15,7 @@ from .help import Command
 from .metrics import budget_option, metric_option
 from .options import (
     RUN_FOLDER,
-    Duration,
     Finite,
-    Slo,
     Whole,
     baseline_option,
     debug_option,
@@ -30,6 +28,7 @@ from .options import (
 )
 from .output import logs, print_table, track
 from .runs import RUNS, run, sweep_of
+from .times import Duration, Slo
 
 if TYPE_CHECKING:
     from ..spec import Sweep

@@ -8,10 +8,9 @@ rows that another tool measured. Its `--model`, `--precision`, `--batch`, `--bac
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 else:
     ParamType = click.ParamType  # not generic before click 8.5
 
-SLO_PERCENTILES = ("p50", "p90", "p95", "p99", "p99.9")
 # The modules that define these three load NumPy, which help must not load. A test compares the names.
 TRACKER_NAMES = ("mlflow", "wandb", "tensorboard")
 TABLE_FORMATS = ("table", "markdown", "csv", "json")
@@ -107,40 +105,6 @@ class Finite(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number; write for example {param.default if param else 1}", param, ctx)
         return number
-
-
-class Duration(ParamType):
-    """Time in ms, such as `2ms` or `500us`; a number without a unit is in ms."""
-
-    name = "TIME"
-    units: ClassVar[Mapping[str, float]] = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3, "": 1.0}
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        parts = re.fullmatch(r"([0-9.]+)\s*(\D*)", str(value).strip())
-        number, unit = parts.groups() if parts else ("", "")
-        try:
-            return float(number) * self.units[unit]
-        except (ValueError, KeyError):
-            self.fail(f"{value!r} is not a time; write for example 2ms, 500us or 1s", param, ctx)
-
-
-class Slo(KeyValue):
-    """Percentile of the response times and its limit in ms, such as `p99=10ms`."""
-
-    name = "PERCENTILE=TIME"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if isinstance(value, tuple):
-            return value
-        name, limit = super().convert(value, param, ctx)
-        if name not in SLO_PERCENTILES:
-            self.fail(f"{name!r} is not one of {', '.join(SLO_PERCENTILES)}; write for example p99=10ms", param, ctx)
-        limit_ms = Duration().convert(limit, param, ctx)
-        if not limit_ms > 0:
-            self.fail(f"{limit!r} is not above 0, so no response can keep it; write for example p99=10ms", param, ctx)
-        return float(name[1:]), limit_ms
 
 
 def group(*declared: Callable[[Function], Function]) -> Callable[[Function], Function]:

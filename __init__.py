@@ -1,3 +1,22 @@
-"""onnxbench: one table of a model's speed, accuracy and cost over runtimes, devices, precisions and batch sizes."""
+"""onnxbench: one table of a model's speed, accuracy and cost over runtimes, devices, precisions and batch sizes.
+
+`measure` measures a call of Python. `calls` and `phase` are for a program that `bench measure` runs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
 
 __version__ = "0.1.0"
+
+PUBLIC = {"calls": "loop", "phase": "loop", "measure": "runners.measure", "Beside": "runners.measure"}
+"""Public names and their modules. __init__.pyi has their types: an import here would tie all modules together."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public function at its first use: `import onnxbench` loads nothing else."""
+    if name not in PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{PUBLIC[name]}", __name__), name)

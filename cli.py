@@ -22,6 +22,7 @@ COMMANDS = {
     "train": ("train:train", "Train a named model, and compare CPU and GPU in one table."),
     "export": ("export:export", "Write and check ONNX files in FP32, FP16 and INT8, with a manifest."),
     "infer": ("infer:infer", "Measure a model on every runtime of this machine."),
+    "measure": ("measure:measure", "Measure the loop of your own program, in turns with backends."),
     "check": ("check:check", "Compare the outputs with FP32 outputs, and with labels."),
     "show": ("show:show", "Print stored runs in any format, without measuring."),
     "compare": ("compare:compare", "Compare runs cell by cell: ratio, interval, verdict."),

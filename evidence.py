@@ -119,6 +119,7 @@ class Opened(Built):
     """An open session, and the file that the session runs.
 
     `made_by`: version of this tool that made the file by an older recipe. `invalid`: onnx.checker's reason to refuse the file.
+    `program`: for a program of the user, the form of its loop: turns, runs or call.
     """
 
     artifact_mb: Number = None
@@ -134,6 +135,7 @@ class Opened(Built):
     info: Info = Info()
     instrument: bool = False
     int8_scheme: str | None = None
+    program: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

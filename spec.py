@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from .budgets import BUDGETS, Budget
 from .errors import BadInput
 from .errors import nearest as nearest
+from .loop import Program
 from .wire import digest as digest
 from .wire import from_wire as from_wire
 from .wire import set_fields as set_fields
@@ -328,7 +329,7 @@ class Sweep:
     - `baseline`: target that speed-ups are relative to. Without a baseline the stop rule uses `metric` (of STOPPING_METRICS).
     - `cold`: measure cold starts. `load`: find the highest request rate within a latency limit.
     - `timeout_s`: longest time for one answer of a worker, in seconds.
-    - `images`: number of labelled images, in place of the budget's number.
+    - `images`: number of labelled images, in place of the budget's number. `programs`: programs of the user to measure.
     """
 
     model: str | None = None
@@ -355,6 +356,7 @@ class Sweep:
     images: int | None = None
     seed: int = 0
     timeout_s: float = 300.0
+    programs: tuple[Program, ...] = ()
 
     @property
     def named(self) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from ..results.store import record, series
 from ..results.store.head import RUN, SCHEMA, Head, read_head, read_whole_head
 from ..spec import PRECISIONS, Artifact, Cell, Sweep, Target
 from ..untrusted import is_plain
+from .pool.call import OwnCall
 from .pool.commits import current_commit
 from .pool.context import Context
 from .pool.environments import interpreters
@@ -42,6 +43,7 @@ from .sweep.group import OPENING_STEPS, ROUND_STEPS, Group, Hire, hire
 from .sweep.interrupt import interruptible
 from .sweep.journal import Journal
 from .sweep.plan import DEFAULT_BATCHES, Defaults, PlannedCell, plan, precisions_of, skipped_precisions
+from .sweep.programs import Programs, check_programs, is_alone, program_rows
 from .worker.clock import Clock
 
 MEMORY_SHARE = 0.5  # of the free memory, for all workers that are open at the same time
@@ -51,7 +53,7 @@ MEMORY_SHARE = 0.5  # of the free memory, for all workers that are open at the s
 class Surroundings:
     """Surroundings of a sweep: the run folder `out`, a clock, a listener for progress, and the pool of workers.
 
-    `resume`: continue the run that is in `out`.
+    `resume`: continue the run that is in `out`. `calls`: the sweep's programs without a command, by their names.
     """
 
     out: Path
@@ -59,6 +61,7 @@ class Surroundings:
     clock: Clock = field(default_factory=Clock)
     progress: Progress = field(default_factory=Silent)
     pool: Pool = field(default_factory=Local)
+    calls: Mapping[str, OwnCall] = field(default_factory=dict)
 
 
 def infer(sweep: Sweep, surroundings: Surroundings) -> None:
@@ -67,8 +70,13 @@ def infer(sweep: Sweep, surroundings: Surroundings) -> None:
     Raises `BadInput` before any long work, `StorageFailed` when the disk is full, and `Interrupted` when the user stops it.
     The last two keep the figures so far. An error of one cell goes into its row.
     """
-    with open_run(sweep, surroundings) as (rows, workers, run):
-        _measure(sweep, rows, hire(run.journal, surroundings.pool, workers), run)
+    programs = Programs(sweep, surroundings.calls)
+    kind = replace(ALONGSIDE, guard=programs.check) if sweep.programs else INFER
+    try:
+        with open_run(sweep, surroundings, kind) as (rows, workers, run):
+            _measure(sweep, rows, hire(run.journal, surroundings.pool, workers, programs), run)
+    finally:
+        programs.dismiss()
 
 
 def _pass(rows: Sequence[PlannedCell], context: Context) -> None:
@@ -90,6 +98,7 @@ class RunKind:
 
 
 INFER = RunKind()
+ALONGSIDE = RunKind(batches=(1,))  # of a program, whose row has one batch
 
 
 @contextmanager
@@ -100,7 +109,8 @@ def open_run(
 
     run.json is written when this yields. Raises `BadInput` and `StorageFailed`.
     """
-    interpreter_of = check_sweep(sweep)
+    check_programs(sweep, surroundings.calls)
+    interpreter_of = {} if is_alone(sweep) else check_sweep(sweep)
     _check_out(surroundings, kind.name)
     with Journal(surroundings.out) as journal, ExitStack() as stack:
         context = Context(
@@ -115,9 +125,10 @@ def open_run(
         stack.callback(surveyed.dismiss)  # of the workers that no crew hired: `hire` takes a worker out of the survey
         backends = surveyed.backends
         note_absent(backends, sweep, surroundings.progress)
-        expected = prepare.find_files(sweep, context)
+        expected = [] if is_alone(sweep) else prepare.find_files(sweep, context)
         plan_rows(expected, backends, context, kind)  # for its errors, before a model is trained or exported
-        rows = rows_of(prepare.make_files(expected, context), backends, context, kind)
+        rows = rows_of(prepare.make_files(expected, context) if expected else [], backends, context, kind)
+        rows += program_rows(sweep, rows, surroundings.pool.threads())
         kind.guard(rows, context)
         keys = _keys(rows, surroundings.out)
         _check_files(rows, keys, surroundings.out)
@@ -349,9 +360,10 @@ def _measure(sweep: Sweep, rows: Sequence[PlannedCell], hire_worker: Hire, run: 
     cells = [resume_cell(row, stored[row.cell], sweep) for row in rows if not row.refused]
     left = [item for item in cells if item.live]
     run.total = len(left) * (ROUND_STEPS * sweep.budget.looks[0] + OPENING_STEPS * sweep.budget.openings)
-    fresh = [item for item in cells if item.cold < cold.start_count(sweep)]
+    with_file = [item for item in cells if not item.planned.program]
+    fresh = [item for item in with_file if item.cold < cold.start_count(sweep)]
     # A finished baseline of a live cell is visited again, and needs its inputs again.
-    draw_inputs(run, [item for item in cells if item in fresh or item in rounds.due_cells(cells, sweep)])
+    draw_inputs(run, [item for item in with_file if item in fresh or item in rounds.due_cells(cells, sweep)])
     builds.build_engines(run, left, hire_worker)
     cold.start_cold(run, fresh)
     pool = run.context.pool

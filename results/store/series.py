@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...evidence import KINDS, Percentiles, Pooled
+from ...loop import PHASES
 from ..stats.intervals import LEAST_LIVES, LEAST_ROUNDS, LIFE, Interval, Repeated
 from ..stats.percentiles import nearest_rank, percentile
 from .record import CellRecord
@@ -62,7 +63,8 @@ def samples(record: CellRecord, kind: str) -> NDArray[np.int64]:
 def pool(record: CellRecord) -> Pooled:
     """Percentiles of all calls in the rounds that count, from the samples."""
     rounds = tuple(counted(record))
-    return Pooled(rounds=rounds, kinds={kind: _percentiles(samples(record, kind)) for kind in KINDS})
+    phases = [name for name in PHASES if any(name in (block.p50_ns or {}) for block in record.blocks.values())]
+    return Pooled(rounds=rounds, kinds={kind: _percentiles(samples(record, kind)) for kind in (*KINDS, *phases)})
 
 
 def _percentiles(calls: NDArray[np.int64]) -> Percentiles:

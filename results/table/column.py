@@ -103,6 +103,8 @@ class Column(Field):
         tool = row.record.imported and row.record.imported.tool
         if tool:
             return Finding.of("absent_import", column=self.name, tool=tool)
+        if row.record.opened and row.record.opened.program and not callable(self.absent) and self.absent != "absent_baseline":
+            return Finding.of("absent_phase" if self.absent == "absent_phase" else "absent_program", column=self.name)
         if self.gpu and row.record.cell.device == "cpu":
             return Finding.of("absent_on_cpu", column=self.name)
         if callable(self.absent):

@@ -71,6 +71,7 @@ KINDS: Mapping[str, Kind] = {
         severity=CAUTION,
         sentence="calibrated on random inputs, so its accuracy may be better with real inputs",
     ),
+    "program": Kind(severity=INFO, sentence="your program: latency is the time of one call as the program reports it ({form})"),
     "unfinished": Kind(severity=CAUTION, sentence="not all of its rounds were measured (--resume measures the rest)"),
     "not_warm": Kind(severity=CAUTION, sentence="latency was still changing when the warm-up ended"),
     "withheld": Kind(severity=INFO, sentence="p{percentile} withheld: fewer than {samples} samples"),
@@ -103,6 +104,10 @@ KINDS: Mapping[str, Kind] = {
     "absent_step": Kind(severity=INFO, sentence="{column} needs the length of the signal in one call: give --step-seconds"),
     "absent_load": Kind(severity=INFO, sentence="{column} was not measured: give --load poisson --slo p99=10ms"),
     "absent_on_cpu": Kind(severity=INFO, sentence="{column} is measured on GPUs only"),
+    "absent_phase": Kind(
+        severity=INFO, sentence="{column}: only a program of your own reports it, one for each call (docs/own-loop.md)"
+    ),
+    "absent_program": Kind(severity=INFO, sentence="{column}: a program of your own does not report it"),
     "absent_import": Kind(severity=INFO, sentence="{column}: {tool} does not report it"),
     # the INT8 doctor on the time of one call; a share is of all kernels' time
     "int8_time": Kind(severity=INFO, sentence="kernels take {kernels_ms:.3g} ms, in fp32 {fp32_ms:.3g} ms ({speedup:.1f} x)"),

@@ -19,6 +19,7 @@ from .findings import Finding
 from .grade import grade
 from .parity import of_parity
 
+FORMS = {"turns": "driven in blocks", "runs": "one run in each round", "call": "a call of Python"}
 MEASURED = (OK, MISMATCH, UNDETERMINED)
 """Statuses of rows that have figures."""
 
@@ -104,6 +105,8 @@ def _of_file(record: CellRecord) -> Iterator[Finding]:
 
 def _of_rounds(row: Row) -> Iterator[Finding]:
     record = row.record
+    if record.opened and record.opened.program:
+        yield Finding.of("program", form=FORMS.get(record.opened.program, record.opened.program))
     if record.unfinished:
         yield Finding.of("unfinished")
     if any(not warm.stationary for warm in (record.warm, *record.lives) if warm):

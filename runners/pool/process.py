@@ -53,13 +53,22 @@ def _environment(python: str) -> dict[str, str]:
     return {name: value for name, value in variables.items() if name not in PYTHON_PATHS}
 
 
-def _open_log(log: Path) -> IO[bytes]:
+def open_log(log: Path) -> IO[bytes]:
     """Open the file `log` to append to it. Raises `StorageFailed`."""
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         return open_plain(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     except OSError as error:
         raise StorageFailed(f"cannot write {log} ({error.strerror})", "free some space, or give another --out") from error
+
+
+def last_line(log: Path) -> str:
+    """Last line of the file `log` that is not empty."""
+    with suppress(OSError), log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - TAIL_BYTES))
+        lines = file.read().decode(errors="replace").splitlines()
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")[:LAST_LINE_CHARACTERS]
+    return ""
 
 
 def end_group(leader: int) -> None:
@@ -100,7 +109,7 @@ class ProcessWorker:
         self._buffer, self._received, self._looked = bytearray(), 0, clock.now_ns()
         self.begin_ns = self._looked
         most_mb = watchdog.limit_mb()
-        with _open_log(log) as sink:
+        with open_log(log) as sink:
             self._log_begin = os.fstat(sink.fileno()).st_size
             request_read, self._requests = os.pipe()
             self._answers, answer_write = os.pipe()
@@ -237,19 +246,11 @@ class ProcessWorker:
         code = self._process.wait()
         end_group(self._process.pid)
         end = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        line = self._last_line()
+        line = last_line(self.log)
         output = f"its last output: {line}" if line else "it printed nothing"
         # A kill by this class raises another error: this SIGKILL is the kernel's or a user's.
         hint = "out of memory, or killed from outside" if code == -signal.SIGKILL else output
         return WorkerDied(f"the worker {end} during the job {job!r}", hint)
-
-    def _last_line(self) -> str:
-        """Last line of the log that is not empty."""
-        with suppress(OSError), self.log.open("rb") as file:
-            file.seek(max(0, self.log.stat().st_size - TAIL_BYTES))
-            lines = file.read().decode(errors="replace").splitlines()
-            return next((line.strip() for line in reversed(lines) if line.strip()), "")[:LAST_LINE_CHARACTERS]
-        return ""
 
     def kill(self) -> None:
         """Kill the process and its children now."""

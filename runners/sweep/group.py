@@ -35,6 +35,7 @@ from .capacity import measure_under_load
 from .cells import ActiveCell, RunContext, has_load
 from .journal import Journal, sample_file
 from .parity import settle
+from .programs import Programs
 
 OPENING_STEPS, ROUND_STEPS = 2, 2  # of the progress bar, for each cell
 MAX_REPEATS = 2  # of one disturbed visit in its round
@@ -46,11 +47,13 @@ Answer = TypeVar("Answer")
 Hire = Callable[[ActiveCell], Worker]
 
 
-def hire(journal: Journal, pool: Pool, spare: dict[Target, Worker]) -> Hire:
+def hire(journal: Journal, pool: Pool, spare: dict[Target, Worker], programs: Programs | None = None) -> Hire:
     """Return a function that hires a worker for a cell: the worker that probed its target, once, and then new ones."""
 
     def hire_worker(active: ActiveCell) -> Worker:
         cell, python = active.planned.cell, active.planned.python
+        if programs and active.planned.program:
+            return programs.hire(active.planned.program)
         log, network = journal.logs / f"{cell.target}-{cell.precision}.log", backends.network(cell.backend)
         return spare.pop(cell.target, None) or pool.start(log, python, network=network)
 
@@ -341,7 +344,9 @@ def _open_job(active: ActiveCell) -> Open:
 
 
 def _with_file(opened: Opened, artifact: Artifact) -> Opened:
-    """`opened` with the facts of its file that a row shows."""
+    """`opened` with the facts of its file that a row shows; as it is for a program, whose files nobody knows."""
+    if opened.program:
+        return opened
     made = artifact.derived
     return replace(
         opened,

@@ -9,6 +9,7 @@ from itertools import product
 from typing import Any
 
 from ...errors import BadInput
+from ...loop import Program
 from ...models.feedback import check_specs, feedback_of
 from ...models.shapes import BatchRule, batch_rule, cell_shapes, check_dims, check_shapes, dimension_names, show
 from ...models.symbols import Dims
@@ -25,6 +26,7 @@ class PlannedCell:
     `origin`: the FP32 file that `artifact` derives from; None where it is not there. `refused`: status and reason of a cell
     that cannot run. `python`: the interpreter of its workers. `builds`: its backend compiles an engine before it opens the
     cell. `stored_key`: the cell's key in the run folder; a run of an older version may use another key.
+    `program`: the user's program that is measured in place of a backend.
     """
 
     cell: Cell
@@ -34,6 +36,7 @@ class PlannedCell:
     python: str = sys.executable
     builds: bool = False
     stored_key: str = ""
+    program: Program | None = None
 
     @property
     def key(self) -> str:
@@ -82,8 +85,9 @@ def plan(
     if not usable:
         missing = f"no backend for {sweep.device}" if sweep.device else "no runtime"
         raise BadInput(f"{missing} is installed here", "run bench backends for the list, with the command that installs each")
-    if sweep.baseline and sweep.baseline not in {str(item.target) for item in usable}:
-        hint = nearest(sweep.baseline, {str(item.target) for item in usable})
+    names = {str(item.target) for item in usable} | {program.name for program in sweep.programs}
+    if sweep.baseline and sweep.baseline not in names:
+        hint = nearest(sweep.baseline, names)
         raise BadInput(f"the baseline {sweep.baseline!r} is not among the backends of this run", hint)
     settings = {
         item.target: Settings(threads=sweep.threads or defaults.threads, options=_options(sweep.options, item, usable))

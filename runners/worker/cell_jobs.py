@@ -287,12 +287,12 @@ def latency(state: State, report: Reporter, job: TimeLatency) -> TimedLatency:
             )
             device = measure.on_device(open_cell.session, now, least_ns=least_ns // APART_SHARE, least_calls=calls)
     times = {"latency": single, "end_to_end": whole, "device": device}
-    _save(Path(job.samples.path), times)
+    save_times(Path(job.samples.path), times)
     p50_ns = {kind: float(np.percentile(ns, 50, method="inverted_cdf")) for kind, ns in times.items() if len(ns)}
     return TimedLatency(calls=len(single), p50_ns=p50_ns, noise=counts(), settled=measure.settle(state.clock))
 
 
-def _save(path: Path, times: Mapping[str, Array]) -> None:
+def save_times(path: Path, times: Mapping[str, Array]) -> None:
     """Write `times` to a new file at `path`, in place of an earlier attempt. No link is followed."""
     path.unlink(missing_ok=True)
     with path.open("xb") as file:

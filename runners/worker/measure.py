@@ -136,18 +136,22 @@ def on_device(session: Session, now: Now, *, least_ns: int, least_calls: int = 1
 
 
 def warm_up(session: Session, now: Now, *, least_ns: int, limit_ns: int) -> WarmUpResult:
-    """Call until the medians of WINDOWS consecutive windows differ by less than STATIONARY, or for
-    `limit_ns`.
+    """Call until the latency is stationary, or for `limit_ns`. A stationary series takes `least_ns`."""
+    return until_stationary(lambda window_ns: latency(session, now, least_ns=window_ns), now, least_ns, limit_ns)
 
-    A window is a fifth of `least_ns` and at least one call. A stationary series takes `least_ns`.
+
+def until_stationary(window: Callable[[int], Samples], now: Now, least_ns: int, limit_ns: int) -> WarmUpResult:
+    """Measure windows until the medians of WINDOWS consecutive ones differ by less than STATIONARY, or for `limit_ns`.
+
+    `window(ns)` makes calls for a fifth of `least_ns`, and at least one call. It returns their latencies.
     """
     begin = now()
     medians: list[float] = []
     calls, stationary = 0, False
     while not stationary and now() - begin < limit_ns:
-        window = latency(session, now, least_ns=least_ns // WINDOWS)
-        calls += len(window)
-        medians = [*medians, float(np.median(window))][-WINDOWS:]
+        samples = window(least_ns // WINDOWS)
+        calls += len(samples)
+        medians = [*medians, float(np.median(samples))][-WINDOWS:]
         stationary = len(medians) == WINDOWS and max(medians) <= min(medians) * (1 + STATIONARY)
     return WarmUpResult(calls=calls, took_ns=now() - begin, stationary=stationary)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,45 @@ def counters(clock: Clock) -> Counts:
         major_faults=usage.ru_majflt,
         mhz=_mhz(cpus),
     )
+
+
+def counters_of(pids: Sequence[int], clock: Clock) -> Counts:
+    """Like `counters`, for the processes `pids` in place of this process. A process that has ended counts nothing."""
+    cpus = _own_cpus()
+    busy_ns, steal_ns = _cpu_times(cpus)
+    threads = [line for pid in pids for line in _schedules(pid)]
+    counted = busy_ns is not None
+    return Counts(
+        wall_ns=clock.now_ns(),
+        cpus=len(cpus),
+        steal_ns=steal_ns,
+        others_ns=None if busy_ns is None else busy_ns - sum(cpu_ns for cpu_ns, _ in threads),
+        run_delay_ns=sum(delay_ns for _, delay_ns in threads) if counted else None,
+        involuntary_switches=None,
+        major_faults=sum(_major_faults(pid) for pid in pids) if counted else None,
+        mhz=_mhz(cpus),
+    )
+
+
+def cpu_ns_of(pids: Sequence[int]) -> int:
+    """CPU time in ns that the living threads of `pids` have used; 0 without /proc."""
+    return sum(cpu_ns for pid in pids for cpu_ns, _ in _schedules(pid))
+
+
+def _schedules(pid: int) -> list[tuple[int, int]]:
+    """CPU time and waiting time in ns of each living thread of `pid`."""
+    try:
+        texts = [read_text(thread / "schedstat").split() for thread in (PROC / str(pid) / "task").iterdir()]
+    except OSError:
+        return []
+    return [(int(fields[0]), int(fields[1])) for fields in texts if len(fields) > 1]
+
+
+def _major_faults(pid: int) -> int:
+    """Pages that the process `pid` read from a disk (field 12 of proc(5)'s stat)."""
+    # The name of the program, in parentheses, may contain spaces.
+    fields = read_text(PROC / str(pid) / "stat").rpartition(")")[2].split()
+    return int(fields[9]) if len(fields) > 9 else 0
 
 
 def growth(before: Counts, after: Counts) -> Counts:

@@ -25,6 +25,7 @@ ROOT_FILES = {
     "evidence.py",
     "factories.py",
     "files.py",
+    "loop.py",
     "parity.py",
     "spec.py",
     "untrusted.py",

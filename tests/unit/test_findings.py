@@ -48,6 +48,10 @@ SAID = {
         "onnx.checker refuses its file (not sorted), but the runtime runs it; other runtimes may refuse it",
     ),
     "random_calibration": ({}, "calibrated on random inputs, so its accuracy may be better with real inputs"),
+    "program": (
+        {"form": "driven in blocks"},
+        "your program: latency is the time of one call as the program reports it (driven in blocks)",
+    ),
     "unfinished": ({}, "not all of its rounds were measured (--resume measures the rest)"),
     "not_warm": ({}, "latency was still changing when the warm-up ended"),
     "withheld": ({"percentile": 99, "samples": 368}, "p99 withheld: fewer than 368 samples"),
@@ -78,6 +82,11 @@ SAID = {
     "absent_step": ({"column": "x"}, "x needs the length of the signal in one call: give --step-seconds"),
     "absent_load": ({"column": "x"}, "x was not measured: give --load poisson --slo p99=10ms"),
     "absent_on_cpu": ({"column": "x"}, "x is measured on GPUs only"),
+    "absent_phase": (
+        {"column": "wait_ms"},
+        "wait_ms: only a program of your own reports it, one for each call (docs/own-loop.md)",
+    ),
+    "absent_program": ({"column": "load_s"}, "load_s: a program of your own does not report it"),
     "absent_import": ({"column": "x", "tool": "trtexec"}, "x: trtexec does not report it"),
     "int8_time": ({"kernels_ms": 1.0, "fp32_ms": 2.5, "speedup": 2.5}, "kernels take 1 ms, in fp32 2.5 ms (2.5 x)"),
     "int8_time_alone": ({"kernels_ms": 2.5}, "kernels take 2.5 ms"),

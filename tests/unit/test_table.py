@@ -29,6 +29,7 @@ CONTRACT = [
     *("loaded_per_s", "loaded_p50_ms", "loaded_p90_ms", "loaded_p95_ms", "loaded_p99_ms"),
     *("tokens_per_s", "ttft_p50_ms", "ttft_p99_ms", "tpot_p50_ms", "tpot_p99_ms"),
     *("dims", "feedback", "real_time_factor"),
+    *("copy_in_ms", "compute_ms", "wait_ms", "copy_out_ms"),
 ]
 AXES = {"model": "cnn", "backend": "ort-cpu", "device": "cpu", "precision": "fp32", "batch": 8, "threads": 2}
 CHANGE = ("top1_drop_ci_low", "top1_drop_ci_high", "top1_change_p")

@@ -1,0 +1,101 @@
+"""`bench measure`: a program's own loop as a row, in turns with backends."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import BadInput
+from ..loop import Program
+from .help import Command
+from .metrics import budget_option, metric_option
+from .options import (
+    RUN_FOLDER,
+    baseline_option,
+    debug_option,
+    format_option,
+    group,
+    out_option,
+    selectors,
+    track_option,
+)
+from .output import print_table, track
+from .runs import RUNS, run, sweep_of
+
+INTERPRETERS = ("python", "python3", "node", "ruby", "perl", "sh", "bash")  # a command's name is that of its script
+
+
+@click.command(
+    cls=Command,
+    context_settings={"allow_interspersed_args": False},
+    examples=(
+        ("bench measure --model net.onnx --backend ort-cpu -- python my_loop.py", "Compare your loop with ONNX Runtime alone"),
+        ("bench measure --name new-server --batch 8 -- ./server --bench", "Measure a program that prints latencies"),
+        ("bench measure --budget quick -- python my_loop.py", "Take a first look, without intervals"),
+    ),
+)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="-- COMMAND...")
+@selectors
+@group(
+    budget_option,
+    baseline_option,
+    metric_option(),
+    click.option("--name", metavar="NAME", help="Name the program's row. Default: the name of its script or of its file."),
+    out_option(RUN_FOLDER),
+    track_option,
+    format_option(),
+    debug_option,
+)
+def measure(command: tuple[str, ...], name: str | None, out: Path | None, format: str, debug: bool, **options: Any) -> None:
+    """Measure the loop of your own program, in turns with backends.
+
+    COMMAND prints one latency a line, such as `latency_ms=1.31`, or with its parts: `latency_ms=1.31 copy_in_ms=0.12
+    compute_ms=1.05 wait_ms=0.1 copy_out_ms=0.04`. A bare number is in seconds. A program that prints `onnxbench ready` stays
+    loaded and gets lines `block N` (docs/own-loop.md; in Python, use onnxbench.calls). Any other program runs once in each
+    round. With --model or --backend the program takes turns with the backends, and speed-ups are against the first of them.
+    """
+    from ..results import trackers
+    from ..results.store import outcome, record
+    from ..results.table import table
+    from ..results.trackers.logged import of_run
+    from ..runners import infer as runner
+    from ..runners.pool.progress import terminal
+    from ..runners.worker.clock import Clock
+
+    if not command:
+        raise BadInput("there is no command to measure", "write it after --, as in: bench measure -- python my_loop.py")
+    trackers.check(names := options.pop("track"))
+    sweep = sweep_of(_alongside(options, Program(name=name or _name(command), command=command)))
+    folder = out or RUNS / Clock().stamp()
+    with terminal().live() as progress:
+        around = runner.Surroundings(progress=progress, out=folder)
+        interrupted = run(lambda: runner.infer(sweep, around), around, debug)
+    measured = record.read_run(folder)
+    print_table(table.build([measured], sweep.baseline), format)
+    track(names, lambda: of_run(measured, sweep.baseline), interrupted)
+    sys.exit(130 if interrupted else outcome.exit_code(measured, sweep))
+
+
+def _alongside(options: dict[str, Any], program: Program) -> dict[str, Any]:
+    """`options` of a sweep with `program`, whose precision is the first of --precision, else fp32."""
+    precisions = options["precisions"] or (program.precision,)
+    named = [name for name in options["backends"] if name != "all"]
+    return {
+        **options,
+        "precisions": precisions,
+        "baseline": options["baseline"] or next(iter(named), None),
+        "programs": (Program(name=program.name, command=program.command, precision=precisions[0]),),
+    }
+
+
+def _name(command: tuple[str, ...]) -> str:
+    """Name of the script in `command`, or of its program."""
+    first = Path(command[0]).name
+    scripts = [part for part in command[1:] if not part.startswith("-")]
+    is_script = any(first == name or first.startswith("python") for name in INTERPRETERS) and scripts
+    text = Path(scripts[0]).stem if is_script else first
+    plain = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "-" for letter in text)
+    return plain.strip("-.")[:40] or "program"

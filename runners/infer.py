@@ -10,22 +10,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from .. import __version__
-from ..errors import BadInput, StorageFailed, one_line
+from ..errors import BadInput, StorageFailed
 from ..evidence import Failed
-from ..models import kind_of
 from ..models.feedback import check_names
-from ..models.shapes import dimension_names, show, unknown_dim
-from ..models.symbols import Dims
+from ..models.shapes import dimension_names, unknown_dim
 from ..results.store import record, series
 from ..results.store.head import RUN, SCHEMA, Head, read_head, read_whole_head
-from ..spec import PRECISIONS, Artifact, Cell, Sweep, Target
-from ..untrusted import is_plain
+from ..spec import PRECISIONS, Cell, Sweep, Target
 from .pool.call import OwnCall
 from .pool.commits import current_commit
 from .pool.context import Context
@@ -37,6 +30,7 @@ from .pool.survey import ProbedBackend, survey
 from .prepare import model_files as prepare
 from .prepare.model_files import ModelFiles
 from .sweep import builds, cold, rounds
+from .sweep.arrays import check_types, given_shapes
 from .sweep.cells import RunContext, resume_cell
 from .sweep.drawing import draw_inputs
 from .sweep.group import OPENING_STEPS, ROUND_STEPS, Group, Hire, hire
@@ -146,7 +140,7 @@ def check_sweep(sweep: Sweep) -> dict[Target, str]:
     interpreter_of = interpreters(sweep)
     precisions_of(sweep)
     for one in prepare.sweeps_of(sweep):
-        _given_shapes(one)
+        given_shapes(one)
     return interpreter_of
 
 
@@ -176,7 +170,7 @@ def plan_rows(
         defaults = _defaults(item.sweep, context, kind)
         plan(item.sweep, (), backends, defaults)  # for the errors that are about no model
         with _with_model(item.artifacts[0].model if len(models) > 1 else ""):
-            _check_types(item.sweep, item.artifacts)
+            check_types(item.sweep, item.artifacts)
             planned = plan(item.sweep, item.artifacts, backends, defaults)
         rows += [replace(row, refused=row.refused or item.failure) for row in planned]
     return rows
@@ -185,7 +179,7 @@ def plan_rows(
 def _check_dim_names(models: Sequence[ModelFiles]) -> None:
     """Raise `BadInput` for a dimension in `--dim` that no model has."""
     dims = [name for item in models for name, _ in item.sweep.dims]
-    pairs = [(artifact.inputs, _given_shapes(item.sweep)) for item in models for artifact in item.artifacts]
+    pairs = [(artifact.inputs, given_shapes(item.sweep)) for item in models for artifact in item.artifacts]
     open_dims = {name for inputs, shapes in pairs for name in dimension_names(inputs, shapes)}
     for name in dims:
         if name not in open_dims:
@@ -211,56 +205,11 @@ def _with_model(name: str) -> Iterator[None]:
 
 def _defaults(sweep: Sweep, context: Context, kind: RunKind) -> Defaults:
     return Defaults(
-        shapes=_given_shapes(sweep),
+        shapes=given_shapes(sweep),
         threads=context.pool.threads(),
         batches=kind.batches,
         computed_only=kind.computed_only,
     )
-
-
-def _given_shapes(sweep: Sweep) -> dict[str, Dims]:
-    """Shapes that the user gave with `--shape` or with arrays, by input. For a module, `--shape` fixes nothing.
-
-    `BadInput` if an array contradicts the shape of its input.
-    """
-    by_shape = {} if sweep.model and kind_of(sweep.model) == "factory" else {s.name: s.shape for s in sweep.signature}
-    arrays: dict[str, Dims] = {name: tuple(array.shape) for name, array in _arrays(sweep).items()}
-    for name, shape in arrays.items():
-        dims = by_shape.get(name, shape)
-        if len(dims) != len(shape) or any(isinstance(dim, int) and dim != size for dim, size in zip(dims, shape)):
-            raise BadInput(
-                f"input {name!r} is {show(dims)} in --shape, and its array in --input is {show(shape)}", "leave out one"
-            )
-    return by_shape | arrays
-
-
-def _arrays(sweep: Sweep) -> dict[str, NDArray[Any]]:
-    """The user's arrays by input name, as memory maps."""
-    return {name: _array(Path(path)) for name, path in sweep.inputs}
-
-
-def _array(path: Path) -> NDArray[Any]:
-    if not is_plain(path):
-        raise BadInput(f"{path} does not exist, or is not a plain file", "give an .npy file of numbers to --input")
-    try:
-        # A pickle inside the file would run its code; the map reads no data before a worker needs it.
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        # NumPy takes any other file for a pickle and proposes to load it unsafely: a proposal that must not be passed on.
-        reason = "no .npy file of numbers" if "pickle" in str(error) else one_line(error)
-        raise BadInput(f"cannot read {path} as an array ({reason})", "save the array again with numpy.save") from error
-    if not isinstance(array, np.ndarray):
-        raise BadInput(f"{path} holds several arrays", "give an .npy file, which holds one array, to --input")
-    return array
-
-
-def _check_types(sweep: Sweep, artifacts: Sequence[Artifact]) -> None:
-    """Raise `BadInput` if one of the user's arrays has another dtype than its input."""
-    arrays = _arrays(sweep)
-    for spec in (spec for artifact in artifacts for spec in artifact.inputs if spec.name in arrays):
-        if arrays[spec.name].dtype.name != spec.dtype:
-            dtype = arrays[spec.name].dtype
-            raise BadInput(f"input {spec.name!r} needs {spec.dtype}, and its array is {dtype}", f"convert it to {spec.dtype}")
 
 
 def _check_out(surroundings: Surroundings, kind: str) -> None:

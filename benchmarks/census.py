@@ -1,92 +1,56 @@
 """Census of the models that the tool takes: all of the onnx package, and graphs of the kinds that users bring, on every CPU
-backend: read, shapes planned, inputs drawn, opened, called once, and compared with the reference, by the tool's own jobs.
+backend. Each model goes through `bench check`, whose reading, drawing, parity and limits are those of `bench infer`.
 
-    python benchmarks/census.py [--large] [--only WORD] [--page docs/census.md]
+    python benchmarks/census.py --state FILE.jsonl [--large] [--only WORD] [--seconds N] [--page docs/census.md]
 
-Where no values can be drawn that a model takes, its own inputs are given, as a user would with --input. Plain ONNX Runtime
-runs the same inputs apart from us, so that what it takes and we do not can be told, and what it computes otherwise than
-ONNX's authors expect. Prints what was not ok as it goes; the page is written at the end.
+Where no values can be drawn that a model takes, its own inputs are given, as a user would with --input. Every mismatch is
+measured again with the bare runtimes (census_bare). FILE.jsonl has a line for each finished model, and a second call goes on
+where the first one ended. The page is written when no model is left.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
+import math
+import os
+import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
+from census_bare import Bare, Question
 from census_models import Case, cases
-from onnxbench.errors import BadInput, BenchError, WorkerDied, WorkerTimeout
-from onnxbench.models.shapes import batch_rule, cell_shapes, check_shapes
-from onnxbench.runners.pool.pool import Local, Worker
-from onnxbench.runners.worker.file_jobs import Describe, Draw, Refer, ReferenceCall
-from onnxbench.runners.worker.jobs import Close, Here, Job, Open, There, Verify
-from onnxbench.runners.worker.threads import usable_threads
-from onnxbench.spec import PRECISIONS, Artifact, Cell, Settings, Shapes
+from census_pool import LendingPool
+from census_result import OK, Result, Row, better, read_results, row_of, write_results
+from onnxbench.budgets import BUDGETS
+from onnxbench.errors import BadInput, BenchError
+from onnxbench.results.store.record import CellRecord, read_run
+from onnxbench.runners.check import check
+from onnxbench.runners.infer import Surroundings
+from onnxbench.runners.pool.progress import Silent
+from onnxbench.runners.worker.file_jobs import Describe, Draw
+from onnxbench.runners.worker.jobs import Here, There
+from onnxbench.runners.worker.verify import load_arrays
+from onnxbench.spec import Sweep, TensorSpec
 
 BACKENDS = ("ort-cpu", "openvino-cpu")
+TORCH = "torch-cpu"
 TIMEOUT_S = 20.0
-FRESH_AFTER = 300  # models: compiled ones are not all given back
-Answer = TypeVar("Answer")
-OK, OWN_INPUTS, NO_PARITY = "ok", "ok with --input", "ok, no parity"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """Outcome of a case on a backend: `state`, and the `reason` where it is not OK."""
+@dataclass
+class Notes(Silent):
+    """Progress that keeps the notes of one check."""
 
-    case: str
-    kind: str
-    backend: str
-    state: str
-    reason: str = ""
+    texts: list[str] = field(default_factory=list)
 
-
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """The rows of a case, and how plain ONNX Runtime did with the case's own inputs: empty where it did, and None where there
-    are none; `differs` says that its answers are not those that ONNX's authors expect."""
-
-    rows: tuple[Row, ...]
-    plain: str | None = None
-    differs: str = ""
-
-
-class Hand:
-    """A worker that is replaced when it dies, hangs or has worked enough."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self._log, self._served = folder / f"{name}.log", 0
-        self._worker: Worker | None = None
-
-    def ask(self, job: Job[Answer]) -> Answer:
-        """The answer to `job`; raises as Worker does."""
-        if self._worker is None:
-            self._worker = Local().start(self._log, network=True)
-        try:
-            return self._worker.ask(job, TIMEOUT_S)
-        except (WorkerDied, WorkerTimeout):
-            self.dismiss()
-            raise
-
-    def rest(self) -> None:
-        """A case is done."""
-        self._served += 1
-        if self._served % FRESH_AFTER == 0:
-            self.dismiss()
-
-    def dismiss(self) -> None:
-        if self._worker is not None:
-            self._worker.dismiss()
-        self._worker = None
+    def note(self, text: str) -> None:
+        self.texts.append(text)
 
 
 @dataclass
@@ -94,188 +58,148 @@ class Census:
     """Works through cases in `folder`."""
 
     folder: Path
-    backends: tuple[str, ...] = BACKENDS
-    hands: dict[str, Hand] = field(default_factory=dict)
+    bare: Bare = field(default_factory=Bare)
+    checks: int = 0
+
+    def __post_init__(self) -> None:
+        self.pool = LendingPool(logs=self.folder / "logs")
 
     def __enter__(self) -> Census:
-        self.hands = {name: Hand(self.folder, name) for name in ("prepare", *self.backends)}
+        # Floors and conversions of the census are not the user's.
+        os.environ["ONNXBENCH_CACHE"] = str(self.folder / "cache")
+        # Workers import the modules of census_torch.
+        here = str(Path(__file__).parent)
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), here)))
         return self
 
     def __exit__(self, *_: object) -> None:
-        for hand in self.hands.values():
-            hand.dismiss()
+        self.pool.close()
+        self.bare.close()
 
-    def rows(self, case: Case) -> tuple[Row, ...]:
-        """A row for each backend: with drawn inputs, else with the case's own."""
-        found = {name: self._row(case, name, given=False) for name in self.backends}
-        if case.given and any(row.state != OK for row in found.values()):
-            again = {name: self._row(case, name, given=True) for name in self.backends}
-            found = {name: _better(found[name], again[name]) for name in self.backends}
-        for hand in self.hands.values():
-            hand.rest()
-        return tuple(found.values())
+    def result(self, case: Case) -> Result:
+        """Rows of a case with drawn inputs, else with its own; and the bare runtimes' figures for each mismatch."""
+        rows = self._rows(case, {})
+        own = _save(case, self.folder)
+        if own and any(row.state != OK for row in rows):
+            rows = better(rows, self._rows(case, own))
+        refused, differs = self.bare.plain(case)
+        return Result(rows=tuple(rows), plain=refused, differs=differs)
 
-    def _row(self, case: Case, backend: str, given: bool) -> Row:
-        about = {"case": case.name, "kind": case.kind, "backend": backend}
+    def _rows(self, case: Case, own: Mapping[str, str]) -> list[Row]:
+        """Rows of `bench check`, one for each backend and precision. `own`: files of the inputs that are given."""
+        self.checks += 1
+        folder, notes = self.folder / f"check-{self.checks}", Notes()
+        backends = (*BACKENDS, TORCH) if case.module else BACKENDS
         try:
-            state, reason = self._measured(case, backend, given)
-        except BadInput as error:
-            return Row(**about, state="refused", reason=str(error))
+            check(_sweep(case, own, backends, folder), Surroundings(out=folder / "run", progress=notes, pool=self.pool))
+            return [self._row(case, item, own, notes.texts) for item in read_run(folder / "run").cells]
         except BenchError as error:
-            return Row(**about, state=error.status, reason=str(error))
-        return Row(**about, state=state, reason=reason)
-
-    def _measured(self, case: Case, backend: str, given: bool) -> tuple[str, str]:
-        """Status that a row of `bench infer` would have, with its reason."""
-        place, prepare = self.folder / "arrays", self.hands["prepare"].ask
-        artifact = prepare(Describe(file=Here(path=str(case.file)), model=case.name))
-        arrays = _saved(case, artifact, self.folder) if given else {}
-        shapes = _shapes(artifact, case, arrays)
-        cell = _cell(artifact, backend, shapes)
-        own = tuple((name, Here(path=path)) for name, path in arrays.items())
-        prepare(Draw(artifact=artifact, shapes=shapes, seed=0, given=own, folder=There(path=str(place))))
-        inputs, outputs = Here(path=str(place)), str(place / "reference")
-        call = ReferenceCall(shapes=shapes, batch=cell.batch, inputs=inputs, outputs=There(path=outputs))
-        ask, known = self.hands[backend].ask, ""
-        try:
-            prepare(Refer(artifact=artifact, calls=(call,), samples=There(path=str(place / "samples")), images=0))
-        except BenchError as error:
-            known = str(error)
-        ask(Open(cell=cell, artifact=artifact, inputs=inputs))
-        try:
-            sqnr_db = None if known else ask(Verify(key=cell.key, reference=Here(path=outputs))).sqnr_db
+            state = "refused" if isinstance(error, BadInput) else error.status
+            names = {"case": case.name, "kind": case.kind, "state": state, "reason": str(error)}
+            return [Row(**names, backend=backend) for backend in backends]
         finally:
-            with suppress(BenchError):
-                ask(Close(key=cell.key))
-        return _judged(sqnr_db, known, PRECISIONS[artifact.precision].floor_db)
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _row(self, case: Case, item: CellRecord, own: Mapping[str, str], notes: Sequence[str]) -> Row:
+        row = row_of(case.name, case.kind, item, notes)
+        if row.state != "mismatch" or not item.opened or not item.opened.file:
+            return row
+        file = Path(item.opened.file)
+        base, expected = file if case.module else case.file, case.expected if own else ()
+        question = Question(base=base, file=file, inputs=self._inputs(base, item, own), expected=expected)
+        measured = self.bare.distances(question)
+        return replace(row, bare=measured.figures, against=measured.against)
+
+    def _inputs(self, base: Path, item: CellRecord, own: Mapping[str, str]) -> Mapping[str, Any]:
+        """Inputs of a row, drawn again with the seed of the check."""
+        folder = self.folder / "arrays"
+        given = tuple((name, Here(path=path)) for name, path in own.items())
+        with self.pool.start(self.folder / "prepare.log") as worker:
+            artifact = worker.ask(Describe(file=Here(path=str(base)), model="m"), TIMEOUT_S)
+            draw = Draw(artifact=artifact, shapes=item.cell.shapes, seed=0, given=given, folder=There(path=str(folder)))
+            worker.ask(draw, TIMEOUT_S)
+        return load_arrays(folder, [spec.name for spec in artifact.inputs])
 
 
-def _judged(sqnr_db: float | None, unknown: str, floor: float) -> tuple[str, str]:
-    """`sqnr_db`: None where it is `unknown`, and why."""
-    if sqnr_db is None:
-        return NO_PARITY, unknown
-    if sqnr_db < floor:
-        return "mismatch", f"SQNR {sqnr_db:.0f} dB against the reference, under {floor:g} dB"
-    return OK, ""
+def _sweep(case: Case, own: Mapping[str, str], backends: tuple[str, ...], folder: Path) -> Sweep:
+    is_made = case.precisions or case.module
+    return Sweep(
+        model=case.module or str(case.file),
+        artifacts=str(folder / "artifacts") if is_made else "",
+        backends=backends,
+        precisions=case.precisions,
+        signature=tuple(TensorSpec(name=name, dtype="float32", shape=shape) for name, shape in case.shapes.items()),
+        dims=tuple((name, (size,)) for name, size in case.dims.items()),
+        inputs=tuple(own.items()),
+        budget=BUDGETS["quick"],
+        timeout_s=TIMEOUT_S,
+    )
 
 
-def _better(drawn: Row, own: Row) -> Row:
-    """The better outcome of a case that was tried with drawn inputs and with its own."""
-    if drawn.state == OK:
-        return drawn
-    if own.state != OK:
-        return own
-    return Row(case=own.case, kind=own.kind, backend=own.backend, state=OWN_INPUTS, reason=drawn.reason)
-
-
-def _saved(case: Case, artifact: Artifact, folder: Path) -> dict[str, str]:
+def _save(case: Case, folder: Path) -> dict[str, str]:
     """The case's own inputs as files, as --input takes them."""
-    places = {}
-    for number, spec in enumerate(artifact.inputs):
-        if isinstance(case.given.get(spec.name), np.ndarray | np.generic):
-            places[spec.name] = str(folder / f"given-{number}.npy")
-            np.save(places[spec.name], np.asarray(case.given[spec.name]))
-    return places
+    files = {}
+    for number, (name, value) in enumerate(case.given.items()):
+        if isinstance(value, np.ndarray | np.generic) and np.asarray(value).dtype.kind in "fiub":
+            files[name] = str(folder / f"given-{number}.npy")
+            np.save(files[name], np.asarray(value))
+    return files
 
 
-def _shapes(artifact: Artifact, case: Case, arrays: Mapping[str, str]) -> Shapes:
-    """Shapes as a sweep of one batch plans them."""
-    fixed = {**case.shapes, **{name: tuple(np.load(path, allow_pickle=True).shape) for name, path in arrays.items()}}
-    check_shapes(artifact.inputs, fixed)
-    rule = batch_rule(artifact.inputs, fixed)
-    return cell_shapes(artifact.inputs, 1 if rule.fixed is None else rule.fixed, rule, fixed)
-
-
-def _cell(artifact: Artifact, backend: str, shapes: Shapes) -> Cell:
-    batch = shapes[0][1][0] if shapes and shapes[0][1] else 1
-    what = {"model": artifact.model, "sha256": artifact.sha256, "precision": artifact.precision}
-    settings = Settings(threads=usable_threads())
-    return Cell(**what, backend=backend, device="cpu", batch=batch, shapes=shapes, settings=settings)
-
-
-class Plain:
-    """Bare ONNX Runtime in a process of its own, replaced when it dies."""
-
-    def __init__(self) -> None:
-        self._pool: ProcessPoolExecutor | None = None
-
-    def run(self, case: Case) -> tuple[str | None, str]:
-        """Reason for which it does not take the case with its own inputs (None: there are none), and how its answers differ."""
-        if not case.given and case.kind != "node":
-            return None, ""
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
-        try:
-            return self._pool.submit(plainly, case).result(TIMEOUT_S)
-        except (BrokenProcessPool, TimeoutError) as error:
-            self._pool = None
-            return f"{type(error).__name__}", ""
-
-    def close(self) -> None:
-        if self._pool:
-            self._pool.shutdown()
-
-
-def plainly(case: Case) -> tuple[str, str]:
-    """Refusal of `case` by ONNX Runtime itself, with its own inputs, and the difference from the expected answers."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        session = onnxruntime.InferenceSession(str(case.file), options, providers=["CPUExecutionProvider"])
-        names = {entry.name for entry in session.get_inputs()}
-        found = session.run(None, {name: array for name, array in case.given.items() if name in names})
-    except Exception as error:
-        return " ".join(str(error).split())[:200], ""
-    return "", _difference(found, case)
-
-
-def _difference(found: list[Any], case: Case) -> str:
-    for got, want in zip(found, case.expected):
-        if not isinstance(want, np.ndarray) or want.dtype.kind not in "fiub":
-            continue
-        if np.shape(got) != want.shape:
-            return f"shape {np.shape(got)}, expected {want.shape}"
-        if not np.allclose(got, want, rtol=case.rtol, atol=max(case.atol, 1e-6), equal_nan=True):
-            return f"differs by up to {np.nanmax(np.abs(np.float64(got) - np.float64(want))):.3g}"
-    return ""
-
-
-def work(found: Iterator[Case], folder: Path, tell: Callable[[Found], None]) -> list[Found]:
-    """Everything that is known of each case; `tell` hears of each when it is done."""
-    done, plain = [], Plain()
+def work(found: Iterator[Case], folder: Path, report: Callable[[Result], None]) -> list[Result]:
+    """The result of each case. `report` is called for each result when its case is done."""
+    results = []
     with Census(folder) as census:
         for case in found:
-            rows = census.rows(case)
-            refused, differs = plain.run(case)
-            done.append(Found(rows=rows, plain=refused, differs=differs))
-            tell(done[-1])
-    plain.close()
-    return done
+            results.append(census.result(case))
+            report(results[-1])
+    return results
 
 
-def _told(found: Found) -> None:
-    for row in found.rows:
+def _print(result: Result) -> None:
+    for row in result.rows:
         if row.state != OK:
-            print(f"{row.case:55} {row.backend:13} {row.state:16} plain={found.plain!r} {row.reason}", flush=True)
+            print(f"{row.case:55} {row.backend:13} {row.precision:5} {row.state:16} {row.reason} {row.bare}", flush=True)
+
+
+def _until(found: Iterator[Case], seconds: float) -> Iterator[Case]:
+    """Cases, until `seconds` are over."""
+    end = time.monotonic() + seconds
+    for case in found:
+        if time.monotonic() > end:
+            raise Unfinished
+        yield case
+
+
+class Unfinished(Exception):
+    """The time of this call is over, and there are more cases."""
 
 
 def main() -> None:
     options = argparse.ArgumentParser()
+    options.add_argument("--state", type=Path, required=True, help="results of earlier calls, and of this one")
     options.add_argument("--large", action="store_true", help="a file of more than 2 GB too")
-    options.add_argument("--only", default="", help="models with this in their name")
+    options.add_argument("--only", default="", help="models with this in their name, measured again")
+    options.add_argument("--seconds", type=float, default=math.inf, help="stop then; another call goes on")
     options.add_argument("--page", type=Path)
-    asked = options.parse_args()
+    given = options.parse_args()
+    done = {result.rows[0].case: result for result in read_results(given.state)}
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        every = (case for case in cases(folder, asked.large) if asked.only in case.name)
-        found = work(every, folder, _told)
-    if asked.page:
+        every = cases(Path(name), given.large)
+        left = (case for case in every if (given.only in case.name if given.only else case.name not in done))
+
+        def report(result: Result) -> None:
+            write_results(given.state, [result])
+            _print(result)
+
+        try:
+            work(_until(left, given.seconds), Path(name), report)
+        except Unfinished:
+            sys.exit(f"not finished: {len(read_results(given.state))} models so far")
+    if given.page:
         from census_page import page
 
-        asked.page.write_text(page(found))
-    sys.stderr.write(f"{len(found)} models\n")
+        given.page.write_text(page(list({result.rows[0].case: result for result in read_results(given.state)}.values())))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from census_kinds import write_kinds
 from onnx import TensorProto as Type
 from onnx import helper, numpy_helper
 
@@ -25,15 +26,22 @@ node = helper.make_node
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A model in `file`, of a `kind`. `given`: its own inputs by name. `expected`: what they should give, in the file's order,
-    within `rtol` and `atol`. `shapes`: what a user would say with --shape."""
+    """A model in `file`, of a `kind`.
+
+    - `given`: its own inputs by name. `expected`: the answers to them, in the file's order, within `rtol` and `atol`.
+    - `shapes`, `dims`: values of --shape and --dim. `precisions`: those of --precision, empty for that of the file.
+    - `module`: a PyTorch module as MODULE:FACTORY, which has no file.
+    """
 
     name: str
     kind: str
     file: Path
     given: Mapping[str, Any] = field(default_factory=dict)
     expected: tuple[Any, ...] = ()
-    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    shapes: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
+    dims: Mapping[str, int] = field(default_factory=dict)
+    precisions: tuple[str, ...] = ()
+    module: str = ""
     rtol: float = 1e-3
     atol: float = 1e-7
 
@@ -92,6 +100,10 @@ def own(folder: Path, large: bool = False) -> Iterator[Case]:
     for name, (kind, graph, more) in _graphs().items():
         shapes, how = more.pop("shapes", {}), more.pop("how", {})
         yield Case(name=name, kind=kind, file=_write(folder / f"{name}.onnx", graph, how, **more), shapes=shapes)
+    for name, kind, file, options in write_kinds(folder):
+        yield Case(name=name, kind=kind, file=file, **options)
+    for factory, shape in MODULES.items():
+        yield Case(name=factory, kind="torch", file=Path(), module=f"census_torch:make_{factory}", shapes={"x": shape})
     if large:
         yield Case(name="external-data-over-2-GB", kind="vision", file=_large(folder))
 
@@ -138,6 +150,7 @@ def _graphs() -> dict[str, tuple[str, Any, dict[str, Any]]]:
     return found
 
 
+MODULES: Mapping[str, tuple[int, ...]] = {"perceptron": (1, 16), "attention": (1, 12, 16)}  # of census_torch, with input shapes
 DIMS: Mapping[str, tuple[list[Any], list[Any]]] = {
     "shared": (["N", "T"], ["N", "T"]),
     "empty": (["", 4], ["", 4]),
@@ -337,6 +350,9 @@ def _large(folder: Path) -> Path:
         tensor.external_data.add(key=key, value=text)
     with (folder / "large.bin").open("wb") as file:
         file.truncate(rows * columns * 4)
+        for row in range(rows):  # one value a row: an output of zeros would prove nothing
+            file.seek(row * columns * 4)
+            file.write(np.float32(row + 1).tobytes())
     nodes = [node("Gather", ["w", "ids"], ["y"])]
     graph = _graph(nodes, [value("ids", Type.INT64, ["N"])], [value("y", Type.FLOAT, ["N", columns])], [tensor])
     return _write(folder / "large.onnx", graph, {})

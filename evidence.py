@@ -7,7 +7,7 @@ fields at their default. wire.from_wire checks every type, and that numbers are 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from .parity import Accuracy as Accuracy
 from .parity import Distance as Distance
@@ -272,17 +272,31 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Percentiles:
-    """Number of calls, and percentiles of their times. None: too few calls for this percentile."""
+    """Number of calls, and percentiles, smallest, mean and largest of their times. None: too few calls for this percentile.
+
+    `p90_low_ns`, `p90_high_ns`, `p99_low_ns`, `p99_high_ns`: ends of intervals, for latency alone (stats.tails).
+    """
 
     samples: int
     p50_ns: Number = None
     p90_ns: Number = None
     p99_ns: Number = None
     p95_ns: Number = None
+    p999_ns: Number = None
+    min_ns: Number = None
+    mean_ns: Number = None
+    max_ns: Number = None
+    p90_low_ns: Number = None
+    p90_high_ns: Number = None
+    p99_low_ns: Number = None
+    p99_high_ns: Number = None
 
     def __post_init__(self) -> None:
-        if self.samples < 0 or any(ns is not None and ns <= 0 for ns in (self.p50_ns, self.p90_ns, self.p95_ns, self.p99_ns)):
-            raise TypeError("percentiles must be positive, and the number of samples must not be negative")
+        # The shortest call may be 0 ns on a clock with coarse steps.
+        positive = (self.p50_ns, self.p90_ns, self.p95_ns, self.p99_ns)
+        negative = any((getattr(self, item.name) or 0) < 0 for item in fields(self))
+        if negative or any(ns is not None and ns <= 0 for ns in positive):
+            raise TypeError("percentiles must be positive, and the other times and the number of samples not negative")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from ...evidence import KINDS, Percentiles, Pooled
 from ...loop import PHASES
-from ..stats.intervals import LEAST_LIVES, LEAST_ROUNDS, LIFE, Interval, Repeated
-from ..stats.percentiles import nearest_rank, percentile
+from ..stats.intervals import LEAST_LIVES, LEAST_ROUNDS, LIFE, ROUND, Interval, Repeated, Unit
+from ..stats.percentiles import PERCENTILES, nearest_rank, percentile, samples_needed
+from ..stats.tails import tail_interval
 from .record import CellRecord
 
 Values = dict[int, float]
@@ -56,20 +57,50 @@ def _repeated(record: CellRecord, values: Mapping[int, float]) -> Repeated:
 
 def samples(record: CellRecord, kind: str) -> NDArray[np.int64]:
     """Durations of all calls in the rounds that count, int64 ns. `kind`: latency or end_to_end."""
-    parts = [record.calls(number, kind) for number in counted(record)]
-    return np.concatenate(parts or [np.array([], np.int64)])
+    return np.concatenate([np.array([], np.int64), *_groups(record, kind)[0]])
+
+
+def _groups(record: CellRecord, kind: str) -> tuple[list[NDArray[np.int64]], Unit]:
+    """Durations of the calls of each life, or of each round where the record has no lives, in int64 ns."""
+    by_unit: dict[tuple[int, bool], list[NDArray[np.int64]]] = {}
+    for number in counted(record):
+        life = record.blocks[number].life
+        by_unit.setdefault((number, False) if life is None else (life, True), []).append(record.calls(number, kind))
+    return [np.concatenate(parts) for parts in by_unit.values()], LIFE if any(lives for _, lives in by_unit) else ROUND
 
 
 def pool(record: CellRecord) -> Pooled:
     """Percentiles of all calls in the rounds that count, from the samples."""
     rounds = tuple(counted(record))
     phases = [name for name in PHASES if any(name in (block.p50_ns or {}) for block in record.blocks.values())]
-    return Pooled(rounds=rounds, kinds={kind: _percentiles(samples(record, kind)) for kind in (*KINDS, *phases)})
+    return Pooled(rounds=rounds, kinds={kind: _percentiles(record, kind) for kind in (*KINDS, *phases)})
 
 
-def _percentiles(calls: NDArray[np.int64]) -> Percentiles:
-    p50, p90, p99 = (percentile(calls, which) for which in NOTED)
-    return Percentiles(samples=len(calls), p50_ns=p50, p90_ns=p90, p99_ns=p99, p95_ns=percentile(calls, 95))
+def _percentiles(record: CellRecord, kind: str) -> Percentiles:
+    calls = samples(record, kind)
+    p50, p90, p95, p99, p999 = (percentile(calls, which) for which in PERCENTILES)
+    return Percentiles(
+        samples=len(calls),
+        p50_ns=p50,
+        p90_ns=p90,
+        p95_ns=p95,
+        p99_ns=p99,
+        p999_ns=p999,
+        min_ns=float(calls.min()) if len(calls) else None,
+        mean_ns=float(calls.mean()) if len(calls) else None,
+        max_ns=float(calls.max()) if len(calls) else None,
+        **(_tails(record) if kind == "latency" else {}),
+    )
+
+
+def _tails(record: CellRecord) -> dict[str, float | None]:
+    """Ends of the intervals of p90 and p99; empty for too few lives or rounds. A percentile of too few calls has none."""
+    groups, unit = _groups(record, "latency")
+    if len(groups) < unit.least:
+        return {}
+    count = sum(map(len, groups))
+    ends = {which: tail_interval(groups, which) for which in (90, 99) if count >= samples_needed(which)}
+    return {f"p{which}_{name}_ns": end for which, pair in ends.items() for name, end in zip(("low", "high"), pair)}
 
 
 def pooled(record: CellRecord) -> Pooled:

@@ -92,6 +92,9 @@ KINDS: Mapping[str, Kind] = {
         severity=INFO, sentence="{metric} was withheld (fewer than {samples} samples): measure with --metric {metric}"
     ),
     "absent_interval": Kind(severity=INFO, sentence="{column} needs {rounds} rounds: measure at --budget normal"),
+    "absent_upper": Kind(
+        severity=INFO, sentence="{column} is above the longest call: measure {metric} longer, with --metric {metric}"
+    ),
     "absent_baseline": Kind(severity=INFO, sentence="{column} needs another row to compare with: measure with --baseline"),
     "absent_labels": Kind(severity=INFO, sentence="{column} needs labelled samples: give --dataset"),
     "absent_parity": Kind(severity=INFO, sentence="{column}: the answers were not compared with the FP32 reference"),

@@ -63,6 +63,11 @@ class Row:
         return series.interval(self.record, "p50")
 
     @cached_property
+    def e2e_p50(self) -> Interval | None:
+        """Interval of the rounds' medians from host memory to host memory, in ns."""
+        return series.interval(self.record, "e2e_p50")
+
+    @cached_property
     def sustained(self) -> load.Best | None:
         """Highest rate of arrivals within the limit of the run's --slo."""
         return load.sustained(self.record, self.sweep)

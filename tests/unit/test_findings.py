@@ -72,6 +72,10 @@ SAID = {
         "p99 was withheld (fewer than 368 samples): measure with --metric p99",
     ),
     "absent_interval": ({"column": "x", "rounds": 10}, "x needs 10 rounds: measure at --budget normal"),
+    "absent_upper": (
+        {"column": "p99_ci_high_ms", "metric": "p99"},
+        "p99_ci_high_ms is above the longest call: measure p99 longer, with --metric p99",
+    ),
     "absent_baseline": ({"column": "x"}, "x needs another row to compare with: measure with --baseline"),
     "absent_labels": ({"column": "x"}, "x needs labelled samples: give --dataset"),
     "absent_parity": ({"column": "x"}, "x: the answers were not compared with the FP32 reference"),

@@ -244,6 +244,7 @@ def without_samples(monkeypatch):
 
 def test_pooled_are_the_percentiles_of_all_calls_of_the_rounds_that_count(mixed):
     calls = {"samples": 200, "p50_ns": 67.0, "p90_ns": 160.0, "p95_ns": 180.0, "p99_ns": None}
+    calls |= {"min_ns": 1.0, "max_ns": 200.0, "mean_ns": float(np.mean(series.samples(mixed, "latency")))}
     assert series.pool(mixed).rounds == (0, 1)
     assert series.pool(mixed).kinds["latency"] == Percentiles(**calls)
     assert series.pool(mixed).kinds["device"] == Percentiles(samples=0)

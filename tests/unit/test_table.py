@@ -30,6 +30,8 @@ CONTRACT = [
     *("tokens_per_s", "ttft_p50_ms", "ttft_p99_ms", "tpot_p50_ms", "tpot_p99_ms"),
     *("dims", "feedback", "real_time_factor"),
     *("copy_in_ms", "compute_ms", "wait_ms", "copy_out_ms"),
+    *("p90_ci_low_ms", "p90_ci_high_ms", "p99_ci_low_ms", "p99_ci_high_ms"),
+    *("p999_ms", "min_ms", "mean_ms", "max_ms", "e2e_p50_ci_low_ms", "e2e_p50_ci_high_ms"),
 ]
 AXES = {"model": "cnn", "backend": "ort-cpu", "device": "cpu", "precision": "fp32", "batch": 8, "threads": 2}
 CHANGE = ("top1_drop_ci_low", "top1_drop_ci_high", "top1_change_p")
@@ -90,6 +92,10 @@ def test_a_measured_row_has_its_figures(two):
         "p90_ms": 4.0,
         "p95_ms": 4.0,
         "p99_ms": 4.0,
+        **dict.fromkeys(("p90_ci_low_ms", "p90_ci_high_ms", "p99_ci_low_ms", "p99_ci_high_ms"), 4.0),
+        **dict.fromkeys(("min_ms", "mean_ms", "max_ms"), 4.0),
+        "e2e_p50_ci_low_ms": pytest.approx(8.0),
+        "e2e_p50_ci_high_ms": pytest.approx(8.0),
         "samples": 400,
         "rounds": 10,
         "disturbed": 0,

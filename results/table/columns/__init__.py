@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..column import Column
-from . import accuracy, case, load, others, phases, resources, timing
+from . import accuracy, case, load, others, phases, resources, tails, timing
 
 COLUMNS: tuple[Column, ...] = (
     *case.COLUMNS,
@@ -24,6 +24,7 @@ COLUMNS: tuple[Column, ...] = (
     case.FEEDBACK,
     timing.REAL_TIME_FACTOR,
     *phases.COLUMNS,
+    *tails.COLUMNS,
 )
 BY_NAME: Mapping[str, Column] = {column.name: column for column in COLUMNS}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ....axes import Scalar
-from ...stats.intervals import LEAST_ROUNDS
+from ...stats.intervals import LEAST_ROUNDS, Interval
 from ...stats.percentiles import samples_needed
 from ...store import series
 from ..column import ALL_LANES, LESS, MORE, ONE_CALL, PICK_VIEW, RANKING_VIEW, TAG_VIEW, TIME, Column, axis, stored, timed
@@ -21,28 +21,30 @@ def _percentile(kind: str, which: int) -> Callable[[Row], Scalar]:
     return value
 
 
-def _withheld(metric: str, which: float) -> Callable[[Row], Finding]:
+def withheld(metric: str, which: float) -> Callable[[Row], Finding]:
+    """Return a function for the reason why `metric`, percentile `which`, is missing: too few samples."""
     return lambda row: Finding.of("absent_percentile", metric=metric, samples=samples_needed(which))
 
 
 def _no_p95(row: Row) -> Finding:
     # Runs of version 0.1 stored no p95, however many calls they made.
     enough = row.pooled.kinds["latency"].samples >= samples_needed(95)
-    return Finding.of("absent", column="p95_ms") if enough else _withheld("p95", 95)(row)
+    return Finding.of("absent", column="p95_ms") if enough else withheld("p95", 95)(row)
 
 
-def _too_few_rounds(name: str) -> Callable[[Row], Finding]:
+def too_few_rounds(name: str) -> Callable[[Row], Finding]:
+    """Return a function for the reason why an end of the interval in column `name` is missing."""
     return lambda row: Finding.of("absent_interval", column=name, rounds=LEAST_ROUNDS)
 
 
-def _p50_bound(end: str) -> Callable[[Row], Scalar]:
-    """One end of p50's interval in ms."""
+def median_bound(kind: str, interval: Callable[[Row], Interval | None], end: str) -> Callable[[Row], Scalar]:
+    """One end of a median's interval in ms."""
 
     def value(row: Row) -> Scalar:
         # p50 pools all calls, and its interval comes from the medians of the rounds, whose mean differs a little from p50: the
         # interval is moved to p50 as a ratio
-        p50 = _percentile("latency", 50)(row)
-        return None if row.p50 is None or not isinstance(p50, float) else p50 * getattr(row.p50, end) / row.p50.middle
+        p50, bounds = _percentile(kind, 50)(row), interval(row)
+        return None if bounds is None or not isinstance(p50, float) else p50 * getattr(bounds, end) / bounds.middle
 
     return value
 
@@ -54,7 +56,7 @@ def _real_time_factor(row: Row) -> Scalar:
 
 def _no_real_time_factor(row: Row) -> Finding:
     if row.sweep and row.sweep.step_seconds:
-        return _withheld("p50", 50)(row)
+        return withheld("p50", 50)(row)
     return Finding.of("absent_step", column="real_time_factor")
 
 
@@ -124,28 +126,28 @@ COLUMNS = (
         compared=TIME,
         objective="latency",
         in_flight=ONE_CALL,
-        absent=_withheld("p50", 50),
+        absent=withheld("p50", 50),
         views=(RANKING_VIEW, PICK_VIEW),
         definition="Median latency of a call: start and wait, one call in flight, inputs already where the device wants them.",
     ),
     timed(
         "p50_ci_low_ms",
-        _p50_bound("low"),
+        median_bound("latency", lambda row: row.p50, "low"),
         unit="ms",
         title="from",
         label="p50 from",
         priority=19,
-        absent=_too_few_rounds("p50_ci_low_ms"),
+        absent=too_few_rounds("p50_ci_low_ms"),
         definition="Lower end of the 95 % confidence interval of p50, from the medians of the rounds.",
     ),
     timed(
         "p50_ci_high_ms",
-        _p50_bound("high"),
+        median_bound("latency", lambda row: row.p50, "high"),
         unit="ms",
         title="to",
         label="p50 to",
         priority=19,
-        absent=_too_few_rounds("p50_ci_high_ms"),
+        absent=too_few_rounds("p50_ci_high_ms"),
         definition="Upper end of the 95 % confidence interval of p50, from the medians of the rounds.",
     ),
     timed(
@@ -156,7 +158,7 @@ COLUMNS = (
         priority=25,
         better=LESS,
         in_flight=ONE_CALL,
-        absent=_withheld("p90", 90),
+        absent=withheld("p90", 90),
         definition="Latency that 90 % of the calls do not exceed.",
     ),
     timed(
@@ -167,7 +169,7 @@ COLUMNS = (
         priority=18,
         better=LESS,
         in_flight=ONE_CALL,
-        absent=_withheld("p99", 99),
+        absent=withheld("p99", 99),
         views=(RANKING_VIEW, PICK_VIEW),
         definition="Latency that 99 % of the calls do not exceed.",
     ),
@@ -206,7 +208,7 @@ COLUMNS = (
         better=LESS,
         compared=TIME,
         in_flight=ONE_CALL,
-        absent=_withheld("e2e_p50", 50),
+        absent=withheld("e2e_p50", 50),
         definition="Median time of a call from host memory to host memory: bind, start, wait and fetch.",
     ),
     timed(

@@ -25,6 +25,7 @@ from .options import (
 from .output import print_table, track
 from .runs import RUNS, run, sweep_of
 
+SCRIPTS = (".py", ".js", ".rb", ".pl", ".sh", ".exe")
 INTERPRETERS = ("python", "python3", "node", "ruby", "perl", "sh", "bash")  # a command's name is that of its script
 
 
@@ -92,10 +93,11 @@ def _alongside(options: dict[str, Any], program: Program) -> dict[str, Any]:
 
 
 def _name(command: tuple[str, ...]) -> str:
-    """Name of the script in `command`, or of its program."""
+    """Name of the script or of the module in `command`, or of its program."""
     first = Path(command[0]).name
+    is_interpreter = first in INTERPRETERS or first.startswith("python")
     scripts = [part for part in command[1:] if not part.startswith("-")]
-    is_script = any(first == name or first.startswith("python") for name in INTERPRETERS) and scripts
-    text = Path(scripts[0]).stem if is_script else first
+    script = scripts[0] if is_interpreter and scripts and "-c" not in command[1:3] else first
+    text = Path(script).stem if script.endswith(SCRIPTS) else script
     plain = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "-" for letter in text)
     return plain.strip("-.")[:40] or "program"

@@ -82,6 +82,8 @@ def check_programs(sweep: Sweep, calls: Mapping[str, OwnCall]) -> None:
         if not program.command and program.name not in calls:
             raise BadInput(f"{program.name!r} is a call of Python, which only its own program can resume", "measure it anew")
         Precision.parse(program.precision)
+    if is_alone(sweep) and sweep.baseline not in (None, *names):
+        raise BadInput(f"the baseline {sweep.baseline!r} is not in this run", "add it to --backend")
 
 
 def program_rows(sweep: Sweep, rows: Sequence[PlannedCell], threads: int) -> list[PlannedCell]:

@@ -10,6 +10,7 @@ import click
 from ..errors import BadInput
 from ..spec import PRECISIONS, Device
 from .help import Command
+from .metrics import host_option
 from .options import Whole, debug_option, format_option, group, out_option
 from .output import print_table
 
@@ -40,7 +41,7 @@ IMPORT = "import"  # the kind of a run that another tool measured
     click.option("--precision", metavar="NAME", help=f"Name the precision, if the file does not: {', '.join(PRECISIONS)}."),
     click.option("--batch", type=Whole(1), metavar="N", help="Set the items in one query, if the file does not."),
     click.option("--device", metavar="DEVICE", help="Set the device, if the file does not: cpu, cuda or cuda:N."),
-    click.option("--host", metavar="NAME", help="Name the machine as the table of your own runs does."),
+    host_option(),
     format_option(),
     debug_option,
 )

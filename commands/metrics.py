@@ -1,4 +1,4 @@
-"""Options on metrics and time that several commands share. click and budgets only."""
+"""Options on metrics, time and hosts that several commands share. click and budgets only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from ..budgets import BUDGETS
 from ..spec import STOPPING_METRICS
-from .options import Function
+from .options import OBJECTIVE_NAMES, Function, KeyValue, group, limit_options
 
 
 def metric_option(names: Sequence[str] = STOPPING_METRICS) -> Callable[[Function], Function]:
@@ -38,3 +38,36 @@ control_option = click.option(
     metavar="BACKEND[@ENV]",
     help="Name a backend that did not change; its ratio is divided out of all timings.",
 )
+
+
+wanted_options = group(
+    limit_options,
+    click.option(
+        "--objective",
+        type=click.Choice(OBJECTIVE_NAMES),
+        default="throughput",
+        show_default=True,
+        help="Rank the rows by this metric.",
+    ),
+    click.option(
+        "--price",
+        "prices",
+        type=KeyValue(),
+        multiple=True,
+        metavar="BACKEND|HOST=AMOUNT",
+        help="Set the price of one hour, in any currency, of BACKEND[@ENV], or of a host by a part of its name.",
+    ),
+)
+
+
+def host_option(*, several: bool = False) -> Callable[[Function], Function]:
+    """`--host`: the host of imported rows, or `several` among which recommend chooses."""
+    many: dict[str, Any] = {"multiple": True} if several else {}
+    return click.option(
+        "--host",
+        "hosts" if several else "host",
+        **many,
+        metavar="NAME",
+        help="Name the machine as the table of your own runs does. recommend takes a part of the name, and chooses among the"
+        " rows of that machine.",
+    )

@@ -127,7 +127,8 @@ def model_option(default: str | None = None, *, several: bool = False) -> Callab
         "models" if several else "model",
         **(many if several else one),
         help="Use this model: cnn (the named model), FILE.onnx, or MODULE:FACTORY that returns a PyTorch nn.Module. Only a"
-        " named model can be trained. infer and check take several models in one run: a.onnx,b.onnx.",
+        " named model can be trained. infer and check take several models in one run: a.onnx,b.onnx. recommend decides for"
+        " models of these names.",
     )
 
 
@@ -281,23 +282,14 @@ limit_options = group(
         help="Set a lower limit: top1=97, sqnr=30. A row below it fails the check, and is not recommended.",
     ),
 )
-wanted_options = group(
-    limit_options,
-    click.option(
-        "--objective",
-        type=click.Choice(OBJECTIVE_NAMES),
-        default="throughput",
-        show_default=True,
-        help="Rank the rows by this metric.",
-    ),
-    click.option(
-        "--price",
-        "prices",
-        type=KeyValue(),
-        multiple=True,
-        metavar="BACKEND|HOST=AMOUNT",
-        help="Set the price of one hour, in any currency, of BACKEND[@ENV], or of a host by a part of its name.",
-    ),
+backend_option = click.option(
+    "--backend",
+    "backends",
+    type=Names(),
+    metavar="BACKEND[@ENV],...",
+    default=(),
+    help="Run on these backends; `all` means all that bench backends lists. Default: all that can run here. recommend chooses"
+    " among rows of these.",
 )
 python_option = click.option(
     "--python",
@@ -335,14 +327,7 @@ selectors = group(
         help="Feed this output to this input of the next call. Each call in flight has its own state, reset every 256 calls.",
     ),
     dataset_option,
-    click.option(
-        "--backend",
-        "backends",
-        type=Names(),
-        metavar="BACKEND[@ENV],...",
-        default=(),
-        help="Run on these backends; `all` means all that bench backends lists. Default: all that can run here.",
-    ),
+    backend_option,
     python_option,
     device_option(),
     precision_option("Run", tuple(PRECISIONS)),

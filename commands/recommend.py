@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from .help import Command
-from .options import Finite, debug_option, format_option, group, runs_argument, wanted_options
+from .metrics import host_option, wanted_options
+from .options import Finite, backend_option, debug_option, format_option, group, model_option, runs_argument
 from .output import named_columns, screen
 from .runs import stored
 
@@ -19,11 +20,15 @@ from .runs import stored
     examples=(
         ("bench recommend runs/mine --max p99=10ms", "Find the highest throughput with p99 of one call within 10 ms"),
         ("bench recommend runs/mine --objective latency --max top1_drop=0.5", "Find the fastest row that keeps the accuracy"),
+        ("bench recommend runs/mine --backend ort-cpu,openvino-cpu", "Choose among two backends"),
         ("bench recommend runs/* --objective cost --price ort-cpu=0.1", "Find the cheapest row, over several runs"),
     ),
 )
 @group(
     runs_argument,
+    backend_option,
+    model_option(several=True),
+    host_option(several=True),
     wanted_options,
     click.option(
         "--demand",
@@ -34,7 +39,15 @@ from .runs import stored
     format_option(),
     debug_option,
 )
-def recommend(runs: tuple[Path, ...], format: str, debug: bool, **request: Any) -> None:
+def recommend(
+    runs: tuple[Path, ...],
+    format: str,
+    debug: bool,
+    backends: tuple[str, ...],
+    models: tuple[str, ...],
+    hosts: tuple[str, ...],
+    **request: Any,
+) -> None:
     """Recommend the best row within limits, and show how to deploy it.
 
     Prints its settings, a program that runs it, the runner-up, the limits that bind, and why rows are left out. Runs of several
@@ -44,9 +57,11 @@ def recommend(runs: tuple[Path, ...], format: str, debug: bool, **request: Any) 
     from ..results.recommend.advice import Look
     from ..results.recommend.by_model import decide_models
     from ..results.recommend.candidates import parse_request
+    from ..results.recommend.selection import Selection
     from ..untrusted import understood
 
+    selection = Selection(backends=backends, models=models, hosts=hosts)
     with understood(runs):
-        decisions = decide_models(stored(dict.fromkeys(runs)), parse_request(**request))
+        decisions = decide_models(stored(dict.fromkeys(runs)), parse_request(**request), selection)
         click.echo(sections.advise_models(decisions, format, Look(screen=screen(), columns=named_columns())), nl=False)
     sys.exit(sections.exit_code_of_models(decisions))

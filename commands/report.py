@@ -9,7 +9,8 @@ import click
 from ..errors import BadInput, StorageFailed, one_line
 from ..files import replace_file
 from .help import Command
-from .options import Pairs, baseline_option, debug_option, group, out_option, runs_argument, wanted_options
+from .metrics import wanted_options
+from .options import Pairs, baseline_option, debug_option, group, out_option, runs_argument
 from .output import note, plain
 from .runs import stored
 

@@ -22,7 +22,7 @@ from .objective import COST, Objective
 from .recommend import Binding, Decision, Difference
 
 OF_SEVERAL = ("run", "host", "environment", "model")  # shown if their values differ
-COST_FIELD = Field(name=COST, title="cost a million", priority=12, definition="Price of a million items.")
+COST_FIELD = Field(name=COST, title="cost a million", priority=12, digits=4, each=True, definition="Price of a million items.")
 RANK_FIELD = Field(name="rank", priority=0, definition="Place in the order of the objective.")
 PARETO_FIELD = Field(
     name="pareto", number=False, priority=20, definition="Mark of a row that no other row beats in every respect."

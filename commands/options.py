@@ -337,7 +337,7 @@ selectors = group(
         type=Numbers(),
         metavar="N,...",
         default=(),
-        help="Send this many items in one call. Default: 1,8,32 (check: 8), or the batch that the file fixes.",
+        help="Send this many items in one call. Default: 1,8,32 (check: 8, bisect: 1), or the batch that the file fixes.",
     ),
     dim_option,
     threads_option,

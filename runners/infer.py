@@ -58,16 +58,16 @@ class Surroundings:
     calls: Mapping[str, OwnCall] = field(default_factory=dict)
 
 
-def infer(sweep: Sweep, surroundings: Surroundings) -> None:
-    """Measure `sweep` into the run folder `around.out`, which results/store/record reads.
+def infer(sweep: Sweep, surroundings: Surroundings, kind: RunKind | None = None) -> None:
+    """Measure `sweep` into the run folder `surroundings.out`, which results/store/record reads.
 
     Raises `BadInput` before any long work, `StorageFailed` when the disk is full, and `Interrupted` when the user stops it.
     The last two keep the figures so far. An error of one cell goes into its row.
     """
     programs = Programs(sweep, surroundings.calls)
-    kind = replace(ALONGSIDE, guard=programs.check) if sweep.programs else INFER
+    alongside = replace(ALONGSIDE, guard=programs.check) if sweep.programs else INFER
     try:
-        with open_run(sweep, surroundings, kind) as (rows, workers, run):
+        with open_run(sweep, surroundings, kind or alongside) as (rows, workers, run):
             _measure(sweep, rows, hire(run.journal, surroundings.pool, workers, programs), run)
     finally:
         programs.dismiss()

@@ -186,8 +186,9 @@ def _point(row: Row, run: Run, metric: Column) -> RunPoint | None:
     low, high = (_value(row, BY_NAME[end]) if end else None for end in metric.interval or ("", ""))
     error = 0.0
     if metric.metric in series.ROUND_METRICS and row.record.blocks:
-        error = trimmed(list(series.values(row.record, metric.metric).values())).error
-        if interval := series.interval(row.record, metric.metric):
+        repeated = series.repeated(row.record, metric.metric)
+        error = trimmed(repeated.values, repeated.unit.trim).error
+        if interval := repeated.interval:
             # the metric pools all calls, and the interval comes from the rounds: it is moved to the metric as a ratio
             low, high = value * interval.low / interval.middle, value * interval.high / interval.middle
     ends = [float(end) if isinstance(end, int | float) else None for end in (low, high)]

@@ -162,9 +162,14 @@ def figures(record: CellRecord) -> Mapping[str, Repeated]:
     return {name: _repeated(record, by_round) for name, by_round in timed.items()} if rounds else {}
 
 
+def repeated(record: CellRecord, metric: str) -> Repeated:
+    """Values of `metric`, one for each life or round that counts."""
+    return _repeated(record, values(record, metric))
+
+
 def interval(record: CellRecord, metric: str) -> Interval | None:
     """Interval of `metric`; None for too few lives or rounds."""
-    return _repeated(record, values(record, metric)).interval
+    return repeated(record, metric).interval
 
 
 def ratios(base: CellRecord, new: CellRecord) -> Repeated:

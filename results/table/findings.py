@@ -235,6 +235,33 @@ KINDS: Mapping[str, Kind] = {
         severity=CAUTION,
         sentence="{limit} passed by --inconclusive warn, although 0 of {cells} cells could be decided ({reason})",
     ),
+    # of a bisection; {change}, {low} and {high} are in % of the good version's figure
+    "bisect_first": Kind(
+        severity=CAUTION,
+        sentence="{package} {version} is the first version that is shown to be slower than {good}: {metric} {change:+.3g} %"
+        " (95 %: {low:+.3g} to {high:+.3g} %; runs: {runs}); {before} is not slower",
+    ),
+    "bisect_range": Kind(
+        severity=CAUTION,
+        sentence="the first slower version of {package} is one of {candidates}: {between} are {why}; {version} is slower than"
+        " {good} ({metric} {change:+.3g} %, 95 %: {low:+.3g} to {high:+.3g} %), and {before} is not",
+    ),
+    "bisect_stopped": Kind(
+        severity=CAUTION,
+        sentence="stopped before the end: {package} {version} is slower than {good} ({metric} {change:+.3g} %,"
+        " 95 %: {low:+.3g} to {high:+.3g} %), and {before} is not",
+    ),
+    "bisect_none": Kind(
+        severity=CAUTION,
+        sentence="{package} {version} is not shown to be slower than {good}: {metric} {change:+.3g} %"
+        " (95 %: {low:+.3g} to {high:+.3g} %; runs: {runs})",
+    ),
+    "bisect_none_no_interval": Kind(
+        severity=CAUTION,
+        sentence="{package} {version} is not shown to be slower than {good}: {metric} {change:+.3g} % without an interval",
+    ),
+    "bisect_unmeasured": Kind(severity=FAILURE, sentence="{package} {version} could not be measured: {reason}"),
+    "bisect_nothing": Kind(severity=FAILURE, sentence="stopped before any version of {package} was measured"),
     # of a machine
     "missing": Kind(severity=INFO, sentence="unavailable: {reason}"),
     "missing_install": Kind(severity=INFO, sentence="unavailable: {reason} ({install})"),

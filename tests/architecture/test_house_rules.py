@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("backends", "commands", "exporters", "models", "results", "runners")
 SUBPACKAGES = (
-    *("results/compare", "results/history", "results/imports", "results/recommend", "results/report"),
+    *("results/bisect", "results/compare", "results/history", "results/imports", "results/recommend", "results/report"),
     *("results/stats", "results/store", "results/table", "results/table/columns", "results/trackers"),
     *("runners/pool", "runners/prepare", "runners/sweep", "runners/worker"),
 )

@@ -1,0 +1,101 @@
+"""`bench bisect`: the first version of a runtime that is slower."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import BadInput
+from .help import Command
+from .metrics import budget_option, metric_option
+from .options import ParamType, debug_option, format_option, group, out_option, selectors
+from .output import logs, print_table
+from .runs import RUNS, run, sweep_of
+
+FOLDER = "Write a run for each step below this folder. Default: a new folder under runs/."
+
+
+class Share(ParamType):
+    """Share such as `3%`, as a number: 0.03."""
+
+    name = "SHARE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            share = float(str(value).strip().removesuffix("%")) / 100
+        except ValueError:
+            share = -1.0
+        if not (0 <= share < 100 and str(value).strip().endswith("%")):
+            self.fail(f"{value!r} is not a share from 0 % up; write for example 3%", param, ctx)
+        return share
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        ("bench bisect --backend ort-cpu --good 1.28 --bad 1.31 --model net.onnx", "Find the release that made a file slower"),
+        (
+            "bench bisect --backend openvino-cpu --good 2025.1 --bad 2026.1 --model net.onnx --batch 8 --threshold 3%",
+            "Count a loss of over 3 % as slower, at batch 8",
+        ),
+    ),
+)
+@selectors
+@group(
+    click.option("--good", required=True, metavar="VERSION", help="Compare with this version, which is not slower."),
+    click.option("--bad", required=True, metavar="VERSION", help="End at this newer version, which is slower."),
+    click.option(
+        "--threshold",
+        type=Share(),
+        metavar="SHARE",
+        help="Call a version slower if its loss is certainly above this, such as 3%. Default: half of the loss of --bad.",
+    ),
+    click.option("--package", metavar="NAME", help="Install this package of pip. Default: the package of --backend."),
+    budget_option,
+    metric_option(),
+    out_option(FOLDER),
+    format_option(),
+    debug_option,
+)
+def bisect(out: Path | None, package: str | None, format: str, debug: bool, **options: Any) -> None:
+    """Find the first version of a runtime that is slower.
+
+    Makes an environment for each version with pip, in the user's cache, and measures it in turns with --good. Halves the range
+    of versions until the first slower one is left. A step without a decision is measured longer, in up to 5 runs. Exits with 1
+    if --bad is not shown to be slower, or if versions stay undecided.
+    """
+    from .. import backends
+    from ..results.bisect.steps import tabulate
+    from ..runners.bisect import Bisector, Question, Runs
+    from ..runners.infer import Surroundings
+    from ..runners.pool.pool import Local
+    from ..runners.pool.progress import terminal
+    from ..runners.preview import preview
+    from ..runners.worker.clock import Clock
+
+    versions = {name: options.pop(name) for name in ("good", "bad", "threshold", "metric")}
+    sweep = sweep_of(options)
+    name = package or (backends.package(sweep.backends[0].partition("@")[0]) if sweep.backends else "")
+    if sweep.backends and not name:
+        raise BadInput(f"{sweep.backends[0]} belongs to no package that onnxbench knows", "add --package NAME")
+    folder = out or RUNS / f"{Clock().stamp()}-bisect"
+    with logs(debug) as place, terminal().live() as progress:
+        around = Surroundings(progress=progress, out=folder)
+        bisector = Bisector(
+            sweep=sweep,
+            question=Question(package=name, **versions),
+            progress=progress,
+            measurer=Runs(sweep=sweep, metric=versions["metric"], surroundings=around),
+        )
+        # A bad model or option ends here, before an environment is installed.
+        preview(bisector.check(), place, Local(), progress)
+        interrupted = run(bisector.run, around, debug)
+    if bisector.result:
+        print_table(tabulate(bisector.result), format)
+    decided = bisector.result is not None and bisector.result.is_found
+    sys.exit(130 if interrupted else 0 if decided else 1)

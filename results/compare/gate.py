@@ -12,7 +12,8 @@ from ...spec import nearest
 from ..stats.intervals import LEAST_RUNS
 from ..table import conditions
 from ..table.conditions import NUMBER, UNITS
-from ..table.findings import FAILURE, Finding, sentences
+from ..table.findings import Finding, sentences
+from ..table.kinds import FAILURE
 from .change import FEW_ROUNDS, FEW_RUNS, OTHER_HOST, OTHER_IMAGES, WORSE, Change
 from .metrics import COMPARED, Metric
 from .verdict import overall

@@ -13,7 +13,8 @@ from ..recommend.recommend import Decision, Difference
 from ..stats.intervals import LEAST_ROUNDS, Interval
 from ..store.record import Run
 from ..table.columns import COLUMNS
-from ..table.findings import CAUTION, KINDS, Finding
+from ..table.findings import Finding
+from ..table.kinds import CAUTION, KINDS
 from ..table.render import scale
 from .data import Facts, Pick
 

@@ -19,7 +19,8 @@ from ...errors import BadInput
 from ...spec import nearest
 from .column import SCIENTIFIC, Field
 from .columns import BY_NAME
-from .findings import CAUTION, FAILURE, INFO, KINDS, Finding
+from .findings import Finding
+from .kinds import CAUTION, FAILURE, INFO, KINDS
 from .layout import DIM, GREEN, INDENT, PIPE, RED, STYLES, YELLOW, Screen, fitting, rows_of, shortened, widths_of
 from .table import RowValues, Table
 

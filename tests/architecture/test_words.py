@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 from onnxbench.cli import COMMANDS, main
-from onnxbench.results.table.findings import KINDS
+from onnxbench.results.table.kinds import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("backends", "commands", "exporters", "models", "results", "runners")

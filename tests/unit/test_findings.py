@@ -3,9 +3,14 @@ import json
 import pytest
 from onnxbench.results.store.record import read_run
 from onnxbench.results.table import table
-from onnxbench.results.table.findings import CAUTION, FAILURE, INFO, KINDS, Finding, grouped
+from onnxbench.results.table.findings import Finding, grouped
+from onnxbench.results.table.kinds import CAUTION, FAILURE, INFO, KINDS
 from onnxbench.results.table.render import render
 
+LOSS = {
+    **{"package": "onnxruntime", "version": "1.30", "good": "1.28", "metric": "p50"},
+    **{"change": 10.0, "low": 8.0, "high": 12.0},
+}
 SAID = {
     "status": ({"status": "failed", "reason": "no kernel"}, "failed: no kernel"),
     "no_interval": ({"metric": "p50", "rounds": 10}, "no interval of p50: fewer than 10 rounds"),
@@ -311,6 +316,33 @@ SAID = {
     "history_few": ({"needed": 8, "cells": "a"}, "too few runs to find steps, 8 are needed: a"),
     "history_partial": ({"count": 2, "runs": 9, "cells": "a"}, "only 2 of 9 runs have a figure of a"),
     "history_single": ({"cells": "a"}, "in one run only, and left out: a"),
+    "bisect_first": (
+        {**LOSS, "before": "1.29", "runs": 3},
+        "onnxruntime 1.30 is the first version that is shown to be slower than 1.28: p50 +10 % (95 %: +8 to +12 %; runs: 3);"
+        " 1.29 is not slower",
+    ),
+    "bisect_range": (
+        {**LOSS, "before": "1.28", "candidates": "1.29, 1.30", "between": "1.29", "why": "undecided or skipped"},
+        "the first slower version of onnxruntime is one of 1.29, 1.30: 1.29 are undecided or skipped; 1.30 is slower than 1.28"
+        " (p50 +10 %, 95 %: +8 to +12 %), and 1.28 is not",
+    ),
+    "bisect_stopped": (
+        {**LOSS, "before": "1.29"},
+        "stopped before the end: onnxruntime 1.30 is slower than 1.28 (p50 +10 %, 95 %: +8 to +12 %), and 1.29 is not",
+    ),
+    "bisect_none": (
+        {**LOSS, "runs": 5},
+        "onnxruntime 1.30 is not shown to be slower than 1.28: p50 +10 % (95 %: +8 to +12 %; runs: 5)",
+    ),
+    "bisect_none_no_interval": (
+        LOSS,
+        "onnxruntime 1.30 is not shown to be slower than 1.28: p50 +10 % without an interval",
+    ),
+    "bisect_unmeasured": (
+        {"package": "onnxruntime", "version": "1.30", "reason": "no wheel"},
+        "onnxruntime 1.30 could not be measured: no wheel",
+    ),
+    "bisect_nothing": ({"package": "onnxruntime"}, "stopped before any version of onnxruntime was measured"),
     "missing": ({"reason": "no CUDA"}, "unavailable: no CUDA"),
     "missing_install": ({"reason": "no CUDA", "install": "pip install x"}, "unavailable: no CUDA (pip install x)"),
     "limit_unknown": ({"limit": "--max a=1", "column": "a"}, "--max a=1 failed: no row has a"),

@@ -1,0 +1,351 @@
+"""Kinds of findings: the severity and the sentence of each. Pure.
+
+This is the only module with sentences of findings. No code parses a sentence: code reads the kind and the values of a finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+INFO, CAUTION, FAILURE = "info", "caution", "failure"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kind:
+    """Severity of a finding (INFO, CAUTION or FAILURE), and its sentence as a format of its values."""
+
+    severity: str
+    sentence: str
+
+
+KINDS: Mapping[str, Kind] = {
+    "status": Kind(severity=FAILURE, sentence="{status}: {reason}"),
+    # reasons for a grade below A
+    "no_interval": Kind(severity=CAUTION, sentence="no interval of {metric}: fewer than {rounds} rounds"),
+    "wide_interval": Kind(severity=CAUTION, sentence="the interval of {metric} is wider than ±{half_width:.1%}"),
+    "disturbed": Kind(severity=CAUTION, sentence="blocks were disturbed: {cause}"),
+    "noise_unseen": Kind(severity=CAUTION, sentence="noise is not excluded: the system has no {counters}"),
+    "drift": Kind(severity=CAUTION, sentence="p50 {direction} by more than 5 % from the first round to the last"),
+    "other_arithmetic": Kind(severity=CAUTION, sentence="{asked} was requested, and {ran} ran"),
+    "float_layers": Kind(severity=CAUTION, sentence="{count} of {of} ran in {ran}"),
+    "elsewhere": Kind(severity=CAUTION, sentence="{nodes} of {of} nodes ran on the requested device"),
+    "session": Kind(severity=CAUTION, sentence="{remark}"),
+    "undetermined": Kind(severity=CAUTION, sentence="parity is not determined, so a wrong answer would not show"),
+    # parity
+    "conversion": Kind(
+        severity=FAILURE,
+        sentence="the conversion to {precision} lost {part}: the file itself, run without graph optimizations, has"
+        " {file_db:.1f} dB there; bench check --explain finds the nodes",
+    ),
+    "runtime": Kind(
+        severity=FAILURE,
+        sentence="the runtime lost {part}: {own} gives {own_db:.1f} dB there, and the row has {sqnr_db:.1f} dB",
+    ),
+    "diverged": Kind(
+        severity=FAILURE,
+        sentence="the state that {output} hands on is not finite after step {steps}, so later steps computed with NaN or"
+        " infinity; give other inputs with --input",
+    ),
+    "dead": Kind(severity=CAUTION, sentence="{part} is constant, but varies in the reference"),
+    "random_outputs": Kind(severity=CAUTION, sentence="not compared, because they depend on a random generator: {outputs}"),
+    "relaxed": Kind(
+        severity=INFO,
+        sentence="the limit is {limit_db:.1f} dB instead of {class_db:g} dB, because {precision} rounding alone changes {part}"
+        " to {floor_db:.1f} dB",
+    ),
+    # other facts of a row
+    "built": Kind(severity=INFO, sentence="{remark}"),
+    "made_otherwise": Kind(
+        severity=CAUTION,
+        sentence="onnxbench {tool} made its file in another way than the version that measured it;"
+        " make the file again with bench export",
+    ),
+    "invalid_file": Kind(
+        severity=INFO,
+        sentence="onnx.checker refuses its file ({reason}), but the runtime runs it; other runtimes may refuse it",
+    ),
+    "random_calibration": Kind(
+        severity=CAUTION,
+        sentence="calibrated on random inputs, so its accuracy may be better with real inputs",
+    ),
+    "program": Kind(severity=INFO, sentence="your program: latency is the time of one call as the program reports it ({form})"),
+    "unfinished": Kind(severity=CAUTION, sentence="not all of its rounds were measured (--resume measures the rest)"),
+    "not_warm": Kind(severity=CAUTION, sentence="latency was still changing when the warm-up ended"),
+    "withheld": Kind(severity=INFO, sentence="p{percentile} withheld: fewer than {samples} samples"),
+    "busy_threads": Kind(severity=CAUTION, sentence="its threads were still busy while other cells were measured"),
+    "power_limit": Kind(severity=INFO, sentence="the GPU ran at its power limit"),
+    "step_failed": Kind(severity=CAUTION, sentence="the step {step!r} failed, the other figures are kept: {reason}"),
+    "rate_untold": Kind(severity=INFO, sentence="no rate: too few items arrived for p{percentile:g}"),
+    "rate_queue": Kind(severity=INFO, sentence="no rate: its queue already grows at {rate:.3g}/s"),
+    "rate_latency": Kind(severity=INFO, sentence="no rate: p{percentile:g} is already {latency_ms:.3g} ms at {rate:.3g}/s"),
+    "rate_at_least": Kind(severity=INFO, sentence="p{percentile:g} is within the limit at the highest rate that was tried"),
+    "load_disturbed": Kind(severity=CAUTION, sentence="disturbed under load: {causes}"),
+    "gpu_untold": Kind(severity=CAUTION, sentence="GPU evidence is missing: {reason}"),
+    "definition": Kind(severity=INFO, sentence="{text}"),
+    # reasons for a measured row without a figure in a column
+    "absent": Kind(severity=INFO, sentence="{column} is not in the run"),
+    "absent_because": Kind(severity=INFO, sentence="{column}: {reason}"),
+    "absent_percentile": Kind(
+        severity=INFO, sentence="{metric} was withheld (fewer than {samples} samples): measure with --metric {metric}"
+    ),
+    "absent_interval": Kind(severity=INFO, sentence="{column} needs {rounds} rounds: measure at --budget normal"),
+    "absent_upper": Kind(
+        severity=INFO, sentence="{column} is above the longest call: measure {metric} longer, with --metric {metric}"
+    ),
+    "absent_baseline": Kind(severity=INFO, sentence="{column} needs another row to compare with: measure with --baseline"),
+    "absent_labels": Kind(severity=INFO, sentence="{column} needs labelled samples: give --dataset"),
+    "absent_parity": Kind(severity=INFO, sentence="{column}: the answers were not compared with the FP32 reference"),
+    "absent_floor": Kind(
+        severity=INFO, sentence="{column} is measured only where a row misses the least SQNR of its precision"
+    ),
+    "absent_build": Kind(severity=INFO, sentence="{column}: this runtime compiles nothing ahead"),
+    "absent_cold": Kind(severity=INFO, sentence="{column} was not measured: give --cold"),
+    "absent_at_quick": Kind(severity=INFO, sentence="{column} is not measured at --budget quick: give --budget normal"),
+    "absent_step": Kind(severity=INFO, sentence="{column} needs the length of the signal in one call: give --step-seconds"),
+    "absent_load": Kind(severity=INFO, sentence="{column} was not measured: give --load poisson --slo p99=10ms"),
+    "absent_on_cpu": Kind(severity=INFO, sentence="{column} is measured on GPUs only"),
+    "absent_phase": Kind(
+        severity=INFO, sentence="{column}: only a program of your own reports it, one for each call (docs/own-loop.md)"
+    ),
+    "absent_program": Kind(severity=INFO, sentence="{column}: a program of your own does not report it"),
+    "absent_import": Kind(severity=INFO, sentence="{column}: {tool} does not report it"),
+    # the INT8 doctor on the time of one call; a share is of all kernels' time
+    "int8_time": Kind(severity=INFO, sentence="kernels take {kernels_ms:.3g} ms, in fp32 {fp32_ms:.3g} ms ({speedup:.1f} x)"),
+    "int8_time_alone": Kind(severity=INFO, sentence="kernels take {kernels_ms:.3g} ms"),
+    "int8_layers": Kind(severity=INFO, sentence="{share:.0%} in INT8 layers"),
+    "int8_other": Kind(severity=INFO, sentence="{share:.0%} in {kernels}"),
+    "int8_float_layers": Kind(severity=INFO, sentence="{share:.0%} in layers that stayed in float ({nodes})"),
+    "int8_float_between": Kind(severity=INFO, sentence="{share:.0%} between layers, in {kernels}"),
+    "int8_unfused": Kind(severity=INFO, sentence="{share:.0%} in Q/DQ pairs that were not fused ({kernels})"),
+    "int8_moving": Kind(severity=INFO, sentence="{share:.0%} in moving or converting data ({kernels})"),
+    "int8_other_scheme": Kind(
+        severity=INFO,
+        sentence="{count} of {of} ran in {ran}; bench export --int8 {scheme} makes the file that suits this runtime",
+    ),
+    "no_integer_units": Kind(
+        severity=INFO, sentence="this CPU has none of {units}, so INT8 products are hardly faster than those of floats"
+    ),
+    # the INT8 doctor on accuracy
+    "int8_sqnr": Kind(severity=INFO, sentence="SQNR {sqnr_db:.1f} dB with all nodes in INT8"),
+    "int8_node_sqnr": Kind(severity=INFO, sentence="{sqnr_db:.1f} dB with only {node} in INT8"),
+    "int8_no_cost": Kind(severity=INFO, sentence="no single node costs accuracy"),
+    "int8_exclude": Kind(
+        severity=INFO,
+        sentence="--exclude {nodes}: SQNR {sqnr_before_db:.1f} -> {sqnr_after_db:.1f} dB on {items} {data}",
+    ),
+    "int8_exclude_agreement": Kind(
+        severity=INFO,
+        sentence="--exclude {nodes}: SQNR {sqnr_before_db:.1f} -> {sqnr_after_db:.1f} dB,"
+        " agreement {agreement_before:.1f} -> {agreement_after:.1f} % on {items} {data}",
+    ),
+    "int8_no_outlier": Kind(severity=INFO, sentence="no node stands out, so there is nothing to exclude"),
+    "int8_not_explained": Kind(severity=INFO, sentence="{reason}"),
+    # of all models on one backend in one precision
+    "mean_speedup": Kind(
+        severity=INFO, sentence="geometric mean of the speed-ups over {models}: {mean:.3g}x (95 %: {low:.3g} to {high:.3g}x)"
+    ),
+    "mean_speedup_few": Kind(
+        severity=INFO,
+        sentence="geometric mean of the speed-ups over {models}: {mean:.3g}x; no interval: {needed} models are needed",
+    ),
+    "mean_speedup_lacks": Kind(
+        severity=CAUTION, sentence="the geometric mean lacks models without an ok row that has a speed-up: {models}"
+    ),
+    # of two sides
+    "changed": Kind(severity=INFO, sentence="{what}: {old} -> {new}"),
+    "only_in": Kind(severity=CAUTION, sentence="only in {side}, not compared: {cells}"),
+    "no_figures": Kind(severity=CAUTION, sentence="not compared in {side} ({why}): {cells}"),
+    "control": Kind(severity=INFO, sentence="the ratio of the control {target} is divided out of all timings"),
+    "no_control": Kind(
+        severity=CAUTION,
+        sentence="one run a side and no control: drift between the runs is not measured; intervals include {allowance:.0%}"
+        " for the difference of two processes, and nothing for drift",
+    ),
+    "no_control_of_lives": Kind(
+        severity=CAUTION,
+        sentence="one run a side and no control: intervals include the difference of processes, and nothing for drift"
+        " between the runs",
+    ),
+    "undecided_rounds": Kind(
+        severity=CAUTION,
+        sentence="Nothing can be decided: both runs have {rounds} rounds (--budget {budget}), {needed} are needed;"
+        " use --budget normal",
+    ),
+    "undecided_rounds_of_sides": Kind(
+        severity=CAUTION,
+        sentence="Nothing can be decided: base has {base} rounds and new has {new}, {needed} are needed; use --budget normal",
+    ),
+    "undecided_runs": Kind(
+        severity=CAUTION,
+        sentence="Nothing can be decided: base has {base} runs and new has {new}, {needed} a side are needed",
+    ),
+    "overall": Kind(severity=INFO, sentence="Verdict: {verdict} ({counts})"),
+    "folded": Kind(severity=INFO, sentence="not in the table: {counts}; --all shows each"),
+    # of one metric of one cell on two sides; {change}, {low} and {high} are in {change_unit}: % of base, or points
+    "change": Kind(
+        severity=INFO,
+        sentence="{cell} {metric} {base:.4g} -> {new:.4g} {unit}, {verdict}: {change:+.3g} {change_unit}"
+        " (95 %: {low:+.3g} to {high:+.3g} {change_unit})",
+    ),
+    "limit_broken": Kind(
+        severity=FAILURE,
+        sentence="{limit} failed: {cell} {metric} {base:.4g} -> {new:.4g} {unit}, {verdict}: {change:+.3g} {change_unit}"
+        " (95 %: {low:+.3g} to {high:+.3g} {change_unit})",
+    ),
+    "limit_unsure": Kind(
+        severity=CAUTION,
+        sentence="{limit} is inconclusive: {cell} {metric} {base:.4g} -> {new:.4g} {unit}, {change:+.3g} {change_unit}"
+        " (95 %: {low:+.3g} to {high:+.3g} {change_unit})",
+    ),
+    "limit_unsure_no_interval": Kind(
+        severity=CAUTION,
+        sentence="{limit} is inconclusive: {cell} {metric} {base:.4g} -> {new:.4g} {unit}, {change:+.3g} {change_unit}"
+        " without an interval ({reason})",
+    ),
+    # of a metric over many runs; {before} and {after} are levels, the means of {runs_before} and {runs_after} runs
+    "history_worse": Kind(
+        severity=CAUTION,
+        sentence="{cell} {metric} became worse at {run}: {before:.4g} -> {after:.4g} {unit}, {change:+.3g} {change_unit}"
+        " (95 %: {low:+.3g} to {high:+.3g} {change_unit}; p {p:.2g}; {runs_before} runs before, {runs_after} from there){also}",
+    ),
+    "history_step": Kind(
+        severity=INFO,
+        sentence="{cell} {metric} changed at {run}: {before:.4g} -> {after:.4g} {unit}, {change:+.3g} {change_unit}"
+        " (95 %: {low:+.3g} to {high:+.3g} {change_unit}; p {p:.2g}; {runs_before} runs before, {runs_after} from there){also}",
+    ),
+    "history_level": Kind(severity=INFO, sentence="no step is shown in {cells}"),
+    "history_few": Kind(severity=CAUTION, sentence="too few runs to find steps, {needed} are needed: {cells}"),
+    "history_partial": Kind(severity=INFO, sentence="only {count} of {runs} runs have a figure of {cells}"),
+    "history_single": Kind(severity=INFO, sentence="in one run only, and left out: {cells}"),
+    "limit_unsure_cells": Kind(severity=CAUTION, sentence="{limit} is inconclusive for {unsure} of {cells} cells ({reason})"),
+    "limit_undecided": Kind(
+        severity=FAILURE,
+        sentence="{limit} failed: 0 of {cells} cells could be decided ({reason}); {remedy},"
+        " or let it pass with --inconclusive warn",
+    ),
+    "limit_partly_decided": Kind(
+        severity=FAILURE,
+        sentence="{limit} failed: {unsure} of {cells} cells could not be decided ({reason}), and --inconclusive fail"
+        " accepts none; {remedy}",
+    ),
+    "limit_passed_undecided": Kind(
+        severity=CAUTION,
+        sentence="{limit} passed by --inconclusive warn, although 0 of {cells} cells could be decided ({reason})",
+    ),
+    # of a bisection; {change}, {low} and {high} are in % of the good version's figure
+    "bisect_first": Kind(
+        severity=CAUTION,
+        sentence="{package} {version} is the first version that is shown to be slower than {good}: {metric} {change:+.3g} %"
+        " (95 %: {low:+.3g} to {high:+.3g} %; runs: {runs}); {before} is not slower",
+    ),
+    "bisect_range": Kind(
+        severity=CAUTION,
+        sentence="the first slower version of {package} is one of {candidates}: {between} are {why}; {version} is slower than"
+        " {good} ({metric} {change:+.3g} %, 95 %: {low:+.3g} to {high:+.3g} %), and {before} is not",
+    ),
+    "bisect_stopped": Kind(
+        severity=CAUTION,
+        sentence="stopped before the end: {package} {version} is slower than {good} ({metric} {change:+.3g} %,"
+        " 95 %: {low:+.3g} to {high:+.3g} %), and {before} is not",
+    ),
+    "bisect_none": Kind(
+        severity=CAUTION,
+        sentence="{package} {version} is not shown to be slower than {good}: {metric} {change:+.3g} %"
+        " (95 %: {low:+.3g} to {high:+.3g} %; runs: {runs})",
+    ),
+    "bisect_none_no_interval": Kind(
+        severity=CAUTION,
+        sentence="{package} {version} is not shown to be slower than {good}: {metric} {change:+.3g} % without an interval",
+    ),
+    "bisect_unmeasured": Kind(severity=FAILURE, sentence="{package} {version} could not be measured: {reason}"),
+    "bisect_nothing": Kind(severity=FAILURE, sentence="stopped before any version of {package} was measured"),
+    # of a machine
+    "missing": Kind(severity=INFO, sentence="unavailable: {reason}"),
+    "missing_install": Kind(severity=INFO, sentence="unavailable: {reason} ({install})"),
+    # of limits that a user set
+    "limit_unknown": Kind(severity=FAILURE, sentence="{limit} failed: no row has {column}"),
+    "limit_missed": Kind(severity=FAILURE, sentence="{limit} failed: {column} is {value:.4g}{unit}"),
+    "drop_unsure": Kind(
+        severity=CAUTION,
+        sentence="top1_drop is within {limit:g}, but with {images} samples it may be {high:.2f};"
+        " --max top1_drop_ci_high={limit:g} requires certainty",
+    ),
+    # reasons for a row that cannot be recommended
+    "instrument": Kind(severity=INFO, sentence="measures onnxbench itself, and cannot be deployed"),
+    "no_price": Kind(severity=INFO, sentence="has no price; give --price {target}=AMOUNT"),
+    "breaks_limit": Kind(severity=INFO, sentence="not within {limit}"),
+    # of a decision
+    "pick": Kind(severity=INFO, sentence="{figures}; grade {grade}, {rounds} rounds"),
+    "pick_ungraded": Kind(severity=INFO, sentence="{figures}; no grade"),
+    "best": Kind(severity=INFO, sentence="{extreme} {objective} of {rows} feasible rows"),
+    "only_feasible": Kind(severity=INFO, sentence="the only feasible row"),
+    "machines": Kind(severity=INFO, sentence="for {demand:g}/s: {machines} of this machine, each at {rate:.4g}/s with {slo}"),
+    "machines_at_full_load": Kind(
+        severity=CAUTION,
+        sentence="for {demand:g}/s: {machines} of this machine, each at {rate:.4g}/s at full load, without a limit on latency;"
+        " measure with --load poisson --slo p99=10ms for the rate within a limit",
+    ),
+    "runner_up": Kind(severity=INFO, sentence="{figures}; grade {grade}, {rounds} rounds"),
+    "runner_up_ungraded": Kind(severity=INFO, sentence="{figures}; no grade"),
+    "no_runner_up": Kind(severity=INFO, sentence="none: no other row is feasible"),
+    "differs": Kind(
+        severity=INFO,
+        sentence="the pick is {change:.3g} % {direction} than the runner-up (95 %: {low:.3g} to {high:.3g} %; {basis})",
+    ),
+    "uncertain": Kind(
+        severity=CAUTION,
+        sentence="the pick is {change:.3g} % {direction} in {where}, but not certain"
+        " (95 %: {low:.3g} to {high:.3g} %; {basis})",
+    ),
+    "uncertain_few_rounds": Kind(
+        severity=CAUTION,
+        sentence="the pick is {change:.3g} % {direction} in {where}, but not certain: {rounds} rounds, {needed} are needed",
+    ),
+    "uncertain_once": Kind(
+        severity=CAUTION,
+        sentence="the pick is {change:.3g} % {direction} in {where}, but not certain: {objective} is measured once",
+    ),
+    "uncertain_import": Kind(
+        severity=CAUTION,
+        sentence="the pick is {change:.3g} % {direction}, but not certain: figures of {tool} have no interval",
+    ),
+    "runner_up_cheaper": Kind(severity=CAUTION, sentence="the runner-up {advantages}, and the pick is not certainly better"),
+    "infeasible": Kind(severity=FAILURE, sentence="nothing is feasible: no row keeps every limit and has every figure"),
+    "limit_distance": Kind(
+        severity=INFO, sentence="{limit}: {column} is {value:.4g}{unit}, {distance:.3g}{unit} {side} the limit"
+    ),
+    "nearest": Kind(
+        severity=INFO,
+        sentence="{limit}: {column} is {value:.4g}{unit}, {distance:.3g}{unit} {side} the limit; {relaxed} would be enough",
+    ),
+    "nearest_by_several": Kind(severity=INFO, sentence="no single limit is enough: {misses}"),
+    "binds": Kind(
+        severity=INFO,
+        sentence="{limit}: {column} is {value:.4g}{unit}, {distance:.3g}{unit} {side} the limit; without the limit"
+        " this row would be better than the pick ({figures})",
+    ),
+    "binds_with_others": Kind(
+        severity=INFO,
+        sentence="{limit}: {column} is {value:.4g}{unit}, {distance:.3g}{unit} {side} the limit; without the limit and {others}"
+        " this row would be better than the pick ({figures})",
+    ),
+    "half_written": Kind(
+        severity=CAUTION,
+        sentence="{run} is half-written: {finished} of {rows} rows are finished and are used",
+    ),
+    "unlike_settings": Kind(
+        severity=CAUTION,
+        sentence="{tool} measured {model} with different settings ({settings}), so these figures do not mean the same",
+    ),
+    "other_tool": Kind(severity=CAUTION, sentence="{row} was measured by {tool}, whose definitions differ; see bench show"),
+    "one_call": Kind(
+        severity=INFO,
+        sentence="p50 and p99 are of one call in flight; with all {lanes:.0f} lanes busy each call takes longer",
+    ),
+    "unlike_memory": Kind(
+        severity=CAUTION,
+        sentence="memory has two meanings here: {on_cpu} on the CPU, {on_gpu} on a GPU",
+    ),
+}
+"""Every kind of finding, in the order in which a table shows them."""

@@ -193,6 +193,7 @@ def _general(reason: str) -> str:
 
 
 def _shown(reason: str) -> str:
+    reason = re.sub(r"^\S+: answers are not compared[^:]*: ", "", reason)
     text = re.sub(r"/\S+/", "", re.sub(r"^.*?\[ONNXRuntimeError\] : \d+ : \w+ : |^.*cannot load the model: ", "", reason))
     text = re.sub(r"^.*Status Message: |^Load model from \S+ failed: ?|^.*Summary: -- ", "", text).replace("<", "&lt;")
     return text if len(text) <= REASON else text[:REASON] + "…"

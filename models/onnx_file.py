@@ -59,6 +59,7 @@ def _artifact(proto: onnx.ModelProto, path: Path, model: str, external: Sequence
         opset=next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 0),
         inputs=tuple(_input(value, uses) for value in proto.graph.input if value.name not in initial),
         outputs=_outputs(proto.graph),
+        unsized=_unsized(proto.graph),
         nodes=len(proto.graph.node),
         quantized_layers=in_8_bits,
         float_layers=in_float,
@@ -215,6 +216,41 @@ def digest_files(paths: list[Path]) -> str:
     return total.hexdigest()
 
 
+def _unsized(graph: onnx.GraphProto) -> tuple[str, ...]:
+    """Inputs that declare a size of 0."""
+    initial = {tensor.name for tensor in graph.initializer}
+    return tuple(value.name for value in graph.input if value.name not in initial and _has_zero(value))
+
+
+def _has_zero(value: onnx.ValueInfoProto) -> bool:
+    """True if `value` declares a size of 0, which old exporters (CNTK, MXNet, Paddle) write for an unknown size."""
+    return any(dim.HasField("dim_value") and dim.dim_value == 0 for dim in value.type.tensor_type.shape.dim)
+
+
+def unsized(path: Path) -> tuple[str, ...]:
+    """Inputs of the file at `path` that declare a size of 0."""
+    return _unsized(graph_of(path))
+
+
+def open_zeros(path: Path) -> bool:
+    """Make each size of 0 that the file at `path` declares an open one, if an input has such a size. False without one.
+
+    ONNX Runtime takes no other array than an empty one for a size of 0, and other runtimes take any.
+    """
+    import onnx
+
+    proto = _parse(path)
+    if not _unsized(proto.graph):
+        return False
+    for value in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
+        for dim in value.type.tensor_type.shape.dim if _has_zero(value) else ():
+            if not dim.dim_value and not dim.dim_param:
+                dim.Clear()
+    path.unlink()  # a second name of a file of the hub's cache must not change that file
+    onnx.save(proto, path)
+    return True
+
+
 def _input(value: onnx.ValueInfoProto, uses: Mapping[str, plausible.Use]) -> TensorSpec:
     spec = _tensor(value, "input")
     return replace(spec, **plausible.tensor_fields(uses.get(spec.name), spec.name, spec.dtype))
@@ -258,7 +294,7 @@ def _dtype(value: onnx.ValueInfoProto, end: str) -> str:
 
 
 def _dim(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
-    if dim.HasField("dim_value") and dim.dim_value > 0:  # old exporters (CNTK, MXNet, Paddle) write 0 for an unknown size
+    if dim.HasField("dim_value") and dim.dim_value > 0:  # see `_has_zero`
         return int(dim.dim_value)
     return None if dim.dim_param in NO_NAME else str(dim.dim_param)
 

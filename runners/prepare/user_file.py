@@ -16,12 +16,23 @@ from ..worker.jobs import Data, Here
 
 
 def file_artifact(model: str, name: str, data: Data | None, context: Context) -> Artifact:
-    """Artifact of the user's file. For a file of the hub's cache it is a copy in the cache, without links."""
+    """Artifact of the user's file.
+
+    For a file of the hub's cache it is a copy in the cache, without links. For a file that declares sizes of 0, after a note,
+    it is a copy in which those are open.
+    """
     file = Here(path=str(Path(model).absolute()))
-    if hub_links.find_root(Path(model)):
-        entry = context.ask(Adopt(file=file, model=name, data=data))
-        return replace(entry.artifact, path=str(Path(entry.folder.path) / entry.artifact.path))
-    return replace(context.ask(Describe(file=file, model=name, data=data)), path=file.path)
+    artifact = None if hub_links.find_root(Path(model)) else context.ask(Describe(file=file, model=name, data=data))
+    if artifact and not artifact.unsized:
+        return replace(artifact, path=file.path)
+    entry = context.ask(Adopt(file=file, model=name, data=data))
+    copy = replace(entry.artifact, path=str(Path(entry.folder.path) / entry.artifact.path))
+    if artifact:
+        names = ", ".join(map(repr, artifact.unsized))
+        context.progress.note(
+            f"{name}: input {names} has a declared size of 0, which is measured as an open one in {copy.path}"
+        )
+    return copy
 
 
 def exported_from(base: Artifact, folder: Path, context: Context) -> list[Artifact]:

@@ -66,7 +66,8 @@ def _described(path: Path, model: str, data: Data | None) -> Artifact:
 def adopt(state: State, report: Reporter, job: Adopt) -> CacheEntry:
     """Cache entry of an ONNX file."""
     path = Path(job.file.path)
-    key = digest([onnx_file.file_hash(path), path.name, job.data and job.data.name, ENTRY_FORMAT])
+    opened = ["opened"] if onnx_file.unsized(path) else []  # earlier versions kept a copy with its sizes of 0
+    key = digest([onnx_file.file_hash(path), path.name, job.data and job.data.name, ENTRY_FORMAT, *opened])
     return cache_entry(entries.find_or_make_export(key, lambda scratch: _adopt(scratch, path, job), onnx_file.file_hash))
 
 
@@ -120,6 +121,7 @@ def _adopt(folder: Path, file: Path, job: Adopt) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         # A copy and not a second name: onnx refuses weights that have several hard links.
         shutil.copyfile(part, target)
+    onnx_file.open_zeros(place / file.name)
     # The copy and not `file`: onnx and OpenVINO refuse weights behind links of the hub's cache.
     artifact = _described(place / file.name, job.model, job.data)
     entries.write_entry(folder, artifact, Maker(exporter="file"))

@@ -78,8 +78,8 @@ def split_models(runs: Sequence[Run], measured: Measured) -> list[ModelRows]:
 
 
 def _subject(cell: Cell) -> str:
-    """Name of the cells among which a decision chooses: the model, with its sizes of --dim."""
-    return " ".join((cell.model, *(f"{name}={size}" for name, size in cell.dims)))
+    """Name of the cells among which a decision chooses: the model, with its sizes of --dim and its pairs of --feedback."""
+    return " ".join((cell.model, *(f"{name}={value}" for name, value in (*cell.dims, *cell.feedback))))
 
 
 def _runs_by_model(runs: Sequence[Run]) -> dict[str, list[Run]]:

@@ -182,7 +182,8 @@ def _scales(target: Floats, squares: Floats, axis: int) -> tuple[float, Any]:
     levels = np.full(len(power), -1)
     values = target.size // len(power)
     active = np.count_nonzero(target, axis=others)[signal] >= ACTIVE_SHARE * values
-    levels[signal] = np.where(_have_scale(below, spread, values) & active, _levels(below), 0)
+    by_scale = _levels(below) if values >= ENOUGH_VALUES else _distant_levels(below)
+    levels[signal] = np.where(_have_scale(below, spread, values) & active, by_scale, 0)
     return ratio, levels if (levels > 0).any() else None
 
 
@@ -192,6 +193,18 @@ def _levels(below: Floats) -> NDArray[np.int64]:
     # A level begins at its largest slice: at fixed limits, slices of one scale on both sides of a limit would be split.
     while (rest := below >= 10 * below[levels == levels.max()].min()).any():
         levels[rest] += 1
+    return levels
+
+
+def _distant_levels(below: Floats) -> NDArray[np.int64]:
+    """Level of each slice of few values: a level ends where the next smaller slice is a decade below.
+
+    The values of one scale may fill many decades, as the states of an LSTM do, and slices of one value show no spread.
+    """
+    order = np.argsort(below, kind="stable")
+    ratios = below[order]
+    levels = np.zeros(len(below), np.int64)
+    levels[order[1:]] = np.cumsum(ratios[1:] >= 10 * ratios[:-1])
     return levels
 
 

@@ -83,6 +83,14 @@ def test_one_vector_has_scales_if_too_many_values_are_small_for_chance():
     assert sum(len(group.indices) for group in groups) == 84
 
 
+def test_one_vector_whose_values_fill_many_decades_has_one_scale():
+    """States of an LSTM of one item: its small values are no other scale. With a decade between them they are."""
+    states = 10.0 ** -np.linspace(0, 5, 32)[None]
+    assert labels(states) == []
+    apart = np.where(states < 1e-2, states / 10, states)
+    assert labels(apart) == ["axis 1: 0-12", "axis 1: 13-31"]
+
+
 def test_a_distribution_is_not_sliced():
     logits = RNG.standard_normal((16, 10)) * 0.1 - 12 * (np.arange(10) > 4)
     distribution = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)

@@ -70,6 +70,7 @@ KINDS: Mapping[str, Kind] = {
         sentence="calibrated on random inputs, so its accuracy may be better with real inputs",
     ),
     "program": Kind(severity=INFO, sentence="your program: latency is the time of one call as the program reports it ({form})"),
+    "program_parts": Kind(severity=INFO, sentence="of the time of one call: {parts}; in no phase {rest:.0%}"),
     "unfinished": Kind(severity=CAUTION, sentence="not all of its rounds were measured (--resume measures the rest)"),
     "not_warm": Kind(severity=CAUTION, sentence="latency was still changing when the warm-up ended"),
     "withheld": Kind(severity=INFO, sentence="p{percentile} withheld: fewer than {samples} samples"),

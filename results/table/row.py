@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ...evidence import Pooled
+from ...loop import LATENCY, PHASES
 from ...spec import Sweep
 from ..stats.intervals import Interval, Repeated
 from ..stats.percentiles import samples_needed
@@ -108,10 +109,22 @@ def _of_file(record: CellRecord) -> Iterator[Finding]:
         yield Finding.of("random_calibration")
 
 
+def _parts(row: Row) -> Iterator[Finding]:
+    """Finding on the share of each phase in the median call; none without phases, or with too few calls for a median."""
+    whole = row.pooled.kinds[LATENCY].p50_ns
+    medians = {name: row.pooled.kinds[name].p50_ns for name in PHASES if name in row.pooled.kinds}
+    shares = {name: ns / whole for name, ns in medians.items() if ns is not None and whole}
+    if shares:
+        # Phases of several threads may overlap: then no time is left.
+        rest = max(0.0, 1 - sum(shares.values()))
+        yield Finding.of("program_parts", parts=", ".join(f"{name} {share:.0%}" for name, share in shares.items()), rest=rest)
+
+
 def _of_rounds(row: Row) -> Iterator[Finding]:
     record = row.record
     if record.opened and record.opened.program:
         yield Finding.of("program", form=FORMS.get(record.opened.program, record.opened.program))
+        yield from _parts(row)
     if record.unfinished:
         yield Finding.of("unfinished")
     if any(not warm.stationary for warm in (record.warm, *record.lives) if warm):

@@ -78,6 +78,7 @@ def test_a_loop_around_onnx_runtime_stands_beside_it_with_its_parts(shell, scrip
     assert 0 < own["copy_in_ms"] < own["p50_ms"]
     assert own["copy_in_ms"] + own["compute_ms"] + own["copy_out_ms"] < 2 * own["p50_ms"]
     assert own["wait_ms"] is own["sqnr_db"] is own["load_s"] is runtime["copy_in_ms"] is None
+    assert "copy_in" in own["notes"]
     assert own["speedup"] < 1  # against the first backend: its 50 copies cost more than this small model
     assert (own["model"], own["batch"], own["threads"]) == (runtime["model"], runtime["batch"], runtime["threads"])
 

@@ -57,6 +57,10 @@ SAID = {
         {"form": "driven in blocks"},
         "your program: latency is the time of one call as the program reports it (driven in blocks)",
     ),
+    "program_parts": (
+        {"parts": "copy_in 41%, compute 53%", "rest": 0.06},
+        "of the time of one call: copy_in 41%, compute 53%; in no phase 6%",
+    ),
     "unfinished": ({}, "not all of its rounds were measured (--resume measures the rest)"),
     "not_warm": ({}, "latency was still changing when the warm-up ended"),
     "withheld": ({"percentile": 99, "samples": 368}, "p99 withheld: fewer than 368 samples"),

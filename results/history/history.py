@@ -29,6 +29,9 @@ from .order import Order
 LEAST_ERROR = 0.001
 """Scatter of a case on the log scale, at least: smaller differences are those of clocks and of rounded imports."""
 
+IN_JOURNAL = ("p50", "e2e_p50", "throughput")
+"""Metrics that the journal has for each round. Other percentiles would need every sample of every run."""
+
 Pairs = Sequence[tuple[str, str]]
 
 
@@ -130,7 +133,12 @@ def _points(runs: Sequence[Run], metric: Column, subject: Subject) -> list[list[
     names = names_of(runs)
     rows = {id(record): _row(run, record, name) for run, name in zip(runs, names) for record in run.cells}
     selected = _matching(list(rows.values()), subject.where)
-    figures = {key: _point(row, run, metric) for run in runs for record in run.cells if (row := rows[key := id(record)])}
+    figures = {
+        id(record): _point(rows[id(record)], run, metric)
+        for run in runs
+        for record in run.cells
+        if id(record) in selected or str(record.cell.target) == subject.control
+    }
     controls = _controls(runs, figures, subject.control)
     groups: list[list[tuple[tuple[object, ...], RunPoint]]] = []
     for records in records_by_cell(runs).values():
@@ -185,7 +193,7 @@ def _point(row: Row, run: Run, metric: Column) -> RunPoint | None:
         return None
     low, high = (_value(row, BY_NAME[end]) if end else None for end in metric.interval or ("", ""))
     error = 0.0
-    if metric.metric in series.ROUND_METRICS and row.record.blocks:
+    if metric.metric in IN_JOURNAL and row.record.blocks:
         repeated = series.repeated(row.record, metric.metric)
         error = trimmed(repeated.values, repeated.unit.trim).error
         if interval := repeated.interval:

@@ -27,6 +27,17 @@ def dense(batch="N", x="x", y="y"):
     return helper.make_graph([node], "g", [value(x, Type.FLOAT, [batch, 4])], [value(y, Type.FLOAT, [batch, 2])], [weights()])
 
 
+def wide(layers=4, columns=512):
+    """Layers of MatMul and Relu that take some tenths of a ms, so that a slow-down is larger than the cost of a call."""
+    ends = [value(name, Type.FLOAT, ["N", columns]) for name in ("x", f"y{layers - 1}")]
+    names = ["x", *(f"y{number}" for number in range(layers))]
+    nodes = []
+    for number in range(layers):
+        nodes.append(helper.make_node("MatMul", [names[number], f"w{number}"], [f"m{number}"]))
+        nodes.append(helper.make_node("Relu", [f"m{number}"], [names[number + 1]]))
+    return helper.make_graph(nodes, "g", ends[:1], ends[1:], [weights(f"w{n}", columns, columns) for n in range(layers)])
+
+
 def integers(kind=Type.INT64, batch="N"):
     """Two integer inputs."""
     ends = [value(name, kind, [batch, 4]) for name in "abc"]

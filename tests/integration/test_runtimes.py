@@ -1,5 +1,7 @@
 """What needs large installations of its own, or models of hundreds of megabytes: `make test-runtimes`, not in CI."""
 
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -55,3 +57,14 @@ def test_the_wheel_works_on_every_python(tmp_path, version):
     run(bench, "report", DATA / "run", "--out", "report.html", cwd=tmp_path)
     path = onnxfiles.write(tmp_path / "tiny.onnx", onnxfiles.dense())
     assert ",ok," in run(bench, "infer", "--backend", "null", "--model", path, *MINI, "--format", "csv", cwd=tmp_path)
+
+
+def test_a_bisection_finds_the_release_that_is_slowed(tmp_path):
+    """Three releases of ONNX Runtime from the package index; each call takes 1.8 times as long from 1.30.0 on."""
+    path = onnxfiles.write(tmp_path / "wide.onnx", onnxfiles.wide())
+    words = ("--backend", "ort-cpu", "--good", "1.29.0", "--bad", "1.31.0", "--model", path, "--batch", "64", "--threads", "1")
+    script = (sys.executable, ROOT / "benchmarks/slowed_versions.py", "1.30.0", "0.8", *words, "--format", "json")
+    found = json.loads(run(*script, cwd=tmp_path, env={**os.environ, "ONNXBENCH_CACHE": str(tmp_path / "cache")}))
+    assert (found["versions"], found["first_slower"]) == (["1.29.0", "1.30.0", "1.31.0"], "1.30.0")
+    assert {row["version"]: row["verdict"] for row in found["rows"]} == {"1.31.0": "slower", "1.30.0": "slower"}
+    assert all(row["ratio_ci_low"] > found["limit"] > 1 for row in found["rows"])

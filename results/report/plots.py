@@ -86,8 +86,11 @@ def drawable() -> bool:
 
 def draw(report: Report, sheet: Sheet = PAPER_SHEET) -> list[Plot]:
     """Every plot of `report`, in the order of the page."""
+    from .timeline import history  # which draws with the functions below
+
     with _styled():
-        return [replace(plot(report, sheet), sheet=sheet.name) for plot in (latency, throughput, precision, speedup)]
+        plots = [plot(report, sheet) for plot in (latency, throughput, precision, speedup, history)]
+    return [replace(plot, sheet=sheet.name) for plot in plots if plot]
 
 
 def image(plot: Plot, format: str, salt: str = "bench") -> bytes:
@@ -120,12 +123,12 @@ def latency(report: Report, sheet: Sheet) -> Plot:
     if not rows:
         return Plot(**about, caption="There is no plot of latencies: no row with the status ok has times.")
     figure, axes = _rows_figure(sheet, [row.name for row in rows])
-    look, hover = _looks(report), {}
+    look, hover = looks(report), {}
     for place, row in enumerate(rows):
         hover[f"latency-{place}"] = f"{row.name}: " + ", ".join(f"p{q} {v:.4g} ms" for q, v in row.quantiles.items())
         _spread(axes, row, place, look(row.target, row.precision))
     axes.set_xscale("log")
-    _plain_ticks(axes.xaxis)
+    plain_ticks(axes.xaxis)
     axes.set_xlabel("one call, ms (log)")
     left = "" if of <= len(rows) else f" The {len(rows)} rows with the lowest p50 are drawn, {of - len(rows)} rows are not."
     caption = (
@@ -155,20 +158,20 @@ def throughput(report: Report, sheet: Sheet) -> Plot:
     if not points:
         return Plot(**about, caption="There is no plot of throughput: no row with the status ok has times.")
     drawn = thinned(points)
-    figure, (axes,) = _figure(sheet, HEIGHT + 0.9)
+    figure, (axes,) = new_figure(sheet, HEIGHT + 0.9)
     best = sorted((point for point in drawn if point.marked), key=lambda point: point.x)
     one_model = len({row["model"] for row in report.table.rows}) == 1
     # a staircase, because no row lies between two measured ones; with several models a line would join different sets
     axes.plot(*_xy(best), color=INK, linewidth=1, linestyle="--" if one_model else "none", drawstyle="steps-post")
     axes.plot(*_xy(best), color=INK, linestyle="none", marker="o", markersize=12, fillstyle="none", markeredgewidth=1)
-    hover = _dots(axes, drawn, _looks(report), "frontier", "p50 {0.x:.4g} ms, {0.y:.4g} items/s")
+    hover = _dots(axes, drawn, looks(report), "frontier", "p50 {0.x:.4g} ms, {0.y:.4g} items/s")
     if not sheet.narrow and len(best) <= NAMED:  # on a narrow sheet names would cover each other; the caption has them
         for point in best:
             axes.annotate(_short(point.name), (point.x, point.y), (0, 9), textcoords="offset points", ha="center", fontsize=8)
     axes.margins(0.14)  # before the ticks, whose number depends on the range
     for axis, scale in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
         scale("log")
-        _plain_ticks(axis)
+        plain_ticks(axis)
     axes.set(xlabel="p50 of one call, ms (log)", ylabel="items a second (log)")
     _legend(figure, report, drawn, sheet)
     return Plot(**about, caption=_frontier_caption(points, drawn, best), figure=figure, hover=hover)
@@ -192,10 +195,10 @@ def precision(report: Report, sheet: Sheet) -> Plot:
     if not drawn:
         return Plot(**about, caption="There is no plot of accuracy: no row's answers were compared with the FP32 reference's.")
     stacked = sheet.narrow and len(drawn) > 1
-    figure, panels = _figure(sheet, HEIGHT * (1.6 if stacked else 1), panels=len(drawn))
+    figure, panels = new_figure(sheet, HEIGHT * (1.6 if stacked else 1), panels=len(drawn))
     hover: dict[str, str] = {}
     for (metric, points), axes in zip(drawn.items(), panels):
-        hover |= _panel(axes, points, _looks(report), metric)
+        hover |= _panel(axes, points, looks(report), metric)
     _legend(figure, report, [point for points in drawn.values() for point in points], sheet)
     complete = all(len(measured[metric]) == len(points) for metric, points in drawn.items())
     return Plot(**about, caption=_accuracy_caption(list(drawn), complete), figure=figure, hover=hover)
@@ -248,7 +251,7 @@ def speedup(report: Report, sheet: Sheet) -> Plot:
             **about, caption=f"There is no plot of speed-ups: no other row was measured beside {plain(report.baseline)} fp32."
         )
     figure, axes = _rows_figure(sheet, [row.name for row in rows])
-    look, hover = _looks(report), {}
+    look, hover = looks(report), {}
     for place, row in enumerate(rows):
         height = 0.42 if sheet.narrow else 0.62
         (bar,) = axes.barh(
@@ -278,7 +281,7 @@ def _between(row: Point) -> str:
     return "" if row.low is None else f" ({row.low:.3f} to {row.high:.3f})"
 
 
-def _figure(sheet: Sheet, height: float, panels: int = 1) -> tuple[Any, list[Any]]:
+def new_figure(sheet: Sheet, height: float, panels: int = 1) -> tuple[Any, list[Any]]:
     """A figure of `height` inches with so many `panels`: side by side, or stacked on a narrow sheet."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -292,7 +295,7 @@ def _figure(sheet: Sheet, height: float, panels: int = 1) -> tuple[Any, list[Any
 
 def _rows_figure(sheet: Sheet, names: Sequence[str]) -> tuple[Any, Any]:
     """A figure with a line for each of `names`, and its axes. On a narrow sheet a name stands above its line."""
-    figure, (axes,) = _figure(sheet, 1.1 + LINE * len(names) * (1.5 if sheet.narrow else 1))
+    figure, (axes,) = new_figure(sheet, 1.1 + LINE * len(names) * (1.5 if sheet.narrow else 1))
     axes.set_yticks(range(len(names)), ["" if sheet.narrow else _short(name) for name in names])
     # from high to low, so that the first row is on top
     axes.set_ylim(len(names) - 0.4, -0.8 if sheet.narrow else -0.6)
@@ -302,7 +305,7 @@ def _rows_figure(sheet: Sheet, names: Sequence[str]) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _looks(report: Report) -> Callable[[str, str], dict[str, Any]]:
+def looks(report: Report) -> Callable[[str, str], dict[str, Any]]:
     """The style of a target in a precision, as a function. It is the same in all plots."""
     targets = sorted({plain(bare_paths(str(record.cell.target))) for run in report.runs for record in run.cells})
     places = {target: place for place, target in enumerate(targets)}
@@ -334,20 +337,20 @@ def _legend(figure: Any, report: Report, points: Sequence[Point], sheet: Sheet) 
     """Draw the meaning of colours, markers and fills: of the first targets, and of precisions where there are several."""
     from matplotlib.lines import Line2D
 
-    look = _looks(report)
+    look = looks(report)
     precisions, targets = _precisions(points), _targets(points)
     plain_mark = {"marker": "o", "color": INK, "markersize": 6.5, "markerfacecoloralt": "none"}
     marks = [(target, look(target, precisions[0]) | {"fillstyle": "full"}) for target in targets[: 2 * NAMED]]
     marks += [(name, {**plain_mark, "fillstyle": FILLS[name]}) for name in precisions if len(precisions) > 1]
     handles = [Line2D([], [], linestyle="none", label=_short(name), **style) for name, style in marks]
+    legend_below(figure, handles, sheet)
+
+
+def legend_below(figure: Any, handles: Sequence[Any], sheet: Sheet) -> None:
+    """Draw a legend below the panels; none for a single entry."""
+    columns = min(2 if sheet.narrow else 4, len(handles))
     if len(handles) > 1:
-        figure.legend(
-            handles=handles,
-            loc="outside lower center",
-            ncols=min(2 if sheet.narrow else 4, len(handles)),
-            frameon=False,
-            fontsize=8,
-        )
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
 
 
 def _precisions(points: Sequence[Point]) -> list[str]:
@@ -358,7 +361,7 @@ def _targets(points: Sequence[Point]) -> list[str]:
     return sorted({point.target for point in points})
 
 
-def _plain_ticks(axis: Any) -> None:
+def plain_ticks(axis: Any) -> None:
     """Label a logarithmic axis with plain numbers instead of powers."""
     from matplotlib.ticker import LogLocator, NullFormatter
 

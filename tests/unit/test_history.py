@@ -284,3 +284,29 @@ def test_a_damaged_date_is_no_date(history, began):
     code, _, err = run(*paths)
     assert code in (0, 2)
     assert "Traceback" not in err
+
+
+def report_of(paths):
+    from onnxbench.results.recommend.candidates import parse_request
+    from onnxbench.results.report.data import gather as report
+    from onnxbench.results.report.plots import draw
+
+    return {plot.name: plot for plot in draw(report([read_run(path) for path in paths], parse_request("latency", (), (), ())))}
+
+
+def test_the_report_draws_the_history_of_four_runs_or_more(history):
+    pytest.importorskip("matplotlib")
+    paths = history(stepped([4.0, 4.4]))
+    plot = report_of(paths)["history"]
+    assert plot.figure
+    assert list(plot.hover.values()) == ["cnn/ort-cpu/cpu/fp32/b1: changed at run05"]
+    assert "run05" in plot.caption
+    assert "history" not in report_of(paths[:3])
+
+
+def test_a_report_of_several_hosts_says_why_it_has_no_history(history):
+    pytest.importorskip("matplotlib")
+    paths = history([4.0] * 4, heads=[{}, {}, {}, {"host": {"cpu": "Other CPU"}}])
+    plot = report_of(paths)["history"]
+    assert plot.figure is None
+    assert "Other CPU" in plot.caption

@@ -46,8 +46,20 @@ def open_lane():
     request = compiled.create_infer_request()
     for name, array in inputs.items():
         request.set_tensor(name, openvino.Tensor(array.copy()))
-    return lambda: request.infer(share_outputs=True)
+    $call
 """
+OPENVINO_CALL = snippets.Call(
+    plain="return lambda: request.infer(share_outputs=True)",
+    feeding="""\
+
+def call_and_feed():
+    request.infer(share_outputs=True)
+    for output, name in FEEDBACK.items():
+        np.copyto(request.get_tensor(name).data, request.get_tensor(output).data)
+
+return call_and_feed
+""",
+)
 
 
 class OpenVinoSession(Session):
@@ -147,7 +159,9 @@ class OpenVinoCpu(Backend):
     def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
         case = snippets.ProgramCase(artifact, cell, concurrency)
         properties = self._properties(cell, concurrency)
-        return snippets.write_program(OPENVINO_PROGRAM, case, snippets.THREADED, properties=properties)
+        return snippets.write_program(
+            OPENVINO_PROGRAM, case, snippets.THREADED, properties=properties, call=OPENVINO_CALL.code(cell)
+        )
 
     def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:
         openvino = _import_openvino()

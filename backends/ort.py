@@ -52,8 +52,21 @@ def open_lane():
     call_with_new_outputs()
     shapes = [(output.shape, value.shape()) for output, value in zip(outputs, binding.get_outputs())]
     declared = all([d if isinstance(d, int) else s for d, s in zip(*pair)] == list(pair[1]) for pair in shapes)
-    return (lambda: session.run_with_iobinding(binding)) if declared else call_with_new_outputs
+    $call
 """
+ORT_CALL = snippets.Call(
+    plain="return (lambda: session.run_with_iobinding(binding)) if declared else call_with_new_outputs",
+    feeding="""\
+
+def call_and_feed():  # an output becomes an input without a copy, so each call has new outputs
+    call_with_new_outputs()
+    for output, value in zip(outputs, binding.get_outputs()):
+        if output.name in FEEDBACK:
+            binding.bind_ortvalue_input(FEEDBACK[output.name], value)
+
+return call_and_feed
+""",
+)
 
 
 class OrtSession(Session):
@@ -156,7 +169,9 @@ class OrtCpu(Backend):
     def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
         case = snippets.ProgramCase(artifact, cell, concurrency)
         symbols = resolve_symbols(artifact, cell)
-        return snippets.write_program(ORT_PROGRAM, case, snippets.THREADED, symbols=symbols, provider=self.provider)
+        return snippets.write_program(
+            ORT_PROGRAM, case, snippets.THREADED, symbols=symbols, provider=self.provider, call=ORT_CALL.code(cell)
+        )
 
     def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:
         load = self.make_loader(artifact, cell, concurrency, [self.provider])

@@ -182,6 +182,8 @@ class OrtCuda(OrtCpu):
         return f"{quantity(concurrency.lanes, 'session')}, each with its own CUDA stream (user_compute_stream)"
 
     def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
+        if cell.feedback:  # a program for a state on the GPU is not written yet, and one without it would mislead
+            return ""
         case, device = snippets.ProgramCase(artifact, cell, concurrency), cuda.program_values(cell)
         values = {"symbols": resolve_symbols(artifact, cell), "provider": self._provider(cell, device["index"])}
         return snippets.write_program(ORT_CUDA_PROGRAM, case, snippets.QUEUED, **values, **device)

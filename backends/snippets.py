@@ -91,6 +91,18 @@ class ProgramCase(NamedTuple):
     concurrency: Concurrency
 
 
+class Call(NamedTuple):
+    """Two forms of a template's call: `plain`, and `feeding`, which hands outputs named in FEEDBACK to the next call."""
+
+    plain: str
+    feeding: str
+
+    def code(self, cell: Cell) -> Code:
+        """The form that `cell` needs, for one place in the body of `open_lane`."""
+        text = f"FEEDBACK = {dict(cell.feedback)!r}\n{self.feeding}" if cell.feedback else self.plain
+        return Code("\n    ".join(text.rstrip().splitlines()).replace("\n    \n", "\n\n"))
+
+
 class Code(str):
     """Text that stands in a program as it is. Every other value stands there as its `repr`."""
 

@@ -16,7 +16,7 @@ from ..spec import Artifact, Cell, Concurrency, TensorSpec
 from . import snippets
 from .cuda import GRAPH_CHOICES, GRAPH_OPTION, use_graph
 from .protocol import Array, Availability, Backend, Session, SessionInfo
-from .torch_programs import TORCH_CPU_PROGRAM, TORCH_CUDA_PROGRAM, TORCH_MODULE
+from .torch_programs import FEED, TORCH_CPU_PROGRAM, TORCH_CUDA_PROGRAM, TORCH_MODULE
 
 TORCH_TYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
 
@@ -235,7 +235,8 @@ class TorchCpu(Backend):
             return ""
         case = snippets.ProgramCase(artifact, cell, concurrency)
         source = {"factory": artifact.source.factory, "weights": artifact.source.weights}
-        return snippets.write_program(TORCH_MODULE + self.program, case, self.loop, **source, **self._program_values(cell))
+        values = {**source, **_feed_values(artifact, cell), **self._program_values(cell)}
+        return snippets.write_program(TORCH_MODULE + self.program, case, self.loop, **values)
 
     def _program_values(self, cell: Cell) -> dict[str, Any]:
         """Values of the names in `program`."""
@@ -322,6 +323,16 @@ class TorchCuda(TorchCpu):
             ("channels_last", dict(cell.settings.options).get("channels_last", "off")),
         )
         return SessionInfo(executed="tf32" if tf32 else base.executed, settings=(*base.settings, *settings))
+
+
+def _feed_values(artifact: Artifact, cell: Cell) -> dict[str, snippets.Code]:
+    """Parts of a program that hand the state over; a plain call for a cell without feedback."""
+    if not cell.feedback:
+        return {"feed": snippets.Code(""), "run": snippets.Code("module(*tensors)")}
+    outputs, inputs = ([spec.name for spec in end] for end in (artifact.outputs, artifact.inputs))
+    places = {outputs.index(source): inputs.index(target) for source, target in cell.feedback}
+    feed = FEED.replace("$places", repr(places))
+    return {"feed": snippets.Code(feed), "run": snippets.Code("feed(tensors, module(*tensors))")}
 
 
 def _import_torch() -> Any:

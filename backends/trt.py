@@ -212,6 +212,8 @@ class TensorRt(Backend):
         return f"{quantity(concurrency.lanes, 'execution context')} of one engine, each with its own CUDA stream"
 
     def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
+        if cell.feedback:  # a program for a state on the GPU is not written yet, and one without it would mislead
+            return ""
         values = {
             "arithmetic": sorted(trt_build.PRECISION_FLAGS),
             "enabled": trt_build.FLAGS[cell.precision],

@@ -23,7 +23,7 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-FACTS = ("info", "asynchronous")  # of a session; everything else that is public is a method
+FACTS = ("info", "asynchronous", "handover")  # of a session; everything else that is public is a method
 _numbers = itertools.count()
 
 

@@ -104,6 +104,23 @@ def test_binding_again_changes_the_answer(target, cell, artifacts):
     np.testing.assert_array_equal(first[name], again[name])
 
 
+def test_a_state_is_fed_to_the_next_call_and_other_inputs_stay(target, cell, artifacts):
+    artifact, wanted = artifacts["recurrent"], cell(target, "recurrent", batch=3)
+    arrays, names = draw(artifact, wanted), [spec.name for spec in artifact.outputs]
+    feedback = {names[1]: "h", names[2]: "c"}
+    with target.open(artifact, wanted) as session:
+        found, state = run(session, arrays), arrays
+        for _ in range(5):
+            session.feed(feedback, arrays)
+            session.start()
+            session.wait()
+            before, found = found, session.fetch()
+            state = {**arrays, "h": before[names[1]], "c": before[names[2]]}
+        assert session.handover
+    assert distance(found, dict(zip(names, expected("recurrent", state)))).sqnr_db > PARITY_DB
+    assert not np.array_equal(found[names[1]], before[names[1]])
+
+
 def test_binding_copies_what_it_is_given(target, cell, artifacts):
     artifact, wanted = artifacts["two_inputs"], cell(target, batch=2)
     arrays = draw(artifact, wanted)

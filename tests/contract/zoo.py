@@ -57,6 +57,19 @@ class Offsets(nn.Module):
         return small.to(torch.int64) * 3 + large
 
 
+class Recurrent(nn.Module):
+    """One step of two states."""
+
+    def __init__(self):
+        super().__init__()
+        self.left, self.right = nn.Linear(3, 5), nn.Linear(5, 5)
+
+    def forward(self, x, h, c):
+        h = torch.tanh(self.left(x) + self.right(h))
+        c = c * 0.5 + h
+        return c.sum(1), h, c
+
+
 def _seeded(kind):
     def build():
         torch.manual_seed(1)
@@ -66,7 +79,7 @@ def _seeded(kind):
 
 
 seeded_cnn, two_inputs, embedding = _seeded(cnn), _seeded(Sum), _seeded(Embedding)
-masked, scaled, offsets = _seeded(Masked), _seeded(Scaled), _seeded(Offsets)
+masked, scaled, offsets, recurrent = _seeded(Masked), _seeded(Scaled), _seeded(Offsets), _seeded(Recurrent)
 
 
 def spec(name, *shape, dtype="float32"):
@@ -94,6 +107,7 @@ SPECIMENS = {
         Specimen("embedding", (spec("ids", "batch", 6, dtype="int64"),)),
         Specimen("masked", (spec("tokens", "batch", "seq", 4), spec("mask", "batch", "seq", dtype="bool")), (("seq", 7),)),
         Specimen("scaled", (spec("x", "batch", 3), spec("scale"))),
+        Specimen("recurrent", (spec("x", "batch", 3), spec("h", "batch", 5), spec("c", "batch", 5))),
         Specimen("offsets", (spec("small", "batch", 2, dtype="int32"), spec("large", "batch", 2, dtype="int64"))),
     )
 }

@@ -1,6 +1,8 @@
 """A recurrent model whose state is fed back, on real runtimes; and files that declare sizes of 0."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -89,6 +91,33 @@ def stateful(session, inputs):
     return session
 
 
+# Five calls of the program's own lane; the closure has the binding or the request.
+CALLS = """
+inputs = dict(np.load("inputs.npz"))
+call = open_lane()
+for _ in range(STEPS):
+    call()
+cells = dict(zip(call.__code__.co_freevars, (cell.cell_contents for cell in call.__closure__)))
+"""
+CHECK = {
+    # the program calls once itself when it opens a lane, without a hand-over
+    "ort-cpu": CALLS.replace("STEPS", "5") + 'print(cells["binding"].get_outputs()[0].numpy().item())',
+    "openvino-cpu": CALLS.replace("STEPS", "5") + 'print(cells["request"].get_tensor("y").data.item())',
+}
+
+
+def program(name, path):
+    """The program of `bench recommend` for one call in flight, which measures for a short time."""
+    artifact = onnx_file.describe(path, model="lstm")
+    shapes = tuple((key, array.shape) for key, array in draw(2).items())
+    cell = Cell(
+        **{"model": "lstm", "sha256": artifact.sha256, "backend": name, "device": "cpu", "precision": "fp32"},
+        **{"batch": 2, "shapes": shapes, "settings": Settings(threads=1), "feedback": tuple(FEEDBACK.items())},
+    )
+    text = backends.get(name).snippet(artifact, cell, Concurrency(threads=1))
+    return text.replace("WARM_UP_S, SECONDS = 1.0, 3.0", "WARM_UP_S, SECONDS = 0.01, 0.05")
+
+
 @pytest.mark.parametrize("steps", [1, 2, 40, RESET_STEPS, RESET_STEPS + 3])
 @pytest.mark.parametrize("name", RUNTIMES)
 def test_the_state_after_some_steps_is_that_of_the_reference(name, steps, path):
@@ -124,6 +153,20 @@ def test_a_run_with_feedback(shell, path):
     assert shell.bench("infer", "--out", "run", "--resume").returncode == 0
     shown = json.loads(shell.bench("show", "run", "--format", "json").stdout)["rows"]
     assert [row["feedback"] for row in shown] == ["h_out=h c_out=c"] * 6
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_the_program_to_paste_hands_the_state_over(shell, path, name):
+    text = program(name, path)
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    assert "items/s" in done.stdout
+    lane = text[: text.index("def rate(")] + CHECK[name]
+    inputs = draw(2)
+    np.savez(shell.folder / "inputs.npz", **inputs)
+    done = subprocess.run([sys.executable, "-c", lane], capture_output=True, text=True, cwd=shell.folder)
+    assert done.returncode == 0, done.stderr
+    expected = walk(path, inputs, 5)["y"]
+    np.testing.assert_allclose(float(done.stdout), expected.item(), rtol=1e-3, atol=1e-3)
 
 
 def test_rows_with_and_without_feedback_are_not_compared(shell, path):

@@ -68,6 +68,11 @@ bench infer --model tiny.onnx --backend null --shape x=1,4
 bench infer --model tiny.onnx --backend null --shape x=0x4
 bench infer --model tiny.onnx --backend null --shape z=1x4
 bench infer --model tiny.onnx --backend null --shape x=1x5
+bench infer --model tiny.onnx --backend null --feedback z=x
+bench infer --model tiny.onnx --backend null --feedback y=z
+bench infer --model tiny.onnx --backend null --feedback y=x
+bench infer --model tiny.onnx --backend null --feedback y
+bench infer --model tiny.onnx --backend null --step-seconds 0
 bench infer --model open.onnx --backend null
 bench infer --model tiny.onnx --backend null --batch 0
 bench infer --model tiny.onnx --backend null --batch '1;8'

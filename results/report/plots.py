@@ -6,6 +6,7 @@ Targets differ by colour and marker, precisions by the fill of a marker or the h
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 FILLS = dict(zip(PRECISIONS, ("full", "none", "left", "bottom", "right", "top")))
 HATCHES = dict(zip(PRECISIONS, ("", "///", "...", "xxx", "\\\\\\", "ooo")))
 LINE, HEIGHT = 0.27, 3.9  # inches
-NAMED, HOVERED, LETTERS = 8, 300, 34
+NAMED, HOVERED, LETTERS = 8, 120, 34
 INSTALL = "pip install 'onnxbench[report]'"
 NO_PLOTS = f"The page has no plots, because matplotlib is not installed. To add plots: {INSTALL}"
 # text stays text in SVG (fonttype): pages are small and can be searched. A name may contain $, which is no formula
@@ -164,7 +165,7 @@ def throughput(report: Report, sheet: Sheet) -> Plot:
     # a staircase, because no row lies between two measured ones; with several models a line would join different sets
     axes.plot(*_xy(best), color=INK, linewidth=1, linestyle="--" if one_model else "none", drawstyle="steps-post")
     axes.plot(*_xy(best), color=INK, linestyle="none", marker="o", markersize=12, fillstyle="none", markeredgewidth=1)
-    hover = _dots(axes, drawn, looks(report), "frontier", "p50 {0.x:.4g} ms, {0.y:.4g} items/s")
+    hover = _dots(axes, drawn, looks(report), "frontier", "p50 {0.x:.4g} ms, {0.y:.4g} items/s", sheet)
     if not sheet.narrow and len(best) <= NAMED:  # on a narrow sheet names would cover each other; the caption has them
         for point in best:
             axes.annotate(_short(point.name), (point.x, point.y), (0, 9), textcoords="offset points", ha="center", fontsize=8)
@@ -198,15 +199,16 @@ def precision(report: Report, sheet: Sheet) -> Plot:
     figure, panels = new_figure(sheet, HEIGHT * (1.6 if stacked else 1), panels=len(drawn))
     hover: dict[str, str] = {}
     for (metric, points), axes in zip(drawn.items(), panels):
-        hover |= _panel(axes, points, looks(report), metric)
+        hover |= _panel(axes, points, looks(report), metric, sheet)
     _legend(figure, report, [point for points in drawn.values() for point in points], sheet)
     complete = all(len(measured[metric]) == len(points) for metric, points in drawn.items())
-    return Plot(**about, caption=_accuracy_caption(list(drawn), complete), figure=figure, hover=hover)
+    return Plot(**about, caption=_accuracy_caption(drawn, complete), figure=figure, hover=hover)
 
 
-def _accuracy_caption(metrics: Sequence[str], complete: bool) -> str:
+def _accuracy_caption(metrics: Mapping[str, Sequence[Point]], complete: bool) -> str:
+    intervals = ", with 95 % intervals" if _has_intervals(metrics.get("top1_drop", ())) else "; the table has the intervals"
     parts = {
-        "top1_drop": "Points of top-1 accuracy lost against FP32 on the same images, with 95 % intervals (less is better).",
+        "top1_drop": f"Points of top-1 accuracy lost against FP32 on the same images{intervals} (less is better).",
         "sqnr_db": "SQNR against the FP32 reference in dB (more is better).",
     }
     sentences = [parts[metric] for metric in metrics]
@@ -217,7 +219,14 @@ def _accuracy_caption(metrics: Sequence[str], complete: bool) -> str:
     return " ".join(sentences)
 
 
-def _panel(axes: Any, points: Sequence[Point], look: Callable[..., dict[str, Any]], metric: str) -> dict[str, str]:
+def _has_intervals(points: Sequence[Point]) -> bool:
+    """True if the points are so few that their intervals are drawn."""
+    return len(points) <= HOVERED
+
+
+def _panel(
+    axes: Any, points: Sequence[Point], look: Callable[..., dict[str, Any]], metric: str, sheet: Sheet
+) -> dict[str, str]:
     """Draw one metric by precision, the targets of a precision side by side."""
     precisions, targets = _precisions(points), _targets(points)
     placed = []
@@ -225,15 +234,20 @@ def _panel(axes: Any, points: Sequence[Point], look: Callable[..., dict[str, Any
         # targets share 0.6 of the distance between two precisions
         aside = 0.6 * ((targets.index(point.target) + 0.5) / len(targets) - 0.5)
         place = precisions.index(point.precision) + aside
-        placed.append(Point(**{**vars(point), "x": place}))
-        if point.low is not None and point.high is not None:
-            axes.plot([place, place], [point.low, point.high], color=look(point.target, point.precision)["color"], linewidth=1)
+        placed.append(replace(point, x=place))
+    # intervals of many points would cover each other, and the points too
+    for target in targets if _has_intervals(points) else ():
+        own = (point for point in placed if point.target == target)
+        ends = [(point.x, point.low, point.high) for point in own if None not in (point.low, point.high)]
+        if ends:
+            axes.vlines(*zip(*ends), color=look(target, precisions[0])["color"], linewidth=1)
     axes.set_xticks(range(len(precisions)), precisions)
     axes.set_xlim(-0.6, len(precisions) - 0.4)
     axes.set_ylabel("top-1 drop, points" if metric == "top1_drop" else "SQNR, dB")
     if metric == "top1_drop":
         axes.axhline(0, color=INK, linewidth=0.8)
-    return _dots(axes, placed, look, metric, "drop {0.y:.2f} points" if metric == "top1_drop" else "SQNR {0.y:.1f} dB")
+    form = "drop {0.y:.2f} points" if metric == "top1_drop" else "SQNR {0.y:.1f} dB"
+    return _dots(axes, placed, look, metric, form, sheet)
 
 
 def speedup(report: Report, sheet: Sheet) -> Plot:
@@ -319,18 +333,28 @@ def looks(report: Report) -> Callable[[str, str], dict[str, Any]]:
     return look
 
 
-def _dots(axes: Any, points: Sequence[Point], look: Callable[..., dict[str, Any]], name: str, form: str) -> dict[str, str]:
-    """Draw markers. Up to HOVERED markers are elements of their own with a text, which is a point in the format `form`."""
-    hover: dict[str, str] = {}
-    if len(points) > HOVERED:
-        for target, precision in sorted({(point.target, point.precision) for point in points}):
-            own = [point for point in points if (point.target, point.precision) == (target, precision)]
-            axes.plot(*_xy(own), linestyle="none", **{**look(target, precision), "markersize": 4})
-        return hover
-    for place, point in enumerate(points):
-        hover[f"{name}-{place}"] = f"{point.name}: {form.format(point)}"
-        axes.plot([point.x], [point.y], linestyle="none", gid=f"{name}-{place}", **look(point.target, point.precision))
-    return hover
+def _dots(
+    axes: Any, points: Sequence[Point], look: Callable[..., dict[str, Any]], name: str, form: str, sheet: Sheet
+) -> dict[str, str]:
+    """Draw markers. Some are elements of their own with a text for the pointer, which is a point in the format `form`.
+
+    Those are all of HOVERED points at most, else the marked ones. A narrow sheet has none: a touch screen has no pointer.
+    """
+    named = [] if sheet.narrow else [point for point in points if len(points) <= HOVERED or point.marked]
+    single = {id(point) for point in named}
+    # an artist for each of many points takes seconds and a megabyte, so the others of one look share an artist
+    groups: dict[tuple[str, str], list[Point]] = {}
+    for point in points:
+        if id(point) not in single:
+            groups.setdefault((point.target, point.precision), []).append(point)
+    size = {"markersize": 4} if len(points) > HOVERED else {}
+    for (target, precision), own in sorted(groups.items()):
+        axes.plot(*_xy(own), linestyle="none", **{**look(target, precision), **size})
+    for place, point in enumerate(named):
+        axes.plot(
+            [point.x], [point.y], linestyle="none", gid=f"{name}-{place}", **{**look(point.target, point.precision), **size}
+        )
+    return {f"{name}-{place}": f"{point.name}: {form.format(point)}" for place, point in enumerate(named)}
 
 
 def _legend(figure: Any, report: Report, points: Sequence[Point], sheet: Sheet) -> None:
@@ -363,12 +387,16 @@ def _targets(points: Sequence[Point]) -> list[str]:
 
 def plain_ticks(axis: Any) -> None:
     """Label a logarithmic axis with plain numbers instead of powers."""
-    from matplotlib.ticker import LogLocator, NullFormatter
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
     low, high = sorted(axis.get_view_interval())
-    # labels at 1, 2 and 5 of each decade overlap over a longer range
-    short = high / low < 200 if low > 0 else False
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if short else (1,)))
+    factor = high / low if low > 0 else math.inf
+    if factor < 4:
+        # 1, 2 and 5 of a decade would leave one label, or none
+        axis.set_major_locator(MaxNLocator(nbins=5, steps=(1, 2, 2.5, 5, 10)))
+    else:
+        # labels at 1, 2 and 5 of each decade overlap over a longer range
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if factor < 200 else (1,)))
     axis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.set_minor_formatter(NullFormatter())
 

@@ -13,7 +13,7 @@ from ..table.row import MEASURED, Row
 from ..table.table import RowValues, name_of, target_of
 from .data import Report
 
-LINES, DOTS = 24, 500  # rows of a plot of rows, and points of a plot of points, at most
+LINES, DOTS = 24, 250  # rows of a plot of rows, and points of a plot of points, at most
 QUANTILES = (5, 25, 50, 75, 90, 95, 99)
 
 

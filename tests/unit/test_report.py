@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from onnxbench.cli import main
 from onnxbench.results.recommend.candidates import parse_request
 from onnxbench.results.report import exports, points
@@ -22,7 +23,7 @@ from onnxbench.results.report.data import gather, machines
 from onnxbench.results.report.grid import grid, ordered, same
 from onnxbench.results.report.inline import inline
 from onnxbench.results.report.page import CARDS, PLAIN_ROWS, embedded, page
-from onnxbench.results.report.plots import NARROW, WIDE, draw, image
+from onnxbench.results.report.plots import HOVERED, NARROW, WIDE, _dots, draw, image, plain_ticks
 from onnxbench.results.report.points import DOTS, LINES, Point
 from onnxbench.results.store.record import read_run
 from onnxbench.results.table import table
@@ -217,6 +218,29 @@ def test_runs_of_one_host_have_names_in_the_plots_and_a_select(folder):
     with_run = replace(told, table=named, measured=[(row, cells) for (row, _), cells in zip(told.measured, rows)])
     assert {point.name for point in points.frontier(with_run)} == {"ort-cpu fp32 b1 (one)", "ort-cpu fp32 b1 (two)"}
     assert next(field.name for field in ordered(named)) == "run"
+
+
+@pytest.mark.parametrize(("count", "named"), [(HOVERED, HOVERED), (HOVERED + 1, 2)])
+def test_many_points_share_artists_and_marked_ones_keep_their_text(count, named):
+    points = [
+        Point(name=f"row {n}", target=f"t{n % 3}", precision="fp32", x=n + 1.0, y=1.0, marked=n < 2) for n in range(count)
+    ]
+    for sheet, texts in ((WIDE, named), (NARROW, 0)):
+        figure = Figure()
+        axes = figure.subplots()
+        hover = _dots(axes, points, lambda *_: {"marker": "o"}, "dots", "{0.x:g}", sheet)
+        assert len(hover) == texts
+        assert sum(len(line.get_xdata()) for line in axes.lines) == count
+        assert len(axes.lines) <= texts + 3
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.0, 1.6), (1.2, 1.25), (0.9, 30.0), (0.01, 900.0)])
+def test_a_logarithmic_axis_has_several_labels(low, high):
+    axes = Figure().subplots()
+    axes.set_xlim(low, high)
+    axes.set_xscale("log")
+    plain_ticks(axes.xaxis)
+    assert 3 <= sum(low <= place <= high for place in axes.get_xticks()) <= 10
 
 
 def test_a_plot_is_drawn_for_a_wide_and_for_a_narrow_screen(folder):

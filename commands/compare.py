@@ -13,7 +13,7 @@ import click
 from ..errors import BadInput
 from .help import Command
 from .metrics import control_option
-from .options import debug_option, format_option, group
+from .options import Choice, debug_option, format_option, group
 from .output import named_columns, note, plain, rendered, screen
 from .runs import stored
 
@@ -66,7 +66,7 @@ def spread(words: list[str]) -> list[str]:
         "--new", type=click.Path(path_type=Path), multiple=True, metavar="RUN...", help="Use these runs as the new side."
     ),
     click.option("--fail-on", "limits", multiple=True, metavar="METRIC>LIMIT", help=FAIL_HELP),
-    click.option("--inconclusive", type=click.Choice(POLICIES), metavar="fail|default|warn", help=INCONCLUSIVE_HELP),
+    click.option("--inconclusive", type=Choice(POLICIES), metavar="fail|default|warn", help=INCONCLUSIVE_HELP),
     control_option,
     click.option("--all", "unfolded", is_flag=True, help="Print equal and inconclusive rows on a terminal too."),
     format_option(GITHUB),

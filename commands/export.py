@@ -11,6 +11,7 @@ from ..exporters.int8 import METHODS, SCHEMES
 from ..spec import Conversion
 from .help import Command
 from .options import (
+    Choice,
     Names,
     artifacts_option,
     dataset_option,
@@ -40,7 +41,7 @@ from .output import logs, plain
     click.option(
         "--int8",
         "scheme",
-        type=click.Choice(list(SCHEMES)),
+        type=Choice(list(SCHEMES)),
         default="portable",
         show_default=True,
         help="Choose the INT8 scheme. portable makes one file for every backend; ort and openvino suit one runtime best.",
@@ -54,7 +55,7 @@ from .output import logs, plain
     click.option(
         "--calibration-method",
         "method",
-        type=click.Choice(list(METHODS)),
+        type=Choice(list(METHODS)),
         default="minmax",
         show_default=True,
         help="Choose how INT8 ranges are computed from the calibration data.",

@@ -9,7 +9,7 @@ import click
 
 from .help import Command
 from .metrics import control_option, metric_option
-from .options import KeyValue, Pairs, debug_option, format_option, group, runs_argument
+from .options import Choice, KeyValue, Pairs, debug_option, format_option, group, runs_argument
 from .output import note, print_table
 from .runs import stored
 
@@ -44,7 +44,7 @@ ORDER_NAMES = ("date", "commit", "version", "given")
     ),
     click.option(
         "--by",
-        type=click.Choice(ORDER_NAMES),
+        type=Choice(ORDER_NAMES),
         default="date",
         show_default=True,
         help="Order the runs by their date, by the commit of the repository in this folder, by the version of the runtime, or"

@@ -15,6 +15,7 @@ from .help import Command
 from .metrics import budget_option, metric_option
 from .options import (
     RUN_FOLDER,
+    Choice,
     Finite,
     Whole,
     baseline_option,
@@ -37,7 +38,7 @@ OUTPUT_OPTIONS = {"out", "resume", "format", "debug", "baseline", "track"}  # no
 
 load_options = group(
     click.option(
-        "--load", type=click.Choice(("poisson",)), help="Find the highest rate of randomly arriving items that keeps --slo."
+        "--load", type=Choice(("poisson",)), help="Find the highest rate of randomly arriving items that keeps --slo."
     ),
     click.option(
         "--slo",

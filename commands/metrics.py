@@ -9,12 +9,12 @@ import click
 
 from ..budgets import BUDGETS
 from ..spec import STOPPING_METRICS
-from .options import OBJECTIVE_NAMES, Function, KeyValue, group, limit_options
+from .options import OBJECTIVE_NAMES, Choice, Function, KeyValue, group, limit_options
 
 
 def metric_option(names: Sequence[str] = STOPPING_METRICS) -> Callable[[Function], Function]:
     """`--metric`: one of `names`; without names, every column with figures."""
-    kind: dict[str, Any] = {"type": click.Choice(names)} if names else {"metavar": "COLUMN"}
+    kind: dict[str, Any] = {"type": Choice(names)} if names else {"metavar": "COLUMN"}
     return click.option(
         "--metric",
         **kind,
@@ -27,7 +27,7 @@ def metric_option(names: Sequence[str] = STOPPING_METRICS) -> Callable[[Function
 
 budget_option = click.option(
     "--budget",
-    type=click.Choice(list(BUDGETS)),
+    type=Choice(list(BUDGETS)),
     default="normal",
     show_default=True,
     help="Choose how long to measure. quick: a first look without intervals. normal: until the interval is within 2 %, or"
@@ -44,7 +44,7 @@ wanted_options = group(
     limit_options,
     click.option(
         "--objective",
-        type=click.Choice(OBJECTIVE_NAMES),
+        type=Choice(OBJECTIVE_NAMES),
         default="throughput",
         show_default=True,
         help="Rank the rows by this metric.",

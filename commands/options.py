@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ..errors import nearest
 from ..spec import PRECISIONS
 from .model_list import Models
 from .tensors import Sizes, Tensor
 
 if TYPE_CHECKING:
     ParamType = click.ParamType[Any]
+    ChoiceType = click.Choice[str]
 else:
-    ParamType = click.ParamType  # not generic before click 8.5
+    # not generic before click 8.5 and 8.2
+    ParamType, ChoiceType = click.ParamType, click.Choice
 
 # The modules that define these three load NumPy, which help must not load. A test compares the names.
 TRACKER_NAMES = ("mlflow", "wandb", "tensorboard")
@@ -82,6 +85,15 @@ class Names(ParamType):
         if not names:
             self.fail("the list is empty; write a name, or leave the option out", param, ctx)
         return names
+
+
+class Choice(ChoiceType):
+    """One of some names. A mistake is answered with the nearest name, or with all names."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in self.choices:
+            self.fail(f"{value!r} is not a choice; {nearest(str(value), self.choices)}", param, ctx)
+        return str(value)
 
 
 class KeyValue(ParamType):
@@ -184,7 +196,7 @@ def format_option(*more: str) -> Callable[[Function], Function]:
     """`--format`: TABLE_FORMATS, and `more` that one command has; `--wide` and `--columns`."""
     text = "Print the result in this format." + "".join(f" {name}: {MEANINGS[name]}." for name in more)
     return group(
-        click.option("--format", type=click.Choice((*TABLE_FORMATS, *more)), default="table", show_default=True, help=text),
+        click.option("--format", type=Choice((*TABLE_FORMATS, *more)), default="table", show_default=True, help=text),
         click.option(
             "--wide",
             is_flag=True,
@@ -301,7 +313,7 @@ python_option = click.option(
 )
 track_option = click.option(
     "--track",
-    type=click.Choice(TRACKER_NAMES),
+    type=Choice(TRACKER_NAMES),
     multiple=True,
     help="Log the rows to this tracker too. Its own environment variables set the server. Nothing is sent by default.",
 )

@@ -10,7 +10,7 @@ from ..errors import BadInput, StorageFailed, one_line
 from ..files import replace_file
 from .help import Command
 from .metrics import wanted_options
-from .options import Pairs, baseline_option, debug_option, group, out_option, runs_argument
+from .options import Choice, Pairs, baseline_option, debug_option, group, out_option, runs_argument
 from .output import note, plain
 from .runs import stored
 
@@ -29,9 +29,7 @@ PRINTED = ("markdown", "csv")
 @group(
     runs_argument,
     out_option("Write this file. PNG and SVG are one file for each plot: report-latency.png.", metavar="FILE"),
-    click.option(
-        "--format", type=click.Choice(list(SUFFIXES.values())), help="Write this format. Default: by the suffix of --out."
-    ),
+    click.option("--format", type=Choice(list(SUFFIXES.values())), help="Write this format. Default: by the suffix of --out."),
     baseline_option,
     wanted_options,
     debug_option,

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..errors import nearest
 from ..spec import PRECISIONS
 from .model_list import Models
 from .tensors import Sizes, Tensor
@@ -88,11 +87,11 @@ class Names(ParamType):
 
 
 class Choice(ChoiceType):
-    """One of some names. A mistake is answered with the nearest name, or with all names."""
+    """One of a few names. A mistake is answered with all names."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if value not in self.choices:
-            self.fail(f"{value!r} is not a choice; {nearest(str(value), self.choices)}", param, ctx)
+            self.fail(f"{value!r} is not a choice; choose from: {', '.join(self.choices)}", param, ctx)
         return str(value)
 
 

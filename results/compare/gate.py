@@ -20,7 +20,7 @@ from .verdict import overall
 
 FORM = re.compile(r"([^<>=]*)>([^<>=]*?)(?:\s+and\s+([^<>=]*)>([^<>=]*))?")
 RATIO_UNITS, POINT_UNITS = ("%",), ("", "%", "points")
-ACCEPTED = "write METRIC>LIMIT, such as 'p50>5%', 'p50>5% and >0.1ms' or 'top1_drop>0.3'"
+ACCEPTED = "write for example 'p50>5%', 'p50>5% and >0.1ms' or 'top1_drop>0.3'"
 FAIL, DEFAULT, WARN = POLICIES = ("fail", "default", "warn")
 """Outcomes of a limit that some cells leave undecided: it fails, it fails if no cell is decided, or it passes."""
 

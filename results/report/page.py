@@ -20,7 +20,8 @@ from .cards import card
 from .data import Report, date, machines
 from .grid import grid, ordered, same
 from .inline import inline
-from .plots import NARROW, NO_PLOTS, WIDE, Plot, draw, drawable
+from .plots import NO_PLOTS, Plot, draw, drawable
+from .sheet import NARROW, WIDE
 
 PLAIN_ROWS, REMARKS, CARDS = 200, 200, 24  # rows of the table without a script and of print; notes; cards
 # </script> or <!-- in a text would end the script element; U+2028 and U+2029 end a line in older JavaScript

@@ -18,6 +18,7 @@ from ...spec import PRECISIONS
 from ..table.render import bare_paths, plain
 from .data import Report
 from .points import Point, Spread, accuracy, frontier, speedups, spreads, thinned
+from .sheet import PAPER_SHEET, Sheet
 
 INK, GRID, PAPER = "#1b1b1f", "#c9c9cf", "#ffffff"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito's, but for black and yellow
@@ -37,23 +38,6 @@ STYLE = {
     **{"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.6},
     **{"axes.axisbelow": True, "axes.unicode_minus": False},
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sheet:
-    """Sheet for plots: `width` in inches. On a `narrow` sheet a name stands above its row, and panels are stacked.
-
-    A page scales a plot with its letters to the width of the screen. Each kind of screen needs a sheet of its own.
-    """
-
-    name: str
-    width: float
-    narrow: bool = False
-
-
-PAPER_SHEET = Sheet(name="", width=6.4)
-WIDE = Sheet(name="wide", width=10.0)
-NARROW = Sheet(name="narrow", width=3.7, narrow=True)
 
 
 @dataclass(frozen=True, kw_only=True)

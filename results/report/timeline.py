@@ -11,7 +11,8 @@ from ..history.order import date_of
 from ..stats.steps import LEAST_SERIES
 from ..table.render import bare_paths, plain
 from .data import Report
-from .plots import HEIGHT, INK, LETTERS, NAMED, Plot, Sheet, legend_below, looks, new_figure, plain_ticks
+from .plots import HEIGHT, INK, LETTERS, NAMED, Plot, legend_below, looks, new_figure, plain_ticks
+from .sheet import Sheet
 
 LABELS, NARROW_LABELS = 8, 4  # dates below the axis, at most
 

@@ -23,8 +23,9 @@ from onnxbench.results.report.data import gather, machines
 from onnxbench.results.report.grid import grid, ordered, same
 from onnxbench.results.report.inline import inline
 from onnxbench.results.report.page import CARDS, PLAIN_ROWS, embedded, page
-from onnxbench.results.report.plots import HOVERED, NARROW, WIDE, _dots, draw, image, plain_ticks
+from onnxbench.results.report.plots import HOVERED, _dots, draw, image, plain_ticks
 from onnxbench.results.report.points import DOTS, LINES, Point
+from onnxbench.results.report.sheet import NARROW, WIDE
 from onnxbench.results.store.record import read_run
 from onnxbench.results.table import table
 from onnxbench.results.table.column import Field

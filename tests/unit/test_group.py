@@ -2,161 +2,32 @@
 
 import math
 import tempfile
-import threading
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnxbench.backends.null import Null
-from onnxbench.budgets import BUDGETS
 from onnxbench.errors import Interrupted, RuntimeFailed, StorageFailed, WorkerDied, WorkerTimeout
-from onnxbench.evidence import Counts, Finished, Warm
+from onnxbench.evidence import Finished, Warm
 from onnxbench.results.stats.percentiles import samples_needed
 from onnxbench.results.store import record, series
-from onnxbench.results.store.head import SCHEMA, Head
-from onnxbench.results.store.journal import NAMES, read_journal
-from onnxbench.runners.pool.context import Context
-from onnxbench.runners.pool.memory import Limits
+from onnxbench.results.store.journal import NAMES
 from onnxbench.runners.pool.progress import Silent
-from onnxbench.runners.sweep import rounds
-from onnxbench.runners.sweep.cells import ActiveCell, RunContext, resume_cell
-from onnxbench.runners.sweep.group import MAX_REPEATS, Group
-from onnxbench.runners.sweep.interrupt import Stop
-from onnxbench.runners.sweep.journal import Journal
-from onnxbench.runners.sweep.plan import PlannedCell
-from onnxbench.runners.worker.clock import Clock
-from onnxbench.runners.worker.nvml import Nvml
-from onnxbench.runners.worker.serve import State
-from onnxbench.runners.worker.verify import save_arrays
-from onnxbench.spec import Artifact, Cell, Concurrency, Load, Settings, Sweep, TensorSpec
+from onnxbench.runners.sweep.cells import resume_cell
+from onnxbench.runners.sweep.group import MAX_REPEATS
+from onnxbench.spec import Load, Sweep
 
-from .fake_nvml import FakeNvml
-from .fake_worker import RESIDENT_MB, InProcess, name_of, only
-
-TINY_MS = 0.001
-BUDGET = replace(
-    BUDGETS["normal"],
-    looks=(10, 12),
-    block_ms=TINY_MS,
-    warmup_ms=TINY_MS,
-    warmup_limit_ms=10 * TINY_MS,
-    cell_s=1e9,
-    energy_ms=0,
-    life_rounds=0,
-)
-SHORT = replace(BUDGET, looks=(3,))
-ENERGY = replace(SHORT, looks=(2,), energy_ms=300)
-FILE = {"model": "cnn", "sha256": "ab" * 32}
-INPUT = TensorSpec(name="input", dtype="float32", shape=("batch", 2))
-OUTPUT = TensorSpec(name="logits", dtype="float32", shape=("batch", 10))
-ARTIFACT = Artifact(**FILE, precision="fp32", path="cnn.onnx", nbytes=2_000_000, opset=18, inputs=(INPUT,), outputs=(OUTPUT,))
-
-
-def active_of(name, **state):
-    """A cell of the null backend, called by precision and batch (`fp32/1`). One that knows its concurrency needs no search."""
-    precision, batch = name.split("/")
-    what = {**FILE, "backend": "null", "device": "cpu", "shapes": (), "settings": Settings(threads=1)}
-    planned = PlannedCell(cell=Cell(precision=precision, batch=int(batch), **what), artifact=ARTIFACT)
-    return ActiveCell(planned=planned, **{"concurrency": Concurrency(lanes=1, threads=1), **state})
-
-
-class Works:
-    """Hires workers. `plot(job, name, nth)` may say of a request: `tick` (ns that a look at the clock takes from then on),
-    `disturbed`, that the user asks to `stop` meanwhile, or what is `raised` instead of an answer."""
-
-    def __init__(self, plot=lambda job, name, nth: {}):
-        self.ns, self.tick, self.faults, self.disturbed = 0, 100, 0, False
-        self.clock = Clock(now_ns=self.look, cpu_ns=lambda: 0, sleep_s=lambda _: None)
-        self.asked, self.hired, self.names, self.most_alive = [], [], {}, 0
-        self.gpu_mb = None
-        self.stop, self._plot, self._lock = Stop(), plot, threading.Lock()
-
-    def look(self):
-        with self._lock:
-            self.ns += self.tick
-            return self.ns
-
-    def counters(self, clock):
-        self.faults += self.disturbed
-        return Counts(wall_ns=clock.now_ns(), cpus=1, major_faults=self.faults)
-
-    def hire(self, active):
-        state = State(clock=self.clock, counters=self.counters, gpu=Nvml(load=FakeNvml, pid=FakeNvml.PID))
-        self.hired.append(InProcess(state, self.begin))
-        self.most_alive = max(self.most_alive, sum(worker.alive for worker in self.hired))
-        return self.hired[-1]
-
-    def gpu_free_mb(self, index):
-        total_mb, each_mb = self.gpu_mb or (0, 0)
-        return total_mb - each_mb * sum(worker.alive for worker in self.hired) if self.gpu_mb else None
-
-    def begin(self, job, request):
-        cell = getattr(request, "cell", None)
-        name = self.names[request.key] if cell is None else name_of(cell)
-        found = self._plot(job, name, self.asked.count((job, name)))
-        self.asked.append((job, name))
-        self.tick, self.disturbed = found.get("tick", 100), found.get("disturbed", False)
-        self.stop.requested |= found.get("stop", False)
-        if "raised" in found:
-            raise found["raised"]
-
-
-class Measured:
-    """What a run of groups came to: who was asked what, and what the journal holds."""
-
-    def __init__(self, works, folder):
-        self.works, self.folder = works, folder
-        self.events = list(read_journal(folder))
-        self.cells = {name_of(item.cell): item for item in record.read_run(folder).cells}
-
-    def asked(self, *jobs):
-        return [(job, name) for job, name in self.works.asked if job in jobs]
-
-    def names(self, job):
-        return [name for _, name in self.asked(job)]
-
-    def rounds(self, name):
-        return sorted(self.cells[name].blocks)
-
-    def why(self, name):
-        finished = self.cells[name].finished
-        return finished and finished.why
-
-
-def measure(folder, cells, works, memory_mb=math.inf, **sweep):
-    """As runners/infer does it: groups until nobody is wanted."""
-    asked = Sweep(**{"budget": SHORT, **sweep})
-    with Journal(folder) as journal:
-        journal.write_head(Head(schema=SCHEMA, sweep=asked), {active.planned.cell: active.key for active in cells})
-        save_arrays(journal.scratch, {"input": np.zeros((1, 2), np.float32)})
-        save_arrays(journal.scratch / "reference", {"logits": np.zeros((1, 10), np.float32)})
-        context = Context(logs=journal.logs, clock=works.clock, progress=Silent(), timeout_s=1)
-        run = RunContext(sweep=asked, journal=journal, context=context, stop=works.stop)
-        for active in cells:
-            active.inputs, works.names[active.key] = str(journal.scratch), name_of(active.planned.cell)
-            active.reference = active.reference and str(journal.scratch / "reference")
-        while due := rounds.due_cells(cells, asked):
-            limits = Limits(resident_mb=memory_mb, gpu_free_mb=works.gpu_free_mb)
-            Group(run, due, works.hire, limits).run(rounds.next_round(cells))
-    assert not any(worker.alive for worker in works.hired)
-    return Measured(works, folder)
+from .fake_worker import RESIDENT_MB, only
+from .groups import BUDGET, ENERGY, SHORT, Works, active_of, measure, runner
 
 
 @pytest.fixture
 def run(tmp_path):
     """Measures cells by name, as `plot` says."""
-
-    def measured(*names, plot=lambda job, name, nth: {}, folder="run", gpu_mb=None, **how):
-        cells = [name if isinstance(name, ActiveCell) else active_of(name) for name in names]
-        works = Works(plot)
-        works.gpu_mb = gpu_mb
-        return measure(tmp_path / folder, cells, works, **how)
-
-    return measured
+    return runner(tmp_path)
 
 
 SIX = ("fp32/1", "bf16/1", "int8/1", "fp32/8", "bf16/8", "int8/8")
@@ -185,7 +56,7 @@ def test_the_cells_of_one_set_follow_each_other_latency_first(run):
 
 
 def test_the_order_depends_on_the_seed(run):
-    first, again, other = (run(*SIX, folder=str(n), seed=seed).asked("latency") for n, seed in enumerate((0, 0, 1)))
+    first, again, other = (run(*SIX, folder_name=str(n), seed=seed).asked("latency") for n, seed in enumerate((0, 0, 1)))
     assert first == again
     assert first != other
     assert len({tuple(first[number : number + 6]) for number in (0, 6, 12)}) == 3
@@ -218,8 +89,8 @@ def test_time_that_is_used_up_ends_cells_at_the_first_look_that_is_due(run):
 
 def test_a_cells_time_is_its_share_of_the_groups(run):
     """A visit takes more than 2 µs here, so a microsecond for each of ten rounds is not enough, and a second is."""
-    late = run("fp32/1", plot=noisy("fp32/1"), budget=replace(BUDGET, cell_s=10e-6), folder="late")
-    early = run("fp32/1", plot=noisy("fp32/1"), budget=replace(BUDGET, cell_s=1), folder="early")
+    late = run("fp32/1", plot=noisy("fp32/1"), budget=replace(BUDGET, cell_s=10e-6), folder_name="late")
+    early = run("fp32/1", plot=noisy("fp32/1"), budget=replace(BUDGET, cell_s=1), folder_name="early")
     assert [len(found.rounds("fp32/1")) for found in (late, early)] == [10, 12]
 
 
@@ -254,7 +125,9 @@ def test_a_baseline_of_another_batch_does_not_stay(run):
 def test_what_fits_into_memory_is_open_at_the_same_time(run):
     each_mb = RESIDENT_MB
     names = ("fp32/1", "bf16/1", "int8/1", "fp16/1")
-    most = {count: run(*names, memory_mb=each_mb * (count + 0.5), folder=str(count)).works.most_alive for count in (1, 2, 3, 9)}
+    most = {
+        count: run(*names, memory_mb=each_mb * (count + 0.5), folder_name=str(count)).works.most_alive for count in (1, 2, 3, 9)
+    }
     assert most == {1: 1, 2: 2, 3: 3, 9: 4}
 
 

@@ -10,10 +10,16 @@ from onnxbench.runners.sweep.cells import resume_cell
 from onnxbench.runners.sweep.rounds import opening_order
 from onnxbench.spec import Sweep
 
-from .test_group import SHORT, active_of, run  # noqa: F401 (a fixture)
+from .groups import SHORT, active_of, runner
 
 LIVES = replace(SHORT, looks=(6,), life_rounds=2)
 PAIR = ("fp32/1", "fp32/8", "bf16/1", "bf16/8")  # two crews of two cells
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Measures cells by name, as `plot` says."""
+    return runner(tmp_path)
 
 
 @given(st.integers(1, 7), st.integers(0, 99), st.integers(0, 9))
@@ -26,7 +32,7 @@ def test_every_crew_opens_in_every_position_equally_often(count, seed, half):
     assert {sum(order.index(crew) for order in two) for crew in crews} == {count - 1}
 
 
-def test_every_life_has_fresh_processes_and_its_own_rounds(run):  # noqa: F811
+def test_every_life_has_fresh_processes_and_its_own_rounds(run):
     result = run(*PAIR, budget=LIVES)
     assert all([block.life for block in result.cells[name].blocks.values()] == [0, 0, 1, 1, 2, 2] for name in PAIR)
     assert len(result.works.hired) == 2 * (1 + 3)  # one for each crew's first opening, whose rounds would differ
@@ -34,7 +40,7 @@ def test_every_life_has_fresh_processes_and_its_own_rounds(run):  # noqa: F811
     assert result.names("open").count("bf16/8") == 4
 
 
-def test_the_first_opening_alone_compares_answers_and_searches(run):  # noqa: F811
+def test_the_first_opening_alone_compares_answers_and_searches(run):
     names = [active_of(name, concurrency=None, reference="yes") for name in PAIR]
     result = run(*names, budget=LIVES)
     assert sorted(result.names("verify")) == sorted(result.names("inspect")) == sorted(PAIR)
@@ -42,7 +48,7 @@ def test_the_first_opening_alone_compares_answers_and_searches(run):  # noqa: F8
     assert all(result.cells[name].warm.tried for name in PAIR)
 
 
-def test_the_record_has_the_position_of_each_opening(run):  # noqa: F811
+def test_the_record_has_the_position_of_each_opening(run):
     cells = run(*PAIR, budget=replace(LIVES, looks=(8,))).cells
     one, other = ([life.position for life in cells[name].lives] for name in ("fp32/1", "bf16/1"))
     assert sorted(one) == sorted(other) == [0, 0, 1, 1]
@@ -50,7 +56,7 @@ def test_the_record_has_the_position_of_each_opening(run):  # noqa: F811
     assert one == [life.position for life in cells["fp32/8"].lives]
 
 
-def test_a_cell_that_does_not_open_again_ends_and_the_others_go_on(run):  # noqa: F811
+def test_a_cell_that_does_not_open_again_ends_and_the_others_go_on(run):
     def plot(job, name, nth):
         return {"raised": RuntimeFailed("no")} if (job, name, nth) == ("open", "bf16/8", 2) else {}
 
@@ -59,7 +65,7 @@ def test_a_cell_that_does_not_open_again_ends_and_the_others_go_on(run):  # noqa
     assert all(result.rounds(name) == list(range(6)) for name in PAIR[:3])
 
 
-def test_a_run_that_is_resumed_begins_another_life(run):  # noqa: F811
+def test_a_run_that_is_resumed_begins_another_life(run):
     first = run("fp32/1", budget=replace(LIVES, looks=(3,))).cells["fp32/1"]
     longer = replace(LIVES, name="longer")
     active = resume_cell(active_of("fp32/1").planned, first, Sweep(budget=longer))
@@ -69,7 +75,7 @@ def test_a_run_that_is_resumed_begins_another_life(run):  # noqa: F811
 
 
 @pytest.mark.parametrize("budget", [SHORT, replace(SHORT, looks=(6,))])
-def test_without_lives_no_block_has_one(run, budget):  # noqa: F811
+def test_without_lives_no_block_has_one(run, budget):
     record = run("fp32/1", budget=budget).cells["fp32/1"]
     assert {block.life for block in record.blocks.values()} == {None}
     assert record.lives == ()

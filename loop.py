@@ -37,6 +37,11 @@ class Program:
     command: tuple[str, ...] = ()
     precision: str = "fp32"
 
+    @property
+    def renewed(self) -> bool:
+        """True if each life has a fresh process. A call of Python stays in the process that measures."""
+        return bool(self.command)
+
 
 @dataclass(kw_only=True, slots=True)
 class Times:

@@ -36,19 +36,25 @@ def counted(record: CellRecord, other: CellRecord | None = None) -> list[int]:
     """
     rounds = set(record.blocks) & set((other or record).blocks)
     clean = rounds - disturbed(record) - disturbed(other or record)
-    lives = {record.blocks[number].life for number in clean}
+    lives = {_life(number, record, other or record) for number in clean}
     enough = len(clean) >= LEAST_ROUNDS if None in lives else len(lives) >= LEAST_LIVES
     return sorted(clean if enough else rounds)
 
 
-def _repeated(record: CellRecord, values: Mapping[int, float]) -> Repeated:
-    """Values of a figure, one for each life of `record`, from one value a round: the mean of its rounds on the log scale.
+def _life(number: int, *records: CellRecord) -> int | None:
+    """Life of a round: the first that one of `records` has; None if the processes of all of them last for the run."""
+    lives = (record.blocks[number].life for record in records)
+    return next((life for life in lives if life is not None), None)
 
-    One value for each round where the record has no lives.
+
+def _repeated(values: Mapping[int, float], *records: CellRecord) -> Repeated:
+    """Values of a figure of `records`, one for each life, from one value a round: the mean of the rounds on the log scale.
+
+    One value for each round where no record has lives.
     """
     by_life: dict[int, list[float]] = {}
     for number, value in values.items():
-        life = record.blocks[number].life
+        life = _life(number, *records)
         if life is None:
             return Repeated(list(values.values()))
         by_life.setdefault(life, []).append(math.log(value))
@@ -159,12 +165,12 @@ def figures(record: CellRecord) -> Mapping[str, Repeated]:
         if all(p50s.values())
     }
     timed["throughput"] = {number: _rate(record, number) for number in rounds}
-    return {name: _repeated(record, by_round) for name, by_round in timed.items()} if rounds else {}
+    return {name: _repeated(by_round, record) for name, by_round in timed.items()} if rounds else {}
 
 
 def repeated(record: CellRecord, metric: str) -> Repeated:
     """Values of `metric`, one for each life or round that counts."""
-    return _repeated(record, values(record, metric))
+    return _repeated(values(record, metric), record)
 
 
 def interval(record: CellRecord, metric: str) -> Interval | None:
@@ -181,7 +187,7 @@ def paired(base: CellRecord, new: CellRecord, metric: str) -> Repeated:
     """Ratio of `metric` of `new` to that of `base`, in each life or round that both measured and that counts."""
     value_of = ROUND_METRICS[metric]
     by_round = {number: value_of(new, number) / value_of(base, number) for number in counted(new, base)}
-    return _repeated(new, by_round)
+    return _repeated(by_round, new, base)
 
 
 def stopping_interval(record: CellRecord, base: CellRecord | None, metric: str) -> tuple[str, Interval | None]:

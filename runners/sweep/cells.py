@@ -73,6 +73,11 @@ class ActiveCell:
         return not self.finished and not self.out
 
     @property
+    def renewed(self) -> bool:
+        """True if each life has a fresh process of the cell."""
+        return self.planned.program is None or self.planned.program.renewed
+
+    @property
     def crew(self) -> tuple[Any, ...]:
         """Key of the cell's process. Cells share it with the same target, device, file, precision and process-wide settings."""
         cell, file = self.planned.cell, self.planned.artifact

@@ -332,7 +332,8 @@ class Group:
             throughput=throughput.rate,
             noise=Noise(latency=latency.noise, throughput=throughput.noise),
             settled=latency.settled and throughput.settled,
-            life=self._life,
+            # Rounds of one process are no lives of their own, however often the processes beside it are renewed.
+            life=self._life if active.renewed else None,
         )
         self._run.journal.add(active.key, block)
         active.rounds, active.last_round = active.rounds + 1, number

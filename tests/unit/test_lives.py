@@ -6,6 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench.errors import RuntimeFailed
+from onnxbench.loop import Program
+from onnxbench.results.stats.intervals import LIFE, ROUND
+from onnxbench.results.store import series
 from onnxbench.runners.sweep.cells import resume_cell
 from onnxbench.runners.sweep.rounds import opening_order
 from onnxbench.spec import Sweep
@@ -13,6 +16,7 @@ from onnxbench.spec import Sweep
 from .groups import SHORT, active_of, runner
 
 LIVES = replace(SHORT, looks=(6,), life_rounds=2)
+CALL = Program(name="call")
 PAIR = ("fp32/1", "fp32/8", "bf16/1", "bf16/8")  # two crews of two cells
 
 
@@ -79,3 +83,16 @@ def test_without_lives_no_block_has_one(run, budget):
     record = run("fp32/1", budget=budget).cells["fp32/1"]
     assert {block.life for block in record.blocks.values()} == {None}
     assert record.lives == ()
+
+
+def test_rounds_of_a_call_in_this_process_are_no_lives(run):
+    """Its process is never fresh, so its interval must not rest on five lives or more."""
+    call = active_of("bf16/1")
+    call.planned = replace(call.planned, program=CALL)
+    cells = run("fp32/1", call, budget=replace(LIVES, looks=(10,))).cells
+    assert {block.life for block in cells["bf16/1"].blocks.values()} == {None}
+    assert series.repeated(cells["bf16/1"], "p50").unit is ROUND
+    assert series.repeated(cells["fp32/1"], "p50").unit is LIFE
+    for base, new in (("fp32/1", "bf16/1"), ("bf16/1", "fp32/1")):
+        ratios = series.ratios(cells[base], cells[new])
+        assert (ratios.unit, len(ratios.values)) == (LIFE, 5)

@@ -27,10 +27,10 @@ def resolve(reference: str) -> Callable[..., Any]:
             f"cannot import {module_name!r} ({type(error).__name__}: {one_line(error)})",
             "run bench in the folder of the module, or install the module",
         ) from error
-    target = getattr(module, attribute, None)
+    target: object = getattr(module, attribute, None)
     if not callable(target):
         raise BadInput(f"{module_name!r} has no callable {attribute!r}", nearest(attribute, dir(module)))
-    return target  # type: ignore[no-any-return]
+    return target
 
 
 def _add_working_folder() -> None:

@@ -99,7 +99,8 @@ def _seconds_of(text: str) -> float | None:
     if not match:
         return None
     try:
-        return datetime(*(int(part or 0) for part in match.groups()), tzinfo=timezone.utc).timestamp()  # type: ignore[misc,arg-type]
+        year, month, day, hour, minute, second = (int(part or 0) for part in match.groups())
+        return datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc).timestamp()
     except ValueError:  # such as month 13
         return None
 

@@ -83,9 +83,9 @@ def compare(
     """Compare runs cell by cell: ratio, interval, verdict.
 
     Two builds in one run see the same machine, so prefer bench infer --backend A,B --baseline A where that is possible. With
-    three or more runs a side, the interval includes the run-to-run variation. One run a side adds 2 % for it. A terminal shows
-    the cells that are slower or faster, and the number of the others; a file or a pipe gets every row. Exits with 1 if a
-    regression is certainly beyond --fail-on, or if no cell of a --fail-on could be decided.
+    three or more runs a side, the interval includes the run-to-run variation. Old runs, without lives, add 2 % for it. A
+    terminal shows the cells that are slower or faster, and the number of the others; a file or a pipe gets every row. Exits
+    with 1 if a regression is certainly beyond --fail-on, or if no cell of a --fail-on could be decided.
     """
     from ..untrusted import understood
 

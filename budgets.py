@@ -22,6 +22,8 @@ class Budget:
     - `cold_starts`: fresh processes that `--cold` starts for a cell.
     - `passes`: measurements of each candidate of concurrency.
     - `energy_ms`: least duration of the calls that measure a cell's energy on a GPU.
+    - `throttle_pause_s`: seconds of the pause before a block with throttled clocks of the GPU is measured again. Each further
+      pause for the block is twice as long. `throttle_s`: longest time of all pauses of a cell; 0 for no pauses.
     - `load_s`: least duration of one request rate of `--load`, in seconds.
     - `load_halvings`: halvings of the interval between a rate within the limit and a rate beyond it.
     - `load_passes`: measurements of the two rates beside the answer.
@@ -42,6 +44,8 @@ class Budget:
     life_rounds: int = 0
     repeats: float = 0.5
     energy_ms: float = 0.0
+    throttle_pause_s: float = 1.0
+    throttle_s: float = 0.0
     load_s: float = 1.0
     load_halvings: int = 2
     load_passes: int = 1
@@ -74,6 +78,8 @@ BUDGETS: Mapping[str, Budget] = {
             cell_s=2,
             passes=2,
             energy_ms=500,
+            throttle_pause_s=0.5,
+            throttle_s=4,
             load_s=1,
             load_halvings=2,
             load_passes=1,
@@ -93,6 +99,8 @@ BUDGETS: Mapping[str, Budget] = {
             cell_s=4.5,
             passes=5,
             energy_ms=1000,
+            throttle_pause_s=1,
+            throttle_s=30,
             load_s=2,
             load_halvings=3,
             load_passes=3,
@@ -112,6 +120,8 @@ BUDGETS: Mapping[str, Budget] = {
             cell_s=45,
             passes=7,
             energy_ms=3000,
+            throttle_pause_s=2,
+            throttle_s=120,
             load_s=8,
             load_halvings=4,
             load_passes=5,

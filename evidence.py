@@ -27,11 +27,12 @@ ROUND, LOAD = "round", "load"  # steps that may fail after a cell's figures are 
 class GpuCounts:
     """NVML's readings of a GPU for one part of a visit. None: NVML does not give the value.
 
-    Clocks, temperature and power are those at the end of the part. `throttle`: causes that slowed the clocks. `others`: number
-    of other processes on the GPU. `reason`: reason why values are missing.
+    Clocks, temperature and power are those at the end of the part; `sm_begin_mhz` is the clock at its begin. `throttle`: causes
+    that slowed the clocks. `others`: number of other processes on the GPU. `reason`: reason why values are missing.
     """
 
     sm_mhz: Number = None
+    sm_begin_mhz: Number = None
     memory_mhz: Number = None
     temperature_c: Number = None
     power_w: Number = None
@@ -258,6 +259,7 @@ class Block:
     """One visit of a cell. `samples` is the file with the times of all calls, `p50_ns` their medians by kind of time.
 
     `life`: number of the process that was visited, counted over the run; None where every cell has one process for all rounds.
+    `throttled`: number of measurements that were dropped before this one, because the clocks of the GPU were throttled.
     """
 
     round: int
@@ -268,6 +270,7 @@ class Block:
     noise: Noise = Noise()
     settled: bool = True
     life: int | None = None
+    throttled: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,22 +5,35 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ...axes import Scalar
+from ..stats.ambiguity import AMBIGUOUS
 from ..stats.intervals import LEAST_ROUNDS, LEAST_RUNS
 from .metrics import Metric
 from .pairs import Pair
 
 FEW_ROUNDS, FEW_RUNS = f"fewer than {LEAST_ROUNDS} rounds", f"fewer than {LEAST_RUNS} runs a side"
 OTHER_HOST, OTHER_IMAGES = "other host", "other images"
+OTHER_CLOCKS = "time and cycles disagree"
 NO_DIFFERENCE, INCONCLUSIVE = "no difference shown", "inconclusive"
 WORSE, BETTER = ("slower", "worse"), ("faster", "better")
-VERDICTS = (*WORSE, *BETTER, NO_DIFFERENCE, INCONCLUSIVE)
+VERDICTS = (*WORSE, *BETTER, AMBIGUOUS, NO_DIFFERENCE, INCONCLUSIVE)
+
+
+class Cycles(NamedTuple):
+    """Change of a metric in cycles of the GPU, as in `Change`, and the clocks of both sides in MHz."""
+
+    effect: float
+    ends: tuple[float, float] | None
+    p: float
+    base_mhz: float
+    new_mhz: float
 
 
 class Change(NamedTuple):
     """Change of one metric of one cell.
 
     `effect`: new/base, or new minus base in points. `ends`: ends of its interval. `p`: p-value of no change.
-    `method`: unit of the interval, and its control. `verdict`: None for the control itself.
+    `method`: unit of the interval, and its control. `verdict`: None for the control itself. `cycles`: the change in cycles
+    of the GPU; None on the CPU, for other metrics than times, and without clocks.
     """
 
     pair: Pair
@@ -33,6 +46,7 @@ class Change(NamedTuple):
     method: str = ""
     verdict: str | None = INCONCLUSIVE
     reason: str = ""
+    cycles: Cycles | None = None
 
     @property
     def loss(self) -> tuple[float, float] | None:

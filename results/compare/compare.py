@@ -15,12 +15,14 @@ from statistics import fmean, geometric_mean
 from ...errors import BadInput
 from ...evidence import Verified
 from ...spec import nearest
+from ..stats.ambiguity import AMBIGUOUS, disagree
 from ..stats.intervals import ALPHA, Estimate, difference, drop_interval, holm, mcnemar, of_runs
 from ..stats.percentiles import CONFIDENCE
+from ..store.clocks import LATENCY, THROUGHPUT, record_mhz
 from ..store.record import Run
 from ..table.findings import Finding, sentences
 from ..table.table import names_of
-from .change import FEW_ROUNDS, FEW_RUNS, NO_DIFFERENCE, OTHER_HOST, OTHER_IMAGES, Change
+from .change import FEW_ROUNDS, FEW_RUNS, NO_DIFFERENCE, OTHER_CLOCKS, OTHER_HOST, OTHER_IMAGES, Change, Cycles
 from .metrics import POINTS, THRESHOLD, Metric, limit_text
 from .pairs import Pair, Records, match
 from .run_figures import RunFigure, allowance
@@ -66,7 +68,9 @@ def compare(
     )
     changes = [change for pair in matched.pairs for change in _changes_of(pair, sides)]
     significant = holm({index: change.p for index, change in enumerate(changes) if change.ends})
-    return sides, [_judged(change, index in significant, sides) for index, change in enumerate(changes)]
+    in_cycles = holm({i: change.cycles.p for i, change in enumerate(changes) if change.cycles and change.cycles.ends})
+    judged = [_judged(change, index in significant, sides) for index, change in enumerate(changes)]
+    return sides, [_with_clocks(change, i in significant, i in in_cycles) for i, change in enumerate(judged)]
 
 
 def _remedy(left: Sequence[Finding]) -> str:
@@ -111,10 +115,30 @@ def _timed(pair: Pair, metric: Metric, sides: Sides) -> Change | None:
     if sides.control and str(pair.cell.target) == sides.control:
         return change._replace(verdict=None, reason="the control")
     control = sides.control_of(pair) if sides.control else None
-    basis = (_of_runs if sides.several else _of_rounds)(metric, (base, new), control, sides)
-    change = _with_interval(change, basis, sides)
+    change = _with_interval(change, _basis(metric, (base, new), control, sides), sides)
+    change = change._replace(cycles=_cycles(pair, metric, control, sides))
     # another host is another speed: the ratio stays for information, without an interval
-    return change if sides.match.same_host else change._replace(ends=None, reason=OTHER_HOST)
+    return change if sides.match.same_host else change._replace(ends=None, reason=OTHER_HOST, cycles=None)
+
+
+def _cycles(pair: Pair, metric: Metric, control: Pair | None, sides: Sides) -> Cycles | None:
+    """Change of `metric` in cycles of the GPU; None if a run of either side has no clocks."""
+    base, new = (sides.figures(records, metric, cycles=True) for records in (pair.base, pair.new))
+    if len(base) < len(pair.base) or len(new) < len(pair.new):
+        return None
+    change = _ratio(pair, metric, sides, [[figure.log for figure in side.values()] for side in (base, new)])
+    change = _with_interval(change, _basis(metric, (base, new), control, sides, cycles=True), sides)
+    part = THROUGHPUT if metric.name == THROUGHPUT else LATENCY
+    base_mhz, new_mhz = (fmean(record_mhz(item, part) or 0.0 for item in side.values()) for side in (pair.base, pair.new))
+    return Cycles(change.effect, change.ends, change.p, base_mhz, new_mhz)
+
+
+def _basis(metric: Metric, values: Sequence[Figures], control: Pair | None, sides: Sides, *, cycles: bool = False) -> Basis:
+    """Basis of the interval. `cycles`: a control on a GPU is in cycles too."""
+    timed = [sides.figures(side, metric) for side in _records(control) if side]
+    in_cycles = [sides.figures(side, metric, cycles=True) for side in _records(control) if side] if cycles else []
+    fixed = in_cycles if all(in_cycles) and in_cycles else timed
+    return (_of_runs if sides.several else _of_rounds)(values, fixed, control)
 
 
 def _ratio(pair: Pair, metric: Metric, sides: Sides, logs: Sequence[Sequence[float]]) -> Change:
@@ -143,24 +167,26 @@ def _with_interval(change: Change, basis: Basis, sides: Sides) -> Change:
     return change._replace(effect=interval.middle, ends=(interval.low, interval.high), p=interval.p, method=basis.method)
 
 
-def _of_runs(metric: Metric, values: Sequence[Figures], control: Pair | None, sides: Sides) -> Basis:
-    """Basis with the run as its unit. The interval includes variation between processes and between days."""
-    base, new = [of_runs(_per_run(side, records, metric, sides)) for side, records in zip(values, _records(control))]
+def _of_runs(values: Sequence[Figures], fixed: Sequence[Figures], control: Pair | None) -> Basis:
+    """Basis with the run as its unit. The interval includes variation between processes and between days.
+
+    `fixed`: figures of the control on both sides; empty without a control.
+    """
+    base, new = [of_runs(_per_run(side, other)) for side, other in zip(values, fixed or (None, None))]
     return Basis(plus=[new], minus=[base], method=_method("runs", control))
 
 
-def _per_run(values: Figures, controls: Records | None, metric: Metric, sides: Sides) -> list[float]:
+def _per_run(values: Figures, fixed: Figures | None) -> list[float]:
     """One figure a run. With a control, it is divided by the control's, and runs without the control are left out."""
-    if controls is None:
+    if fixed is None:
         return [math.exp(figure.log) for figure in values.values()]
-    fixed = sides.figures(controls, metric)
     return [math.exp(figure.log - other.log) for number, figure in values.items() if (other := fixed.get(number))]
 
 
-def _of_rounds(metric: Metric, values: Sequence[Figures], control: Pair | None, sides: Sides) -> Basis:
+def _of_rounds(values: Sequence[Figures], controls: Sequence[Figures], control: Pair | None) -> Basis:
     """Basis of one run a side. Its unit is the life; else it is the round, with an allowance for two processes."""
     base, new = [_first(side) for side in values]
-    fixed = [_first(sides.figures(side, metric)) for side in _records(control) if side]
+    fixed = [_first(side) for side in controls]
     pairs = [(base, new)]
     # the control's ratio goes out of that of the cell: its base multiplies, its new divides
     if control and all(figure and figure.estimate for figure in fixed):
@@ -249,3 +275,12 @@ def _judged(change: Change, significant: bool, sides: Sides) -> Change:
     if -enough <= low and high <= enough:
         return change._replace(verdict=NO_DIFFERENCE)
     return change._replace(reason=f"the interval is wider than ±{limit_text(enough, metric)}")
+
+
+def _with_clocks(change: Change, time_differs: bool, cycles_differ: bool) -> Change:
+    """Change the verdict to ambiguous where the change in cycles of the GPU leads to another conclusion."""
+    if change.cycles is None or change.cycles.ends is None or change.ends is None:
+        return change
+    if disagree(change.effect, change.cycles.effect, time_differs=time_differs, cycles_differ=cycles_differ):
+        return change._replace(verdict=AMBIGUOUS, reason=OTHER_CLOCKS)
+    return change

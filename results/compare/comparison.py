@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...axes import AXES, Scalar, values
+from ..stats.ambiguity import AMBIGUOUS
 from ..stats.intervals import LEAST_ROUNDS, LEAST_RUNS
 from ..store.head import SCHEMA
 from ..table.column import Field
@@ -41,7 +42,18 @@ FIELDS: tuple[Field, ...] = (
     Field(name="change_ci_high_points", title="to", priority=7, definition="Upper end of its 95 % interval.", **POINTS),
     Field(name="method", number=False, priority=10, definition="What the interval rests on: runs, one run, or samples."),
     Field(name="verdict", number=False, priority=1, definition="Conclusion, corrected for the number of changes (Holm)."),
-    Field(name="reason", number=False, priority=8, definition="Reason for a verdict that is inconclusive."),
+    Field(name="reason", number=False, priority=8, definition="Reason for a verdict that is inconclusive or ambiguous."),
+    Field(
+        name="cycles_ratio",
+        title="in cycles",
+        priority=11,
+        definition="New over base in cycles of the GPU (time x clock; items a cycle for the throughput).",
+        **RATIO,
+    ),
+    Field(name="cycles_ratio_ci_low", title="from", priority=12, definition="Lower end of its 95 % interval.", **RATIO),
+    Field(name="cycles_ratio_ci_high", title="to", priority=12, definition="Upper end of its 95 % interval.", **RATIO),
+    Field(name="base_mhz", title="base clock", unit="MHz", priority=13, definition="Clock of the GPU in base."),
+    Field(name="new_mhz", title="new clock", unit="MHz", priority=13, definition="Clock of the GPU in new."),
 )
 UNDECIDED_KINDS = ("undecided_rounds", "undecided_rounds_of_sides", "undecided_runs")
 NAMES = tuple(field.name for field in FIELDS)
@@ -95,6 +107,7 @@ def facts(sides: Sides, changes: Sequence[Change]) -> list[Finding]:
         *sides.match.changed,
         *([Finding.of("control", target=sides.control)] if sides.control else []),
         *([_no_control(sides)] if alone and sides.match.same_host else []),
+        *_ambiguous(changes),
     ]
 
 
@@ -129,8 +142,34 @@ def _row(change: Change) -> RowValues:
         *ratio,
         *points,
         *(change.method or None, change.verdict, change.reason or None),
+        *_in_cycles(change),
     )
     return dict(zip(NAMES, row, strict=True))
+
+
+def _in_cycles(change: Change) -> tuple[Scalar, ...]:
+    """Ratio in cycles with the ends of its interval, and the clocks of both sides; None without clocks."""
+    cycles = change.cycles
+    if cycles is None:
+        return (None,) * 5
+    return (cycles.effect, *(cycles.ends or (None, None)), cycles.base_mhz, cycles.new_mhz)
+
+
+def _ambiguous(changes: Sequence[Change]) -> list[Finding]:
+    """Finding on each change that time and cycles contradict."""
+    return [
+        Finding.of(
+            "ambiguous_change",
+            cell=change.pair.cell.id,
+            metric=change.metric.column,
+            change=100 * (change.effect - 1),
+            cycles=100 * (change.cycles.effect - 1),
+            base_mhz=change.cycles.base_mhz,
+            new_mhz=change.cycles.new_mhz,
+        )
+        for change in changes
+        if change.verdict == AMBIGUOUS and change.cycles
+    ]
 
 
 def _stands(name: str, rows: Sequence[RowValues]) -> bool:

@@ -14,7 +14,7 @@ from ..table import conditions
 from ..table.conditions import NUMBER, UNITS
 from ..table.findings import Finding, sentences
 from ..table.kinds import FAILURE
-from .change import FEW_ROUNDS, FEW_RUNS, OTHER_HOST, OTHER_IMAGES, WORSE, Change
+from .change import FEW_ROUNDS, FEW_RUNS, OTHER_CLOCKS, OTHER_HOST, OTHER_IMAGES, WORSE, Change
 from .metrics import COMPARED, Metric
 from .verdict import overall
 
@@ -28,6 +28,7 @@ BEYOND = "the interval reaches beyond the limit"
 REMEDIES: Mapping[str, str] = {
     FEW_ROUNDS: "measure both runs with --budget normal",
     FEW_RUNS: f"give {LEAST_RUNS} or more runs a side",
+    OTHER_CLOCKS: "measure both runs with --lock-clocks",
     OTHER_HOST: "compare runs of one host",
     OTHER_IMAGES: "give both runs the same --dataset and --images",
 }
@@ -93,7 +94,7 @@ class Outcome:
         return [self._of_cells("limit_partly_decided")] if self.unsure and policy == FAIL else []
 
     def _of_cells(self, kind: str) -> Finding:
-        reasons = list(dict.fromkeys(BEYOND if change.ends else change.reason for change in self.unsure))
+        reasons = list(dict.fromkeys(_reason(change) for change in self.unsure))
         remedies = dict.fromkeys(REMEDIES.get(reason, MEASURE_LONGER) for reason in reasons)
         return Finding.of(
             kind,
@@ -103,6 +104,11 @@ class Outcome:
             reason=", ".join(reasons),
             remedy="; ".join(remedies),
         )
+
+
+def _reason(change: Change) -> str:
+    """Reason why a limit is undecided for `change`."""
+    return BEYOND if change.ends and change.reason != OTHER_CLOCKS else change.reason
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,13 +6,14 @@ import math
 from typing import NamedTuple
 
 from ..stats.intervals import LIFE, Estimate, Repeated, Unit
-from ..store import series
+from ..store import clocks, series
 from ..store.record import CellRecord
 
 PROCESS = 0.02
 """Largest observed difference of two processes of one runtime, as a share. It lasts as long as the processes: ort-cpu was
 compared with itself in another process (docs/evidence.md, Calibration)."""
 
+CYCLES = " in cycles"  # after the name of a metric
 TWO_PROCESSES = math.log1p(PROCESS)
 
 
@@ -29,11 +30,13 @@ class RunFigure(NamedTuple):
 
 
 def run_figures(record: CellRecord) -> dict[str, RunFigure]:
-    """Figure of each metric that was timed; none for a check."""
+    """Figure of each metric that was timed, and on a GPU also in cycles; none for a check."""
     if record.check:
         return {}
     rounds = len(series.counted(record))
-    return {name: _run_figure(figure, rounds) for name, figure in series.figures(record).items() if figure.values}
+    timed = series.figures(record)
+    in_cycles = {name + CYCLES: clocks.cycles(record, name) for name in clocks.METRICS} if rounds else {}
+    return {name: _run_figure(figure, rounds) for name, figure in {**timed, **in_cycles}.items() if figure.values}
 
 
 def _run_figure(figure: Repeated, rounds: int) -> RunFigure:

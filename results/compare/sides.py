@@ -14,7 +14,7 @@ from ..table.columns import BY_NAME
 from ..table.row import Row
 from .metrics import COMPARED, Metric
 from .pairs import Match, Pair, Records
-from .run_figures import RunFigure, run_figures
+from .run_figures import CYCLES, RunFigure, run_figures
 
 Figures = Mapping[int, RunFigure]  # by the number of the run
 
@@ -46,9 +46,10 @@ class Sides:
         }
         return [metric for metric in COMPARED.values() if has[metric.kind](metric)]
 
-    def figures(self, records: Records, metric: Metric) -> Figures:
-        """Figures of `metric` by run, of those `records` in which it was timed."""
-        figures = {number: self._figures[id(record)].get(metric.name) for number, record in records.items()}
+    def figures(self, records: Records, metric: Metric, *, cycles: bool = False) -> Figures:
+        """Figures of `metric` by run, of those `records` in which it was timed. `cycles`: in cycles of the GPU."""
+        name = metric.name + CYCLES if cycles else metric.name
+        figures = {number: self._figures[id(record)].get(name) for number, record in records.items()}
         return {number: figure for number, figure in figures.items() if figure}
 
     @property

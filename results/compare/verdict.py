@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ..stats.ambiguity import AMBIGUOUS
 from ..table.findings import Finding
 from .change import BETTER, INCONCLUSIVE, NO_DIFFERENCE, VERDICTS, WORSE, Change
 
@@ -46,17 +47,17 @@ def _together(counts: Mapping[str, int]) -> str:
     if worse or better:
         # time stands first in WORSE and BETTER, so it names a change of time and memory in one direction
         return MIXED if worse and better else (worse or better)[0]
-    return EQUAL if counts and INCONCLUSIVE not in counts else UNDECIDED
+    return EQUAL if counts and not {INCONCLUSIVE, AMBIGUOUS} & counts.keys() else UNDECIDED
 
 
 def decided_first(changes: Sequence[Change]) -> list[Change]:
-    """Sort `changes` by verdict: losses, gains, no difference, inconclusive, the control. Equal ones keep their order."""
+    """Sort `changes` by verdict: losses, gains, ambiguous, equal, inconclusive, the control. The order is stable."""
     return sorted(changes, key=lambda change: PLACES.get(change.verdict or "", len(PLACES)))
 
 
 def is_shown(change: Change) -> bool:
-    """True if a folded table shows the change: a loss or a gain."""
-    return change.verdict in (*WORSE, *BETTER)
+    """True if a folded table shows the change: a loss, a gain, or an ambiguous one."""
+    return change.verdict in (*WORSE, *BETTER, AMBIGUOUS)
 
 
 def folded(changes: Sequence[Change]) -> list[Finding]:

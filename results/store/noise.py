@@ -72,6 +72,11 @@ def _throttle(counts: Counts) -> list[str]:
     return [name for name in (counts.gpu and counts.gpu.throttle) or () if name != POWER_CAP]
 
 
+def throttled(counts: Counts) -> bool:
+    """True if heat, the power brake or a hardware limit lowered the clocks of the GPU in one part of a block."""
+    return bool(_throttle(counts))
+
+
 def _on_gpu(counts: Counts) -> float:
     return float((counts.gpu and counts.gpu.others) or 0)
 

@@ -47,18 +47,18 @@ def _life(number: int, *records: CellRecord) -> int | None:
     return next((life for life in lives if life is not None), None)
 
 
-def _repeated(values: Mapping[int, float], *records: CellRecord) -> Repeated:
+def by_life(values: Mapping[int, float], *records: CellRecord) -> Repeated:
     """Values of a figure of `records`, one for each life, from one value a round: the mean of the rounds on the log scale.
 
     One value for each round where no record has lives.
     """
-    by_life: dict[int, list[float]] = {}
+    logs_of: dict[int, list[float]] = {}
     for number, value in values.items():
         life = _life(number, *records)
         if life is None:
             return Repeated(list(values.values()))
-        by_life.setdefault(life, []).append(math.log(value))
-    return Repeated([math.exp(fmean(logs)) for logs in by_life.values()], LIFE)
+        logs_of.setdefault(life, []).append(math.log(value))
+    return Repeated([math.exp(fmean(logs)) for logs in logs_of.values()], LIFE)
 
 
 def samples(record: CellRecord, kind: str) -> NDArray[np.int64]:
@@ -165,12 +165,12 @@ def figures(record: CellRecord) -> Mapping[str, Repeated]:
         if all(p50s.values())
     }
     timed["throughput"] = {number: _rate(record, number) for number in rounds}
-    return {name: _repeated(by_round, record) for name, by_round in timed.items()} if rounds else {}
+    return {name: by_life(by_round, record) for name, by_round in timed.items()} if rounds else {}
 
 
 def repeated(record: CellRecord, metric: str) -> Repeated:
     """Values of `metric`, one for each life or round that counts."""
-    return _repeated(values(record, metric), record)
+    return by_life(values(record, metric), record)
 
 
 def interval(record: CellRecord, metric: str) -> Interval | None:
@@ -187,7 +187,7 @@ def paired(base: CellRecord, new: CellRecord, metric: str) -> Repeated:
     """Ratio of `metric` of `new` to that of `base`, in each life or round that both measured and that counts."""
     value_of = ROUND_METRICS[metric]
     by_round = {number: value_of(new, number) / value_of(base, number) for number in counted(new, base)}
-    return _repeated(by_round, new, base)
+    return by_life(by_round, new, base)
 
 
 def stopping_interval(record: CellRecord, base: CellRecord | None, metric: str) -> tuple[str, Interval | None]:

@@ -31,6 +31,13 @@ def at_power_limit(record: CellRecord) -> bool:
     return sum(limited) * 2 > len(rounds)
 
 
+def dropped(record: CellRecord) -> int | None:
+    """Number of measurements that were dropped because of throttled clocks; None if NVML reports no causes of them."""
+    blocks = record.blocks.values()
+    seen = [gpu.throttle is not None for block in blocks for part in PARTS if (gpu := getattr(block.noise, part).gpu)]
+    return sum(block.throttled for block in blocks) if any(seen) else None
+
+
 def missing_evidence(record: CellRecord) -> list[str]:
     """Distinct reasons for missing evidence: the first one in the rounds, and that of the energy. Empty without a GPU."""
     reasons = [counts.reason for part in PARTS for counts in _counts(record, part) if counts.reason]

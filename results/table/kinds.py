@@ -75,6 +75,14 @@ KINDS: Mapping[str, Kind] = {
     "not_warm": Kind(severity=CAUTION, sentence="latency was still changing when the warm-up ended"),
     "withheld": Kind(severity=INFO, sentence="p{percentile} withheld: fewer than {samples} samples"),
     "busy_threads": Kind(severity=CAUTION, sentence="its threads were still busy while other cells were measured"),
+    "throttled": Kind(
+        severity=INFO, sentence="{count} dropped and repeated after a pause, because the GPU's clocks were throttled"
+    ),
+    "ambiguous_speedup": Kind(
+        severity=CAUTION,
+        sentence="the speed-up is ambiguous: {time:.3g}x in time and {cycles:.3g}x in cycles, because the GPU ran at {mhz:.0f}"
+        " MHz here and at {base_mhz:.0f} MHz for {base}; --lock-clocks gives both one clock",
+    ),
     "power_limit": Kind(severity=INFO, sentence="the GPU ran at its power limit"),
     "step_failed": Kind(severity=CAUTION, sentence="the step {step!r} failed, the other figures are kept: {reason}"),
     "rate_untold": Kind(severity=INFO, sentence="no rate: too few items arrived for p{percentile:g}"),
@@ -183,6 +191,11 @@ KINDS: Mapping[str, Kind] = {
     ),
     "overall": Kind(severity=INFO, sentence="Verdict: {verdict} ({counts})"),
     "folded": Kind(severity=INFO, sentence="not in the table: {counts}; --all shows each"),
+    "ambiguous_change": Kind(
+        severity=CAUTION,
+        sentence="{cell} {metric} is ambiguous: {change:+.3g} % in time and {cycles:+.3g} % in cycles, because the GPU ran at"
+        " {base_mhz:.0f} MHz in base and at {new_mhz:.0f} MHz in new; --lock-clocks gives both one clock",
+    ),
     # of one metric of one cell on two sides; {change}, {low} and {high} are in {change_unit}: % of base, or points
     "change": Kind(
         severity=INFO,

@@ -45,10 +45,11 @@ class Screen:
 PIPE = Screen()
 
 STATUS: Mapping[Scalar, str] = {"ok": "", "planned": "", "undetermined": YELLOW}
+VERDICT_STYLES = {"faster": GREEN, "better": GREEN, "slower": RED, "worse": RED, "ambiguous": YELLOW}
 STYLES: Mapping[str, Style] = {
     "status": lambda value: STATUS.get(value, RED),
     "grade": lambda value: {"A": GREEN, "C": YELLOW}.get(str(value), ""),
-    "verdict": lambda value: {"faster": GREEN, "better": GREEN, "slower": RED, "worse": RED}.get(str(value), ""),
+    "verdict": lambda value: VERDICT_STYLES.get(str(value), ""),
 }
 """Colour of a value, by column. The text has the same information without colours."""
 

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from ...errors import quantity
 from ...evidence import Pooled
 from ...loop import LATENCY, PHASES
 from ...spec import Sweep
+from ..stats.ambiguity import AMBIGUOUS
 from ..stats.intervals import Interval, Repeated
 from ..stats.percentiles import samples_needed
-from ..store import series
+from ..store import clocks, series
 from ..store.record import CellRecord
 from ..store.verdict import MISMATCH, OK, UNDETERMINED
 from . import gpu, load
@@ -52,6 +54,16 @@ class Row:
         if self.base is None or not (self.base.measured and self.record.measured):
             return Repeated(())
         return series.ratios(self.base, self.record)
+
+    @cached_property
+    def cycles(self) -> Interval | None:
+        """Interval of the speed-up in cycles; None without a clock on both sides, and where `speedup` is None."""
+        return self.cycle_ratios.interval if self.base is not self.record else None
+
+    @cached_property
+    def cycle_ratios(self) -> Repeated:
+        """Speed-up in cycles in each life or round that both cells measured with known clocks."""
+        return clocks.ratios(self.base, self.record) if self.base and self.ratios.values else Repeated(())
 
     @cached_property
     def pooled(self) -> Pooled:
@@ -137,8 +149,25 @@ def _of_rounds(row: Row) -> Iterator[Finding]:
         yield Finding.of("busy_threads")
     if gpu.at_power_limit(record):
         yield Finding.of("power_limit")
+    if dropped := gpu.dropped(record):
+        yield Finding.of("throttled", count=quantity(dropped, "measurement"))
+    if row.verdict == AMBIGUOUS:
+        yield _ambiguous(row)
     for failed in record.failed_steps:
         yield Finding.of("step_failed", step=failed.step, reason=failed.reason)
+
+
+def _ambiguous(row: Row) -> Finding:
+    """Finding on a speed-up that time and cycles contradict, with the clocks of both rows."""
+    base = row.base or row.record
+    return Finding.of(
+        "ambiguous_speedup",
+        time=row.ratios.typical,
+        cycles=row.cycle_ratios.typical,
+        mhz=clocks.record_mhz(row.record),
+        base_mhz=clocks.record_mhz(base),
+        base=str(base.cell.target),
+    )
 
 
 def _of_gpu(record: CellRecord) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from typing import Any
 from ...axes import QUESTION, Scalar
 from ...errors import BadInput
 from ...spec import PRECISIONS, Target, nearest, set_fields
+from ..stats.ambiguity import AMBIGUOUS, disagree
 from ..stats.intervals import Interval, holm
 from ..store.head import SCHEMA
 from ..store.record import Run
@@ -155,10 +156,15 @@ def _ordered(name: str, value: Scalar) -> object:
 
 
 def _judged(rows: Sequence[Row]) -> list[Row]:
-    """Add verdicts to rows with a speed-up, corrected for the number of speed-ups (Holm)."""
+    """Add verdicts to rows with a speed-up, corrected for the number of speed-ups (Holm); those in cycles likewise."""
     speedups = {index: row.speedup for index, row in enumerate(rows) if row.speedup}
-    significant = holm({index: interval.p for index, interval in speedups.items()})
+    cycles = {index: row.cycles for index, row in enumerate(rows) if row.cycles}
+    significant, in_cycles = (holm({index: item.p for index, item in family.items()}) for family in (speedups, cycles))
     verdicts = {index: _verdict(interval, index in significant) for index, interval in speedups.items()}
+    for index, interval in cycles.items():
+        differs = {"time_differs": index in significant, "cycles_differ": index in in_cycles}
+        if index in speedups and disagree(speedups[index].middle, interval.middle, **differs):
+            verdicts[index] = AMBIGUOUS
     return [replace(row, verdict=verdicts.get(index)) for index, row in enumerate(rows)]
 
 

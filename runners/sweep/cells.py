@@ -29,8 +29,9 @@ class ActiveCell:
 
     `inputs`, `reference`, `samples`: folders of its arrays; None where they do not exist. `drawn`: its inputs
     are generated. `compared`: what parity is measured with; None without a reference. `latency`, `throughput`: the
-    parts of its current round. `dirty`: the last part was disturbed. `energy`, `loaded`: this step is done, with a
-    figure or a reason.
+    parts of its current round. `dirty`: the last part was disturbed. `throttled`: by throttled clocks of the GPU.
+    `dropped`: number of such parts in the current round that were measured again. `cooled_s`: time of all pauses
+    for them. `energy`, `loaded`: this step is done, with a figure or a reason.
     `cold`: number of fresh processes so far. `complete`: the journal has all its figures, and a later error does not change
     them. `finished`: the cell ended with figures. `out`: the cell ended with a reason instead.
     """
@@ -54,6 +55,9 @@ class ActiveCell:
     latency: TimedLatency | None = None
     throughput: TimedThroughput | None = None
     dirty: bool = False
+    throttled: bool = False
+    dropped: int = 0
+    cooled_s: float = 0.0
     complete: bool = False
     finished: bool = False
     out: bool = False

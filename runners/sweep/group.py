@@ -13,7 +13,7 @@ from ...errors import RuntimeFailed, WorkerDied, WorkerTimeout
 from ...evidence import LOAD, ROUND, Block, Energy, Inspected, Layers, Life, Noise, Opened, Verified
 from ...exporters.derive import other_maker
 from ...results.stats.percentiles import samples_needed
-from ...results.store.noise import disturbed
+from ...results.store.noise import disturbed, throttled
 from ...spec import RANDOM, Artifact, Concurrency, Sweep, Target
 from ..pool.memory import Limits, Room
 from ..pool.pool import Pool, Worker
@@ -36,9 +36,9 @@ from .cells import ActiveCell, RunContext, has_load
 from .journal import Journal, sample_file
 from .parity import settle
 from .programs import Programs
+from .repeats import measure_undisturbed
 
 OPENING_STEPS, ROUND_STEPS = 2, 2  # of the progress bar, for each cell
-MAX_REPEATS = 2  # of one disturbed visit in its round
 ACCURACY = ("top1", "top1_drop", "agreement", "images", "lost", "gained", "accuracy_batch")
 PERCENTILES: Mapping[str, float] = {"p50": 50, "p90": 90, "p99": 99}
 
@@ -157,27 +157,11 @@ class Group:
         """Visit every set: the latency of its cells one after the other, then their throughput."""
         for cells in sets:
             self._run.check_stop()
-            self._undisturbed(cells, partial(self._latency, number=number), together=True)
-            self._undisturbed(cells, self._throughput, together=False)
+            latency = partial(self._attempt_all, step=partial(self._latency, number=number))
+            measure_undisturbed(self._run, cells, latency, together=True)
+            measure_undisturbed(self._run, cells, partial(self._attempt_all, step=self._throughput), together=False)
             for active in (active for active in cells if not active.out):
                 self._add(active, number)
-
-    def _undisturbed(self, cells: Sequence[ActiveCell], part: Callable[[ActiveCell], None], *, together: bool) -> None:
-        """Do one part of each visit, and repeat disturbed ones up to MAX_REPEATS times within the budget.
-
-        `together`: repeat all of `cells` for one disturbed cell, since a round's ratios need parts of the same minute.
-        """
-        self._attempt_all(cells, part)
-        for _ in range(MAX_REPEATS):
-            again = [active for active in cells if active.dirty and not active.out]
-            if together and again:
-                again = [active for active in cells if not active.out]
-            allowed = [active for active in again if rounds.repeats_left(active, self._run.sweep)]
-            if not allowed or (together and len(allowed) < len(again)):
-                return
-            for active in allowed:
-                active.repeats += 1
-            self._attempt_all(allowed, part)
 
     def _attempt_all(self, cells: Sequence[ActiveCell], step: Callable[[ActiveCell], None], name: str = ROUND) -> None:
         """Do one step of each cell. Close a cell that ends, which frees its memory."""
@@ -305,13 +289,13 @@ class Group:
         samples = There(path=str(self._run.journal.folder / sample_file(active.key, number)))
         block_ms, calls = block_size(self._run.sweep)
         active.latency = self._ask(active, TimeLatency(key=active.slot, block_ms=block_ms, calls=calls, samples=samples))
-        active.dirty = disturbed("latency", active.latency.noise)
+        active.dirty, active.throttled = disturbed("latency", active.latency.noise), throttled(active.latency.noise)
 
     def _throughput(self, active: ActiveCell) -> None:
         """Measure the throughput part of a visit."""
         block_ms, concurrency = self._run.sweep.budget.block_ms, active.concurrency or Concurrency()
         active.throughput = self._ask(active, TimeThroughput(key=active.slot, block_ms=block_ms, concurrency=concurrency))
-        active.dirty = disturbed("throughput", active.throughput.noise)
+        active.dirty, active.throttled = disturbed("throughput", active.throughput.noise), throttled(active.throughput.noise)
 
     def _load(self, active: ActiveCell) -> None:
         """Measure the rate that the latency limit allows. Runs after all rounds, when no other cell computes."""
@@ -334,9 +318,10 @@ class Group:
             settled=latency.settled and throughput.settled,
             # Rounds of one process are no lives of their own, however often the processes beside it are renewed.
             life=self._life if active.renewed else None,
+            throttled=active.dropped,
         )
         self._run.journal.add(active.key, block)
-        active.rounds, active.last_round = active.rounds + 1, number
+        active.rounds, active.last_round, active.dropped = active.rounds + 1, number, 0
 
 
 def _open_job(active: ActiveCell) -> Open:

@@ -84,8 +84,9 @@ class Nvml:
     def watch(self, index: int) -> Callable[[], GpuCounts]:
         """Read a GPU's counts now; the returned function reads them again, and combines both.
 
-        Levels are those at the end. `throttle` lists the causes of lower clocks at either end. `others` is
-        the larger number of processes outside this run. `reason` explains missing figures.
+        Levels are those at the end, and the clock also that of now. `throttle` lists the causes of lower
+        clocks at either end. `others` is the larger number of processes outside this run. `reason` explains
+        missing figures.
         """
         first = self._look(index)
         return lambda: _both(first, self._look(index))
@@ -227,10 +228,11 @@ class Nvml:
 
 
 def _both(first: GpuCounts, last: GpuCounts) -> GpuCounts:
-    """Levels of the second reading, and the causes and processes of either."""
+    """Levels of the second reading, the clock of both, and the causes and processes of either."""
     slowed = [look.throttle for look in (first, last) if look.throttle is not None]
     return replace(
         last,
+        sm_begin_mhz=first.sm_mhz,
         throttle=tuple(name for name in SLOWED if any(name in causes for causes in slowed)) if slowed else None,
         others=max((look.others for look in (first, last) if look.others is not None), default=None),
         reason=first.reason or last.reason,

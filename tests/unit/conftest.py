@@ -119,7 +119,19 @@ class RunFolder:
         self.add("warm", cell, calls=100, took_ns=10**9, stationary=stationary, **found)
 
     def block(
-        self, cell, number, latency, end_to_end=(), *, calls=100, took_ns=10**9, noise=None, settled=True, life=None, **more
+        self,
+        cell,
+        number,
+        latency,
+        end_to_end=(),
+        *,
+        calls=100,
+        took_ns=10**9,
+        noise=None,
+        settled=True,
+        life=None,
+        throttled=0,
+        **more,
     ):
         """A round's block. `noise`: by part, what was counted over it. `more`: the times of other kinds of calls."""
         name = f"samples/{cell.key}-{number}.npz"
@@ -127,7 +139,7 @@ class RunFolder:
         np.savez(self.path / name, **{kind: np.array(ns, np.int64) for kind, ns in times.items()})
         rate = {"calls": calls, "took_ns": took_ns, "lanes": 1}
         content = {"samples": name, "calls": len(latency), "throughput": rate, "noise": parts(noise), "settled": settled}
-        self.add("block", cell, round=number, **content, **({} if life is None else {"life": life}))
+        self.add("block", cell, round=number, **content, throttled=throttled, **({} if life is None else {"life": life}))
 
     def finished(self, cell, why="interval", of="p50", half_width=0.01):
         self.add("finished", cell, why=why, of=of, half_width=half_width)

@@ -57,11 +57,13 @@ def active_of(name, **state):
 
 class Works:
     """Hires workers. `plot(job, name, nth)` may say of a request: `tick` (ns that a look at the clock takes from then on),
-    `disturbed`, that the user asks to `stop` meanwhile, or what is `raised` instead of an answer."""
+    `disturbed`, `bits` (NVML's causes of lower clocks), that the user asks to `stop` meanwhile, or what is `raised` instead of
+    an answer."""
 
     def __init__(self, plot=lambda job, name, nth: {}):
         self.ns, self.tick, self.faults, self.disturbed = 0, 100, 0, False
-        self.clock = Clock(now_ns=self.look, cpu_ns=lambda: 0, sleep_s=lambda _: None)
+        self.slept, self.nvml = [], FakeNvml()
+        self.clock = Clock(now_ns=self.look, cpu_ns=lambda: 0, sleep_s=self.slept.append)
         self.asked, self.hired, self.names, self.most_alive = [], [], {}, 0
         self.gpu_mb = None
         self.stop, self._plot, self._lock = Stop(), plot, threading.Lock()
@@ -76,7 +78,7 @@ class Works:
         return Counts(wall_ns=clock.now_ns(), cpus=1, major_faults=self.faults)
 
     def hire(self, active):
-        state = State(clock=self.clock, counters=self.counters, gpu=Nvml(load=FakeNvml, pid=FakeNvml.PID))
+        state = State(clock=self.clock, counters=self.counters, gpu=Nvml(load=lambda: self.nvml, pid=FakeNvml.PID))
         self.hired.append(InProcess(state, self.begin))
         self.most_alive = max(self.most_alive, sum(worker.alive for worker in self.hired))
         return self.hired[-1]
@@ -91,6 +93,7 @@ class Works:
         found = self._plot(job, name, self.asked.count((job, name)))
         self.asked.append((job, name))
         self.tick, self.disturbed = found.get("tick", 100), found.get("disturbed", False)
+        self.nvml.bits = [found.get("bits", 0)]
         self.stop.requested |= found.get("stop", False)
         if "raised" in found:
             raise found["raised"]

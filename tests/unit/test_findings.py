@@ -65,6 +65,20 @@ SAID = {
     "not_warm": ({}, "latency was still changing when the warm-up ended"),
     "withheld": ({"percentile": 99, "samples": 368}, "p99 withheld: fewer than 368 samples"),
     "busy_threads": ({}, "its threads were still busy while other cells were measured"),
+    "throttled": (
+        {"count": "2 measurements"},
+        "2 measurements dropped and repeated after a pause, because the GPU's clocks were throttled",
+    ),
+    "ambiguous_speedup": (
+        {"time": 1.1, "cycles": 1.0, "mhz": 1980.0, "base_mhz": 1800.0, "base": "ort-cuda"},
+        "the speed-up is ambiguous: 1.1x in time and 1x in cycles, because the GPU ran at 1980 MHz here and at 1800 MHz for"
+        " ort-cuda; --lock-clocks gives both one clock",
+    ),
+    "ambiguous_change": (
+        {"cell": "ort-cuda", "metric": "p50_ms", "change": 10.0, "cycles": 0.1, "base_mhz": 1980.0, "new_mhz": 1800.0},
+        "ort-cuda p50_ms is ambiguous: +10 % in time and +0.1 % in cycles, because the GPU ran at 1980 MHz in base and at"
+        " 1800 MHz in new; --lock-clocks gives both one clock",
+    ),
     "power_limit": ({}, "the GPU ran at its power limit"),
     "step_failed": ({"step": "load", "reason": "killed"}, "the step 'load' failed, the other figures are kept: killed"),
     "rate_untold": ({"percentile": 99.0}, "no rate: too few items arrived for p99"),

@@ -17,7 +17,7 @@ from onnxbench.results.store import record, series
 from onnxbench.results.store.journal import NAMES
 from onnxbench.runners.pool.progress import Silent
 from onnxbench.runners.sweep.cells import resume_cell
-from onnxbench.runners.sweep.group import MAX_REPEATS
+from onnxbench.runners.sweep.repeats import MAX_REPEATS
 from onnxbench.spec import Load, Sweep
 
 from .fake_worker import RESIDENT_MB, only

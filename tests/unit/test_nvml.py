@@ -36,7 +36,9 @@ def counted(found):
 def test_what_was_seen_is_json(nvml):
     found = counted(nvml())
     assert from_wire(GpuCounts, json.loads(json.dumps(to_wire(found), allow_nan=False))) == found
-    assert found == GpuCounts(sm_mhz=1755, memory_mhz=2619, temperature_c=60, power_w=350.5, throttle=(), others=0)
+    assert found == GpuCounts(
+        sm_mhz=1755, sm_begin_mhz=1755, memory_mhz=2619, temperature_c=60, power_w=350.5, throttle=(), others=0
+    )
 
 
 def test_levels_are_those_of_the_end(nvml):
@@ -143,7 +145,7 @@ def test_the_library_is_loaded_once_and_not_before_it_is_asked():
 @pytest.mark.parametrize(
     ("query", "figures", "reason"),
     [
-        ("ClockInfo", ["sm_mhz", "memory_mhz"], "its clock"),
+        ("ClockInfo", ["sm_mhz", "sm_begin_mhz", "memory_mhz"], "its clock"),
         ("Temperature", ["temperature_c"], "its temperature"),
         ("PowerUsage", ["power_w"], "its power"),
         ("ComputeRunningProcesses", ["others"], "other processes on it"),

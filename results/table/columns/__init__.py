@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..column import Column
-from . import accuracy, case, load, others, phases, resources, tails, timing
+from . import accuracy, case, clocks, load, others, phases, resources, tails, timing
 
 COLUMNS: tuple[Column, ...] = (
     *case.COLUMNS,
@@ -25,6 +25,7 @@ COLUMNS: tuple[Column, ...] = (
     timing.REAL_TIME_FACTOR,
     *phases.COLUMNS,
     *tails.COLUMNS,
+    *clocks.COLUMNS,
 )
 BY_NAME: Mapping[str, Column] = {column.name: column for column in COLUMNS}
 

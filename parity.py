@@ -1,6 +1,6 @@
-"""Distances from a reference, as evidence about a file or a cell, and the limit of a distance. Standard library only.
+"""Distances from a reference, as evidence about a file or a cell, the limit of a distance, and the images of an accuracy.
 
-evidence.py has all other evidence, and its rules for stored fields hold here too.
+Standard library only. evidence.py has all other evidence, and its rules for stored fields hold here too.
 """
 
 from __future__ import annotations
@@ -75,7 +75,10 @@ class Parity(Distance):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Accuracy:
-    """Accuracy in one precision (worker/verify.accuracy): rates in per cent, `top1_drop` in points, counts of images."""
+    """Accuracy in one precision (worker/verify.accuracy): rates in per cent, drops in points, counts of images.
+
+    `top5`, `top5_drop`: None for a model of five classes or fewer.
+    """
 
     top1: float
     top1_drop: float
@@ -84,6 +87,8 @@ class Accuracy:
     lost: int
     gained: int
     accuracy_batch: int
+    top5: Number = None
+    top5_drop: Number = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,6 +110,29 @@ class Verified(Distance):
     accuracy_batch: int | None = None
     diverged: str | None = None
     diverged_step: int | None = None
+    top5: Number = None
+    top5_drop: Number = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageSet:
+    """Images of a dataset, and their split.
+
+    - `images`: those that decode. `classes`: the classes that have images.
+    - `unreadable`: image files that do not decode, with their first names and reasons in `examples`.
+    - `duplicates`: images whose pixels are those of another image; both are in the same part.
+    - `calibration`, `test`, `train`: sizes of the disjoint parts. `split_sha256`: digest of all parts' images.
+    """
+
+    images: int
+    classes: int
+    unreadable: int = 0
+    examples: tuple[str, ...] = ()
+    duplicates: int = 0
+    calibration: int = 0
+    test: int = 0
+    train: int = 0
+    split_sha256: str = ""
 
 
 def figure_of(part: PartDistance, measured: Sequence[PartDistance]) -> float | None:

@@ -20,6 +20,7 @@ from .options import (
     group,
     model_option,
     precision_option,
+    preprocess_option,
     seed_option,
     shape_option,
     timeout_option,
@@ -47,6 +48,7 @@ from .output import logs, plain
         help="Choose the INT8 scheme. portable makes one file for every backend; ort and openvino suit one runtime best.",
     ),
     dataset_option,
+    preprocess_option,
     click.option(
         "--calibration",
         metavar="FILE.npz",
@@ -74,6 +76,7 @@ def export(scheme: str, method: str, exclude: tuple[str, ...], timeout_s: float,
     Trains a named model first if it has no checkpoint yet. --artifacts and --out name the same folder.
     """
     from ..models import kind_of
+    from ..models.preprocessing import full_name
     from ..runners.pool.context import Context
     from ..runners.pool.progress import terminal
     from ..runners.prepare import exports
@@ -82,6 +85,7 @@ def export(scheme: str, method: str, exclude: tuple[str, ...], timeout_s: float,
     kind_of(options["model"])
     conversion = Conversion(scheme=scheme, method=method, exclude=exclude)
     inputs, folder = options.pop("signature"), options.pop("artifacts")
+    options["dataset"] = full_name(options["dataset"], options.pop("preprocess"))
     request = exports.ExportRequest(conversion=conversion, inputs=inputs, folder=folder, **options)
     with logs(debug) as log_folder, terminal().live() as progress:
         context = Context(logs=log_folder, progress=progress, timeout_s=timeout_s)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 SECTIONS: Mapping[str, tuple[str, ...]] = {
-    "Model and data": ("model", "artifacts", "shape", "input", "feedback", "step-seconds", "dataset", "name"),
+    "Model and data": ("model", "artifacts", "shape", "input", "feedback", "step-seconds", "dataset", "preprocess", "name"),
     "Runtime and settings": ("backend", "python", "device", "precision", "batch", "threads", "option", "host", "seed"),
     "Runs to compare": ("base", "new", "where", "by", "control"),
     "Versions to compare": ("good", "bad", "threshold", "package"),

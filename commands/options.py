@@ -220,8 +220,14 @@ runs_argument = click.argument("runs", type=click.Path(path_type=Path), nargs=-1
 dataset_option = click.option(
     "--dataset",
     metavar="KIND[:PATH]",
-    help="Use this labelled data: digits, idx:DIR (MNIST's files), npz:FILE (images x, labels y) or tensors:FILE (x as the"
-    " model takes it, labels y).",
+    help="Use this labelled data: images:DIR (image files, in a folder for each class), images:FILE.csv (lines of path,label),"
+    " digits, idx:DIR (MNIST's files), npz:FILE (images x, labels y) or tensors:FILE (x as the model takes it, labels y).",
+)
+preprocess_option = click.option(
+    "--preprocess",
+    metavar="KEY=VALUE,...",
+    help="Make inputs from image files in this way: size=224,resize=256,crop=center,mean=0.485,0.456,0.406,"
+    "std=0.229,0.224,0.225,layout=NCHW. docs/datasets.md has all keys. Default: size=224, values from 0 to 1.",
 )
 shape_option = click.option(
     "--shape",
@@ -338,6 +344,7 @@ selectors = group(
         help="Feed this output to this input of the next call. Each call in flight has its own state, reset every 256 calls.",
     ),
     dataset_option,
+    preprocess_option,
     backend_option,
     python_option,
     device_option(),

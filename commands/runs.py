@@ -20,6 +20,10 @@ RUNS = Path("runs")
 def sweep_of(options: dict[str, Any]) -> Sweep:
     """Sweep that the command line's `options` request."""
     device = str(Device.parse(options["device"])) if options["device"] else None
+    from ..models.preprocessing import full_name
+
+    options = {**options, "dataset": full_name(options["dataset"], options["preprocess"])}
+    del options["preprocess"]
     names = options["models"]
     changed = {"artifacts": str(options["artifacts"] or ""), "device": device, "budget": BUDGETS[options["budget"]]}
     models = {"model": names[0], "models": ()} if len(names) == 1 else {"models": names}

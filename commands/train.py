@@ -20,6 +20,7 @@ from .options import (
     group,
     model_option,
     precision_option,
+    preprocess_option,
     seed_option,
     threads_option,
     timeout_option,
@@ -42,6 +43,7 @@ TRAINING_PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 @group(
     model_option("cnn"),
     dataset_option,
+    preprocess_option,
     device_option(several=True),
     precision_option("Train in", TRAINING_PRECISIONS, default="fp32"),
     click.option(
@@ -78,6 +80,7 @@ TRAINING_PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 def train(model: str, dataset: str | None, format: str, debug: bool, **options: Any) -> None:
     """Train a named model, and compare CPU and GPU in one table."""
     from ..models import MODELS, kind_of
+    from ..models.preprocessing import full_name
     from ..results import trackers
     from ..results.table import training as tables
     from ..results.trackers.logged import of_training
@@ -89,6 +92,7 @@ def train(model: str, dataset: str | None, format: str, debug: bool, **options: 
     trackers.check(names := options.pop("track"))
     if kind_of(model) != "named":
         raise BadInput(f"{model!r} is not a named model, and only those can be trained", f"write --model {' or '.join(MODELS)}")
+    dataset = full_name(dataset, options.pop("preprocess"))
     options["devices"] = tuple(str(Device.parse(device)) for device in options["devices"])
     pool = Local()
     training = runner.Training(

@@ -1,8 +1,8 @@
 """Datasets of labelled images: loading, one preprocessing for all of them, and one fixed split.
 
 Names: `digits` (scikit-learn's 1797 real 8x8 digits, no download), `idx:DIR` (the files of MNIST and Fashion-MNIST, gzip or
-not), `npz:FILE` (images `x` and labels `y`), and `tensors:FILE` (an .npz file too, whose `x` are inputs of any shape for the
-model). NumPy; scikit-learn for the digits only.
+not), `npz:FILE` (images `x` and labels `y`), `tensors:FILE` (an .npz file too, whose `x` are inputs of any shape for the
+model), and `images:DIR` (image files, which a worker decoded before). NumPy; scikit-learn for the digits only.
 """
 
 from __future__ import annotations
@@ -12,15 +12,18 @@ import hashlib
 import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import BadInput, installed, one_line
+from ..errors import BadInput, installed, one_line, shown
+from ..parity import ImageSet
 from ..spec import TensorSpec, nearest
 from ..untrusted import check_archive, is_plain, unpacked_most
+from . import image_arrays, image_files
+from .preprocessing import Preprocessing, split_name
 
 SIDE, CHANNELS = 48, 3
 # The mean of digits (0.305) and of Fashion-MNIST (0.286), and about half their standard deviation. With half of it the
@@ -29,6 +32,7 @@ MEAN, SPREAD = 0.3, 0.2
 SPLIT_SEED = 0
 CALIBRATION_IMAGES = 128
 TEST_SHARE = 0.2
+LEAST_IMAGES = 10
 IDX_FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
@@ -44,7 +48,8 @@ Indices = NDArray[np.int64]
 class Dataset:
     """Images as stored, [N, H, W] or [N, C, H, W] with values 0..`peak`, labels int64 [N], and the split.
 
-    With no `peak`, `images` are inputs of the model, of any shape and type, and are not preprocessed.
+    With no `peak`, `images` are inputs of the model, of any shape and type, and are not preprocessed. With `how`, they are
+    decoded image files, [N, H, W, channels]. `names`: class of each label, if the dataset has names.
     """
 
     name: str
@@ -52,10 +57,14 @@ class Dataset:
     labels: Labels
     peak: float | None
     split: Mapping[str, Indices]
+    how: Preprocessing | None = None
+    names: Mapping[int, str] = field(default_factory=dict)
 
     def batch(self, indices: Indices) -> tuple[NDArray[np.generic], Labels]:
         """The inputs for the images at `indices`, float32 [n, 3, 48, 48] unless `peak` is None, and the labels [n]."""
         images = self.images[indices]
+        if self.how:
+            return image_arrays.prepared(images, self.how), self.labels[indices]  # type: ignore[arg-type]
         return images if self.peak is None else preprocess(images, self.peak), self.labels[indices]
 
     def check_fits(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
@@ -64,9 +73,9 @@ class Dataset:
         if len(inputs) != 1 or not _takes(inputs[0], sample):
             needed = " and ".join(f"{spec.name!r} {spec.dtype} {list(spec.shape)}" for spec in inputs)
             item = f"{sample.dtype} of shape {list(sample.shape[1:])}"
+            hint = "use --dataset tensors:FILE, an .npz file with inputs of the model as x and labels as y"
             raise BadInput(
-                f"an item of {self.name} is {item}, but the model takes {needed}",
-                "use --dataset tensors:FILE, an .npz file with inputs of the model as x and labels as y",
+                f"an item of {self.name} is {item}, but the model takes {needed}", preprocess_hint(inputs) if self.how else hint
             )
         classes = outputs[0].shape[1] if len(outputs[0].shape) == 2 else None
         if len(outputs[0].shape) != 2:
@@ -75,16 +84,39 @@ class Dataset:
                 "leave out --dataset, or use a model whose first output is [batch, classes]",
             )
         if isinstance(classes, int) and self.labels.max() >= classes:
-            raise BadInput(
-                f"{self.name} has labels up to {self.labels.max()}, but the model has only {classes} classes",
-                f"use labels from 0 to {classes - 1}",
-            )
+            self._refuse_labels(classes)
+
+    def _refuse_labels(self, classes: int) -> None:
+        """Raise `BadInput` about labels that a model of so many `classes` does not have."""
+        label = int(self.labels.max())
+        if not self.names:
+            problem = f"{self.name} has labels up to {label}, but the model has only {classes} classes"
+            raise BadInput(problem, f"use labels from 0 to {classes - 1}")
+        beyond = [name for number, name in sorted(self.names.items()) if number >= classes]
+        more = ["..."] if len(beyond) > image_arrays.EXAMPLES else []
+        first = ", ".join([*map(shown, beyond[: image_arrays.EXAMPLES]), *more])
+        raise BadInput(
+            f"{self.name} has labels up to {label}, but the model has only {classes} classes; beyond them: {first}",
+            f"write the model's classes to {image_files.CLASSES_FILE} beside the images, one in each line, in its order",
+        )
 
     def record(self) -> dict[str, object]:
         """The split as a checkpoint stores it: the sizes of its parts, and a digest of their indices."""
         order = b"".join(self.split[part].tobytes() for part in sorted(self.split))
         sizes = {part: len(indices) for part, indices in self.split.items()}
         return {"dataset": self.name, "split": sizes, "split_sha256": hashlib.sha256(order).hexdigest()}
+
+
+def preprocess_hint(inputs: Sequence[TensorSpec]) -> str:
+    """The preprocessing that makes images in the shape of a model's input, or a hint that none does."""
+    shape = inputs[0].shape if len(inputs) == 1 and len(inputs[0].shape) == 4 else (None,) * 4
+    for layout, depth, size in (("NCHW", shape[1], shape[2:]), ("NHWC", shape[3], shape[1:3])):
+        if depth in (1, CHANNELS) and all(isinstance(side, int) for side in size):
+            steps = [f"size={size[0]}" if size[0] == size[1] else f"size={size[0]}x{size[1]}", f"layout={layout}"]
+            steps += ["channels=L"] if depth == 1 else []
+            steps += ["dtype=uint8"] if inputs[0].dtype == "uint8" else []
+            return f"write --preprocess {','.join(steps)}, and the other keys as before"
+    return "images are inputs of models that take one array of the shape [N, 3, H, W] or [N, H, W, 3]"
 
 
 def _takes(spec: TensorSpec, sample: NDArray[np.generic]) -> bool:
@@ -106,7 +138,9 @@ def load(name: str, place: Path | None = None) -> Dataset:
 def check(name: str) -> None:
     """Raise `BadInput` for a wrong name or a missing file, without reading the data."""
     kind, place = _parsed(name)
-    if kind == "idx":
+    if kind == "images":
+        image_files.check_source(place)
+    elif kind == "idx":
         for part in IDX_FILES.values():
             for file in part:
                 _idx_path(place, file)
@@ -115,9 +149,10 @@ def check(name: str) -> None:
 
 
 def _parsed(name: str) -> tuple[str, Path]:
-    kind, _, place = name.partition(":")
+    kind, place, _ = split_name(name)
     if kind not in LOADERS or bool(place) != (kind != "digits") or name.endswith(":"):
-        raise BadInput(f"{name!r} is not a dataset", nearest(name, ("digits", "idx:DIR", "npz:FILE", "tensors:FILE")))
+        forms = ("digits", "idx:DIR", "npz:FILE", "tensors:FILE", "images:DIR")
+        raise BadInput(f"{name!r} is not a dataset", nearest(name, forms))
     return kind, Path(place).expanduser()
 
 
@@ -266,4 +301,58 @@ def _checked(name: str, x: NDArray[np.generic], y: NDArray[np.generic], split: d
     return Dataset(name=name, images=x, labels=y.astype(np.int64), peak=peak, split=split)
 
 
-LOADERS: Mapping[str, Callable[[str, Path], Dataset]] = {"digits": _digits, "idx": _idx, "npz": _npz, "tensors": _tensors}
+def _images(name: str, folder: Path) -> Dataset:
+    """Dataset of the images that a worker decoded into `folder`."""
+    stored = image_arrays.read(folder)
+    return Dataset(
+        name=name,
+        images=stored.images,
+        labels=stored.labels,
+        peak=None,
+        split=_split_by_content(name, stored),
+        how=Preprocessing.parse(split_name(name)[2]),
+        names=stored.names,
+    )
+
+
+def _split_by_content(name: str, stored: image_arrays.ImageArrays) -> dict[str, Indices]:
+    """Disjoint parts of the decoded images. Images of equal pixels are in one part.
+
+    The digest of its pixels places an image: neither its name nor the other files move it far.
+    """
+    decoded = np.flatnonzero(stored.labels != image_arrays.UNREADABLE)
+    order = decoded[np.lexsort((decoded, stored.digests[decoded]))].astype(np.int64)
+    different, first = np.unique(stored.digests[order], return_index=True)
+    if len(different) < LEAST_IMAGES:
+        problem = f"{name} has {len(order)} images, of which {len(different)} differ from each other"
+        raise BadInput(problem, f"use at least {LEAST_IMAGES} different images")
+    bounds = np.append(first, len(order))
+    test = max(1, int(len(different) * TEST_SHARE))
+    calibration = test + min(CALIBRATION_IMAGES, (len(different) - test) // 2)
+    parts = np.split(order, [bounds[test], bounds[calibration]])
+    return dict(zip(("test", "calibration", "train"), parts))
+
+
+def image_set(name: str, folder: Path) -> ImageSet:
+    """Facts of the images that a worker decoded into `folder`."""
+    stored, data = image_arrays.read(folder), _images(name, folder)
+    decoded = stored.labels != image_arrays.UNREADABLE
+    count = int(decoded.sum())
+    return ImageSet(
+        images=count,
+        classes=len(np.unique(stored.labels[decoded])),
+        unreadable=stored.unreadable,
+        examples=stored.examples,
+        duplicates=count - len(np.unique(stored.digests[decoded])),
+        split_sha256=str(data.record()["split_sha256"]),
+        **{part: len(indices) for part, indices in data.split.items()},
+    )
+
+
+LOADERS: Mapping[str, Callable[[str, Path], Dataset]] = {
+    "digits": _digits,
+    "idx": _idx,
+    "npz": _npz,
+    "tensors": _tensors,
+    "images": _images,
+}

@@ -127,9 +127,9 @@ def open_run(
         keys = _keys(rows, surroundings.out)
         _check_files(rows, keys, surroundings.out)
         head = _head(sweep, backends, surroundings)
-        networks = {**head.networks, **context.networks}
+        networks, images = {**head.networks, **context.networks}, {**head.images, **context.images}
         # Every check has passed: a refused --resume leaves run.json as it was.
-        journal.write_head(replace(head, kind=kind.name, networks=networks), keys)
+        journal.write_head(replace(head, kind=kind.name, networks=networks, images=images), keys)
         rows = [replace(row, stored_key=keys[row.cell]) for row in rows]
         with interruptible() as stop:
             yield rows, surveyed.workers, RunContext(sweep=sweep, journal=journal, context=context, stop=stop)
@@ -285,6 +285,7 @@ def _head(sweep: Sweep, backends: Sequence[ProbedBackend], surroundings: Surroun
         instruments=tuple(sorted({*old.instruments, *(item.name for item in backends if item.instrument)})),
         sweep=sweep,
         commit=old.commit or current_commit(),
+        images=old.images,
     )
     _check_same(old, head, surroundings.out)
     return head

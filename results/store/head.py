@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BadInput, one_line
+from ...parity import ImageSet
 from ...spec import KEY_DIGITS, Cell, Sweep, digest, from_wire, to_wire
 from ...untrusted import WRONG, parse, read_bytes
 
@@ -52,7 +53,7 @@ class Head:
     """Content of run.json without the cells.
 
     `sweep`: the requested sweep; None where another tool measured. `commit`: commit of the git
-    repository in which the run began.
+    repository in which the run began. `images`: facts of decoded image files, by the dataset's name.
     """
 
     schema: int
@@ -65,6 +66,7 @@ class Head:
     instruments: tuple[str, ...] = ()
     sweep: Sweep | None = None
     commit: str | None = None
+    images: Mapping[str, ImageSet] = field(default_factory=dict)
 
 
 def read_head(folder: Path) -> Head:

@@ -104,6 +104,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "absent_baseline": Kind(severity=INFO, sentence="{column} needs another row to compare with: measure with --baseline"),
     "absent_labels": Kind(severity=INFO, sentence="{column} needs labelled samples: give --dataset"),
+    "absent_top5": Kind(severity=INFO, sentence="{column} needs labelled samples of over five classes: give --dataset"),
     "absent_parity": Kind(severity=INFO, sentence="{column}: the answers were not compared with the FP32 reference"),
     "absent_floor": Kind(
         severity=INFO, sentence="{column} is measured only where a row misses the least SQNR of its precision"

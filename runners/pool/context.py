@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from ...parity import ImageSet
 from ..worker.clock import Clock
 from ..worker.jobs import Job
 from ..worker.tasks import JOBS
+from .decoding import Decoder
 from .pool import Local, Pool
 from .progress import Progress
 
@@ -19,7 +21,8 @@ Answer = TypeVar("Answer")
 class Context:
     """Context of a step: the pool of its workers, a folder for their logs, a clock, a listener, and the limit of an answer.
 
-    `networks`: network of the workers so far (`isolated` or `open`), by the job's name.
+    `networks`: network of the workers so far (`isolated` or `open`), by the job's name. `decoder`: decodes image files, once
+    for each dataset.
     """
 
     logs: Path
@@ -28,10 +31,17 @@ class Context:
     clock: Clock = field(default_factory=Clock)
     pool: Pool = field(default_factory=Local)
     networks: dict[str, str] = field(default_factory=dict)
+    decoder: Decoder = field(default_factory=Decoder)
+
+    @property
+    def images(self) -> dict[str, ImageSet]:
+        """Facts of the decoded images so far, by the dataset's name."""
+        return self.decoder.images
 
     def ask(self, job: Job[Answer]) -> Answer:
-        """Send `job` to a fresh worker and return its answer. Raises like `Worker.ask`."""
+        """Send `job` to a fresh worker and return its answer. Raises like `Worker.ask`, and `BadInput` for its images."""
         task = JOBS[type(job)]
+        job = self.decoder.with_arrays(job, self.logs, self.pool, self.progress)
         with self.pool.start(self.logs / "prepare.log", network=task.network) as worker:
             try:
                 return worker.ask(job, self.timeout_s)

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...errors import BadInput
 from ...exporters import cache
+from ...models.preprocessing import absolute_name
 from ...spec import digest
 
 LENGTH_BYTES = 8  # a safetensors file begins with its header's length, https://huggingface.co/docs/safetensors
@@ -16,8 +17,7 @@ LENGTH_BYTES = 8  # a safetensors file begins with its header's length, https://
 
 def absolute_dataset(dataset: str) -> str:
     """`dataset` with an absolute path. The name then means the same from any folder."""
-    kind, colon, path = dataset.partition(":")
-    return f"{kind}:{Path(path).expanduser().resolve()}" if colon else dataset
+    return absolute_name(dataset)
 
 
 def checkpoint_path(model: str, dataset: str) -> Path:

@@ -11,6 +11,7 @@ from ...evidence import Epoch
 from ...models import MODELS, datasets
 from ...results.table.training import Result
 from ...spec import Device
+from ..pool.decoding import Decoder
 from ..pool.pool import Pool, Worker
 from ..pool.progress import Progress
 from ..worker.file_jobs import Train, Trained
@@ -53,6 +54,7 @@ def run_training(training: Training, logs: Path, pool: Pool, progress: Progress)
     Returns one result for each, and True if Ctrl-C ended the training. Raises `BadInput` and `StorageFailed`.
     """
     datasets.check(training.dataset)
+    data = Decoder().data_of(Data.named(checkpoints.absolute_dataset(training.dataset)), logs, pool, progress)
     pairs = [(device, precision) for device in training.devices for precision in training.precisions]
     rows = [TrainingRow(training=training, device=device, precision=precision) for device, precision in pairs]
     spare_checkpoint = logs / "unkept.safetensors"  # of every success after the first
@@ -62,7 +64,7 @@ def run_training(training: Training, logs: Path, pool: Pool, progress: Progress)
             target = spare_checkpoint if has_checkpoint else checkpoints.prepare_path(training.model, training.dataset)
             log = logs / f"train-{row.device.replace(':', '')}-{row.precision}.log"
             with pool.start(log, network=_network(row.device)) as worker:
-                _train_row(row, target, worker, progress)
+                _train_row(row, row.job(data, target), worker, progress)
     except KeyboardInterrupt:
         return [row.result() for row in rows], True
     finally:
@@ -86,11 +88,11 @@ class TrainingRow:
     def name(self) -> str:
         return f"{self.training.model} on {self.device} in {self.precision}"
 
-    def job(self, target: Path) -> Train:
+    def job(self, data: Data, target: Path) -> Train:
         """Job for the worker. The checkpoint goes to `target`."""
         return Train(
             model=self.training.model,
-            data=Data.named(checkpoints.absolute_dataset(self.training.dataset)),
+            data=data,
             device=self.device,
             precision=self.precision,
             epochs=self.training.epochs,
@@ -119,7 +121,7 @@ def _network(device: str) -> bool:
     return JOBS[Train].network or Device.parse(device).kind != "cpu"
 
 
-def _train_row(row: TrainingRow, target: Path, worker: Worker, progress: Progress) -> None:
+def _train_row(row: TrainingRow, job: Train, worker: Worker, progress: Progress) -> None:
     """Train `row`, and record its epochs and its end. Raises `BadInput` and `StorageFailed`."""
     progress.note(f"training {row.name}: {row.training.dataset}, {row.training.epochs} epochs")
 
@@ -129,7 +131,7 @@ def _train_row(row: TrainingRow, target: Path, worker: Worker, progress: Progres
         _show(progress, row.name, report)
 
     try:
-        row.trained = worker.ask(row.job(target), row.training.timeout_s, on_report)
+        row.trained = worker.ask(job, row.training.timeout_s, on_report)
         row.status, row.reason = "ok", None
     except (BadInput, StorageFailed):
         raise

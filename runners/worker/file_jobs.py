@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ...evidence import Epoch, Explained, PartDistance
 from ...exporters.manifest import Maker
+from ...parity import ImageSet
 from ...spec import Artifact, Conversion, Options, Shapes, TensorSpec
 from .jobs import Data, Done, Here, Job, There
 
@@ -34,6 +35,22 @@ class CountImages(Job[Counted]):
     """Count the test images of a dataset."""
 
     data: Data
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decoded:
+    """Folder of the worker's cache with decoded images, and facts about them."""
+
+    folder: There
+    images: ImageSet
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeImages(Job[Decoded]):
+    """Decode the image files of `data` into the cache. `skip`: numbers of files that ended an earlier worker."""
+
+    data: Data
+    skip: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

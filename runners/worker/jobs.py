@@ -1,4 +1,4 @@
-"""Jobs of a worker for cells, and their answers. Standard library, spec and evidence only.
+"""Jobs of a worker for cells, and their answers. Standard library and the package only.
 
 file_jobs.py has the jobs for files. tasks.py maps each job to its function.
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar, get_args, get_origin
 
 from ...evidence import Built, Cold, Counts, Energy, Epoch, Inspected, LoadPoint, Number, Opened, Rate, Verified, Warm
+from ...models.preprocessing import split_name
 from ...spec import PRECISIONS, Artifact, Cell, Concurrency
 
 Answer = TypeVar("Answer")
@@ -43,7 +44,7 @@ class Data:
     @classmethod
     def named(cls, name: str) -> Data:
         """Dataset `name`. A place in the name is an absolute path."""
-        place = name.partition(":")[2]
+        place = split_name(name)[1]
         return cls(name=name, place=Here(path=place) if place else None)
 
     @classmethod

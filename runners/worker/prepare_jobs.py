@@ -34,6 +34,7 @@ from .serve import State
 
 ENTRY_FORMAT = 4  # increase it when entries contain more
 PARITY_IMAGES = 16
+SAVED_AT_ONCE = 256
 
 
 def describe(state: State, report: Reporter, job: Describe) -> Artifact:
@@ -260,10 +261,23 @@ def _open(file: Artifact, shapes: Shapes) -> tuple[Session, str]:
     return open_reference(file, shapes)
 
 
-def _save_samples(data: datasets.Dataset, folder: Path, most: int, answer: Callable[[Array], Array]) -> None:
+def _save_samples(
+    data: datasets.Dataset, folder: Path, most: int, answer: Callable[[Array, Array], verify.Predictions]
+) -> None:
     """Write at most `most` test images, their labels, and the reference's predictions."""
-    images, labels = data.batch(data.split["test"][:most])
+    selection = data.split["test"][:most]
+    labels = data.labels[selection]
     folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "images.npy", images)
+    with (folder / "images.npy").open("wb") as file:
+        for begin in range(0, len(selection), SAVED_AT_ONCE):  # all images of a large dataset do not fit into the memory
+            images = data.batch(selection[begin : begin + SAVED_AT_ONCE])[0]
+            if not begin:
+                shape = (len(selection), *images.shape[1:])
+                descr = np.lib.format.dtype_to_descr(images.dtype)
+                np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
+            file.write(images.tobytes())
+    answers = answer(np.load(folder / "images.npy", mmap_mode="r"), labels)
     np.save(folder / "labels.npy", labels)
-    np.save(folder / "reference.npy", answer(images))
+    np.save(folder / "reference.npy", answers.first)
+    if answers.within5 is not None:
+        np.save(folder / "reference5.npy", answers.within5)

@@ -6,7 +6,7 @@ results/store/record derives the status of a row from these figures.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from ...spec import Artifact
 from .distances import EXACT_DB, as_numbers, errors_of, finite, measure_parts
 from .jobs import ProgressReport, Reporter
 
+TOP = 5
 NO_SIGNAL = "the reference contains only 0 or NaN"
 ALL_RANDOM = "every output depends on a random generator in the graph"
 
@@ -100,22 +101,51 @@ def _agreement(outputs: Mapping[str, Array], expected: Mapping[str, Array]) -> f
     return float(np.mean(outputs[name].argmax(1) == target.argmax(1)) * 100)
 
 
-def predictions(session: Session, artifact: Artifact, images: Array, batch: int, report: Reporter) -> NDArray[np.int64]:
-    """Index of the largest output for each of `images`, int64 [n], with `batch` images a call.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Predictions:
+    """Answers of a classifier: the index of the largest output, int64 [n], and True where the label is among the five largest.
+
+    `within5`: None for a model of five classes or fewer.
+    """
+
+    first: NDArray[np.int64]
+    within5: NDArray[np.bool_] | None = None
+
+
+def predictions(
+    session: Session, artifact: Artifact, images: Array, labels: Array, *, batch: int, report: Reporter
+) -> Predictions:
+    """Answers of `session` to `images` with `labels`, with `batch` images a call.
 
     The last call is filled up with copies of its own images. Every call sends a progress report, because the
     parent's time limit starts anew with each.
     """
     source, target = artifact.inputs[0].name, artifact.outputs[0].name
-    indices: list[NDArray[np.int64]] = []
+    first: list[NDArray[np.int64]] = []
+    within5: list[NDArray[np.bool_]] = []
     for begin in range(0, len(images), batch):
         part = images[begin : begin + batch]
         session.bind({source: np.ascontiguousarray(np.resize(part, (batch, *part.shape[1:])))})
         session.start()
         session.wait()
-        indices.append(session.fetch()[target][: len(part)].argmax(1))
+        scores = session.fetch()[target][: len(part)]
+        first.append(scores.argmax(1))
+        within5.append(_rank(scores, labels[begin : begin + batch]) < TOP)
         report(ProgressReport())
-    return np.concatenate(indices)
+    return Predictions(first=np.concatenate(first), within5=np.concatenate(within5) if scores.shape[1] > TOP else None)
+
+
+def _rank(scores: Any, labels: Any) -> NDArray[np.int64]:
+    """Number of classes before each item's label. Of equal scores the lower index is first, as argmax has it.
+
+    A label without a score, or with one that is not a number, is last.
+    """
+    count = scores.shape[1]
+    scored = labels < count
+    own = np.take_along_axis(scores, np.where(scored, labels, 0)[:, None], axis=1)
+    before = (scores > own) | ((scores == own) & (np.arange(count) < labels[:, None]))
+    ranks: NDArray[np.int64] = np.where(scored & ~np.isnan(own[:, 0]), before.sum(1), count)
+    return ranks
 
 
 def accuracy(session: Session, artifact: Artifact, folder: Path, batch: int, report: Reporter) -> Accuracy:
@@ -126,15 +156,24 @@ def accuracy(session: Session, artifact: Artifact, folder: Path, batch: int, rep
     """
     images = np.load(folder / "images.npy", mmap_mode="r")
     labels, expected = np.load(folder / "labels.npy"), np.load(folder / "reference.npy")
-    answers = predictions(session, artifact, images, batch, report)
-    right, reference = answers == labels, expected == labels
+    answers = predictions(session, artifact, images, labels, batch=batch, report=report)
+    right, reference = answers.first == labels, expected == labels
     lost, gained = int(np.sum(reference & ~right)), int(np.sum(right & ~reference))
     return Accuracy(
         top1=float(np.mean(right) * 100),
         top1_drop=100 * (lost - gained) / len(labels),
-        agreement=float(np.mean(answers == expected) * 100),
+        agreement=float(np.mean(answers.first == expected) * 100),
         images=len(labels),
         lost=lost,
         gained=gained,
         accuracy_batch=batch,
+        **_top5(answers.within5, folder / "reference5.npy"),
     )
+
+
+def _top5(within: NDArray[np.bool_] | None, reference: Path) -> dict[str, float]:
+    """Figures of the five best answers; empty without the reference's."""
+    if within is None or not reference.exists():
+        return {}
+    top5 = float(np.mean(within) * 100)
+    return {"top5": top5, "top5_drop": float(np.mean(np.load(reference)) * 100) - top5}

@@ -15,6 +15,7 @@ from onnxbench.runners.worker.file_jobs import (
     CompareFile,
     Convert,
     CountImages,
+    DecodeImages,
     Describe,
     Draw,
     Explain,
@@ -46,7 +47,8 @@ from onnxbench.runners.worker.jobs import (
 from onnxbench.runners.worker.tasks import JOBS
 from onnxbench.spec import Artifact, Cell, Concurrency, Conversion, Settings, TensorSpec
 
-OF_FILES = (Describe, Adopt, Export, Convert, Explain, Refer, MeasureFloor, Train)  # need onnx or PyTorch
+# need onnx, PyTorch or Pillow
+OF_FILES = (Describe, DecodeImages, Adopt, Export, Convert, Explain, Refer, MeasureFloor, Train)
 SPECS = {
     "inputs": (TensorSpec(name="x", dtype="float32", shape=("N", 4)),),
     "outputs": (TensorSpec(name="y", dtype="float32", shape=("N", 2)),),
@@ -141,6 +143,7 @@ def test_a_job_that_needs_more_names_what_is_missing(bare_python, folder, artifa
     checkpoint = There(path=str(folder / "none.safetensors"))
     requests = {
         Describe: file,
+        DecodeImages: {"data": Data.named("images:none")},
         Adopt: file,
         Export: {"model": "cnn", "factory": "onnxbench.models.cnn:cnn", "inputs": ()},
         Convert: making,
@@ -157,7 +160,7 @@ def test_a_job_that_needs_more_names_what_is_missing(bare_python, folder, artifa
     log = folder / f"{kind.__name__}.log"
     with ProcessWorker(log, Clock(), bare_python) as worker, pytest.raises(Unavailable) as raised:
         worker.ask(kind(**requests[kind]), 60)
-    assert any(name in str(raised.value) for name in ("onnx", "torch", "PyTorch"))
+    assert any(name in str(raised.value) for name in ("onnx", "torch", "PyTorch", "Pillow"))
 
 
 def test_a_rate_under_load_is_found_there(shell, null_file, bare_python):

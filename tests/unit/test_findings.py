@@ -101,6 +101,7 @@ SAID = {
     ),
     "absent_baseline": ({"column": "x"}, "x needs another row to compare with: measure with --baseline"),
     "absent_labels": ({"column": "x"}, "x needs labelled samples: give --dataset"),
+    "absent_top5": ({"column": "x"}, "x needs labelled samples of over five classes: give --dataset"),
     "absent_parity": ({"column": "x"}, "x: the answers were not compared with the FP32 reference"),
     "absent_floor": ({"column": "x"}, "x is measured only where a row misses the least SQNR of its precision"),
     "absent_build": ({"column": "x"}, "x: this runtime compiles nothing ahead"),

@@ -167,26 +167,30 @@ class Echo(Session):
         raise NotImplementedError
 
 
+LABELS = np.zeros(5, np.int64)
+
+
 def ignore(_):
     """Whoever is told, does not listen."""
 
 
 def test_the_last_batch_is_filled_up_and_its_filling_is_left_out(make_artifact):
     session, images = Echo(), np.eye(10, dtype=np.float32)[[3, 1, 4, 1, 5]]
-    assert predictions(session, make_artifact(), images, 3, ignore).tolist() == [3, 1, 4, 1, 5]
+    assert predictions(session, make_artifact(), images, LABELS, batch=3, report=ignore).first.tolist() == [3, 1, 4, 1, 5]
     assert [batch.argmax(1).tolist() for batch in session.batches] == [[3, 1, 4], [1, 5, 1]]
 
 
 @pytest.mark.parametrize("batch", [1, 5, 8])
 def test_predictions_do_not_depend_on_the_batch(make_artifact, batch):
     images = np.eye(10, dtype=np.float32)[[3, 1, 4, 1, 5]]
-    assert predictions(Echo(), make_artifact(), images, batch, ignore).tolist() == [3, 1, 4, 1, 5]
+    assert predictions(Echo(), make_artifact(), images, LABELS, batch=batch, report=ignore).first.tolist() == [3, 1, 4, 1, 5]
 
 
 @pytest.mark.parametrize(("batch", "calls"), [(1, 5), (2, 3), (5, 1), (8, 1)])
 def test_every_call_is_told(make_artifact, batch, calls):
     heard = []
-    predictions(Echo(), make_artifact(), np.eye(10, dtype=np.float32)[[3, 1, 4, 1, 5]], batch, heard.append)
+    images = np.eye(10, dtype=np.float32)[[3, 1, 4, 1, 5]]
+    predictions(Echo(), make_artifact(), images, LABELS, batch=batch, report=heard.append)
     assert heard == [ProgressReport()] * calls
 
 
@@ -265,3 +269,32 @@ def test_texts_are_equal_or_not(tmp_path, found, equal):
     save_arrays(tmp_path, {"y": np.array(["a", "b"], object)})
     expected = load_arrays(tmp_path, ["y"])
     assert (distance({"y": np.array(found, object)}, expected).sqnr_db == 200.0) is equal
+
+
+def within5(make_artifact, scores, labels):
+    scores = np.array(scores, np.float32)
+    return predictions(Echo(), make_artifact(), scores, np.array(labels), batch=2, report=ignore).within5
+
+
+def test_the_five_best_answers_include_the_label_or_not(make_artifact):
+    scores = [[6, 5, 4, 3, 2, 1]] * 3
+    assert within5(make_artifact, scores, [0, 4, 5]).tolist() == [True, True, False]
+
+
+def test_of_equal_scores_the_first_classes_are_the_best(make_artifact):
+    assert within5(make_artifact, [[1.0] * 8] * 3, [0, 4, 5]).tolist() == [True, True, False]
+
+
+def test_a_score_that_is_no_number_is_not_among_the_best(make_artifact):
+    assert within5(make_artifact, [[np.nan] * 8, [3, np.nan, 1, 1, 1, 1, 1, 1]], [0, 1]).tolist() == [False, False]
+
+
+def test_a_model_of_five_classes_has_no_five_best(make_artifact):
+    assert within5(make_artifact, [[1, 2, 3, 4, 5]], [0]) is None
+
+
+def test_the_drop_of_the_five_best_is_against_the_reference(make_artifact, tmp_path):
+    write_samples(tmp_path, found=[1, 1, 1, 1], expected=[0, 0, 0, 0], labels=np.array([0, 1, 9, 8]))
+    np.save(tmp_path / "reference5.npy", np.array([True, True, True, False]))
+    told = accuracy(Echo(), make_artifact(), tmp_path, 2, ignore)
+    assert (told.top5, told.top5_drop) == (50, 25)

@@ -26,6 +26,7 @@ COLUMNS: tuple[Column, ...] = (
     *phases.COLUMNS,
     *tails.COLUMNS,
     *clocks.COLUMNS,
+    *accuracy.TOP5,
 )
 BY_NAME: Mapping[str, Column] = {column.name: column for column in COLUMNS}
 

@@ -173,3 +173,29 @@ COLUMNS = (
         definition="SQNR that the rounding of the precision alone causes on the model, measured in the reference runtime.",
     ),
 )
+TOP5 = (
+    Column(
+        name="top5",
+        value=stored("parity", "top5"),
+        unit="%",
+        decimals=2,
+        shown=False,
+        absent="absent_top5",
+        better=MORE,
+        compared=ACCURACY,
+        views=(CHECK_VIEW,),
+        definition="Share of labelled samples whose label is among the first five answers; for models of over five classes.",
+    ),
+    Column(
+        name="top5_drop",
+        value=stored("parity", "top5_drop"),
+        unit="points",
+        decimals=2,
+        shown=False,
+        absent="absent_top5",
+        better=LESS,
+        compared=ACCURACY,
+        views=(CHECK_VIEW,),
+        definition="Percentage points of top-5 lost against FP32 on the same samples; a negative drop is a gain.",
+    ),
+)

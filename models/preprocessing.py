@@ -1,0 +1,206 @@
+"""Preprocessing of image files, as `--preprocess` gives it, and the full name of a dataset with it. Standard library only.
+
+A full name is `images:PATH?size=224,...`: one text says which pixels the model sees, in every record and cache key.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ..errors import BadInput, nearest
+
+IMAGES, QUERY = "images", "?"
+INPUT_EXAMPLE = "--preprocess size=224,crop=center,mean=0.485,0.456,0.406,std=0.229,0.224,0.225,layout=NCHW"
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "crop": ("center", "none"),
+    "interpolation": ("bilinear", "bicubic", "nearest"),
+    "channels": ("RGB", "BGR", "L"),
+    "layout": ("NCHW", "NHWC"),
+    "dtype": ("float32", "uint8"),
+}
+LARGEST_SIDE = 8192
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preprocessing:
+    """Steps from a decoded image to an input of the model.
+
+    - `size`: height and width. `crop`: `center` resizes the shorter side to `resize` (0: so that the crop just fits) and cuts
+      the centre; `none` stretches the whole image.
+    - A value x from 0 to 255 becomes (x / scale - mean) / std. `mean` and `std` have one number, or one for each channel.
+    - `dtype` uint8 leaves values from 0 to 255 as they are.
+    """
+
+    size: tuple[int, int] = (224, 224)
+    resize: int = 0
+    crop: str = "center"
+    interpolation: str = "bilinear"
+    channels: str = "RGB"
+    scale: float = 255.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    layout: str = "NCHW"
+    dtype: str = "float32"
+
+    @classmethod
+    def parse(cls, text: str) -> Preprocessing:
+        """Read `size=224,mean=0.5,0.5,0.5,...`. `BadInput` for an unknown key, or a value that its key does not take."""
+        made = cls(**{key: _READERS[key](key, value) for key, value in _pairs(text).items()})
+        made._check()
+        return made
+
+    def __str__(self) -> str:
+        """The size, and every other value that is not the default, in the form of `--preprocess`."""
+        default = Preprocessing()
+        names = [item.name for item in fields(self)]
+        return ",".join(
+            f"{name}={_text(getattr(self, name))}"
+            for name in names
+            if name == "size" or getattr(self, name) != getattr(default, name)
+        )
+
+    @property
+    def depth(self) -> int:
+        """Number of channels."""
+        return 1 if self.channels == "L" else 3
+
+    @property
+    def geometry(self) -> tuple[Any, ...]:
+        """The steps that choose pixels. The others compute with their values, and need no new decoding."""
+        return self.size, self.resize, self.crop, self.interpolation, self.channels
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of one input of the model, without the batch."""
+        return (*self.size, self.depth) if self.layout == "NHWC" else (self.depth, *self.size)
+
+    def _check(self) -> None:
+        """Raise `BadInput` for values that contradict each other."""
+        for name in ("mean", "std"):
+            count = len(getattr(self, name))
+            if count not in (1, self.depth):
+                problem = f"--preprocess {name} has {count} numbers, and images in {self.channels} have {self.depth} channels"
+                raise BadInput(problem, f"write one number, or {self.depth}")
+        if self.resize and (self.crop != "center" or self.resize < max(self.size)):
+            problem = f"--preprocess resize={self.resize} leaves no room to cut {_text(self.size)} from the centre"
+            raise BadInput(problem, f"write resize={max(self.size)} or more with crop=center, or leave resize out")
+        if self.dtype == "uint8" and (self.scale, self.mean, self.std) != (255.0, (0.0,), (1.0,)):
+            raise BadInput(
+                "--preprocess dtype=uint8 keeps the values 0 to 255, but scale, mean or std would change them",
+                "leave these keys out, or write dtype=float32",
+            )
+
+
+def _pairs(text: str) -> dict[str, str]:
+    """Keys and values. A part without an equals sign is a further number of the value before it."""
+    pairs: dict[str, str] = {}
+    key = ""
+    for part in text.split(",") if text else ():
+        left, equals, right = part.partition("=")
+        if not equals:
+            if key not in ("mean", "std"):
+                raise BadInput(f"--preprocess has {part!r}, which is not KEY=VALUE", f"write for example {INPUT_EXAMPLE}")
+            pairs[key] += f",{part}"
+            continue
+        key = left.strip()
+        if key not in _READERS:
+            raise BadInput(f"--preprocess has no key {key!r}", nearest(key, _READERS))
+        if key in pairs:
+            raise BadInput(f"--preprocess has {key} twice", f"write {key} once")
+        pairs[key] = right.strip()
+    return pairs
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple) and isinstance(value[0], int):
+        return str(value[0]) if value[0] == value[1] else "x".join(map(str, value))
+    return (
+        ",".join(f"{item:g}" for item in value)
+        if isinstance(value, tuple)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
+
+
+def _size(key: str, text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"([0-9]{1,5})(?:[xX]([0-9]{1,5}))?", text)
+    sides = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not all(0 < side <= LARGEST_SIDE for side in sides):
+        hint = f"write one side, as size=224, or height x width, as size=224x160; a side has 1 to {LARGEST_SIDE} pixels"
+        raise BadInput(f"--preprocess size={text} is not a size in pixels", hint)
+    return sides
+
+
+def _whole(key: str, text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text[:6]) <= LARGEST_SIDE:
+        raise BadInput(f"--preprocess {key}={text} is not a number of pixels", f"write 1 to {LARGEST_SIDE}")
+    return int(text)
+
+
+def _numbers(key: str, text: str) -> tuple[float, ...]:
+    """Finite numbers; above 0 unless they are means."""
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = (math.nan,)
+    if not all(math.isfinite(number) and (key == "mean" or number > 0) for number in numbers):
+        kind = "numbers" if key == "mean" else "numbers above 0"
+        raise BadInput(f"--preprocess {key}={text} is not a list of {kind}", f"write for example {key}=0.485,0.456,0.406")
+    return numbers
+
+
+def _scale(key: str, text: str) -> float:
+    numbers = _numbers(key, text)
+    if len(numbers) > 1:
+        raise BadInput(f"--preprocess {key}={text} has several numbers", "write one, for example scale=255")
+    return numbers[0]
+
+
+def _choice(key: str, text: str) -> str:
+    if text not in CHOICES[key]:
+        raise BadInput(f"--preprocess {key}={text} is not a choice", nearest(text, CHOICES[key]))
+    return text
+
+
+_READERS: Mapping[str, Callable[[str, str], Any]] = {
+    "size": _size,
+    "resize": _whole,
+    "scale": _scale,
+    "mean": _numbers,
+    "std": _numbers,
+    **dict.fromkeys(CHOICES, _choice),
+}
+
+
+def full_name(dataset: str | None, preprocess: str | None) -> str | None:
+    """`dataset` with its preprocessing. `BadInput` for a preprocessing that is wrong, or without images."""
+    if dataset is None or not dataset.startswith(f"{IMAGES}:"):
+        if preprocess is not None:
+            raise BadInput("--preprocess is for image files, and there are none", "add --dataset images:DIR")
+        return dataset
+    if dataset == f"{IMAGES}:":
+        raise BadInput(f"{dataset!r} names no folder", "write --dataset images:DIR or images:FILE.csv")
+    return f"{dataset}{QUERY}{Preprocessing.parse(preprocess or '')}"
+
+
+def split_name(dataset: str) -> tuple[str, str, str]:
+    """Kind, path and preprocessing of a full name. Only images have a preprocessing."""
+    kind, _, place = dataset.partition(":")
+    if kind != IMAGES:
+        return kind, place, ""
+    path, mark, steps = place.rpartition(QUERY)
+    return (kind, path, steps) if mark else (kind, place, "")
+
+
+def absolute_name(dataset: str) -> str:
+    """`dataset` with an absolute path. The name then means the same from any folder."""
+    kind, place, steps = split_name(dataset)
+    if not place:
+        return dataset
+    return f"{kind}:{Path(place).expanduser().resolve()}" + (f"{QUERY}{steps}" if steps else "")

@@ -1,0 +1,47 @@
+"""The worker's job that decodes image files into the cache. The worker does nothing else, and has a memory limit of its own.
+
+Imports NumPy; Pillow inside functions.
+"""
+
+from __future__ import annotations
+
+import resource
+from contextlib import suppress
+from pathlib import Path
+
+from ...errors import installed
+from ...exporters import cache
+from ...models import datasets, image_arrays, image_files
+from ...models.preprocessing import Preprocessing, split_name
+from ...spec import digest
+from .file_jobs import Decoded, DecodeImages
+from .jobs import ProgressReport, Reporter, There
+from .serve import State
+
+KIND, FORMAT = "images", 1  # increase FORMAT when an entry contains other arrays
+MEMORY = 3 << 30  # bytes of private memory: an image at Pillow's pixel limit needs a third of it
+
+
+def decode(state: State, report: Reporter, job: DecodeImages) -> Decoded:
+    """Folder with the decoded images of a dataset, from the cache if no file changed since."""
+    with installed("Pillow", "pip install 'onnxbench[images]'"):
+        import PIL
+    _limit_memory()
+    _, path, steps = split_name(job.data.name)
+    how = Preprocessing.parse(steps)
+    listing = image_files.find(Path(job.data.place.path if job.data.place else path), lambda: report(ProgressReport()))
+    # The files that ended a worker are no part of the key: the next command then finds the entry at once.
+    key = digest([FORMAT, PIL.__version__, how.geometry, listing.fingerprint()])
+    total = len(listing.paths)
+
+    def tick(index: int) -> None:
+        report(ProgressReport(step=index, steps=total))
+
+    folder, _ = cache.find_or_make(KIND, key, lambda scratch: image_arrays.write(scratch, listing, how, job.skip, tick))
+    return Decoded(folder=There(path=str(folder)), images=datasets.image_set(job.data.name, folder))
+
+
+def _limit_memory() -> None:
+    """Let an allocation beyond MEMORY fail: the file that needs it does then not decode."""
+    with suppress(ValueError, OSError):  # a lower limit of the system
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1]))

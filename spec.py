@@ -154,27 +154,33 @@ class Source:
 
 
 RANDOM = "random"  # name of the data where the user gave none
+LABELLED = "tensors:"  # prefix of an .npz file with x and y
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conversion:
-    """A request for INT8: a `scheme` and a `method` of exporters/int8, and the nodes to `exclude`, which stay in float."""
+    """A request for INT8: a `scheme` and a `method` of exporters, and the nodes to `exclude`, which stay in float.
+
+    `images`: number of calibration samples; 0 for the default.
+    """
 
     scheme: str = ""
     method: str = ""
     exclude: tuple[str, ...] = ()
+    images: int = 0
 
     @classmethod
     def of(cls, options: Options) -> Conversion:
         """Read the request from the `options` of a derived file."""
         texts = dict(options)
         exclude = tuple(text for name, text in options if name == "exclude")
-        return cls(scheme=texts.get("scheme", ""), method=texts.get("method", ""), exclude=exclude)
+        images = int(texts.get("images", 0))
+        return cls(scheme=texts.get("scheme", ""), method=texts.get("method", ""), exclude=exclude, images=images)
 
     @property
     def options(self) -> Options:
         """The request as names and texts, with one pair for each excluded node."""
-        pairs = (("scheme", self.scheme), ("method", self.method))
+        pairs = (("scheme", self.scheme), ("method", self.method), ("images", str(self.images or "")))
         return (*(pair for pair in pairs if pair[1]), *(("exclude", name) for name in self.exclude))
 
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
-from ..exporters.int8 import METHODS, SCHEMES
+from ..exporters.int8 import SCHEMES
 from ..spec import Conversion
 from .help import Command
 from .options import (
     Choice,
     Names,
+    Whole,
     artifacts_option,
     dataset_option,
     debug_option,
@@ -51,16 +52,25 @@ from .output import logs, plain
     preprocess_option,
     click.option(
         "--calibration",
-        metavar="FILE.npz",
-        help="Calibrate INT8 on the arrays of this file, named as the inputs. Default: the dataset's calibration images.",
+        metavar="[tensors:]FILE.npz",
+        help="Calibrate INT8 on the arrays of this file, named as the inputs, or x of tensors:FILE.npz. Default: the dataset's"
+        " calibration part.",
     ),
     click.option(
         "--calibration-method",
         "method",
-        type=Choice(list(METHODS)),
+        metavar="METHOD[,OPERATOR=METHOD,...]",
         default="minmax",
         show_default=True,
-        help="Choose how INT8 ranges are computed from the calibration data.",
+        help="Compute INT8 ranges with minmax, percentile or entropy. OPERATOR=METHOD sets another one for the inputs of an"
+        " operator: minmax,MatMul=percentile.",
+    ),
+    click.option(
+        "--calibration-images",
+        "images",
+        type=Whole(1),
+        metavar="N",
+        help="Calibrate INT8 on this many samples. Default: 128 of a dataset, all of --calibration, 64 random ones.",
     ),
     click.option("--exclude", type=Names(), metavar="NODE,...", default=(), help="Leave these nodes in float in INT8."),
     shape_option,
@@ -70,11 +80,14 @@ from .output import logs, plain
     timeout_option,
     debug_option,
 )
-def export(scheme: str, method: str, exclude: tuple[str, ...], timeout_s: float, debug: bool, **options: Any) -> None:
+def export(
+    scheme: str, method: str, exclude: tuple[str, ...], images: int | None, timeout_s: float, debug: bool, **options: Any
+) -> None:
     """Write and check ONNX files in FP32, FP16 and INT8, with a manifest.
 
     Trains a named model first if it has no checkpoint yet. --artifacts and --out name the same folder.
     """
+    from ..exporters.calibration import parse_method
     from ..models import kind_of
     from ..models.preprocessing import full_name
     from ..runners.pool.context import Context
@@ -83,7 +96,8 @@ def export(scheme: str, method: str, exclude: tuple[str, ...], timeout_s: float,
 
     exports.files_of(options["precisions"])
     kind_of(options["model"])
-    conversion = Conversion(scheme=scheme, method=method, exclude=exclude)
+    parse_method(method)
+    conversion = Conversion(scheme=scheme, method=method, exclude=exclude, images=images or 0)
     inputs, folder = options.pop("signature"), options.pop("artifacts")
     options["dataset"] = full_name(options["dataset"], options.pop("preprocess"))
     request = exports.ExportRequest(conversion=conversion, inputs=inputs, folder=folder, **options)

@@ -15,7 +15,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Time": ("budget", "metric", "baseline", "cold", "timeout", "dry-run"),
     "Arriving requests": ("load", "slo", "max-batch", "max-wait"),
     "Training": ("epochs", "batch-size", "lr"),
-    "INT8": ("int8", "calibration", "calibration-method", "exclude"),
+    "INT8": ("int8", "calibration", "calibration-images", "calibration-method", "exclude"),
     "Quality and limits": ("images", "max", "min", "fail-on", "inconclusive", "explain"),
     "Decision": ("objective", "price", "demand"),
 }

@@ -17,34 +17,36 @@ from .. import __version__
 from ..evidence import Parity
 from ..spec import Artifact, Conversion, Derived, Options, digest, to_wire
 from . import entries
+from .calibration import RangeGrowth
 from .entries import CachedExport
 from .manifest import Maker
 
 Feeds = Sequence[Mapping[str, Any]]
 
 
-def _fp16(source: Path, target: Path, options: Options, feeds: Feeds) -> None:
+def _fp16(source: Path, target: Path, options: Options, feeds: Feeds) -> RangeGrowth | None:
     from . import fp16
 
     fp16.convert(source, target)
+    return None
 
 
-def _int8(source: Path, target: Path, options: Options, feeds: Feeds) -> None:
+def _int8(source: Path, target: Path, options: Options, feeds: Feeds) -> RangeGrowth | None:
     from . import int8
 
-    int8.convert(source, target, Conversion.of(options), feeds)
+    return int8.convert(source, target, Conversion.of(options), feeds)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """A method to make a file. `name` is also the precision of the made file.
+    """A method to make a file. `name` is also the precision of the made file. `make` returns the growth of calibrated ranges.
 
     `libraries`: names of modules, not of packages, because several packages contain the module onnxruntime.
     """
 
     name: str
     revision: int
-    make: Callable[[Path, Path, Options, Feeds], None]
+    make: Callable[[Path, Path, Options, Feeds], RangeGrowth | None]
     exporter: str = "onnxruntime"
     libraries: tuple[str, ...] = ("onnx", "onnxruntime")
 
@@ -93,9 +95,9 @@ def derive(source: Artifact, recipe: str, options: Options, tools: DerivationToo
 def _make(folder: Path, source: Artifact, derived: Derived, tools: DerivationTools) -> None:
     recipe = RECIPES[derived.recipe]
     target = folder / f"{entries.stem_of(source.model)}.{recipe.name}.onnx"
-    recipe.make(Path(source.path), target, derived.options, tools.feeds)
+    growth = recipe.make(Path(source.path), target, derived.options, tools.feeds)
     artifact = replace(tools.describe(target), precision=recipe.name, source=None, dataset=source.dataset, derived=derived)
-    maker = Maker(exporter=recipe.exporter, versions=dict(derived.versions), parity=tools.parity(artifact))
+    maker = Maker(exporter=recipe.exporter, versions=dict(derived.versions), parity=tools.parity(artifact), growth=growth)
     entries.write_entry(folder, artifact, maker)
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BadInput, BenchError, installed, one_line
 from ..spec import Conversion, nearest
 from . import graph, shape_nodes
+from .calibration import RangeGrowth, calibrate, operators
 from .repair import inputs_of as inputs_of_node
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     Feeds = Sequence[Mapping[str, NDArray[np.generic]]]
 
 LEAST_OPSET = 13  # the first one with per-channel Q/DQ; below it the quantizer writes invalid files
-FEEDS_AT_ONCE = 4  # feeds whose activations are in memory at the same time
 FEW = 40  # most nodes that an error lists
 EXPLAIN = "run bench check --precision int8 --explain, which lists the nodes"
 PAIR = ("QuantizeLinear", "DequantizeLinear")
@@ -60,14 +60,6 @@ SCHEMES: Mapping[str, Scheme] = {
     "ort": Scheme(activations="QUInt8", options={"QDQKeepRemovableActivations": True}),
     "openvino": Scheme(activations="QUInt8"),
 }
-
-METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "minmax": ("MinMax", {}),
-    "entropy": ("Entropy", {"num_bins": 2048, "num_quantized_bins": 128}),
-    "percentile": ("Percentile", {}),
-}
-"""Calibration methods in the calibrator's terms, with its defaults except for the bins of entropy. With as many bins as
-quantized bins there would be no threshold to choose. 2048 and 128: Migacz, 8-bit Inference with TensorRT, GTC 2017."""
 
 
 def prepare(source: Path, target: Path) -> None:
@@ -109,8 +101,8 @@ def _raised(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
         raise BadInput(problem, f"export the model again with opset {LEAST_OPSET} or later") from error
 
 
-def convert(source: Path, target: Path, conversion: Conversion, feeds: Feeds) -> None:
-    """Write the FP32 file `source` to `target` in INT8, calibrated on `feeds`.
+def convert(source: Path, target: Path, conversion: Conversion, feeds: Feeds) -> RangeGrowth | None:
+    """Write the FP32 file `source` to `target` in INT8, calibrated on `feeds`. Return the growth of the ranges.
 
     `BadInput` if no node can be quantized, if an excluded node does not exist, or if the quantizer fails.
     """
@@ -118,10 +110,12 @@ def convert(source: Path, target: Path, conversion: Conversion, feeds: Feeds) ->
         prepared = Path(folder) / "prepared.onnx"
         prepare(source, prepared)
         _check_excluded(graph.load(prepared), conversion.exclude)  # before the calibration, which may take minutes
-        if not quantize(prepared, target, conversion, calibrate(prepared, conversion, feeds)):
+        ranges, growth = calibrate(prepared, conversion.method, feeds)
+        if not quantize(prepared, target, conversion, ranges):
             target.unlink()
             kinds = sorted({node.op_type for node in graph.load(source).graph.node})
             raise BadInput(f"nothing can be quantized in a graph of {', '.join(kinds)}", "run it in FP32 or FP16")
+    return growth
 
 
 @contextmanager
@@ -136,42 +130,6 @@ def guarded(name: str) -> Iterator[None]:
         raise BadInput(
             f"{name} cannot be quantized ({type(error).__name__}: {one_line(error)})", "run it in FP32 or FP16"
         ) from error
-
-
-def calibrate(prepared: Path, conversion: Conversion, feeds: Feeds) -> Any:
-    """Compute the ranges of all values over `feeds`, in a file that `prepare` wrote. `quantize` needs the ranges."""
-    from onnxruntime.quantization import CalibrationMethod, create_calibrator
-
-    method, options = METHODS[conversion.method]
-    with tempfile.TemporaryDirectory() as folder:
-        calibrator = create_calibrator(
-            prepared,
-            _operators(),
-            augmented_model_path=str(Path(folder) / "augmented.onnx"),
-            calibrate_method=getattr(CalibrationMethod, method),
-            use_external_data_format=_external(prepared),
-            extra_options=dict(options),
-        )
-        for start in range(0, len(feeds), FEEDS_AT_ONCE):
-            calibrator.collect_data(_Reader(feeds[start : start + FEEDS_AT_ONCE]))
-        return calibrator.compute_data()
-
-
-class _Reader:
-    """A reader that gives the calibrator one feed after the other."""
-
-    def __init__(self, feeds: Feeds) -> None:
-        self._feeds = iter(feeds)
-
-    def get_next(self) -> Mapping[str, NDArray[np.generic]] | None:
-        return next(self._feeds, None)
-
-
-def _operators() -> list[str]:
-    """Every operator that the quantizer supports. They are sorted, because their order changes the result."""
-    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
-
-    return sorted({*QDQRegistry, *QLinearOpsRegistry})
 
 
 def _external(path: Path) -> bool:
@@ -192,7 +150,7 @@ def quantize(prepared: Path, target: Path, conversion: Conversion, ranges: Any, 
     in_float = {node.name: tuple(node.input) for node in model.graph.node if node.name in shapes}
     excluded = [*conversion.exclude, *in_float]
     quantizer = QDQQuantizer(
-        model, True, False, kinds[1], kinds[0], ranges, list(only), excluded, _operators(), dict(scheme.options)
+        model, True, False, kinds[1], kinds[0], ranges, list(only), excluded, operators(), dict(scheme.options)
     )
     quantizer.quantize_model()
     with tempfile.TemporaryDirectory() as folder:

@@ -18,6 +18,7 @@ from ..evidence import Parity
 from ..files import replace_file
 from ..spec import Artifact, Conversion, Derived, from_wire, relocate, to_wire
 from ..untrusted import WRONG
+from .calibration import RangeGrowth
 
 SCHEMA = 2  # 2: an artifact has `derived`; 1: an artifact had `conversion`
 NAME, LAST = "manifest.json", "last_export"
@@ -25,11 +26,15 @@ NAME, LAST = "manifest.json", "last_export"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Maker:
-    """The exporter of a file, the versions of its libraries, and the parity of the file with its source."""
+    """The exporter of a file, the versions of its libraries, and the parity of the file with its source.
+
+    `growth`: change of the calibrated ranges with the last half of the data.
+    """
 
     exporter: str
     versions: Mapping[str, str] = field(default_factory=dict)
     parity: Parity | None = None
+    growth: RangeGrowth | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

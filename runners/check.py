@@ -14,7 +14,7 @@ from ..results.stats import intervals as stats
 from ..results.store.head import CHECK
 from ..results.table.column import CHECK_VIEW
 from ..results.table.conditions import Condition
-from ..spec import Conversion, Sweep
+from ..spec import LABELLED, Conversion, Sweep
 from .infer import RunKind, Surroundings, open_run, refuse
 from .pool.context import Context
 from .pool.memory import Limits
@@ -79,7 +79,7 @@ def _explained(run: RunContext, active: ActiveCell) -> Explained:
         artifact=origin,
         precision="int8",
         how=Conversion.of(derived.options),
-        calibration=Here(path=calibration) if calibration else None,
+        calibration=Here(path=calibration.removeprefix(LABELLED)) if calibration else None,
         data=Data.of(origin.dataset),
         calibrated_on=calibration or "",
         shapes=fixed_shapes([spec for spec in run.sweep.signature if spec.name in names]),

@@ -16,7 +16,7 @@ from ...exporters.derive import other_maker
 from ...exporters.manifest import Exported
 from ...models import MODELS, kind_of
 from ...models.symbols import Dims
-from ...spec import RANDOM, Artifact, Conversion, Derived, Precision, Source, Sweep, TensorSpec, relocate
+from ...spec import LABELLED, RANDOM, Artifact, Conversion, Derived, Precision, Source, Sweep, TensorSpec, relocate
 from ..pool.context import Context
 from ..worker.file_jobs import Adopt, CacheEntry, Convert, Export
 from ..worker.jobs import Data, Here
@@ -70,7 +70,8 @@ class ExportResult:
         unlike = [f"{part.name} has another shape than in {origin} ({part.shape})" for part in parts if part.shape]
         size = f"{artifact.nbytes / 1e6:.1f} MB, opset {artifact.opset}"
         file = f"{artifact.path}: {artifact.model} {artifact.precision}, {size}"
-        return "; ".join(filter(None, (f"{file}, {source}", recipe, distance, *unlike)))
+        growth = str(self.exported.made.growth or "")
+        return "; ".join(filter(None, (f"{file}, {source}", recipe, growth, distance, *unlike)))
 
 
 def export_model(request: ExportRequest, context: Context) -> list[ExportResult]:
@@ -148,13 +149,14 @@ def _convert_now(base: Artifact, precision: str, request: ExportRequest, context
             f"{Path(base.path).name} is {base.precision} already, and {precision} is made from FP32",
             "write --model with the FP32 file",
         )
-    calibration = str(Path(request.calibration).absolute()) if request.calibration else ""
+    kind, place = _calibration_file(request.calibration or "")
+    calibration = str(place.absolute()) if request.calibration else ""
     job = Convert(
         artifact=base,
         precision=precision,
         how=request.conversion if precision == "int8" else Conversion(),  # keeps INT8 options out of the key of an FP16 file
         calibration=Here(path=calibration) if calibration else None,
-        calibrated_on=calibration,
+        calibrated_on=f"{kind}{calibration}",
         data=Data.of(base.dataset),
         shapes=fixed_shapes(request.inputs),
         dims=first_sizes(request.dims),
@@ -167,7 +169,17 @@ def _convert_now(base: Artifact, precision: str, request: ExportRequest, context
         context.progress.note(
             f"{base.model} {precision} was calibrated on random inputs; give --calibration FILE.npz to calibrate on real ones"
         )
+    elif derived and (growth := result.exported.made.growth) and growth.is_large:
+        remedy = _more_samples(derived, request)
+        context.progress.note(f"{base.model} {precision}: more calibration samples would change it ({growth}); {remedy}")
     return result
+
+
+def _more_samples(derived: Derived, request: ExportRequest) -> str:
+    """Words to get more calibration samples. Without --calibration-images, a file is calibrated on all its items."""
+    if request.calibration and not request.conversion.images:
+        return f"put more than {derived.option('samples')} items into {request.calibration}"
+    return f"try --calibration-images {2 * int(derived.option('samples') or 0)}"
 
 
 def first_sizes(dims: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[tuple[str, int], ...]:
@@ -198,11 +210,16 @@ def _add(answer: CacheEntry, request: ExportRequest, source: Source | None = Non
     return ExportResult(exported=exported, cached=answer.cached)
 
 
+def _calibration_file(calibration: str) -> tuple[str, Path]:
+    """The prefix of a dataset's file with labels, if any, and the path."""
+    kind = LABELLED if calibration.startswith(LABELLED) else ""
+    return kind, Path(calibration[len(kind) :])
+
+
 def _check_calibration(request: ExportRequest) -> None:
-    if request.calibration and not Path(request.calibration).is_file():
-        raise BadInput(
-            f"there is no file {request.calibration}", "write --calibration with an .npz file that has an array for each input"
-        )
+    place = _calibration_file(request.calibration or "")[1]
+    if request.calibration and not place.is_file():
+        raise BadInput(f"there is no file {place}", "write --calibration with an .npz file that has an array for each input")
 
 
 def _name(model: str) -> str:

@@ -19,8 +19,9 @@ from ...evidence import Parity
 from ...exporters.derive import DerivationTools, Feeds, derive
 from ...models import generators, onnx_file
 from ...models import inputs as random_inputs
+from ...models.datasets import Dataset, Indices
 from ...models.shapes import batch_rule, cell_shapes, check_shapes
-from ...spec import RANDOM, Artifact, TensorSpec, nearest
+from ...spec import LABELLED, RANDOM, Artifact, TensorSpec, nearest
 from . import verify
 from .file_jobs import CacheEntry, Convert, Making
 from .jobs import Reporter
@@ -149,20 +150,44 @@ def calibration_of(job: Making, batch: int = 0) -> Calibration:
 
     `BadInput` if the user's data does not fit the model.
     """
-    source, shapes = job.artifact, dict(job.shapes)
+    source, shapes, most = job.artifact, dict(job.shapes), job.how.images
     check_shapes(source.inputs, shapes)
     if job.calibration:
-        return in_calls(_load_arrays(source, Path(job.calibration.path)), source, job.calibrated_on, batch)
+        labelled = job.calibrated_on.startswith(LABELLED)
+        arrays = _first(_load_arrays(source, Path(job.calibration.path), labelled), _per_item(source), most, job.calibrated_on)
+        return in_calls(arrays, source, job.calibrated_on, batch)
     if job.data:
         data = dataset_of(job.data)
-        return in_calls({source.inputs[0].name: data.batch(data.split["calibration"])[0]}, source, job.data.name, batch)
+        samples = data.batch(_calibration_part(data, most))[0]
+        return in_calls({source.inputs[0].name: samples}, source, job.data.name, batch)
     dims = dict(job.dims)
     rule = batch_rule(source.inputs, shapes, source.outputs, dims)
     batch = rule.fixed or batch or CALIBRATION_BATCH
     sizes = cell_shapes(source.inputs, batch, rule, shapes, dims)
-    calls = range(max(1, RANDOM_ITEMS // batch))
+    calls = range(max(1, (most or RANDOM_ITEMS) // batch))
     feeds = [random_inputs.draw(source.inputs, sizes, job.seed + call) for call in calls]
     return Calibration(feeds=feeds, data=RANDOM, items=batch * len(feeds))
+
+
+def _calibration_part(data: Dataset, most: int) -> Indices:
+    """Indices of `most` samples outside the test part; 0 for the calibration part. `BadInput` if there are fewer."""
+    if not most:
+        return data.split["calibration"]
+    rest = np.concatenate([data.split["calibration"], data.split["train"]])
+    _check_enough(len(rest), most, f"{data.name} has {len(rest)} samples outside its test part")
+    return rest[:most]
+
+
+def _first(arrays: Mapping[str, Array], per_item: set[str], most: int, name: str) -> dict[str, Array]:
+    """The first `most` items of arrays whose first axis counts items; 0 for all. `BadInput` if there are fewer."""
+    for array in (arrays[item] for item in per_item):
+        _check_enough(len(array), most, f"{name} has {len(array)} items")
+    return {item: array[: most or None] if item in per_item else array for item, array in arrays.items()}
+
+
+def _check_enough(count: int, most: int, problem: str) -> None:
+    if count < most:
+        raise BadInput(f"{problem}, and --calibration-images asks for {most}", f"write --calibration-images {count} or fewer")
 
 
 def in_calls(arrays: Mapping[str, Array], source: Artifact, data: str, batch: int = 0) -> Calibration:
@@ -192,8 +217,11 @@ def _per_item(source: Artifact) -> set[str]:
     return {spec.name for spec in source.inputs if spec.shape and spec.shape[0] == rule.fixed}
 
 
-def _load_arrays(source: Artifact, path: Path) -> dict[str, Array]:
-    """The user's arrays, each with a first axis of items, if they are what the model takes."""
+def _load_arrays(source: Artifact, path: Path, labelled: bool = False) -> dict[str, Array]:
+    """The user's arrays, each with a first axis of items, if they are what the model takes.
+
+    `labelled`: labels `y` are no input, and `x` is the only input of the model.
+    """
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: np.asarray(file[name]) for name in file.files}
@@ -202,6 +230,9 @@ def _load_arrays(source: Artifact, path: Path) -> dict[str, Array]:
             f"cannot read {path} ({one_line(error)})", "--calibration needs an .npz file with one array for each input"
         ) from error
     specs = {spec.name: spec for spec in source.inputs}
+    if labelled:
+        only = source.inputs[0].name if len(specs) == 1 and not specs.keys() & arrays.keys() else "x"
+        arrays = {only if name == "x" else name: array for name, array in arrays.items() if name != "y" or name in specs}
     for name in arrays:
         if name not in specs:
             raise BadInput(f"{path} has an array {name!r}, and the model has no such input", nearest(name, specs))

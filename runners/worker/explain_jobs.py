@@ -17,6 +17,7 @@ import numpy as np
 from ...backends.protocol import Array
 from ...evidence import Distance, Explained, Proof
 from ...exporters import int8
+from ...exporters.calibration import calibrate
 from ...exporters.derive import Feeds
 from ...models import onnx_file, quantized
 from ...spec import PRECISIONS, Artifact, Conversion
@@ -52,7 +53,7 @@ class Trials:
         self.prepared, self.target = self.folder / "prepared.onnx", self.folder / "trial.onnx"
         with int8.guarded(path.name):
             int8.prepare(path, self.prepared)
-            self.ranges = int8.calibrate(self.prepared, self.how, self.feeds)
+            self.ranges, _ = calibrate(self.prepared, self.how.method, self.feeds)
 
     def nodes(self) -> list[str]:
         """Names of the nodes that the recipe quantizes; layers only, if there are more than MOST_NODES."""

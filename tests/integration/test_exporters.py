@@ -12,7 +12,8 @@ from onnx import TensorProto as Type
 from onnx import helper, numpy_helper
 from onnxbench.errors import BadInput
 from onnxbench.exporters import cache, graph
-from onnxbench.exporters.int8 import METHODS, SCHEMES
+from onnxbench.exporters.calibration import METHODS
+from onnxbench.exporters.int8 import SCHEMES
 from onnxbench.exporters.int8 import convert as quantize
 from onnxbench.models import onnx_file, quantized
 from onnxbench.runners.worker import convert_jobs, explain_jobs
@@ -590,3 +591,26 @@ def test_a_recommendation_from_a_dataset_is_proven_on_its_test_images(write, giv
 def test_an_explanation_leaves_no_temporary_file(write, tmp_path):
     explain(write(network()))
     assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_a_method_of_an_operator_cuts_its_inputs_alone(write, given):
+    data = given(x=np.random.default_rng(0).standard_t(2, (256, 3, 12, 12)).astype(np.float32))
+    path = write(network())
+    plain, mixed = (convert(path, int8(method=name, calibration=data))[0] for name in ("minmax", "minmax,Gemm=percentile"))
+    assert scale_of("x", plain) == scale_of("x", mixed)
+    assert scale_of("flat", plain) != scale_of("flat", mixed)
+
+
+def test_a_method_of_an_operator_that_the_model_lacks_is_refused(write):
+    with pytest.raises(BadInput, match="the model has no operator 'Gem'; did you mean 'Gemm'"):
+        convert(write(network()), int8(method="minmax,Gem=percentile"))
+
+
+def test_a_file_has_the_growth_of_its_ranges(write, given):
+    x = np.random.default_rng(0).standard_normal((64, 3, 12, 12)).astype(np.float32)
+    steady, rising = x.copy(), x.copy()
+    steady[32:] = x[:32]
+    rising[63] *= 100
+    path = write(network())
+    found = [entry(path, int8(calibration=given(x=data))).made.growth for data in (steady, rising)]
+    assert [(item.half, item.growing == 0, item.is_large) for item in found] == [(32, True, False), (32, False, True)]

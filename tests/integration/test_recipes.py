@@ -14,8 +14,9 @@ import onnxfiles
 import pytest
 from onnx import TensorProto as Type
 from onnx import helper, numpy_helper
+from onnxbench.exporters.calibration import METHODS
 from onnxbench.exporters.derive import RECIPES
-from onnxbench.exporters.int8 import METHODS, SCHEMES
+from onnxbench.exporters.int8 import SCHEMES
 from onnxbench.spec import Conversion
 
 from .conftest import REQUIRED

@@ -2,12 +2,17 @@ import numpy as np
 import pytest
 from onnxbench.errors import BadInput, Unavailable, Unsupported
 from onnxbench.exporters.int8 import guarded
+from onnxbench.models.datasets import load as dataset
 from onnxbench.runners.worker.convert_jobs import _fingerprint, _load_arrays, calibration_of, calibrations, in_calls
 from onnxbench.runners.worker.file_jobs import Convert
 from onnxbench.runners.worker.jobs import Data, Here
 from onnxbench.spec import Conversion, TensorSpec
 
 INT8 = Conversion(scheme="portable", method="minmax")
+
+
+def sized(images):
+    return Conversion(scheme="portable", method="minmax", images=images)
 
 
 def tensor(*shape, name="x", dtype="float32", high=None):
@@ -19,11 +24,11 @@ def numbers(*shape):
     return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
 
 
-def calibrated(source, calibration=None, **changes):
+def calibrated(source, calibration=None, name="mine", how=INT8, **changes):
     """What an INT8 file of `source` is calibrated on; `calibration` is a file."""
-    given = {"calibration": Here(path=calibration), "calibrated_on": "mine"} if calibration else {}
+    given = {"calibration": Here(path=calibration), "calibrated_on": name} if calibration else {}
     data = Data.of(source.dataset)
-    return calibration_of(Convert(artifact=source, precision="int8", how=INT8, data=data, **given, **changes))
+    return calibration_of(Convert(artifact=source, precision="int8", how=how, data=data, **given, **changes))
 
 
 def sizes(feeds, name="x"):
@@ -259,3 +264,42 @@ def test_the_batches_of_the_sweep_follow_the_default_smallest_first(source):
 
 def test_a_fixed_batch_has_no_alternative(source):
     assert tried(source(tensor(4, 4)), batches=(1, 2)) == [4]
+
+
+def test_a_number_of_samples_takes_the_first_ones_of_a_file(source, npz):
+    found = calibrated(source(tensor("N", 2), tensor(3, name="s")), npz(x=numbers(40, 2), s=numbers(3)), how=sized(20))
+    assert (found.items, [arrays["x"].shape[0] for arrays in found.feeds]) == (20, [10, 10])
+    assert found.feeds[0]["s"].tolist() == [0, 1, 2]
+
+
+def test_a_number_of_samples_may_leave_the_calibration_part_but_never_enters_the_test_part(source, npz):
+    name = f"tensors:{npz(x=numbers(100, 2), y=np.arange(100) % 3)}"
+    few, many = (calibrated(source(tensor("N", 2), dataset=name), how=sized(count)) for count in (8, 80))
+    test = dataset(name)
+    assert (few.items, many.items) == (8, 80)
+    items = {row.tobytes() for arrays in many.feeds for row in arrays["x"]}
+    assert len(items) == 80
+    assert not items & {row.tobytes() for row in test.batch(test.split["test"])[0]}
+
+
+def test_random_inputs_are_as_many_as_wished(source):
+    assert calibrated(source(tensor("N", 2)), how=sized(160)).items == 160
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_more_samples_than_there_are_is_an_error_with_their_number(source, npz, labelled):
+    path = npz(x=numbers(100, 2), y=np.arange(100) % 3) if labelled else npz(x=numbers(80, 2))
+    model = source(tensor("N", 2), dataset=f"tensors:{path}" if labelled else None)
+    with pytest.raises(BadInput, match=r"80 .*asks for 81; write --calibration-images 80 or fewer"):
+        calibrated(model, None if labelled else path, how=sized(81))
+
+
+def test_a_file_with_labels_calibrates_the_only_input(source, npz):
+    found = calibrated(source(tensor("N", 2, name="ids")), npz(x=numbers(20, 2), y=np.arange(20)), name="tensors:mine")
+    assert found.feeds[0].keys() == {"ids"}
+
+
+def test_a_file_with_labels_may_name_several_inputs(source, npz):
+    path = npz(ids=numbers(20, 2), mask=numbers(20, 2), y=np.arange(20))
+    found = calibrated(source(tensor("N", 2, name="ids"), tensor("N", 2, name="mask")), path, name="tensors:mine")
+    assert found.feeds[0].keys() == {"ids", "mask"}

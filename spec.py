@@ -335,6 +335,7 @@ class Sweep:
     - `baseline`: target that speed-ups are relative to. Without a baseline the stop rule uses `metric` (of STOPPING_METRICS).
     - `cold`: measure cold starts. `load`: find the highest request rate within a latency limit.
     - `timeout_s`: longest time for one answer of a worker, in seconds.
+    - `lock_clocks`: clock in MHz at which the GPU is locked; 0 for its base clock, None for no lock.
     - `images`: number of labelled images, in place of the budget's number. `programs`: programs of the user to measure.
     """
 
@@ -363,6 +364,7 @@ class Sweep:
     seed: int = 0
     timeout_s: float = 300.0
     programs: tuple[Program, ...] = ()
+    lock_clocks: int | None = None
 
     @property
     def named(self) -> tuple[str, ...]:

@@ -238,7 +238,7 @@ def ours(backend: Any, artifact: Any, cell: Any, arrays: Arrays) -> Sequence[Any
 
 
 def main() -> None:
-    runpy.run_path(str(ROOT / "runners/worker/bootstrap.py"))["_load_package"]()
+    runpy.run_path(str(ROOT / "runners/worker/bootstrap.py"))["load_package"]()
     name, file, precision, batch, rounds = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
     weights = sys.argv[6] if len(sys.argv) > 6 else None
     arrays = {"input": np.random.default_rng(0).standard_normal((batch, 3, 48, 48)).astype(np.float32)}

@@ -12,7 +12,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Runtime and settings": ("backend", "python", "device", "precision", "batch", "threads", "option", "host", "seed"),
     "Runs to compare": ("base", "new", "where", "by", "control"),
     "Versions to compare": ("good", "bad", "threshold", "package"),
-    "Time": ("budget", "metric", "baseline", "cold", "timeout", "dry-run"),
+    "Time": ("budget", "metric", "baseline", "cold", "lock-clocks", "timeout", "dry-run"),
     "Arriving requests": ("load", "slo", "max-batch", "max-wait"),
     "Training": ("epochs", "batch-size", "lr"),
     "INT8": ("int8", "calibration", "calibration-images", "calibration-method", "exclude"),

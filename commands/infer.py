@@ -29,7 +29,7 @@ from .options import (
 )
 from .output import logs, print_table, track
 from .runs import RUNS, run, sweep_of
-from .times import Duration, Slo
+from .times import BASE, Duration, Megahertz, Slo
 
 if TYPE_CHECKING:
     from ..spec import Sweep
@@ -92,6 +92,14 @@ def load_of(options: dict[str, Any]) -> Load | None:
     images_option,
     load_options,
     click.option("--cold", is_flag=True, help="Time fresh processes too, from their start to the first output."),
+    click.option(
+        "--lock-clocks",
+        is_flag=False,
+        flag_value=BASE,
+        type=Megahertz(),
+        metavar="[MHZ]",
+        help="Lock the clock of the GPU while measuring, at MHZ or at its base clock. Needs the rights of an administrator.",
+    ),
     click.option("--dry-run", is_flag=True, help="Print the cells and an estimate of the time, and measure nothing."),
     out_option(RUN_FOLDER),
     click.option("--resume", is_flag=True, help="Resume the run in --out. Default: the latest run."),

@@ -1,4 +1,4 @@
-"""Types of the options about times under load. click alone."""
+"""Types of the options about times under load and about the clock. click alone."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 
 from .options import KeyValue, ParamType
 
+BASE = "base"
 SLO_PERCENTILES = ("p50", "p90", "p95", "p99", "p99.9")
 
 
@@ -45,3 +46,17 @@ class Slo(KeyValue):
         if not limit_ms > 0:
             self.fail(f"{limit!r} is not above 0, so no response can keep it; write for example p99=10ms", param, ctx)
         return float(name[1:]), limit_ms
+
+
+class Megahertz(ParamType):
+    """Clock in MHz, such as `1500`; `base` is 0."""
+
+    name = "MHZ"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        parts = re.fullmatch(r"([0-9]{1,5})\s*(?:MHz)?", str(value).strip(), re.IGNORECASE)
+        if str(value) != BASE and not (parts and int(parts[1])):
+            self.fail(f"{value!r} is not a clock in MHz; write for example 1500, or nothing for the base clock", param, ctx)
+        return int(parts[1]) if parts else 0

@@ -7,7 +7,7 @@ alike. A group has as many open cells as fit into memory. The baselines of a gro
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from ..models.feedback import check_names
 from ..models.shapes import dimension_names, unknown_dim
 from ..results.store import record, series
 from ..results.store.head import RUN, SCHEMA, Head, read_head, read_whole_head
-from ..spec import PRECISIONS, Cell, Sweep, Target
+from ..spec import PRECISIONS, Cell, Device, Sweep, Target
 from .pool.call import OwnCall
 from .pool.commits import current_commit
 from .pool.context import Context
@@ -67,10 +67,20 @@ def infer(sweep: Sweep, surroundings: Surroundings, kind: RunKind | None = None)
     programs = Programs(sweep, surroundings.calls)
     alongside = replace(ALONGSIDE, guard=programs.check) if sweep.programs else INFER
     try:
-        with open_run(sweep, surroundings, kind or alongside) as (rows, workers, run):
+        with _locked_clocks(sweep, surroundings.pool), open_run(sweep, surroundings, kind or alongside) as (rows, workers, run):
             _measure(sweep, rows, hire(run.journal, surroundings.pool, workers, programs), run)
     finally:
         programs.dismiss()
+
+
+def _locked_clocks(sweep: Sweep, pool: Pool) -> AbstractContextManager[None]:
+    """Lock the clock of the GPU while inside, if the sweep requests it. Raises `BadInput` where it cannot."""
+    if sweep.lock_clocks is None:
+        return nullcontext()
+    device = Device.parse(sweep.device or "cuda")
+    if device.kind == "cpu":
+        raise BadInput("--lock-clocks has no GPU to lock with --device cpu", "leave one of the two out")
+    return pool.locked_clocks(device.index, sweep.lock_clocks)
 
 
 def _pass(rows: Sequence[PlannedCell], context: Context) -> None:

@@ -133,6 +133,7 @@ def differences(base: Sequence[Run], new: Sequence[Run]) -> list[Finding]:
         "schema": lambda run: run.head.schema,
         "budget": lambda run: run.sweep and run.sweep.budget.name,
         "threads": lambda run: run.sweep and run.sweep.threads,
+        "lock of the GPU's clock": lambda run: _lock(run.sweep.lock_clocks if run.sweep else None),
         "dataset": lambda run: run.sweep and run.sweep.dataset,
         "GPU driver": lambda run: tuple(dict.fromkeys(gpu.driver for gpu in run.host.gpus or ())),
     }
@@ -142,6 +143,10 @@ def differences(base: Sequence[Run], new: Sequence[Run]) -> list[Finding]:
     facts |= {f"version of {name}": _of(lambda run: run.head.versions, name) for name in both}
     texts = {name: (_distinct(base, of), _distinct(new, of)) for name, of in facts.items()}
     return [Finding.of("changed", what=name, old=old, new=now) for name, (old, now) in texts.items() if old != now]
+
+
+def _lock(mhz: int | None) -> str:
+    return "none" if mhz is None else f"{mhz} MHz" if mhz else "base clock"
 
 
 def _of(part: Callable[[Run], Mapping[str, Any]], name: str) -> Callable[[Run], Any]:

@@ -7,6 +7,7 @@ code outside this folder uses a worker's process, and a job has paths as jobs.He
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,7 @@ from ..worker.jobs import Job
 from ..worker.nvml import Nvml
 from ..worker.threads import usable_threads
 from . import host
+from .clock_lock import locked_clocks
 from .process import OnReport, ProcessWorker
 
 Answer = TypeVar("Answer")
@@ -67,6 +69,9 @@ class Pool(Protocol):
     def gpu_free_mb(self, index: int) -> float | None:
         """Free memory in MB of the GPU with CUDA's `index`; None where no driver reports it."""
 
+    def locked_clocks(self, index: int, mhz: int) -> AbstractContextManager[None]:
+        """Lock the clock of a GPU while inside, at `mhz` or for 0 at its base clock. Raises `BadInput` where it cannot."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Local:
@@ -90,3 +95,6 @@ class Local:
 
     def gpu_free_mb(self, index: int) -> float | None:
         return self.gpu.memory_free_mb(index)
+
+    def locked_clocks(self, index: int, mhz: int) -> AbstractContextManager[None]:
+        return locked_clocks(index, mhz, self.gpu)

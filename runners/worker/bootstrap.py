@@ -81,7 +81,8 @@ def _refuse(requests: int, answers: int, reason: str) -> None:
             sink.flush()
 
 
-def _load_package() -> None:
+def load_package() -> None:
+    """Load the package from the folder above this file."""
     here = os.path.abspath(__file__)
     for _ in ("worker", "runners", "onnxbench"):
         here = os.path.dirname(here)
@@ -109,7 +110,7 @@ def main() -> None:
     reason = _obstacle()
     if reason:
         return _refuse(requests, answers, reason)
-    _load_package()
+    load_package()
     from onnxbench.runners.worker.serve import serve
 
     return serve(requests, answers)

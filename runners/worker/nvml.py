@@ -37,6 +37,9 @@ SLOWED: Mapping[str, int] = {
 }
 
 
+BASE_CLOCK = 0xFFFFFF01  # NVML_CLOCK_LIMIT_ID_TDP: the clock that the GPU keeps under any load
+
+
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
     """Environment of a worker: `environ`, and CUDA's numbering equal to NVML's unless `environ` sets another."""
     return {ORDER: PCI_ORDER, **environ}
@@ -96,6 +99,22 @@ class Nvml:
         reason."""
         query = _Query()
         return query.run(lambda: float(self._of("TotalEnergyConsumption", index)), "its energy"), query.reason
+
+    def lock_clocks(self, index: int, mhz: int) -> str | None:
+        """Lock the clock of the multiprocessors at `mhz`, or at the base clock for 0. Return the reason of a failure."""
+        clock = mhz or BASE_CLOCK
+        return self._act(lambda: self._library.nvmlDeviceSetGpuLockedClocks(self._device(index), clock, clock))
+
+    def unlock_clocks(self, index: int) -> str | None:
+        """Lift every lock of the clock, also one that another program set. Return the reason of a failure."""
+        return self._act(lambda: self._library.nvmlDeviceResetGpuLockedClocks(self._device(index)))
+
+    def _act(self, change: Callable[[], Any]) -> str | None:
+        try:
+            change()
+        except Exception as error:  # the library raises its own classes
+            return one_line(error)
+        return None
 
     def memory_of(self, pid: int, index: int) -> float | None:
         """GPU memory of the process `pid` in MB: CUDA context, weights, activations and caches."""

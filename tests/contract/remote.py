@@ -207,7 +207,7 @@ def main():
     bootstrap = runpy.run_path(str(HERE.parents[1] / "runners/worker/bootstrap.py"))
     bootstrap["_die_with_parent"](int(sys.argv[2]))
     sys.path[:] = [*sys.path[1:], str(HERE)]  # the factories of `zoo` are found here, and shadow nothing that is installed
-    bootstrap["_load_package"]()
+    bootstrap["load_package"]()
     serve(Connection(int(sys.argv[1])))
 
 

@@ -19,7 +19,13 @@ WALK_LIMIT_NS = 2_000_000_000  # of the search for a state that is not finite
 
 def walk_names(names: Iterable[str], feedback: Mapping[str, str]) -> list[str]:
     """Names of the outputs that `answers` returns, for a model with the outputs `names`."""
-    return [_name_at(name, step) for step in range(1, PARITY_STEPS + 1) for name in names] if feedback else list(names)
+    own = list(names)  # each step reads the names, and an iterator has them once
+    return [_name_at(name, step) for step in range(1, PARITY_STEPS + 1) for name in own] if feedback else own
+
+
+def last_step_names(names: Iterable[str]) -> list[str]:
+    """Names of the outputs of the last step in `answers`."""
+    return [_name_at(name, PARITY_STEPS) for name in names]
 
 
 def _name_at(name: str, step: int) -> str:

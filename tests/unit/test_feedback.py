@@ -134,6 +134,7 @@ def test_parity_has_the_outputs_of_each_step_from_the_initial_state():
     outputs = answers(session)
     assert list(outputs) == walk_names(["y", "h_out"], FEEDBACK)
     assert [float(outputs[name][0]) for name in walk_names(["h_out"], FEEDBACK)] == list(range(1, PARITY_STEPS + 1))
+    assert walk_names(iter(["y", "h_out"]), FEEDBACK) == list(outputs)
     reference = answer_all(Counter(), ZERO, FEEDBACK)
     assert {name: array.tolist() for name, array in reference.items()} == {n: a.tolist() for n, a in outputs.items()}
 

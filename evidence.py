@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
 from .parity import Accuracy as Accuracy
+from .parity import Answered as Answered
 from .parity import Distance as Distance
+from .parity import Explained as Explained
 from .parity import Parity as Parity
 from .parity import PartDistance as PartDistance
+from .parity import Proof as Proof
 from .parity import Verified as Verified
 from .spec import Concurrency, Load
 
@@ -20,7 +23,9 @@ Number = float | None
 FAILED, TIMEOUT, UNAVAILABLE, UNSUPPORTED = "failed", "timeout", "unavailable", "unsupported"
 ENDINGS = (FAILED, TIMEOUT, UNAVAILABLE, UNSUPPORTED)
 KINDS = ("latency", "end_to_end", "device")  # kinds of times
-ROUND, LOAD = "round", "load"  # steps that may fail after a cell's figures are complete: the figures are kept
+LATENCY, THROUGHPUT = "latency", "throughput"  # parts of a visit
+ROUND, LOAD, ANSWERS = "round", "load", "answers"
+"""Steps that may fail after a cell's figures are complete: the figures are kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,28 +164,6 @@ class Inspected:
     """The kernels that run in one call."""
 
     kernels: tuple[Kernel, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Proof:
-    """Parity before and after the exclusion of nodes, on `items` of `data` that did not serve to choose the nodes."""
-
-    before: Distance
-    after: Distance
-    data: str
-    items: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Explained:
-    """SQNR with each single node in INT8 (name and dB, lowest first), and nodes to exclude. `why_not`: reason for no search."""
-
-    nodes: tuple[tuple[str, float], ...] = ()
-    sqnr_db: Number = None
-    data: str = ""
-    exclude: tuple[str, ...] = ()
-    proof: Proof | None = None
-    why_not: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 from ...errors import BadInput, one_line
 from ...evidence import (
+    Answered,
     Block,
     Built,
     Cold,
@@ -41,7 +42,7 @@ END_BYTES = 22  # size of the last record of a zip file without a comment
 
 Event = (
     Drawn | Built | Cold | Opened | Inspected | Explained | Verified | Warm | Life | Energy | Block | Pooled | Finished | Failed
-    | StepFailed | UnderLoad | Imported
+    | StepFailed | UnderLoad | Imported | Answered
 )  # fmt: skip
 
 EVENTS: Mapping[str, type[Any]] = {
@@ -62,6 +63,7 @@ EVENTS: Mapping[str, type[Any]] = {
     "step_failed": StepFailed,
     "load": UnderLoad,
     "imported": Imported,
+    "answered": Answered,
 }
 """Types of events by their names in a journal."""
 

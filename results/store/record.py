@@ -27,8 +27,10 @@ from numpy.typing import NDArray
 from ...axes import Scalar, question
 from ...errors import quantity
 from ...evidence import (
+    ANSWERS,
     LOAD,
     ROUND,
+    Answered,
     Block,
     Built,
     Cold,
@@ -59,6 +61,7 @@ BEGINNINGS = (Built, Cold, Opened)
 MENDS: Mapping[type[Any], str] = {
     Block: ROUND,
     UnderLoad: LOAD,
+    Answered: ANSWERS,
 }  # the step whose earlier failure an event of this type cancels
 
 E = TypeVar("E")
@@ -85,6 +88,7 @@ class CellRecord:
     inspected: Inspected | None = None
     parity: Verified | None = None
     explained: Explained | None = None
+    answered: Answered | None = None
     warm: Warm | None = None
     energy: Energy | None = None
     load: UnderLoad | None = None
@@ -123,12 +127,23 @@ class CellRecord:
             return MISMATCH
         if self.parity and self.parity.undetermined:
             return UNDETERMINED
+        if self.timed_verdict and self.timed_verdict.status == MISMATCH:
+            return MISMATCH
         return self.verdict.status if self.verdict else MISMATCH if self._far_from_reference() else OK
 
     @cached_property
     def verdict(self) -> Verdict | None:
         """Verdict on the parity; None without parity, and for a row of version 0.1."""
         return judge(self.cell.precision, self.parity) if self.parity else None
+
+    @cached_property
+    def timed_verdict(self) -> Verdict | None:
+        """Verdict on the worst answer of a timed call; None where none was compared."""
+        if self.parity is None or self.answered is None:
+            return None
+        # Labels that prove a converted file prove the same file here.
+        worst = replace(self.answered.worst, agreement=self.parity.agreement, images=self.parity.images)
+        return judge(self.cell.precision, worst)
 
     @property
     def reason(self) -> str | None:
@@ -140,9 +155,18 @@ class CellRecord:
         if self.parity and self.parity.diverged:
             steps = quantity(self.parity.diverged_step or 0, "step")
             return f"the state in {self.parity.diverged} is not finite after {steps}"
+        if self.answered and self.timed_verdict and self.wrong_when_timed:
+            return _timed_reason(self.cell.precision, self.answered, self.timed_verdict)
         if self.parity and self.status in (UNDETERMINED, MISMATCH):
             return _reason(self.cell.precision, self.parity, self.verdict)
         return None
+
+    @property
+    def wrong_when_timed(self) -> bool:
+        """True if the answers of timed calls alone are wrong."""
+        timed = self.timed_verdict is not None and self.timed_verdict.status == MISMATCH
+        untimed = self.verdict is not None and self.verdict.status == MISMATCH
+        return timed and not untimed and self.status == MISMATCH
 
     @property
     def _complete(self) -> bool:
@@ -188,6 +212,15 @@ class CellRecord:
     def _samples(self) -> dict[int, dict[str, NDArray[np.int64]]]:
         # Read once, and only if a figure needs them: the journal has the percentiles of a finished cell.
         return {number: load_times(self.folder / self.blocks[number].samples) for number in sorted(self.blocks)}
+
+
+def _timed_reason(precision: str, answered: Answered, verdict: Verdict) -> str:
+    """Reason in words for a mismatch of answers that were right before the measurement."""
+    where = f"lane {answered.lane} of the last {answered.part} block"
+    if verdict.cause == SHAPE:
+        return f"{verdict.part.name} has shape {verdict.part.shape} in a timed call ({where})"
+    figures = f"SQNR {verdict.sqnr_db:.1f} dB against the FP32 reference in {verdict.part.name}"
+    return f"{figures} in a timed call ({where}); {precision} needs {verdict.limit_db:.3g} dB"
 
 
 def _reason(precision: str, parity: Verified, verdict: Verdict | None) -> str:
@@ -301,6 +334,7 @@ def gather(cell: Cell, key: str, folder: Path, head: Head, events: Iterable[Even
         inspected=_last(Inspected, by_type),
         parity=_last(Verified, by_type),
         explained=_last(Explained, by_type),
+        answered=_last(Answered, by_type),
         warm=_merged(by_type.get(Warm, ())),
         energy=_last(Energy, by_type),
         load=_last(UnderLoad, by_type),

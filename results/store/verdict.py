@@ -51,6 +51,12 @@ def with_verdict(precision: str, parity: Verified) -> Verified:
     return replace(parity, sqnr_db=part.sqnr_db, output=part.name, limit_db=verdict.limit_db, floor_db=part.floor_db)
 
 
+def badness(precision: str, parity: Verified) -> tuple[int, float]:
+    """Sort key of parities: larger for a worse verdict, and for a larger distance below the limit."""
+    verdict = judge(precision, parity)
+    return (0, -parity.sqnr_db) if verdict is None else _rank(verdict)
+
+
 def _rank(verdict: Verdict) -> tuple[int, float]:
     return RANKS.index(verdict.status), verdict.limit_db - verdict.sqnr_db
 

@@ -47,6 +47,11 @@ KINDS: Mapping[str, Kind] = {
         sentence="the state that {output} hands on is not finite after step {steps}, so later steps computed with NaN or"
         " infinity; give other inputs with --input",
     ),
+    "timed_answer": Kind(
+        severity=FAILURE,
+        sentence="the runtime answers otherwise while it is timed: its answer before the measurement has {sqnr_db:.1f} dB,"
+        " and that of {place} has {timed_db:.1f} dB in {output}",
+    ),
     "dead": Kind(severity=CAUTION, sentence="{part} is constant, but varies in the reference"),
     "random_outputs": Kind(severity=CAUTION, sentence="not compared, because they depend on a random generator: {outputs}"),
     "relaxed": Kind(

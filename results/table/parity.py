@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...evidence import Verified
+from ...evidence import Answered, Verified
 from ...spec import PRECISIONS
 from ..store.record import CellRecord
 from ..store.verdict import CONVERSION, MISMATCH, OK, RUNTIME, Verdict
@@ -21,10 +21,18 @@ def of_parity(record: CellRecord) -> Iterator[Finding]:
     if verdict.status == MISMATCH:
         yield from _cause(record.cell.precision, verdict)
     yield from (Finding.of("dead", part=part.name) for part in parity.parts if part.dead)
+    if record.answered and record.timed_verdict and record.wrong_when_timed:
+        yield _timed(record.answered, verdict, record.timed_verdict)
     if parity.random:
         yield Finding.of("random_outputs", outputs=", ".join(parity.random))
     if record.status == OK:
         yield from _relaxed(record.cell.precision, parity)
+
+
+def _timed(answered: Answered, untimed: Verdict, timed: Verdict) -> Finding:
+    place = f"lane {answered.lane} of the last {answered.part} block"
+    output, sqnr_db = timed.part.name, untimed.sqnr_db
+    return Finding.of("timed_answer", sqnr_db=sqnr_db, place=place, timed_db=timed.sqnr_db, output=output)
 
 
 def _cause(precision: str, verdict: Verdict) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ from ...evidence import Counts, Info, Inspected, Opened, Rate, Warm
 from ...loop import LATENCY, Times
 from ...spec import Concurrency
 from ..worker import measure
-from ..worker.cell_jobs import save_times
+from ..worker.blocks import save_times
 from ..worker.clock import Clock
 from ..worker.jobs import Close, Done, Inspect, Job, Open, TimedLatency, TimedThroughput, TimeLatency, TimeThroughput, WarmUp
 from .process import OnReport

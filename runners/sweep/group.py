@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from ... import backends
 from ...errors import RuntimeFailed, WorkerDied, WorkerTimeout
-from ...evidence import LOAD, ROUND, Block, Energy, Inspected, Layers, Life, Noise, Opened, Verified
+from ...evidence import ANSWERS, LOAD, ROUND, Block, Energy, Inspected, Layers, Life, Noise, Opened, Verified
 from ...exporters.derive import other_maker
 from ...results.stats.percentiles import samples_needed
 from ...results.store.noise import disturbed, throttled
@@ -31,6 +31,7 @@ from ..worker.jobs import (
     WarmUp,
 )
 from . import rounds
+from .answers import answered, has_answers
 from .capacity import measure_under_load
 from .cells import ActiveCell, RunContext, has_load
 from .journal import Journal, sample_file
@@ -182,8 +183,20 @@ class Group:
         """End the cells of `cells` that are done. `late`: the time limit of the group is over."""
         ends = rounds.finished_cells(self._run.journal.folder, cells, self._run.sweep, late)
         for active in (active for active in cells if active.key in ends):
+            if has_answers(active):
+                # A cell without its process has lost the answers of its last calls, and needs another round for new ones.
+                if active.key not in self._open_keys:
+                    continue
+                active.complete = True
+                self._attempt_all([active], self._answers, ANSWERS)
             active.complete = active.finished = True
             self._run.journal.add(active.key, ends[active.key])
+
+    def _answers(self, active: ActiveCell) -> None:
+        """Compare the answers of the cell's last timed calls with the reference."""
+        result = answered(active, self._run.context, lambda job: self._ask(active, job))
+        if result:
+            self._run.journal.add(active.key, result)
 
     def _lose(self, active: ActiveCell) -> None:
         """Forget a lost worker. Its other cells open again at their next visit."""
@@ -288,13 +301,15 @@ class Group:
             self._warm(active)
         samples = There(path=str(self._run.journal.folder / sample_file(active.key, number)))
         block_ms, calls = block_size(self._run.sweep)
-        active.latency = self._ask(active, TimeLatency(key=active.slot, block_ms=block_ms, calls=calls, samples=samples))
+        size: dict[str, Any] = {"block_ms": block_ms, "calls": calls, "keep": has_answers(active)}
+        active.latency = self._ask(active, TimeLatency(key=active.slot, samples=samples, **size))
         active.dirty, active.throttled = disturbed("latency", active.latency.noise), throttled(active.latency.noise)
 
     def _throughput(self, active: ActiveCell) -> None:
         """Measure the throughput part of a visit."""
         block_ms, concurrency = self._run.sweep.budget.block_ms, active.concurrency or Concurrency()
-        active.throughput = self._ask(active, TimeThroughput(key=active.slot, block_ms=block_ms, concurrency=concurrency))
+        size: dict[str, Any] = {"block_ms": block_ms, "keep": has_answers(active)}
+        active.throughput = self._ask(active, TimeThroughput(key=active.slot, concurrency=concurrency, **size))
         active.dirty, active.throttled = disturbed("throughput", active.throughput.noise), throttled(active.throughput.noise)
 
     def _load(self, active: ActiveCell) -> None:

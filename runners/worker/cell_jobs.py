@@ -1,25 +1,26 @@
-"""The worker's jobs for cells: open a cell, verify it, warm it up, measure a block. NumPy and a runtime only."""
+"""The worker's jobs for cells: open a cell, verify it, warm it up, start it cold. NumPy and a runtime only.
+
+blocks.py measures the blocks of an open cell.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from ... import backends
 from ...backends import protocol
 from ...backends.protocol import Array, Backend, Session, Workshop
 from ...backends.recurrence import Recurrence
 from ...errors import DRAWN, BenchError, RuntimeFailed, Unsupported, failure
-from ...evidence import Built, Counts, Deployment, Info, Inspected, Opened, Tried, Verified, Warm
+from ...evidence import Built, Deployment, Info, Inspected, Opened, Tried, Verified, Warm
 from ...exporters import cache
-from ...spec import Artifact, Cell, Concurrency, Device
+from ...spec import Artifact, Cell, Concurrency
 from . import lanes, measure, procfs
+from .blocks import gpu_of, to_ns
 from .bootstrap import NETWORK
 from .jobs import (
     Build,
@@ -34,20 +35,15 @@ from .jobs import (
     Started,
     Support,
     Supported,
-    TimedLatency,
-    TimedThroughput,
-    TimeLatency,
-    TimeThroughput,
     Verify,
     WarmUp,
 )
 from .serve import State
+from .timed_answers import LaneAnswer
 from .verify import accuracy, distance, figures_of, load_arrays
 from .walk import answers, find_divergence, walk_names
 
 ENGINES = "engines"  # folder of built engines in the user's cache
-APART_SHARE = 4  # blocks of end-to-end calls and of device times last a latency block divided by this
-LEAD_SHARE = 0.1  # of a throughput block: uncounted calls before it
 SEARCH_SHARE = 0.2  # of the warm-up: length of one run of a candidate
 MEMORY_CALLS = 3
 
@@ -58,6 +54,7 @@ class OpenCell:
 
     `session` has one call in flight. `compiled` has a session for each pair of streams and threads that the
     model was compiled for. `forked` has the further lanes of each pair, which share the compiled model.
+    `last_answers`: answers of the last timed calls, by the part of a visit.
     """
 
     artifact: Artifact
@@ -68,6 +65,7 @@ class OpenCell:
     built: protocol.Engine | None = None
     compiled: dict[tuple[int, int], Session] = field(default_factory=dict)
     forked: dict[tuple[int, int], list[Session]] = field(default_factory=dict)
+    last_answers: dict[str, list[LaneAnswer]] = field(default_factory=dict)
 
     def lanes(self, concurrency: Concurrency) -> Sequence[Session]:
         """Session of each lane, with inputs bound. Sessions of other concurrencies stay open until `keep`."""
@@ -233,8 +231,8 @@ def warm(state: State, report: Reporter, job: WarmUp) -> Warm:
     """
     open_cell, now = state.open_cells[job.key], state.clock.now_ns
     with measure.quiet():
-        result = measure.warm_up(open_cell.session, now, least_ns=_ns(job.least_ms), limit_ns=_ns(job.limit_ms))
-        rates = {} if job.concurrency else _search(open_cell, state, _ns(job.least_ms * SEARCH_SHARE), job.passes)
+        result = measure.warm_up(open_cell.session, now, least_ns=to_ns(job.least_ms), limit_ns=to_ns(job.limit_ms))
+        rates = {} if job.concurrency else _search(open_cell, state, to_ns(job.least_ms * SEARCH_SHARE), job.passes)
         concurrency = job.concurrency or list(rates)[-1]
         open_cell.keep(concurrency)
     return Warm(
@@ -270,67 +268,6 @@ def _search(open_cell: OpenCell, state: State, length_ns: int, passes: int) -> d
     return lanes.search(candidates, open_cell.lanes, state.clock.now_ns, trial=trial)
 
 
-def latency(state: State, report: Reporter, job: TimeLatency) -> TimedLatency:
-    """Measure one block of latency: untimed calls, single calls, end-to-end calls, device times.
-
-    The .npz file `samples` receives the times as `latency`, `end_to_end` and `device` (int64 ns). `p50_ns`
-    are their nearest-rank medians: a comparison of thousands of cells then opens no samples. The noise covers
-    all timed calls.
-    """
-    open_cell, now, least_ns, calls = state.open_cells[job.key], state.clock.now_ns, _ns(job.block_ms), job.calls
-    with measure.quiet():
-        measure.rewarm(open_cell.session, now, block_ns=least_ns)
-        with count_noise(state, open_cell.cell) as counts:
-            single = measure.latency(open_cell.session, now, least_ns=least_ns, least_calls=calls)
-            whole = measure.end_to_end(
-                open_cell.session, open_cell.inputs, now, least_ns=least_ns // APART_SHARE, least_calls=calls
-            )
-            device = measure.on_device(open_cell.session, now, least_ns=least_ns // APART_SHARE, least_calls=calls)
-    times = {"latency": single, "end_to_end": whole, "device": device}
-    save_times(Path(job.samples.path), times)
-    p50_ns = {kind: float(np.percentile(ns, 50, method="inverted_cdf")) for kind, ns in times.items() if len(ns)}
-    return TimedLatency(calls=len(single), p50_ns=p50_ns, noise=counts(), settled=measure.settle(state.clock))
-
-
-def save_times(path: Path, times: Mapping[str, Array]) -> None:
-    """Write `times` to a new file at `path`, in place of an earlier attempt. No link is followed."""
-    path.unlink(missing_ok=True)
-    with path.open("xb") as file:
-        np.savez(file, **times)  # type: ignore[arg-type]
-
-
-def throughput(state: State, report: Reporter, job: TimeThroughput) -> TimedThroughput:
-    """Measure one block of throughput with all lanes in flight, after a lead, and the noise over both."""
-    open_cell, now = state.open_cells[job.key], state.clock.now_ns
-    sessions = open_cell.lanes(job.concurrency)
-    length = lanes.Length(least_ns=_ns(job.block_ms), lead_ns=int(_ns(job.block_ms) * LEAD_SHARE))
-    with measure.quiet(), count_noise(state, open_cell.cell) as counts:
-        rate = lanes.throughput(sessions, now, length)
-    return TimedThroughput(rate=rate, noise=counts(), settled=measure.settle(state.clock))
-
-
-@contextmanager
-def count_noise(state: State, cell: Cell) -> Iterator[Callable[[], Counts]]:
-    """Count disturbances inside the `with` block; the yielded function returns the counts after its end.
-
-    On a GPU the counts include NVML's.
-    """
-    result: list[Counts] = []
-    gpu = _gpu(cell)
-    # NVML runs outside the span of the CPU's counters, which would count its own calls.
-    watched = None if gpu is None else state.gpu.watch(gpu)
-    before = state.counters(state.clock)
-    yield result.pop
-    counts = procfs.growth(before, state.counters(state.clock))
-    result.append(replace(counts, gpu=watched()) if watched else counts)
-
-
-def _gpu(cell: Cell) -> int | None:
-    """CUDA's index of the cell's GPU; None for the CPU."""
-    device = Device.parse(cell.device)
-    return None if device.kind == "cpu" else device.index
-
-
 def close(state: State, report: Reporter, job: Close) -> Done:
     """Close an open cell."""
     open_cell = state.open_cells.pop(job.key, None)
@@ -354,7 +291,7 @@ def cold(state: State, report: Reporter, job: StartCold) -> Started:
     # Peak memory needs further calls: allocators grow after the first.
     measure.latency(open_cell.session, now, least_ns=0, least_calls=MEMORY_CALLS)
     open_cell.session.fetch()
-    gpu, peak_rss_mb = _gpu(cell), procfs.peak_rss_mb()  # before NVML is loaded, which would add to it
+    gpu, peak_rss_mb = gpu_of(cell), procfs.peak_rss_mb()  # before NVML is loaded, which would add to it
     return Started(
         up_ns=up_ns,
         answered_ns=answered_ns,
@@ -364,7 +301,3 @@ def cold(state: State, report: Reporter, job: StartCold) -> Started:
         peak_rss_mb=peak_rss_mb,
         device_mem_mb=None if gpu is None else state.gpu.memory_of(state.gpu.pid, gpu),
     )
-
-
-def _ns(ms: float) -> int:
-    return int(ms * 1e6)

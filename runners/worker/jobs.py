@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar, get_args, get_origin
 
-from ...evidence import Built, Cold, Counts, Energy, Epoch, Inspected, LoadPoint, Number, Opened, Rate, Verified, Warm
+from ...evidence import Built, Cold, Counts, Distance, Energy, Epoch, Inspected, LoadPoint, Number, Opened, Rate, Verified, Warm
 from ...models.preprocessing import split_name
 from ...spec import PRECISIONS, Artifact, Cell, Concurrency
 
@@ -186,12 +186,16 @@ class TimedLatency:
 
 @dataclass(frozen=True, kw_only=True)
 class TimeLatency(Job[TimedLatency]):
-    """Make single calls for `block_ms`, at least `calls`; write their times to the file `samples`."""
+    """Make single calls for `block_ms`, at least `calls`; write their times to the file `samples`.
+
+    `keep`: fetch the answer of the last call after the clock has stopped, for `CompareTimed`.
+    """
 
     key: str
     block_ms: float
     calls: int
     samples: There
+    keep: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -205,11 +209,42 @@ class TimedThroughput:
 
 @dataclass(frozen=True, kw_only=True)
 class TimeThroughput(Job[TimedThroughput]):
-    """Keep all lanes of `concurrency` busy for `block_ms`."""
+    """Keep all lanes of `concurrency` busy for `block_ms`. `keep`: as in TimeLatency, for each lane."""
 
     key: str
     block_ms: float
     concurrency: Concurrency
+    keep: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TimedAnswer(Distance):
+    """Distance of the answer of a timed call: in a `part` of a visit, of a `lane` (from 1), to the array number `array`."""
+
+    part: str
+    lane: int = 1
+    array: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TimedAnswers:
+    """Distances of the answers that the last blocks kept."""
+
+    answers: tuple[TimedAnswer, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareTimed(Job[TimedAnswers]):
+    """Compare the answers that the last blocks of the open cell `key` kept with the reference.
+
+    `references`: folder of the reference's answers to each array. `random`: outputs that are not compared. `concurrency`:
+    lanes of a model with a state, which makes the reference's steps for this.
+    """
+
+    key: str
+    references: tuple[Here, ...]
+    concurrency: Concurrency
+    random: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

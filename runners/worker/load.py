@@ -21,7 +21,7 @@ from ...backends.recurrence import starter
 from ...evidence import LoadPoint
 from ...results.stats.percentiles import quantiles
 from . import lanes, measure
-from .cell_jobs import count_noise
+from .blocks import count_noise
 from .clock import Clock
 from .jobs import ApplyLoad, Reporter
 from .serve import State

@@ -29,6 +29,7 @@ from onnxbench.runners.worker.jobs import (
     ApplyLoad,
     Build,
     Close,
+    CompareTimed,
     Data,
     Here,
     Inspect,
@@ -102,8 +103,9 @@ def answers(bare_python, folder, artifact):
         Verify(**key, reference=Here(path=outputs), samples=Here(path=samples)),
         Inspect(**key, timed=False),
         WarmUp(**key, least_ms=20, limit_ms=100, passes=1),
-        TimeLatency(**key, block_ms=5, calls=1, samples=There(path=str(folder / "block.npz"))),
-        TimeThroughput(**key, block_ms=5, concurrency=ONE),
+        TimeLatency(**key, block_ms=5, calls=1, samples=There(path=str(folder / "block.npz")), keep=True),
+        TimeThroughput(**key, block_ms=5, concurrency=ONE, keep=True),
+        CompareTimed(**key, references=(Here(path=outputs),), concurrency=ONE),
         ReadEnergy(**key, block_ms=5, concurrency=ONE),
         ApplyLoad(**key, **arriving, concurrency=ONE),
         Close(**key),
@@ -123,6 +125,10 @@ def test_jobs_that_measure_answer_in_an_environment_of_numpy_and_a_runtime(answe
     assert answers[Support] == Supported(reason=None)
     assert answers[CountImages].images > 0
     assert answers[Verify].sqnr_db > 80
+    assert [(each.part, each.sqnr_db > 80) for each in answers[CompareTimed].answers] == [
+        ("latency", True),
+        ("throughput", True),
+    ]
     assert answers[Verify].top1_drop == 0
     assert answers[Open].info.executed == "fp32"
     assert answers[ApplyLoad].latency_ns["50"] > 0

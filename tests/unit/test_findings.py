@@ -37,6 +37,11 @@ SAID = {
         "the state that h_out hands on is not finite after step 12, so later steps computed with NaN or infinity;"
         " give other inputs with --input",
     ),
+    "timed_answer": (
+        {"sqnr_db": 120.0, "place": "lane 2 of the last throughput block", "timed_db": 3.0, "output": "y"},
+        "the runtime answers otherwise while it is timed: its answer before the measurement has 120.0 dB,"
+        " and that of lane 2 of the last throughput block has 3.0 dB in y",
+    ),
     "dead": ({"part": "y"}, "y is constant, but varies in the reference"),
     "random_outputs": ({"outputs": "audio"}, "not compared, because they depend on a random generator: audio"),
     "relaxed": (

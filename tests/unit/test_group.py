@@ -325,7 +325,7 @@ def test_a_cell_that_is_opened_again_does_not_search_nor_verify_again(run):
     warm = [event for event in of_first if isinstance(event, Warm)]
     assert [bool(event.tried) for event in warm] == [True, False]
     assert warm[0].concurrency == warm[1].concurrency
-    once = {"verified": 1, "inspected": 1, "finished": 1}
+    once = {"verified": 1, "inspected": 1, "answered": 1, "finished": 1}
     assert Counter(NAMES[type(event)] for event in of_first) == {"opened": 2, "warm": 2, "block": 3, **once}
 
 

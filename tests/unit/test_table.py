@@ -34,6 +34,7 @@ CONTRACT = [
     *("p999_ms", "min_ms", "mean_ms", "max_ms", "e2e_p50_ci_low_ms", "e2e_p50_ci_high_ms"),
     *("p50_cycles", "speedup_cycles", "speedup_cycles_ci_low", "speedup_cycles_ci_high", "gpu_throttled"),
     *("top5", "top5_drop"),
+    "timed_sqnr_db",
 ]
 AXES = {"model": "cnn", "backend": "ort-cpu", "device": "cpu", "precision": "fp32", "batch": 8, "threads": 2}
 CHANGE = ("top1_drop_ci_low", "top1_drop_ci_high", "top1_change_p")

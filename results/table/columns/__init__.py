@@ -27,6 +27,7 @@ COLUMNS: tuple[Column, ...] = (
     *tails.COLUMNS,
     *clocks.COLUMNS,
     *accuracy.TOP5,
+    accuracy.TIMED_SQNR,
 )
 BY_NAME: Mapping[str, Column] = {column.name: column for column in COLUMNS}
 

@@ -37,6 +37,21 @@ def _change(row: Row) -> Scalar:
     return None if counts is None else mcnemar(*counts[:2])
 
 
+def _timed_sqnr(row: Row) -> Scalar:
+    return row.record.answered.worst.sqnr_db if row.record.answered else None
+
+
+TIMED_SQNR = Column(
+    name="timed_sqnr_db",
+    value=_timed_sqnr,
+    unit="dB",
+    title="SQNR timed",
+    shown=False,
+    timed=True,
+    absent="absent_parity",
+    definition="SQNR of the worst answer of a timed call, fetched after the clock of the last latency or throughput block had"
+    " stopped, over all lanes.",
+)
 COLUMNS = (
     Column(
         name="top1",

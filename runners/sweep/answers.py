@@ -1,0 +1,43 @@
+"""Answers of timed calls: fetched when a cell ends, and compared with the reference by the limit of the row.
+
+Loads no framework.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+
+from ...evidence import Answered, Distance, Verified
+from ...results.store.verdict import badness
+from ...spec import Concurrency
+from ..pool.context import Context
+from ..worker.jobs import CompareTimed, Here, TimedAnswer, TimedAnswers
+from .cells import ActiveCell
+from .parity import settle
+
+
+def has_answers(active: ActiveCell) -> bool:
+    """True if the answers of the cell's timed calls can be compared: it has a reference, and it is no instrument."""
+    return active.verified and active.reference is not None
+
+
+def answered(active: ActiveCell, context: Context, ask: Callable[[CompareTimed], TimedAnswers]) -> Answered | None:
+    """The worst answer of the cell's last timed calls; None if the worker kept none."""
+    job = CompareTimed(
+        key=active.slot,
+        references=(Here(path=active.reference or ""),),
+        random=active.compared.random if active.compared else (),
+        concurrency=active.concurrency or Concurrency(),
+    )
+    answers = ask(job).answers
+    if not answers:
+        return None
+    settled = {answer.parts: settle(active, _verified(answer), context) for answer in answers}
+    worst = max(answers, key=lambda answer: badness(active.planned.cell.precision, settled[answer.parts]))
+    worst_settled = settled[worst.parts]
+    return Answered(answers=len(answers), worst=worst_settled, part=worst.part, lane=worst.lane, array=worst.array)
+
+
+def _verified(answer: TimedAnswer) -> Verified:
+    return Verified(**{item.name: getattr(answer, item.name) for item in fields(Distance)})

@@ -1,0 +1,94 @@
+"""The worker's jobs that measure a block of an open cell: latency and throughput. NumPy and a runtime only.
+
+Each block ends with the answers of its last calls, where the parent wants to compare them: timed_answers.py fetches them
+after the clock has stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ...backends.protocol import Array
+from ...evidence import LATENCY, THROUGHPUT, Counts
+from ...spec import Cell, Device
+from . import lanes, measure, procfs, timed_answers
+from .jobs import Reporter, TimedLatency, TimedThroughput, TimeLatency, TimeThroughput
+from .serve import State
+
+APART_SHARE = 4  # blocks of end-to-end calls and of device times last a latency block divided by this
+LEAD_SHARE = 0.1  # of a throughput block: uncounted calls before it
+
+
+def latency(state: State, report: Reporter, job: TimeLatency) -> TimedLatency:
+    """Measure one block of latency: untimed calls, single calls, end-to-end calls, device times.
+
+    The .npz file `samples` receives the times as `latency`, `end_to_end` and `device` (int64 ns). `p50_ns`
+    are their nearest-rank medians: a comparison of thousands of cells then opens no samples. The noise covers
+    all timed calls.
+    """
+    open_cell, now, least_ns, calls = state.open_cells[job.key], state.clock.now_ns, to_ns(job.block_ms), job.calls
+    with measure.quiet():
+        measure.rewarm(open_cell.session, now, block_ns=least_ns)
+        with count_noise(state, open_cell.cell) as counts:
+            single = measure.latency(open_cell.session, now, least_ns=least_ns, least_calls=calls)
+            if job.keep:  # the next calls overwrite the outputs
+                timed_answers.keep(open_cell, LATENCY, [open_cell.session])
+            whole = measure.end_to_end(
+                open_cell.session, open_cell.inputs, now, least_ns=least_ns // APART_SHARE, least_calls=calls
+            )
+            device = measure.on_device(open_cell.session, now, least_ns=least_ns // APART_SHARE, least_calls=calls)
+    times = {"latency": single, "end_to_end": whole, "device": device}
+    save_times(Path(job.samples.path), times)
+    p50_ns = {kind: float(np.percentile(ns, 50, method="inverted_cdf")) for kind, ns in times.items() if len(ns)}
+    return TimedLatency(calls=len(single), p50_ns=p50_ns, noise=counts(), settled=measure.settle(state.clock))
+
+
+def save_times(path: Path, times: Mapping[str, Array]) -> None:
+    """Write `times` to a new file at `path`, in place of an earlier attempt. No link is followed."""
+    path.unlink(missing_ok=True)
+    with path.open("xb") as file:
+        np.savez(file, **times)  # type: ignore[arg-type]
+
+
+def throughput(state: State, report: Reporter, job: TimeThroughput) -> TimedThroughput:
+    """Measure one block of throughput with all lanes in flight, after a lead, and the noise over both."""
+    open_cell, now = state.open_cells[job.key], state.clock.now_ns
+    sessions = open_cell.lanes(job.concurrency)
+    length = lanes.Length(least_ns=to_ns(job.block_ms), lead_ns=int(to_ns(job.block_ms) * LEAD_SHARE))
+    with measure.quiet(), count_noise(state, open_cell.cell) as counts:
+        rate = lanes.throughput(sessions, now, length)
+    if job.keep:
+        timed_answers.keep(open_cell, THROUGHPUT, sessions)
+    return TimedThroughput(rate=rate, noise=counts(), settled=measure.settle(state.clock))
+
+
+@contextmanager
+def count_noise(state: State, cell: Cell) -> Iterator[Callable[[], Counts]]:
+    """Count disturbances inside the `with` block; the yielded function returns the counts after its end.
+
+    On a GPU the counts include NVML's.
+    """
+    result: list[Counts] = []
+    gpu = gpu_of(cell)
+    # NVML runs outside the span of the CPU's counters, which would count its own calls.
+    watched = None if gpu is None else state.gpu.watch(gpu)
+    before = state.counters(state.clock)
+    yield result.pop
+    counts = procfs.growth(before, state.counters(state.clock))
+    result.append(replace(counts, gpu=watched()) if watched else counts)
+
+
+def gpu_of(cell: Cell) -> int | None:
+    """CUDA's index of the cell's GPU; None for the CPU."""
+    device = Device.parse(cell.device)
+    return None if device.kind == "cpu" else device.index
+
+
+def to_ns(ms: float) -> int:
+    """Nanoseconds of `ms` milliseconds."""
+    return int(ms * 1e6)

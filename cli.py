@@ -19,7 +19,7 @@ from .errors import BadInput, BenchError
 
 COMMANDS = {
     "backends": ("backends:backends", "List the backends of this machine, and how to install the missing ones."),
-    "train": ("train:train", "Train a named model, and compare CPU and GPU in one table."),
+    "train": ("train:train", "Train a named model, and compare CPU, GPU and several processes in one table."),
     "export": ("export:export", "Write and check ONNX files in FP32, FP16 and INT8, with a manifest."),
     "infer": ("infer:infer", "Measure a model on every runtime of this machine."),
     "measure": ("measure:measure", "Measure the loop of your own program, in turns with backends."),

@@ -13,8 +13,10 @@ import tempfile
 from pathlib import Path
 
 from onnxbench.models import datasets
+from onnxbench.runners.prepare.parallel import Plan
 from onnxbench.runners.prepare.train import Training, TrainingRow
 from onnxbench.runners.worker import train_job
+from onnxbench.runners.worker.jobs import Data
 from onnxbench.runners.worker.serve import State
 from onnxbench.runners.worker.threads import usable_threads
 
@@ -24,8 +26,10 @@ SPREADS = (0.35, 0.2)
 def accuracies(seed: int, spread: float, folder: Path) -> list[float]:
     """Test accuracy after each epoch, in per cent."""
     datasets.SPREAD = spread
-    row = TrainingRow(training=Training(seed=seed, threads=usable_threads()), device="cpu", precision="fp32")
-    done = train_job.train(State(), lambda _: None, row.job(folder / "unkept.safetensors"))
+    training = Training(seed=seed, threads=usable_threads())
+    plan = Plan(threads=training.threads, batch_size=training.batch_size)
+    row = TrainingRow(training=training, device="cpu", precision="fp32", plan=plan)
+    done = train_job.train(State(), lambda _: None, row.job(Data.named(training.dataset), folder / "unkept.safetensors"))
     return [epoch.accuracy for epoch in done.epochs]
 
 

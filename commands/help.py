@@ -14,7 +14,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Versions to compare": ("good", "bad", "threshold", "package"),
     "Time": ("budget", "metric", "baseline", "cold", "lock-clocks", "timeout", "dry-run"),
     "Arriving requests": ("load", "slo", "max-batch", "max-wait"),
-    "Training": ("epochs", "batch-size", "lr"),
+    "Training": ("epochs", "batch-size", "lr", "data-parallel", "scale-batch", "pipeline", "schedule", "microbatches"),
     "INT8": ("int8", "calibration", "calibration-images", "calibration-method", "exclude"),
     "Quality and limits": ("images", "max", "min", "fail-on", "inconclusive", "explain"),
     "Decision": ("objective", "price", "demand"),

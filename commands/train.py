@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from ..errors import BadInput
 from ..spec import Device
 from .help import Command
 from .options import (
     Finite,
+    Names,
+    Numbers,
     Whole,
     dataset_option,
     debug_option,
@@ -29,7 +32,50 @@ from .options import (
 from .output import logs, print_table, track
 from .runs import RUNS
 
+if TYPE_CHECKING:
+    from ..runners.prepare.parallel import Parallel
+
 TRAINING_PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+
+
+parallel_options = (
+    click.option(
+        "--data-parallel",
+        type=Numbers(),
+        metavar="N,...",
+        default=(),
+        help="Also train on N processes, each with a copy of the model and a share of each batch.",
+    ),
+    click.option(
+        "--scale-batch",
+        is_flag=True,
+        help="Give each process of --data-parallel the whole --batch-size, in place of a share.",
+    ),
+    click.option(
+        "--pipeline",
+        type=Numbers(),
+        metavar="N,...",
+        default=(),
+        help="Also train on N processes, each with one stage of the model.",
+    ),
+    click.option(
+        "--schedule",
+        "schedules",
+        type=Names(),
+        metavar="NAME,...",
+        default="gpipe,1f1b",
+        show_default=True,
+        help="Train the pipeline in these orders of its microbatches: gpipe, 1f1b.",
+    ),
+    click.option(
+        "--microbatches",
+        type=Whole(1),
+        metavar="M",
+        default=8,
+        show_default=True,
+        help="Divide each batch of the pipeline into M equal parts.",
+    ),
+)
 
 
 @click.command(
@@ -37,6 +83,7 @@ TRAINING_PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
     examples=(
         ("bench train", "Train the CNN on scikit-learn's digits, which need no download"),
         ("bench train --device cpu --device cuda --precision fp32,bf16", "Compare CPU and GPU in one table"),
+        ("bench train --data-parallel 2 --pipeline 2", "Compare two ways over two processes with one device"),
         ("bench train --dataset idx:fashion-mnist --epochs 2", "Train on the files of MNIST or Fashion-MNIST in a folder"),
     ),
 )
@@ -70,6 +117,7 @@ TRAINING_PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
         show_default=True,
         help="Set the learning rate of SGD with momentum 0.9.",
     ),
+    *parallel_options,
     threads_option,
     seed_option,
     timeout_option,
@@ -78,7 +126,7 @@ TRAINING_PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
     debug_option,
 )
 def train(model: str, dataset: str | None, format: str, debug: bool, **options: Any) -> None:
-    """Train a named model, and compare CPU and GPU in one table."""
+    """Train a named model, and compare CPU, GPU and several processes in one table."""
     from ..models import MODELS, kind_of
     from ..models.preprocessing import full_name
     from ..results import trackers
@@ -93,11 +141,13 @@ def train(model: str, dataset: str | None, format: str, debug: bool, **options: 
     if kind_of(model) != "named":
         raise BadInput(f"{model!r} is not a named model, and only those can be trained", f"write --model {' or '.join(MODELS)}")
     dataset = full_name(dataset, options.pop("preprocess"))
+    parallel = _parallel(options)
     options["devices"] = tuple(str(Device.parse(device)) for device in options["devices"])
     pool = Local()
     training = runner.Training(
         model=model,
         dataset=dataset or runner.default_dataset(model),
+        parallel=parallel,
         **{**options, "threads": options["threads"] or pool.threads()},
     )
     clock = Clock()
@@ -109,3 +159,18 @@ def train(model: str, dataset: str | None, format: str, debug: bool, **options: 
     track(names, lambda: of_training(results, table, folder, began_s))
     if interrupted or any(result.status != "ok" for result in results):
         sys.exit(130 if interrupted else 3)
+
+
+def _parallel(options: dict[str, Any]) -> Parallel:
+    """Take the options of several processes out of `options`. A --timeout of the user also limits the wait for a rank."""
+    from ..runners.prepare.parallel import PEER_S, Parallel
+
+    is_given = click.get_current_context().get_parameter_source("timeout_s") is ParameterSource.COMMANDLINE
+    return Parallel(
+        data=options.pop("data_parallel"),
+        pipeline=options.pop("pipeline"),
+        schedules=options.pop("schedules"),
+        microbatches=options.pop("microbatches"),
+        scale_batch=options.pop("scale_batch"),
+        peer_s=options["timeout_s"] if is_given else PEER_S,
+    )

@@ -1,18 +1,22 @@
-"""Table of `bench train`: one row for each device and precision. Pure."""
+"""Table of `bench train`: one row for each device, precision and way to train. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 from ...axes import Scalar
 from ...evidence import Epoch
+from ..stats.intervals import Repeated, Unit
 from ..store.head import SCHEMA
-from .column import Field
+from .column import SCIENTIFIC, Field
 from .findings import grouped, of_status
 from .table import Table
+
+EPOCH = Unit("epoch", 5, 0.0)
+"""Unit of the interval of images a second. It describes this process: another one may differ by more (docs/adr/0025)."""
 
 FIELDS = (
     Field(name="device", number=False, priority=0),
@@ -27,19 +31,71 @@ FIELDS = (
     Field(name="peak_memory_mb", title="peak memory", unit="MB", priority=9),
     Field(name="speedup", title="speed-up", unit="x", priority=4),
 )
+RATE_ENDS = (
+    Field(name="train_per_s_low", title="from", unit="/s", priority=10),
+    Field(name="train_per_s_high", title="to", unit="/s", priority=10),
+)
+PARALLEL_FIELDS = (
+    Field(name="parallel", number=False, priority=0),
+    Field(name="processes", priority=0),
+    Field(name="threads", priority=11),
+    Field(name="batch", priority=11),
+    Field(name="microbatches", priority=11),
+    Field(name="efficiency", unit="%", priority=4),
+    Field(name="communication", unit="%", priority=5),
+    Field(name="bubble", unit="%", priority=5),
+    Field(name="bubble_formula", title="formula", unit="%", priority=5),
+    Field(name="step_ms", title="step", unit="ms", priority=12),
+    Field(name="rank_busy_ms", title="busy by rank", unit="ms", number=False, priority=12),
+    Field(name="rank_communication_ms", title="transfer by rank", unit="ms", number=False, priority=12),
+    Field(name="rank_memory_mb", title="memory by rank", unit="MB", number=False, priority=12),
+    Field(name="output_error", title="output error", digits=SCIENTIFIC, priority=13),
+)
+PARALLEL_FACTS = (
+    "efficiency: images a second over those of as many single processes, each with the threads or the GPU of one rank",
+    "communication: share of a step with a transfer in progress, waiting included; bubble: share in which a rank does not"
+    " compute; formula: (N-1)/(M+N-1) for N stages and M microbatches",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankResult:
+    """Figures of one process of a parallel training: its memory, and times in `steps` profiled steps."""
+
+    peak_memory_mb: float
+    steps: int
+    wall_s: float
+    communication_s: float
+    busy_s: float | None = None
+    output_error: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """Result of a training on one device in one precision. A failed training has the epochs before the failure."""
+    """Result of a training on one device in one precision. A failed training has the epochs before the failure.
+
+    `parallel`: empty for one process, `data`, or the schedule of a pipeline. `threads`: of each process. `batch_size`: of all
+    processes together.
+    """
 
     device: str
     precision: str
     status: str
+    parallel: str = ""
+    processes: int = 1
+    threads: int | None = None
+    batch_size: int | None = None
+    microbatches: int | None = None
     reason: str | None = None
     epochs: tuple[Epoch, ...] = ()
     peak_memory_mb: float | None = None
     torch: str | None = None
+    ranks: tuple[RankResult, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name of the row: its device, its precision, and its way to train if it has several processes."""
+        return f"{self.device} {self.precision}" + (f" {self.parallel} {self.processes}" if self.parallel else "")
 
 
 def build(results: Sequence[Result], head: Mapping[str, Any]) -> Table:
@@ -49,22 +105,49 @@ def build(results: Sequence[Result], head: Mapping[str, Any]) -> Table:
     for row in rows:
         base, own = rows[0]["epoch_s"] or rows[0]["first_epoch_s"], row["epoch_s"] or row["first_epoch_s"]
         row["speedup"] = float(base) / float(own) if base and own and row["status"] == "ok" else None
-    findings = grouped([(f"{row['device']} {row['precision']}", status) for row in rows for status in of_status(row)])
+        row["efficiency"] = _efficiency(row, rows)
+    named = [(result.name, row) for result, row in zip(results, rows)]
+    findings = grouped([(name, status) for name, row in named for status in of_status(row)])
     facts = " · ".join(f"{name} {head[name]}" for name in ("model", "dataset", "epochs", "batch_size", "lr", "seed", "threads"))
+    several = any(result.parallel for result in results)
     return Table(
-        names=(*(field.name for field in FIELDS), "reason"),
+        names=(*(field.name for field in (*FIELDS, *RATE_ENDS, *PARALLEL_FIELDS)), "reason"),
         rows=tuple(rows),
-        fields=FIELDS,
-        facts=(facts, "memory is the process's on cpu and the allocator's on cuda"),
+        fields=_fields(rows, several),
+        facts=(facts, "memory is the process's on cpu and the allocator's on cuda", *(PARALLEL_FACTS if several else ())),
         findings=tuple(findings),
         head={"schema": SCHEMA, **head},
     )
+
+
+def _fields(rows: Sequence[Mapping[str, Scalar]], several: bool) -> tuple[Field, ...]:
+    """Columns for people: those of several processes first, and only where a row has them."""
+    ends = RATE_ENDS if any(row["train_per_s_low"] for row in rows) else ()
+    front, back = (PARALLEL_FIELDS[:2], PARALLEL_FIELDS[2:]) if several else ((), ())
+    rate = next(number for number, field in enumerate(FIELDS) if field.name == "train_per_s") + 1
+    return (*FIELDS[:2], *front, *FIELDS[2:rate], *ends, *FIELDS[rate:], *back)
+
+
+def _efficiency(row: Mapping[str, Scalar], rows: Sequence[Mapping[str, Scalar]]) -> float | None:
+    """Rate in per cent of that of as many single processes; None without a row of such a process."""
+    if not row["parallel"] or row["status"] != "ok":
+        return None
+    same = ["precision", "device"] + (["threads"] if row["device"] == "cpu" else [])
+    for single in rows:
+        if not single["parallel"] and single["status"] == "ok" and all(single[name] == row[name] for name in same):
+            return 100 * _number(row["train_per_s"]) / (_number(row["processes"]) * _number(single["train_per_s"]))
+    return None
+
+
+def _number(value: Scalar) -> float:
+    return float(value or 0)
 
 
 def _row(result: Result) -> dict[str, Scalar]:
     epochs = result.epochs
     # the first epoch also pays for set-up: memory, kernels, the data in caches
     steady = epochs[1:] or epochs
+    interval = Repeated([epoch.train_per_s for epoch in epochs[1:]], EPOCH).interval
     return {
         "device": result.device,
         "precision": result.precision,
@@ -73,8 +156,39 @@ def _row(result: Result) -> dict[str, Scalar]:
         "first_epoch_s": epochs[0].seconds if epochs else None,
         "epoch_s": median(epoch.seconds for epoch in epochs[1:]) if epochs[1:] else None,
         "train_per_s": median(epoch.train_per_s for epoch in steady) if epochs else None,
+        "train_per_s_low": interval.low if interval else None,
+        "train_per_s_high": interval.high if interval else None,
         "test_per_s": median(epoch.test_per_s for epoch in steady) if epochs else None,
         "loss": epochs[-1].loss if epochs else None,
         "accuracy": epochs[-1].accuracy if epochs else None,
-        "peak_memory_mb": result.peak_memory_mb,
+        "peak_memory_mb": max((rank.peak_memory_mb for rank in result.ranks), default=result.peak_memory_mb),
+        "parallel": result.parallel or None,
+        "processes": result.processes,
+        "threads": result.threads,
+        "batch": result.batch_size,
+        "microbatches": result.microbatches,
+        **_rank_cells(result),
     }
+
+
+def _rank_cells(result: Result) -> dict[str, Scalar]:
+    """Figures of the processes of a parallel training; None for one process."""
+    ranks = result.ranks
+    busy = [rank.busy_s for rank in ranks if rank.busy_s is not None]
+    stages, microbatches = result.processes, result.microbatches
+    errors = [rank.output_error for rank in ranks if rank.output_error is not None]
+    return {
+        "communication": 100 * fmean(rank.communication_s / rank.wall_s for rank in ranks) if ranks else None,
+        "bubble": 100 * (1 - sum(busy) / sum(rank.wall_s for rank in ranks)) if busy else None,
+        "bubble_formula": 100 * (stages - 1) / (microbatches + stages - 1) if microbatches else None,
+        "step_ms": 1e3 * fmean(rank.wall_s / rank.steps for rank in ranks) if ranks else None,
+        "rank_busy_ms": _by_rank([1e3 * (rank.busy_s or 0) / rank.steps for rank in ranks]) if busy else None,
+        "rank_communication_ms": _by_rank([1e3 * rank.communication_s / rank.steps for rank in ranks]),
+        "rank_memory_mb": _by_rank([rank.peak_memory_mb for rank in ranks]),
+        "output_error": max(errors, default=None),
+    }
+
+
+def _by_rank(values: Sequence[float]) -> str | None:
+    """Values of all ranks in the order of their numbers; None without ranks."""
+    return " ".join(f"{value:.1f}" for value in values) or None

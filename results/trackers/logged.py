@@ -118,9 +118,9 @@ def _trained(result: Result, row: RowValues, head: Mapping[str, str]) -> LoggedR
     curves = {name: [(number, getattr(epoch, name)) for number, epoch in epochs] for name in CURVES}
     # a failed epoch may lack a value
     points = {f"epoch/{name}": tuple((n, float(v)) for n, v in curve if v is not None) for name, curve in curves.items()}
-    settings = {name: row[name] for name in ("device", "precision")}
+    settings = {name: row[name] for name in ("device", "precision", "parallel")}
     return LoggedRow(
-        name=f"{head['model']} {row['device']} {row['precision']}",
+        name=f"{head['model']} {result.name}",
         params=_present({**settings, "torch": result.torch}),
         metrics=_numbers(row),
         tags={name: str(value) for name, value in _present({name: row[name] for name in ("status", "reason")}).items()},

@@ -150,6 +150,10 @@ class OwnLoop(abc.ABC):
     def resident_mb(self) -> float:
         """Resident memory in MB."""
 
+    def kill(self) -> None:
+        """End the loop."""
+        self.dismiss()
+
     @abc.abstractmethod
     def dismiss(self) -> None:
         """End the loop."""

@@ -253,7 +253,7 @@ class ProcessWorker:
         return WorkerDied(f"the worker {end} during the job {job!r}", hint)
 
     def kill(self) -> None:
-        """Kill the process and its children now."""
+        """Kill the process and its children now. The pipes stay open: another thread may wait for an answer."""
         end_group(self._process.pid)
         self._process.kill()
         self._process.wait()

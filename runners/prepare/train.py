@@ -1,23 +1,26 @@
-"""Parent's side of `bench train`: one worker and one row for each device and precision. Loads no framework."""
+"""Parent's side of `bench train`: one row for each device, precision and way to train. Loads no framework."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ...errors import BadInput, BenchError, StorageFailed
 from ...evidence import Epoch
 from ...models import MODELS, datasets
-from ...results.table.training import Result
+from ...results.table.training import RankResult, Result
 from ...spec import Device
 from ..pool.decoding import Decoder
-from ..pool.pool import Pool, Worker
+from ..pool.pool import Pool
 from ..pool.progress import Progress
-from ..worker.file_jobs import Train, Trained
+from ..worker.file_jobs import Train, Trained, TrainingSettings
 from ..worker.jobs import Data, ProgressReport, There
+from ..worker.rank_jobs import RankTrained
 from ..worker.tasks import JOBS
 from . import checkpoints
+from . import parallel as ranks
+from .parallel import Parallel, Place, Plan
 
 TRAINING_INTERRUPTED = "interrupted before its training ended"
 
@@ -36,6 +39,7 @@ class Training:
     seed: int = 0
     threads: int = 1
     timeout_s: float = 600.0
+    parallel: Parallel = field(default_factory=Parallel)
 
     def head(self) -> dict[str, Any]:
         """Settings that all rows share."""
@@ -54,17 +58,22 @@ def run_training(training: Training, logs: Path, pool: Pool, progress: Progress)
     Returns one result for each, and True if Ctrl-C ended the training. Raises `BadInput` and `StorageFailed`.
     """
     datasets.check(training.dataset)
+    place = Place(pool=pool, log=logs / "train.log", timeout_s=training.timeout_s, peer_s=training.parallel.peer_s)
+    ranks.check(training.parallel, training.devices, training.batch_size, place)
     data = Decoder().data_of(Data.named(checkpoints.absolute_dataset(training.dataset)), logs, pool, progress)
-    pairs = [(device, precision) for device in training.devices for precision in training.precisions]
-    rows = [TrainingRow(training=training, device=device, precision=precision) for device, precision in pairs]
+    rows = [
+        TrainingRow(training=training, device=device, precision=precision, plan=plan)
+        for device in training.devices
+        for precision in training.precisions
+        for plan in ranks.plans(training.parallel, device, training.threads, training.batch_size)
+    ]
     spare_checkpoint = logs / "unkept.safetensors"  # of every success after the first
     try:
         for row in rows:
             has_checkpoint = any(other.status == "ok" for other in rows)
             target = spare_checkpoint if has_checkpoint else checkpoints.prepare_path(training.model, training.dataset)
-            log = logs / f"train-{row.device.replace(':', '')}-{row.precision}.log"
-            with pool.start(log, network=_network(row.device)) as worker:
-                _train_row(row, row.job(data, target), worker, progress)
+            place_of_row = replace(place, log=logs / f"train-{row.log_name}.log")
+            _train_row(row, data, target, place_of_row, progress)
     except KeyboardInterrupt:
         return [row.result() for row in rows], True
     finally:
@@ -74,46 +83,77 @@ def run_training(training: Training, logs: Path, pool: Pool, progress: Progress)
 
 @dataclass(kw_only=True)
 class TrainingRow:
-    """Training on one device in one precision, with its progress."""
+    """Training on one device in one precision by one plan, with its progress."""
 
     training: Training
     device: str
     precision: str
+    plan: Plan
     status: str = "failed"
     reason: str | None = TRAINING_INTERRUPTED
     epochs: list[Epoch] = field(default_factory=list)
     trained: Trained | None = None
+    ranks: list[RankTrained] = field(default_factory=list)
 
     @property
     def name(self) -> str:
-        return f"{self.training.model} on {self.device} in {self.precision}"
+        way = f", {self.plan.name}" if self.training.parallel.counts else ""
+        return f"{self.training.model} on {self.device} in {self.precision}{way}"
+
+    @property
+    def log_name(self) -> str:
+        """Name of the log without characters that a path cannot have."""
+        return f"{self.device.replace(':', '')}-{self.precision}-{self.plan.name.replace(' ', '-')}"
+
+    def settings(self, data: Data) -> dict[str, Any]:
+        """Fields of TrainingSettings."""
+        training = self.training
+        return {
+            "model": training.model,
+            "factory": MODELS[training.model].factory,
+            "data": data,
+            "device": self.device,
+            "precision": self.precision,
+            "epochs": training.epochs,
+            "batch_size": self.plan.batch_size,
+            "lr": training.lr,
+            "seed": training.seed,
+            "threads": self.plan.threads,
+        }
 
     def job(self, data: Data, target: Path) -> Train:
-        """Job for the worker. The checkpoint goes to `target`."""
-        return Train(
-            model=self.training.model,
-            data=data,
-            device=self.device,
-            precision=self.precision,
-            epochs=self.training.epochs,
-            batch_size=self.training.batch_size,
-            lr=self.training.lr,
-            seed=self.training.seed,
-            threads=self.training.threads,
-            checkpoint=There(path=str(target)),
-        )
+        """Job for the worker of one process. The checkpoint goes to `target`."""
+        return Train(**self.settings(data), checkpoint=There(path=str(target)))
 
     def result(self) -> Result:
         """Result of the training so far."""
         return Result(
             device=self.device,
             precision=self.precision,
+            parallel=self.plan.parallel,
+            processes=self.plan.processes,
+            threads=self.plan.threads,
+            batch_size=self.plan.batch_size,
+            microbatches=self.plan.microbatches,
             status=self.status,
             reason=self.reason,
             epochs=tuple(self.epochs),
             peak_memory_mb=self.trained.peak_memory_mb if self.trained else None,
             torch=self.trained.torch if self.trained else None,
+            ranks=tuple(map(_rank_result, self.ranks)),
         )
+
+
+def _rank_result(rank: RankTrained) -> RankResult:
+    profile = rank.profile
+    return RankResult(
+        peak_memory_mb=rank.trained.peak_memory_mb,
+        steps=profile.steps,
+        wall_s=profile.wall_s,
+        communication_s=profile.communication_s,
+        busy_s=profile.busy_s,
+        output_error=rank.output_error,
+    )
 
 
 def _network(device: str) -> bool:
@@ -121,7 +161,7 @@ def _network(device: str) -> bool:
     return JOBS[Train].network or Device.parse(device).kind != "cpu"
 
 
-def _train_row(row: TrainingRow, job: Train, worker: Worker, progress: Progress) -> None:
+def _train_row(row: TrainingRow, data: Data, target: Path, place: Place, progress: Progress) -> None:
     """Train `row`, and record its epochs and its end. Raises `BadInput` and `StorageFailed`."""
     progress.note(f"training {row.name}: {row.training.dataset}, {row.training.epochs} epochs")
 
@@ -131,7 +171,12 @@ def _train_row(row: TrainingRow, job: Train, worker: Worker, progress: Progress)
         _show(progress, row.name, report)
 
     try:
-        row.trained = worker.ask(job, row.training.timeout_s, on_report)
+        if row.plan.parallel:
+            row.ranks = ranks.train(TrainingSettings(**row.settings(data)), row.plan, target, place, on_report)
+            row.trained = row.ranks[0].trained
+        else:
+            with place.pool.start(place.log, network=_network(row.device)) as worker:
+                row.trained = worker.ask(row.job(data, target), place.timeout_s, on_report)
         row.status, row.reason = "ok", None
     except (BadInput, StorageFailed):
         raise

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...evidence import Epoch, Explained, PartDistance
+from ...evidence import Epoch, Explained, Number, PartDistance
 from ...exporters.manifest import Maker
 from ...parity import ImageSet
 from ...spec import Artifact, Conversion, Options, Shapes, TensorSpec
@@ -226,18 +226,23 @@ class MeasureFloor(Comparison, Job[Floor]):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trained:
-    """Result of a training: its epochs, its peak memory in MB, and the version of PyTorch."""
+    """Result of a training: its epochs, its peak memory in MB, and the version of PyTorch.
+
+    `losses`: training loss of the first steps, None where it is not finite.
+    """
 
     epochs: tuple[Epoch, ...]
     peak_memory_mb: float
     torch: str
+    losses: tuple[Number, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(Job[Trained]):
-    """Train a named model on `data`, and write its checkpoint."""
+class TrainingSettings:
+    """Settings of a training. `factory` makes the untrained module of `model`."""
 
     model: str
+    factory: str
     data: Data
     device: str
     precision: str
@@ -246,4 +251,10 @@ class Train(Job[Trained]):
     lr: float
     seed: int
     threads: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(TrainingSettings, Job[Trained]):
+    """Train a model on `data`, and write its checkpoint."""
+
     checkpoint: There

@@ -29,6 +29,7 @@ from .tasks import BY_NAME, JOBS
 
 if TYPE_CHECKING:
     from .cell_jobs import OpenCell
+    from .rank_job import RankTraining
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
@@ -37,13 +38,16 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 class State:
     """State of a worker between jobs.
 
-    Its clock, the reader of disturbance counters, NVML, and the open cells by key.
+    Its clock, the reader of disturbance counters, NVML, and the open cells by key. A rank also has its training, and
+    the first rank the rendezvous, a TCPStore of torch.
     """
 
     clock: Clock = field(default_factory=Clock)
     counters: ReadCounters = counters
     gpu: Nvml = field(default_factory=Nvml)
     open_cells: dict[str, OpenCell] = field(default_factory=dict)
+    rendezvous: Any = None
+    rank: RankTraining | None = None
 
 
 def serve(requests: int, answers: int) -> None:

@@ -38,13 +38,15 @@ from .jobs import (
     Verify,
     WarmUp,
 )
+from .rank_jobs import CountGpus, JoinRanks, MeasureStages, OpenRendezvous, TrainRank
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
     """Description of a job: name, function (`module:function` of this folder), and need of the network.
 
-    A job that loads the user's MODULE:FACTORY needs the network, because the factory may fetch weights. The
+    A job that loads the user's MODULE:FACTORY needs the network, because the factory may fetch weights. The ranks
+    of a training need it, because they meet on the loopback, which an isolated worker shares with nobody. The
     worker of a cell has the network if the cell's backend has it (`backends.network`).
     """
 
@@ -80,6 +82,11 @@ JOBS: Mapping[type[Job[Any]], Task] = {
     CompareFile: Task(name="compare_file", target="floors:compare_file"),
     MeasureFloor: Task(name="floor", target="floors:measure_floor"),
     Train: Task(name="train", target="train_job:train"),
+    CountGpus: Task(name="gpus", target="process_group:count_gpus"),
+    MeasureStages: Task(name="stages", target="stages:measure_stages"),
+    OpenRendezvous: Task(name="rendezvous", target="process_group:open_rendezvous", network=True),
+    JoinRanks: Task(name="join", target="rank_job:join_ranks", network=True),
+    TrainRank: Task(name="train_rank", target="rank_job:train_rank", network=True),
 }
 
 BY_NAME: Mapping[str, type[Job[Any]]] = {task.name: kind for kind, task in JOBS.items()}

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,9 @@ from ...errors import Unavailable, Unsupported, installed
 from ...evidence import Epoch
 from ...factories import resolve
 from ...files import replace_file
-from ...models import MODELS
+from ...models import datasets
 from ...spec import Device, to_wire
-from .file_jobs import Train, Trained
+from .file_jobs import Train, Trained, TrainingSettings
 from .jobs import ProgressReport, Reporter
 from .prepare_jobs import dataset_of
 from .procfs import peak_rss_mb
@@ -28,10 +28,13 @@ from .serve import State
 if TYPE_CHECKING:
     import torch
 
+Parts = Mapping[str, Any]
 MOMENTUM = 0.9
 EVALUATION_BATCH = 256
 JOB_FIELDS = ("device", "precision", "epochs", "batch_size", "lr", "seed", "threads")  # stored in the checkpoint
 REPORTS_AN_EPOCH = 20  # a report takes time inside the measured epoch
+REPORT_S = 1.0  # between two reports of a slow epoch
+LOSSES = 50  # steps whose training loss is kept
 AMP = {"bf16": "bfloat16", "fp16": "float16"}
 PRECISIONS_OF = {"cpu": ("fp32", "bf16", "fp16"), "cuda": ("fp32", "tf32", "bf16", "fp16")}
 
@@ -47,6 +50,7 @@ class Trainer:
     precision: str
     batch_size: int
     generator: torch.Generator
+    losses: list[torch.Tensor] = field(default_factory=list)
 
     def steps(self, images: torch.Tensor, labels: torch.Tensor) -> Iterator[int]:
         """Train one epoch over shuffled batches; yield the number of each finished step."""
@@ -55,53 +59,102 @@ class Trainer:
         order = torch.randperm(len(images), generator=self.generator)
         self.network.train()
         for number, rows in enumerate(order.split(self.batch_size), 1):
-            x, y = images[rows].to(self.device), labels[rows].to(self.device)
-            self.optimizer.zero_grad()
-            with self._arithmetic():
-                loss = torch.nn.functional.cross_entropy(self.network(x), y)
-            self.scaler.scale(loss).backward()
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
+            loss = self.step(images, labels, rows)
+            if len(self.losses) < LOSSES:
+                self.losses.append(loss.detach())
             yield number
 
-    def test(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
-        """Mean cross-entropy, and accuracy in per cent."""
+    def step(self, images: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Train one step on the images at `rows`, and return its loss."""
+        x, y = images[rows].to(self.device), labels[rows].to(self.device)
+        self.optimizer.zero_grad()
+        with self.arithmetic():
+            loss = self.loss(self.network(x), y, len(rows))
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return loss
+
+    def loss(self, logits: torch.Tensor, target: torch.Tensor, images: int) -> torch.Tensor:
+        """Mean cross-entropy of a step of `images` images."""
+        import torch
+
+        return torch.nn.functional.cross_entropy(logits, target)
+
+    def test(self, images: torch.Tensor, labels: torch.Tensor, on_batch: Callable[[], None]) -> tuple[float, float]:
+        """Mean cross-entropy, and accuracy in per cent. Calls `on_batch` after each batch."""
         import torch
 
         loss, right = 0.0, 0
         self.network.eval()
-        with torch.inference_mode(), self._arithmetic():
+        with torch.inference_mode(), self.arithmetic():
             for x, y in zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH)):
-                logits = self.network(x.to(self.device)).float()
-                target = y.to(self.device)
-                loss += float(torch.nn.functional.cross_entropy(logits, target, reduction="sum"))
-                right += int((logits.argmax(1) == target).sum())
-        return loss / len(images), 100 * right / len(images)
+                batch_loss, batch_right = score(self.network(x.to(self.device)), y.to(self.device))
+                loss, right = loss + batch_loss, right + batch_right
+                on_batch()
+        return self.mean_score(loss, right, len(images))
 
-    def _arithmetic(self) -> Any:
-        import torch
+    def mean_score(self, loss: float, right: int, images: int) -> tuple[float, float]:
+        """Mean cross-entropy, and accuracy in per cent, from sums over test images."""
+        return loss / images, 100 * right / images
 
-        kind = Device.parse(self.device).kind
-        return torch.autocast(kind, getattr(torch, AMP.get(self.precision, "bfloat16")), enabled=self.precision in AMP)
+    def all_losses(self) -> list[float]:
+        """Training losses of the first steps."""
+        return [float(loss) for loss in self.losses]
+
+    def arithmetic(self) -> Any:
+        """Context in which the network computes in the precision."""
+        return arithmetic(self.device, self.precision)
 
     def finish(self) -> None:
         """Wait until the device is idle."""
-        import torch
+        wait_for(self.device)
 
-        if Device.parse(self.device).kind == "cuda":
-            torch.cuda.synchronize(self.device)
+
+def arithmetic(device: str, precision: str) -> Any:
+    """Context in which a network on `device` computes in `precision`."""
+    import torch
+
+    dtype = getattr(torch, AMP.get(precision, "bfloat16"))
+    return torch.autocast(Device.parse(device).kind, dtype, enabled=precision in AMP)
+
+
+def wait_for(device: str) -> None:
+    """Wait until `device` is idle."""
+    import torch
+
+    if Device.parse(device).kind == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def score(logits: torch.Tensor, target: torch.Tensor) -> tuple[float, int]:
+    """Sum of the cross-entropy, and number of right answers."""
+    import torch
+
+    loss = torch.nn.functional.cross_entropy(logits.float(), target, reduction="sum")
+    return float(loss), int((logits.argmax(1) == target).sum())
 
 
 def train(state: State, report: Reporter, job: Train) -> Trained:
     """Train a model, report progress, and write a checkpoint that contains the job and the split."""
+    torch = import_torch(job)
+    data = dataset_of(job.data)
+    trainer = Trainer(**trainer_parts(torch, job, resolve(job.factory)().to(job.device)))
+    trained = run_epochs(state, report, trainer, parts_of(torch, data), job.epochs)
+    save(trainer.network, Path(job.checkpoint.path), record_of(torch, job, data, trained.epochs))
+    return trained
+
+
+def parts_of(torch: Any, data: datasets.Dataset) -> Parts:
+    """Training images and test images, with their labels."""
+    return {part: tuple(map(torch.from_numpy, data.batch(data.split[part]))) for part in ("train", "test")}
+
+
+def record_of(torch: Any, job: TrainingSettings, data: datasets.Dataset, epochs: tuple[Epoch, ...]) -> dict[str, Any]:
+    """Record of a training, for the checkpoint's metadata."""
     import numpy as np
 
-    torch = _import_torch(job)
-    data = dataset_of(job.data)
-    trainer = _trainer(torch, job)
-    parts = {part: tuple(map(torch.from_numpy, data.batch(data.split[part]))) for part in ("train", "test")}
-    epochs = tuple(_epoch(state, report, trainer, parts, number, job.epochs) for number in range(1, job.epochs + 1))
-    record = {
+    return {
         "model": job.model,
         **data.record(),
         **{name: getattr(job, name) for name in JOB_FIELDS},
@@ -109,28 +162,42 @@ def train(state: State, report: Reporter, job: Train) -> Trained:
         "torch": torch.__version__,
         "numpy": np.__version__,
     }
-    _save(trainer.network, Path(job.checkpoint.path), record)
-    return Trained(epochs=epochs, peak_memory_mb=_peak_mb(torch, job.device), torch=torch.__version__)
 
 
-def _epoch(state: State, report: Reporter, trainer: Trainer, parts: Mapping[str, Any], number: int, of: int) -> Epoch:
+def run_epochs(state: State, report: Reporter, trainer: Trainer, parts: Parts, epochs: int) -> Trained:
+    """Train and test for so many epochs."""
+    import torch
+
+    done = tuple(_epoch(state, report, trainer, parts, number, epochs) for number in range(1, epochs + 1))
+    return Trained(
+        epochs=done,
+        peak_memory_mb=_peak_mb(torch, trainer.device),
+        torch=torch.__version__,
+        losses=tuple(loss if math.isfinite(loss) else None for loss in trainer.all_losses()),
+    )
+
+
+def _epoch(state: State, report: Reporter, trainer: Trainer, parts: Parts, number: int, of: int) -> Epoch:
     """Time one epoch and one test. The device is idle at every reading of the clock."""
     clock, steps = state.clock, -(-len(parts["train"][0]) // trainer.batch_size)
     trainer.finish()
-    begin = clock.now_ns()
+    begin = reported = clock.now_ns()
     for step in trainer.steps(*parts["train"]):
-        if step % max(1, steps // REPORTS_AN_EPOCH) == 0:
+        if step % max(1, steps // REPORTS_AN_EPOCH) == 0 or clock.since_s(reported) > REPORT_S:
             report(ProgressReport(epoch=number, epochs=of, step=step, steps=steps))
+            reported = clock.now_ns()
     trainer.finish()
     seconds = clock.since_s(begin)
     begin = clock.now_ns()
-    loss, accuracy = trainer.test(*parts["test"])
+    images, labels = parts["test"]
+    tested = ProgressReport(epoch=number, epochs=of, step=steps, steps=steps)
+    loss, accuracy = trainer.test(images, labels, lambda: report(tested))
     trainer.finish()
     test_s = clock.since_s(begin)
     done = Epoch(
         seconds=seconds,
         train_per_s=len(parts["train"][0]) / seconds,
-        test_per_s=len(parts["test"][0]) / test_s,
+        test_per_s=len(images) / test_s,
         loss=loss if math.isfinite(loss) else None,
         accuracy=accuracy,
     )
@@ -138,7 +205,7 @@ def _epoch(state: State, report: Reporter, trainer: Trainer, parts: Mapping[str,
     return done
 
 
-def _import_torch(job: Train) -> Any:
+def import_torch(job: TrainingSettings) -> Any:
     """Import torch and set its process-wide settings.
 
     `Unavailable` or `Unsupported` if it lacks the requested device or precision.
@@ -159,20 +226,20 @@ def _import_torch(job: Train) -> Any:
     return torch
 
 
-def _trainer(torch: Any, job: Train) -> Trainer:
-    network = resolve(MODELS[job.model].factory)().to(job.device)
-    return Trainer(
-        network=network,
-        optimizer=torch.optim.SGD(network.parameters(), lr=job.lr, momentum=MOMENTUM),
-        scaler=torch.amp.GradScaler(Device.parse(job.device).kind, enabled=job.precision == "fp16"),
-        device=job.device,
-        precision=job.precision,
-        batch_size=job.batch_size,
-        generator=torch.Generator().manual_seed(job.seed),
-    )
+def trainer_parts(torch: Any, job: TrainingSettings, network: Any) -> dict[str, Any]:
+    """Fields of a Trainer of `network`."""
+    return {
+        "network": network,
+        "optimizer": torch.optim.SGD(network.parameters(), lr=job.lr, momentum=MOMENTUM),
+        "scaler": torch.amp.GradScaler(Device.parse(job.device).kind, enabled=job.precision == "fp16"),
+        "device": job.device,
+        "precision": job.precision,
+        "batch_size": job.batch_size,
+        "generator": torch.Generator().manual_seed(job.seed),
+    }
 
 
-def _save(network: Any, path: Path, record: Mapping[str, Any]) -> None:
+def save(network: Any, path: Path, record: Mapping[str, Any]) -> None:
     """Write weights and record as safetensors, which contain data only and no pickle."""
     from safetensors.torch import save_model
 

@@ -87,6 +87,9 @@ class Worker:
     def resident_mb(self):
         return self.inner.resident_mb()
 
+    def kill(self):
+        self.inner.kill()
+
     def dismiss(self):
         self.inner.dismiss()
 

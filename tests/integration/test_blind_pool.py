@@ -12,10 +12,11 @@ from onnxbench.runners.check import check
 from onnxbench.runners.infer import Surroundings, infer
 from onnxbench.runners.pool.context import Context
 from onnxbench.runners.pool.progress import Silent
-from onnxbench.runners.prepare import exports, train
+from onnxbench.runners.prepare import exports, parallel, train
 from onnxbench.runners.preview import preview
 from onnxbench.runners.worker.file_jobs import Describe, Draw, MeasureFloor, Refer, ReferenceCall
 from onnxbench.runners.worker.jobs import Build, Here, Open, ReadEnergy, There
+from onnxbench.runners.worker.rank_jobs import CountGpus
 from onnxbench.runners.worker.tasks import JOBS
 from onnxbench.spec import Concurrency, Load, Sweep
 
@@ -50,9 +51,10 @@ def pool(parent):
 def test_every_job_is_done_by_workers_that_see_none_of_the_parents_folders(parent, pool):
     blind, context = pool
     data = f"npz:{parent / 'images.npz'}"
-    training = train.Training(dataset=data, epochs=1, batch_size=32)
-    (trained,), _ = train.run_training(training, context.logs, blind, Silent())
-    assert (trained.status, len(trained.epochs)) == ("ok", 1)
+    several = parallel.Parallel(pipeline=(2,), schedules=("gpipe",), microbatches=4)
+    training = train.Training(dataset=data, epochs=1, batch_size=32, parallel=several)
+    results, _ = train.run_training(training, context.logs, blind, Silent())
+    assert [(trained.status, len(trained.epochs), trained.processes) for trained in results] == [("ok", 1, 1), ("ok", 1, 2)]
 
     named = exports.ExportRequest(model="cnn", precisions=("fp32",), dataset=data, folder=parent / "named")
     assert [item.exported.made.exporter for item in exports.export_model(named, context)] == ["torch.onnx (dynamo)"]
@@ -78,6 +80,7 @@ def test_every_job_is_done_by_workers_that_see_none_of_the_parents_folders(paren
 
     cell, file, inputs = rows["ort-cpu", "fp32"].cell, files["fp32"], str(parent / "drawn")
     with blind.start(parent / "logs/last.log") as worker:  # jobs that a CPU alone does not need
+        assert worker.ask(CountGpus(), 60).gpus >= 0
         assert worker.ask(Build(cell=cell, artifact=file), 60).build_s is None
         worker.ask(Draw(artifact=file, shapes=cell.shapes, seed=0, folder=There(path=inputs)), 60)
         call = ReferenceCall(

@@ -45,11 +45,13 @@ from onnxbench.runners.worker.jobs import (
     Verify,
     WarmUp,
 )
+from onnxbench.runners.worker.rank_jobs import CountGpus, JoinRanks, MeasureStages, OpenRendezvous, TrainRank
 from onnxbench.runners.worker.tasks import JOBS
 from onnxbench.spec import Artifact, Cell, Concurrency, Conversion, Settings, TensorSpec
 
+OF_TRAINING = (Train, MeasureStages, JoinRanks, TrainRank, OpenRendezvous, CountGpus)
 # need onnx, PyTorch or Pillow
-OF_FILES = (Describe, DecodeImages, Adopt, Export, Convert, Explain, Refer, MeasureFloor, Train)
+OF_FILES = (Describe, DecodeImages, Adopt, Export, Convert, Explain, Refer, MeasureFloor, *OF_TRAINING)
 SPECS = {
     "inputs": (TensorSpec(name="x", dtype="float32", shape=("N", 4)),),
     "outputs": (TensorSpec(name="y", dtype="float32", shape=("N", 2)),),
@@ -147,6 +149,8 @@ def test_a_job_that_needs_more_names_what_is_missing(bare_python, folder, artifa
     arrays = {"inputs": Here(path=str(folder / "inputs")), "outputs": Here(path=str(folder / "outputs"))}
     compared = {"artifact": artifact, "shapes": (("x", (2, 4)),), "batch": 2, **arrays}
     checkpoint = There(path=str(folder / "none.safetensors"))
+    training = {"model": "cnn", "factory": "onnxbench.models.cnn:cnn", "data": Data.named("digits"), **how}
+    member = {"parallel": "data", "rank": 0, "ranks": 2, "address": "127.0.0.1:1", "peer_s": 1, "join_s": 1}
     requests = {
         Describe: file,
         DecodeImages: {"data": Data.named("images:none")},
@@ -156,12 +160,12 @@ def test_a_job_that_needs_more_names_what_is_missing(bare_python, folder, artifa
         Explain: making,
         Refer: {"artifact": artifact, "calls": (), "samples": There(path=str(folder / "none")), "images": 0},
         MeasureFloor: {**compared, "precision": "fp32"},
-        Train: {
-            "model": "cnn",
-            "data": Data.named("digits"),
-            **how,
-            "checkpoint": checkpoint,
-        },
+        Train: {**training, "checkpoint": checkpoint},
+        MeasureStages: {**training, "stages": 2, "microbatch": 4},
+        JoinRanks: {**training, **member},
+        TrainRank: {"checkpoint": checkpoint},
+        OpenRendezvous: {"ranks": 2},
+        CountGpus: {},
     }
     log = folder / f"{kind.__name__}.log"
     with ProcessWorker(log, Clock(), bare_python) as worker, pytest.raises(Unavailable) as raised:

@@ -61,6 +61,9 @@ class InProcess:
         assert job == self.sent
         return self.ask(job, timeout_s)
 
+    def kill(self):
+        self.alive = False
+
     def dismiss(self):
         self.alive = False
 

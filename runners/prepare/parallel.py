@@ -1,0 +1,208 @@
+"""Training over several processes: its plans, the checks before it starts, and its workers. Loads no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import BadInput, quantity
+from ...spec import Device
+from ..pool.pool import Pool
+from ..pool.process import OnReport
+from ..pool.ranks import LATE_S, Ranks
+from ..worker.file_jobs import TrainingSettings
+from ..worker.jobs import There
+from ..worker.rank_jobs import (
+    DATA,
+    ONE_F_ONE_B,
+    PIPELINE,
+    SCHEDULES,
+    CountGpus,
+    JoinRanks,
+    MeasureStages,
+    OpenRendezvous,
+    RankTrained,
+    Stages,
+    TrainRank,
+)
+
+PEER_S = 20.0
+"""Longest wait for another rank. All ranks then end within 30 s of the moment at which one of them hangs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Surroundings of a parallel training: its pool, the file of its log, and the longest wait for a start."""
+
+    pool: Pool
+    log: Path
+    timeout_s: float
+    peer_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parallel:
+    """Requested ways to train over several processes: numbers of processes, by way.
+
+    `scale_batch`: every process of a data parallel training has the whole batch size. `peer_s`: longest wait of a rank for
+    another one.
+    """
+
+    data: tuple[int, ...] = ()
+    pipeline: tuple[int, ...] = ()
+    schedules: tuple[str, ...] = SCHEDULES
+    microbatches: int = 8
+    scale_batch: bool = False
+    peer_s: float = PEER_S
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """All numbers of processes."""
+        return (*self.data, *self.pipeline)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """Way to train one row. `parallel`: empty for one device, `data`, or the schedule of a pipeline.
+
+    `threads`: of each process. `batch_size`: of one step of all processes.
+    """
+
+    parallel: str = ""
+    processes: int = 1
+    threads: int
+    batch_size: int
+    microbatches: int | None = None
+
+    @property
+    def is_pipeline(self) -> bool:
+        """True for a pipeline."""
+        return self.parallel in SCHEDULES
+
+    @property
+    def name(self) -> str:
+        """Words for a progress line and for the name of a log."""
+        if not self.parallel:
+            return quantity(self.threads, "thread")
+        way = "data parallel" if self.parallel == DATA else f"pipeline {self.parallel}"
+        return f"{way} over {processes(self.processes)}"
+
+
+def plans(parallel: Parallel, device: str, threads: int, batch_size: int) -> list[Plan]:
+    """Plans of one device and precision: one process first, then the parallel ones.
+
+    On the CPU one process with the threads of one rank is added: the scaling efficiency is against it.
+    """
+    shares = {max(1, threads // count) for count in parallel.counts} if Device.parse(device).kind == "cpu" else set()
+    single = [Plan(threads=share, batch_size=batch_size) for share in (threads, *sorted(shares - {threads}, reverse=True))]
+    data = [
+        Plan(
+            parallel=DATA,
+            processes=count,
+            threads=max(1, threads // count),
+            batch_size=batch_size * (count if parallel.scale_batch else 1),
+        )
+        for count in parallel.data
+    ]
+    staged = [
+        Plan(
+            parallel=schedule,
+            processes=count,
+            threads=max(1, threads // count),
+            batch_size=batch_size,
+            microbatches=parallel.microbatches,
+        )
+        for count in parallel.pipeline
+        for schedule in parallel.schedules
+    ]
+    return [*single, *data, *staged]
+
+
+def check(parallel: Parallel, devices: Sequence[str], batch_size: int, place: Place) -> None:
+    """Raise `BadInput` for what cannot be trained in parallel, before anything is trained."""
+    for count in parallel.data:
+        if batch_size % count and not parallel.scale_batch:
+            raise BadInput(
+                f"--batch-size {batch_size} cannot be divided among {count} processes",
+                f"write --batch-size {max(1, batch_size // count) * count}, or --scale-batch",
+            )
+    if parallel.pipeline:
+        _check_pipeline(parallel, batch_size)
+    for device in devices if parallel.counts else ():
+        _check_room(max(parallel.counts), Device.parse(device), place)
+
+
+def _check_pipeline(parallel: Parallel, batch_size: int) -> None:
+    microbatches = parallel.microbatches
+    wrong = [name for name in parallel.schedules if name not in SCHEDULES]
+    if wrong:
+        raise BadInput(f"{wrong[0]!r} is not a schedule", f"choose from: {', '.join(SCHEDULES)}")
+    if batch_size % microbatches:
+        raise BadInput(
+            f"--batch-size {batch_size} cannot be divided into {microbatches} microbatches",
+            f"write --batch-size {max(1, batch_size // microbatches) * microbatches}, or another --microbatches",
+        )
+    if ONE_F_ONE_B in parallel.schedules and microbatches < max(parallel.pipeline):
+        raise BadInput(
+            f"the schedule {ONE_F_ONE_B} needs a microbatch for each of {max(parallel.pipeline)} stages, got {microbatches}",
+            f"write --microbatches {max(parallel.pipeline)} or more",
+        )
+
+
+def _check_room(count: int, device: Device, place: Place) -> None:
+    if device.kind == "cpu":
+        room, noun = place.pool.threads(), "core"
+    else:
+        with place.pool.start(place.log, network=True) as worker:  # a network namespace is not tested with CUDA
+            room, noun = max(0, worker.ask(CountGpus(), place.timeout_s).gpus - device.index), "GPU"
+    if count > room:
+        raise BadInput(
+            f"{processes(count)} on {device} need {quantity(count, noun)}, but this machine has {room or 'none'}",
+            f"train with {processes(room)} or fewer" if room else "write --device cpu",
+        )
+
+
+def processes(count: int) -> str:
+    """A number with its noun: `1 process`, `2 processes`."""
+    return f"{count} process{'es' if count > 1 else ''}"
+
+
+def train(settings: TrainingSettings, plan: Plan, checkpoint: Path, place: Place, on_report: OnReport) -> list[RankTrained]:
+    """Train by `plan`, and return the result of each rank. Raises the error of the rank that failed first by itself."""
+    base = {name: getattr(settings, name) for name in TrainingSettings.__dataclass_fields__}
+    cuts = _stages(base, plan, place).cuts if plan.is_pipeline else ()
+    with Ranks(place.pool, place.log, plan.processes) as ranks:
+        address = ranks.workers[0].ask(OpenRendezvous(ranks=plan.processes), place.timeout_s).address
+        joins = [
+            JoinRanks(
+                **{**base, "device": rank_device(settings.device, rank)},
+                parallel=PIPELINE if plan.is_pipeline else DATA,
+                rank=rank,
+                ranks=plan.processes,
+                address=address,
+                peer_s=place.peer_s,
+                join_s=place.timeout_s,
+                schedule=plan.parallel,
+                microbatches=plan.microbatches or 1,
+                cuts=cuts,
+            )
+            for rank in range(plan.processes)
+        ]
+        ranks.ask(joins, place.timeout_s + LATE_S)
+        job = TrainRank(checkpoint=There(path=str(checkpoint)))
+        return ranks.ask([job] * plan.processes, place.peer_s + LATE_S, on_report)
+
+
+def _stages(base: dict[str, object], plan: Plan, place: Place) -> Stages:
+    """Cuts of the model, by the measured time of its layers."""
+    job = MeasureStages(**base, stages=plan.processes, microbatch=plan.batch_size // (plan.microbatches or 1))  # type: ignore[arg-type]
+    network = Device.parse(str(base["device"])).kind != "cpu"
+    with place.pool.start(place.log.with_stem(f"{place.log.stem}-stages"), network=network) as worker:
+        return worker.ask(job, place.timeout_s)
+
+
+def rank_device(device: str, rank: int) -> str:
+    """Device of a rank: the CPU, or the GPU that is so many after the first one."""
+    first = Device.parse(device)
+    return device if first.kind == "cpu" else f"{first.kind}:{first.index + rank}"

@@ -1,0 +1,77 @@
+"""Trainer of a data parallel rank: a copy of the model, and a share of each batch. Imports torch inside functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ...errors import Unsupported
+from ...spec import Device
+from .process_group import ProcessGroup
+from .rank_jobs import JoinRanks
+from .train_job import Trainer, trainer_parts
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(kw_only=True)
+class DataParallelTrainer(Trainer):
+    """Trainer that computes a share of each step. The ranks average their gradients, so all of them compute one step."""
+
+    group: ProcessGroup
+
+    def step(self, images: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        own = rows[self.group.rank :: self.group.ranks]
+        x, y = images[own].to(self.device), labels[own].to(self.device)
+        self.optimizer.zero_grad()
+        with self.arithmetic():
+            loss = self.loss(self.network(x), y, len(rows))
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return loss
+
+    def loss(self, logits: torch.Tensor, target: torch.Tensor, images: int) -> torch.Tensor:
+        """This rank's share of the mean over `images`, times the number of ranks, by which DDP divides the gradients.
+
+        The last batch of an epoch may give the ranks unequal shares. The mean of their means would then be wrong.
+        """
+        import torch
+
+        return torch.nn.functional.cross_entropy(logits, target, reduction="sum") * (self.group.ranks / images)
+
+    def test(self, images: torch.Tensor, labels: torch.Tensor, on_batch: Callable[[], None]) -> tuple[float, float]:
+        own = slice(self.group.rank, None, self.group.ranks)
+        return super().test(images[own], labels[own], on_batch)
+
+    def mean_score(self, loss: float, right: int, images: int) -> tuple[float, float]:
+        loss, right_sum, images_sum = self.group.sums([loss, right, images])
+        return loss / images_sum, 100 * right_sum / images_sum
+
+    def all_losses(self) -> list[float]:
+        """Losses of the first steps: the mean over the ranks, which each have a share times their number."""
+        return [total / self.group.ranks for total in self.group.sums([float(loss) for loss in self.losses])]
+
+    def finish(self) -> None:
+        super().finish()
+        self.group.sums([0.0])
+
+    def whole_network(self) -> Any:
+        """The trained network, which every rank has."""
+        return self.network.module
+
+
+def make(torch: Any, job: JoinRanks, network: Any, group: ProcessGroup) -> DataParallelTrainer:
+    """Copy `network` to the rank's device, with one gradient exchange for all ranks."""
+    from torch.nn.parallel import DistributedDataParallel
+
+    device = Device.parse(job.device)
+    if job.ranks > 1 and any(isinstance(part, torch.nn.modules.batchnorm._BatchNorm) for part in network.modules()):
+        if device.kind == "cpu":
+            raise Unsupported("the model has BatchNorm, whose statistics PyTorch shares between processes on GPUs only")
+        network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    ids = [device.index] if device.kind == "cuda" else None
+    copy = DistributedDataParallel(network.to(job.device), device_ids=ids)
+    return DataParallelTrainer(**trainer_parts(torch, job, copy), group=group)

@@ -1,0 +1,134 @@
+"""Training over several processes: its plans, and what is refused before anything starts."""
+
+from pathlib import Path
+
+import pytest
+from onnxbench.errors import BadInput
+from onnxbench.runners.prepare.parallel import Parallel, Place, Plan, check, plans, rank_device
+from onnxbench.runners.worker.rank_job import union_s
+from onnxbench.runners.worker.rank_jobs import CountGpus, GpuCount
+from onnxbench.runners.worker.stages import balanced_cuts, between
+
+
+class Machine:
+    """A pool with so many cores and GPUs. `asked`: the jobs of its workers."""
+
+    def __init__(self, cores=4, gpus=0):
+        self.cores, self.gpus, self.asked = cores, gpus, []
+
+    def threads(self):
+        return self.cores
+
+    def start(self, log, python="", *, network=False):
+        return self
+
+    def ask(self, job, timeout_s, on_report=None):
+        self.asked.append(type(job))
+        return GpuCount(gpus=self.gpus)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+def checked(parallel, devices=("cpu",), batch_size=64, **machine):
+    pool = Machine(**machine)
+    check(parallel, devices, batch_size, Place(pool=pool, log=Path("x.log"), timeout_s=1, peer_s=1))
+    return pool
+
+
+def test_one_device_has_one_plan():
+    assert plans(Parallel(), "cpu", 8, 64) == [Plan(threads=8, batch_size=64)]
+
+
+def test_a_single_process_with_the_threads_of_a_rank_is_added_on_the_cpu():
+    made = plans(Parallel(data=(2, 4), pipeline=(2,), schedules=("1f1b",)), "cpu", 4, 64)
+    assert [(plan.parallel, plan.processes, plan.threads) for plan in made] == [
+        *(("", 1, 4), ("", 1, 2), ("", 1, 1)),
+        *(("data", 2, 2), ("data", 4, 1), ("1f1b", 2, 2)),
+    ]
+    assert {plan.batch_size for plan in made} == {64}
+    assert [plan.microbatches for plan in made] == [None] * 5 + [8]
+
+
+def test_on_gpus_one_process_is_the_base_of_all():
+    made = plans(Parallel(data=(2,), pipeline=(2,)), "cuda:0", 4, 64)
+    assert [(plan.parallel, plan.processes) for plan in made] == [("", 1), ("data", 2), ("gpipe", 2), ("1f1b", 2)]
+
+
+def test_a_scaled_batch_grows_with_the_processes_of_a_data_parallel_training():
+    made = plans(Parallel(data=(2, 4), pipeline=(2,), schedules=("gpipe",), scale_batch=True), "cpu", 4, 60)
+    assert [plan.batch_size for plan in made if plan.parallel] == [120, 240, 60]
+
+
+@pytest.mark.parametrize(
+    ("parallel", "batch_size", "words"),
+    [
+        (Parallel(data=(5,)), 65, ("5 cores", "has 4", "4 processes")),
+        (Parallel(pipeline=(5,), microbatches=8), 64, ("5 cores",)),
+        (Parallel(data=(3,)), 64, ("--batch-size 64", "3 processes", "--batch-size 63", "--scale-batch")),
+        (Parallel(data=(4,)), 3, ("--batch-size 4",)),
+        (Parallel(pipeline=(2,), microbatches=7), 64, ("7 microbatches", "--batch-size 63")),
+        (Parallel(pipeline=(4,), microbatches=2), 64, ("1f1b", "4 stages", "--microbatches 4")),
+        (Parallel(pipeline=(2,), schedules=("gpipe", "zigzag")), 64, ("'zigzag'", "1f1b")),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_starts(parallel, batch_size, words):
+    with pytest.raises(BadInput) as raised:
+        checked(parallel, batch_size=batch_size)
+    assert [word for word in words if word not in str(raised.value)] == []
+
+
+def test_what_can_be_trained_is_not_refused():
+    checked(Parallel(data=(1, 2, 4), pipeline=(2, 4)))
+    checked(Parallel(data=(3,), scale_batch=True))
+    checked(Parallel(pipeline=(4,), schedules=("gpipe",), microbatches=2))
+
+
+def test_one_device_alone_starts_nothing_to_look_at_the_machine():
+    assert checked(Parallel(), devices=("cuda:0",)).asked == []
+
+
+@pytest.mark.parametrize(("gpus", "device", "has"), [(0, "cuda:0", "none"), (1, "cuda:0", "1"), (2, "cuda:1", "1")])
+def test_more_processes_than_gpus_are_refused(gpus, device, has):
+    with pytest.raises(BadInput, match=rf"2 processes on {device} need 2 GPUs, but this machine has {has}"):
+        checked(Parallel(data=(2,)), devices=("cpu", device), gpus=gpus)
+
+
+def test_processes_that_have_a_gpu_each_are_not_refused():
+    assert checked(Parallel(data=(2,)), devices=("cuda:0",), gpus=2).asked == [CountGpus]
+
+
+def test_each_rank_has_a_gpu_of_its_own():
+    assert [rank_device("cuda:1", rank) for rank in range(3)] == ["cuda:1", "cuda:2", "cuda:3"]
+    assert rank_device("cpu", 1) == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("layer_ms", "stages", "cuts"),
+    [
+        ([1, 1, 1, 1], 2, (2,)),
+        ([5, 1, 1, 1], 2, (1,)),
+        ([1, 1, 1, 5], 2, (3,)),
+        ([3, 1, 4, 1, 5, 9], 3, (3, 5)),
+        ([2, 2], 1, ()),
+    ],
+)
+def test_stages_are_cut_where_the_slowest_is_fastest(layer_ms, stages, cuts):
+    assert balanced_cuts(layer_ms, [True] * len(layer_ms), stages) == cuts
+
+
+def test_every_stage_has_a_layer_with_weights():
+    assert balanced_cuts([1, 9, 9, 1], [True, False, False, True], 2) in ((1,), (2,), (3,))
+    assert balanced_cuts([1, 1, 9, 9], [True, True, False, False], 2) == (1,)
+
+
+def test_a_stage_has_the_layers_between_two_cuts():
+    assert [list(range(6))[between((2, 5), rank, 6)] for rank in range(3)] == [[0, 1], [2, 3, 4], [5]]
+
+
+def test_overlapping_spans_count_once():
+    assert union_s([(0, 1e6), (5e5, 2e6), (3e6, 4e6), (3.2e6, 3.5e6)]) == 3.0
+    assert union_s([]) == 0.0

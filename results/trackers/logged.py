@@ -20,6 +20,7 @@ from ..table.training import Result
 TAGS = tuple(column.name for column in shown_in(TAG_VIEW))
 """Columns about the outcome of a row: neither a requested setting nor a figure."""
 
+TRAINING_SETTINGS = ("device", "precision", "parallel", "processes", "threads", "batch", "microbatches")
 CURVES = ("loss", "accuracy", "seconds")
 NUMBERS = tuple(axis.name for axis in AXES.values() if axis.number)  # numeric axes are parameters and metrics
 Curve = tuple[tuple[int, float], ...]
@@ -118,11 +119,11 @@ def _trained(result: Result, row: RowValues, head: Mapping[str, str]) -> LoggedR
     curves = {name: [(number, getattr(epoch, name)) for number, epoch in epochs] for name in CURVES}
     # a failed epoch may lack a value
     points = {f"epoch/{name}": tuple((n, float(v)) for n, v in curve if v is not None) for name, curve in curves.items()}
-    settings = {name: row[name] for name in ("device", "precision", "parallel")}
+    settings = {name: row[name] for name in TRAINING_SETTINGS}
     return LoggedRow(
         name=f"{head['model']} {result.name}",
         params=_present({**settings, "torch": result.torch}),
-        metrics=_numbers(row),
+        metrics=_numbers({name: value for name, value in row.items() if name not in TRAINING_SETTINGS}),
         tags={name: str(value) for name, value in _present({name: row[name] for name in ("status", "reason")}).items()},
         curves={name: curve for name, curve in points.items() if curve},
     )

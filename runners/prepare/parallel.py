@@ -121,6 +121,8 @@ def plans(parallel: Parallel, device: str, threads: int, batch_size: int) -> lis
 
 def check(parallel: Parallel, devices: Sequence[str], batch_size: int, place: Place) -> None:
     """Raise `BadInput` for what cannot be trained in parallel, before anything is trained."""
+    for device in devices if parallel.counts else ():
+        _check_room(max(parallel.counts), Device.parse(device), place)
     for count in parallel.data:
         if batch_size % count and not parallel.scale_batch:
             raise BadInput(
@@ -129,8 +131,6 @@ def check(parallel: Parallel, devices: Sequence[str], batch_size: int, place: Pl
             )
     if parallel.pipeline:
         _check_pipeline(parallel, batch_size)
-    for device in devices if parallel.counts else ():
-        _check_room(max(parallel.counts), Device.parse(device), place)
 
 
 def _check_pipeline(parallel: Parallel, batch_size: int) -> None:

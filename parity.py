@@ -115,6 +115,55 @@ class Verified(Distance):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Proof:
+    """Parity before and after the exclusion of nodes, on `items` of `data` that did not serve to choose the nodes.
+
+    `top1_before`, `top1_after`, `top1_fp32`: per cent, None without labels.
+    """
+
+    before: Distance
+    after: Distance
+    data: str
+    items: int
+    top1_before: Number = None
+    top1_after: Number = None
+    top1_fp32: Number = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutputCost:
+    """One output: its SQNR with all nodes in INT8, with the node alone that costs it most, and without excluded nodes."""
+
+    output: str
+    sqnr_db: float
+    node: str
+    node_db: float
+    after_db: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Explained:
+    """SQNR with each single node in INT8 (name and dB, lowest first), and nodes to exclude. `why_not`: reason for no search.
+
+    - `sqnr_db`, `after_db`: SQNR with all nodes in INT8, and without those to exclude, on the `data` that served to choose.
+    - `tried`: numbers of nodes in float that were tried, with their SQNR in dB.
+    - `proof` without nodes to `exclude`: the gain on the data that served to choose is not confirmed on other data.
+    - `command`: the export that leaves the nodes in float.
+    """
+
+    nodes: tuple[tuple[str, float], ...] = ()
+    sqnr_db: Number = None
+    data: str = ""
+    exclude: tuple[str, ...] = ()
+    proof: Proof | None = None
+    why_not: str | None = None
+    after_db: Number = None
+    outputs: tuple[OutputCost, ...] = ()
+    tried: tuple[tuple[int, float], ...] = ()
+    command: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ImageSet:
     """Images of a dataset, and their split.
 

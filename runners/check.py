@@ -18,6 +18,7 @@ from ..spec import LABELLED, Conversion, Sweep
 from .infer import RunKind, Surroundings, open_run, refuse
 from .pool.context import Context
 from .pool.memory import Limits
+from .prepare.export_command import excluding
 from .prepare.exports import first_sizes, fixed_shapes
 from .sweep.cells import ActiveCell, RunContext
 from .sweep.drawing import draw_inputs
@@ -86,7 +87,9 @@ def _explained(run: RunContext, active: ActiveCell) -> Explained:
         dims=first_sizes(run.sweep.dims),
     )
     try:
-        return run.context.ask(job)
+        explained = run.context.ask(job)
+        command = excluding(run.sweep, origin, derived, explained.exclude) if explained.exclude else ""
+        return replace(explained, command=command)
     except StorageFailed:
         raise
     except BenchError as error:

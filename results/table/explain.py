@@ -121,7 +121,7 @@ def _accuracy(record: CellRecord) -> list[Finding]:
     explained = record.explained
     if not explained:
         return []
-    findings = [*_nodes(explained), _suggestion(explained)]
+    findings = [*_nodes(explained), *_of_outputs(explained), _suggestion(explained), *_of_proof(explained)]
     if explained.why_not is not None:
         findings = [Finding.of("int8_not_explained", reason=explained.why_not)]
     return [replace(finding, rows=(record.cell.model,)) for finding in findings]
@@ -132,12 +132,46 @@ def _nodes(explained: Explained) -> list[Finding]:
     return [Finding.of("int8_sqnr", sqnr_db=explained.sqnr_db), *(worst or [Finding.of("int8_no_cost")])]
 
 
+def _of_outputs(explained: Explained) -> list[Finding]:
+    """The most costly node of each of several outputs, the worst output first."""
+    costs = sorted(explained.outputs, key=lambda cost: cost.sqnr_db)[:SHOWN_NODES]
+    names = ("output", "sqnr_db", "node", "node_db", "after_db")
+    return [Finding.of("int8_output", **{name: getattr(cost, name) for name in names}) for cost in costs]
+
+
+def _of_proof(explained: Explained) -> list[Finding]:
+    """Top-1 before and after, and the command that leaves the nodes in float."""
+    proof = explained.proof
+    findings: list[Finding] = []
+    if not proof or not explained.exclude:
+        return findings
+    if proof.top1_after is not None:
+        figures = {"before": proof.top1_before, "after": proof.top1_after, "fp32": proof.top1_fp32}
+        findings.append(Finding.of("int8_top1", **figures, items=proof.items, data=proof.data))
+    if explained.command:
+        figures = {"sqnr_before_db": explained.sqnr_db, "sqnr_after_db": explained.after_db}
+        findings.append(Finding.of("int8_command", command=explained.command, **figures, data=explained.data))
+    return findings
+
+
+def _nothing_gained(explained: Explained) -> Finding:
+    """Reason for no suggestion, with the numbers of nodes that were tried."""
+    if not explained.tried:
+        return Finding.of("int8_no_outlier")
+    best_db = max(value for _, value in explained.tried)
+    figures = {"sqnr_before_db": explained.sqnr_db, "sqnr_after_db": best_db}
+    return Finding.of("int8_no_gain", tried=", ".join(str(size) for size, _ in explained.tried), **figures)
+
+
 def _suggestion(explained: Explained) -> Finding:
     """Nodes to exclude, as --exclude takes them, with the SQNR (and agreement) before and after."""
     proof = explained.proof
     if not proof:
-        return Finding.of("int8_no_outlier")
+        return _nothing_gained(explained)
     before, after = proof.before, proof.after
+    if not explained.exclude:
+        figures = {"sqnr_before_db": before.sqnr_db, "sqnr_after_db": after.sqnr_db}
+        return Finding.of("int8_not_proven", **figures, items=proof.items, data=proof.data)
     finding = Finding.of(
         "int8_exclude",
         nodes=",".join(explained.exclude),

@@ -154,6 +154,30 @@ KINDS: Mapping[str, Kind] = {
         sentence="--exclude {nodes}: SQNR {sqnr_before_db:.1f} -> {sqnr_after_db:.1f} dB,"
         " agreement {agreement_before:.1f} -> {agreement_after:.1f} % on {items} {data}",
     ),
+    "int8_output": Kind(
+        severity=INFO,
+        sentence="output {output}: {sqnr_db:.1f} dB with all nodes in INT8, {node_db:.1f} dB with only {node},"
+        " {after_db:.1f} dB without the excluded nodes",
+    ),
+    "int8_top1": Kind(
+        severity=INFO,
+        sentence="top-1 {before:.2f} -> {after:.2f} % (FP32 {fp32:.2f} %) with these nodes in float, on {items} {data}",
+    ),
+    "int8_command": Kind(
+        severity=INFO,
+        sentence="SQNR {sqnr_before_db:.1f} -> {sqnr_after_db:.1f} dB on the data that chose the nodes ({data});"
+        " type: {command}",
+    ),
+    "int8_no_gain": Kind(
+        severity=INFO,
+        sentence="no node stands out: the worst {tried} nodes in float change the SQNR from {sqnr_before_db:.1f} to"
+        " {sqnr_after_db:.1f} dB at best; try another --int8 scheme, or FP16",
+    ),
+    "int8_not_proven": Kind(
+        severity=INFO,
+        sentence="no exclusion is proposed: the best one changes the SQNR from {sqnr_before_db:.1f} to {sqnr_after_db:.1f} dB"
+        " on {items} {data}, which did not choose the nodes",
+    ),
     "int8_no_outlier": Kind(severity=INFO, sentence="no node stands out, so there is nothing to exclude"),
     "int8_not_explained": Kind(severity=INFO, sentence="{reason}"),
     # of all models on one backend in one precision

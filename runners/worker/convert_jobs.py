@@ -37,12 +37,20 @@ SWEEP_BATCHES = (1, 8, 32)  # of an export, which has no sweep
 class Calibration:
     """Calibration data: `feeds` are the arrays of each call by input name, all calls of equal shapes.
 
-    `data` is the name of the source for a record, and `items` the number of distinct items.
+    `data` is the name of the source for a record, and `items` the number of distinct items. `labels`: those of each call;
+    empty without any.
     """
 
     feeds: Feeds
     data: str
     items: int
+    labels: tuple[Array, ...] = ()
+
+    def part(self, first: int, last: int) -> Calibration:
+        """The calls from `first` to `last`, without `last`."""
+        feeds = self.feeds[first:last]
+        items = self.items * len(feeds) // len(self.feeds)
+        return Calibration(feeds=feeds, data=self.data, items=items, labels=self.labels[first:last])
 
 
 def convert(state: State, report: Reporter, job: Convert) -> CacheEntry:
@@ -158,8 +166,8 @@ def calibration_of(job: Making, batch: int = 0) -> Calibration:
         return in_calls(arrays, source, job.calibrated_on, batch)
     if job.data:
         data = dataset_of(job.data)
-        samples = data.batch(_calibration_part(data, most))[0]
-        return in_calls({source.inputs[0].name: samples}, source, job.data.name, batch)
+        samples, labels = data.batch(_calibration_part(data, most))
+        return in_calls({source.inputs[0].name: samples}, source, job.data.name, batch, labels)
     dims = dict(job.dims)
     rule = batch_rule(source.inputs, shapes, source.outputs, dims)
     batch = rule.fixed or batch or CALIBRATION_BATCH
@@ -190,10 +198,12 @@ def _check_enough(count: int, most: int, problem: str) -> None:
         raise BadInput(f"{problem}, and --calibration-images asks for {most}", f"write --calibration-images {count} or fewer")
 
 
-def in_calls(arrays: Mapping[str, Array], source: Artifact, data: str, batch: int = 0) -> Calibration:
+def in_calls(
+    arrays: Mapping[str, Array], source: Artifact, data: str, batch: int = 0, labels: Array | None = None
+) -> Calibration:
     """`arrays`, whose first axis counts items, split into calls of `batch` items; 0 for a size that suits their number.
 
-    Items repeat from the first if there are fewer than one call needs.
+    `labels`: one for each item, split in the same way. Items repeat from the first if there are fewer than one call needs.
     """
     per_item = _per_item(source)
     items = min((len(arrays[name]) for name in per_item), default=1)
@@ -203,7 +213,8 @@ def in_calls(arrays: Mapping[str, Array], source: Artifact, data: str, batch: in
     count = max(1, items // batch)
     calls = [np.arange(call * batch, (call + 1) * batch) % items for call in range(count)]
     feeds = [{name: x[rows] if name in per_item else x for name, x in arrays.items()} for rows in calls]
-    return Calibration(feeds=feeds, data=data, items=min(items, batch * count))
+    given = () if labels is None else tuple(labels[rows] for rows in calls)
+    return Calibration(feeds=feeds, data=data, items=min(items, batch * count), labels=given)
 
 
 def _per_item(source: Artifact) -> set[str]:

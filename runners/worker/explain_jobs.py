@@ -1,8 +1,8 @@
 """The worker's job of the INT8 doctor: find the nodes that cost accuracy, and the gain of excluding them.
 
-Each node is quantized alone, and its error is measured at the output. The nodes that stand out are then left
-in float, one more at a time, as long as the error falls. Calibration data decides the choice; data that took
-no part in the choice proves it. Imports onnx and ONNX Runtime inside functions.
+Each node is quantized alone, and its error is measured at each output. The worst nodes are then left in float
+together, and exclusion.py judges what that brings. Calibration data decides the choice; data that took no part
+in the choice proves it. Imports onnx and ONNX Runtime inside functions.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from ...exporters import int8
 from ...exporters.calibration import calibrate
 from ...exporters.derive import Feeds
 from ...models import onnx_file, quantized
+from ...parity import OutputCost
 from ...spec import PRECISIONS, Artifact, Conversion
 from . import verify
 from .convert_jobs import Calibration, calibration_of, calibrations, in_calls, runs
+from .exclusion import LEAST_DB, Choice, Judgement, choose
 from .file_jobs import Explain
 from .jobs import ProgressReport, Reporter
 from .prepare_jobs import dataset_of, run_once
@@ -31,10 +33,8 @@ from .serve import State
 
 MOST_NODES = 100  # tried one at a time; in a larger graph only the layers are
 JUDGED_CALLS, PROOF_ITEMS = 4, 512
-MOST_EXCLUDED = 8
-ENOUGH_SHARE = 0.9  # of the best gain
 ROUNDING_DB = PRECISIONS["fp32"].floor_db
-LEAST_DB = 6.0  # half the error; a smaller gap or gain is not worth a layer in float
+CONFIRMED_DB = LEAST_DB / 2  # least gain on other data
 
 Answers = Sequence[Mapping[str, Array]]
 
@@ -61,10 +61,13 @@ class Trials:
         nodes = quantized.quantized_nodes(onnx_file.graph_of(self.target))
         return [name for name, is_layer in nodes if is_layer or len(nodes) <= MOST_NODES]
 
-    def distance(self, feeds: Feeds, expected: Answers, exclude: Sequence[str] = (), only: Sequence[str] = ()) -> Distance:
-        """Distance from `expected` of the file quantized without `exclude`, or in `only` alone."""
+    def judge(
+        self, data: Calibration, expected: Answers, exclude: Sequence[str] = (), only: Sequence[str] = ()
+    ) -> tuple[Distance, float | None]:
+        """Distance from `expected` of the file quantized without `exclude`, or in `only` alone, and its top-1."""
         self._make(exclude, only)
-        return verify.distance(_joined(answers(replace(self.source, path=str(self.target)), feeds)), _joined(expected))
+        made = answers(replace(self.source, path=str(self.target)), data.feeds)
+        return verify.distance(_joined(made), _joined(expected)), _top1(made, data.labels)
 
     def _make(self, exclude: Sequence[str], only: Sequence[str]) -> None:
         how = replace(self.how, exclude=(*self.how.exclude, *exclude))
@@ -76,66 +79,107 @@ def explain(state: State, report: Reporter, job: Explain) -> Explained:
     """Find the error of each node of the INT8 recipe, the worst first, and the nodes to exclude."""
     source, default = job.artifact, calibration_of(job)
     calibration = next((data for data in calibrations(job) if runs(source, data)), default)
-    feeds = calibration.feeds
-    judged = feeds[:JUDGED_CALLS]
+    held_out = _held_out(job, calibration)
     with tempfile.TemporaryDirectory() as folder:
-        trials = Trials(source=source, how=job.how, feeds=feeds, folder=Path(folder))
-        expected = answers(source, judged)
-        before = trials.distance(judged, expected).sqnr_db
-        alone: dict[str, float] = {}
-        for node in trials.nodes():
-            alone[node] = trials.distance(judged, expected, only=[node]).sqnr_db
-            report(ProgressReport())
-        worst = sorted(alone, key=lambda node: alone[node])
-        gains: list[float] = []
-        for number in range(standing_out([alone[node] for node in worst])):
-            gains.append(trials.distance(judged, expected, worst[: number + 1]).sqnr_db - before)
-            report(ProgressReport())
-        exclude = worst[: fewest(gains)]
-        proof = _prove(trials, exclude, _held_out(job, calibration)) if exclude else None
-    costly = tuple((node, alone[node]) for node in worst if alone[node] < ROUNDING_DB)
-    return Explained(nodes=costly, sqnr_db=before, data=calibration.data, exclude=tuple(exclude), proof=proof)
+        trials = Trials(source=source, how=job.how, feeds=calibration.feeds, folder=Path(folder))
+        expected = answers(source, _judged(job, calibration).feeds)
+        judge = Judge(trials=trials, data=_judged(job, calibration), expected=expected, report=report)
+        alone = {node: judge(only=[node]) for node in trials.nodes()}
+        worst = sorted(alone, key=lambda node: alone[node].worst_db)
+        noisy = [node for node in worst if alone[node].worst_db < ROUNDING_DB]
+        choice = choose(noisy, judge, most=len(worst) // 2)
+        proof = _prove(trials, choice.exclude, held_out) if choice.exclude else None
+    return Explained(
+        nodes=tuple((node, alone[node].worst_db) for node in noisy),
+        sqnr_db=choice.before.worst_db,
+        after_db=choice.after.worst_db if choice.exclude else None,
+        data=calibration.data,
+        exclude=choice.exclude if proof and is_confirmed(proof) else (),
+        proof=proof,
+        outputs=_outputs(alone, choice),
+        tried=tuple((size, judgement.worst_db) for size, judgement in choice.tried.items()),
+    )
 
 
-def standing_out(sqnr_db: Sequence[float]) -> int:
-    """Number of nodes before the widest gap in `sqnr_db`, the errors of single nodes in rising order (dB).
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """Figures of the file without some nodes, or with some nodes alone, on data that chooses the nodes."""
 
-    Nodes whose error is as small as FP32's own rounding do not count. 0 if no gap reaches LEAST_DB.
-    """
-    noisy = [value for value in sqnr_db if value < ROUNDING_DB]
-    gaps = np.diff(noisy)[:MOST_EXCLUDED]
-    return int(gaps.argmax()) + 1 if len(gaps) and gaps.max() >= LEAST_DB else 0
+    trials: Trials
+    data: Calibration
+    expected: Answers
+    report: Reporter
+
+    def __call__(self, exclude: Sequence[str] = (), only: Sequence[str] = ()) -> Judgement:
+        distance, top1 = self.trials.judge(self.data, self.expected, exclude, only)
+        self.report(ProgressReport())
+        outputs = dict.fromkeys(part.output for part in distance.parts)
+        sqnr_db = {name: min(part.sqnr_db for part in distance.parts if part.output == name) for name in outputs}
+        return Judgement(sqnr_db=sqnr_db, top1=top1)
 
 
-def fewest(gains_db: Sequence[float]) -> int:
-    """Smallest number of exclusions with ENOUGH_SHARE of the best gain; `gains_db` are the gains of 1, 2, ...
+def _outputs(alone: Mapping[str, Judgement], choice: Choice) -> tuple[OutputCost, ...]:
+    """The most costly node of each output, if there are several outputs."""
+    before, after = choice.before.sqnr_db, choice.after.sqnr_db
+    if len(before) < 2 or not alone:
+        return ()
+    costs = {name: [(judgement.sqnr_db[name], node) for node, judgement in alone.items()] for name in before}
+    worst = {name: min(pairs, key=lambda pair: pair[0]) for name, pairs in costs.items()}
+    return tuple(
+        OutputCost(output=name, sqnr_db=before[name], node=node, node_db=node_db, after_db=after[name])
+        for name, (node_db, node) in worst.items()
+    )
 
-    0 if no gain reaches LEAST_DB.
-    """
-    best = max(gains_db, default=0.0)
-    if best < LEAST_DB:
-        return 0
-    return next(count for count, gain in enumerate(gains_db, 1) if gain >= ENOUGH_SHARE * best)
+
+def _judged(job: Explain, calibration: Calibration) -> Calibration:
+    """The first calls, which choose the nodes. Of the user's arrays, half of the calls are left for the proof."""
+    count = len(calibration.feeds)
+    return calibration.part(0, min(JUDGED_CALLS, max(1, count // 2)) if _is_own(job) else JUDGED_CALLS)
+
+
+def _is_own(job: Explain) -> bool:
+    """True if nothing but the user's calibration arrays can prove the choice."""
+    return job.calibration is not None and job.data is None
 
 
 def _prove(trials: Trials, exclude: Sequence[str], held_out: Calibration) -> Proof:
-    """Distances before and after the exclusion, on held-out data."""
+    """Distances before and after the exclusion, and top-1 with labels, on held-out data."""
     expected = answers(trials.source, held_out.feeds)
-    before, after = (trials.distance(held_out.feeds, expected, nodes) for nodes in ((), exclude))
-    return Proof(before=before, after=after, data=held_out.data, items=held_out.items)
+    (before, top1_before), (after, top1_after) = (trials.judge(held_out, expected, nodes) for nodes in ((), exclude))
+    return Proof(
+        before=before,
+        after=after,
+        data=held_out.data,
+        items=held_out.items,
+        top1_before=top1_before,
+        top1_after=top1_after,
+        top1_fp32=_top1(expected, held_out.labels),
+    )
+
+
+def is_confirmed(proof: Proof) -> bool:
+    """True if data that did not choose the nodes shows a gain of an output, or of top-1."""
+    before = {part.name: part.sqnr_db for part in proof.before.parts}
+    gains = (part.sqnr_db - before.get(part.name, part.sqnr_db) for part in proof.after.parts)
+    points = (proof.top1_after or 0.0) - (proof.top1_before or 0.0)
+    return max(gains, default=0.0) >= CONFIRMED_DB or points > 0
 
 
 def _held_out(job: Explain, calibration: Calibration) -> Calibration:
-    """Data that took no part in the choice: test images, or new random values.
+    """Data that took no part in the choice: test images, the user's other arrays, or new random values.
 
-    Without either, the calibration data, and its name says that.
+    Without any, the calibration data, and its name says that.
     """
     source = job.artifact
     if job.data:
         data = dataset_of(job.data)
-        images = data.batch(data.split["test"][:PROOF_ITEMS])[0]
-        return in_calls({source.inputs[0].name: images}, source, f"test images of {job.data.name}")
-    if job.calibration:
+        images, labels = data.batch(data.split["test"][:PROOF_ITEMS])
+        return in_calls({source.inputs[0].name: images}, source, f"test images of {job.data.name}", labels=labels)
+    if _is_own(job):
+        judged = len(_judged(job, calibration).feeds)
+        rest = calibration.part(judged, len(calibration.feeds))
+        if rest.feeds:
+            return replace(rest, data="calibration items that did not choose the nodes")
         return replace(calibration, data="items that it was calibrated on")
     batch = calibration.items // len(calibration.feeds)
     new = calibration_of(replace(job, seed=job.seed + len(calibration.feeds)), batch)
@@ -148,6 +192,14 @@ def answers(artifact: Artifact, feeds: Feeds) -> list[dict[str, Array]]:
     session, _ = open_reference(artifact, shapes)
     with session:
         return [run_once(session, arrays) for arrays in feeds]
+
+
+def _top1(outputs: Answers, labels: Sequence[Array]) -> float | None:
+    """Per cent of items whose largest value of the first output is at their label; None without labels."""
+    if not labels:
+        return None
+    right = [next(iter(answer.values())).argmax(1) == expected for answer, expected in zip(outputs, labels)]
+    return float(np.mean(np.concatenate(right)) * 100)
 
 
 def _joined(outputs: Answers) -> dict[str, Array]:

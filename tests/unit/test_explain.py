@@ -271,6 +271,32 @@ def test_where_no_node_stands_out_there_is_nothing_to_exclude(accuracy):
     assert kinds(accuracy(**{**FOUND, "exclude": [], "proof": None}))[-1] == "int8_no_outlier"
 
 
+def test_a_proof_with_labels_and_a_command_to_type_stand_at_the_end(accuracy):
+    proof = {**PROOF, "top1_before": 55.5, "top1_after": 97.2, "top1_fp32": 97.8}
+    findings = accuracy(**{**FOUND, "after_db": 40.0, "data": "digits", "proof": proof, "command": "bench export --exclude x"})
+    assert kinds(findings)[-2:] == ["int8_top1", "int8_command"]
+    assert findings[-1].sentence.endswith("bench export --exclude x")
+    assert dict(findings[-1].values)["sqnr_after_db"] == 40.0
+
+
+def test_a_gain_that_other_data_does_not_confirm_is_no_proposal(accuracy):
+    assert kinds(accuracy(**{**FOUND, "exclude": [], "tried": [[1, 30.0]]}))[-1] == "int8_not_proven"
+
+
+def test_where_nothing_helps_the_numbers_of_nodes_that_were_tried_are_there(accuracy):
+    finding = accuracy(**{**FOUND, "exclude": [], "proof": None, "tried": [[1, 19.0], [2, 20.5], [4, 20.1]]})[-1]
+    assert (finding.kind, dict(finding.values)["tried"]) == ("int8_no_gain", "1, 2, 4")
+    assert dict(finding.values)["sqnr_after_db"] == 20.5
+
+
+def test_several_outputs_have_their_own_figures_the_worst_first(accuracy):
+    rest = {"node": "n", "node_db": 9.5, "after_db": 40.0}
+    costs = [{"output": name, "sqnr_db": value, **rest} for name, value in (("a", 9.0), ("b", 2.0))]
+    found = accuracy(**FOUND, outputs=costs)
+    outputs = [dict(item.values)["output"] for item in found if item.kind == "int8_output"]
+    assert outputs == ["b", "a"]
+
+
 def test_the_reason_why_the_nodes_were_not_tried_stands_instead(accuracy):
     (finding,) = accuracy(why_not="this INT8 file was not made by bench export")
     assert (finding.kind, finding.sentence) == ("int8_not_explained", "this INT8 file was not made by bench export")

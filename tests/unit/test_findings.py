@@ -162,6 +162,28 @@ SAID = {
         },
         "--exclude /Gemm_3: SQNR 18.2 -> 33.7 dB, agreement 91.0 -> 99.4 % on 360 test images of digits",
     ),
+    "int8_output": (
+        {"output": "boxes", "sqnr_db": 4.21, "node": "/Mul_3", "node_db": 5.5, "after_db": 31.24},
+        "output boxes: 4.2 dB with all nodes in INT8, 5.5 dB with only /Mul_3, 31.2 dB without the excluded nodes",
+    ),
+    "int8_top1": (
+        {"before": 55.5, "after": 97.25, "fp32": 97.5, "items": 360, "data": "test images of digits"},
+        "top-1 55.50 -> 97.25 % (FP32 97.50 %) with these nodes in float, on 360 test images of digits",
+    ),
+    "int8_command": (
+        {"command": "bench export --model cnn --exclude a", "sqnr_before_db": 2.24, "sqnr_after_db": 44.1, "data": "digits"},
+        "SQNR 2.2 -> 44.1 dB on the data that chose the nodes (digits); type: bench export --model cnn --exclude a",
+    ),
+    "int8_no_gain": (
+        {"tried": "1, 2, 3", "sqnr_before_db": 12.04, "sqnr_after_db": 13.56},
+        "no node stands out: the worst 1, 2, 3 nodes in float change the SQNR from 12.0 to 13.6 dB at best;"
+        " try another --int8 scheme, or FP16",
+    ),
+    "int8_not_proven": (
+        {"sqnr_before_db": 12.04, "sqnr_after_db": 12.1, "items": 64, "data": "new random inputs"},
+        "no exclusion is proposed: the best one changes the SQNR from 12.0 to 12.1 dB on 64 new random inputs,"
+        " which did not choose the nodes",
+    ),
     "int8_no_outlier": ({}, "no node stands out, so there is nothing to exclude"),
     "int8_not_explained": (
         {"reason": "this INT8 file was not made by bench export"},

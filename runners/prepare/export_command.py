@@ -1,0 +1,58 @@
+"""The command line that makes an INT8 file again without some more nodes. Standard library and the package only."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ...models import MODELS
+from ...models.preprocessing import split_name
+from ...spec import Artifact, Conversion, Derived, Sweep
+from .exports import DEFAULT_CONVERSION
+
+
+def excluding(sweep: Sweep, origin: Artifact, derived: Derived, nodes: Sequence[str]) -> str:
+    """`bench export` of the INT8 file of `origin` that is `derived`, with `nodes` in float too. A line for a shell."""
+    how = Conversion.of(derived.options)
+    words = ["bench", "export", "--model", _model(sweep, origin), "--precision", "int8", *_scheme(how), *_data(origin, derived)]
+    words += _shapes(sweep, origin)
+    words += ["--exclude", ",".join([*how.exclude, *nodes])]
+    return shlex.join([*words, *(["--out", sweep.artifacts] if sweep.artifacts else [])])
+
+
+def _model(sweep: Sweep, origin: Artifact) -> str:
+    """The model as the user named it; the FP32 file of a folder of artifacts otherwise."""
+    named = [model for model in (sweep.model, *sweep.models) if model]
+    own = [model for model in named if origin.model in (model, Path(model).stem)]
+    if own or len(named) == 1:
+        return (own or named)[0]
+    return origin.model if origin.model in MODELS else origin.path
+
+
+def _scheme(how: Conversion) -> Iterator[str]:
+    if how.scheme != DEFAULT_CONVERSION.scheme:
+        yield from ("--int8", how.scheme)
+    if how.method != DEFAULT_CONVERSION.method:
+        yield from ("--calibration-method", how.method)
+    if how.images:
+        yield from ("--calibration-images", str(how.images))
+
+
+def _data(origin: Artifact, derived: Derived) -> Iterator[str]:
+    kind, place, steps = split_name(origin.dataset or "")
+    if kind:
+        yield from ("--dataset", f"{kind}:{place}" if place else kind)
+    if steps:
+        yield from ("--preprocess", steps)
+    if calibration := derived.calibration(origin.dataset):
+        yield from ("--calibration", calibration)
+
+
+def _shapes(sweep: Sweep, origin: Artifact) -> Iterator[str]:
+    names = {spec.name for spec in origin.inputs}
+    for spec in (spec for spec in sweep.signature if spec.name in names):
+        kind = "" if spec.dtype == "float32" else f":{spec.dtype}"
+        yield from ("--shape", f"{spec.name}={'x'.join(map(str, spec.shape))}{kind}")
+    for name, sizes in sweep.dims:
+        yield from ("--dim", f"{name}={sizes[0]}")

@@ -1,0 +1,103 @@
+"""Choice of the nodes that stay in float: the worst ones together, judged by what their exclusion brings. Pure.
+
+A gap between the figures of single nodes decides nothing: one outlier hides a group, and a group of equal nodes has no gap.
+Parts of such a group may bring nothing: larger and larger parts are tried, whatever the smaller ones bring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+SIZES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32)  # numbers of excluded nodes that are tried
+ENOUGH_SHARE = 0.9  # of the best gain
+LEAST_DB = 6.0  # half the error; a smaller gain is not worth a layer in float
+LEAST_POINTS = 5.0  # of top-1, where the SQNR gains too little
+LOWEST_DB, HIGHEST_DB = 0.0, 45.0  # beyond them an answer is useless, or nothing is left to gain
+
+Names = Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judgement:
+    """SQNR of each output with some nodes in float, and top-1 in per cent if there are labels."""
+
+    sqnr_db: Mapping[str, float]
+    top1: float | None = None
+
+    @property
+    def worst_db(self) -> float:
+        """SQNR of the worst output."""
+        return min(self.sqnr_db.values(), default=HIGHEST_DB)
+
+    def gains(self, before: Judgement) -> dict[str, float]:
+        """Gain of each output over `before`, in dB within the limits."""
+        return {name: _clip(value) - _clip(before.sqnr_db[name]) for name, value in self.sqnr_db.items()}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """Nodes to exclude, empty if none is worth it, and the judgements of the numbers of nodes that were tried."""
+
+    exclude: tuple[str, ...] = ()
+    before: Judgement
+    after: Judgement
+    tried: Mapping[int, Judgement] = field(default_factory=dict)
+
+
+def _clip(value: float) -> float:
+    return min(max(value, LOWEST_DB), HIGHEST_DB)
+
+
+def choose(worst: Names, judge: Callable[[Names], Judgement], most: int) -> Choice:
+    """Choose among the nodes `worst`, the worst first, at most `most` of them. `judge`: figures with some nodes in float."""
+    before = judge(())
+    tried: dict[int, Judgement] = {}
+    for size in SIZES:
+        if size > min(most, len(worst)):
+            break
+        tried[size] = judge(worst[:size])
+        if min(map(_clip, tried[size].sqnr_db.values()), default=HIGHEST_DB) == HIGHEST_DB:
+            break
+    size = fewest(before, tried)
+    if not size:
+        return Choice(before=before, after=before, tried=tried)
+    exclude, after = _without_idle(worst[:size], tried[size], before, judge)
+    return Choice(exclude=exclude, before=before, after=after, tried=tried)
+
+
+def fewest(before: Judgement, tried: Mapping[int, Judgement]) -> int:
+    """Smallest number of nodes with ENOUGH_SHARE of the best gain of every output; 0 if no output gains LEAST_DB.
+
+    Without such an output, the same for a gain of LEAST_POINTS in top-1.
+    """
+    gains = {size: judgement.gains(before) for size, judgement in tried.items()}
+    best = {name: max((gain[name] for gain in gains.values()), default=0.0) for name in before.sqnr_db}
+    needed = {name: ENOUGH_SHARE * gain for name, gain in best.items() if gain >= LEAST_DB}
+    if needed:
+        # Where outputs want different nodes, the largest number that is tried has the most of every gain.
+        enough = (size for size, gain in gains.items() if all(gain[name] >= least for name, least in needed.items()))
+        return next(enough, max(gains, key=lambda size: sum(gains[size][name] for name in needed)))
+    points = {size: _points(judgement, before) for size, judgement in tried.items()}
+    top = max(points.values(), default=0.0)
+    return next(size for size, gain in points.items() if gain >= ENOUGH_SHARE * top) if top >= LEAST_POINTS else 0
+
+
+def _points(judgement: Judgement, before: Judgement) -> float:
+    """Gain in top-1, in points; 0 without labels."""
+    return 0.0 if judgement.top1 is None or before.top1 is None else judgement.top1 - before.top1
+
+
+def _without_idle(
+    names: Names, after: Judgement, before: Judgement, judge: Callable[[Names], Judgement]
+) -> tuple[tuple[str, ...], Judgement]:
+    """`names` without those whose exclusion brings nothing once the others are in float, and the figures of the rest."""
+    remaining = list(names)
+    for name in reversed(names):
+        fewer = [other for other in remaining if other != name]
+        if not fewer:
+            break
+        judgement = judge(fewer)
+        if fewest(before, {1: judgement, 2: after}) == 1:
+            remaining, after = fewer, judgement
+    return tuple(remaining), after

@@ -69,26 +69,33 @@ class Dataset:
 
     def check_fits(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
         """Raise `BadInput` unless a model with these inputs and outputs can classify this dataset."""
-        sample = self.batch(np.arange(1))[0]
-        if len(inputs) != 1 or not _takes(inputs[0], sample):
-            needed = " and ".join(f"{spec.name!r} {spec.dtype} {list(spec.shape)}" for spec in inputs)
-            item = f"{sample.dtype} of shape {list(sample.shape[1:])}"
-            hint = "use --dataset tensors:FILE, an .npz file with inputs of the model as x and labels as y"
-            raise BadInput(
-                f"an item of {self.name} is {item}, but the model takes {needed}", preprocess_hint(inputs) if self.how else hint
-            )
-        classes = outputs[0].shape[1] if len(outputs[0].shape) == 2 else None
+        self.check_inputs(inputs)
         if len(outputs[0].shape) != 2:
             raise BadInput(
                 f"the output {outputs[0].name!r} has the shape {list(outputs[0].shape)}, but labels need [batch, classes]",
                 "leave out --dataset, or use a model whose first output is [batch, classes]",
             )
-        if isinstance(classes, int) and self.labels.max() >= classes:
-            self._refuse_labels(classes)
+        classes = outputs[0].shape[1]
+        if isinstance(classes, int):
+            self.check_classes(classes)
 
-    def _refuse_labels(self, classes: int) -> None:
-        """Raise `BadInput` about labels that a model of so many `classes` does not have."""
+    def check_inputs(self, inputs: Sequence[TensorSpec]) -> None:
+        """Raise `BadInput` unless a model with these inputs takes the samples."""
+        sample = self.batch(np.arange(1))[0]
+        if len(inputs) == 1 and _takes(inputs[0], sample):
+            return
+        needed = " and ".join(f"{spec.name!r} {spec.dtype} {list(spec.shape)}" for spec in inputs)
+        item = f"{sample.dtype} of shape {list(sample.shape[1:])}"
+        hint = "use --dataset tensors:FILE, an .npz file with inputs of the model as x and labels as y"
+        raise BadInput(
+            f"an item of {self.name} is {item}, but the model takes {needed}", preprocess_hint(inputs) if self.how else hint
+        )
+
+    def check_classes(self, classes: int) -> None:
+        """Raise `BadInput` for a label that a model of so many `classes` does not have."""
         label = int(self.labels.max())
+        if label < classes:
+            return
         if not self.names:
             problem = f"{self.name} has labels up to {label}, but the model has only {classes} classes"
             raise BadInput(problem, f"use labels from 0 to {classes - 1}")

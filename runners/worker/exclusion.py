@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 SIZES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32)  # numbers of excluded nodes that are tried
 ENOUGH_SHARE = 0.9  # of the best gain
 LEAST_DB = 6.0  # half the error; a smaller gain is not worth a layer in float
+LEAST_DB_A_NODE = 2.0  # without half of equal nodes a file gains 3 dB, which is no reason to exclude them
 LEAST_POINTS = 5.0  # of top-1, where the SQNR gains too little
 LOWEST_DB, HIGHEST_DB = 0.0, 45.0  # beyond them an answer is useless, or nothing is left to gain
 
@@ -67,20 +68,32 @@ def choose(worst: Names, judge: Callable[[Names], Judgement], most: int) -> Choi
 
 
 def fewest(before: Judgement, tried: Mapping[int, Judgement]) -> int:
-    """Smallest number of nodes with ENOUGH_SHARE of the best gain of every output; 0 if no output gains LEAST_DB.
+    """Number of nodes whose exclusion is worth it for every output that gains LEAST_DB; 0 if there is none.
 
-    Without such an output, the same for a gain of LEAST_POINTS in top-1.
+    Without such an output, the smallest number with ENOUGH_SHARE of the best gain in top-1, from LEAST_POINTS on.
     """
     gains = {size: judgement.gains(before) for size, judgement in tried.items()}
-    best = {name: max((gain[name] for gain in gains.values()), default=0.0) for name in before.sqnr_db}
-    needed = {name: ENOUGH_SHARE * gain for name, gain in best.items() if gain >= LEAST_DB}
-    if needed:
-        # Where outputs want different nodes, the largest number that is tried has the most of every gain.
-        enough = (size for size, gain in gains.items() if all(gain[name] >= least for name, least in needed.items()))
-        return next(enough, max(gains, key=lambda size: sum(gains[size][name] for name in needed)))
+    size = max((_worth({size: gain[name] for size, gain in gains.items()}) for name in before.sqnr_db), default=0)
+    if size:
+        return size
     points = {size: _points(judgement, before) for size, judgement in tried.items()}
     top = max(points.values(), default=0.0)
     return next(size for size, gain in points.items() if gain >= ENOUGH_SHARE * top) if top >= LEAST_POINTS else 0
+
+
+def _worth(gains: Mapping[int, float]) -> int:
+    """Smallest number with ENOUGH_SHARE of the gain up to which each further node brings LEAST_DB_A_NODE on average.
+
+    Nodes that bring nothing alone count by the gain of their group: the steps are those of the upper envelope of `gains`.
+    """
+    size = 0
+    while steeper := {other: (gains[other] - gains.get(size, 0.0)) / (other - size) for other in gains if other > size}:
+        best = max(steeper, key=lambda other: steeper[other])
+        if steeper[best] < LEAST_DB_A_NODE:
+            break
+        size = best
+    gain = gains.get(size, 0.0)
+    return next(other for other in gains if gains[other] >= ENOUGH_SHARE * gain) if gain >= LEAST_DB else 0
 
 
 def _points(judgement: Judgement, before: Judgement) -> float:
@@ -89,15 +102,18 @@ def _points(judgement: Judgement, before: Judgement) -> float:
 
 
 def _without_idle(
-    names: Names, after: Judgement, before: Judgement, judge: Callable[[Names], Judgement]
+    names: Names, every: Judgement, before: Judgement, judge: Callable[[Names], Judgement]
 ) -> tuple[tuple[str, ...], Judgement]:
-    """`names` without those whose exclusion brings nothing once the others are in float, and the figures of the rest."""
-    remaining = list(names)
+    """`names` without those whose exclusion brings nothing once the others are in float, and the figures of the rest.
+
+    `every`: figures without all of them.
+    """
+    remaining, after = list(names), every
     for name in reversed(names):
         fewer = [other for other in remaining if other != name]
         if not fewer:
             break
         judgement = judge(fewer)
-        if fewest(before, {1: judgement, 2: after}) == 1:
+        if fewest(before, {1: judgement, 2: every}) == 1:
             remaining, after = fewer, judgement
     return tuple(remaining), after

@@ -55,11 +55,11 @@ class Trials:
             int8.prepare(path, self.prepared)
             self.ranges, _ = calibrate(self.prepared, self.how.method, self.feeds)
 
-    def nodes(self) -> list[str]:
-        """Names of the nodes that the recipe quantizes; layers only, if there are more than MOST_NODES."""
+    def nodes(self) -> dict[str, bool]:
+        """Nodes that the recipe quantizes, True for layers; layers only, if there are more than MOST_NODES."""
         self._make((), ())
         nodes = quantized.quantized_nodes(onnx_file.graph_of(self.target))
-        return [name for name, is_layer in nodes if is_layer or len(nodes) <= MOST_NODES]
+        return {name: is_layer for name, is_layer in nodes if is_layer or len(nodes) <= MOST_NODES}
 
     def judge(
         self, data: Calibration, expected: Answers, exclude: Sequence[str] = (), only: Sequence[str] = ()
@@ -84,10 +84,11 @@ def explain(state: State, report: Reporter, job: Explain) -> Explained:
         trials = Trials(source=source, how=job.how, feeds=calibration.feeds, folder=Path(folder))
         expected = answers(source, _judged(job, calibration).feeds)
         judge = Judge(trials=trials, data=_judged(job, calibration), expected=expected, report=report)
-        alone = {node: judge(only=[node]) for node in trials.nodes()}
+        is_layer = trials.nodes()
+        alone = {node: judge(only=[node]) for node in is_layer}
         worst = sorted(alone, key=lambda node: alone[node].worst_db)
         noisy = [node for node in worst if alone[node].worst_db < ROUNDING_DB]
-        choice = choose(noisy, judge, most=len(worst) // 2)
+        choice = choose(noisy, judge, most=_most(noisy, is_layer))
         proof = _prove(trials, choice.exclude, held_out) if choice.exclude else None
     return Explained(
         nodes=tuple((node, alone[node].worst_db) for node in noisy),
@@ -116,6 +117,14 @@ class Judge:
         outputs = dict.fromkeys(part.output for part in distance.parts)
         sqnr_db = {name: min(part.sqnr_db for part in distance.parts if part.output == name) for name in outputs}
         return Judgement(sqnr_db=sqnr_db, top1=top1)
+
+
+def _most(worst: Sequence[str], is_layer: Mapping[str, bool]) -> int:
+    """Number of the worst nodes that may stay in float: at most half of the nodes, and half of the layers."""
+    most = min(len(worst), len(is_layer) // 2)
+    while most and 2 * sum(is_layer[node] for node in worst[:most]) > sum(is_layer.values()):
+        most -= 1
+    return most
 
 
 def _outputs(alone: Mapping[str, Judgement], choice: Choice) -> tuple[OutputCost, ...]:

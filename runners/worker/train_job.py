@@ -17,7 +17,7 @@ from ...errors import Unavailable, Unsupported, installed
 from ...evidence import Epoch
 from ...factories import resolve
 from ...files import replace_file
-from ...models import datasets
+from ...models import MODELS, datasets
 from ...spec import Device, to_wire
 from .file_jobs import Train, Trained, TrainingSettings
 from .jobs import ProgressReport, Reporter
@@ -74,6 +74,18 @@ class Trainer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return loss
+
+    def check_fits(self, model: str, data: datasets.Dataset, images: torch.Tensor) -> None:
+        """Raise `BadInput` unless the network takes the samples, such as `images`, and has all classes."""
+        import torch
+
+        if model in MODELS:
+            data.check_inputs(MODELS[model].inputs)
+        self.network.eval()
+        with torch.inference_mode():
+            scores = self.network(images.to(self.device))
+        if scores.ndim == 2:
+            data.check_classes(scores.shape[1])
 
     def loss(self, logits: torch.Tensor, target: torch.Tensor, images: int) -> torch.Tensor:
         """Mean cross-entropy of a step of `images` images."""
@@ -140,7 +152,9 @@ def train(state: State, report: Reporter, job: Train) -> Trained:
     torch = import_torch(job)
     data = dataset_of(job.data)
     trainer = Trainer(**trainer_parts(torch, job, resolve(job.factory)().to(job.device)))
-    trained = run_epochs(state, report, trainer, parts_of(torch, data), job.epochs)
+    parts = parts_of(torch, data)
+    trainer.check_fits(job.model, data, parts["test"][0][:1])
+    trained = run_epochs(state, report, trainer, parts, job.epochs)
     save(trainer.network, Path(job.checkpoint.path), record_of(torch, job, data, trained.epochs))
     return trained
 

@@ -84,6 +84,33 @@ def normalized(variance):
     return helper.make_graph([node], "g", ends[:1], ends[1:], tensors)
 
 
+def rescaling(blocks, between):
+    """A chain of convolutions with folded normalisations, `blocks` of which make one channel 1000 times as large as the others.
+
+    The convolution behind each divides by that again, as in a network whose scales were moved between layers: one scale of 8
+    bits for all channels loses the others. `between`: ordinary convolutions behind each of them.
+    """
+    draw, nodes, tensors, last = np.random.default_rng(0), [], [], "x"
+
+    def add(name, weight, **how):
+        nonlocal last
+        tensors.append(numpy_helper.from_array(weight.astype(np.float32).reshape(*weight.shape, 1, 1), f"{name}.w"))
+        nodes.append(helper.make_node("Conv", [last, f"{name}.w"], [name], name, **how))
+        last = name
+
+    for block in range(blocks):
+        gain = np.ones(8)
+        gain[block % 8] = 1000
+        add(f"norm{block}", gain[:, None], group=8)
+        add(f"conv{block}", draw.standard_normal((8, 8)) / 8**0.5 / gain)
+        for number in range(between):
+            add(f"plain{block}.{number}", draw.standard_normal((8, 8)) / 8**0.5)
+    nodes.append(helper.make_node("GlobalAveragePool", [last], ["pooled"], "pool"))
+    nodes.append(helper.make_node("Flatten", ["pooled"], ["y"], "flatten"))
+    ends = onnxfiles.value("x", Type.FLOAT, ["N", 8, 6, 6]), onnxfiles.value("y", Type.FLOAT, ["N", 8])
+    return helper.make_graph(nodes, "g", [ends[0]], [ends[1]], tensors)
+
+
 def with_weights_as_inputs(made):
     """As files of IR 3 are."""
     made.input.extend(onnxfiles.value(tensor.name, tensor.data_type, tensor.dims) for tensor in made.initializer)
@@ -526,6 +553,22 @@ def test_the_layers_between_which_channels_were_rescaled_are_named_and_what_excl
     assert (proof.data, proof.items) == ("new random inputs", 64)
 
 
+def test_a_group_of_sensitive_nodes_is_found_though_parts_of_it_bring_nothing(write):
+    found = explain(write(rescaling(blocks=5, between=2)))
+    assert set(found.exclude) == {f"{kind}{block}" for kind in ("norm", "conv") for block in range(5)}
+    tried = dict(found.tried)
+    assert tried[8] < found.sqnr_db + 6
+    assert tried[10] > found.sqnr_db + 15
+    assert found.proof.after.sqnr_db > found.proof.before.sqnr_db + 15
+
+
+def test_where_nothing_helps_nothing_is_excluded_and_what_was_tried_is_there(write):
+    found = explain(write(rescaling(blocks=6, between=0)))
+    assert (found.exclude, found.proof) == ((), None)
+    assert [size for size, _ in found.tried][:6] == [1, 2, 3, 4, 5, 6]
+    assert all(value < found.sqnr_db + 6 for _, value in found.tried)
+
+
 def test_where_no_layer_stands_out_nothing_is_to_be_excluded(write):
     found = explain(write(network()))
     assert (found.exclude, found.proof) == ((), None)
@@ -565,7 +608,7 @@ def test_of_very_many_nodes_layers_alone_are_tried(write):
     made.output[0].name = "v110"
     told = []
     explain(write(made), told.append)
-    assert told == [ProgressReport()]
+    assert told == [ProgressReport()] * 2  # all in INT8, and the layer alone
 
 
 def test_what_was_excluded_already_is_not_judged(write):

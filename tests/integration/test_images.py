@@ -83,6 +83,15 @@ def test_wrong_options_end_with_one_sentence(here, options, says):
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_named_model_trains_on_images_of_its_size_alone(here):
+    what = ("train", "--dataset", "images:set", "--epochs", "1", "--preprocess")
+    (row,) = here.rows(*what, "size=48,mean=0.5,std=0.25")
+    assert row["status"] == "ok"
+    done = here.bench(*what, "size=32")
+    assert (done.returncode, len(done.stderr.splitlines()) <= 2) == (2, True)
+    assert "the model takes 'input' float32 ['batch', 3, 48, 48]; write --preprocess size=48" in done.stderr
+
+
 def test_classes_that_the_model_lacks_end_the_command(here):
     classifier(here.folder / "few.onnx", classes=2)
     done = here.bench("check", "--model", "few.onnx", "--backend", "null", *HOW)

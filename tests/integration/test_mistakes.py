@@ -114,6 +114,13 @@ bench export --model half.onnx --precision int8
 bench check --artifacts half --precision int8 --backend null
 bench train --dataset npz:missing.npz
 bench train --dataset idx:nowhere
+bench train --dataset images:nowhere
+bench train --dataset images:artifacts
+bench infer --model tiny.onnx --backend null --dataset images:good --preprocess sise=8
+bench infer --model tiny.onnx --backend null --dataset images:good --preprocess size=8,crop=centre
+bench infer --model tiny.onnx --backend null --preprocess size=8
+bench export --model tiny.onnx --calibration-method minmx
+bench export --model tiny.onnx --calibration-images 1000 --calibration labelled.npz
 bench show nowhere
 bench show notes.txt
 bench show newer
@@ -157,6 +164,7 @@ def example(tmp_path_factory):
     (folder / "text.onnx").write_text("hello, I am a text")
     (folder / "notes.txt").write_text("notes\n")
     np.save(folder / "double.npy", np.ones((2, 4)))
+    np.savez(folder / "labelled.npz", x=np.ones((20, 4), np.float32))
     (folder / "newer").mkdir()
     (folder / "newer/run.json").write_text(json.dumps({"schema": 999}))
     venv.create(folder / "bare", symlinks=True)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 
 import numpy as np
@@ -130,7 +131,11 @@ def test_the_doctor_finds_what_was_made_sensitive_and_its_suggestion_helps(small
     suggested = values["int8_exclude_agreement"]["nodes"]
     assert set(suggested.split(",")) <= {"conv0", "relu0", "conv1"}
     assert 0 < values["int8_unfused"]["share"] < 1
-    done = shell.bench("export", *what, "--precision", "int8", "--exclude", suggested)
+    assert values["int8_top1"]["after"] >= values["int8_top1"]["before"]
+    assert values["int8_command"]["sqnr_after_db"] > values["int8_command"]["sqnr_before_db"] + 15
+    command = shlex.split(values["int8_command"]["command"])
+    assert command[command.index("--exclude") + 1] == suggested
+    done = shell.bench(*command[1:])
     assert done.returncode == 0, done.stderr
     cured = shell.rows("check", *SMALL, "--precision", "int8", "--backend", "ort-cpu")
     assert told["rows"][0]["status"] == "mismatch"

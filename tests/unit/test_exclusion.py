@@ -94,6 +94,12 @@ def test_no_more_than_the_allowed_number_of_nodes_is_tried():
     assert max(SIZES) == 32
 
 
+def test_of_a_healthy_file_with_few_noisy_nodes_none_is_excluded():
+    """Without all of them the file would be as in FP32, but then it would be in FP32."""
+    noise = {"y": dict.fromkeys(ALL[:8], 1e-4) | dict.fromkeys(ALL[8:], 1e-9)}
+    assert Network(noise).choice().exclude == ()
+
+
 def test_a_perfect_file_needs_no_further_trial():
     assert list(Network({"y": {"a": 1.0, **dict.fromkeys(ALL[1:], 0.0)}}).choice().tried) == [1]
 
@@ -120,8 +126,23 @@ def test_with_labels_right_answers_decide_where_the_noise_hardly_falls():
     ],
 )
 def test_the_fewest_nodes_with_nine_tenths_of_the_gain_are_chosen(gains, size):
-    tried = {number: Judgement(sqnr_db={"y": 20.0 + gain}) for number, gain in enumerate(gains, 1)}
-    assert fewest(Judgement(sqnr_db={"y": 20.0}), tried) == size
+    tried = {number: Judgement(sqnr_db={"y": 10.0 + gain}) for number, gain in enumerate(gains, 1)}
+    assert fewest(Judgement(sqnr_db={"y": 10.0}), tried) == size
+
+
+@pytest.mark.parametrize(
+    ("gains", "size"),
+    [
+        ({1: 0.0, 2: 0.0, 4: 0.0, 5: 30.0, 8: 31.0}, 5),
+        ({1: 1.0, 2: 2.0, 4: 4.0, 8: 12.0}, 0),
+        ({1: 7.0, 2: 8.0, 8: 14.0}, 1),
+        ({1: 0.0, 2: 4.0, 3: 20.0, 8: 20.0}, 3),
+    ],
+    ids=["a group", "all nodes alike", "one node and a slope", "a group of three"],
+)
+def test_each_further_node_brings_enough_on_average(gains, size):
+    tried = {number: Judgement(sqnr_db={"y": 10.0 + gain}) for number, gain in gains.items()}
+    assert fewest(Judgement(sqnr_db={"y": 10.0}), tried) == size
 
 
 def test_a_gain_below_0_db_is_none():

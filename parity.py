@@ -199,28 +199,6 @@ class Answered:
     array: int = 0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Proof:
-    """Parity before and after the exclusion of nodes, on `items` of `data` that did not serve to choose the nodes."""
-
-    before: Distance
-    after: Distance
-    data: str
-    items: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Explained:
-    """SQNR with each single node in INT8 (name and dB, lowest first), and nodes to exclude. `why_not`: reason for no search."""
-
-    nodes: tuple[tuple[str, float], ...] = ()
-    sqnr_db: Number = None
-    data: str = ""
-    exclude: tuple[str, ...] = ()
-    proof: Proof | None = None
-    why_not: str | None = None
-
-
 def figure_of(part: PartDistance, measured: Sequence[PartDistance]) -> float | None:
     """SQNR that was `measured` for a part. If another call has other slices, that of the worst part of its output."""
     of_output = [other for other in measured if other.output == part.output and not other.shape]

@@ -1,4 +1,4 @@
-"""Choice of the nodes that stay in float: the worst ones together, judged by what their exclusion brings. Pure.
+"""Exclusion of the nodes that stay in float: the worst ones together, judged by what their exclusion brings. Pure.
 
 A gap between the figures of single nodes decides nothing: one outlier hides a group, and a group of equal nodes has no gap.
 Parts of such a group may bring nothing: larger and larger parts are tried, whatever the smaller ones bring.
@@ -20,7 +20,7 @@ Names = Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Judgement:
+class Figures:
     """SQNR of each output with some nodes in float, and top-1 in per cent if there are labels."""
 
     sqnr_db: Mapping[str, float]
@@ -31,29 +31,29 @@ class Judgement:
         """SQNR of the worst output."""
         return min(self.sqnr_db.values(), default=HIGHEST_DB)
 
-    def gains(self, before: Judgement) -> dict[str, float]:
+    def gains(self, before: Figures) -> dict[str, float]:
         """Gain of each output over `before`, in dB within the limits."""
         return {name: _clip(value) - _clip(before.sqnr_db[name]) for name, value in self.sqnr_db.items()}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Choice:
+class Exclusion:
     """Nodes to exclude, empty if none is worth it, and the judgements of the numbers of nodes that were tried."""
 
     exclude: tuple[str, ...] = ()
-    before: Judgement
-    after: Judgement
-    tried: Mapping[int, Judgement] = field(default_factory=dict)
+    before: Figures
+    after: Figures
+    tried: Mapping[int, Figures] = field(default_factory=dict)
 
 
 def _clip(value: float) -> float:
     return min(max(value, LOWEST_DB), HIGHEST_DB)
 
 
-def choose(worst: Names, judge: Callable[[Names], Judgement], most: int) -> Choice:
+def choose(worst: Names, judge: Callable[[Names], Figures], most: int) -> Exclusion:
     """Choose among the nodes `worst`, the worst first, at most `most` of them. `judge`: figures with some nodes in float."""
     before = judge(())
-    tried: dict[int, Judgement] = {}
+    tried: dict[int, Figures] = {}
     for size in SIZES:
         if size > min(most, len(worst)):
             break
@@ -62,12 +62,12 @@ def choose(worst: Names, judge: Callable[[Names], Judgement], most: int) -> Choi
             break
     size = fewest(before, tried)
     if not size:
-        return Choice(before=before, after=before, tried=tried)
+        return Exclusion(before=before, after=before, tried=tried)
     exclude, after = _without_idle(worst[:size], tried[size], before, judge)
-    return Choice(exclude=exclude, before=before, after=after, tried=tried)
+    return Exclusion(exclude=exclude, before=before, after=after, tried=tried)
 
 
-def fewest(before: Judgement, tried: Mapping[int, Judgement]) -> int:
+def fewest(before: Figures, tried: Mapping[int, Figures]) -> int:
     """Number of nodes whose exclusion is worth it for every output that gains LEAST_DB; 0 if there is none.
 
     Without such an output, the smallest number with ENOUGH_SHARE of the best gain in top-1, from LEAST_POINTS on.
@@ -96,14 +96,14 @@ def _worth(gains: Mapping[int, float]) -> int:
     return next(other for other in gains if gains[other] >= ENOUGH_SHARE * gain) if gain >= LEAST_DB else 0
 
 
-def _points(judgement: Judgement, before: Judgement) -> float:
+def _points(judgement: Figures, before: Figures) -> float:
     """Gain in top-1, in points; 0 without labels."""
     return 0.0 if judgement.top1 is None or before.top1 is None else judgement.top1 - before.top1
 
 
 def _without_idle(
-    names: Names, every: Judgement, before: Judgement, judge: Callable[[Names], Judgement]
-) -> tuple[tuple[str, ...], Judgement]:
+    names: Names, every: Figures, before: Figures, judge: Callable[[Names], Figures]
+) -> tuple[tuple[str, ...], Figures]:
     """`names` without those whose exclusion brings nothing once the others are in float, and the figures of the rest.
 
     `every`: figures without all of them.

@@ -24,7 +24,7 @@ from ...parity import OutputCost
 from ...spec import PRECISIONS, Artifact, Conversion
 from . import verify
 from .convert_jobs import Calibration, calibration_of, calibrations, in_calls, runs
-from .exclusion import LEAST_DB, Choice, Judgement, choose
+from .exclusion import LEAST_DB, Exclusion, Figures, choose
 from .file_jobs import Explain
 from .jobs import ProgressReport, Reporter
 from .prepare_jobs import dataset_of, run_once
@@ -111,12 +111,12 @@ class Judge:
     expected: Answers
     report: Reporter
 
-    def __call__(self, exclude: Sequence[str] = (), only: Sequence[str] = ()) -> Judgement:
+    def __call__(self, exclude: Sequence[str] = (), only: Sequence[str] = ()) -> Figures:
         distance, top1 = self.trials.judge(self.data, self.expected, exclude, only)
         self.report(ProgressReport())
         outputs = dict.fromkeys(part.output for part in distance.parts)
         sqnr_db = {name: min(part.sqnr_db for part in distance.parts if part.output == name) for name in outputs}
-        return Judgement(sqnr_db=sqnr_db, top1=top1)
+        return Figures(sqnr_db=sqnr_db, top1=top1)
 
 
 def _most(worst: Sequence[str], is_layer: Mapping[str, bool]) -> int:
@@ -127,7 +127,7 @@ def _most(worst: Sequence[str], is_layer: Mapping[str, bool]) -> int:
     return most
 
 
-def _outputs(alone: Mapping[str, Judgement], choice: Choice) -> tuple[OutputCost, ...]:
+def _outputs(alone: Mapping[str, Figures], choice: Exclusion) -> tuple[OutputCost, ...]:
     """The most costly node of each output, if there are several outputs."""
     before, after = choice.before.sqnr_db, choice.after.sqnr_db
     if len(before) < 2 or not alone:

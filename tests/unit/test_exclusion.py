@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from onnxbench.runners.worker.exclusion import SIZES, Judgement, choose, fewest
+from onnxbench.runners.worker.exclusion import SIZES, Figures, choose, fewest
 
 ALL = tuple("abcdefghijklmnop")
 
@@ -18,7 +18,7 @@ class Network:
         self.asked.append(tuple(exclude))
         left = {name: sum(power for node, power in nodes.items() if node not in exclude) for name, nodes in self.noise.items()}
         top1 = None if self.right is None else self.right(set(exclude))
-        return Judgement(sqnr_db={name: -10 * np.log10(power + 1e-9) for name, power in left.items()}, top1=top1)
+        return Figures(sqnr_db={name: -10 * np.log10(power + 1e-9) for name, power in left.items()}, top1=top1)
 
     def worst(self):
         nodes = dict.fromkeys(node for powers in self.noise.values() for node in powers)
@@ -62,7 +62,7 @@ def test_a_node_that_brings_nothing_is_given_back():
 
     def judge(exclude):
         power = 1.0 if "b" not in exclude else 1e-4
-        return Judgement(sqnr_db={"y": -10 * np.log10(power)})
+        return Figures(sqnr_db={"y": -10 * np.log10(power)})
 
     choice = choose(("a", "b", "c", "d", "e", "f"), judge, 3)
     assert choice.exclude == ("b",)
@@ -126,8 +126,8 @@ def test_with_labels_right_answers_decide_where_the_noise_hardly_falls():
     ],
 )
 def test_the_fewest_nodes_with_nine_tenths_of_the_gain_are_chosen(gains, size):
-    tried = {number: Judgement(sqnr_db={"y": 10.0 + gain}) for number, gain in enumerate(gains, 1)}
-    assert fewest(Judgement(sqnr_db={"y": 10.0}), tried) == size
+    tried = {number: Figures(sqnr_db={"y": 10.0 + gain}) for number, gain in enumerate(gains, 1)}
+    assert fewest(Figures(sqnr_db={"y": 10.0}), tried) == size
 
 
 @pytest.mark.parametrize(
@@ -141,10 +141,10 @@ def test_the_fewest_nodes_with_nine_tenths_of_the_gain_are_chosen(gains, size):
     ids=["a group", "all nodes alike", "one node and a slope", "a group of three"],
 )
 def test_each_further_node_brings_enough_on_average(gains, size):
-    tried = {number: Judgement(sqnr_db={"y": 10.0 + gain}) for number, gain in gains.items()}
-    assert fewest(Judgement(sqnr_db={"y": 10.0}), tried) == size
+    tried = {number: Figures(sqnr_db={"y": 10.0 + gain}) for number, gain in gains.items()}
+    assert fewest(Figures(sqnr_db={"y": 10.0}), tried) == size
 
 
 def test_a_gain_below_0_db_is_none():
-    tried = {1: Judgement(sqnr_db={"y": -20.0}), 2: Judgement(sqnr_db={"y": 5.0})}
-    assert fewest(Judgement(sqnr_db={"y": -200.0}), tried) == 0
+    tried = {1: Figures(sqnr_db={"y": -20.0}), 2: Figures(sqnr_db={"y": 5.0})}
+    assert fewest(Figures(sqnr_db={"y": -200.0}), tried) == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +59,11 @@ class Budget:
     def openings(self) -> int:
         """Least number of times that a cell opens: once without lives, else once before its first life and in each life."""
         return 1 + -(-self.looks[0] // self.life_rounds) if self.life_rounds else 1
+
+    def with_lives(self, least: int) -> Budget:
+        """This budget with at least `least` lives. Without lives of its own, they share the rounds of its first look."""
+        length = self.life_rounds or max(1, self.looks[0] // least)
+        return replace(self, life_rounds=length, looks=tuple(max(look, length * least) for look in self.looks))
 
 
 BUDGETS: Mapping[str, Budget] = {

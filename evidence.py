@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
+from .built import Built as Built
+from .built import KeptEngine as KeptEngine
+from .built import TimedBuild as TimedBuild
 from .parity import Accuracy as Accuracy
 from .parity import Answered as Answered
 from .parity import Distance as Distance
@@ -73,15 +76,6 @@ class Noise:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Built:
-    """An engine, compiled in `build_s` or loaded from the cache. All fields are None for runtimes without engines."""
-
-    build_s: Number = None
-    engine_cached: bool | None = None
-    remark: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Drawn:
     """The inputs of a cell, made in a worker with this `network` access. `referred`: the FP32 reference gave its outputs."""
 
@@ -125,7 +119,8 @@ class Opened(Built):
     """An open session, and the file that the session runs.
 
     `made_by`: version of this tool that made the file by an older recipe. `invalid`: onnx.checker's reason to refuse the file.
-    `program`: for a program of the user, the form of its loop: turns, runs or call.
+    `program`: for a program of the user, the form of its loop: turns, runs or call. `searches`: the runtime timed kernels and
+    chose the fastest, as it does again at every opening.
     """
 
     artifact_mb: Number = None
@@ -142,6 +137,7 @@ class Opened(Built):
     instrument: bool = False
     int8_scheme: str | None = None
     program: str = ""
+    searches: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

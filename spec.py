@@ -255,6 +255,12 @@ class Settings:
     options: Options = ()
 
 
+def has_any(options: Options, values: Mapping[str, tuple[str, ...]]) -> bool:
+    """True if one of `options` has one of its `values`. An empty text among them stands for an option that is not set."""
+    given = dict(options)
+    return any(given.get(name, "") in each for name, each in values.items())
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
     """One row of the table before its measurement: the properties that make two measurements comparable.
@@ -337,6 +343,7 @@ class Sweep:
     - `timeout_s`: longest time for one answer of a worker, in seconds.
     - `lock_clocks`: clock in MHz at which the GPU is locked; 0 for its base clock, None for no lock.
     - `images`: number of labelled images, in place of the budget's number. `programs`: programs of the user to measure.
+    - `builds`: builds of each cell whose backend builds. `keep_engines`: folder for the measured engines; empty for none.
     """
 
     model: str | None = None
@@ -365,6 +372,8 @@ class Sweep:
     timeout_s: float = 300.0
     programs: tuple[Program, ...] = ()
     lock_clocks: int | None = None
+    builds: int = 1
+    keep_engines: str = ""
 
     @property
     def named(self) -> tuple[str, ...]:

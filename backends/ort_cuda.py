@@ -165,6 +165,7 @@ class OrtCuda(OrtCpu):
         "cudnn_conv_algo_search": ("EXHAUSTIVE", "HEURISTIC", "DEFAULT"),
         "prefer_nhwc": ("0", "1"),
     }
+    searches: ClassVar[Mapping[str, tuple[str, ...]]] = {"cudnn_conv_algo_search": ("", "EXHAUSTIVE")}
     int8_scheme = "portable"
     on_request: ClassVar[tuple[str, ...]] = ("int8",)  # INT8 files run in FP32: it dequantizes before each layer
     arithmetic: ClassVar[Mapping[str, str]] = {"int8": "fp32"}

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..errors import BenchError, Unavailable, failure, one_line, quantity
 from ..evidence import Kernel
-from ..spec import Artifact, Cell, Concurrency, Device, Options
+from ..spec import Artifact, Cell, Concurrency, Device, Options, has_any
 
 if TYPE_CHECKING:
     from .recurrence import Recurrence
@@ -65,20 +65,31 @@ class Engine:
     """A file that a runtime compiled for a cell, to be loaded instead of the ONNX file, and the seconds that this took.
 
     `cached`: an earlier call compiled the file, in that many seconds. `remark`: the reason that an older engine was not used.
+    `maker`: the runtime's version and the device, without which nothing can load the file. `recipe`: digest of the ONNX file
+    and of the settings that decide the engine.
     """
 
     path: Path
     seconds: float
     cached: bool = False
     remark: str = ""
+    sha256: str = ""
+    maker: str = ""
+    recipe: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Workshop:
-    """The folder that keeps engines, and the clock (in ns) that times their build."""
+    """The folder that keeps engines, and the clock (in ns) that times their build.
+
+    `build`: number of the build. Builds above 0 know nothing of earlier builds, and may get other kernels. `file`: an engine
+    that the user keeps, which is used as it is; nothing is built then.
+    """
 
     folder: Path
     now_ns: Callable[[], int]
+    build: int = 0
+    file: Path | None = None
 
 
 class Session(abc.ABC):
@@ -157,10 +168,11 @@ class Backend(abc.ABC):
 
     `precisions`: each precision that the backend accepts, with the runtime's own name or settings for it. `options`: names of
     `--option`, each with its meaning; `choices`: the allowed values, for options that have a fixed list. `builds`: `build`
-    compiles an engine before `open`. `instrument`: the backend measures this tool, and nobody deploys on it. `on_request`:
-    precisions that the runtime accepts but computes in another; they are skipped unless `--precision` names them.
-    `int8_scheme`: the scheme of `bench export --int8` with the largest 8-bit share on this runtime. `install`: the command
-    that installs the runtime.
+    compiles an engine before `open`. `searches`: options, and their values with which each opening times kernels and chooses
+    the fastest; an empty text stands for an option that is not set. `instrument`: the backend measures this tool, and nobody
+    deploys on it. `on_request`: precisions that the runtime accepts but computes in another; they are skipped unless
+    `--precision` names them. `int8_scheme`: the scheme of `bench export --int8` with the largest 8-bit share on this runtime.
+    `install`: the command that installs the runtime.
     """
 
     name: ClassVar[str]
@@ -170,6 +182,7 @@ class Backend(abc.ABC):
     options: ClassVar[Mapping[str, str]] = {}
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     builds: ClassVar[bool] = False
+    searches: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     on_request: ClassVar[tuple[str, ...]] = ()
     int8_scheme: ClassVar[str] = "portable"
     install: ClassVar[str] = ""
@@ -209,6 +222,10 @@ class Backend(abc.ABC):
         divided = (Concurrency(lanes=count, threads=max(1, threads // count)) for count in lanes)
         # fromkeys: without doubles, and in this order
         return tuple(dict.fromkeys((*divided, Concurrency(lanes=2, threads=threads))))
+
+    def is_searching(self, cell: Cell) -> bool:
+        """True if every opening of `cell` times kernels and chooses the fastest."""
+        return has_any(cell.settings.options, self.searches)
 
     def build(self, artifact: Artifact, cell: Cell, workshop: Workshop) -> Engine | None:
         """Compile the engine of `cell`, or find it in the workshop; None for a runtime that compiles none."""
@@ -258,6 +275,10 @@ class Backend(abc.ABC):
         The program imports the runtime and NumPy, and nothing of this package. It opens `artifact.path`.
         """
         return ""
+
+    def engine_snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency, engine: Engine) -> str:
+        """Write the program of `snippet` that loads `engine.path` instead of building an engine."""
+        return self.snippet(artifact, cell, concurrency)
 
 
 def _powers_of_two(limit: int) -> Iterator[int]:

@@ -278,6 +278,7 @@ class TorchCuda(TorchCpu):
         "channels_last": ("off", "on"),
         "cudnn_benchmark": ("off", "on"),
     }
+    searches: ClassVar[Mapping[str, tuple[str, ...]]] = {"cudnn_benchmark": ("on",)}
 
     def _probe(self) -> Availability:
         torch = _import_torch()

@@ -31,11 +31,10 @@ NUMPY_TYPES = {
 }
 """NumPy dtypes by TensorRT's name. NumPy has no dtype for the other types (FP8, BF16, INT4)."""
 
-TENSORRT_PROGRAM = (
-    "import ctypes\n\nimport tensorrt\n"
-    + cuda.ON_STREAM
-    + """\
+LOGGER = """\
 logger = tensorrt.Logger(tensorrt.Logger.ERROR)  # the logger prints to stdout, as this program does
+"""
+BUILD_ENGINE = """\
 builder, flags, kinds = tensorrt.Builder(logger), tensorrt.BuilderFlag, tensorrt.NetworkDefinitionCreationFlag
 kind = "EXPLICIT_BATCH" if hasattr(flags, "FP16") else "STRONGLY_TYPED"  # precision from flags, or from the file's types
 network = builder.create_network(1 << int(getattr(kinds, kind)) if hasattr(kinds, kind) else 0)
@@ -54,9 +53,22 @@ profile = builder.create_optimization_profile()
 for name, array in inputs.items():
     profile.set_shape(name, array.shape, array.shape, array.shape)
 config.add_optimization_profile(profile)
-# takes seconds to minutes, and may choose other kernels than those that were measured: keep a fast plan in a file
+# takes seconds to minutes, and may choose other kernels than those that were measured: bench infer --keep-engines keeps those
 plan = builder.build_serialized_network(network, config)
 engine = tensorrt.Runtime(logger).deserialize_cuda_engine(plan)
+"""
+LOAD_ENGINE = """\
+ENGINE = $engine  # the engine that was measured, built from MODEL
+MAKER = $maker
+with open(ENGINE, "rb") as file:
+    plan = file.read()
+if hashlib.sha256(plan).hexdigest() != $sha256:
+    raise SystemExit(f"{ENGINE} is not the engine that was measured: its SHA-256 differs")
+engine = tensorrt.Runtime(logger).deserialize_cuda_engine(plan)
+if engine is None:
+    raise SystemExit(f"TensorRT {tensorrt.__version__} cannot load {ENGINE} here, which was built by {MAKER}")
+"""
+LANE = """\
 types = $types
 
 
@@ -81,7 +93,11 @@ def open_lane():
     stream.sync()
     return on_stream(stream, lambda: memory and context.execute_async_v3(int(stream.handle)))
 """
-)
+
+
+def _program(engine: str, imports: str = "") -> str:
+    """Template of a program. `engine`: the lines that make `engine`."""
+    return f"import ctypes\n{imports}\nimport tensorrt\n{cuda.ON_STREAM}{LOGGER}{engine}{LANE}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -222,7 +238,14 @@ class TensorRt(Backend):
             "types": NUMPY_TYPES,
         }
         case = snippets.ProgramCase(artifact, cell, concurrency)
-        return snippets.write_program(TENSORRT_PROGRAM, case, snippets.QUEUED, **values, **cuda.program_values(cell))
+        return snippets.write_program(_program(BUILD_ENGINE), case, snippets.QUEUED, **values, **cuda.program_values(cell))
+
+    def engine_snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency, engine: Engine) -> str:
+        if cell.feedback:
+            return ""
+        values = {"types": NUMPY_TYPES, "engine": str(engine.path), "sha256": engine.sha256, "maker": engine.maker}
+        case, template = snippets.ProgramCase(artifact, cell, concurrency), _program(LOAD_ENGINE, "import hashlib\n")
+        return snippets.write_program(template, case, snippets.QUEUED, **values, **cuda.program_values(cell))
 
     def _build(self, artifact: Artifact, cell: Cell, workshop: Workshop) -> Engine:
         trt = _import_tensorrt()

@@ -90,7 +90,8 @@ def sweep() -> None:
     """Every backend, precision and batch of the GPU, beside the CPU's."""
     for backends, precisions, batches in SWEEPS:
         what = ("--backend", backends, "--precision", precisions, "--batch", batches)
-        bench("infer", *what, "--budget", BUDGET, "--out", str(RUN), "--resume")
+        # The programs load the engines that were measured: a new build may get other kernels.
+        bench("infer", *what, "--budget", BUDGET, "--keep-engines", str(KEPT / "engines"), "--out", str(RUN), "--resume")
 
 
 def programs() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,25 @@ from .times import BASE, Duration, Megahertz, Slo
 if TYPE_CHECKING:
     from ..spec import Sweep
 
-OUTPUT_OPTIONS = {"out", "resume", "format", "debug", "baseline", "track"}  # not about what to measure
+# not about which cells to measure
+OUTPUT_OPTIONS = {"out", "resume", "format", "debug", "baseline", "track", "builds", "keep_engines"}
+
+build_options = group(
+    click.option(
+        "--builds",
+        type=Whole(1),
+        metavar="N",
+        help="Build each engine N times, time each build in its own processes, and measure the one with the median p50."
+        " Default: 1.",
+    ),
+    click.option(
+        "--keep-engines",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Keep each measured engine in this folder. A cell whose engine is there already is measured with it. The program"
+        " of bench recommend loads the file.",
+    ),
+)
 
 load_options = group(
     click.option(
@@ -70,6 +89,13 @@ def load_of(options: dict[str, Any]) -> Load | None:
     return Load(arrivals=arrivals, percentile=slo[0], limit_ms=slo[1], **bounds)
 
 
+def builds_of(options: dict[str, Any]) -> dict[str, Any]:
+    """Take the options about builds that are given out of `options`, as fields of a sweep."""
+    builds, folder = options.pop("builds"), options.pop("keep_engines")
+    given = {"builds": builds, "keep_engines": str(folder.absolute()) if folder else None}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 @click.command(
     cls=Command,
     examples=(
@@ -91,6 +117,7 @@ def load_of(options: dict[str, Any]) -> Load | None:
     ),
     images_option,
     load_options,
+    build_options,
     click.option("--cold", is_flag=True, help="Time fresh processes too, from their start to the first output."),
     click.option(
         "--lock-clocks",
@@ -125,12 +152,16 @@ def infer(
     from ..untrusted import understood
 
     options["load"] = load_of(options)
+    builds = builds_of(options)
     trackers.check(names := options.pop("track"))
     if dry_run:
-        return _preview(sweep_of(options), format, debug)
+        return _preview(replace(sweep_of(options), **builds), format, debug)
     folder = out or _latest_run(resume)
     with understood([folder]) if resume else nullcontext():
         sweep = runner.saved_sweep(folder) if resume and not _selects(ctx, folder) else sweep_of(options)
+        # An engine is native code, and a run folder may come from anybody: its own folder of engines does not count.
+        saved = {"builds": runner.saved_builds(folder) if resume else 1, "keep_engines": ""}
+        sweep = replace(sweep, **{**saved, **builds})
         baseline = options["baseline"] or sweep.baseline
         with terminal().live() as progress:
             around = runner.Surroundings(progress=progress, out=folder, resume=resume)
@@ -155,6 +186,7 @@ def _preview(sweep: Sweep, format: str, debug: bool) -> None:
     time = f"{quantity(cells, 'cell')} at --budget {sweep.budget.name}: about {' to '.join(span)} s"
     facts = (
         f"{time}, and more if one call takes over {sweep.budget.block_ms:g} ms or there are labelled images",
+        preview.engines,
         *preview.dims,
         preview.first,
     )

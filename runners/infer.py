@@ -29,7 +29,7 @@ from .pool.progress import Progress, Silent
 from .pool.survey import ProbedBackend, survey
 from .prepare import model_files as prepare
 from .prepare.model_files import ModelFiles
-from .sweep import builds, cold, rounds
+from .sweep import builds, cold, engine_files, rounds
 from .sweep.arrays import check_types, given_shapes
 from .sweep.cells import RunContext, resume_cell
 from .sweep.drawing import draw_inputs
@@ -68,7 +68,7 @@ def infer(sweep: Sweep, surroundings: Surroundings, kind: RunKind | None = None)
     alongside = replace(ALONGSIDE, guard=programs.check) if sweep.programs else INFER
     try:
         with _locked_clocks(sweep, surroundings.pool), open_run(sweep, surroundings, kind or alongside) as (rows, workers, run):
-            _measure(sweep, rows, hire(run.journal, surroundings.pool, workers, programs), run)
+            _measure(run.sweep, rows, hire(run.journal, surroundings.pool, workers, programs), run)
     finally:
         programs.dismiss()
 
@@ -116,6 +116,7 @@ def open_run(
     check_programs(sweep, surroundings.calls)
     interpreter_of = {} if is_alone(sweep) else check_sweep(sweep)
     _check_out(surroundings, kind.name)
+    engine_files.make_folder(sweep)
     with Journal(surroundings.out) as journal, ExitStack() as stack:
         context = Context(
             logs=journal.logs,
@@ -133,6 +134,8 @@ def open_run(
         plan_rows(expected, backends, context, kind)  # for its errors, before a model is trained or exported
         rows = rows_of(prepare.make_files(expected, context) if expected else [], backends, context, kind)
         rows += program_rows(sweep, rows, surroundings.pool.threads())
+        sweep = builds.with_lives(sweep, rows)
+        engine_files.note_builds(rows, sweep, surroundings.progress)
         kind.guard(rows, context)
         keys = _keys(rows, surroundings.out)
         _check_files(rows, keys, surroundings.out)
@@ -298,6 +301,7 @@ def _head(sweep: Sweep, backends: Sequence[ProbedBackend], surroundings: Surroun
         images=old.images,
     )
     _check_same(old, head, surroundings.out)
+    engine_files.check_resumed(old, sweep, surroundings.out)
     return head
 
 
@@ -326,7 +330,11 @@ def _measure(sweep: Sweep, rows: Sequence[PlannedCell], hire_worker: Hire, run: 
     fresh = [item for item in with_file if item.cold < cold.start_count(sweep)]
     # A finished baseline of a live cell is visited again, and needs its inputs again.
     draw_inputs(run, [item for item in with_file if item in fresh or item in rounds.due_cells(cells, sweep)])
+    fresh_hire = hire(run.journal, run.context.pool, {})
+    engine_files.find_kept(run, left, stored)
     builds.build_engines(run, left, hire_worker)
+    builds.time_builds(run, left, fresh_hire)
+    engine_files.keep_engines(run, cells, fresh_hire)
     cold.start_cold(run, fresh)
     pool = run.context.pool
     # Read after the builds and cold starts, whose processes have ended and given their memory back.
@@ -362,3 +370,9 @@ def saved_sweep(folder: Path) -> Sweep:
     if sweep is None:
         raise BadInput(f"{folder} has no record of its options", "give --model and the other options beside --resume")
     return sweep
+
+
+def saved_builds(folder: Path) -> int:
+    """Number of builds of the sweep in `folder`. It holds for all of its cells, whichever are measured next."""
+    sweep = read_head(folder).sweep if (folder / RUN).exists() else None
+    return sweep.builds if sweep else 1

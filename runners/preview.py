@@ -17,7 +17,7 @@ from .pool.progress import Progress
 from .pool.survey import survey
 from .prepare import model_files as prepare
 from .prepare.model_files import ModelFiles
-from .sweep import capacity, cold
+from .sweep import builds, capacity, cold, engine_files
 from .sweep.cells import has_load
 from .sweep.plan import PlannedCell
 from .worker.jobs import Support
@@ -28,6 +28,7 @@ FILE_S = 2.0  # to draw the inputs of one file
 CREW_S = 0.5  # to start one worker
 OPEN_S = 0.7  # to open and verify one cell
 FRESH_PROCESS_S = 1.5
+BUILD_S = 30.0  # of an engine that the cache lacks, on an H200
 VISIT_S = 0.15  # of one visit, beside its blocks
 WARM_UPS = 8.0  # a warm-up with its search for a concurrency, in the budget's warm-up times
 BLOCKS = 2.5  # of one visit: latency, end to end, device time and throughput
@@ -38,7 +39,8 @@ class Preview:
     """The rows of a sweep, with the least and the most seconds that it takes.
 
     The times hold while no call is longer than a block. `first`: a sentence that names the files to make before measuring.
-    `dims`: a sentence for each model that has open dimensions, with their names and places.
+    `dims`: a sentence for each model that has open dimensions, with their names and places. `engines`: a sentence with the
+    number of engines that are built before.
     """
 
     rows: Sequence[PlannedCell]
@@ -46,6 +48,7 @@ class Preview:
     most_s: float
     first: str = ""
     dims: tuple[str, ...] = ()
+    engines: str = ""
 
 
 def preview(sweep: Sweep, logs: Path, pool: Pool, progress: Progress) -> Preview:
@@ -59,9 +62,21 @@ def preview(sweep: Sweep, logs: Path, pool: Pool, progress: Progress) -> Preview
         models = prepare.find_files(sweep, context)
         first = "; ".join(item.first for item in models if item.first)
         planned = rows_of(models, surveyed.backends, context)
+        engine_files.note_builds(planned, sweep, progress)
         rows = [_judged(row, surveyed.workers, sweep.timeout_s) for row in planned]
-    least_s, most_s = time_range_s([row for row in rows if not row.refused], sweep)
-    return Preview(rows=rows, least_s=least_s, most_s=most_s, first=first, dims=_open_dims(models))
+    sweep, planned = builds.with_lives(sweep, rows), [row for row in rows if not row.refused]
+    least_s, most_s = time_range_s(planned, sweep)
+    dims, engines = _open_dims(models), _engines(planned, sweep)
+    return Preview(rows=rows, least_s=least_s, most_s=most_s, first=first, dims=dims, engines=engines)
+
+
+def _engines(rows: Sequence[PlannedCell], sweep: Sweep) -> str:
+    """Sentence with the number of engines to build; empty without any."""
+    cells = sum(row.builds for row in rows)
+    if not cells:
+        return ""
+    each = f", {sweep.builds} for each cell" if sweep.builds > 1 else ""
+    return f"engines to build, if the cache lacks them: {cells * sweep.builds}{each}"
 
 
 def _open_dims(models: Sequence[ModelFiles]) -> tuple[str, ...]:
@@ -91,7 +106,15 @@ def time_range_s(rows: Sequence[PlannedCell], sweep: Sweep) -> tuple[float, floa
     least, most = (cells * count * _visit_s(budget) for count in (budget.looks[0], budget.looks[-1]))
     loaded = sum(has_load(row, sweep) for row in rows)
     under_load = [loaded * each for each in capacity.time_range_s(budget)]
-    return fixed_s + least + under_load[0], fixed_s + max(least, min(most, cells * budget.cell_s)) + under_load[1]
+    fixed_s += _timed_builds_s(rows, sweep)
+    built_s = BUILD_S * sweep.builds * sum(row.builds for row in rows)
+    return fixed_s + least + under_load[0], fixed_s + max(least, min(most, cells * budget.cell_s)) + under_load[1] + built_s
+
+
+def _timed_builds_s(rows: Sequence[PlannedCell], sweep: Sweep) -> float:
+    """Seconds to time the builds of each cell that has several."""
+    processes = builds.turn_count(sweep.budget) * sweep.builds * sum(row.builds for row in rows) if sweep.builds > 1 else 0
+    return processes * (FRESH_PROCESS_S + (builds.BLOCKS * BLOCKS * sweep.budget.block_ms + sweep.budget.warmup_ms) / 1e3)
 
 
 def _visit_s(budget: Budget) -> float:

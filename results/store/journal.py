@@ -25,10 +25,12 @@ from ...evidence import (
     Finished,
     Imported,
     Inspected,
+    KeptEngine,
     Life,
     Opened,
     Pooled,
     StepFailed,
+    TimedBuild,
     UnderLoad,
     Verified,
     Warm,
@@ -42,7 +44,7 @@ END_BYTES = 22  # size of the last record of a zip file without a comment
 
 Event = (
     Drawn | Built | Cold | Opened | Inspected | Explained | Verified | Warm | Life | Energy | Block | Pooled | Finished | Failed
-    | StepFailed | UnderLoad | Imported | Answered
+    | StepFailed | UnderLoad | Imported | Answered | TimedBuild | KeptEngine
 )  # fmt: skip
 
 EVENTS: Mapping[str, type[Any]] = {
@@ -64,6 +66,8 @@ EVENTS: Mapping[str, type[Any]] = {
     "load": UnderLoad,
     "imported": Imported,
     "answered": Answered,
+    "timed_build": TimedBuild,
+    "kept_engine": KeptEngine,
 }
 """Types of events by their names in a journal."""
 

@@ -41,10 +41,12 @@ from ...evidence import (
     Finished,
     Imported,
     Inspected,
+    KeptEngine,
     Life,
     Opened,
     Pooled,
     StepFailed,
+    TimedBuild,
     UnderLoad,
     Verified,
     Warm,
@@ -52,12 +54,13 @@ from ...evidence import (
 from ...spec import PRECISIONS, Cell, Sweep
 from ...untrusted import load_times, understood
 from ..stats.percentiles import nearest_rank
+from .builds import middle_build
 from .head import CHECK, Head, Host, read_whole_head
 from .journal import Event, read_journal
 from .noise import COUNTERS, disturbances, unseen
 from .verdict import CONVERSION, MISMATCH, OK, SHAPE, UNDETERMINED, Verdict, enough_agreement, judge
 
-BEGINNINGS = (Built, Cold, Opened)
+BEGINNINGS = (Built, Cold, KeptEngine, Opened)
 MENDS: Mapping[type[Any], str] = {
     Block: ROUND,
     UnderLoad: LOAD,
@@ -74,7 +77,8 @@ class CellRecord:
     `key`: the cell's key in the run folder. `failed`: the failure of a cell without figures.
     `failed_steps`: failures after the figures were complete. `check`: the run compares answers and measures no time.
     `until`: the run measures rounds until the cell is finished. `imported`: the figures of another tool.
-    `lives`: the openings after the first, each in a fresh process.
+    `lives`: the openings after the first, each in a fresh process. `builds`: builds of its engine by their numbers; `built` is
+    the one that was measured. `timed_builds`: figures of each build, where there are several.
     """
 
     cell: Cell
@@ -99,12 +103,24 @@ class CellRecord:
     failed_steps: tuple[StepFailed, ...] = ()
     cold: tuple[Cold, ...] = ()
     lives: tuple[Life, ...] = ()
+    builds: Mapping[int, Built] = field(default_factory=dict)
+    timed_builds: tuple[TimedBuild, ...] = ()
+    kept_engine: KeptEngine | None = None
     blocks: Mapping[int, Block] = field(default_factory=dict)
 
     @property
     def measured(self) -> bool:
         """True if the cell has figures, and other cells can be compared with it."""
         return bool(self.blocks) and not self.failed
+
+    @property
+    def build(self) -> int:
+        """Number of the build that was measured: the middle one."""
+        return middle_build(self.timed_builds) or 0
+
+    def wanted_builds(self, requested: int) -> int:
+        """Number of builds of a run that requests so many: one where the user keeps an engine of an earlier run."""
+        return 1 if self.kept_engine and self.kept_engine.reused else requested
 
     @property
     def unfinished(self) -> bool:
@@ -329,7 +345,7 @@ def gather(cell: Cell, key: str, folder: Path, head: Head, events: Iterable[Even
         check=head.kind == CHECK,
         until=not head.kind and head.sweep is not None,
         drawn=_last(Drawn, by_type),
-        built=_last(Built, by_type),
+        built=_measured_build(by_type),
         opened=_last(Opened, by_type),
         inspected=_last(Inspected, by_type),
         parity=_last(Verified, by_type),
@@ -345,6 +361,9 @@ def gather(cell: Cell, key: str, folder: Path, head: Head, events: Iterable[Even
         failed_steps=tuple(failed_steps.values()),
         cold=tuple(by_type.get(Cold, ())),
         lives=tuple(by_type.get(Life, ())),
+        builds={event.build: event for event in by_type.get(Built, ())},
+        timed_builds=tuple(by_type.get(TimedBuild, ())),
+        kept_engine=_last(KeptEngine, by_type),
         blocks=blocks,
     )
 
@@ -352,6 +371,13 @@ def gather(cell: Cell, key: str, folder: Path, head: Head, events: Iterable[Even
 def _last(kind: type[E], by_type: Mapping[type[Any], Sequence[Any]]) -> E | None:
     events: Sequence[E] = by_type.get(kind, ())
     return events[-1] if events else None
+
+
+def _measured_build(by_type: Mapping[type[Any], Sequence[Any]]) -> Built | None:
+    """The build that was measured, or the last one where none was timed."""
+    builds: dict[int, Built] = {event.build: event for event in by_type.get(Built, ())}
+    middle = middle_build(by_type.get(TimedBuild, ()))
+    return builds.get(middle) if middle in builds else _last(Built, by_type)
 
 
 def _merged(warm: Sequence[Warm]) -> Warm | None:

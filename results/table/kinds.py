@@ -61,6 +61,18 @@ KINDS: Mapping[str, Kind] = {
     ),
     # other facts of a row
     "built": Kind(severity=INFO, sentence="{remark}"),
+    "builds": Kind(
+        severity=INFO,
+        sentence="{builds} builds of its engine differ by {spread:.1f} % in p50 ({fastest_ms:.4g} to {slowest_ms:.4g} ms);"
+        " the row has the middle one, build {build}",
+    ),
+    "builds_of_lives": Kind(
+        severity=INFO,
+        sentence="its runtime chooses kernels anew in each process: p50 differs by {spread:.1f} % over {builds} processes"
+        " ({fastest_ms:.4g} to {slowest_ms:.4g} ms); the row has the calls of all",
+    ),
+    "engine_kept": Kind(severity=INFO, sentence="its engine is kept in {file}"),
+    "engine_reused": Kind(severity=INFO, sentence="no engine was built: the row has the one that was kept in {file}"),
     "made_otherwise": Kind(
         severity=CAUTION,
         sentence="onnxbench {tool} made its file in another way than the version that measured it;"
@@ -115,6 +127,7 @@ KINDS: Mapping[str, Kind] = {
         severity=INFO, sentence="{column} is measured only where a row misses the least SQNR of its precision"
     ),
     "absent_build": Kind(severity=INFO, sentence="{column}: this runtime compiles nothing ahead"),
+    "absent_builds": Kind(severity=INFO, sentence="{column} needs several builds: give --builds 3"),
     "absent_cold": Kind(severity=INFO, sentence="{column} was not measured: give --cold"),
     "absent_at_quick": Kind(severity=INFO, sentence="{column} is not measured at --budget quick: give --budget normal"),
     "absent_step": Kind(severity=INFO, sentence="{column} needs the length of the signal in one call: give --step-seconds"),

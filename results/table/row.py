@@ -17,6 +17,7 @@ from ..store import clocks, series
 from ..store.record import CellRecord
 from ..store.verdict import MISMATCH, OK, UNDETERMINED
 from . import gpu, load
+from .builds import of_builds
 from .executed import unlike
 from .findings import Finding
 from .grade import grade
@@ -103,7 +104,7 @@ def _findings(row: Row) -> list[Finding]:
     record = row.record
     if record.imported:
         return [Finding.of("definition", text=text) for text in record.imported.notes]
-    findings = [*(row.trust[1] if record.blocks else unlike(record)), *of_parity(record), *_of_file(record)]
+    findings = [*(row.trust[1] if record.blocks else unlike(record)), *of_parity(record), *_of_file(record), *of_builds(record)]
     if record.check:  # a check measures no time
         return findings
     return [*findings, *_of_rounds(row), *load.notes(record, row.sweep), *_of_gpu(record)]

@@ -6,13 +6,13 @@ An error in a step ends one cell: its row gives the reason, and the other cells 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from ...budgets import Budget
 from ...errors import BenchError, Interrupted, StorageFailed
-from ...evidence import ROUND, Failed, StepFailed
+from ...evidence import ROUND, Failed, StepFailed, TimedBuild
 from ...results.store.record import CellRecord
 from ...spec import Concurrency, Sweep
 from ..pool.context import Context
@@ -32,6 +32,9 @@ class ActiveCell:
     parts of its current round. `dirty`: the last part was disturbed. `throttled`: by throttled clocks of the GPU.
     `dropped`: number of such parts in the current round that were measured again. `cooled_s`: time of all pauses
     for them. `energy`, `loaded`: this step is done, with a figure or a reason.
+    `built`: all builds of the cell exist. `engines`: hash of each build's engine, by its number; empty for a runtime without
+    engines. `build`: number of the build that is measured. `timed`: builds that were timed, with their turns.
+    `engine_file`: file that keeps the engine for the user.
     `cold`: number of fresh processes so far. `complete`: the journal has all its figures, and a later error does not change
     them. `finished`: the cell ended with figures. `out`: the cell ended with a reason instead.
     """
@@ -43,6 +46,10 @@ class ActiveCell:
     samples: str | None = None
     compared: Reference | None = None
     built: bool = False
+    engines: dict[int, str] = field(default_factory=dict)
+    build: int = 0
+    timed: list[TimedBuild] = field(default_factory=list)
+    engine_file: str = ""
     verified: bool = False
     concurrency: Concurrency | None = None
     energy: bool = False
@@ -96,7 +103,10 @@ def resume_cell(planned: PlannedCell, stored: CellRecord, sweep: Sweep) -> Activ
     complete = _complete(stored, sweep.budget)
     return ActiveCell(
         planned=planned,
-        built=stored.built is not None,
+        built=stored.built is not None and set(range(1, stored.wanted_builds(sweep.builds))) <= stored.builds.keys(),
+        engines={number: built.engine_sha256 for number, built in stored.builds.items() if built.engine_sha256},
+        build=stored.build,
+        timed=list(stored.timed_builds),
         verified=stored.inspected is not None,
         concurrency=stored.warm.concurrency if stored.warm else None,
         energy=stored.energy is not None,

@@ -17,6 +17,7 @@ from ...spec import Sweep
 from ..pool.pool import Worker
 from ..worker.jobs import Here, StartCold
 from .cells import ActiveCell, RunContext
+from .opening import engine_choice
 
 SIDE_BY_SIDE = 2
 
@@ -59,7 +60,9 @@ def _send(worker: Worker, active: ActiveCell) -> None:
 
 def _job(active: ActiveCell) -> StartCold:
     planned, inputs = active.planned, Here(path=active.inputs)
-    return StartCold(cell=planned.cell, artifact=planned.artifact, inputs=inputs, drawn=active.drawn)
+    return StartCold(
+        cell=planned.cell, artifact=planned.artifact, inputs=inputs, drawn=active.drawn, engine=engine_choice(active)
+    )
 
 
 def _finish(run: RunContext, worker: Worker, timed: bool, active: ActiveCell) -> None:

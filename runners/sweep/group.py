@@ -22,7 +22,6 @@ from ..worker.jobs import (
     Here,
     Inspect,
     Job,
-    Open,
     ReadEnergy,
     There,
     TimeLatency,
@@ -35,6 +34,7 @@ from .answers import answered, has_answers
 from .capacity import measure_under_load
 from .cells import ActiveCell, RunContext, has_load
 from .journal import Journal, sample_file
+from .opening import open_job
 from .parity import settle
 from .programs import Programs
 from .repeats import measure_undisturbed
@@ -212,7 +212,7 @@ class Group:
 
     def _open(self, active: ActiveCell) -> None:
         planned, journal = active.planned, self._run.journal
-        opened = _with_file(self._ask(active, _open_job(active)), planned.artifact)
+        opened = _with_file(self._ask(active, open_job(active)), planned.artifact)
         self._open_keys.add(active.key)
         journal.add(active.key, opened)
         if not active.verified and not opened.instrument:
@@ -220,7 +220,7 @@ class Group:
 
     def _reopen(self, active: ActiveCell, *, number: int, position: int) -> None:
         """Open and warm up a cell for a life, with the concurrency that was found before."""
-        opened = self._ask(active, _open_job(active))
+        opened = self._ask(active, open_job(active))
         self._open_keys.add(active.key)
         warm = self._ask(active, self._warm_job(active))
         life = Life(
@@ -281,6 +281,7 @@ class Group:
             limit_ms=budget.warmup_limit_ms,
             passes=budget.passes,
             concurrency=active.concurrency,
+            engine_file=active.engine_file,
         )
 
     def _energy(self, active: ActiveCell) -> None:
@@ -337,11 +338,6 @@ class Group:
         )
         self._run.journal.add(active.key, block)
         active.rounds, active.last_round, active.dropped = active.rounds + 1, number, 0
-
-
-def _open_job(active: ActiveCell) -> Open:
-    planned = active.planned
-    return Open(cell=planned.cell, artifact=planned.artifact, inputs=Here(path=active.inputs), drawn=active.drawn)
 
 
 def _with_file(opened: Opened, artifact: Artifact) -> Opened:

@@ -13,7 +13,7 @@ from ...loop import Program
 from ...models.feedback import check_specs, feedback_of
 from ...models.shapes import BatchRule, batch_rule, cell_shapes, check_dims, check_shapes, dimension_names, show
 from ...models.symbols import Dims
-from ...spec import PRECISIONS, Artifact, Cell, Options, Precision, Settings, Shapes, Sweep, nearest
+from ...spec import PRECISIONS, Artifact, Cell, Options, Precision, Settings, Shapes, Sweep, has_any, nearest
 from ..pool.survey import ProbedBackend
 
 DEFAULT_BATCHES = (1, 8, 32)
@@ -25,8 +25,8 @@ class PlannedCell:
 
     `origin`: the FP32 file that `artifact` derives from; None where it is not there. `refused`: status and reason of a cell
     that cannot run. `python`: the interpreter of its workers. `builds`: its backend compiles an engine before it opens the
-    cell. `stored_key`: the cell's key in the run folder; a run of an older version may use another key.
-    `program`: the user's program that is measured in place of a backend.
+    cell. `searches`: each opening of the cell times kernels and chooses the fastest. `stored_key`: the cell's key in the run
+    folder; a run of an older version may use another key. `program`: the user's program that is measured in place of a backend.
     """
 
     cell: Cell
@@ -35,6 +35,7 @@ class PlannedCell:
     refused: tuple[str, str] | None = None
     python: str = sys.executable
     builds: bool = False
+    searches: bool = False
     stored_key: str = ""
     program: Program | None = None
 
@@ -195,6 +196,7 @@ def _cells(
             feedback=feedback_of(artifact, sweep.feedback),
         )
         rest: dict[str, Any] = {"refused": refused, "python": backend.python, "builds": backend.builds}
+        rest["searches"] = has_any(settings.options, backend.searches)
         planned.append(PlannedCell(cell=cell, artifact=artifact, **rest))
     return planned
 

@@ -13,17 +13,16 @@ from pathlib import Path
 
 from ... import backends
 from ...backends import protocol
-from ...backends.protocol import Array, Backend, Session, Workshop
+from ...backends.protocol import Array, Backend, Session
 from ...backends.recurrence import Recurrence
-from ...errors import DRAWN, BenchError, RuntimeFailed, Unsupported, failure
-from ...evidence import Built, Deployment, Info, Inspected, Opened, Tried, Verified, Warm
-from ...exporters import cache
+from ...errors import DRAWN, BenchError, RuntimeFailed, failure
+from ...evidence import Deployment, Info, Inspected, Opened, Tried, Verified, Warm
 from ...spec import Artifact, Cell, Concurrency
 from . import lanes, measure, procfs
 from .blocks import gpu_of, to_ns
 from .bootstrap import NETWORK
+from .engine_jobs import backend_for, built_of, find_engine
 from .jobs import (
-    Build,
     Close,
     Done,
     Inspect,
@@ -43,7 +42,6 @@ from .timed_answers import LaneAnswer
 from .verify import accuracy, distance, figures_of, load_arrays
 from .walk import answers, find_divergence, walk_names
 
-ENGINES = "engines"  # folder of built engines in the user's cache
 SEARCH_SHARE = 0.2  # of the warm-up: length of one run of a candidate
 MEMORY_CALLS = 3
 
@@ -130,6 +128,7 @@ def probe(state: State, report: Reporter, job: Probe) -> Probed:
         precisions=tuple(backend.precisions),
         on_request=backend.on_request,
         builds=backend.builds,
+        searches=dict(backend.searches),
         network=os.environ.get(NETWORK, "open"),
     )
 
@@ -139,37 +138,13 @@ def supports(state: State, report: Reporter, job: Support) -> Supported:
     return Supported(reason=backends.get(job.cell.backend).supports(job.cell, job.artifact))
 
 
-def build(state: State, report: Reporter, job: Build) -> Built:
-    """Compile the engine of a cell, or find it in the cache."""
-    backend = _backend_for(job.cell, job.artifact)
-    return _built(backend.build(job.artifact, job.cell, _workshop(state, backend)))
-
-
-def _backend_for(cell: Cell, artifact: Artifact) -> Backend:
-    """Backend of the cell; `Unsupported` with the backend's reason if it cannot run the cell."""
-    backend = backends.get(cell.backend)
-    reason = backend.supports(cell, artifact)
-    if reason:
-        raise Unsupported(reason)
-    return backend
-
-
-def _workshop(state: State, backend: Backend) -> Workshop:
-    folder = cache.root() / ENGINES
-    return Workshop(folder=cache.make_private(folder) if backend.builds else folder, now_ns=state.clock.now_ns)
-
-
-def _built(built: protocol.Engine | None) -> Built:
-    return Built(build_s=built.seconds, engine_cached=built.cached, remark=built.remark) if built else Built()
-
-
 def open_session(state: State, report: Reporter, job: Open) -> Opened:
     """Open a session and bind its inputs. Loading and the first call are timed separately."""
     cell, file, now = job.cell, job.artifact, state.clock.now_ns
-    backend = _backend_for(cell, file)
+    backend = backend_for(cell, file)
     arrays = load_arrays(Path(job.inputs.path), [spec.name for spec in file.inputs])
     backend.probe()  # imports the runtime: its time is no part of loading the model
-    built = backend.build(file, cell, _workshop(state, backend))
+    built = find_engine(state, backend, job)
     begin = now()
     session = backend.open(file, cell, engine=built)
     load_ns = now() - begin
@@ -181,12 +156,13 @@ def open_session(state: State, report: Reporter, job: Open) -> Opened:
     info = session.info
     settings = {**dict(info.settings), **({"feedback": session.handover} if cell.feedback else {})}
     return Opened(
-        **asdict(_built(built)),
+        **asdict(built_of(built, job.engine)),
         load_s=load_ns / 1e9,
         first_ms=first_ns / 1e6,
         info=Info(executed=info.executed, placement=info.placement, settings=settings, remarks=info.remarks),
         instrument=backend.instrument,
         int8_scheme=backend.int8_scheme,
+        searches=backend.is_searching(cell),
     )
 
 
@@ -237,20 +213,21 @@ def warm(state: State, report: Reporter, job: WarmUp) -> Warm:
         open_cell.keep(concurrency)
     return Warm(
         **asdict(result),
-        **asdict(_deployment(open_cell, concurrency)),
+        **asdict(_deployment(open_cell, concurrency, job.engine_file)),
         lanes=concurrency.lanes,
         concurrency=concurrency,
-        single=_deployment(open_cell, Concurrency(threads=open_cell.cell.settings.threads)),
+        single=_deployment(open_cell, Concurrency(threads=open_cell.cell.settings.threads), job.engine_file),
         settled=measure.settle(state.clock),
         tried=tuple(Tried(**asdict(candidate), items_per_s=rate * open_cell.cell.batch) for candidate, rate in rates.items()),
     )
 
 
-def _deployment(open_cell: OpenCell, concurrency: Concurrency) -> Deployment:
-    return Deployment(
-        deploy=open_cell.backend.deploy(concurrency),
-        snippet=open_cell.backend.snippet(open_cell.artifact, _deployed_cell(open_cell), concurrency),
-    )
+def _deployment(open_cell: OpenCell, concurrency: Concurrency, file: str) -> Deployment:
+    """The concurrency in the runtime's terms, and its program. `file`: the file with the engine for the program, if any."""
+    backend, what = open_cell.backend, (open_cell.artifact, _deployed_cell(open_cell), concurrency)
+    engine = replace(open_cell.built, path=Path(file)) if file and open_cell.built else None
+    snippet = backend.engine_snippet(*what, engine) if engine else backend.snippet(*what)
+    return Deployment(deploy=backend.deploy(concurrency), snippet=snippet)
 
 
 def _deployed_cell(open_cell: OpenCell) -> Cell:
@@ -285,7 +262,8 @@ def cold(state: State, report: Reporter, job: StartCold) -> Started:
     up_ns = now()
     backends.get(cell.backend).probe()
     imported_ns = now()
-    opened = open_session(state, report, Open(cell=job.cell, artifact=job.artifact, inputs=job.inputs, drawn=job.drawn))
+    open_job = Open(cell=cell, artifact=job.artifact, inputs=job.inputs, drawn=job.drawn, engine=job.engine)
+    opened = open_session(state, report, open_job)
     answered_ns = now()
     open_cell = state.open_cells[cell.key]
     # Peak memory needs further calls: allocators grow after the first.

@@ -99,6 +99,7 @@ class Probed:
     precisions: tuple[str, ...] = tuple(PRECISIONS)
     on_request: tuple[str, ...] = ()
     builds: bool = False
+    searches: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     network: str = "open"
 
 
@@ -124,12 +125,44 @@ class Support(Job[Supported]):
     artifact: Artifact
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineChoice:
+    """Choice among the engines of a cell: number `build` of the cache, or a `file` that the user keeps.
+
+    `sha256`: the engine must be this one; empty for any.
+    """
+
+    build: int = 0
+    file: Here | None = None
+    sha256: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Build(Job[Built]):
     """Compile the engine of the cell's backend, or find it in the cache."""
 
     cell: Cell
     artifact: Artifact
+    engine: EngineChoice = EngineChoice()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Copied:
+    """Engine that was copied: its hash, and the maker that can load it. None without an engine."""
+
+    sha256: str | None = None
+    maker: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyEngine(Job[Copied]):
+    """Copy the engine of a cell to `file`, and write how it was built to `record`."""
+
+    cell: Cell
+    artifact: Artifact
+    file: There
+    record: There
+    engine: EngineChoice = EngineChoice()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +173,7 @@ class Open(Job[Opened]):
     artifact: Artifact
     inputs: Here
     drawn: bool = False
+    engine: EngineChoice = EngineChoice()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,13 +199,17 @@ class Inspect(Job[Inspected]):
 
 @dataclass(frozen=True, kw_only=True)
 class WarmUp(Job[Warm]):
-    """Warm up the open cell `key`. Search the best concurrency in `passes` unless `concurrency` is set."""
+    """Warm up the open cell `key`. Search the best concurrency in `passes` unless `concurrency` is set.
+
+    `engine_file`: name of the file from which the cell's program loads its engine; empty for a program that builds one.
+    """
 
     key: str
     least_ms: float
     limit_ms: float
     passes: int
     concurrency: Concurrency | None = None
+    engine_file: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -299,3 +337,4 @@ class StartCold(Job[Started]):
     artifact: Artifact
     inputs: Here
     drawn: bool = False
+    engine: EngineChoice = EngineChoice()

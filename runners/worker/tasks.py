@@ -26,6 +26,7 @@ from .jobs import (
     Build,
     Close,
     CompareTimed,
+    CopyEngine,
     Inspect,
     Job,
     Open,
@@ -58,7 +59,8 @@ class Task:
 JOBS: Mapping[type[Job[Any]], Task] = {
     Probe: Task(name="probe", target="cell_jobs:probe"),
     Support: Task(name="supports", target="cell_jobs:supports"),
-    Build: Task(name="build", target="cell_jobs:build"),
+    Build: Task(name="build", target="engine_jobs:build"),
+    CopyEngine: Task(name="copy_engine", target="engine_jobs:copy_engine"),
     Open: Task(name="open", target="cell_jobs:open_session"),
     Verify: Task(name="verify", target="cell_jobs:verify"),
     Inspect: Task(name="inspect", target="cell_jobs:inspect"),

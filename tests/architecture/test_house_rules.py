@@ -20,6 +20,7 @@ ROOT_FILES = {
     "__init__.py",
     "axes.py",
     "budgets.py",
+    "built.py",
     "cli.py",
     "errors.py",
     "evidence.py",

@@ -1,5 +1,7 @@
 """What every backend promises, over batch sizes and over models of every kind of input."""
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -15,7 +17,7 @@ import remote
 import zoo
 from onnxbench import backends
 from onnxbench.backends.protocol import Availability, Workshop
-from onnxbench.errors import BenchError, RuntimeFailed, Unavailable
+from onnxbench.errors import BenchError, RuntimeFailed, Unavailable, Unsupported
 from onnxbench.models import inputs as random_inputs
 from onnxbench.runners.worker.verify import distance
 from onnxbench.spec import PRECISIONS, Conversion
@@ -267,6 +269,49 @@ def test_a_built_file_that_is_damaged_is_built_again_and_said(target, cell, arti
     again = target.build(artifact, wanted, workshop)
     assert not again.cached
     assert "damaged" in again.remark
+
+
+def test_further_builds_are_engines_of_their_own_and_open(target, cell, artifacts, tmp_path):
+    if not target.builds:
+        pytest.skip(f"{target.name} builds nothing")
+    artifact, wanted = artifacts["two_inputs"], cell(target, batch=3)
+    workshops = [Workshop(folder=tmp_path, now_ns=time.perf_counter_ns, build=number) for number in (0, 1, 0, 1)]
+    first, second, again, second_again = (target.build(artifact, wanted, workshop) for workshop in workshops)
+    assert [build.cached for build in (first, second, again, second_again)] == [False, False, True, True]
+    assert first.path != second.path
+    assert (again.sha256, second_again.sha256) == (first.sha256, second.sha256)
+    assert hashlib.sha256(second.path.read_bytes()).hexdigest() == second.sha256
+    assert first.maker == second.maker != ""
+    with target.open(artifact, wanted, engine=second) as session:
+        arrays = draw(artifact, wanted)
+        reference = dict(zip((spec.name for spec in artifact.outputs), expected("two_inputs", arrays)))
+        assert distance(run(session, arrays), reference).sqnr_db > PARITY_DB
+
+
+def test_a_kept_engine_opens_elsewhere_and_one_of_another_maker_is_refused(target, cell, artifacts, tmp_path):
+    if not target.builds:
+        pytest.skip(f"{target.name} builds nothing")
+    artifact, wanted = artifacts["two_inputs"], cell(target, batch=3)
+    engine = target.build(artifact, wanted, Workshop(folder=tmp_path / "one", now_ns=time.perf_counter_ns))
+    kept, record = tmp_path / "kept.engine", {name: getattr(engine, name) for name in ("maker", "recipe", "seconds", "sha256")}
+    kept.write_bytes(engine.path.read_bytes())
+    kept.with_suffix(".json").write_text(json.dumps(record))
+    elsewhere = Workshop(folder=tmp_path / "other", now_ns=time.perf_counter_ns, file=kept)
+    found = target.build(artifact, wanted, elsewhere)
+    assert (found.path, found.cached, (tmp_path / "other").exists()) == (kept, True, False)
+    with target.open(artifact, wanted, engine=found) as session:
+        run(session, draw(artifact, wanted))
+    kept.with_suffix(".json").write_text(json.dumps({**record, "maker": "Builder 0"}))
+    with pytest.raises(Unsupported, match="Builder 0"):
+        target.build(artifact, wanted, elsewhere)
+
+
+def test_a_backend_that_searches_says_with_which_of_its_options(any_backend, cell):
+    for name, values in any_backend.searches.items():
+        assert name in any_backend.options
+        assert set(values) - {""} <= set(any_backend.choices[name])
+        for value in any_backend.choices[name]:
+            assert any_backend.is_searching(cell(any_backend, options=((name, value),))) == (value in values)
 
 
 def test_the_session_says_what_really_runs(backend, cell, artifacts):

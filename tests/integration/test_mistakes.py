@@ -78,6 +78,8 @@ bench infer --model tiny.onnx --backend null --batch 0
 bench infer --model tiny.onnx --backend null --batch '1;8'
 bench infer --model tiny.onnx --backend null --threads 0
 bench infer --model tiny.onnx --backend null --threads many
+bench infer --model tiny.onnx --backend null --builds 0
+bench infer --model tiny.onnx --backend null --builds three
 bench infer --model tiny.onnx --backend null --timeout inf
 bench infer --model tiny.onnx --backend null --load poisson
 bench infer --model tiny.onnx --backend null --slo p99=10ms
@@ -99,6 +101,8 @@ bench compare good good --fail-on 'p50>5ms'
 bench infer --resume
 bench infer --model tiny.onnx --backend null --out good
 bench infer --model tiny.onnx --backend null --out checked --resume
+bench infer --out good --resume --builds 3
+bench infer --model tiny.onnx --backend null --keep-engines notes.txt
 bench check --model tiny.onnx --backend null --out good
 bench infer --model tiny.onnx --backend null --out notes.txt/run
 bench export --model tiny.onnx --out notes.txt/files

@@ -49,6 +49,20 @@ SAID = {
         "the limit is 23.4 dB instead of 80 dB, because fp32 rounding alone changes y to 33.4 dB",
     ),
     "built": ({"remark": "it was damaged"}, "it was damaged"),
+    "builds": (
+        {"builds": 3, "spread": 10.87, "fastest_ms": 0.046, "slowest_ms": 0.051, "build": 2},
+        "3 builds of its engine differ by 10.9 % in p50 (0.046 to 0.051 ms); the row has the middle one, build 2",
+    ),
+    "builds_of_lives": (
+        {"builds": 6, "spread": 2.0, "fastest_ms": 0.1, "slowest_ms": 0.102},
+        "its runtime chooses kernels anew in each process: p50 differs by 2.0 % over 6 processes (0.1 to 0.102 ms); the row has"
+        " the calls of all",
+    ),
+    "engine_kept": ({"file": "kept/a.engine"}, "its engine is kept in kept/a.engine"),
+    "engine_reused": (
+        {"file": "kept/a.engine"},
+        "no engine was built: the row has the one that was kept in kept/a.engine",
+    ),
     "made_otherwise": (
         {"tool": "0.1"},
         ("onnxbench 0.1 made its file in another way than the version that measured it; make the file again with bench export"),
@@ -110,6 +124,7 @@ SAID = {
     "absent_parity": ({"column": "x"}, "x: the answers were not compared with the FP32 reference"),
     "absent_floor": ({"column": "x"}, "x is measured only where a row misses the least SQNR of its precision"),
     "absent_build": ({"column": "x"}, "x: this runtime compiles nothing ahead"),
+    "absent_builds": ({"column": "x"}, "x needs several builds: give --builds 3"),
     "absent_cold": ({"column": "x"}, "x was not measured: give --cold"),
     "absent_at_quick": ({"column": "x"}, "x is not measured at --budget quick: give --budget normal"),
     "absent_step": ({"column": "x"}, "x needs the length of the signal in one call: give --step-seconds"),

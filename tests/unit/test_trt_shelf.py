@@ -1,5 +1,6 @@
 """Engines that are kept, with a clock that ticks and a maker that counts."""
 
+import hashlib
 import json
 import stat
 from types import SimpleNamespace
@@ -7,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from onnxbench.backends.protocol import Workshop
 from onnxbench.backends.trt_shelf import ENGINE_FILE, RECORD_FILE, Shelf
+from onnxbench.errors import Unsupported
 from onnxbench.spec import Settings
 
 OLD, NEW = "TensorRT 8.6.1 on NVIDIA H100 sm_90", "TensorRT 10.3.0 on NVIDIA H100 sm_90"
@@ -28,8 +30,8 @@ def shelf(tmp_path, make_cell, make_artifact):
         time.ns += 2_000_000_000
         return f"plan {len(made)}".encode(), timings + b"%d" % len(made)
 
-    def engine(maker=OLD, sha256="ab" * 32, **changes):
-        workshop = Workshop(folder=tmp_path / "engines", now_ns=lambda: time.ns)
+    def engine(maker=OLD, sha256="ab" * 32, build=0, kept=None, **changes):
+        workshop = Workshop(folder=tmp_path / "engines", now_ns=lambda: time.ns, build=build, file=kept)
         return Shelf(workshop, make_artifact(sha256=sha256), make_cell(**changes), maker).engine(make)
 
     engine.made = made
@@ -148,3 +150,67 @@ def test_a_build_that_fails_leaves_nothing_that_is_taken_for_an_engine(shelf, tm
 def test_an_entry_says_who_made_an_engine_and_what_it_must_be(shelf):
     entry = json.loads((shelf().path.parent / RECORD_FILE).read_text())
     assert (entry["maker"], entry["seconds"], len(entry["sha256"])) == (OLD, 2, 64)
+
+
+def test_further_builds_know_nothing_of_earlier_ones_and_are_found_again(shelf):
+    shelf()
+    builds = [shelf(build=number) for number in (1, 2, 1)]
+    assert shelf.made == [b"", b"", b""]
+    assert [said(build) for build in builds] == [(b"plan 2", 2, False, ""), (b"plan 3", 2, False, ""), (b"plan 2", 2, True, "")]
+    assert said(shelf()) == (b"plan 1", 2, True, "")
+    shelf(precision="fp16")
+    assert shelf.made[-1] == b"1"  # what the further builds learned is not handed on
+
+
+def test_a_first_build_after_a_further_one_is_not_called_damaged(shelf):
+    shelf(build=1)
+    assert said(shelf()) == (b"plan 2", 2, False, "")
+
+
+def test_an_engine_knows_its_hash_its_maker_and_its_recipe(shelf):
+    one, again, other = shelf(), shelf(), shelf(build=1)
+    assert one.sha256 == again.sha256 == hashlib.sha256(b"plan 1").hexdigest() != other.sha256
+    assert {build.maker for build in (one, again, other)} == {OLD}
+    assert one.recipe == other.recipe != shelf(precision="fp16").recipe
+
+
+@pytest.fixture
+def kept(shelf, tmp_path):
+    """An engine that the user keeps."""
+    engine, file = shelf(), tmp_path / "mine.engine"
+    file.write_bytes(engine.path.read_bytes())
+    record = {"maker": engine.maker, "recipe": engine.recipe, "seconds": engine.seconds, "sha256": engine.sha256}
+    file.with_suffix(".json").write_text(json.dumps(record))
+    return file
+
+
+def test_an_engine_that_the_user_keeps_is_taken_as_it_is(shelf, kept):
+    engine = shelf(kept=kept)
+    assert (said(engine), engine.path, len(shelf.made)) == ((b"plan 1", 2, True, ""), kept, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "damage", "words"),
+    [
+        ({"maker": NEW}, b"plan 1", f"built by {OLD}, and this is {NEW}"),
+        ({"precision": "fp16"}, b"plan 1", "another ONNX file, or with other settings"),
+        ({"sha256": "cd" * 32}, b"plan 1", "another ONNX file, or with other settings"),
+        ({}, b"plan 2", "SHA-256"),
+    ],
+    ids=["maker", "settings", "file", "damaged"],
+)
+def test_an_engine_of_the_user_that_does_not_fit_is_refused_and_left(shelf, kept, changes, damage, words):
+    kept.write_bytes(damage)
+    with pytest.raises(Unsupported) as raised:
+        shelf(kept=kept, **changes)
+    assert str(kept) in str(raised.value)
+    assert words in str(raised.value)
+    assert (kept.read_bytes(), len(shelf.made)) == (damage, 1)
+
+
+@pytest.mark.parametrize("text", [None, "", "{}", "[]", "\x00"])
+def test_an_engine_of_the_user_without_a_record_is_refused(shelf, kept, text):
+    record = kept.with_suffix(".json")
+    record.unlink() if text is None else record.write_text(text)
+    with pytest.raises(Unsupported, match=record.name):
+        shelf(kept=kept)

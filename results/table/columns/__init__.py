@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..column import Column
-from . import accuracy, case, clocks, load, others, phases, resources, tails, timing
+from . import accuracy, builds, case, clocks, load, others, phases, resources, tails, timing
 
 COLUMNS: tuple[Column, ...] = (
     *case.COLUMNS,
@@ -28,6 +28,7 @@ COLUMNS: tuple[Column, ...] = (
     *clocks.COLUMNS,
     *accuracy.TOP5,
     accuracy.TIMED_SQNR,
+    *builds.COLUMNS,
 )
 BY_NAME: Mapping[str, Column] = {column.name: column for column in COLUMNS}
 

@@ -1,0 +1,51 @@
+"""Results about the builds of an engine, which evidence.py joins to those about a cell. Standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Number = float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Built:
+    """An engine, compiled in `build_s` or loaded from the cache. All fields are None for runtimes without engines.
+
+    `build`: its number among the builds of the cell.
+    """
+
+    build_s: Number = None
+    engine_cached: bool | None = None
+    remark: str | None = None
+    build: int = 0
+    engine_sha256: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TimedBuild:
+    """Medians of the blocks of one build in a fresh process, with one call in flight.
+
+    `turn`: number of processes in which the build was timed before.
+    """
+
+    build: int
+    turn: int
+    p50_ns: tuple[float, ...]
+    engine_sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.p50_ns or min(self.p50_ns) <= 0:
+            raise TypeError("p50_ns: must have positive numbers")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeptEngine:
+    """The `file` that keeps the engine of a cell for its user.
+
+    `reused`: an earlier run wrote the file, and this run built nothing.
+    """
+
+    file: str
+    sha256: str
+    maker: str = ""
+    reused: bool = False

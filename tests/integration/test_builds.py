@@ -1,0 +1,85 @@
+"""Several builds and kept engines, as a user asks for them: a backend of another package builds, and its calls take as long as
+its engine says."""
+
+import json
+import os
+import sys
+
+import pytest
+from onnxbench.results.store.record import read_run
+from onnxfiles import MINI
+
+PLUGIN = '''
+import os
+
+from onnxbench.backends.null import Null, NullSession
+from onnxbench.backends.trt_shelf import Shelf
+
+TURNS = (0, 100_000, 20_000)
+
+
+class Backend(Null):
+    """Builds an engine that is the number of turns of an empty loop in each call."""
+
+    name = "builder"
+    builds = True
+
+    def _build(self, artifact, cell, workshop):
+        maker = os.environ.get("MAKER", "Builder 1 on here")
+        return Shelf(workshop, artifact, cell, maker).engine(lambda known: (str(TURNS[workshop.build]).encode(), b""))
+
+    def _open_engine(self, artifact, cell, concurrency, engine):
+        session = NullSession(artifact, cell)
+        session._work = int(engine.path.read_bytes())
+        return session
+
+    def engine_snippet(self, artifact, cell, concurrency, engine):
+        return f"print(open({str(engine.path)!r}).read())"
+'''
+
+
+@pytest.fixture
+def builder(shell, null_file):
+    """`bench infer` on the backend `builder`."""
+    site = shell.folder / "site"
+    (site / "builder-1.0.dist-info").mkdir(parents=True)
+    (site / "builder_plugin.py").write_text(PLUGIN)
+    (site / "builder-1.0.dist-info/entry_points.txt").write_text("[onnxbench.backends]\nbuilder = builder_plugin:Backend\n")
+    (site / "builder-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: builder\nVersion: 1.0\n")
+    shell.environment["PYTHONPATH"] = os.pathsep.join([str(site), *sys.path])
+
+    def infer(*more, code=0):
+        asked = ("infer", "--model", null_file, "--backend", "builder", "--batch", "1", *MINI, *more)
+        done = shell.bench(*asked, "--format", "json")
+        assert done.returncode == code, done.stderr
+        return json.loads(done.stdout), done.stderr
+
+    return infer
+
+
+def test_the_middle_of_three_builds_is_measured_kept_and_measured_again(builder, shell):
+    plan, _ = builder("--builds", "3", "--dry-run")
+    assert any("3" in fact for fact in plan["plan"] if fact.startswith("engines"))
+    (row,) = builder("--builds", "3", "--keep-engines", "kept", "--out", "one")[0]["rows"]
+    assert (row["status"], row["builds"]) == ("ok", 3)
+    assert row["build_spread"] > 100
+    (file,) = (shell.folder / "kept").glob("*.engine")
+    assert file.read_text() == "20000"
+    (record,) = read_run(shell.folder / "one").cells
+    assert record.warm.single.snippet == f"print(open({str(file)!r}).read())"
+    table, _ = builder("--builds", "3", "--keep-engines", "kept", "--out", "two")
+    (again,) = table["rows"]
+    assert (again["builds"], again["engine_sha256"]) == (1, row["engine_sha256"])
+    assert 0.5 < again["p50_ms"] / row["p50_ms"] < 2
+    shell.environment["MAKER"] = "Builder 2 on there"
+    (refused,) = builder("--keep-engines", "kept", "--out", "three", code=3)[0]["rows"]
+    assert refused["status"] == "unsupported"
+    assert "Builder 1 on here, and this is Builder 2 on there" in refused["reason"]
+
+
+def test_a_run_keeps_its_number_of_builds(builder, shell):
+    builder("--builds", "2", "--out", "run")
+    rows = shell.rows("infer", "--resume", "--out", "run")
+    assert [row["builds"] for row in rows] == [2]
+    done = shell.bench("infer", "--resume", "--out", "run", "--builds", "3")
+    assert (done.returncode, "2 builds of each engine" in done.stderr) == (2, True)

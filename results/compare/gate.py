@@ -13,7 +13,7 @@ from ..stats.intervals import LEAST_RUNS
 from ..table import conditions
 from ..table.conditions import NUMBER, UNITS
 from ..table.findings import Finding, sentences
-from ..table.kinds import FAILURE
+from ..table.kind import FAILURE
 from .change import FEW_ROUNDS, FEW_RUNS, OTHER_CLOCKS, OTHER_HOST, OTHER_IMAGES, WORSE, Change
 from .metrics import COMPARED, Metric
 from .verdict import overall

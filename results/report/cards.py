@@ -14,7 +14,8 @@ from ..stats.intervals import LEAST_ROUNDS, Interval
 from ..store.record import Run
 from ..table.columns import COLUMNS
 from ..table.findings import Finding
-from ..table.kinds import CAUTION, KINDS
+from ..table.kind import CAUTION
+from ..table.kinds import KINDS
 from ..table.render import scale
 from .data import Facts, Pick
 

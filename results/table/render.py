@@ -20,7 +20,8 @@ from ...spec import nearest
 from .column import SCIENTIFIC, Field
 from .columns import BY_NAME
 from .findings import Finding
-from .kinds import CAUTION, FAILURE, INFO, KINDS
+from .kind import CAUTION, FAILURE, INFO
+from .kinds import KINDS
 from .layout import DIM, GREEN, INDENT, PIPE, RED, STYLES, YELLOW, Screen, fitting, rows_of, shortened, widths_of
 from .table import RowValues, Table
 

@@ -17,6 +17,7 @@ from onnxbench.evidence import KeptEngine, TimedBuild
 from onnxbench.results.recommend.candidates import candidates, parse_request
 from onnxbench.results.store.builds import middle_build, p50_of_builds, spread
 from onnxbench.results.store.record import read_run
+from onnxbench.results.store.series import counted
 from onnxbench.results.table import table
 from onnxbench.runners.infer import saved_builds
 from onnxbench.runners.sweep.builds import BLOCKS
@@ -312,7 +313,8 @@ def test_a_runtime_that_searches_at_every_opening_has_a_life_for_each_build(benc
     found = bench().infer(builds=3, budget=budget, **ONE)
     (record,) = found.rows.values()
     assert {block.life for block in record.blocks.values()} == set(range(lives))
-    assert (row_of(found)["builds"], row_of(found)["build_spread"]) == (lives, 0)
+    clean = {record.blocks[number].life for number in counted(record)}  # the machine may disturb a round
+    assert (row_of(found)["builds"], row_of(found)["build_spread"]) == (len(clean), 0)
     assert "builds_of_lives" in kinds_of(found)
 
 

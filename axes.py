@@ -67,6 +67,13 @@ AXES: Mapping[str, Axis] = {
             definition="Outputs that each call hands to the next one, each with its input (--feedback).",
         ),
         Axis(
+            name="inputs",
+            of=lambda cell: cell.inputs if cell.inputs > 1 else None,
+            question=True,
+            number=True,
+            definition="Number of different arrays that the calls get in turn (--inputs); empty for one array.",
+        ),
+        Axis(
             name="batch",
             of=lambda cell: cell.batch,
             question=True,

@@ -234,6 +234,19 @@ class Rate:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ByArray:
+    """Medians in ns of one round's latency by array, for a cell whose calls get several arrays in turn.
+
+    `p50_ns`: of each array in turn; None for one without a call in this round. `repeated_ns`: that of the array `repeated`
+    (from 0), called again and again in a block of its own.
+    """
+
+    p50_ns: tuple[Number, ...]
+    repeated: int
+    repeated_ns: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Block:
     """One visit of a cell. `samples` is the file with the times of all calls, `p50_ns` their medians by kind of time.
 
@@ -250,6 +263,7 @@ class Block:
     settled: bool = True
     life: int | None = None
     throttled: int = 0
+    by_array: ByArray | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -267,7 +267,7 @@ class Cell:
 
     `sha256` is the hash of the file that the user gave or exported. Files derived from that file share the hash in their
     cells, and `scheme` names the INT8 scheme. The record has the hash of the file that ran. `dims`: sizes of `--dim`, by name.
-    `feedback`: outputs that are fed back, each with its input.
+    `feedback`: outputs that are fed back, each with its input. `inputs`: number of different arrays that the calls get in turn.
     """
 
     model: str
@@ -282,6 +282,7 @@ class Cell:
     scheme: str = ""
     dims: tuple[tuple[str, int], ...] = ()
     feedback: Options = ()
+    inputs: int = 1
 
     @property
     def key(self) -> str:
@@ -297,7 +298,8 @@ class Cell:
     def id(self) -> str:
         """A readable name. It is not unique: `key` identifies a cell."""
         dims = "".join(f"/{name}={size}" for name, size in self.dims)
-        return f"{self.model}/{self.target}/{self.device}/{self.precision}/b{self.batch}{dims}"
+        inputs = f"/inputs={self.inputs}" if self.inputs > 1 else ""
+        return f"{self.model}/{self.target}/{self.device}/{self.precision}/b{self.batch}{dims}{inputs}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -336,6 +338,7 @@ class Sweep:
     - `artifacts`: folder of exported files; empty for the default.
     - `signature`: shapes from `--shape`, and for a user's module the types, of inputs by name.
     - `dims`: sizes to measure of dimensions, by name. `inputs`: paths of .npy files, by input name.
+    - `input_count`: number of different arrays for each input, which the calls get in turn.
     - `feedback`: outputs that each call hands to the next, with their inputs. `step_seconds`: seconds of signal in one call.
     - `pythons`: interpreters, or folders of virtual environments, by `Target`.
     - `baseline`: target that speed-ups are relative to. Without a baseline the stop rule uses `metric` (of STOPPING_METRICS).
@@ -359,6 +362,7 @@ class Sweep:
     threads: int | None = None
     signature: tuple[TensorSpec, ...] = ()
     inputs: tuple[tuple[str, str], ...] = ()
+    input_count: int = 1
     feedback: Options = ()
     step_seconds: float | None = None
     options: Options = ()

@@ -73,7 +73,8 @@ class NullSession(Session):
     def __init__(self, artifact: Artifact, cell: Cell) -> None:
         options = dict(cell.settings.options)
         self._artifact, self._cell = artifact, cell
-        self._work = int(options.get("work", 0))
+        self._work = self._turns = int(options.get("work", 0))
+        self._by_value = int(options.get("by_value", 0))
         self._fault = _Fault(options.get("fault", ""), cell)
         self._fault.at("open")
         self.info = SessionInfo(executed=cell.precision, placement=None, settings=(("work", str(self._work)),))
@@ -83,10 +84,13 @@ class NullSession(Session):
         missing = [spec.name for spec in self._artifact.inputs if spec.name not in inputs]
         if missing:
             raise RuntimeFailed(f"input {missing[0]!r} is not bound")
+        if self._by_value:
+            largest = max((float(np.abs(array).max(initial=0)) for array in inputs.values()), default=0.0)
+            self._turns = self._work + int(self._by_value * largest)
 
     def start(self) -> None:
         self._fault.at("start")
-        for _ in range(self._work):
+        for _ in range(self._turns):
             pass
 
     def wait(self) -> None:
@@ -129,6 +133,7 @@ class Null(Backend):
     precisions: ClassVar[Mapping[str, str]] = {name: name for name in PRECISIONS}
     options: ClassVar[Mapping[str, str]] = {
         "work": "turns of an empty loop in each call",
+        "by_value": "further turns for each unit of the largest value in the inputs: a call whose time depends on its data",
         "fault": "die|crash|hang|raise|print|starve|eat @ open|bind|start|fetch [:N] [/BATCH]",
     }
 

@@ -123,6 +123,13 @@ class OrtSession(Session):
         for source, target in feedback.items():
             np.copyto(self._arrays[target], values[source].numpy())
 
+    def refill(self, inputs: Mapping[str, Array]) -> None:
+        if all(array.dtype.kind in "fiub" for array in self._arrays.values()):
+            for name, array in self._arrays.items():
+                np.copyto(array, inputs[name])
+        else:  # ONNX Runtime has a copy of texts
+            self.bind(inputs)
+
     def fork(self) -> Session:
         return OrtSession(self._session, self.info, self._load)
 

@@ -22,6 +22,7 @@ from ..spec import Artifact, Cell, Concurrency, Device, Options, has_any
 
 if TYPE_CHECKING:
     from .recurrence import Recurrence
+    from .rotation import Rotation
 
 Array = NDArray[np.generic]
 Answer = TypeVar("Answer")
@@ -97,12 +98,14 @@ class Session(abc.ABC):
 
     `asynchronous`: `start` returns while the device computes. One thread can then keep many lanes busy. `handover`: the way
     in which `feed` moves a state. `recurrence`: the state that the worker feeds back between calls; None without `--feedback`.
+    `rotation`: the arrays that the calls get in turn; None without `--inputs`.
     """
 
     info: SessionInfo
     asynchronous: ClassVar[bool] = False
     handover: ClassVar[str] = "fetched and bound again"
     recurrence: Recurrence | None = None
+    rotation: Rotation | None = None
 
     def enter(self) -> None:  # noqa: B027 (most runtimes keep their threads in the session)
         """Set state of the calling thread, such as its GPU. Every thread calls `enter` before its first `start`."""
@@ -134,6 +137,10 @@ class Session(abc.ABC):
         """
         outputs = self.fetch()
         self.bind({**inputs, **{target: outputs[source] for source, target in feedback.items()}})
+
+    def refill(self, inputs: Mapping[str, Array]) -> None:
+        """Begin to copy `inputs`, of the shapes that were bound, for the next call. Its outputs may stay where they are."""
+        self.bind(inputs)
 
     @abc.abstractmethod
     def fork(self) -> Session:

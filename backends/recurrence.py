@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from .protocol import Array, Session
@@ -49,14 +49,26 @@ class Recurrence:
         return {target: outputs[source] for source, target in self.feedback.items()}
 
 
+class Step(Protocol):
+    """Work between two calls of a session, which no latency contains."""
+
+    def advance(self, session: Session) -> None:
+        """Prepare the session's next call."""
+
+
+def step_of(session: Session) -> Step | None:
+    """The state that `session` hands over between its calls, or the arrays that its calls get in turn; None without both."""
+    return session.recurrence or session.rotation
+
+
 def starter(session: Session) -> Callable[[], None]:
-    """Function that begins a call of `session`, and before it hands the state over, if the session has a state."""
-    recurrence, start = session.recurrence, session.start
-    if recurrence is None:
+    """Function that begins a call of `session`, and before it does the session's step, if the session has one."""
+    step, start = step_of(session), session.start
+    if step is None:
         return start
 
     def begin() -> None:
-        recurrence.advance(session)
+        step.advance(session)
         start()
 
     return begin

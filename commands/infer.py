@@ -116,6 +116,16 @@ def builds_of(options: dict[str, Any]) -> dict[str, Any]:
         help="Let one call stand for S seconds of signal, and print the real-time factor: seconds of computing per second.",
     ),
     images_option,
+    click.option(
+        "--inputs",
+        "input_count",
+        type=Whole(1),
+        metavar="N",
+        default=1,
+        show_default=True,
+        help="Give the calls N different arrays in turn, from the dataset or from N seeds. With --input, the first axis of"
+        " FILE.npy counts the arrays.",
+    ),
     load_options,
     build_options,
     click.option("--cold", is_flag=True, help="Time fresh processes too, from their start to the first output."),

@@ -78,8 +78,10 @@ def split_models(runs: Sequence[Run], measured: Measured) -> list[ModelRows]:
 
 
 def _subject(cell: Cell) -> str:
-    """Name of the cells among which a decision chooses: the model, with its sizes of --dim and its pairs of --feedback."""
-    return " ".join((cell.model, *(f"{name}={value}" for name, value in (*cell.dims, *cell.feedback))))
+    """Name of the cells among which a decision chooses: the model, with its sizes of --dim, its pairs of --feedback, and its
+    number of --inputs."""
+    inputs = [("inputs", cell.inputs)] if cell.inputs > 1 else []
+    return " ".join((cell.model, *(f"{name}={value}" for name, value in (*cell.dims, *cell.feedback, *inputs))))
 
 
 def _runs_by_model(runs: Sequence[Run]) -> dict[str, list[Run]]:

@@ -82,6 +82,16 @@ KINDS: Mapping[str, Kind] = {
     "program_parts": Kind(severity=INFO, sentence="of the time of one call: {parts}; in no phase {rest:.0%}"),
     "unfinished": Kind(severity=CAUTION, sentence="not all of its rounds were measured (--resume measures the rest)"),
     "not_warm": Kind(severity=CAUTION, sentence="latency was still changing when the warm-up ended"),
+    "repetition": Kind(
+        severity=CAUTION,
+        sentence="latency depends on repetition: one array again and again takes {change:+.3g} % against the same array in"
+        " turn with others (95 %: {low:+.3g} to {high:+.3g} %)",
+    ),
+    "array_dependent": Kind(
+        severity=CAUTION,
+        sentence="latency depends on the array: number {array} of {of} takes {change:+.3g} % against the mean of the others"
+        " (95 %: {low:+.3g} to {high:+.3g} %); shown for {arrays} of {of} arrays",
+    ),
     "withheld": Kind(severity=INFO, sentence="p{percentile} withheld: fewer than {samples} samples"),
     "busy_threads": Kind(severity=CAUTION, sentence="its threads were still busy while other cells were measured"),
     "throttled": Kind(

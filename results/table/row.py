@@ -17,6 +17,7 @@ from ..store import clocks, series
 from ..store.record import CellRecord
 from ..store.verdict import MISMATCH, OK, UNDETERMINED
 from . import gpu, load
+from .arrays import of_arrays
 from .builds import of_builds
 from .executed import unlike
 from .findings import Finding
@@ -146,6 +147,7 @@ def _of_rounds(row: Row) -> Iterator[Finding]:
     for which in series.NOTED:
         if row.pooled.kinds["latency"].samples < samples_needed(which):
             yield Finding.of("withheld", percentile=which, samples=samples_needed(which))
+    yield from of_arrays(record)
     if not all(block.settled for block in record.blocks.values()):
         yield Finding.of("busy_threads")
     if gpu.at_power_limit(record):

@@ -23,7 +23,7 @@ def given_shapes(sweep: Sweep) -> dict[str, Dims]:
     `BadInput` if an array contradicts the shape of its input.
     """
     by_shape = {} if sweep.model and kind_of(sweep.model) == "factory" else {s.name: s.shape for s in sweep.signature}
-    arrays: dict[str, Dims] = {name: tuple(array.shape) for name, array in _arrays(sweep).items()}
+    arrays: dict[str, Dims] = {name: _shape(sweep, name, array) for name, array in _arrays(sweep).items()}
     for name, shape in arrays.items():
         dims = by_shape.get(name, shape)
         if len(dims) != len(shape) or any(isinstance(dim, int) and dim != size for dim, size in zip(dims, shape)):
@@ -31,6 +31,25 @@ def given_shapes(sweep: Sweep) -> dict[str, Dims]:
                 f"input {name!r} is {show(dims)} in --shape, and its array in --input is {show(shape)}", "leave out one"
             )
     return by_shape | arrays
+
+
+def _shape(sweep: Sweep, name: str, array: NDArray[Any]) -> Dims:
+    """Shape of the array for one call. With `--inputs`, the first axis of a file counts its arrays."""
+    count, path = sweep.input_count, dict(sweep.inputs)[name]
+    if count == 1:
+        return tuple(array.shape)
+    arrays = len(array) if array.ndim else 1
+    if arrays < count:
+        message = f"--inputs {count} needs {count} arrays for input {name!r}, but the first axis of {path} has {arrays}"
+        raise BadInput(message, "stack different arrays along a new first axis (numpy.stack), or leave out --inputs")
+    return tuple(array.shape[1:])
+
+
+def check_count(sweep: Sweep) -> None:
+    """Raise `BadInput` for several arrays of a model with a state."""
+    if sweep.input_count > 1 and sweep.feedback:
+        message = f"--inputs {sweep.input_count} cannot be used with --feedback, where each call has another state already"
+        raise BadInput(message, "leave out --inputs")
 
 
 def _arrays(sweep: Sweep) -> dict[str, NDArray[Any]]:

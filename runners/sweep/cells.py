@@ -35,8 +35,9 @@ class ActiveCell:
     `built`: all builds of the cell exist. `engines`: hash of each build's engine, by its number; empty for a runtime without
     engines. `build`: number of the build that is measured. `timed`: builds that were timed, with their turns.
     `engine_file`: file that keeps the engine for the user.
-    `cold`: number of fresh processes so far. `complete`: the journal has all its figures, and a later error does not change
-    them. `finished`: the cell ended with figures. `out`: the cell ended with a reason instead.
+    `calls`: number of timed calls of latency. `cold`: number of fresh processes so far. `complete`: the journal has
+    all its figures, and a later error does not change them. `finished`: the cell ended with figures. `out`: the cell
+    ended with a reason instead.
     """
 
     planned: PlannedCell
@@ -56,6 +57,7 @@ class ActiveCell:
     loaded: bool = False
     cold: int = 0
     rounds: int = 0
+    calls: int = 0
     last_round: int = -1
     last_life: int = -1
     repeats: int = 0
@@ -114,6 +116,7 @@ def resume_cell(planned: PlannedCell, stored: CellRecord, sweep: Sweep) -> Activ
         # A stored start without times is enough where the sweep needs memory alone.
         cold=sum(event.cold_s is not None or not sweep.cold for event in stored.cold),
         rounds=len(stored.blocks),
+        calls=sum(block.calls or 0 for block in stored.blocks.values()),
         last_round=max(stored.blocks, default=-1),
         last_life=max((life.number for life in stored.lives), default=-1),
         complete=complete,

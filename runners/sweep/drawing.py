@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ...errors import DRAWN, BadInput, BenchError, StorageFailed
 from ...evidence import Drawn
@@ -17,7 +18,7 @@ from ..worker.file_jobs import Draw, Refer, ReferenceCall, Referred
 from ..worker.jobs import Data, Here, There
 from ..worker.tasks import JOBS
 from .cells import ActiveCell, RunContext
-from .parity import Reference, compare_files
+from .parity import Reference, compare_files, of_array
 from .plan import PlannedCell
 
 SMALLER = (2, 1)  # bounds of integers for inputs that the model refuses: ids of small tables, then zeros
@@ -64,7 +65,12 @@ def _draw(run: RunContext, cells: Sequence[ActiveCell]) -> None:
         refused = (
             {calls[item.call].inputs.path for item in referred.refused} if referred else {call.inputs.path for call in calls}
         )
-        answered = [call for call in calls if call.inputs.path not in refused]
+        answered = [
+            of_array(call, number)
+            for call in calls
+            if call.inputs.path not in refused
+            for number in range(run.sweep.input_count)
+        ]
         compared = Reference.of(artifact, answered, referred, cells[0].planned.cell.feedback)
         if compared:
             compare_files(compared, worker, (active.planned.artifact for active in cells if not active.verified), run.context)
@@ -95,7 +101,8 @@ def _drawing(run: RunContext, artifact: Artifact, shapes: Shapes, inputs_folder:
     names = {spec.name for spec in artifact.inputs}
     given = tuple((name, Here(path=str(Path(path).absolute()))) for name, path in run.sweep.inputs if name in names)
     folder, data = There(path=str(inputs_folder)), Data.of(artifact.dataset)
-    return Draw(artifact=artifact, shapes=shapes, seed=run.sweep.seed, given=given, data=data, folder=folder, high=high)
+    source: dict[str, Any] = {"seed": run.sweep.seed, "given": given, "data": data, "high": high}
+    return Draw(artifact=artifact, shapes=shapes, folder=folder, arrays=run.sweep.input_count, **source)
 
 
 def _refer(
@@ -110,6 +117,7 @@ def _refer(
     job = Refer(
         artifact=artifact,
         feedback=planned.cell.feedback,
+        arrays=run.sweep.input_count,
         calls=calls,
         samples=There(path=str(samples)),
         images=run.sweep.images or run.sweep.budget.images,

@@ -303,6 +303,7 @@ class Group:
         samples = There(path=str(self._run.journal.folder / sample_file(active.key, number)))
         block_ms, calls = block_size(self._run.sweep)
         size: dict[str, Any] = {"block_ms": block_ms, "calls": calls, "keep": has_answers(active)}
+        size |= {"turn": active.calls, "round": number}
         active.latency = self._ask(active, TimeLatency(key=active.slot, samples=samples, **size))
         active.dirty, active.throttled = disturbed("latency", active.latency.noise), throttled(active.latency.noise)
 
@@ -335,9 +336,11 @@ class Group:
             # Rounds of one process are no lives of their own, however often the processes beside it are renewed.
             life=self._life if active.renewed else None,
             throttled=active.dropped,
+            by_array=latency.by_array,
         )
         self._run.journal.add(active.key, block)
         active.rounds, active.last_round, active.dropped = active.rounds + 1, number, 0
+        active.calls += latency.calls
 
 
 def _with_file(opened: Opened, artifact: Artifact) -> Opened:

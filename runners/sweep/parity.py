@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import BenchError, StorageFailed
@@ -18,7 +19,8 @@ from ...spec import PRECISIONS, Artifact, Options
 from ..pool.context import Context
 from ..pool.pool import Worker
 from ..worker.file_jobs import CompareFile, Floor, MeasureFloor, ReferenceCall, Referred
-from ..worker.jobs import Here
+from ..worker.jobs import Here, There
+from ..worker.verify import array_folder
 
 if TYPE_CHECKING:
     from .cells import ActiveCell
@@ -60,6 +62,12 @@ class Reference:
         arrays = {"inputs": call.inputs, "outputs": Here(path=call.outputs.path)}
         same = {"random": self.random, "feedback": self.feedback}
         return {"artifact": file, "shapes": call.shapes, "batch": call.batch, **same, **arrays}
+
+
+def of_array(call: ReferenceCall, number: int) -> ReferenceCall:
+    """The call with the inputs `number` (from 0), where a call has several inputs in turn."""
+    inputs, outputs = (array_folder(Path(place.path), number) for place in (call.inputs, call.outputs))
+    return replace(call, inputs=Here(path=str(inputs)), outputs=There(path=str(outputs)))
 
 
 def _size(call: ReferenceCall) -> tuple[int, int]:

@@ -194,6 +194,7 @@ def _cells(
             settings=settings,
             dims=tuple(sorted(dims.items())),
             feedback=feedback_of(artifact, sweep.feedback),
+            inputs=sweep.input_count,
         )
         rest: dict[str, Any] = {"refused": refused, "python": backend.python, "builds": backend.builds}
         rest["searches"] = has_any(settings.options, backend.searches)

@@ -17,6 +17,7 @@ from ...backends.protocol import Array
 from ...evidence import LATENCY, THROUGHPUT, Counts
 from ...spec import Cell, Device
 from . import lanes, measure, procfs, timed_answers
+from .array_turns import Turns, median
 from .jobs import Reporter, TimedLatency, TimedThroughput, TimeLatency, TimeThroughput
 from .serve import State
 
@@ -31,21 +32,31 @@ def latency(state: State, report: Reporter, job: TimeLatency) -> TimedLatency:
     are their nearest-rank medians: a comparison of thousands of cells then opens no samples. The noise covers
     all timed calls.
     """
-    open_cell, now, least_ns, calls = state.open_cells[job.key], state.clock.now_ns, to_ns(job.block_ms), job.calls
+    open_cell, now = state.open_cells[job.key], state.clock.now_ns
+    session, least_ns = open_cell.session, to_ns(job.block_ms)
+    apart: dict[str, int] = {"least_ns": least_ns // APART_SHARE, "least_calls": job.calls}
     with measure.quiet():
-        measure.rewarm(open_cell.session, now, block_ns=least_ns)
+        measure.rewarm(session, now, block_ns=least_ns)
+        turns = Turns.of(session, job)
         with count_noise(state, open_cell.cell) as counts:
-            single = measure.latency(open_cell.session, now, least_ns=least_ns, least_calls=calls)
+            if turns and job.round % 2:  # the two orders in turn: neither block is always the later one
+                turns.repeat(now, **apart)
+            single = measure.latency(session, now, least_ns=least_ns, least_calls=job.calls)
             if job.keep:  # the next calls overwrite the outputs
-                timed_answers.keep(open_cell, LATENCY, [open_cell.session])
-            whole = measure.end_to_end(
-                open_cell.session, open_cell.inputs, now, least_ns=least_ns // APART_SHARE, least_calls=calls
-            )
-            device = measure.on_device(open_cell.session, now, least_ns=least_ns // APART_SHARE, least_calls=calls)
+                timed_answers.keep(open_cell, LATENCY, [session])
+            if turns and not job.round % 2:
+                turns.repeat(now, **apart)
+            whole = measure.end_to_end(session, open_cell.inputs, now, **apart)
+            device = measure.on_device(session, now, **apart)
     times = {"latency": single, "end_to_end": whole, "device": device}
     save_times(Path(job.samples.path), times)
-    p50_ns = {kind: float(np.percentile(ns, 50, method="inverted_cdf")) for kind, ns in times.items() if len(ns)}
-    return TimedLatency(calls=len(single), p50_ns=p50_ns, noise=counts(), settled=measure.settle(state.clock))
+    return TimedLatency(
+        calls=len(single),
+        p50_ns={kind: median(ns) for kind, ns in times.items() if len(ns)},
+        noise=counts(),
+        settled=measure.settle(state.clock),
+        by_array=turns.by_array(single) if turns else None,
+    )
 
 
 def save_times(path: Path, times: Mapping[str, Array]) -> None:

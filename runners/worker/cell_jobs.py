@@ -15,6 +15,7 @@ from ... import backends
 from ...backends import protocol
 from ...backends.protocol import Array, Backend, Session
 from ...backends.recurrence import Recurrence
+from ...backends.rotation import Rotation
 from ...errors import DRAWN, BenchError, RuntimeFailed, failure
 from ...evidence import Deployment, Info, Inspected, Opened, Tried, Verified, Warm
 from ...spec import Artifact, Cell, Concurrency
@@ -39,7 +40,7 @@ from .jobs import (
 )
 from .serve import State
 from .timed_answers import LaneAnswer
-from .verify import accuracy, distance, figures_of, load_arrays
+from .verify import accuracy, array_folder, distance, figures_of, load_arrays
 from .walk import answers, find_divergence, walk_names
 
 SEARCH_SHARE = 0.2  # of the warm-up: length of one run of a candidate
@@ -52,6 +53,7 @@ class OpenCell:
 
     `session` has one call in flight. `compiled` has a session for each pair of streams and threads that the
     model was compiled for. `forked` has the further lanes of each pair, which share the compiled model.
+    `folder`: place of the inputs. `arrays`: all inputs that the calls get in turn; empty until `rotate`.
     `last_answers`: answers of the last timed calls, by the part of a visit.
     """
 
@@ -63,6 +65,8 @@ class OpenCell:
     built: protocol.Engine | None = None
     compiled: dict[tuple[int, int], Session] = field(default_factory=dict)
     forked: dict[tuple[int, int], list[Session]] = field(default_factory=dict)
+    folder: Path = Path()
+    arrays: Sequence[Mapping[str, Array]] = ()
     last_answers: dict[str, list[LaneAnswer]] = field(default_factory=dict)
 
     def lanes(self, concurrency: Concurrency) -> Sequence[Session]:
@@ -72,7 +76,7 @@ class OpenCell:
             self.compiled[key] = self._bound(self.backend.open(self.artifact, self.cell, concurrency, self.built))
         forks = self.forked.setdefault(key, [])
         while len(forks) < concurrency.lanes - 1:
-            forks.append(self._bound(self.compiled[key].fork()))
+            forks.append(self._bound(self.compiled[key].fork(), lane=len(forks) + 1))
         return [self.compiled[key], *forks[: concurrency.lanes - 1]]
 
     def __post_init__(self) -> None:
@@ -83,13 +87,22 @@ class OpenCell:
         if self.cell.feedback:
             session.recurrence = Recurrence(feedback=dict(self.cell.feedback), inputs=self.inputs)
 
-    def _bound(self, session: Session) -> Session:
-        """Bind the inputs, make the slow first call, and return `session`."""
+    def rotate(self) -> None:
+        """Give the calls different arrays in turn, if the cell has several."""
+        if self.cell.inputs > 1 and not self.arrays:
+            names = [spec.name for spec in self.artifact.inputs]
+            self.arrays = [load_arrays(array_folder(self.folder, number), names) for number in range(self.cell.inputs)]
+            self.session.rotation = Rotation(inputs=self.arrays)
+
+    def _bound(self, session: Session, lane: int = 0) -> Session:
+        """Bind the inputs, make the slow first call, and return `session`. Each lane begins with other arrays."""
         session.enter()
         session.bind(self.inputs)
         session.start()
         session.wait()
         self._give_state(session)
+        if self.arrays:
+            session.rotation = Rotation(inputs=self.arrays, turn=lane)
         return session
 
     def keep(self, concurrency: Concurrency) -> None:
@@ -150,7 +163,8 @@ def open_session(state: State, report: Reporter, job: Open) -> Opened:
     load_ns = now() - begin
     session.bind(arrays)
     first_ns = _first_call(session, now, job.drawn)
-    open_cell = OpenCell(artifact=file, cell=cell, backend=backend, inputs=arrays, session=session, built=built)
+    place = Path(job.inputs.path)
+    open_cell = OpenCell(artifact=file, cell=cell, backend=backend, inputs=arrays, session=session, built=built, folder=place)
     open_cell.compiled[1, cell.settings.threads] = session
     state.open_cells[cell.key] = open_cell
     info = session.info
@@ -206,6 +220,7 @@ def warm(state: State, report: Reporter, job: WarmUp) -> Warm:
     `tried` lists the candidates in the order of the search; empty if the job sets the concurrency.
     """
     open_cell, now = state.open_cells[job.key], state.clock.now_ns
+    open_cell.rotate()
     with measure.quiet():
         result = measure.warm_up(open_cell.session, now, least_ns=to_ns(job.least_ms), limit_ns=to_ns(job.limit_ms))
         rates = {} if job.concurrency else _search(open_cell, state, to_ns(job.least_ms * SEARCH_SHARE), job.passes)

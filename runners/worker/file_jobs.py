@@ -123,7 +123,8 @@ class Draw(Job[Done]):
     """Write the input arrays of all backends into `folder`.
 
     The arrays are the `given` .npy files by input name, else real images of `data`, else random values. `high`: random
-    integers are below it.
+    integers are below it. `arrays`: number of different arrays of each input; those after the first are below the folder. The
+    `given` files then have one more axis at the front, which counts the arrays.
     """
 
     artifact: Artifact
@@ -133,6 +134,7 @@ class Draw(Job[Done]):
     data: Data | None = None
     folder: There
     high: int | None = None
+    arrays: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -177,6 +179,8 @@ class Referred:
 class Refer(Job[Referred]):
     """Compute the FP32 reference's outputs for each of `calls`, and for several steps of a model with `feedback`.
 
+    `arrays`: number of different inputs of each call, as in Draw.
+
     With labels, also write at most `images` images, their labels and the reference's predictions to
     `samples`.
     """
@@ -187,6 +191,7 @@ class Refer(Job[Referred]):
     images: int
     data: Data | None = None
     feedback: Options = ()
+    arrays: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,7 +13,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar, get_args, get_origin
 
-from ...evidence import Built, Cold, Counts, Distance, Energy, Epoch, Inspected, LoadPoint, Number, Opened, Rate, Verified, Warm
+from ...evidence import (
+    Built,
+    ByArray,
+    Cold,
+    Counts,
+    Distance,
+    Energy,
+    Epoch,
+    Inspected,
+    LoadPoint,
+    Number,
+    Opened,
+    Rate,
+    Verified,
+    Warm,
+)
 from ...models.preprocessing import split_name
 from ...spec import PRECISIONS, Artifact, Cell, Concurrency
 
@@ -214,19 +229,22 @@ class WarmUp(Job[Warm]):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimedLatency:
-    """Block of single calls: their number, their medians in ns by kind, and the noise over all."""
+    """Block of single calls: their number, their medians in ns by kind and by array, and the noise over all."""
 
     calls: int
     p50_ns: Mapping[str, Number]
     noise: Counts
     settled: bool
+    by_array: ByArray | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class TimeLatency(Job[TimedLatency]):
     """Make single calls for `block_ms`, at least `calls`; write their times to the file `samples`.
 
-    `keep`: fetch the answer of the last call after the clock has stopped, for `CompareTimed`.
+    `keep`: fetch the answer of the last call after the clock has stopped, for `CompareTimed`. Of a cell with several arrays:
+    `turn` is the number of calls so far, where the turns go on, and one array is also called again and again, which `round`
+    chooses.
     """
 
     key: str
@@ -234,6 +252,8 @@ class TimeLatency(Job[TimedLatency]):
     calls: int
     samples: There
     keep: bool = False
+    turn: int = 0
+    round: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -275,12 +295,12 @@ class TimedAnswers:
 class CompareTimed(Job[TimedAnswers]):
     """Compare the answers that the last blocks of the open cell `key` kept with the reference.
 
-    `references`: folder of the reference's answers to each array. `random`: outputs that are not compared. `concurrency`:
-    lanes of a model with a state, which makes the reference's steps for this.
+    `reference`: folder of the reference's answers, with those to further arrays below it. `random`: outputs that are
+    not compared. `concurrency`: lanes of a model with a state, which makes the reference's steps for this.
     """
 
     key: str
-    references: tuple[Here, ...]
+    reference: Here
     concurrency: Concurrency
     random: tuple[str, ...] = ()
 

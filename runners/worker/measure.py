@@ -1,7 +1,8 @@
 """Measuring loops for one call in flight: warm-up, latency, end to end. NumPy only.
 
 Latency is `start(); wait()` on inputs that are bound before. End to end adds `bind` before and `fetch` after.
-A state that is fed back moves outside latency and inside end to end. lanes.py measures several calls in flight.
+A state that is fed back, and each of several arrays in turn, moves outside latency and inside end to end.
+lanes.py measures several calls in flight.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...backends.protocol import Array, Session
-from ...backends.recurrence import Recurrence
+from ...backends.recurrence import Step, step_of
 from .clock import Clock
 
 Now = Callable[[], int]
@@ -64,12 +65,12 @@ def latency(session: Session, now: Now, *, least_ns: int, least_calls: int = 1) 
     session.enter()
     samples: list[int] = []
     # Local names: an attribute lookup costs tens of nanoseconds in every call.
-    start, wait, append, recurrence = session.start, session.wait, samples.append, session.recurrence
+    start, wait, append, step = session.start, session.wait, samples.append, step_of(session)
     end = now() + least_ns
     before = after = 0
     while after < end or len(samples) < least_calls:
-        if recurrence:
-            hand_over(session, recurrence)
+        if step:
+            prepare(session, step)
         before = now()
         start()
         wait()
@@ -78,9 +79,9 @@ def latency(session: Session, now: Now, *, least_ns: int, least_calls: int = 1) 
     return np.array(samples, np.int64)
 
 
-def hand_over(session: Session, recurrence: Recurrence) -> None:
-    """Hand the state of the last call over, and return when the copy is done: it is no part of the next call's time."""
-    recurrence.advance(session)
+def prepare(session: Session, step: Step) -> None:
+    """Do the session's step, and return when its copies are done: they are no part of the next call's time."""
+    step.advance(session)
     session.wait()
 
 
@@ -98,11 +99,13 @@ def end_to_end(session: Session, inputs: Mapping[str, Array], now: Now, *, least
     """
     session.enter()
     samples: list[int] = []
-    given, recurrence = session.pin(inputs), session.recurrence
+    given, recurrence, rotation = session.pin(inputs), session.recurrence, session.rotation
     restart(session)
     end = now() + least_ns
     after = 0
     while after < end or len(samples) < least_calls:
+        if rotation:
+            given = session.pin(rotation.take())
         before = now()
         session.bind(given)
         session.start()
@@ -123,10 +126,10 @@ def on_device(session: Session, now: Now, *, least_ns: int, least_calls: int = 1
     """
     session.enter()
     samples: list[int] = []
-    end = now() + least_ns
+    step, end = step_of(session), now() + least_ns
     while now() < end or len(samples) < least_calls:
-        if session.recurrence:
-            hand_over(session, session.recurrence)
+        if step:
+            prepare(session, step)
         duration_ns = session.device_ns()
         if duration_ns is None:  # no call was made, so no output can be handed over
             restart(session)

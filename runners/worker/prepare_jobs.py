@@ -6,7 +6,7 @@ Imports onnx, torch and onnxruntime inside functions.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -182,17 +182,45 @@ def evaluation_images(dataset: Data, count: int) -> Array:
 
 
 def draw(state: State, report: Reporter, job: Draw) -> Done:
-    """Write the input arrays of all backends: the user's, else real images, else random values."""
-    file, arrays = job.artifact, {name: np.load(array.path, allow_pickle=False) for name, array in job.given}
-    if job.data and not arrays:
-        name, shape = job.shapes[0]
-        arrays = {name: evaluation_images(job.data, shape[0])}
-        _check_size(file, arrays[name].shape, shape)
-    else:
-        missing = [spec for spec in file.inputs if spec.name not in arrays]
-        arrays = random_inputs.draw(missing, job.shapes, job.seed, job.high) | arrays
-    verify.save_arrays(Path(job.folder.path), {spec.name: np.asarray(arrays[spec.name], order="C") for spec in file.inputs})
+    """Write the input arrays of all backends: the user's, else real images, else random values.
+
+    `BadInput` if several different arrays are requested, and the dataset or the inputs have fewer.
+    """
+    given = {name: np.load(array.path, allow_pickle=False) for name, array in job.given}
+    data = dataset_of(job.data) if job.data and not given else None
+    if data and job.arrays > len(data.split["test"]):
+        images = len(data.split["test"])
+        message = f"--inputs {job.arrays} needs {job.arrays} different images, but {data.name} has {images} test images"
+        raise BadInput(message, f"give at most --inputs {images}")
+    drawn = [_draw_one(job, number, given, data) for number in range(job.arrays)]
+    _check_different(job.artifact, drawn)
+    for number, arrays in enumerate(drawn):
+        folder = verify.array_folder(Path(job.folder.path), number)
+        verify.save_arrays(folder, {spec.name: np.asarray(arrays[spec.name], order="C") for spec in job.artifact.inputs})
     return Done()
+
+
+def _draw_one(job: Draw, number: int, given: Mapping[str, Array], data: datasets.Dataset | None) -> Mapping[str, Array]:
+    """Inputs `number` of the requested ones."""
+    if data:
+        name, shape = job.shapes[0]
+        test = data.split["test"]
+        # Each begins at another image, and the images of two overlap only where the dataset has too few for all.
+        first = number * max(1, min(shape[0], len(test) // job.arrays))
+        images: Array = data.batch(np.resize(np.roll(test, -first), shape[0]))[0]
+        _check_size(job.artifact, images.shape, shape)
+        return {name: images}
+    own = {name: np.asarray(array[number]) if job.arrays > 1 else array for name, array in given.items()}
+    missing = [spec for spec in job.artifact.inputs if spec.name not in own]
+    return random_inputs.draw(missing, job.shapes, job.seed + number, job.high) | own
+
+
+def _check_different(artifact: Artifact, drawn: Sequence[Mapping[str, Array]]) -> None:
+    """Raise `BadInput` if all of several inputs are equal, as masks are."""
+    first, *others = drawn
+    if others and all(np.array_equal(first[name], arrays[name]) for arrays in others for name in first):
+        message = f"--inputs {len(drawn)} needs different arrays, but the values of each input of {artifact.model} are fixed"
+        raise BadInput(message, "give arrays that differ with --input NAME=FILE.npy, or leave out --inputs")
 
 
 def _check_size(artifact: Artifact, size: tuple[int, ...], request: tuple[int, ...]) -> None:
@@ -244,12 +272,15 @@ def _loads(artifact: Artifact) -> bool:
 def _answer(session: Session, call: ReferenceCall, job: Refer) -> tuple[str, ...]:
     """Write the outputs of one call. Returns the problem and the remedy of a state that cannot be fed back, instead."""
     names, feedback = [spec.name for spec in job.artifact.inputs], dict(job.feedback)
-    try:
-        outputs = walk.answer_all(session, verify.load_arrays(Path(call.inputs.path), names), feedback)
-    except BadInput as error:
-        return error.message, error.hint
     order = walk.walk_names((spec.name for spec in job.artifact.outputs), feedback)
-    verify.save_arrays(Path(call.outputs.path), {name: outputs[name] for name in order})
+    for number in range(job.arrays):
+        arrays = verify.load_arrays(verify.array_folder(Path(call.inputs.path), number), names)
+        try:
+            outputs = walk.answer_all(session, arrays, feedback)
+        except BadInput as error:
+            return error.message, error.hint
+        folder = verify.array_folder(Path(call.outputs.path), number)
+        verify.save_arrays(folder, {name: outputs[name] for name in order})
     return ()
 
 

@@ -20,7 +20,7 @@ from ...spec import Concurrency
 from . import measure
 from .jobs import CompareTimed, Reporter, TimedAnswer, TimedAnswers
 from .serve import State
-from .verify import distance, figures_of, load_arrays
+from .verify import array_folder, distance, figures_of, load_arrays
 from .walk import PARITY_STEPS, last_step_names, walk_names
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def keep(open_cell: OpenCell, part: str, sessions: Sequence[Session]) -> None:
 
 def _fetch(session: Session) -> LaneAnswer:
     session.enter()
-    return LaneAnswer(outputs=session.fetch())
+    return LaneAnswer(outputs=session.fetch(), array=session.rotation.last if session.rotation else 0)
 
 
 def compare_timed(state: State, report: Reporter, job: CompareTimed) -> TimedAnswers:
@@ -69,7 +69,7 @@ def compare_timed(state: State, report: Reporter, job: CompareTimed) -> TimedAns
 
 
 class _Comparison:
-    """Distances from the reference's answers in the folders of `job`. Equal answers are compared once."""
+    """Distances from the reference's answers in the folder of `job`. Equal answers are compared once."""
 
     def __init__(self, job: CompareTimed, names: Sequence[str], feedback: bool, batch: int) -> None:
         self._job, self._names, self._batch = job, names, batch
@@ -92,7 +92,7 @@ class _Comparison:
 
     def _reference(self, array: int) -> dict[str, Array]:
         if array not in self._expected:
-            stored = load_arrays(Path(self._job.references[array].path), self._stored)
+            stored = load_arrays(array_folder(Path(self._job.reference.path), array), self._stored)
             self._expected[array] = {name: stored[name] for name in self._own.values()}
         return self._expected[array]
 

@@ -34,6 +34,11 @@ def save_arrays(folder: Path, arrays: Mapping[str, Array]) -> None:
         )  # text as a fixed-width type: objects would need pickle
 
 
+def array_folder(folder: Path, number: int) -> Path:
+    """Folder of the inputs `number` (from 0) of several, or of the answers to them, below the folder of the first."""
+    return folder / f"array-{number}" if number else folder
+
+
 def load_arrays(folder: Path, names: Iterable[str]) -> dict[str, Array]:
     """Arrays that `save_arrays` wrote, for the same names in the same order."""
     return {name: np.load(folder / f"{number}.npy", allow_pickle=False) for number, name in enumerate(names)}

@@ -107,7 +107,7 @@ def answers(bare_python, folder, artifact):
         WarmUp(**key, least_ms=20, limit_ms=100, passes=1),
         TimeLatency(**key, block_ms=5, calls=1, samples=There(path=str(folder / "block.npz")), keep=True),
         TimeThroughput(**key, block_ms=5, concurrency=ONE, keep=True),
-        CompareTimed(**key, references=(Here(path=outputs),), concurrency=ONE),
+        CompareTimed(**key, reference=Here(path=outputs), concurrency=ONE),
         ReadEnergy(**key, block_ms=5, concurrency=ONE),
         ApplyLoad(**key, **arriving, concurrency=ONE),
         Close(**key),

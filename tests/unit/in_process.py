@@ -23,7 +23,7 @@ from onnxbench.runners.worker.file_jobs import Counted, Floor, Referred
 from onnxbench.runners.worker.jobs import Done
 from onnxbench.runners.worker.nvml import Nvml
 from onnxbench.runners.worker.serve import State
-from onnxbench.runners.worker.verify import save_arrays
+from onnxbench.runners.worker.verify import array_folder, save_arrays
 from onnxbench.spec import Artifact, Conversion, Derived, Sweep, TensorSpec
 
 from .fake_nvml import PID, FakeNvml
@@ -118,14 +118,17 @@ class Works:
         return Counted(images=self.images)
 
     def draw(self, job):
-        save_arrays(Path(job.folder.path), {name: np.zeros(shape, np.float32) for name, shape in job.shapes})
+        for number in range(job.arrays):  # the values of each array are its number
+            arrays = {name: np.full(shape, number, np.float32) for name, shape in job.shapes}
+            save_arrays(array_folder(Path(job.folder.path), number), arrays)
         return Done()
 
     def reference(self, job):
         """Zeros, as the null backend, or as far from that as the batch is large."""
         for call in job.calls:
             outputs = {"logits": np.full((call.batch, 10), self.offset * call.batch, np.float32)}
-            save_arrays(Path(call.outputs.path), outputs)
+            for number in range(job.arrays):
+                save_arrays(array_folder(Path(call.outputs.path), number), outputs)
         samples = Path(job.samples.path)
         samples.mkdir(parents=True)
         for name, array in SAMPLES.items():

@@ -82,6 +82,16 @@ SAID = {
     ),
     "unfinished": ({}, "not all of its rounds were measured (--resume measures the rest)"),
     "not_warm": ({}, "latency was still changing when the warm-up ended"),
+    "repetition": (
+        {"change": -20.0, "low": -22.0, "high": -18.0},
+        "latency depends on repetition: one array again and again takes -20 % against the same array in turn with others"
+        " (95 %: -22 to -18 %)",
+    ),
+    "array_dependent": (
+        {"array": 3, "of": 8, "arrays": 1, "change": 8.24, "low": 6.0, "high": 10.5},
+        "latency depends on the array: number 3 of 8 takes +8.24 % against the mean of the others (95 %: +6 to +10.5 %);"
+        " shown for 1 of 8 arrays",
+    ),
     "withheld": ({"percentile": 99, "samples": 368}, "p99 withheld: fewer than 368 samples"),
     "busy_threads": ({}, "its threads were still busy while other cells were measured"),
     "throttled": (

@@ -135,7 +135,7 @@ def opened(session):
     from types import SimpleNamespace
 
     outputs = tuple(SimpleNamespace(name=name) for name in ("y", "h_out"))
-    cell = SimpleNamespace(feedback=tuple(FEEDBACK.items()), batch=1, settings=SimpleNamespace(threads=1))
+    cell = SimpleNamespace(inputs=1, feedback=tuple(FEEDBACK.items()), batch=1, settings=SimpleNamespace(threads=1))
     return OpenCell(artifact=SimpleNamespace(outputs=outputs), cell=cell, backend=Of, inputs=ZERO, session=session)
 
 
@@ -146,9 +146,7 @@ def test_a_lane_with_a_state_is_compared_at_the_last_step(tmp_path):
     from types import SimpleNamespace
 
     state = SimpleNamespace(open_cells={"key": opened(Walker())})
-    job = SimpleNamespace(
-        key="key", references=(SimpleNamespace(path=tmp_path),), random=(), concurrency=Concurrency(lanes=LANES)
-    )
+    job = SimpleNamespace(key="key", reference=SimpleNamespace(path=tmp_path), random=(), concurrency=Concurrency(lanes=LANES))
     found = compare_timed(state, None, job).answers
     assert [(each.part, each.lane, each.sqnr_db > 100) for each in found] == [
         ("latency", 1, True),

@@ -29,6 +29,7 @@ COLUMNS: tuple[Column, ...] = (
     *accuracy.TOP5,
     accuracy.TIMED_SQNR,
     *builds.COLUMNS,
+    case.INPUTS,
 )
 BY_NAME: Mapping[str, Column] = {column.name: column for column in COLUMNS}
 

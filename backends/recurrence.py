@@ -49,14 +49,14 @@ class Recurrence:
         return {target: outputs[source] for source, target in self.feedback.items()}
 
 
-class Step(Protocol):
+class Preparation(Protocol):
     """Work between two calls of a session, which no latency contains."""
 
     def advance(self, session: Session) -> None:
         """Prepare the session's next call."""
 
 
-def step_of(session: Session) -> Step | None:
+def step_of(session: Session) -> Preparation | None:
     """The state that `session` hands over between its calls, or the arrays that its calls get in turn; None without both."""
     return session.recurrence or session.rotation
 

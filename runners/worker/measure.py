@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...backends.protocol import Array, Session
-from ...backends.recurrence import Step, step_of
+from ...backends.recurrence import Preparation, step_of
 from .clock import Clock
 
 Now = Callable[[], int]
@@ -79,7 +79,7 @@ def latency(session: Session, now: Now, *, least_ns: int, least_calls: int = 1) 
     return np.array(samples, np.int64)
 
 
-def prepare(session: Session, step: Step) -> None:
+def prepare(session: Session, step: Preparation) -> None:
     """Do the session's step, and return when its copies are done: they are no part of the next call's time."""
     step.advance(session)
     session.wait()

@@ -116,6 +116,7 @@ def open_run(
     check_programs(sweep, surroundings.calls)
     interpreter_of = {} if is_alone(sweep) else check_sweep(sweep)
     _check_out(surroundings, kind.name)
+    engine_files.check_resumed(sweep, surroundings.out)
     engine_files.make_folder(sweep)
     with Journal(surroundings.out) as journal, ExitStack() as stack:
         context = Context(
@@ -302,7 +303,6 @@ def _head(sweep: Sweep, backends: Sequence[ProbedBackend], surroundings: Surroun
         images=old.images,
     )
     _check_same(old, head, surroundings.out)
-    engine_files.check_resumed(old, sweep, surroundings.out)
     return head
 
 

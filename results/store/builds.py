@@ -27,6 +27,15 @@ def middle_build(timed: Sequence[TimedBuild]) -> int | None:
     return sorted(p50_ns, key=lambda build: (p50_ns[build], build))[len(p50_ns) // 2] if p50_ns else None
 
 
+def process_spread(timed: Sequence[TimedBuild]) -> float | None:
+    """Largest difference of two processes of one build, as a share of the faster. None if no build has two processes."""
+    turns: dict[int, dict[int, float]] = {}
+    for event in timed:
+        turns.setdefault(event.build, {})[event.turn] = math.exp(fmean(map(math.log, event.p50_ns)))
+    shares = [max(values.values()) / min(values.values()) - 1 for values in turns.values() if len(values) > 1]
+    return max(shares, default=None)
+
+
 def spread(p50_ns: Mapping[int, float]) -> float | None:
     """Difference of the slowest and the fastest build, as a share of the middle one. None for fewer than two builds."""
     ordered = sorted(p50_ns.values())

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 from statistics import fmean
 
-from ..store.builds import p50_of_builds, spread
+from ..store.builds import p50_of_builds, process_spread, spread
 from ..store.record import CellRecord
 from ..store.series import counted
 from .findings import Finding
@@ -54,5 +54,8 @@ def of_builds(record: CellRecord) -> Iterator[Finding]:
             yield Finding.of("builds", build=record.build, **figures)
         else:
             yield Finding.of("builds_of_lives", **figures)
+    share = process_spread(record.timed_builds)
+    if share is not None:
+        yield Finding.of("builds_repeated", spread=100 * share)
     if record.kept_engine:
         yield Finding.of("engine_reused" if record.kept_engine.reused else "engine_kept", file=record.kept_engine.file)

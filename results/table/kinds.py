@@ -58,6 +58,9 @@ KINDS: Mapping[str, Kind] = {
         sentence="{builds} builds of its engine differ by {spread:.1f} % in p50 ({fastest_ms:.4g} to {slowest_ms:.4g} ms);"
         " the row has the middle one, build {build}",
     ),
+    "builds_repeated": Kind(
+        severity=INFO, sentence="the same build differs by up to {spread:.1f} % in p50 from one process to another"
+    ),
     "builds_of_lives": Kind(
         severity=INFO,
         sentence="its runtime chooses kernels anew in each process: p50 differs by {spread:.1f} % over {builds} processes"

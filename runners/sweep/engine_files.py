@@ -13,7 +13,7 @@ from tempfile import TemporaryFile
 
 from ...errors import BadInput, quantity, shown
 from ...evidence import KeptEngine
-from ...results.store.head import Head
+from ...results.store.head import RUN, read_head
 from ...results.store.record import CellRecord
 from ...spec import Cell, Sweep
 from ..pool.progress import Progress
@@ -47,16 +47,17 @@ def make_folder(sweep: Sweep) -> None:
         ) from error
 
 
-def check_resumed(old: Head, sweep: Sweep, out: Path) -> None:
+def check_resumed(sweep: Sweep, out: Path) -> None:
     """Raise `BadInput` if the run in `out` has another number of builds, or engines in a folder that the user does not give.
 
     Its rounds measured the middle one of those builds.
     """
-    if old.sweep and old.sweep.builds != sweep.builds:
-        difference = f"{out} has {quantity(old.sweep.builds, 'build')} of each engine, and --builds is {sweep.builds}"
+    old = read_head(out).sweep if (out / RUN).exists() else None
+    if old and old.builds != sweep.builds:
+        difference = f"{out} has {quantity(old.builds, 'build')} of each engine, and --builds is {sweep.builds}"
         raise BadInput(difference, "leave --builds out, or give another --out")
-    if old.sweep and old.sweep.keep_engines and not sweep.keep_engines:
-        raise BadInput(f"{out} keeps its engines in {shown(old.sweep.keep_engines)}", "give --keep-engines again")
+    if old and old.keep_engines and not sweep.keep_engines:
+        raise BadInput(f"{out} keeps its engines in {shown(old.keep_engines)}", "give --keep-engines again")
 
 
 def note_builds(rows: Sequence[PlannedCell], sweep: Sweep, progress: Progress) -> None:

@@ -58,28 +58,22 @@ def builder(shell, null_file):
 
 
 def test_the_middle_of_three_builds_is_measured_kept_and_measured_again(builder, shell):
-    plan, _ = builder("--builds", "3", "--dry-run")
-    assert any("3" in fact for fact in plan["plan"] if fact.startswith("engines"))
-    (row,) = builder("--builds", "3", "--keep-engines", "kept", "--out", "one")[0]["rows"]
+    keep = ("--keep-engines", "kept")
+    (row,) = builder("--builds", "3", *keep, "--out", "one")[0]["rows"]
     assert (row["status"], row["builds"]) == ("ok", 3)
     assert row["build_spread"] > 100
     (file,) = (shell.folder / "kept").glob("*.engine")
     assert file.read_text() == "20000"
     (record,) = read_run(shell.folder / "one").cells
     assert record.warm.single.snippet == f"print(open({str(file)!r}).read())"
-    table, _ = builder("--builds", "3", "--keep-engines", "kept", "--out", "two")
-    (again,) = table["rows"]
+    (again,) = builder("--builds", "3", *keep, "--out", "two")[0]["rows"]
     assert (again["builds"], again["engine_sha256"]) == (1, row["engine_sha256"])
     assert 0.5 < again["p50_ms"] / row["p50_ms"] < 2
+    assert [row["builds"] for row in shell.rows("infer", "--resume", "--out", "one", *keep)] == [3]
+    for more, words in ((("--builds", "2", *keep), "3 builds of each engine"), ((), "give --keep-engines again")):
+        done = shell.bench("infer", "--resume", "--out", "one", *more)
+        assert (done.returncode, words in done.stderr) == (2, True)
     shell.environment["MAKER"] = "Builder 2 on there"
-    (refused,) = builder("--keep-engines", "kept", "--out", "three", code=3)[0]["rows"]
+    (refused,) = builder(*keep, "--out", "three", code=3)[0]["rows"]
     assert refused["status"] == "unsupported"
     assert "Builder 1 on here, and this is Builder 2 on there" in refused["reason"]
-
-
-def test_a_run_keeps_its_number_of_builds(builder, shell):
-    builder("--builds", "2", "--out", "run")
-    rows = shell.rows("infer", "--resume", "--out", "run")
-    assert [row["builds"] for row in rows] == [2]
-    done = shell.bench("infer", "--resume", "--out", "run", "--builds", "3")
-    assert (done.returncode, "2 builds of each engine" in done.stderr) == (2, True)

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 from onnxbench.cli import COMMANDS, main
 from onnxbench.commands.help import SECTIONS, Command
+from onnxbench.commands.infer import builds_of
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -70,3 +71,10 @@ def test_a_shape_is_accepted_as_help_shows_it():
 @pytest.mark.parametrize("spelling", ["--artifacts", "--out"])
 def test_the_folder_of_an_export_has_two_spellings(spelling):
     assert str(context(f"bench export {spelling} files").params["artifacts"]) == "files"
+
+
+def test_builds_are_the_runs_own_unless_the_command_gives_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert builds_of(context("bench infer").params) == {}
+    given = builds_of(context("bench infer --builds 3 --keep-engines engines").params)
+    assert given == {"builds": 3, "keep_engines": str(tmp_path / "engines")}  # another command may run in another folder

@@ -53,6 +53,7 @@ SAID = {
         {"builds": 3, "spread": 10.87, "fastest_ms": 0.046, "slowest_ms": 0.051, "build": 2},
         "3 builds of its engine differ by 10.9 % in p50 (0.046 to 0.051 ms); the row has the middle one, build 2",
     ),
+    "builds_repeated": ({"spread": 1.04}, "the same build differs by up to 1.0 % in p50 from one process to another"),
     "builds_of_lives": (
         {"builds": 6, "spread": 2.0, "fastest_ms": 0.1, "slowest_ms": 0.102},
         "its runtime chooses kernels anew in each process: p50 differs by 2.0 % over 6 processes (0.1 to 0.102 ms); the row has"

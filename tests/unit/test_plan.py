@@ -411,3 +411,13 @@ def test_sizes_that_agree_with_a_given_shape_are_taken(make_artifact):
     dims, given = (("seq", (16,)), ("image.1", (3,))), {"ids": ("N", 16)}
     rows = planned(Sweep(batches=(2,), dims=dims), [make_artifact(inputs=TEXT)], given=given)
     assert dict(rows[0].cell.shapes)["ids"] == (2, 16)
+
+
+@pytest.mark.parametrize(
+    ("options", "searching"),
+    [((), True), ((("search", "all"),), True), ((("search", "none"),), False), ((("graph", "off"),), True)],
+)
+def test_a_cell_searches_by_its_options(make_artifact, options, searching):
+    backend = replace(ORT, options={"graph": "on or off", "search": "all or none"}, searches={"search": ("", "all")})
+    (row,) = planned(Sweep(batches=(1,), options=options), [make_artifact()], (backend,))
+    assert row.searches == searching

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench.budgets import BUDGETS
-from onnxbench.runners.preview import time_range_s
+from onnxbench.runners.preview import BUILD_S, _engines, time_range_s
 from onnxbench.runners.sweep.plan import PlannedCell
 from onnxbench.spec import Cell, Load, Settings, Sweep
 
@@ -101,3 +101,35 @@ def test_a_cell_on_a_gpu_is_kept_busy_for_its_energy():
     there = replace(row(), cell=replace(row().cell, device="cuda:0"))
     sweep = Sweep(budget=replace(NORMAL, energy_ms=2500))
     assert time_range_s([row(), there], sweep)[0] - time_range_s([row(), row()], sweep)[0] == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize(("life_rounds", "turns"), [(0, 1), (2, 2)])
+def test_engines_are_built_and_timed_once_or_twice(life_rounds, turns):
+    """Each process has a start of 1.5 s, a warm-up of 0.2 s and three blocks of 0.25 s."""
+    budget, engine = replace(NORMAL, life_rounds=life_rounds), replace(row(), builds=True)
+    one, three = (time_range_s([row(), engine], Sweep(budget=budget, builds=builds)) for builds in (1, 3))
+    timed_s = turns * 3 * (1.5 + 0.2 + 3 * 0.25)
+    assert three[0] - one[0] == pytest.approx(timed_s)
+    assert three[1] - one[1] == pytest.approx(timed_s + 2 * BUILD_S)
+    assert one[1] - time_range_s([row(), row()], Sweep(budget=budget))[1] == pytest.approx(BUILD_S)
+
+
+def test_cells_that_build_nothing_take_no_longer():
+    assert time_range_s([row()], Sweep(builds=3)) == time_range_s([row()], Sweep())
+
+
+def test_the_engines_are_counted():
+    engine = replace(row(), builds=True)
+    assert _engines([row()], Sweep(builds=3)) == ""
+    assert _engines([row(), engine, engine], Sweep()).endswith(": 2")
+    assert _engines([row(), engine, engine], Sweep(builds=3)).endswith(": 6, 3 for each cell")
+
+
+@given(budget=budgets, builds=st.integers(1, 30))
+def test_a_budget_has_a_life_for_each_build(budget, builds):
+    longer = budget.with_lives(builds)
+    assert all(look // longer.life_rounds >= builds for look in longer.looks)
+    assert longer.with_lives(builds) == longer
+    if budget.life_rounds:
+        assert longer.life_rounds == budget.life_rounds
+        assert all(new >= old for old, new in zip(budget.looks, longer.looks))

@@ -15,7 +15,7 @@ from onnxbench.backends.trt_shelf import Shelf
 from onnxbench.errors import BadInput, Interrupted, RuntimeFailed
 from onnxbench.evidence import KeptEngine, TimedBuild
 from onnxbench.results.recommend.candidates import candidates, parse_request
-from onnxbench.results.store.builds import middle_build, p50_of_builds, spread
+from onnxbench.results.store.builds import middle_build, p50_of_builds, process_spread, spread
 from onnxbench.results.store.record import read_run
 from onnxbench.results.store.series import counted
 from onnxbench.results.table import table
@@ -128,6 +128,7 @@ def test_every_build_is_timed_in_processes_of_its_own(ready):
     timed = events(found, TimedBuild)
     assert [(event.build, event.turn) for event in timed] == [(0, 0), (1, 0), (2, 0), (2, 1), (1, 1), (0, 1)]
     assert {len(event.p50_ns) for event in timed} == {BLOCKS}
+    assert "builds_repeated" in kinds_of(found)
     assert opened_builds(found)[:6] == [0, 1, 2, 2, 1, 0]
     assert set(opened_builds(found)[6:]) == {2}
     others = ready().infer(budget=LIVES, **ONE).works.started
@@ -349,6 +350,13 @@ def test_a_turn_that_was_repeated_counts_once():
 def test_a_build_without_a_time_is_damage(p50_ns):
     with pytest.raises(TypeError):
         TimedBuild(build=0, turn=0, p50_ns=p50_ns)
+
+
+def test_the_processes_of_one_build_are_compared_with_each_other():
+    p50s_ns = {(0, 0): 100.0, (0, 1): 101.0, (1, 0): 208.0, (1, 1): 200.0, (2, 0): 999.0}
+    events = [TimedBuild(build=build, turn=turn, p50_ns=(ns,)) for (build, turn), ns in p50s_ns.items()]
+    assert process_spread(events) == pytest.approx(0.04)
+    assert process_spread(events[:1]) is None
 
 
 def test_a_spread_is_a_share_of_the_middle_build():

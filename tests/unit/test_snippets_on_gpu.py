@@ -1,15 +1,18 @@
 """Programs for a GPU run here on fakes that know one thing: a graph must find alive what was used while it was captured."""
 
 import gc
+import hashlib
 import sys
 import weakref
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 from onnxbench import backends
+from onnxbench.backends.protocol import Engine
 from onnxbench.spec import Concurrency, Settings, Source, TensorSpec
 
 SPECS = (TensorSpec(name="x", dtype="float32", shape=("batch", 3)),)
@@ -146,3 +149,51 @@ def test_what_a_graph_works_on_lives_as_long_as_the_program(name, graph, make_ar
     exec(compile(text.replace("= 1.0, 3.0", "= 0.0, 0.01"), "program", "exec"), {})
     assert capsys.readouterr().out.endswith(" items/s\n")
     assert bool(graphs.launched) == (graph == "auto")
+
+
+@pytest.fixture
+def loading(tmp_path, make_artifact, make_cell, monkeypatch):
+    """Runs the program that loads a kept engine, after `change` of the engine's file. `trt`: the fake of TensorRT."""
+    graphs = Graphs()
+    trt = fake_tensorrt(graphs)
+    trt.__version__ = "9.9"
+    monkeypatch.setitem(sys.modules, "tensorrt", trt)
+    monkeypatch.setitem(sys.modules, "cuda", SimpleNamespace(core=fake_core(graphs)))
+    cell = make_cell(backend="tensorrt", device="cuda:0", batch=4, shapes=(("x", (4, 3)),))
+    file = tmp_path / 'it\'s "mine".engine'
+    file.write_bytes(b"plan")
+    sha256 = hashlib.sha256(b"plan").hexdigest()
+    engine = Engine(path=file, seconds=1, sha256=sha256, maker="TensorRT 8.6 on it's {card}")
+    how = (make_artifact(inputs=SPECS, path="gone.onnx"), cell, Concurrency(lanes=2, threads=1), engine)
+    text = backends.get("tensorrt").engine_snippet(*how)
+
+    def run():
+        exec(compile(text.replace("= 1.0, 3.0", "= 0.0, 0.01"), "program", "exec"), {})
+
+    return SimpleNamespace(run=run, trt=trt, file=file, text=text)
+
+
+def test_a_program_loads_the_kept_engine_and_builds_none(loading, capsys):
+    loading.run()
+    assert capsys.readouterr().out.endswith(" items/s\n")
+    assert not loading.trt.Builder.called
+
+
+def test_a_program_refuses_another_engine_than_the_one_that_was_measured(loading):
+    loading.file.write_bytes(b"other")
+    with pytest.raises(SystemExit, match="SHA-256"):
+        loading.run()
+
+
+def test_a_program_names_the_maker_of_an_engine_that_does_not_load(loading):
+    loading.trt.Runtime = lambda logger: MagicMock(deserialize_cuda_engine=lambda plan: None)
+    with pytest.raises(SystemExit) as raised:
+        loading.run()
+    for words in ("TensorRT 9.9", str(loading.file), "TensorRT 8.6 on it's {card}"):
+        assert words in str(raised.value)
+
+
+def test_a_state_on_the_gpu_has_no_program_with_an_engine_either(make_artifact, make_cell):
+    cell = make_cell(backend="tensorrt", device="cuda:0", feedback=(("h_out", "h"),))
+    engine = Engine(path=Path("x.engine"), seconds=1)
+    assert backends.get("tensorrt").engine_snippet(make_artifact(), cell, Concurrency(), engine) == ""

@@ -141,12 +141,19 @@ def open_run(
         keys = _keys(rows, surroundings.out)
         _check_files(rows, keys, surroundings.out)
         head = _head(sweep, backends, surroundings)
+        _decode_images(rows, context)
         networks, images = {**head.networks, **context.networks}, {**head.images, **context.images}
         # Every check has passed: a refused --resume leaves run.json as it was.
         journal.write_head(replace(head, kind=kind.name, networks=networks, images=images), keys)
         rows = [replace(row, stored_key=keys[row.cell]) for row in rows]
         with interruptible() as stop:
             yield rows, surveyed.workers, RunContext(sweep=sweep, journal=journal, context=context, stop=stop)
+
+
+def _decode_images(rows: Sequence[PlannedCell], context: Context) -> None:
+    """Decode the images of all datasets, whose facts are a part of run.json. `BadInput` if too many do not decode."""
+    for dataset in dict.fromkeys(row.reference.dataset for row in rows if row.cell.sha256 and not row.program):
+        context.data_of(dataset)
 
 
 def check_sweep(sweep: Sweep) -> dict[Target, str]:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from ...parity import ImageSet
 from ..worker.clock import Clock
-from ..worker.jobs import Job
+from ..worker.jobs import Data, Job
 from ..worker.tasks import JOBS
 from .decoding import Decoder
 from .pool import Local, Pool
@@ -37,6 +37,11 @@ class Context:
     def images(self) -> dict[str, ImageSet]:
         """Facts of the decoded images so far, by the dataset's name."""
         return self.decoder.images
+
+    def data_of(self, dataset: str | None) -> Data | None:
+        """The dataset for a job, with its images decoded. `BadInput` if too many of them do not decode."""
+        data = Data.of(dataset)
+        return data and self.decoder.data_of(data, self.logs, self.pool, self.progress)
 
     def ask(self, job: Job[Answer]) -> Answer:
         """Send `job` to a fresh worker and return its answer. Raises like `Worker.ask`, and `BadInput` for its images."""

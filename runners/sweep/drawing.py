@@ -15,7 +15,7 @@ from ...evidence import Drawn
 from ...spec import Artifact, Shapes, digest
 from ..pool.pool import Worker
 from ..worker.file_jobs import Draw, Refer, ReferenceCall, Referred
-from ..worker.jobs import Data, Here, There
+from ..worker.jobs import Here, There
 from ..worker.tasks import JOBS
 from .cells import ActiveCell, RunContext
 from .parity import Reference, compare_files, of_array
@@ -100,7 +100,7 @@ def _reference(inputs_folder: Path) -> Path:
 def _drawing(run: RunContext, artifact: Artifact, shapes: Shapes, inputs_folder: Path, high: int | None = None) -> Draw:
     names = {spec.name for spec in artifact.inputs}
     given = tuple((name, Here(path=str(Path(path).absolute()))) for name, path in run.sweep.inputs if name in names)
-    folder, data = There(path=str(inputs_folder)), Data.of(artifact.dataset)
+    folder, data = There(path=str(inputs_folder)), run.context.data_of(artifact.dataset)
     source: dict[str, Any] = {"seed": run.sweep.seed, "given": given, "data": data, "high": high}
     return Draw(artifact=artifact, shapes=shapes, folder=folder, arrays=run.sweep.input_count, **source)
 
@@ -121,7 +121,7 @@ def _refer(
         calls=calls,
         samples=There(path=str(samples)),
         images=run.sweep.images or run.sweep.budget.images,
-        data=Data.of(artifact.dataset),
+        data=run.context.data_of(artifact.dataset),
     )
     try:
         referred = worker.ask(job, run.sweep.timeout_s)

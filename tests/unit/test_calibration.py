@@ -56,7 +56,7 @@ def test_the_growth_is_a_share_of_the_whole_range():
     assert _growth({}, whole, 0) is None
 
 
-@pytest.mark.parametrize(("growing", "large"), [(1, False), (2, True)])
+@pytest.mark.parametrize(("growing", "large"), [(5, False), (6, True)])
 def test_many_growing_ranges_are_worth_a_warning(growing, large):
     assert RangeGrowth(half=8, ranges=10, growing=growing, largest=2 * GROWN, value="v").is_large == large
 

@@ -73,16 +73,15 @@ class Ranks:
         ]
         for thread in threads:
             thread.start()
+        done: dict[int, RankOutcome[Answer]] = {}
         try:
             done = _collect(outcomes, len(threads))
-        except BaseException:
-            self._kill()
-            raise
+        finally:
+            if len(done) < len(threads) or any(outcome.error for outcome in done.values()):
+                self._kill()
+            for thread in threads:  # no thread may read a pipe that is closed
+                thread.join()
         failures = {outcome.rank: outcome.error for outcome in done.values() if outcome.error}
-        if failures:
-            self._kill()
-        for thread in threads:
-            thread.join()
         if failures:
             raise cause(failures, sorted(set(range(len(threads))) - set(done)), timeout_s - LATE_S)
         return [cast(Answer, done[rank].answer) for rank in range(len(threads))]

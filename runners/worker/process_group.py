@@ -20,6 +20,7 @@ from .serve import State
 LOOPBACK = "127.0.0.1"
 BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
 INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")  # variables with the network interface of each library
+NCCL_WAITS = 2
 LOST = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe|timed? ?out", re.IGNORECASE)
 """Messages of gloo, NCCL and the rendezvous about another process. They are plain RuntimeErrors in torch."""
 
@@ -80,13 +81,10 @@ def join(state: State, job: JoinRanks) -> ProcessGroup:
     store = state.rendezvous or dist.TCPStore(host, int(port), job.ranks, False, wait_for_workers=False)
     store.set(f"ready{job.rank}", "1")
     store.wait([f"ready{rank}" for rank in range(job.ranks)], timedelta(seconds=job.join_s))
-    dist.init_process_group(
-        BACKENDS[Device.parse(job.device).kind],
-        store=store,
-        rank=job.rank,
-        world_size=job.ranks,
-        timeout=timedelta(seconds=job.peer_s),
-    )
+    kind = Device.parse(job.device).kind
+    # NCCL ends the process that waits; the parent's own limit comes first, and names no innocent one
+    wait_s = job.peer_s * (1 if kind == "cpu" else NCCL_WAITS)
+    dist.init_process_group(BACKENDS[kind], store=store, rank=job.rank, world_size=job.ranks, timeout=timedelta(seconds=wait_s))
     group = ProcessGroup(rank=job.rank, ranks=job.ranks, device=job.device)
     group.sums([0.0])  # connects all ranks before the first step
     return group
@@ -98,9 +96,16 @@ def peers_named(rank: int) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # gloo and NCCL have no class of their own in every version
-        if LOST.search(str(error)):
-            raise PeerLost(f"process {rank} lost another process of the training ({one_line(error)})") from error
-        raise
+        if LOST.search(str(first := _first_cause(error))):
+            raise PeerLost(f"process {rank} lost another process of the training ({one_line(first)})") from error
+        raise first from None
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """Exception in which `error` began: a pipeline's stage wraps the model's own."""
+    while error.__cause__:
+        error = error.__cause__
+    return error
 
 
 def leave() -> None:

@@ -15,7 +15,7 @@ from ...models import datasets
 from ...spec import Device
 from . import data_parallel, pipeline
 from .data_parallel import DataParallelTrainer
-from .jobs import Done, Reporter
+from .jobs import Done, ProgressReport, Reporter
 from .pipeline import COMPUTE, PipelineTrainer
 from .prepare_jobs import dataset_of
 from .process_group import ProcessGroup, join, leave, peers_named
@@ -25,6 +25,8 @@ from .train_job import Parts, import_torch, parts_of, record_of, run_epochs, sav
 
 PROFILED_STEPS = 10
 TRANSFERS = ("gloo:", "nccl", "c10d::")  # beginnings of the profiler's names of transfers
+NO_KERNELS = ("mem", COMPUTE, "forward ", "backward ", "optimizer.", "distributeddataparallel", "profiler")
+"""Beginnings of names on a GPU's timeline that are copies, or annotations of torch."""
 
 Spans = Iterable[tuple[float, float]]
 
@@ -72,13 +74,13 @@ def train_rank(state: State, report: Reporter, job: TrainRank) -> RankTrained:
             # a copy, because `save` moves it to the CPU
             save(deepcopy(network), Path(job.checkpoint.path), record_of(torch, rank.job, rank.data, trained.epochs))
         rank.trainer.finish()
-        profile = _profile(state, rank)
+        profile = _profile(state, report, rank)
         leave()
     error = rank.trainer.output_error if isinstance(rank.trainer, PipelineTrainer) else None
     return RankTrained(trained=trained, profile=profile, output_error=error)
 
 
-def _profile(state: State, rank: RankTraining) -> StepProfile:
+def _profile(state: State, report: Reporter, rank: RankTraining) -> StepProfile:
     """Times of PROFILED_STEPS steps after the training, whose result they do not change."""
     import torch
     from torch import profiler
@@ -95,8 +97,9 @@ def _profile(state: State, rank: RankTraining) -> StepProfile:
     with profiler.profile(activities=kinds) as recorded:
         trainer.finish()
         begin = state.clock.now_ns()
-        for rows in islice(cycle(batches), PROFILED_STEPS):
+        for number, rows in enumerate(islice(cycle(batches), PROFILED_STEPS), 1):
             trainer.step(images, labels, rows)
+            report(ProgressReport(epoch=rank.job.epochs, epochs=rank.job.epochs, step=number, steps=PROFILED_STEPS))
         trainer.finish()
         wall_s = state.clock.since_s(begin)
     transfers, computing = _spans(recorded.events(), Device.parse(trainer.device).kind)
@@ -110,7 +113,9 @@ def _spans(events: Iterable[Any], kind: str) -> tuple[Spans, Spans]:
     own = [event for event in events if str(event.device_type).endswith(device)]
     transfers = [event for event in own if event.name.lower().startswith(TRANSFERS)]
     if kind == "cuda":
-        computing = [event for event in own if not event.name.lower().startswith((*TRANSFERS, COMPUTE, "mem", "profiler"))]
+        # torch copies every annotation to the GPU's timeline, where it covers idle time too
+        kernels = [event for event in own if not getattr(event, "is_user_annotation", False)]
+        computing = [event for event in kernels if not event.name.lower().startswith((*TRANSFERS, *NO_KERNELS))]
     else:
         computing = [event for event in own if event.name == COMPUTE]
     first, second = ([(event.time_range.start, event.time_range.end) for event in part] for part in (transfers, computing))

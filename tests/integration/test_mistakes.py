@@ -81,6 +81,11 @@ bench infer --model tiny.onnx --backend null --threads many
 bench infer --model tiny.onnx --backend null --builds 0
 bench infer --model tiny.onnx --backend null --builds three
 bench infer --model tiny.onnx --backend null --timeout inf
+bench train --data-parallel 2 --batch-size 63
+bench train --pipeline 2 --microbatches 7
+bench train --pipeline 2 --microbatches 1
+bench train --pipeline 2 --schedule zigzag
+bench train --pipeline two
 bench infer --model tiny.onnx --backend null --load poisson
 bench infer --model tiny.onnx --backend null --slo p99=10ms
 bench infer --model tiny.onnx --backend null --load poisson --slo p98=1ms

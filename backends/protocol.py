@@ -84,13 +84,14 @@ class Workshop:
     """The folder that keeps engines, and the clock (in ns) that times their build.
 
     `build`: number of the build. Builds above 0 know nothing of earlier builds, and may get other kernels. `file`: an engine
-    that the user keeps, which is used as it is; nothing is built then.
+    that the user keeps, which is used as it is; nothing is built then. `record`: the file that tells how `file` was built.
     """
 
     folder: Path
     now_ns: Callable[[], int]
     build: int = 0
     file: Path | None = None
+    record: Path | None = None
 
 
 class Session(abc.ABC):

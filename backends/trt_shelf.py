@@ -82,7 +82,7 @@ class Shelf:
 
     def _users_engine(self, path: Path) -> Engine:
         """The engine that the user keeps at `path`. `Unsupported` for a damaged one, or for one of another maker or file."""
-        record = _record_at(path.with_suffix(RECORD_SUFFIX))
+        record = _record_at(self._workshop.record or path.with_suffix(RECORD_SUFFIX))
         remedy = "remove it, or give another --keep-engines"
         if record is None or not path.is_file():
             raise Unsupported(

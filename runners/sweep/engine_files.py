@@ -20,7 +20,7 @@ from ..pool.progress import Progress
 from ..worker.jobs import CopyEngine, There
 from .cells import ActiveCell, RunContext
 from .group import Hire
-from .opening import engine_choice
+from .opening import engine_choice, record_file
 from .plan import PlannedCell
 
 NAME_DIGITS = 8  # of the cell's key, which tells apart cells that differ in shapes or options
@@ -109,7 +109,7 @@ def _keep(run: RunContext, hire: Hire, active: ActiveCell) -> None:
             cell=planned.cell,
             artifact=planned.artifact,
             file=There(path=str(file)),
-            record=There(path=str(file.with_suffix(".json"))),
+            record=There(path=str(record_file(file))),
             engine=engine_choice(active),
         )
         copied = worker.ask(job, run.sweep.timeout_s)

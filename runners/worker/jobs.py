@@ -144,11 +144,12 @@ class Support(Job[Supported]):
 class EngineChoice:
     """Choice among the engines of a cell: number `build` of the cache, or a `file` that the user keeps.
 
-    `sha256`: the engine must be this one; empty for any.
+    `record`: the file that tells how `file` was built. `sha256`: the engine must be this one; empty for any.
     """
 
     build: int = 0
     file: Here | None = None
+    record: Here | None = None
     sha256: str = ""
 
 

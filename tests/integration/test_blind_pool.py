@@ -15,7 +15,7 @@ from onnxbench.runners.pool.progress import Silent
 from onnxbench.runners.prepare import exports, parallel, train
 from onnxbench.runners.preview import preview
 from onnxbench.runners.worker.file_jobs import Describe, Draw, MeasureFloor, Refer, ReferenceCall
-from onnxbench.runners.worker.jobs import Build, Here, Open, ReadEnergy, There
+from onnxbench.runners.worker.jobs import Build, CopyEngine, Here, Open, ReadEnergy, There
 from onnxbench.runners.worker.rank_jobs import CountGpus
 from onnxbench.runners.worker.tasks import JOBS
 from onnxbench.spec import Concurrency, Load, Sweep
@@ -82,6 +82,8 @@ def test_every_job_is_done_by_workers_that_see_none_of_the_parents_folders(paren
     with blind.start(parent / "logs/last.log") as worker:  # jobs that a CPU alone does not need
         assert worker.ask(CountGpus(), 60).gpus >= 0
         assert worker.ask(Build(cell=cell, artifact=file), 60).build_s is None
+        copy = CopyEngine(cell=cell, artifact=file, file=There(path=f"{inputs}.e"), record=There(path=f"{inputs}.json"))
+        assert worker.ask(copy, 60).sha256 is None
         worker.ask(Draw(artifact=file, shapes=cell.shapes, seed=0, folder=There(path=inputs)), 60)
         call = ReferenceCall(
             shapes=cell.shapes, batch=cell.batch, inputs=Here(path=inputs), outputs=There(path=str(parent / "expected"))

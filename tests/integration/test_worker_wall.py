@@ -30,6 +30,8 @@ from onnxbench.runners.worker.jobs import (
     Build,
     Close,
     CompareTimed,
+    Copied,
+    CopyEngine,
     Data,
     Here,
     Inspect,
@@ -101,6 +103,7 @@ def answers(bare_python, folder, artifact):
         CountImages(data=data),
         Draw(artifact=artifact, shapes=asked.shapes, seed=0, folder=There(path=f"{drawn}-again")),
         Build(**of_cell),
+        CopyEngine(**of_cell, file=There(path=str(folder / "no.engine")), record=There(path=str(folder / "no.json"))),
         Open(**of_cell, inputs=Here(path=drawn)),
         Verify(**key, reference=Here(path=outputs), samples=Here(path=samples)),
         Inspect(**key, timed=False),
@@ -125,6 +128,7 @@ def test_every_job_is_tried(answers):
 def test_jobs_that_measure_answer_in_an_environment_of_numpy_and_a_runtime(answers, folder):
     assert answers[Probe].available
     assert answers[Support] == Supported(reason=None)
+    assert answers[CopyEngine] == Copied()
     assert answers[CountImages].images > 0
     assert answers[Verify].sqnr_db > 80
     assert [(each.part, each.sqnr_db > 80) for each in answers[CompareTimed].answers] == [

@@ -22,6 +22,7 @@ from onnxbench.results.table import table
 from onnxbench.runners.infer import saved_builds
 from onnxbench.runners.sweep.builds import BLOCKS
 from onnxbench.runners.sweep.engine_files import engine_file
+from onnxbench.runners.worker.jobs import Here
 
 from .fake_worker import only
 from .in_process import TINY
@@ -212,6 +213,15 @@ def test_an_engine_that_is_kept_is_measured_again_and_nothing_is_built(ready, sh
     assert "engine_reused" in kinds_of(again)
     again.infer(resume=True, builds=3, keep_engines=str(tmp_path / "kept"), **ONE)
     assert len(events(again, KeptEngine)) == 1
+
+
+def test_a_worker_is_given_the_engine_and_its_record(ready, tmp_path):
+    """A pool on another machine brings what a job names, and nothing beside it."""
+    asked = {"keep_engines": str(tmp_path / "kept"), **ONE}
+    file = kept_in(tmp_path / "kept", ready().infer(**asked))
+    found = ready().infer(**asked)
+    for choice in (*found.works.asked("build", "engine"), *found.works.asked("open", "engine")):
+        assert (choice.file, choice.record) == (Here(path=str(file)), Here(path=str(file.with_suffix(".json"))))
 
 
 def test_a_run_that_was_stopped_goes_on_with_the_kept_engine(ready, shop, tmp_path, cache_folder):

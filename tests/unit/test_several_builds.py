@@ -148,7 +148,7 @@ def test_a_build_that_does_not_open_ends_its_cell_and_the_others_go_on(ready):
 
 
 def test_a_run_that_was_stopped_times_the_other_builds_alone(ready, shop):
-    found = ready(stop_at("latency", BLOCKS))
+    found = ready(stop_at("open", 1))
     with pytest.raises(Interrupted):
         found.infer(builds=3, **ONE)
     assert [event.build for event in events(found, TimedBuild)] == [0, 1]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from .spec import Cell
+from .spec import WARM, Cell
 
 Scalar = str | int | float | None
 
@@ -72,6 +72,12 @@ AXES: Mapping[str, Axis] = {
             question=True,
             number=True,
             definition="Number of different arrays that the calls get in turn (--inputs); empty for one array.",
+        ),
+        Axis(
+            name="cache",
+            of=lambda cell: cell.cache if cell.cache != WARM else None,
+            question=True,
+            definition="State of the caches before each call: cold if they were flushed (--cache); empty for warm.",
         ),
         Axis(
             name="batch",

@@ -107,6 +107,7 @@ class Target:
 
 
 INTEGER_HIGH = 10  # bound of random integers where the graph gives none
+WARM, COLD = CACHES = ("warm", "cold")  # states of the caches before a call
 SAMPLE_RATE = 16_000  # Hz: most speech models expect this rate
 
 
@@ -268,6 +269,7 @@ class Cell:
     `sha256` is the hash of the file that the user gave or exported. Files derived from that file share the hash in their
     cells, and `scheme` names the INT8 scheme. The record has the hash of the file that ran. `dims`: sizes of `--dim`, by name.
     `feedback`: outputs that are fed back, each with its input. `inputs`: number of different arrays that the calls get in turn.
+    `cache`: WARM, or COLD where the caches are flushed before each call.
     """
 
     model: str
@@ -283,6 +285,7 @@ class Cell:
     dims: tuple[tuple[str, int], ...] = ()
     feedback: Options = ()
     inputs: int = 1
+    cache: str = WARM
 
     @property
     def key(self) -> str:
@@ -299,7 +302,8 @@ class Cell:
         """A readable name. It is not unique: `key` identifies a cell."""
         dims = "".join(f"/{name}={size}" for name, size in self.dims)
         inputs = f"/inputs={self.inputs}" if self.inputs > 1 else ""
-        return f"{self.model}/{self.target}/{self.device}/{self.precision}/b{self.batch}{dims}{inputs}"
+        cold = f"/{self.cache}" if self.cache != WARM else ""
+        return f"{self.model}/{self.target}/{self.device}/{self.precision}/b{self.batch}{dims}{inputs}{cold}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -338,7 +342,7 @@ class Sweep:
     - `artifacts`: folder of exported files; empty for the default.
     - `signature`: shapes from `--shape`, and for a user's module the types, of inputs by name.
     - `dims`: sizes to measure of dimensions, by name. `inputs`: paths of .npy files, by input name.
-    - `input_count`: number of different arrays for each input, which the calls get in turn.
+    - `input_count`: number of arrays for each input, which the calls get in turn. `caches`: those of CACHES to measure.
     - `feedback`: outputs that each call hands to the next, with their inputs. `step_seconds`: seconds of signal in one call.
     - `pythons`: interpreters, or folders of virtual environments, by `Target`.
     - `baseline`: target that speed-ups are relative to. Without a baseline the stop rule uses `metric` (of STOPPING_METRICS).
@@ -363,6 +367,7 @@ class Sweep:
     signature: tuple[TensorSpec, ...] = ()
     inputs: tuple[tuple[str, str], ...] = ()
     input_count: int = 1
+    caches: tuple[str, ...] = ()
     feedback: Options = ()
     step_seconds: float | None = None
     options: Options = ()

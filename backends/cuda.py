@@ -22,6 +22,7 @@ Call = Callable[[], object]
 
 POISON = 0xFF  # four of these bytes are a NaN as float32
 TOLERANCE = 1e-2  # of the largest output: two runs of the same kernels may add in another order
+FLUSH_SHARE = 2  # of the L2 cache: as much memory is overwritten before a call with a cold cache
 CALLS_BEFORE_CAPTURE = 2  # first calls choose kernels and allocate memory, which fails inside a capture
 GRAPH_OPTION = {"cuda_graph": "auto: use a CUDA graph if one can be captured; on: fail if none can; off: launch every kernel"}
 GRAPH_CHOICES = {"cuda_graph": ("auto", "on", "off")}
@@ -97,6 +98,7 @@ class Stream:
         self._begin, self._end = (self._device.create_event(core.EventOptions(timing_enabled=True)) for _ in range(2))
         self._host = core.LegacyPinnedMemoryResource()
         self._buffer = core.Buffer
+        self._flushed: Any = None
         self.sync: Callable[[], None] = self._stream.sync
         self.handle = int(self._stream.handle)
 
@@ -134,6 +136,20 @@ class Stream:
     def poison(self, buffer: Any) -> None:
         """Begin to fill a buffer with NaN, which marks outputs that nothing writes."""
         buffer.fill(POISON, stream=self._stream)
+
+    def flush_bytes(self) -> int:
+        """Size of a buffer that replaces everything in the L2 cache."""
+        return FLUSH_SHARE * int(self._device.properties.l2_cache_size)
+
+    def flush(self) -> None:
+        """Overwrite a buffer that is larger than the L2 cache, and wait for the end."""
+        self._flushed = self._flushed or self.allocate(self.flush_bytes())
+        self._flushed.fill(0, stream=self._stream)
+        self.sync()
+
+    def free_flushed(self) -> None:
+        """Free the buffer of `flush`."""
+        self._flushed = None
 
     def elapsed_ns(self, call: Call) -> int:
         """Time the work that `call` puts on the stream, in ns between two events, and wait for its end."""
@@ -313,6 +329,12 @@ class CudaSession(Session):
     def device_ns(self) -> int | None:
         return self._stream.elapsed_ns(self._call)
 
+    def flush_bytes(self) -> int:
+        return self._stream.flush_bytes()
+
+    def flush(self) -> None:
+        self._stream.flush()
+
     def fetch(self) -> dict[str, Array]:
         for item in self._outputs.values():
             self._stream.download(item.buffer, item.pinned)
@@ -329,6 +351,7 @@ class CudaSession(Session):
         self._call = _closed
         self._outputs.clear()
         self._inputs.close()
+        self._stream.free_flushed()
 
     def _first_call(self) -> None:
         self._place()

@@ -99,7 +99,8 @@ class Session(abc.ABC):
 
     `asynchronous`: `start` returns while the device computes. One thread can then keep many lanes busy. `handover`: the way
     in which `feed` moves a state. `recurrence`: the state that the worker feeds back between calls; None without `--feedback`.
-    `rotation`: the arrays that the calls get in turn; None without `--inputs`.
+    `rotation`: the arrays that the calls get in turn; None without `--inputs`. `precede`: work before each single
+    call, outside of its time, such as a flush of the caches.
     """
 
     info: SessionInfo
@@ -107,6 +108,7 @@ class Session(abc.ABC):
     handover: ClassVar[str] = "fetched and bound again"
     recurrence: Recurrence | None = None
     rotation: Rotation | None = None
+    precede: Callable[[], None] | None = None
 
     def enter(self) -> None:  # noqa: B027 (most runtimes keep their threads in the session)
         """Set state of the calling thread, such as its GPU. Every thread calls `enter` before its first `start`."""
@@ -160,6 +162,13 @@ class Session(abc.ABC):
         Without such a clock, return None and run nothing.
         """
         return None
+
+    def flush_bytes(self) -> int:
+        """Size of the buffer that `flush` overwrites on the device; 0 where the host computes, and the worker flushes."""
+        return 0
+
+    def flush(self) -> None:  # noqa: B027 (the worker flushes the host)
+        """Overwrite the last-level cache of the device, and return when it is done."""
 
     def close(self) -> None:  # noqa: B027 (most runtimes free memory when the last reference goes)
         """Free the session's memory. The session cannot be used afterwards."""

@@ -14,7 +14,7 @@ from ..errors import BadInput, RuntimeFailed, Unavailable, installed, one_line, 
 from ..factories import resolve
 from ..spec import Artifact, Cell, Concurrency, TensorSpec
 from . import snippets
-from .cuda import GRAPH_CHOICES, GRAPH_OPTION, use_graph
+from .cuda import FLUSH_SHARE, GRAPH_CHOICES, GRAPH_OPTION, use_graph
 from .protocol import Array, Availability, Backend, Session, SessionInfo
 from .torch_programs import FEED, TORCH_CPU_PROGRAM, TORCH_CUDA_PROGRAM, TORCH_MODULE
 
@@ -110,6 +110,7 @@ class TorchCudaSession(TorchSession):
         self._arrays: dict[str, Array] = {}
         self._host_tensors: dict[str, Any] = {}
         self._last_result: Any = None
+        self._flushed: Any = None
         self._copies: list[tuple[TensorSpec, Any, Any]] = []
         self._call: Callable[[], object] = self._first_call
 
@@ -152,6 +153,16 @@ class TorchCudaSession(TorchSession):
         self._end.synchronize()
         return int(self._begin.elapsed_time(self._end) * 1e6)
 
+    def flush_bytes(self) -> int:
+        return FLUSH_SHARE * int(self._cuda.get_device_properties(self._options.device).L2_cache_size)
+
+    def flush(self) -> None:
+        self._cuda.set_stream(self._stream)
+        if self._flushed is None:
+            self._flushed = self._torch.empty(self.flush_bytes(), dtype=self._torch.uint8, device=self._options.device)
+        self._flushed.zero_()
+        self._stream.synchronize()
+
     def fetch(self) -> dict[str, Array]:
         self._cuda.set_stream(self._stream)
         if self._result is not self._last_result:  # a graph writes to the same tensors in every call
@@ -176,7 +187,7 @@ class TorchCudaSession(TorchSession):
     def close(self) -> None:
         """Free memory on the device now. A session refers to itself, and measurements switch the garbage collector off."""
         self._call, self._inputs, self._copies = self._first_call, [], []
-        self._result = self._last_result = self._module = None
+        self._result = self._last_result = self._module = self._flushed = None
 
     def _call_module(self) -> None:
         super().start()

@@ -18,6 +18,7 @@ from .options import (
     RUN_FOLDER,
     Choice,
     Finite,
+    Names,
     Whole,
     baseline_option,
     debug_option,
@@ -125,6 +126,15 @@ def builds_of(options: dict[str, Any]) -> dict[str, Any]:
         show_default=True,
         help="Give the calls N different arrays in turn, from the dataset or from N seeds. With --input, the first axis of"
         " FILE.npy counts the arrays.",
+    ),
+    click.option(
+        "--cache",
+        "caches",
+        type=Names(),
+        metavar="NAME,...",
+        default=(),
+        help="Measure with these caches: warm, or cold, which are flushed before each call. Cold rows have latency only."
+        " Default: warm.",
     ),
     load_options,
     build_options,

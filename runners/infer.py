@@ -30,7 +30,7 @@ from .pool.survey import ProbedBackend, survey
 from .prepare import model_files as prepare
 from .prepare.model_files import ModelFiles
 from .sweep import builds, cold, engine_files, rounds
-from .sweep.arrays import check_count, check_types, given_shapes
+from .sweep.arrays import check_conditions, check_types, given_shapes
 from .sweep.cells import RunContext, resume_cell
 from .sweep.drawing import draw_inputs
 from .sweep.group import OPENING_STEPS, ROUND_STEPS, Group, Hire, hire
@@ -160,7 +160,7 @@ def check_sweep(sweep: Sweep) -> dict[Target, str]:
     """Interpreter of each target. Raises `BadInput` for every error that shows before a worker starts."""
     interpreter_of = interpreters(sweep)
     precisions_of(sweep)
-    check_count(sweep)
+    check_conditions(sweep)
     for one in prepare.sweeps_of(sweep):
         given_shapes(one)
     return interpreter_of

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..budgets import Budget
 from ..models.shapes import dimension_names
-from ..spec import Sweep, Target
+from ..spec import COLD, Sweep, Target
 from .infer import check_sweep, note_absent, rows_of
 from .pool.context import Context
 from .pool.pool import Pool, Worker
@@ -30,6 +30,7 @@ OPEN_S = 0.7  # to open and verify one cell
 FRESH_PROCESS_S = 1.5
 BUILD_S = 30.0  # of an engine that the cache lacks, on an H200
 VISIT_S = 0.15  # of one visit, beside its blocks
+COLD_VISIT_S = 1.0  # of one visit with cold caches: about ten flushes, each after a pause
 WARM_UPS = 8.0  # a warm-up with its search for a concurrency, in the budget's warm-up times
 BLOCKS = 2.5  # of one visit: latency, end to end, device time and throughput
 
@@ -104,6 +105,10 @@ def time_range_s(rows: Sequence[PlannedCell], sweep: Sweep) -> tuple[float, floa
     fixed_s = START_S + FILE_S * files + CREW_S * crews + energy_s + cells * (OPEN_S + warm_s + _fresh_s(sweep))
     fixed_s += (budget.openings - 1) * life_s
     least, most = (cells * count * _visit_s(budget) for count in (budget.looks[0], budget.looks[-1]))
+    flushed = sum(row.cell.cache == COLD for row in rows)
+    least, most = (
+        time + flushed * count * COLD_VISIT_S for time, count in ((least, budget.looks[0]), (most, budget.looks[-1]))
+    )
     loaded = sum(has_load(row, sweep) for row in rows)
     under_load = [loaded * each for each in capacity.time_range_s(budget)]
     fixed_s += _timed_builds_s(rows, sweep)

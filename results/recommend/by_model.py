@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ...spec import Cell
+from ...spec import COLD, Cell
 from ..store.record import CellRecord, Run
 from ..table.table import RowValues, lines
 from .candidates import Measured, Request, baseline_of, check_comparable
@@ -61,6 +61,7 @@ def _selected(runs: Sequence[Run], selected: Sequence[Run]) -> Measured:
 def split_models(runs: Sequence[Run], measured: Measured) -> list[ModelRows]:
     """Split the rows of `runs` by model and sizes of --dim, in the order of the table. Rows of checks, which have no times, are
     left out."""
+    runs, measured = _of_one_cache(runs, measured)
     timed = {id(record) for run in runs if not run.is_check for record in run.cells}
     # A model with rows of checks alone stays: its card in a report says why there is no pick.
     models = dict.fromkeys(_subject(row.record.cell) for row, _ in measured)
@@ -75,6 +76,14 @@ def split_models(runs: Sequence[Run], measured: Measured) -> list[ModelRows]:
         )
         for model in models
     ]
+
+
+def _of_one_cache(runs: Sequence[Run], measured: Measured) -> tuple[Sequence[Run], Measured]:
+    """The runs and their lines without rows of cold caches, if other rows have times: those have every figure."""
+    if not any(row.record.cell.cache != COLD for row, _ in measured):
+        return runs, measured
+    warm = [replace(run, cells=tuple(record for record in run.cells if record.cell.cache != COLD)) for run in runs]
+    return warm, [(row, cells) for row, cells in measured if row.record.cell.cache != COLD]
 
 
 def _subject(cell: Cell) -> str:

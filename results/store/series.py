@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ...evidence import KINDS, Percentiles, Pooled
 from ...loop import PHASES
+from ...spec import WARM
 from ..stats.intervals import LEAST_LIVES, LEAST_ROUNDS, LIFE, ROUND, Interval, Repeated, Unit
 from ..stats.percentiles import PERCENTILES, nearest_rank, percentile, samples_needed
 from ..stats.tails import tail_interval
@@ -164,7 +165,8 @@ def figures(record: CellRecord) -> Mapping[str, Repeated]:
         for name, p50s in medians.items()
         if all(p50s.values())
     }
-    timed["throughput"] = {number: _rate(record, number) for number in rounds}
+    if record.cell.cache == WARM:
+        timed["throughput"] = {number: _rate(record, number) for number in rounds}
     return {name: by_life(by_round, record) for name, by_round in timed.items()} if rounds else {}
 
 

@@ -135,6 +135,9 @@ KINDS: Mapping[str, Kind] = {
     "absent_builds": Kind(severity=INFO, sentence="{column} needs several builds: give --builds 3"),
     "absent_cold": Kind(severity=INFO, sentence="{column} was not measured: give --cold"),
     "absent_at_quick": Kind(severity=INFO, sentence="{column} is not measured at --budget quick: give --budget normal"),
+    "absent_when_cold": Kind(
+        severity=INFO, sentence="{column} is not measured with --cache cold: a flush between calls would be most of its time"
+    ),
     "absent_step": Kind(severity=INFO, sentence="{column} needs the length of the signal in one call: give --step-seconds"),
     "absent_load": Kind(severity=INFO, sentence="{column} was not measured: give --load poisson --slo p99=10ms"),
     "absent_on_cpu": Kind(severity=INFO, sentence="{column} is measured on GPUs only"),

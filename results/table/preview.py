@@ -11,7 +11,7 @@ from .column import LAST, Field
 from .columns import BY_NAME
 from .table import RowValues, Table, order
 
-RARE = ("environment", "scheme", "dims", "feedback", "inputs")
+RARE = ("environment", "scheme", "dims", "feedback", "inputs", "cache")
 FIELDS = (
     *(BY_NAME[name] for name in AXES),
     *(Field(name=name, number=False, priority=LAST if name == "reason" else 2) for name in ("status", "reason")),

@@ -298,7 +298,11 @@ def name_of(row: RowValues) -> str:
 def _compiled_name(row: RowValues) -> str:
     """Target, precision and dimensions of a row: what its batches share."""
     inputs = f"{row['inputs']} inputs" if row.get("inputs") else ""
-    return " ".join(filter(None, (str(target_of(row)), str(row["precision"]), str(row.get("dims") or ""), inputs)))
+    return " ".join(
+        filter(
+            None, (str(target_of(row)), str(row["precision"]), str(row.get("dims") or ""), inputs, str(row.get("cache") or ""))
+        )
+    )
 
 
 def target_of(row: RowValues) -> Target:

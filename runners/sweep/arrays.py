@@ -13,7 +13,7 @@ from ...errors import BadInput, one_line
 from ...models import kind_of
 from ...models.shapes import show
 from ...models.symbols import Dims
-from ...spec import Artifact, Sweep
+from ...spec import CACHES, COLD, Artifact, Sweep
 from ...untrusted import is_plain
 
 
@@ -45,8 +45,16 @@ def _shape(sweep: Sweep, name: str, array: NDArray[Any]) -> Dims:
     return tuple(array.shape[1:])
 
 
-def check_count(sweep: Sweep) -> None:
-    """Raise `BadInput` for several arrays of a model with a state."""
+def check_conditions(sweep: Sweep) -> None:
+    """Raise `BadInput` for several arrays of a model with a state, and for cold caches where only latency is measured."""
+    for name in sweep.caches:
+        if name not in CACHES:
+            raise BadInput(f"{name!r} is not a state of the caches", f"choose from: {', '.join(CACHES)}")
+    if COLD in sweep.caches and sweep.load:
+        message = "--cache cold cannot be used with --load, whose calls overlap and share the caches"
+        raise BadInput(message, "measure the load with warm caches")
+    if COLD in sweep.caches and sweep.metric == "throughput":
+        raise BadInput("--metric throughput is not measured with --cache cold", "use --metric p50")
     if sweep.input_count > 1 and sweep.feedback:
         message = f"--inputs {sweep.input_count} cannot be used with --feedback, where each call has another state already"
         raise BadInput(message, "leave out --inputs")

@@ -14,7 +14,7 @@ from ...budgets import Budget
 from ...errors import BenchError, Interrupted, StorageFailed
 from ...evidence import ROUND, Failed, StepFailed, TimedBuild
 from ...results.store.record import CellRecord
-from ...spec import Concurrency, Sweep
+from ...spec import COLD, Concurrency, Sweep
 from ..pool.context import Context
 from ..worker.jobs import TimedLatency, TimedThroughput
 from .interrupt import Stop
@@ -84,6 +84,16 @@ class ActiveCell:
     @property
     def live(self) -> bool:
         return not self.finished and not self.out
+
+    @property
+    def is_cold(self) -> bool:
+        """True if the caches are flushed before each call. Only latency is then measured."""
+        return self.planned.cell.cache == COLD
+
+    @property
+    def single(self) -> Concurrency | None:
+        """Concurrency of a cell that needs no search for the best one; None for any other."""
+        return Concurrency(threads=self.planned.cell.settings.threads) if self.is_cold else None
 
     @property
     def renewed(self) -> bool:

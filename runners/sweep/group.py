@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from ... import backends
 from ...errors import RuntimeFailed, WorkerDied, WorkerTimeout
-from ...evidence import ANSWERS, LOAD, ROUND, Block, Energy, Inspected, Layers, Life, Noise, Opened, Verified
+from ...evidence import ANSWERS, LOAD, ROUND, Block, Counts, Energy, Inspected, Layers, Life, Noise, Opened, Verified
 from ...exporters.derive import other_maker
 from ...results.stats.percentiles import samples_needed
 from ...results.store.noise import disturbed, throttled
@@ -160,7 +160,9 @@ class Group:
             self._run.check_stop()
             latency = partial(self._attempt_all, step=partial(self._latency, number=number))
             measure_undisturbed(self._run, cells, latency, together=True)
-            measure_undisturbed(self._run, cells, partial(self._attempt_all, step=self._throughput), together=False)
+            # With cold caches only latency is meaningful: calls in flight share the caches, and a flush would stop them all.
+            warm = [active for active in cells if not active.is_cold]
+            measure_undisturbed(self._run, warm, partial(self._attempt_all, step=self._throughput), together=False)
             for active in (active for active in cells if not active.out):
                 self._add(active, number)
 
@@ -270,7 +272,7 @@ class Group:
         warm = self._ask(active, self._warm_job(active))
         active.concurrency = warm.concurrency
         self._run.journal.add(active.key, warm)
-        if not active.energy and active.planned.cell.device != "cpu" and budget.energy_ms > 0:
+        if not active.energy and not active.is_cold and active.planned.cell.device != "cpu" and budget.energy_ms > 0:
             self._energy(active)
 
     def _warm_job(self, active: ActiveCell) -> WarmUp:
@@ -280,7 +282,7 @@ class Group:
             least_ms=budget.warmup_ms,
             limit_ms=budget.warmup_limit_ms,
             passes=budget.passes,
-            concurrency=active.concurrency,
+            concurrency=active.concurrency or active.single,
             engine_file=active.engine_file,
         )
 
@@ -323,16 +325,16 @@ class Group:
     def _add(self, active: ActiveCell, number: int) -> None:
         """Write both parts of a visit as one block of the journal. Raises ValueError where a part is missing."""
         latency, throughput = active.latency, active.throughput
-        if latency is None or throughput is None:
+        if latency is None or (throughput is None and not active.is_cold):
             raise ValueError("a part of the visit is missing")
         block = Block(
             round=number,
             samples=sample_file(active.key, number),
             calls=latency.calls,
             p50_ns=latency.p50_ns,
-            throughput=throughput.rate,
-            noise=Noise(latency=latency.noise, throughput=throughput.noise),
-            settled=latency.settled and throughput.settled,
+            throughput=throughput.rate if throughput else None,
+            noise=Noise(latency=latency.noise, throughput=throughput.noise if throughput else Counts()),
+            settled=latency.settled and (throughput is None or throughput.settled),
             # Rounds of one process are no lives of their own, however often the processes beside it are renewed.
             life=self._life if active.renewed else None,
             throttled=active.dropped,

@@ -13,7 +13,7 @@ from ...loop import Program
 from ...models.feedback import check_specs, feedback_of
 from ...models.shapes import BatchRule, batch_rule, cell_shapes, check_dims, check_shapes, dimension_names, show
 from ...models.symbols import Dims
-from ...spec import PRECISIONS, Artifact, Cell, Options, Precision, Settings, Shapes, Sweep, has_any, nearest
+from ...spec import PRECISIONS, WARM, Artifact, Cell, Options, Precision, Settings, Shapes, Sweep, has_any, nearest
 from ..pool.survey import ProbedBackend
 
 DEFAULT_BATCHES = (1, 8, 32)
@@ -177,7 +177,7 @@ def _cells(
         check_dims(artifact.inputs, given, dims, rule)
     planned = []
     batches = sweep.batches or ((rule.fixed,) if rule.fixed else defaults.batches)
-    for dims, batch in product(combinations, batches):
+    for dims, batch, cache in product(combinations, batches, sweep.caches or (WARM,)):
         refused = _refusal(artifact, precision, backend) or _batch_refusal(batch, rule, given)
         # A refused batch has no shapes: the rule's batch would contradict the row's.
         shapes: Shapes = () if rule.fixed not in (None, batch) else cell_shapes(artifact.inputs, batch, rule, given, dims)
@@ -195,6 +195,7 @@ def _cells(
             dims=tuple(sorted(dims.items())),
             feedback=feedback_of(artifact, sweep.feedback),
             inputs=sweep.input_count,
+            cache=cache,
         )
         rest: dict[str, Any] = {"refused": refused, "python": backend.python, "builds": backend.builds}
         rest["searches"] = has_any(settings.options, backend.searches)

@@ -22,6 +22,7 @@ from .jobs import Reporter, TimedLatency, TimedThroughput, TimeLatency, TimeThro
 from .serve import State
 
 APART_SHARE = 4  # blocks of end-to-end calls and of device times last a latency block divided by this
+COLD_CALLS, COLD_APART = 5, 2  # least calls of a block with cold caches: a flush takes longer than most calls
 LEAD_SHARE = 0.1  # of a throughput block: uncounted calls before it
 
 
@@ -33,15 +34,16 @@ def latency(state: State, report: Reporter, job: TimeLatency) -> TimedLatency:
     all timed calls.
     """
     open_cell, now = state.open_cells[job.key], state.clock.now_ns
-    session, least_ns = open_cell.session, to_ns(job.block_ms)
-    apart: dict[str, int] = {"least_ns": least_ns // APART_SHARE, "least_calls": job.calls}
+    session, least_ns, is_cold = open_cell.session, to_ns(job.block_ms), open_cell.flush is not None
+    calls = max(job.calls, COLD_CALLS) if is_cold else job.calls
+    apart: dict[str, int] = {"least_ns": least_ns // APART_SHARE, "least_calls": COLD_APART if is_cold else calls}
     with measure.quiet():
         measure.rewarm(session, now, block_ns=least_ns)
         turns = Turns.of(session, job)
-        with count_noise(state, open_cell.cell) as counts:
+        with count_noise(state, open_cell.cell) as counts, open_cell.cold():
             if turns and job.round % 2:  # the two orders in turn: neither block is always the later one
                 turns.repeat(now, **apart)
-            single = measure.latency(session, now, least_ns=least_ns, least_calls=job.calls)
+            single = measure.latency(session, now, least_ns=least_ns, least_calls=calls)
             if job.keep:  # the next calls overwrite the outputs
                 timed_answers.keep(open_cell, LATENCY, [session])
             if turns and not job.round % 2:

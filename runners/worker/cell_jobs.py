@@ -6,7 +6,8 @@ blocks.py measures the blocks of an open cell.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,11 +19,12 @@ from ...backends.recurrence import Recurrence
 from ...backends.rotation import Rotation
 from ...errors import DRAWN, BenchError, RuntimeFailed, failure
 from ...evidence import Deployment, Info, Inspected, Opened, Tried, Verified, Warm
-from ...spec import Artifact, Cell, Concurrency
-from . import lanes, measure, procfs
+from ...spec import COLD, Artifact, Cell, Concurrency
+from . import flush, lanes, measure, procfs
 from .blocks import gpu_of, to_ns
 from .bootstrap import NETWORK
 from .engine_jobs import backend_for, built_of, find_engine
+from .flush import Flush
 from .jobs import (
     Close,
     Done,
@@ -54,6 +56,7 @@ class OpenCell:
     `session` has one call in flight. `compiled` has a session for each pair of streams and threads that the
     model was compiled for. `forked` has the further lanes of each pair, which share the compiled model.
     `folder`: place of the inputs. `arrays`: all inputs that the calls get in turn; empty until `rotate`.
+    `flush`: flushes the caches before each timed call of a cell with cold caches.
     `last_answers`: answers of the last timed calls, by the part of a visit.
     """
 
@@ -67,6 +70,7 @@ class OpenCell:
     forked: dict[tuple[int, int], list[Session]] = field(default_factory=dict)
     folder: Path = Path()
     arrays: Sequence[Mapping[str, Array]] = ()
+    flush: Flush | None = None
     last_answers: dict[str, list[LaneAnswer]] = field(default_factory=dict)
 
     def lanes(self, concurrency: Concurrency) -> Sequence[Session]:
@@ -86,6 +90,15 @@ class OpenCell:
         """Give `session` a state of its own, if the cell feeds outputs back."""
         if self.cell.feedback:
             session.recurrence = Recurrence(feedback=dict(self.cell.feedback), inputs=self.inputs)
+
+    @contextmanager
+    def cold(self) -> Iterator[None]:
+        """Flush the caches before each call inside, if the cell has cold caches."""
+        self.session.precede = self.flush
+        try:
+            yield
+        finally:
+            self.session.precede = None
 
     def rotate(self) -> None:
         """Give the calls different arrays in turn, if the cell has several."""
@@ -169,6 +182,7 @@ def open_session(state: State, report: Reporter, job: Open) -> Opened:
     state.open_cells[cell.key] = open_cell
     info = session.info
     settings = {**dict(info.settings), **({"feedback": session.handover} if cell.feedback else {})}
+    settings |= {"flush": flush.describe(session)} if cell.cache == COLD else {}
     return Opened(
         **asdict(built_of(built, job.engine)),
         load_s=load_ns / 1e9,
@@ -221,6 +235,8 @@ def warm(state: State, report: Reporter, job: WarmUp) -> Warm:
     """
     open_cell, now = state.open_cells[job.key], state.clock.now_ns
     open_cell.rotate()
+    if open_cell.cell.cache == COLD:
+        open_cell.flush = flush.flush_of(open_cell.session, partial(_host_flush, state), state.clock)
     with measure.quiet():
         result = measure.warm_up(open_cell.session, now, least_ns=to_ns(job.least_ms), limit_ns=to_ns(job.limit_ms))
         rates = {} if job.concurrency else _search(open_cell, state, to_ns(job.least_ms * SEARCH_SHARE), job.passes)
@@ -235,6 +251,12 @@ def warm(state: State, report: Reporter, job: WarmUp) -> Warm:
         settled=measure.settle(state.clock),
         tried=tuple(Tried(**asdict(candidate), items_per_s=rate * open_cell.cell.batch) for candidate, rate in rates.items()),
     )
+
+
+def _host_flush(state: State) -> flush.HostFlush:
+    """The flush of the host's caches, which all cells of the process share."""
+    state.host_flush = state.host_flush or flush.HostFlush(flush.host_bytes(), flush.usable_cpus())
+    return state.host_flush
 
 
 def _deployment(open_cell: OpenCell, concurrency: Concurrency, file: str) -> Deployment:

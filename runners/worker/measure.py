@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...backends.protocol import Array, Session
-from ...backends.recurrence import Preparation, step_of
+from ...backends.recurrence import step_of
 from .clock import Clock
 
 Now = Callable[[], int]
@@ -65,12 +65,12 @@ def latency(session: Session, now: Now, *, least_ns: int, least_calls: int = 1) 
     session.enter()
     samples: list[int] = []
     # Local names: an attribute lookup costs tens of nanoseconds in every call.
-    start, wait, append, step = session.start, session.wait, samples.append, step_of(session)
+    start, wait, append, prepare = session.start, session.wait, samples.append, preparation(session)
     end = now() + least_ns
     before = after = 0
     while after < end or len(samples) < least_calls:
-        if step:
-            prepare(session, step)
+        if prepare:
+            prepare()
         before = now()
         start()
         wait()
@@ -79,10 +79,22 @@ def latency(session: Session, now: Now, *, least_ns: int, least_calls: int = 1) 
     return np.array(samples, np.int64)
 
 
-def prepare(session: Session, step: Preparation) -> None:
-    """Do the session's step, and return when its copies are done: they are no part of the next call's time."""
-    step.advance(session)
-    session.wait()
+def preparation(session: Session) -> Callable[[], None] | None:
+    """Function that prepares a call of `session`, outside of the call's time; None where nothing is to prepare.
+
+    It does the session's step, waits until its copies are done, and does what precedes each call.
+    """
+    step, precede = step_of(session), session.precede
+    if step is None:
+        return precede
+
+    def prepare() -> None:
+        step.advance(session)
+        session.wait()
+        if precede:
+            precede()
+
+    return prepare
 
 
 def restart(session: Session) -> None:
@@ -106,6 +118,8 @@ def end_to_end(session: Session, inputs: Mapping[str, Array], now: Now, *, least
     while after < end or len(samples) < least_calls:
         if rotation:
             given = session.pin(rotation.take())
+        if session.precede:
+            session.precede()
         before = now()
         session.bind(given)
         session.start()
@@ -126,10 +140,10 @@ def on_device(session: Session, now: Now, *, least_ns: int, least_calls: int = 1
     """
     session.enter()
     samples: list[int] = []
-    step, end = step_of(session), now() + least_ns
+    prepare, end = preparation(session), now() + least_ns
     while now() < end or len(samples) < least_calls:
-        if step:
-            prepare(session, step)
+        if prepare:
+            prepare()
         duration_ns = session.device_ns()
         if duration_ns is None:  # no call was made, so no output can be handed over
             restart(session)

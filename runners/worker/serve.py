@@ -29,6 +29,7 @@ from .tasks import BY_NAME, JOBS
 
 if TYPE_CHECKING:
     from .cell_jobs import OpenCell
+    from .flush import HostFlush
     from .rank_job import RankTraining
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
@@ -38,7 +39,8 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 class State:
     """State of a worker between jobs.
 
-    Its clock, the reader of disturbance counters, NVML, and the open cells by key. A rank also has its training, and
+    Its clock, the reader of disturbance counters, NVML, the open cells by key, and the flush of the
+    host's caches once a cell has needed it. A rank also has its training, and
     the first rank the rendezvous, a TCPStore of torch.
     """
 
@@ -46,6 +48,7 @@ class State:
     counters: ReadCounters = counters
     gpu: Nvml = field(default_factory=Nvml)
     open_cells: dict[str, OpenCell] = field(default_factory=dict)
+    host_flush: HostFlush | None = None
     rendezvous: Any = None
     rank: RankTraining | None = None
 

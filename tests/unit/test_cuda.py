@@ -183,6 +183,15 @@ class FakeStream:
         self.log.append("poison")
         buffer.bytes[:] = cuda.POISON
 
+    def flush_bytes(self):
+        return 2 * 50_000_000
+
+    def flush(self):
+        self.log.append("flush")
+
+    def free_flushed(self):
+        self.log.append("free")
+
     def elapsed_ns(self, call):
         self.log.append("begin")
         call()
@@ -451,3 +460,37 @@ def test_a_state_of_another_type_on_the_device_moves_through_the_host(stream):
     log = log_of(stream, lambda: session.feed({"twice": "input"}, given))
     assert "copy" not in log
     assert "upload" in log
+
+
+def test_a_session_flushes_the_cache_of_its_gpu_on_its_own_stream(stream):
+    session = Doubling(stream)
+    assert session.flush_bytes() == 100_000_000
+    assert log_of(stream, session.flush) == ["flush"]
+    assert log_of(stream, session.close)[-1] == "free"
+
+
+class CoreStream:
+    def __init__(self, log):
+        self.sync = lambda: log.append("sync")
+
+
+def test_a_stream_overwrites_twice_the_l2_cache_and_keeps_the_buffer():
+    log = []
+
+    class Buffer:
+        def fill(self, value, stream):
+            log.append(("fill", value))
+
+    class Device:
+        properties = SimpleNamespace(l2_cache_size=1000)
+
+        def allocate(self, nbytes, stream):
+            log.append(("allocate", nbytes))
+            return Buffer()
+
+    own = object.__new__(cuda.Stream)
+    own._device, own._stream, own._flushed = Device(), CoreStream(log), None
+    own.sync = own._stream.sync
+    own.flush()
+    own.flush()
+    assert log == [("allocate", 2000), ("fill", 0), "sync", ("fill", 0), "sync"]

@@ -138,6 +138,10 @@ SAID = {
     "absent_builds": ({"column": "x"}, "x needs several builds: give --builds 3"),
     "absent_cold": ({"column": "x"}, "x was not measured: give --cold"),
     "absent_at_quick": ({"column": "x"}, "x is not measured at --budget quick: give --budget normal"),
+    "absent_when_cold": (
+        {"column": "throughput_per_s"},
+        "throughput_per_s is not measured with --cache cold: a flush between calls would be most of its time",
+    ),
     "absent_step": ({"column": "x"}, "x needs the length of the signal in one call: give --step-seconds"),
     "absent_load": ({"column": "x"}, "x was not measured: give --load poisson --slo p99=10ms"),
     "absent_on_cpu": ({"column": "x"}, "x is measured on GPUs only"),

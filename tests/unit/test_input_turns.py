@@ -14,7 +14,7 @@ from onnxbench.evidence import Answered, ByArray
 from onnxbench.results.store.record import read_run
 from onnxbench.results.table import table
 from onnxbench.results.table.arrays import of_arrays
-from onnxbench.runners.sweep.arrays import check_count, given_shapes
+from onnxbench.runners.sweep.arrays import check_conditions, given_shapes
 from onnxbench.runners.worker.array_turns import Turns
 from onnxbench.runners.worker.jobs import There, TimeLatency
 from onnxbench.runners.worker.lanes import Length, throughput
@@ -115,9 +115,9 @@ def test_a_file_needs_as_many_arrays_as_are_requested(tmp_path):
 
 
 def test_a_model_with_a_state_gets_one_array():
-    check_count(Sweep(feedback=(("y", "x"),)))
+    check_conditions(Sweep(feedback=(("y", "x"),)))
     with pytest.raises(BadInput, match="--inputs 2 cannot be used with --feedback"):
-        check_count(Sweep(feedback=(("y", "x"),), input_count=2))
+        check_conditions(Sweep(feedback=(("y", "x"),), input_count=2))
 
 
 SEVERAL = replace(CELL, inputs=4)

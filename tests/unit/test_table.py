@@ -36,7 +36,7 @@ CONTRACT = [
     *("top5", "top5_drop"),
     "timed_sqnr_db",
     *("builds", "build_spread", "engine_sha256"),
-    "inputs",
+    *("inputs", "cache"),
 ]
 AXES = {"model": "cnn", "backend": "ort-cpu", "device": "cpu", "precision": "fp32", "batch": 8, "threads": 2}
 CHANGE = ("top1_drop_ci_low", "top1_drop_ci_high", "top1_change_p")

@@ -30,6 +30,7 @@ COLUMNS: tuple[Column, ...] = (
     accuracy.TIMED_SQNR,
     *builds.COLUMNS,
     case.INPUTS,
+    case.CACHE,
 )
 BY_NAME: Mapping[str, Column] = {column.name: column for column in COLUMNS}
 

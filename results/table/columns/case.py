@@ -17,6 +17,7 @@ def _settings(row: Row) -> Scalar:
 DIMS = axis("dims", priority=2, views=(CHECK_VIEW, RANKING_VIEW))
 FEEDBACK = axis("feedback", priority=5, views=(CHECK_VIEW, RANKING_VIEW))
 INPUTS = axis("inputs", priority=5, views=(CHECK_VIEW, RANKING_VIEW))
+CACHE = axis("cache", priority=2, views=(CHECK_VIEW, RANKING_VIEW))
 SHAPES = Column(
     name="shapes",
     value=lambda row: shapes_of(row.record.cell),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ....axes import Scalar
+from ....spec import COLD
 from ...stats.intervals import LEAST_ROUNDS, Interval
 from ...stats.percentiles import samples_needed
 from ...store import series
@@ -66,9 +67,16 @@ def _speedup_bound(end: str) -> Callable[[Row], Scalar]:
 
 def _throughput(row: Row) -> Scalar:
     # all calls over all time, since a mean of rates would give a short block the weight of a long one
+    if row.record.cell.cache == COLD:
+        return None
     rates = [row.record.blocks[number].throughput for number in series.values(row.record, "throughput")]
     calls, took_ns = (sum(getattr(rate, name) for rate in rates) for name in ("calls", "took_ns"))
     return float(row.record.cell.batch * calls / took_ns * 1e9)
+
+
+def _no_throughput(row: Row) -> Finding:
+    kind = "absent_when_cold" if row.record.cell.cache == COLD else "absent"
+    return Finding.of(kind, column="throughput_per_s")
 
 
 def _throughput_threads(row: Row) -> Scalar:
@@ -82,7 +90,7 @@ def _disturbed(row: Row) -> Scalar:
 
 
 def _deployed(row: Row) -> Scalar:
-    return (row.record.warm and row.record.warm.deploy) or None
+    return (row.record.warm and row.record.cell.cache != COLD and row.record.warm.deploy) or None
 
 
 def _build(row: Row) -> Scalar:
@@ -181,7 +189,7 @@ COLUMNS = (
     ),
     timed(
         "rounds",
-        lambda row: len(series.values(row.record, "throughput")),
+        lambda row: len(series.counted(row.record)),
         shown=False,
         definition="Number of rounds that the figures rest on.",
     ),
@@ -232,6 +240,7 @@ COLUMNS = (
         compared=TIME,
         objective="throughput",
         in_flight=ALL_LANES,
+        absent=_no_throughput,
         views=(RANKING_VIEW, PICK_VIEW),
         definition="Items a second with all lanes busy, over the throughput blocks of all rounds that count.",
     ),

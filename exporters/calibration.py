@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     Feeds = Sequence[Mapping[str, NDArray[np.generic]]]
     Spans = Mapping[str, tuple[float, float]]
 
+PASSING = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "MaxPool")
+"""Operators whose output has the scale of their input: the quantizer uses the range of the input for both."""
 FEEDS_AT_ONCE = 4  # feeds whose activations are in memory at the same time
 GROWN = 0.1  # of its width: a range that grows by more with twice the data is still growing
 MANY = 0.5  # share of the ranges that may still grow without a warning
@@ -99,7 +101,9 @@ def calibrate(prepared: Path, method: str, feeds: Feeds) -> tuple[Any, RangeGrow
 
 
 def _methods_by_value(prepared: Path, by_operator: Mapping[str, str]) -> dict[str, str]:
-    """Method of each value that one of the operators reads. The first operator decides about a value of several.
+    """Method of each value that one of the operators reads, also behind nodes of PASSING.
+
+    The first operator decides about a value of several.
 
     `BadInput` for an operator that the model does not have.
     """
@@ -108,11 +112,14 @@ def _methods_by_value(prepared: Path, by_operator: Mapping[str, str]) -> dict[st
     for operator in by_operator:
         if operator not in operators:
             raise BadInput(f"--calibration-method: the model has no operator {operator!r}", nearest(operator, operators))
+    maker = {name: node for node in nodes for name in node.output}
     methods: dict[str, str] = {}
     for operator, method in by_operator.items():
-        for node in nodes:
-            if node.op_type == operator:
-                methods = dict.fromkeys(node.input, method) | methods
+        inputs = [name for node in nodes if node.op_type == operator for name in node.input]
+        while inputs:
+            methods = dict.fromkeys(inputs, method) | methods
+            before = [maker[name] for name in inputs if name in maker]
+            inputs = [node.input[0] for node in before if node.op_type in PASSING]
     return methods
 
 

@@ -73,6 +73,13 @@ bench infer --model tiny.onnx --backend null --feedback y=z
 bench infer --model tiny.onnx --backend null --feedback y=x
 bench infer --model tiny.onnx --backend null --feedback y
 bench infer --model tiny.onnx --backend null --step-seconds 0
+bench infer --model tiny.onnx --backend null --inputs 0
+bench infer --model tiny.onnx --backend null --inputs 2 --feedback y=x
+bench infer --model tiny.onnx --backend null --inputs 4 --input x=double.npy
+bench infer --model tiny.onnx --backend null --inputs 60 --dataset tensors:pairs.npz --out many
+bench infer --model tiny.onnx --backend null --cache warm,hot
+bench infer --model tiny.onnx --backend null --cache cold --load poisson --slo p99=10ms
+bench infer --model tiny.onnx --backend null --cache cold --metric throughput
 bench infer --model open.onnx --backend null
 bench infer --model tiny.onnx --backend null --batch 0
 bench infer --model tiny.onnx --backend null --batch '1;8'
@@ -174,6 +181,7 @@ def example(tmp_path_factory):
     (folder / "notes.txt").write_text("notes\n")
     np.save(folder / "double.npy", np.ones((2, 4)))
     np.savez(folder / "labelled.npz", x=np.ones((20, 4), np.float32))
+    np.savez(folder / "pairs.npz", x=np.random.default_rng(0).random((40, 4), np.float32), y=np.arange(40) % 2)
     (folder / "newer").mkdir()
     (folder / "newer/run.json").write_text(json.dumps({"schema": 999}))
     venv.create(folder / "bare", symlinks=True)

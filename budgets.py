@@ -16,6 +16,8 @@ class Budget:
     - `repeats`: most visits that are repeated because something disturbed them, as a share of the rounds.
     - `cell_s`: average time of a cell, in seconds. After that time, a cell ends at the rounds of the first look.
     - `block_ms`, `block_calls`: least duration and least number of calls of a latency block.
+    - `rate_ms`: least duration of a throughput block.
+    - `rate_rounds`: rounds from one throughput block to the next. Every life begins with one.
     - `warmup_ms`, `warmup_limit_ms`: least and longest duration of a warm-up.
     - `images`: most labelled images for accuracy.
     - `memory`: measure each cell's memory in a fresh process.
@@ -41,6 +43,8 @@ class Budget:
     cold_starts: int
     cell_s: float
     passes: int
+    rate_ms: float
+    rate_rounds: int = 1
     life_rounds: int = 0
     repeats: float = 0.5
     energy_ms: float = 0.0
@@ -74,6 +78,7 @@ BUDGETS: Mapping[str, Budget] = {
             looks=(3,),
             half_width=0.05,
             block_ms=60,
+            rate_ms=60,
             block_calls=2,  # three short blocks: one call each would leave a slow model three times for its p50
             warmup_ms=100,
             warmup_limit_ms=1000,
@@ -91,10 +96,15 @@ BUDGETS: Mapping[str, Budget] = {
         ),
         Budget(
             name="normal",
-            looks=(12, 16, 20),
-            life_rounds=2,
+            # A shared machine changes its speed by a tenth within a second. Short blocks bring the cells of a set close
+            # together in time, and many of them let a life drop the ratios that a change entered (docs/adr/0025).
+            looks=(36, 48, 60),
+            life_rounds=6,
             half_width=0.02,
-            block_ms=100,
+            block_ms=20,
+            rate_ms=100,
+            rate_rounds=3,
+            repeats=0.2,
             block_calls=1,
             warmup_ms=200,
             warmup_limit_ms=2000,
@@ -112,10 +122,13 @@ BUDGETS: Mapping[str, Budget] = {
         ),
         Budget(
             name="thorough",
-            looks=(36, 48, 60),
-            life_rounds=3,
+            looks=(144, 192, 240),
+            life_rounds=12,
             half_width=0.015,
-            block_ms=150,
+            block_ms=25,
+            rate_ms=150,
+            rate_rounds=4,
+            repeats=0.2,
             block_calls=1,
             warmup_ms=500,
             warmup_limit_ms=6000,

@@ -69,10 +69,15 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Noise:
-    """The counters over both parts of a visit."""
+    """The counters over both parts of a visit; None for a visit without its throughput."""
 
     latency: Counts = Counts()
-    throughput: Counts = Counts()
+    throughput: Counts | None = None
+
+    @property
+    def parts(self) -> Mapping[str, Counts]:
+        """Counters of the parts that were measured, by part."""
+        return {"latency": self.latency} | ({"throughput": self.throughput} if self.throughput else {})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -250,6 +255,7 @@ class ByArray:
 class Block:
     """One visit of a cell. `samples` is the file with the times of all calls, `p50_ns` their medians by kind of time.
 
+    `throughput`: None in the rounds that measure latency alone (`Budget.rate_rounds`).
     `life`: number of the process that was visited, counted over the run; None where every cell has one process for all rounds.
     `throttled`: number of measurements that were dropped before this one, because the clocks of the GPU were throttled.
     """

@@ -29,10 +29,10 @@ CREW_S = 0.5  # to start one worker
 OPEN_S = 0.7  # to open and verify one cell
 FRESH_PROCESS_S = 1.5
 BUILD_S = 30.0  # of an engine that the cache lacks, on an H200
-VISIT_S = 0.15  # of one visit, beside its blocks
+PART_S = 0.06  # of one part of a visit, latency or throughput, beside its blocks
 COLD_VISIT_S = 1.0  # of one visit with cold caches: about ten flushes, each after a pause
 WARM_UPS = 8.0  # a warm-up with its search for a concurrency, in the budget's warm-up times
-BLOCKS = 2.5  # of one visit: latency, end to end, device time and throughput
+BLOCKS = 1.5  # of the latency part of a visit, in blocks: latency, end to end and device time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +123,7 @@ def _timed_builds_s(rows: Sequence[PlannedCell], sweep: Sweep) -> float:
 
 
 def _visit_s(budget: Budget) -> float:
-    return BLOCKS * budget.block_ms / 1e3 + VISIT_S
+    return BLOCKS * budget.block_ms / 1e3 + PART_S + (budget.rate_ms / 1e3 + PART_S) / budget.rate_rounds
 
 
 def _fresh_s(sweep: Sweep) -> float:

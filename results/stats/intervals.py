@@ -24,6 +24,9 @@ lowers its coverage, thus it is computed at 96 %. Its coverage is 93.5 to 96.5 %
 (benchmarks/calibration.py)."""
 
 TRIM = 0.2
+WITHIN_LIFE = 1 / 3
+"""Share of a life's rounds that its figure leaves out at each end. No interval is computed from the spread within a life, so
+more can be left out than over rounds."""
 LEAST_ROUNDS = 10
 LEAST_LIVES = 5
 """Fewest lives of an interval. The half-width at 95 % is 2.48 standard deviations at 3 lives, and 1.24 at 5."""
@@ -116,6 +119,12 @@ def trimmed(values: Sequence[float], trim: float = TRIM) -> Estimate:
     winsorized = [*middle[:1] * cut, *middle, *middle[-1:] * cut]
     error = _deviation(winsorized) * math.sqrt((count - 1) / (size * (size - 1)))
     return Estimate(mean=fmean(middle), error=error, freedom=size - 1)
+
+
+def trimmed_mean(values: Sequence[float], trim: float) -> float:
+    """Mean of at least one value without the share `trim` of them at each end; `trim` is below one half."""
+    ordered, cut = sorted(values), int(trim * len(values))
+    return fmean(ordered[cut : len(ordered) - cut])
 
 
 def of_runs(figures: Sequence[float]) -> Estimate | None:

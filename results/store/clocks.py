@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from statistics import fmean, median
 
-from ...evidence import Block, Counts
+from ...evidence import Block
 from ..stats.intervals import Repeated
 from . import series
 from .record import CellRecord
@@ -22,8 +22,8 @@ CYCLES_PER_NS = 1e-3  # at 1 MHz
 
 def block_mhz(block: Block, part: str) -> float | None:
     """Clock in MHz of one part of a block; None on a CPU, and where NVML does not report it."""
-    counts: Counts = getattr(block.noise, part)
-    gpu = counts.gpu
+    counts = block.noise.parts.get(part)
+    gpu = counts and counts.gpu
     readings = [gpu.sm_mhz, gpu.sm_begin_mhz if part == LATENCY else None] if gpu else []
     present = [mhz for mhz in readings if mhz]
     return fmean(present) if present else None
@@ -37,7 +37,8 @@ def record_mhz(record: CellRecord, part: str = LATENCY) -> float | None:
 
 def _clocks(record: CellRecord, part: str, other: CellRecord | None = None) -> dict[int, float]:
     """Clock in MHz by round that counts; empty if one of them has none."""
-    clocks = {number: block_mhz(record.blocks[number], part) for number in series.counted(record, other)}
+    metric = THROUGHPUT if part == THROUGHPUT else "p50"
+    clocks = {number: block_mhz(record.blocks[number], part) for number in series.counted(record, other, metric)}
     present = {number: mhz for number, mhz in clocks.items() if mhz}
     return present if len(present) == len(clocks) else {}
 

@@ -103,12 +103,12 @@ THRESHOLDS: Mapping[str, tuple[Threshold, ...]] = {
 
 def disturbances(noise: Noise) -> tuple[str, ...]:
     """Causes that disturbed a block; empty for a clean block, and for a block without counters."""
-    return tuple(dict.fromkeys([*above("latency", noise.latency), *above("throughput", noise.throughput)]))
+    return tuple(dict.fromkeys(cause for part, counts in noise.parts.items() for cause in above(part, counts)))
 
 
 def unseen(noise: Noise) -> tuple[str, ...]:
     """Counters that the system does not have. A disturbance that only they would show stays unseen."""
-    parts = (noise.latency, noise.throughput)
+    parts = noise.parts.values()
     return tuple([name for name in COUNTERS if None in [getattr(counts, name) for counts in parts]])
 
 

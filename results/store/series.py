@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from ...evidence import KINDS, Percentiles, Pooled
 from ...loop import PHASES
 from ...spec import WARM
-from ..stats.intervals import LEAST_LIVES, LEAST_ROUNDS, LIFE, ROUND, Interval, Repeated, Unit
+from ..stats.intervals import LEAST_LIVES, LEAST_ROUNDS, LIFE, ROUND, WITHIN_LIFE, Interval, Repeated, Unit, trimmed_mean
 from ..stats.percentiles import PERCENTILES, nearest_rank, percentile, samples_needed
 from ..stats.tails import tail_interval
 from .record import CellRecord
@@ -30,16 +29,26 @@ def disturbed(record: CellRecord) -> frozenset[int]:
     return record.disturbed
 
 
-def counted(record: CellRecord, other: CellRecord | None = None) -> list[int]:
+def counted(record: CellRecord, other: CellRecord | None = None, metric: str = "p50") -> list[int]:
     """Numbers of the rounds that count, in order: those without a disturbance, or all if too few would be left.
 
-    `other`: a second record that must have measured the rounds too.
+    `other`: a second record that must have measured the rounds too. `metric`: key of ROUND_METRICS, which they must have.
     """
-    rounds = set(record.blocks) & set((other or record).blocks)
+    rounds = _measured(record, metric) & _measured(other or record, metric)
     clean = rounds - disturbed(record) - disturbed(other or record)
     lives = {_life(number, record, other or record) for number in clean}
     enough = len(clean) >= LEAST_ROUNDS if None in lives else len(lives) >= LEAST_LIVES
     return sorted(clean if enough else rounds)
+
+
+def _measured(record: CellRecord, metric: str) -> set[int]:
+    """Rounds with a value of `metric`. `ValueError` where rounds exist and none has its throughput: the file is damaged."""
+    if metric != "throughput" or not record.blocks:
+        return set(record.blocks)
+    rounds = {number for number, block in record.blocks.items() if block.throughput}
+    if not rounds:
+        raise ValueError(f"no round of {record.cell.id} has a throughput")
+    return rounds
 
 
 def _life(number: int, *records: CellRecord) -> int | None:
@@ -49,9 +58,9 @@ def _life(number: int, *records: CellRecord) -> int | None:
 
 
 def by_life(values: Mapping[int, float], *records: CellRecord) -> Repeated:
-    """Values of a figure of `records`, one for each life, from one value a round: the mean of the rounds on the log scale.
+    """Values of a figure of `records`, one for each life, from one value a round; one for each round without lives.
 
-    One value for each round where no record has lives.
+    The value of a life is the mean of its rounds on the log scale, without a third of them at each end: the middle two of six.
     """
     logs_of: dict[int, list[float]] = {}
     for number, value in values.items():
@@ -59,7 +68,9 @@ def by_life(values: Mapping[int, float], *records: CellRecord) -> Repeated:
         if life is None:
             return Repeated(list(values.values()))
         logs_of.setdefault(life, []).append(math.log(value))
-    return Repeated([math.exp(fmean(logs)) for logs in logs_of.values()], LIFE)
+    # A change of the machine's speed between two cells of a set enters a ratio, and the ratios of neighbouring blocks have
+    # long tails (docs/adr/0025).
+    return Repeated([math.exp(trimmed_mean(logs, WITHIN_LIFE)) for logs in logs_of.values()], LIFE)
 
 
 def samples(record: CellRecord, kind: str) -> NDArray[np.int64]:
@@ -150,7 +161,7 @@ MEDIANS = {"p50": "latency", "e2e_p50": "end_to_end", "device_p50": "device"}
 def values(record: CellRecord, metric: str) -> Values:
     """Value of `metric` by round, for the rounds that count: times in ns, throughput in items a second."""
     value_of = ROUND_METRICS[metric]
-    return {number: value_of(record, number) for number in counted(record)}
+    return {number: value_of(record, number) for number in counted(record, metric=metric)}
 
 
 def figures(record: CellRecord) -> Mapping[str, Repeated]:
@@ -166,7 +177,7 @@ def figures(record: CellRecord) -> Mapping[str, Repeated]:
         if all(p50s.values())
     }
     if record.cell.cache == WARM:
-        timed["throughput"] = {number: _rate(record, number) for number in rounds}
+        timed["throughput"] = values(record, "throughput")
     return {name: by_life(by_round, record) for name, by_round in timed.items()} if rounds else {}
 
 
@@ -188,7 +199,7 @@ def ratios(base: CellRecord, new: CellRecord) -> Repeated:
 def paired(base: CellRecord, new: CellRecord, metric: str) -> Repeated:
     """Ratio of `metric` of `new` to that of `base`, in each life or round that both measured and that counts."""
     value_of = ROUND_METRICS[metric]
-    by_round = {number: value_of(new, number) / value_of(base, number) for number in counted(new, base)}
+    by_round = {number: value_of(new, number) / value_of(base, number) for number in counted(new, base, metric)}
     return by_life(by_round, new, base)
 
 

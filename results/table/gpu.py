@@ -34,7 +34,7 @@ def at_power_limit(record: CellRecord) -> bool:
 def dropped(record: CellRecord) -> int | None:
     """Number of measurements that were dropped because of throttled clocks; None if NVML reports no causes of them."""
     blocks = record.blocks.values()
-    seen = [gpu.throttle is not None for block in blocks for part in PARTS if (gpu := getattr(block.noise, part).gpu)]
+    seen = [gpu.throttle is not None for block in blocks for counts in block.noise.parts.values() if (gpu := counts.gpu)]
     return sum(block.throttled for block in blocks) if any(seen) else None
 
 
@@ -60,4 +60,4 @@ def _rounds(record: CellRecord) -> list[dict[str, GpuCounts]]:
     if record.cell.device == "cpu":
         return []
     noises = [record.blocks[number].noise for number in counted(record)]
-    return [{part: gpu for part in PARTS if (gpu := getattr(noise, part).gpu)} for noise in noises]
+    return [{part: counts.gpu for part, counts in noise.parts.items() if counts.gpu} for noise in noises]

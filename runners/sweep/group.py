@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from ... import backends
 from ...errors import RuntimeFailed, WorkerDied, WorkerTimeout
-from ...evidence import ANSWERS, LOAD, ROUND, Block, Counts, Energy, Inspected, Layers, Life, Noise, Opened, Verified
+from ...evidence import ANSWERS, LOAD, ROUND, Block, Energy, Inspected, Layers, Life, Noise, Opened, Verified
 from ...exporters.derive import other_maker
 from ...results.stats.percentiles import samples_needed
 from ...results.store.noise import disturbed, throttled
@@ -84,7 +84,8 @@ class Group:
         self._open_keys: set[str] = set()
         self._timed = False
         self._life: int | None = None
-        self._life_rounds = 0
+        self._rounds_of_life = 0
+        self._rate_due = True
         self._accuracy: dict[tuple[Any, ...], Verified] = {}
 
     def run(self, number: int) -> None:
@@ -95,6 +96,8 @@ class Group:
             limit_s = self._run.sweep.budget.cell_s * len(self._visits)
             while cells := rounds.due_cells(self._visits, self._run.sweep):
                 self._live(cells)
+                self._rate_due = self._rounds_of_life % self._run.sweep.budget.rate_rounds == 0
+                self._rounds_of_life += 1
                 self._round(rounds.shuffle_sets(cells, self._run.sweep.seed, number), number)
                 self._look(cells, self._run.context.clock.since_s(begin) > limit_s)
                 number += 1
@@ -105,9 +108,8 @@ class Group:
     def _live(self, cells: Sequence[ActiveCell]) -> None:
         """Begin a life of `cells` where the last one has all its rounds: fresh processes, which open in another order."""
         length = self._run.sweep.budget.life_rounds
-        if not length:
-            return
-        if self._life_rounds % length == 0:
+        if length and (self._life is None or self._rounds_of_life == length):
+            self._rounds_of_life = 0
             # The processes that compared the answers and searched the concurrency end too. They did other work than those
             # of the later lives, and what that left behind in a process would be measured.
             self.dismiss()
@@ -120,7 +122,6 @@ class Group:
                 for active in sorted(members, key=lambda active: -active.planned.cell.batch):
                     self._run.check_stop()
                     self._attempt_all([active], partial(self._reopen, number=self._life, position=position))
-        self._life_rounds += 1
 
     def verify(self, timed: bool) -> None:
         """Open every cell and compare its answers. `timed`: also measure the time of each kernel."""
@@ -155,14 +156,14 @@ class Group:
             room.end(self._workers.get(crew))
 
     def _round(self, sets: Sequence[Sequence[ActiveCell]], number: int) -> None:
-        """Visit every set: the latency of its cells one after the other, then their throughput."""
+        """Visit every set: the latency of its cells one after the other, then their throughput in the rounds that have it."""
         for cells in sets:
             self._run.check_stop()
             latency = partial(self._attempt_all, step=partial(self._latency, number=number))
             measure_undisturbed(self._run, cells, latency, together=True)
             # With cold caches only latency is meaningful: calls in flight share the caches, and a flush would stop them all.
-            warm = [active for active in cells if not active.is_cold]
-            measure_undisturbed(self._run, warm, partial(self._attempt_all, step=self._throughput), together=False)
+            rated = [active for active in cells if self._rate_due and not active.is_cold]
+            measure_undisturbed(self._run, rated, partial(self._attempt_all, step=self._throughput), together=False)
             for active in (active for active in cells if not active.out):
                 self._add(active, number)
 
@@ -224,7 +225,10 @@ class Group:
         """Open and warm up a cell for a life, with the concurrency that was found before."""
         opened = self._ask(active, open_job(active))
         self._open_keys.add(active.key)
-        warm = self._ask(active, self._warm_job(active))
+        # Until the latency is stationary, at most as long as a stationary series takes: the file was warmed up before, and
+        # every life pays for it.
+        job = self._warm_job(active)
+        warm = self._ask(active, replace(job, limit_ms=job.least_ms))
         life = Life(
             number=number,
             position=position,
@@ -311,7 +315,7 @@ class Group:
 
     def _throughput(self, active: ActiveCell) -> None:
         """Measure the throughput part of a visit."""
-        block_ms, concurrency = self._run.sweep.budget.block_ms, active.concurrency or Concurrency()
+        block_ms, concurrency = self._run.sweep.budget.rate_ms, active.concurrency or Concurrency()
         size: dict[str, Any] = {"block_ms": block_ms, "keep": has_answers(active)}
         active.throughput = self._ask(active, TimeThroughput(key=active.slot, concurrency=concurrency, **size))
         active.dirty, active.throttled = disturbed("throughput", active.throughput.noise), throttled(active.throughput.noise)
@@ -323,9 +327,10 @@ class Group:
             active.loaded = True
 
     def _add(self, active: ActiveCell, number: int) -> None:
-        """Write both parts of a visit as one block of the journal. Raises ValueError where a part is missing."""
-        latency, throughput = active.latency, active.throughput
-        if latency is None or (throughput is None and not active.is_cold):
+        """Write the parts of a visit as one block of the journal. Raises ValueError where a part is missing."""
+        rated = self._rate_due and not active.is_cold
+        latency, throughput = active.latency, active.throughput if rated else None
+        if latency is None or (rated and throughput is None):
             raise ValueError("a part of the visit is missing")
         block = Block(
             round=number,
@@ -333,7 +338,7 @@ class Group:
             calls=latency.calls,
             p50_ns=latency.p50_ns,
             throughput=throughput.rate if throughput else None,
-            noise=Noise(latency=latency.noise, throughput=throughput.noise if throughput else Counts()),
+            noise=Noise(latency=latency.noise, throughput=throughput.noise if throughput else None),
             settled=latency.settled and (throughput is None or throughput.settled),
             # Rounds of one process are no lives of their own, however often the processes beside it are renewed.
             life=self._life if active.renewed else None,

@@ -24,7 +24,7 @@ Samples = NDArray[np.int64]
 
 STATIONARY = 0.05  # relative difference of the smallest and the largest median
 WINDOWS = 5
-REWARM_SHARE = 0.1
+REWARM_SHARE, REWARM_NS = 0.1, 10_000_000  # in 10 ms the system spreads the threads over its CPUs
 SETTLE_STEP_S, SETTLE_LIMIT_S, IDLE_SHARE = 0.01, 1.0, 0.05
 
 
@@ -176,7 +176,7 @@ def until_stationary(window: Callable[[int], Samples], now: Now, least_ns: int, 
 def rewarm(session: Session, now: Now, *, block_ns: int) -> None:
     """Make untimed calls at the beginning of a visit: caches and clocks cooled during the visits of other
     cells."""
-    latency(session, now, least_ns=int(block_ns * REWARM_SHARE))
+    latency(session, now, least_ns=max(min(REWARM_NS, block_ns), int(block_ns * REWARM_SHARE)))
 
 
 def settle(clock: Clock) -> bool:

@@ -23,7 +23,9 @@ from onnxbench.spec import Concurrency, Load, Sweep
 from .blind import Blind
 from .conftest import REQUIRED, unpack
 
-TINY = replace(BUDGETS["quick"], looks=(1,), block_ms=5, warmup_ms=5, warmup_limit_ms=50, images=32, cold_starts=1, load_s=0.05)
+TINY = replace(
+    BUDGETS["quick"], looks=(1,), block_ms=5, rate_ms=5, warmup_ms=5, warmup_limit_ms=50, images=32, cold_starts=1, load_s=0.05
+)
 
 
 @pytest.fixture

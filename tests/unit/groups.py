@@ -33,11 +33,14 @@ BUDGET = replace(
     BUDGETS["normal"],
     looks=(10, 12),
     block_ms=TINY_MS,
+    rate_ms=TINY_MS,
     warmup_ms=TINY_MS,
     warmup_limit_ms=10 * TINY_MS,
     cell_s=1e9,
     energy_ms=0,
     life_rounds=0,
+    rate_rounds=1,
+    repeats=0.5,
 )
 SHORT = replace(BUDGET, looks=(3,))
 ENERGY = replace(SHORT, looks=(2,), energy_ms=300)

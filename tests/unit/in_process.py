@@ -51,7 +51,9 @@ FP16 = replace(FP32, precision="fp16", path="cnn.fp16.onnx", sha256="cd" * 32, d
 INT8 = replace(FP32, precision="int8", path="cnn.int8.onnx", sha256="ef" * 32, derived=derived("int8"))
 OTHER = replace(FP32, model="other", path="other.onnx", sha256="01" * 32)
 UNLABELLED = replace(FP32, dataset=None)
-TINY = replace(BUDGETS["quick"], looks=(1,), block_ms=0.001, warmup_ms=0.001, warmup_limit_ms=0.01, images=77, energy_ms=0)
+TINY = replace(
+    BUDGETS["quick"], looks=(1,), block_ms=0.001, rate_ms=0.001, warmup_ms=0.001, warmup_limit_ms=0.01, images=77, energy_ms=0
+)
 
 
 class Works:

@@ -73,9 +73,9 @@ def test_a_cell_that_failed_begins_anew(planned, held):
         (10, 0.019, NORMAL, True),
         (10, 0.020, NORMAL, True),
         (10, 0.021, NORMAL, False),  # time was used up; there may be some now
-        (20, 0.5, NORMAL, True),
-        (20, 0.5, QUICK, True),
-        (20, None, NORMAL, True),
+        (NORMAL.rounds, 0.5, NORMAL, True),
+        (NORMAL.rounds, 0.5, QUICK, True),
+        (NORMAL.rounds, None, NORMAL, True),
         (5, None, QUICK, True),
         (5, None, NORMAL, False),
         (10, 0.019, BUDGETS["thorough"], False),

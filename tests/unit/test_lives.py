@@ -44,6 +44,14 @@ def test_every_life_has_fresh_processes_and_its_own_rounds(run):
     assert result.names("open").count("bf16/8") == 4
 
 
+def test_throughput_is_measured_in_the_first_round_of_a_life_and_then_now_and_then(run):
+    result = run(*PAIR, budget=replace(LIVES, looks=(8,), life_rounds=4, rate_rounds=3))
+    for name in PAIR:
+        assert [bool(block.throughput) for block in result.cells[name].blocks.values()] == [True, False, False, True] * 2
+    assert len(result.names("throughput")) == 4 * len(PAIR)
+    assert len(result.names("latency")) == 8 * len(PAIR)
+
+
 def test_the_first_opening_alone_compares_answers_and_searches(run):
     names = [active_of(name, concurrency=None, reference="yes") for name in PAIR]
     result = run(*names, budget=LIVES)

@@ -215,10 +215,11 @@ def test_entering_is_in_no_sample(clock):
     assert first_call(Slow(clock, 25), clock.now_ns) == 25
 
 
-def test_a_visit_begins_with_a_tenth_of_a_block(clock):
-    session = FakeSession(clock, 10)
-    rewarm(session, clock.now_ns, block_ns=1000)
-    assert session.done == 10
+@pytest.mark.parametrize(("block_ms", "warm_ms"), [(1000, 100), (100, 10), (20, 10), (5, 5)])
+def test_a_visit_begins_with_a_tenth_of_a_block_and_10_ms_in_blocks_that_are_longer(clock, block_ms, warm_ms):
+    session = FakeSession(clock, 1_000_000)
+    rewarm(session, clock.now_ns, block_ns=block_ms * 1_000_000)
+    assert session.done == warm_ms
 
 
 @pytest.mark.parametrize("enabled", [True, False])

@@ -48,15 +48,16 @@ def test_one_more_cell_takes_longer(rows, budget, cold):
 
 
 def test_the_least_is_the_first_look_and_the_most_the_last():
-    """14 rounds of 0.4 s are 5.6 s, and 20 are 8 s."""
-    budget = replace(NORMAL, looks=(14, 20), cell_s=100)
+    """A round has one and a half blocks and 0.06 s, and every third a throughput block and 0.06 s."""
+    budget = replace(NORMAL, looks=(14, 20), cell_s=100, block_ms=100, rate_ms=100, rate_rounds=3)
     least_s, most_s = time_range_s([row()], Sweep(budget=budget))
-    assert most_s - least_s == pytest.approx(6 * (2.5 * 0.1 + 0.15))
+    assert most_s - least_s == pytest.approx(6 * (1.5 * 0.1 + 0.06) + 2 * (0.1 + 0.06))
 
 
 def test_a_cells_time_bounds_what_its_rounds_take():
-    free = time_range_s([row()], Sweep(budget=replace(NORMAL, looks=(10, 20), cell_s=100)))
-    bound = time_range_s([row()], Sweep(budget=replace(NORMAL, looks=(10, 20), cell_s=6)))
+    slow = replace(NORMAL, looks=(10, 20), block_ms=200, rate_ms=180, rate_rounds=1)  # 0.6 s a round
+    free = time_range_s([row()], Sweep(budget=replace(slow, cell_s=100)))
+    bound = time_range_s([row()], Sweep(budget=replace(slow, cell_s=10)))
     assert bound[0] == free[0]
     assert bound[1] == pytest.approx(free[1] - 2)
 
@@ -66,7 +67,7 @@ def test_the_first_look_is_reached_however_little_time_a_cell_may_take():
     assert least_s == most_s
 
 
-@pytest.mark.parametrize(("life_rounds", "openings"), [(0, 1), (2, 7)])  # 12 rounds are 6 lives after the first opening
+@pytest.mark.parametrize(("life_rounds", "openings"), [(0, 1), (6, 7)])  # 36 rounds are 6 lives after the first opening
 def test_a_file_costs_time_once_and_a_worker_in_each_life(life_rounds, openings):
     def least_s(*rows):
         return time_range_s(rows, Sweep(budget=replace(NORMAL, life_rounds=life_rounds)))[0]
@@ -105,10 +106,10 @@ def test_a_cell_on_a_gpu_is_kept_busy_for_its_energy():
 
 @pytest.mark.parametrize(("life_rounds", "turns"), [(0, 1), (2, 2)])
 def test_engines_are_built_and_timed_once_or_twice(life_rounds, turns):
-    """Each process has a start of 1.5 s, a warm-up of 0.2 s and three blocks of 0.25 s."""
-    budget, engine = replace(NORMAL, life_rounds=life_rounds), replace(row(), builds=True)
+    """Each process has a start of 1.5 s, a warm-up of 0.2 s and three blocks of 0.15 s."""
+    budget, engine = replace(NORMAL, life_rounds=life_rounds, block_ms=100), replace(row(), builds=True)
     one, three = (time_range_s([row(), engine], Sweep(budget=budget, builds=builds)) for builds in (1, 3))
-    timed_s = turns * 3 * (1.5 + 0.2 + 3 * 0.25)
+    timed_s = turns * 3 * (1.5 + 0.2 + 3 * 0.15)
     assert three[0] - one[0] == pytest.approx(timed_s)
     assert three[1] - one[1] == pytest.approx(timed_s + 2 * BUILD_S)
     assert one[1] - time_range_s([row(), row()], Sweep(budget=budget))[1] == pytest.approx(BUILD_S)

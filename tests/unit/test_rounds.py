@@ -17,7 +17,7 @@ from onnxbench.runners.sweep.plan import PlannedCell
 from onnxbench.spec import Cell, Settings, Sweep
 
 NOWHERE = Path("no such run")
-BUDGET = replace(BUDGETS["normal"], looks=(10, 12))
+BUDGET = replace(BUDGETS["normal"], looks=(10, 12), repeats=0.5)
 QUIET, NOISY = [1000] * 12, [700, 1400] * 6
 
 

@@ -108,6 +108,26 @@ def test_the_unit_of_an_interval_is_the_life_where_there_are_lives(make_record):
     assert series.interval(record, "p50").high == pytest.approx(np.exp(logs.mean() + half))
 
 
+def test_a_life_leaves_out_the_rounds_that_a_change_of_speed_entered(make_record):
+    calm = [100, 101, 102, 103, 104, 105]
+    shaken = [100, 400, 102, 103, 20, 105]
+    figures = [series.repeated(make_record(rounds, life_rounds=6), "p50").values for rounds in (calm, shaken)]
+    assert figures[0] == figures[1] == pytest.approx([np.exp(np.log([102, 103]).mean())])
+
+
+def test_throughput_counts_the_rounds_that_measured_it(make_record):
+    record = make_record([100] * 10, {4}, life_rounds=2)
+    blocks = {n: block if n % 2 == 0 else replace(block, throughput=None) for n, block in record.blocks.items()}
+    sparse = replace(record, blocks=blocks)
+    assert series.counted(sparse) == [0, 1, 2, 3, 5, 6, 7, 8, 9]
+    assert sorted(series.values(sparse, "throughput")) == [0, 2, 4, 6, 8]  # without round 4 only four lives would be left
+    assert len(series.figures(sparse)["throughput"].values) == len(series.figures(sparse)["p50"].values) == 5
+    assert len(series.paired(record, sparse, "throughput").values) == 5
+    empty = {number: replace(block, throughput=None) for number, block in blocks.items()}
+    with pytest.raises(ValueError, match="throughput"):
+        series.values(replace(record, blocks=empty), "throughput")
+
+
 def test_fewer_than_five_lives_have_no_interval_however_many_rounds(make_record):
     assert series.interval(make_record(LIVES, life_rounds=3), "p50") is None
 

@@ -191,6 +191,7 @@ COLUMNS = (
 TOP5 = (
     Column(
         name="top5",
+        title="top-5",
         value=stored("parity", "top5"),
         unit="%",
         decimals=2,
@@ -203,6 +204,7 @@ TOP5 = (
     ),
     Column(
         name="top5_drop",
+        title="top-5 drop",
         value=stored("parity", "top5_drop"),
         unit="points",
         decimals=2,

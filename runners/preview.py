@@ -119,7 +119,8 @@ def time_range_s(rows: Sequence[PlannedCell], sweep: Sweep) -> tuple[float, floa
 def _timed_builds_s(rows: Sequence[PlannedCell], sweep: Sweep) -> float:
     """Seconds to time the builds of each cell that has several."""
     processes = builds.turn_count(sweep.budget) * sweep.builds * sum(row.builds for row in rows) if sweep.builds > 1 else 0
-    return processes * (FRESH_PROCESS_S + (builds.BLOCKS * BLOCKS * sweep.budget.block_ms + sweep.budget.warmup_ms) / 1e3)
+    block_s = BLOCKS * sweep.budget.block_ms / 1e3 + PART_S
+    return processes * (FRESH_PROCESS_S + sweep.budget.warmup_ms / 1e3 + builds.block_count(sweep.budget) * block_s)
 
 
 def _visit_s(budget: Budget) -> float:

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from statistics import fmean
+from statistics import fmean, median
 
 from ...evidence import TimedBuild
 
 
 def p50_of_builds(timed: Sequence[TimedBuild]) -> dict[int, float]:
-    """p50 in ns of each build, by its number: the mean of its blocks on the log scale. A repeated turn counts once."""
-    turns = {(event.build, event.turn): event.p50_ns for event in timed}
-    blocks: dict[int, list[float]] = {}
-    for (build, _), p50_ns in sorted(turns.items()):
-        blocks.setdefault(build, []).extend(p50_ns)
-    return {build: math.exp(fmean(map(math.log, values))) for build, values in blocks.items()}
+    """p50 in ns of each build, by its number: the mean of its processes on the log scale. A repeated turn counts once."""
+    return {build: math.exp(fmean(map(math.log, turns.values()))) for build, turns in sorted(_p50_of_turns(timed).items())}
+
+
+def _p50_of_turns(timed: Sequence[TimedBuild]) -> dict[int, dict[int, float]]:
+    """p50 in ns of each process of each build, by the numbers of build and turn: the median of its blocks on the log scale."""
+    turns: dict[int, dict[int, float]] = {}
+    for event in timed:
+        turns.setdefault(event.build, {})[event.turn] = math.exp(median(map(math.log, event.p50_ns)))
+    return turns
 
 
 def middle_build(timed: Sequence[TimedBuild]) -> int | None:
@@ -29,11 +33,8 @@ def middle_build(timed: Sequence[TimedBuild]) -> int | None:
 
 def process_spread(timed: Sequence[TimedBuild]) -> float | None:
     """Largest difference of two processes of one build, as a share of the faster. None if no build has two processes."""
-    turns: dict[int, dict[int, float]] = {}
-    for event in timed:
-        turns.setdefault(event.build, {})[event.turn] = math.exp(fmean(map(math.log, event.p50_ns)))
-    shares = [max(values.values()) / min(values.values()) - 1 for values in turns.values() if len(values) > 1]
-    return max(shares, default=None)
+    turns = [list(values.values()) for values in _p50_of_turns(timed).values()]
+    return max((max(values) / min(values) - 1 for values in turns if len(values) > 1), default=None)
 
 
 def spread(p50_ns: Mapping[int, float]) -> float | None:

@@ -5,13 +5,12 @@ A build is an engine, or a process of a runtime that chooses its kernels anew at
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from statistics import fmean
 
+from ..stats.intervals import LIFE
 from ..store.builds import p50_of_builds, process_spread, spread
 from ..store.record import CellRecord
-from ..store.series import counted
+from ..store.series import by_life, counted
 from .findings import Finding
 
 
@@ -30,12 +29,9 @@ def p50_by_build(record: CellRecord) -> dict[int, float]:
 
 
 def _p50_of_lives(record: CellRecord) -> dict[int, float]:
-    logs: dict[int, list[float]] = {}
-    for number in counted(record):
-        life, p50_ns = record.blocks[number].life, record.p50_ns(number, "latency")
-        if life is not None and p50_ns:
-            logs.setdefault(life, []).append(math.log(p50_ns))
-    return {life: math.exp(fmean(values)) for life, values in logs.items()}
+    p50s_ns = {number: record.p50_ns(number, "latency") for number in counted(record)}
+    lives = by_life({number: ns for number, ns in p50s_ns.items() if ns}, record)
+    return dict(enumerate(lives.values)) if lives.unit is LIFE else {}
 
 
 def spread_percent(record: CellRecord) -> float | None:

@@ -24,7 +24,7 @@ from .opening import engine_choice, open_job
 from .plan import PlannedCell
 from .repeats import MAX_REPEATS
 
-BLOCKS = 3  # of a build in one process
+LEAST_BLOCKS = 3  # of a build in one process
 
 
 def with_lives(sweep: Sweep, rows: Sequence[PlannedCell]) -> Sweep:
@@ -42,6 +42,11 @@ def build_count(active: ActiveCell, sweep: Sweep) -> int:
 def turn_count(budget: Budget) -> int:
     """Number of fresh processes in which each build is timed."""
     return 2 if budget.life_rounds else 1
+
+
+def block_count(budget: Budget) -> int:
+    """Number of blocks of a build in one process: as many as a life has rounds."""
+    return max(LEAST_BLOCKS, budget.life_rounds)
 
 
 def build_engines(run: RunContext, cells: Sequence[ActiveCell], hire: Hire) -> None:
@@ -124,7 +129,7 @@ def _time_build(run: RunContext, hire: Hire, number: int, turn: int, active: Act
         ask = partial(worker.ask, timeout_s=run.sweep.timeout_s)
         opened = ask(open_job(active, number))
         ask(warm)
-        p50_ns = tuple(_block_ns(run, active, ask) for _ in range(BLOCKS))
+        p50_ns = tuple(_block_ns(run, active, ask) for _ in range(block_count(budget)))
     event = TimedBuild(build=number, turn=turn, p50_ns=p50_ns, engine_sha256=opened.engine_sha256)
     active.timed.append(event)
     run.journal.add(active.key, event)

@@ -11,6 +11,7 @@ from onnxfiles import MINI
 
 PLUGIN = '''
 import os
+from dataclasses import replace
 
 from onnxbench.backends.null import Null, NullSession
 from onnxbench.backends.trt_shelf import Shelf
@@ -29,9 +30,8 @@ class Backend(Null):
         return Shelf(workshop, artifact, cell, maker).engine(lambda known: (str(TURNS[workshop.build]).encode(), b""))
 
     def _open_engine(self, artifact, cell, concurrency, engine):
-        session = NullSession(artifact, cell)
-        session._work = int(engine.path.read_bytes())
-        return session
+        settings = replace(cell.settings, options=(("work", engine.path.read_text()),))
+        return NullSession(artifact, replace(cell, settings=settings))
 
     def engine_snippet(self, artifact, cell, concurrency, engine):
         return f"print(open({str(engine.path)!r}).read())"

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..exporters.int8 import SCHEMES
+from ..exporters.schemes import SCHEMES
 from ..spec import Conversion
 from .help import Command
 from .options import (
@@ -46,7 +46,7 @@ from .output import logs, plain
         type=Choice(list(SCHEMES)),
         default="portable",
         show_default=True,
-        help="Choose the INT8 scheme. portable makes one file for every backend; ort and openvino suit one runtime best.",
+        help="Choose the INT8 scheme: " + "; ".join(f"{name}, {scheme.text}" for name, scheme in SCHEMES.items()) + ".",
     ),
     dataset_option,
     preprocess_option,

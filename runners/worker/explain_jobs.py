@@ -17,7 +17,6 @@ import numpy as np
 from ...backends.protocol import Array
 from ...evidence import Distance, Explained, Proof
 from ...exporters import int8
-from ...exporters.calibration import calibrate
 from ...exporters.derive import Feeds
 from ...models import onnx_file, quantized
 from ...parity import OutputCost
@@ -53,7 +52,7 @@ class Trials:
         self.prepared, self.target = self.folder / "prepared.onnx", self.folder / "trial.onnx"
         with int8.guarded(path.name):
             int8.prepare(path, self.prepared)
-            self.ranges, _ = calibrate(self.prepared, self.how.method, self.feeds)
+            self.ranges, _ = int8.find_ranges(self.prepared, self.how, self.feeds)
 
     def nodes(self) -> dict[str, bool]:
         """Nodes that the recipe quantizes, True for layers; layers only, if there are more than MOST_NODES."""

@@ -13,8 +13,8 @@ from onnx import helper, numpy_helper
 from onnxbench.errors import BadInput
 from onnxbench.exporters import cache, graph
 from onnxbench.exporters.calibration import METHODS
-from onnxbench.exporters.int8 import SCHEMES
 from onnxbench.exporters.int8 import convert as quantize
+from onnxbench.exporters.schemes import SCHEMES
 from onnxbench.models import onnx_file, quantized
 from onnxbench.runners.worker import convert_jobs, explain_jobs
 from onnxbench.runners.worker.convert_jobs import calibration_of

@@ -16,7 +16,7 @@ from onnx import TensorProto as Type
 from onnx import helper, numpy_helper
 from onnxbench.exporters.calibration import METHODS
 from onnxbench.exporters.derive import RECIPES
-from onnxbench.exporters.int8 import SCHEMES
+from onnxbench.exporters.schemes import SCHEMES
 from onnxbench.spec import Conversion
 
 from .conftest import REQUIRED
@@ -37,10 +37,15 @@ def whole(*shape):
 
 def network():
     arrays = {"conv.w": whole(4, 2, 3, 3), "conv.b": whole(4), "fc.w": whole(4, 3), "fc.b": whole(3)}
+    arrays |= {"next.w": whole(4, 4, 1, 1), "gain": whole(1, 4, 1, 1)}
     nodes = [
         helper.make_node("Conv", ["x", "conv.w", "conv.b"], ["c"], "conv", pads=[1] * 4),
         helper.make_node("Relu", ["c"], ["r"], "relu"),
-        helper.make_node("GlobalMaxPool", ["r"], ["pooled"], "pool"),
+        helper.make_node("MaxPool", ["r"], ["m"], "max_pool", kernel_shape=[2, 2]),
+        helper.make_node("Mul", ["m", "gain"], ["g"], "mul"),
+        helper.make_node("Conv", ["g", "next.w"], ["n"], "next"),
+        helper.make_node("Add", ["n", "m"], ["s"], "add"),
+        helper.make_node("GlobalAveragePool", ["s"], ["pooled"], "pool"),
         helper.make_node("Flatten", ["pooled"], ["flat"], "flatten"),
         helper.make_node("Gemm", ["flat", "fc.w", "fc.b"], ["y"], "fc"),
     ]

@@ -1,0 +1,101 @@
+"""INT8 schemes on graphs with parts that 8 bits ruin."""
+
+import numpy as np
+import onnx
+import onnxfiles
+import pytest
+from onnx import TensorProto as Type
+from onnx import helper, numpy_helper
+from onnxbench.exporters import int8
+from onnxbench.exporters.schemes import LAYERS, SCHEMES
+from onnxbench.models import onnx_file
+from onnxbench.runners.worker import convert_jobs
+from onnxbench.runners.worker.file_jobs import Convert
+from onnxbench.runners.worker.serve import State
+from onnxbench.spec import Conversion
+
+PAIR = ("QuantizeLinear", "DequantizeLinear")
+SIZE = 32
+
+
+def node(line):
+    left, right = line.split(" -> ")
+    name, kind, *inputs = left.split()
+    return helper.make_node(kind, inputs, right.split(), name)
+
+
+def graph(lines, arrays, shape=("N", SIZE), out=("N", SIZE)):
+    ends = onnxfiles.value("x", Type.FLOAT, shape), onnxfiles.value("y", Type.FLOAT, out)
+    tensors = [numpy_helper.from_array(np.asarray(array), name) for name, array in arrays.items()]
+    return helper.make_graph([node(line) for line in lines], "g", ends[:1], ends[1:], tensors)
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def with_layer_norm():
+    """A layer, a LayerNorm of single nodes of values far from 0, and a layer."""
+    lines = (
+        *("first MatMul x w1 -> h", "far Add h offset -> a", "mean ReduceMean a -> m", "centre Sub a m -> c"),
+        *("square Mul c c -> s", "variance ReduceMean s -> v", "shift Add v eps -> e", "root Sqrt e -> r", "norm Div c r -> n"),
+        *("scale Mul n g -> k", "move Add k b -> z", "last MatMul z w2 -> y"),
+    )
+    arrays = {"w1": 0.1 * normal(SIZE, SIZE), "w2": normal(SIZE, SIZE, seed=1), "g": normal(SIZE), "b": normal(SIZE)}
+    return graph(lines, {**arrays, "offset": np.float32(50), "eps": np.float32(1e-5)})
+
+
+def with_shared_bias():
+    """Two layers with one bias `b`, and a value with the name that the quantizer's copy of the bias would have."""
+    lines = "one Conv x w b -> b2", "relu Relu b2 -> h", "two Conv h w b -> y"
+    return graph(lines, {"w": normal(4, 4, 1, 1), "b": normal(4)}, ("N", 4, 6, 6), ("N", 4, 6, 6))
+
+
+@pytest.fixture
+def convert(tmp_path):
+    """The made file's graph, its description and its parity."""
+
+    def of(made, scheme):
+        path = onnxfiles.write(tmp_path / "net.onnx", made)
+        order = {"precision": "int8", "how": Conversion(scheme=scheme, method="minmax")}
+        answer = convert_jobs.convert(
+            State(), lambda told: None, Convert(artifact=onnx_file.describe(path, model="net"), **order)
+        )
+        return onnx.load(f"{answer.folder.path}/{answer.artifact.path}").graph, answer.artifact, answer.made.parity
+
+    return of
+
+
+def quantized(made):
+    """Names of the nodes that take values of a pair."""
+    rounded = {name for each in made.node if each.op_type == PAIR[1] for name in each.output}
+    return {each.name for each in made.node if each.op_type not in PAIR and rounded & set(each.input)}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_every_scheme_keeps_a_normalisation(convert, scheme):
+    made, found, parity = convert(with_layer_norm(), scheme)
+    assert (found.quantized_layers, found.float_layers) == (2, 0)
+    assert parity.sqnr_db > 30
+    if not SCHEMES[scheme].dynamic:
+        assert quantized(made) == {"first", "last"}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_layers_may_share_a_bias(convert, scheme):
+    _, found, parity = convert(with_shared_bias(), scheme)
+    assert (found.quantized_layers, found.float_layers, found.invalid) == (2, 0, None)
+    assert parity.sqnr_db > 30
+
+
+def test_the_scheme_of_layers_has_pairs_around_layers_alone(convert):
+    made, found, _ = convert(with_shared_bias(), "layers")
+    assert found.obstacle is None
+    assert {each.op_type for each in made.node} <= {*LAYERS, *PAIR, "Relu"}
+
+
+def test_the_dynamic_scheme_needs_no_ranges_and_has_an_obstacle(convert, tmp_path):
+    made, found, _ = convert(with_layer_norm(), "dynamic")
+    assert {"DynamicQuantizeLinear", "MatMulInteger"} <= {each.op_type for each in made.node}
+    assert found.obstacle
+    assert int8.find_ranges(tmp_path / "none.onnx", Conversion(scheme="dynamic", method="minmax"), ()) == (None, None)

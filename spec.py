@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from .budgets import BUDGETS, Budget
 from .errors import BadInput
@@ -155,6 +155,7 @@ class Source:
 
 
 RANDOM = "random"  # name of the data where the user gave none
+BEST = "best"  # in place of an INT8 scheme: the one that each backend chooses
 LABELLED = "tensors:"  # prefix of an .npz file with x and y
 
 
@@ -247,6 +248,11 @@ class Artifact:
     invalid: str | None = None
     unsized: tuple[str, ...] = ()
 
+    @property
+    def scheme(self) -> str:
+        """INT8 scheme by which this tool made the file; empty for other files."""
+        return self.derived.option("scheme") if self.derived else ""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
@@ -303,7 +309,9 @@ class Cell:
         dims = "".join(f"/{name}={size}" for name, size in self.dims)
         inputs = f"/inputs={self.inputs}" if self.inputs > 1 else ""
         cold = f"/{self.cache}" if self.cache != WARM else ""
-        return f"{self.model}/{self.target}/{self.device}/{self.precision}/b{self.batch}{dims}{inputs}{cold}"
+        # Without the scheme that INT8 files have by default: names of rows outlive a version.
+        scheme = f"-{self.scheme}" if self.scheme not in ("", "portable") else ""
+        return f"{self.model}/{self.target}/{self.device}/{self.precision}{scheme}/b{self.batch}{dims}{inputs}{cold}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -349,6 +357,7 @@ class Sweep:
     - `cold`: measure cold starts. `load`: find the highest request rate within a latency limit.
     - `timeout_s`: longest time for one answer of a worker, in seconds.
     - `lock_clocks`: clock in MHz at which the GPU is locked; 0 for its base clock, None for no lock.
+    - `schemes`: INT8 schemes to measure, each in its file; BEST for the one that each backend chooses.
     - `images`: number of labelled images, in place of the budget's number. `programs`: programs of the user to measure.
     - `builds`: builds of each cell whose backend builds. `keep_engines`: folder for the measured engines; empty for none.
     """
@@ -380,6 +389,7 @@ class Sweep:
     seed: int = 0
     timeout_s: float = 300.0
     programs: tuple[Program, ...] = ()
+    schemes: tuple[str, ...] = ()
     lock_clocks: int | None = None
     builds: int = 1
     keep_engines: str = ""
@@ -390,11 +400,3 @@ class Sweep:
         # With `--backend all`, an interpreter given by --python names its target too.
         labels = [label for label, _ in self.pythons] if not self.backends or ALL in self.backends else []
         return tuple(dict.fromkeys(name for name in (*self.backends, *labels) if name != ALL))
-
-
-def relocate(artifact: Artifact, folder: str) -> Artifact:
-    """Return `artifact` with its relative paths under `folder`, the folder of a manifest."""
-    source = artifact.source
-    if source and source.weights:
-        source = replace(source, weights=f"{folder}/{source.weights}")
-    return replace(artifact, path=f"{folder}/{artifact.path}", source=source)

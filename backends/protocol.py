@@ -188,7 +188,8 @@ class Backend(abc.ABC):
     compiles an engine before `open`. `searches`: options, and their values with which each opening times kernels and chooses
     the fastest; an empty text stands for an option that is not set. `instrument`: the backend measures this tool, and nobody
     deploys on it. `on_request`: precisions that the runtime accepts but computes in another; they are skipped unless
-    `--precision` names them. `int8_scheme`: the scheme of `bench export --int8` with the largest 8-bit share on this runtime.
+    `--precision` names them. `int8_schemes`: the schemes of `bench export --int8` that the runtime takes. `int8_scheme`: the
+    fastest one on it.
     `install`: the command that installs the runtime.
     """
 
@@ -202,6 +203,7 @@ class Backend(abc.ABC):
     searches: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     on_request: ClassVar[tuple[str, ...]] = ()
     int8_scheme: ClassVar[str] = "portable"
+    int8_schemes: ClassVar[tuple[str, ...]] = ("portable", "layers")
     install: ClassVar[str] = ""
 
     def probe(self) -> Availability:
@@ -225,6 +227,8 @@ class Backend(abc.ABC):
         for name, value in cell.settings.options:
             if value not in self.choices.get(name, (value,)):
                 return f"{self.name} does not accept {name}={value}; values: {', '.join(self.choices[name])}"
+        if cell.scheme and cell.scheme not in self.int8_schemes:
+            return f"{self.name} does not take the INT8 scheme {cell.scheme}; it takes {', '.join(self.int8_schemes)}"
         return self._supports(cell, artifact)
 
     def concurrencies(self, threads: int) -> tuple[Concurrency, ...]:

@@ -7,11 +7,9 @@ from typing import Any
 
 import click
 
-from ..exporters.schemes import SCHEMES
 from ..spec import Conversion
 from .help import Command
 from .options import (
-    Choice,
     Names,
     Whole,
     artifacts_option,
@@ -27,6 +25,7 @@ from .options import (
     timeout_option,
 )
 from .output import logs, plain
+from .schemes import int8_option
 
 
 @click.command(
@@ -40,14 +39,7 @@ from .output import logs, plain
 @group(
     model_option("cnn"),
     precision_option("Write", ("fp32", "fp16", "int8")),
-    click.option(
-        "--int8",
-        "scheme",
-        type=Choice(list(SCHEMES)),
-        default="portable",
-        show_default=True,
-        help="Choose the INT8 scheme: " + "; ".join(f"{name}, {scheme.text}" for name, scheme in SCHEMES.items()) + ".",
-    ),
+    int8_option("portable", verb="Write"),
     dataset_option,
     preprocess_option,
     click.option(
@@ -81,28 +73,37 @@ from .output import logs, plain
     debug_option,
 )
 def export(
-    scheme: str, method: str, exclude: tuple[str, ...], images: int | None, timeout_s: float, debug: bool, **options: Any
+    schemes: tuple[str, ...],
+    method: str,
+    exclude: tuple[str, ...],
+    images: int | None,
+    timeout_s: float,
+    debug: bool,
+    **options: Any,
 ) -> None:
     """Write and check ONNX files in FP32, FP16 and INT8, with a manifest.
 
     Trains a named model first if it has no checkpoint yet. --artifacts and --out name the same folder.
     """
     from ..exporters.calibration import parse_method
+    from ..exporters.schemes import PORTABLE
     from ..models import kind_of
     from ..models.preprocessing import full_name
     from ..runners.pool.context import Context
     from ..runners.pool.progress import terminal
     from ..runners.prepare import exports
+    from ..runners.prepare.request import ExportRequest, files_of
 
-    exports.files_of(options["precisions"])
+    files_of(options["precisions"])
     kind_of(options["model"])
     parse_method(method)
-    conversion = Conversion(scheme=scheme, method=method, exclude=exclude, images=images or 0)
+    conversion = Conversion(scheme=PORTABLE, method=method, exclude=exclude, images=images or 0)
     inputs, folder = options.pop("signature"), options.pop("artifacts")
     options["dataset"] = full_name(options["dataset"], options.pop("preprocess"))
-    request = exports.ExportRequest(conversion=conversion, inputs=inputs, folder=folder, **options)
     with logs(debug) as log_folder, terminal().live() as progress:
         context = Context(logs=log_folder, progress=progress, timeout_s=timeout_s)
+        named = exports.int8_schemes(schemes, context)
+        request = ExportRequest(conversion=conversion, schemes=named, inputs=inputs, folder=folder, **options)
         made = exports.export_model(request, context)
     for item in made:
         click.echo(plain(item.describe()))

@@ -16,6 +16,7 @@ import click
 
 from ..spec import PRECISIONS
 from .model_list import Models
+from .schemes import int8_option
 from .tensors import Sizes, Tensor
 
 if TYPE_CHECKING:
@@ -349,6 +350,7 @@ selectors = group(
     python_option,
     device_option(),
     precision_option("Run", tuple(PRECISIONS)),
+    int8_option(verb="Run"),
     click.option(
         "--batch",
         "batches",

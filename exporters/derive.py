@@ -20,6 +20,7 @@ from . import entries
 from .calibration import RangeGrowth
 from .entries import CachedExport
 from .manifest import Maker
+from .schemes import PORTABLE
 
 Feeds = Sequence[Mapping[str, Any]]
 
@@ -94,7 +95,10 @@ def derive(source: Artifact, recipe: str, options: Options, tools: DerivationToo
 
 def _make(folder: Path, source: Artifact, derived: Derived, tools: DerivationTools) -> None:
     recipe = RECIPES[derived.recipe]
-    target = folder / f"{entries.stem_of(source.model)}.{recipe.name}.onnx"
+    scheme = derived.option("scheme")
+    # Files of several schemes stand side by side in one folder. The first scheme has the name that INT8 files always had.
+    kind = recipe.name if scheme in ("", PORTABLE) else f"{recipe.name}-{scheme}"
+    target = folder / f"{entries.stem_of(source.model)}.{kind}.onnx"
     growth = recipe.make(Path(source.path), target, derived.options, tools.feeds)
     artifact = replace(tools.describe(target), precision=recipe.name, source=None, dataset=source.dataset, derived=derived)
     maker = Maker(exporter=recipe.exporter, versions=dict(derived.versions), parity=tools.parity(artifact), growth=growth)

@@ -16,7 +16,7 @@ from typing import Any
 from ..errors import BadInput, StorageFailed, one_line, shown
 from ..evidence import Parity
 from ..files import replace_file
-from ..spec import Artifact, Conversion, Derived, from_wire, relocate, to_wire
+from ..spec import Artifact, Conversion, Derived, from_wire, to_wire
 from ..untrusted import WRONG
 from .calibration import RangeGrowth
 
@@ -53,18 +53,25 @@ def read_manifest(folder: Path) -> list[Exported]:
 def read_last_export(folder: Path) -> list[Exported]:
     """Entries that the last `bench export` wrote; all entries of a manifest that does not say (version 0.1)."""
     items, last = _read(folder)
-    return [item for item in items if last is None or _pair(item) in last]
+    return [item for item in items if last is None or _name(item.artifact) in last]
 
 
-Pair = tuple[str, str]
+Name = tuple[str, ...]
 
 
-def _pair(item: Exported) -> Pair:
-    """Model and precision, which name an entry in a manifest."""
-    return item.artifact.model, item.artifact.precision
+def _name(artifact: Artifact) -> Name:
+    """Model, precision and INT8 scheme, which name an entry in a manifest. Most entries have no scheme."""
+    return tuple(filter(None, (artifact.model, artifact.precision, artifact.scheme)))
 
 
-def _read(folder: Path) -> tuple[list[Exported], list[Pair] | None]:
+def _named(name: Sequence[Any], items: Sequence[Exported]) -> list[Name]:
+    """Names of the entries that a stored `name` means. Older versions stored no scheme: they had one INT8 file of a model."""
+    model, precision, *scheme = map(str, name)
+    stored = (model, precision, *scheme)
+    return [own for own in (_name(item.artifact) for item in items) if stored in (own, own[:2])]
+
+
+def _read(folder: Path) -> tuple[list[Exported], list[Name] | None]:
     """All entries, and the names of those that the last `bench export` wrote; None where the manifest does not say."""
     path = folder / NAME
     if not path.is_file():
@@ -75,7 +82,7 @@ def _read(folder: Path) -> tuple[list[Exported], list[Pair] | None]:
             raise BadInput(f"{path} was written by a newer onnxbench (schema {data['schema']})", "upgrade onnxbench")
         items = [exported_of(entry) for entry in data["artifacts"]]
         stored = data.get(LAST)
-        last = None if stored is None else [(str(model), str(precision)) for model, precision in stored]
+        last = None if stored is None else [own for name in stored for own in _named(name, items)]
     except (OSError, *WRONG) as error:
         raise BadInput(f"{path} is not a manifest ({one_line(error)})", "run bench export again") from error
     for item in items:
@@ -128,7 +135,7 @@ def _check_inside(manifest: Path, artifact: Artifact) -> None:
 def add(folder: Path, exported: Exported, entry: Path, files: list[Path], export: str = "") -> Exported:
     """Copy `files` of the cache entry `entry` into `folder`, add `exported` to the manifest, and return it with absolute paths.
 
-    The new artifact replaces that of the same model and precision, and all files that were derived from the old one. `export`:
+    The new artifact replaces that of the same model, precision and scheme, and all files derived from the old one. `export`:
     `first` or `next` file of a `bench export`; empty for a file that a sweep needs, which no plain `bench infer` measures.
     """
     new = exported.artifact
@@ -155,12 +162,12 @@ def add(folder: Path, exported: Exported, entry: Path, files: list[Path], export
     return replace(exported, artifact=relocate(new, str(folder.absolute())))
 
 
-def _last_export(items: Sequence[Exported], last: list[Pair] | None, new: Exported, export: str) -> list[Pair] | None:
+def _last_export(items: Sequence[Exported], last: list[Name] | None, new: Exported, export: str) -> list[Name] | None:
     """Names of the last export's files, after `new` joins `items`. None: all files of the folder."""
     if export:
-        return [*(last or () if export == "next" else ()), _pair(new)]
+        return [*(last or () if export == "next" else ()), _name(new.artifact)]
     if last is None and items and new.artifact.model not in {item.artifact.model for item in items}:
-        return [_pair(item) for item in items]
+        return [_name(item.artifact) for item in items]
     return last
 
 
@@ -175,7 +182,9 @@ def _check_free(others: Sequence[Exported], targets: Sequence[Path]) -> None:
 def _outdated(old: Artifact, new: Artifact) -> bool:
     """True if `new` replaces `old`, or the file from which `old` was derived."""
     of_another_source = old.derived is not None and new.precision == "fp32" and old.derived.origin != new.sha256
-    return old.model == new.model and (old.precision == new.precision or of_another_source)
+    # Older versions gave the INT8 files of all schemes one file name.
+    same = old.precision == new.precision and (old.scheme == new.scheme or Path(old.path).name == Path(new.path).name)
+    return old.model == new.model and (same or of_another_source)
 
 
 def check_writable(folder: Path) -> None:
@@ -187,6 +196,14 @@ def check_writable(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise BadInput(f"cannot write to {folder} ({error.strerror})", "use another folder") from error
+
+
+def relocate(artifact: Artifact, folder: str) -> Artifact:
+    """Return `artifact` with its relative paths under `folder`, the folder of a manifest."""
+    source = artifact.source
+    if source and source.weights:
+        source = replace(source, weights=f"{folder}/{source.weights}")
+    return replace(artifact, path=f"{folder}/{artifact.path}", source=source)
 
 
 def _relative(artifact: Artifact, folder: Path) -> Artifact:

@@ -19,7 +19,7 @@ from .infer import RunKind, Surroundings, open_run, refuse
 from .pool.context import Context
 from .pool.memory import Limits
 from .prepare.export_command import excluding
-from .prepare.exports import first_sizes, fixed_shapes
+from .prepare.request import first_sizes, fixed_shapes
 from .sweep.cells import ActiveCell, RunContext
 from .sweep.drawing import draw_inputs
 from .sweep.group import Group, hire

@@ -36,7 +36,7 @@ from .sweep.drawing import draw_inputs
 from .sweep.group import OPENING_STEPS, ROUND_STEPS, Group, Hire, hire
 from .sweep.interrupt import interruptible
 from .sweep.journal import Journal
-from .sweep.plan import DEFAULT_BATCHES, Defaults, PlannedCell, plan, precisions_of, skipped_precisions
+from .sweep.plan import DEFAULT_BATCHES, Defaults, PlannedCell, plan, precisions_of, schemes_of, skipped_precisions
 from .sweep.programs import Programs, check_programs, is_alone, program_rows
 from .worker.clock import Clock
 
@@ -131,7 +131,8 @@ def open_run(
         stack.callback(surveyed.dismiss)  # of the workers that no crew hired: `hire` takes a worker out of the survey
         backends = surveyed.backends
         note_absent(backends, sweep, surroundings.progress)
-        expected = [] if is_alone(sweep) else prepare.find_files(sweep, context)
+        with_schemes = replace(sweep, schemes=schemes_of(sweep, backends))
+        expected = [] if is_alone(sweep) else prepare.find_files(with_schemes, context)
         plan_rows(expected, backends, context, kind)  # for its errors, before a model is trained or exported
         rows = rows_of(prepare.make_files(expected, context) if expected else [], backends, context, kind)
         rows += program_rows(sweep, rows, surroundings.pool.threads())

@@ -19,7 +19,7 @@ from .prepare import model_files as prepare
 from .prepare.model_files import ModelFiles
 from .sweep import builds, capacity, cold, engine_files
 from .sweep.cells import has_load
-from .sweep.plan import PlannedCell
+from .sweep.plan import PlannedCell, schemes_of
 from .worker.jobs import Support
 
 # Times of the CNN on two cores, which come on top of the budget's own lengths.
@@ -60,7 +60,7 @@ def preview(sweep: Sweep, logs: Path, pool: Pool, progress: Progress) -> Preview
         surveyed = survey(interpreter_of, logs, pool)
         stack.callback(surveyed.dismiss)
         note_absent(surveyed.backends, sweep, progress)
-        models = prepare.find_files(sweep, context)
+        models = prepare.find_files(replace(sweep, schemes=schemes_of(sweep, surveyed.backends)), context)
         first = "; ".join(item.first for item in models if item.first)
         planned = rows_of(models, surveyed.backends, context)
         engine_files.note_builds(planned, sweep, progress)

@@ -6,7 +6,7 @@ question is the effect of a new export.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +49,8 @@ class Match:
 
 def match(base: Sequence[Run], new: Sequence[Run]) -> Match:
     """Match the cells of `base` and `new`, in the order of their first run."""
-    sides = (records_by_cell(base), records_by_cell(new))
+    by_scheme = _with_schemes((*base, *new))
+    sides = (records_by_cell(base, by_scheme), records_by_cell(new, by_scheme))
     keys = list(dict.fromkeys([*sides[0], *sides[1]]))
     cells = {key: next(iter((sides[0].get(key) or sides[1][key]).values())).cell for key in keys}
     usable = [{key: _usable(records, runs) for key, records in side.items()} for side, runs in zip(sides, (base, new))]
@@ -63,12 +64,17 @@ def match(base: Sequence[Run], new: Sequence[Run]) -> Match:
     )
 
 
-def records_by_cell(runs: Sequence[Run]) -> dict[Key, dict[int, CellRecord]]:
-    """Records of a side by cell and run. Cells of one run that differ only in their file get numbers in their order."""
+def records_by_cell(runs: Sequence[Run], by_scheme: Collection[Key] | None = None) -> dict[Key, dict[int, CellRecord]]:
+    """Records of a side by cell and run. Cells of one run that differ only in their file get numbers in their order.
+
+    `by_scheme`: identities of the cells that have several INT8 schemes, which tell them apart; those of `runs` by default.
+    """
+    by_scheme = _with_schemes(runs) if by_scheme is None else by_scheme
     side: dict[Key, dict[int, CellRecord]] = {}
     for number, run in enumerate(runs):
         for record in run.cells:
-            key = (*_key(record.cell), 0)
+            own = _key(record.cell)
+            key = (*own, record.cell.scheme if own in by_scheme else "", 0)
             # two files of one model in a run: the first of one run belongs to the first of the other
             while number in side.get(key, ()):
                 key = (*key[:-1], key[-1] + 1)
@@ -81,6 +87,17 @@ def _key(cell: Cell) -> Key:
     # version 0.1 did not store the scheme, so it cannot be part of the identity
     axes = tuple(value for name, value in values(cell).items() if name != "scheme")
     return (*axes, cell.shapes, tuple(sorted(cell.settings.options)))
+
+
+def _with_schemes(runs: Sequence[Run]) -> set[Key]:
+    """Identities of cells that a run has in several INT8 schemes. Other cells are the same ones in any scheme."""
+    found: set[Key] = set()
+    for run in runs:
+        schemes: dict[Key, set[str]] = {}
+        for record in run.cells:
+            schemes.setdefault(_key(record.cell), set()).add(record.cell.scheme)
+        found |= {key for key, names in schemes.items() if len(names) > 1}
+    return found
 
 
 def _usable(records: Records, runs: Sequence[Run]) -> dict[int, CellRecord]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from ...models import MODELS
 from ...models.preprocessing import split_name
 from ...spec import Artifact, Conversion, Derived, Sweep
-from .exports import DEFAULT_CONVERSION
+from .request import DEFAULT_CONVERSION
 
 
 def excluding(sweep: Sweep, origin: Artifact, derived: Derived, nodes: Sequence[str]) -> str:

@@ -5,51 +5,39 @@ Every step that reads a model runs in a worker.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...errors import BadInput, BenchError, StorageFailed, Unsupported
+from ...errors import BadInput, BenchError, StorageFailed
 from ...exporters import cache, manifest
 from ...exporters.derive import other_maker
-from ...exporters.manifest import Exported
+from ...exporters.manifest import Exported, relocate
 from ...models import MODELS, kind_of
-from ...models.symbols import Dims
-from ...spec import LABELLED, RANDOM, Artifact, Conversion, Derived, Precision, Source, Sweep, TensorSpec, relocate
+from ...spec import BEST, LABELLED, RANDOM, Artifact, Conversion, Derived, Source, Sweep
 from ..pool.context import Context
-from ..worker.file_jobs import Adopt, CacheEntry, Convert, Export
+from ..pool.environments import interpreters
+from ..pool.survey import survey
+from ..worker.file_jobs import CacheEntry, Convert
 from ..worker.jobs import Data, Here
-from . import checkpoints, train, user_file
+from . import checkpoints, user_file
+from .base_files import ENTRIES, batched, check_inputs, data_of, name_of
+from .request import (
+    DEFAULT_CONVERSION,
+    EVERY_FILE,
+    INT8,
+    ExportRequest,
+    File,
+    first_sizes,
+    fixed_shapes,
+    is_file,
+    precisions_with,
+    wanted_files,
+    with_schemes,
+)
 
 DEFAULT_MODEL, ARTIFACTS = "cnn", "artifacts"
-EVERY_FILE = ("fp32", "fp16", "int8")
-DEFAULT_CONVERSION = Conversion(scheme="portable", method="minmax")
-BATCH = "batch"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ExportRequest:
-    """Request to export a model into `folder`; None for the user's cache. `model` and `inputs` are the user's values.
-
-    `precisions`: those that the user named; empty for every possible one of EVERY_FILE. `exactly`: every named precision must
-    be possible, and replaces the folder's file. Without `exactly` the folder's files stay; a file of another version of this
-    tool is made again with its own options. `conversion`: the INT8 scheme, its method and the excluded nodes. `calibration`:
-    an .npz file. `dims`: sizes of open dimensions, of which random inputs have the first. `batches`: those of a sweep, which
-    calibrate a file that cannot run larger ones.
-    """
-
-    model: str
-    dataset: str | None
-    folder: Path | None
-    inputs: tuple[TensorSpec, ...] = ()
-    precisions: tuple[str, ...] = ()
-    exactly: bool = True
-    conversion: Conversion = DEFAULT_CONVERSION
-    calibration: str | None = None
-    dims: tuple[tuple[str, tuple[int, ...]], ...] = ()
-    seed: int = 0
-    batches: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +62,18 @@ class ExportResult:
         return "; ".join(filter(None, (f"{file}, {source}", recipe, growth, distance, *unlike)))
 
 
+def int8_schemes(named: tuple[str, ...], context: Context) -> tuple[str, ...]:
+    """The INT8 schemes that the user `named`; for BEST, the portable one and what each backend of this machine chooses."""
+    if named != (BEST,):
+        return named
+    surveyed = survey(interpreters(Sweep()), context.logs, context.pool)
+    surveyed.dismiss()
+    chosen = [
+        item.int8_scheme for item in surveyed.backends if item.available and INT8 in item.precisions and not item.instrument
+    ]
+    return tuple(dict.fromkeys((DEFAULT_CONVERSION.scheme, *filter(None, chosen))))
+
+
 def export_model(request: ExportRequest, context: Context) -> list[ExportResult]:
     """Export `request` into its folder. The first result is the file that the others derive from.
 
@@ -83,7 +83,7 @@ def export_model(request: ExportRequest, context: Context) -> list[ExportResult]
     if request.folder:
         manifest.check_writable(request.folder)
     _check_calibration(request)
-    base = _add(_ENTRIES[kind_of(request.model)](request, context), request, export="first")
+    base = _add(ENTRIES[kind_of(request.model)](request, context), request, export="first")
     return [base, *convert_file(base.exported.artifact, request, context)]
 
 
@@ -92,38 +92,36 @@ def convert_file(base: Artifact, request: ExportRequest, context: Context) -> li
     results: list[ExportResult] = []
     if base.precision != "fp32" and not request.precisions:
         return results
-    for precision in files_of(request.precisions or EVERY_FILE):
+    for file in wanted_files(request.precisions or EVERY_FILE, request.schemes):
+        precision, scheme = file
         if precision == base.precision:
             continue
+        how = replace(request.conversion, scheme=scheme or request.conversion.scheme)
         try:
-            results.append(_file_in(base, precision, request, context))
+            results.append(_file_in(base, file, replace(request, conversion=how), context))
         except StorageFailed:  # a full disk fails for every precision
             raise
         except BenchError as error:
-            if request.exactly and (request.precisions or (precision == "int8" and _is_int8_requested(request))):
+            if request.exactly and (request.precisions or (precision == INT8 and _is_int8_requested(request))):
                 raise
-            context.progress.note(f"skipped {precision} of {base.model}: {error}")
+            context.progress.note(f"skipped {' '.join(filter(None, file))} of {base.model}: {error}")
     return results
 
 
 def _is_int8_requested(request: ExportRequest) -> bool:
     """True if the user gave an option of INT8: an export without INT8 is then an error."""
-    return request.conversion != DEFAULT_CONVERSION or request.calibration is not None
+    named = request.schemes not in ((), (DEFAULT_CONVERSION.scheme,))
+    return named or request.conversion != DEFAULT_CONVERSION or request.calibration is not None
 
 
-def files_of(precisions: Sequence[str]) -> tuple[str, ...]:
-    """Precisions of the files that `precisions` run. Raises `BadInput` for an unknown precision."""
-    return tuple(dict.fromkeys(Precision.parse(name).file for name in precisions))
-
-
-def _file_in(base: Artifact, precision: str, request: ExportRequest, context: Context) -> ExportResult:
-    """File of `base` in `precision`: the folder's file, unless the request is exact, or a new one."""
+def _file_in(base: Artifact, kind: File, request: ExportRequest, context: Context) -> ExportResult:
+    """File of `base` of that `kind`: the folder's file, unless the request is exact, or a new one."""
     for item in () if request.exactly or not request.folder else manifest.read_manifest(request.folder):
         file, derived = item.artifact, item.artifact.derived
-        if (file.model, file.precision) == (base.model, precision) and derived and derived.origin == base.sha256:
+        if is_file(file, base.model, kind) and derived and derived.origin == base.sha256:
             result = _remake(base, file, derived, request, context) if other_maker(derived) else None
             return result or _keep(item, context)
-    return _convert_now(base, precision, request, context)
+    return _convert_now(base, kind[0], request, context)
 
 
 def _keep(item: Exported, context: Context) -> ExportResult:
@@ -182,16 +180,6 @@ def _more_samples(derived: Derived, request: ExportRequest) -> str:
     return f"try --calibration-images {2 * int(derived.option('samples') or 0)}"
 
 
-def first_sizes(dims: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[tuple[str, int], ...]:
-    """The first size of each dimension, for calls that need one."""
-    return tuple((name, sizes[0]) for name, sizes in dims)
-
-
-def fixed_shapes(inputs: Sequence[TensorSpec]) -> tuple[tuple[str, Dims], ...]:
-    """The shapes that the user gave to inputs; a name for a dimension that stays open."""
-    return tuple((spec.name, spec.shape) for spec in inputs)
-
-
 def _add(answer: CacheEntry, request: ExportRequest, source: Source | None = None, export: str = "next") -> ExportResult:
     """Add a cached export to the folder of `request`. Without a folder the file stays in the cache.
 
@@ -222,73 +210,6 @@ def _check_calibration(request: ExportRequest) -> None:
         raise BadInput(f"there is no file {place}", "write --calibration with an .npz file that has an array for each input")
 
 
-def _name(model: str) -> str:
-    """Name of the model in rows. A file loses its ending, unless a model of this package has that name."""
-    path = Path(model)
-    return model if kind_of(model) != "file" else path.name if path.stem in MODELS else path.stem
-
-
-def _file_entry(request: ExportRequest, context: Context) -> CacheEntry:
-    file = Here(path=str(Path(request.model).absolute()))
-    return context.ask(Adopt(file=file, model=_name(request.model), data=_data(request.dataset)))
-
-
-def _data(dataset: str | None) -> Data | None:
-    return Data.named(checkpoints.absolute_dataset(dataset)) if dataset else None
-
-
-def _factory_entry(request: ExportRequest, context: Context) -> CacheEntry:
-    _check_inputs(request)
-    inputs = tuple(replace(spec, shape=_batched(spec.shape)) for spec in request.inputs)
-    return context.ask(Export(model=request.model, factory=request.model, inputs=inputs, data=_data(request.dataset)))
-
-
-def _check_inputs(request: ExportRequest) -> None:
-    """Raise `BadInput` for a module whose inputs have no shapes from the user."""
-    if not request.inputs:
-        hint = "write --shape NAME=1x3x224x224[:int64] for each input, in order"
-        raise BadInput(f"{request.model} needs the shapes of its inputs", hint)
-
-
-def _named_entry(request: ExportRequest, context: Context) -> CacheEntry:
-    named, path = MODELS[request.model], _checkpoint(request, context)
-    job = Export(
-        model=named.name,
-        factory=named.factory,
-        weights=Here(path=str(path)),
-        inputs=named.inputs,
-        outputs=named.outputs,
-        data=Data.of(checkpoints.read_record(path)["dataset"]),
-    )
-    return context.ask(job)
-
-
-_ENTRIES: Mapping[str, Callable[[ExportRequest, Context], CacheEntry]] = {
-    "file": _file_entry,
-    "factory": _factory_entry,
-    "named": _named_entry,
-}
-
-
-def _checkpoint(request: ExportRequest, context: Context) -> Path:
-    """Weights of a named model. Trains the model first, after a note, where it has none.
-
-    Raises KeyboardInterrupt for Ctrl-C, and `Unsupported` where the training fails.
-    """
-    path = checkpoints.find_checkpoint(request.model, request.dataset)
-    if path:
-        return path
-    dataset = request.dataset or MODELS[request.model].dataset
-    context.progress.note(f"{request.model} has no checkpoint for {dataset} yet: training it first")
-    training = train.Training(model=request.model, dataset=dataset, threads=context.pool.threads())
-    (result,), interrupted = train.run_training(training, context.logs, context.pool, context.progress)
-    if interrupted:
-        raise KeyboardInterrupt
-    if result.status != "ok":
-        raise Unsupported(f"{request.model} cannot be trained: {result.reason}")
-    return checkpoints.checkpoint_path(request.model, dataset)
-
-
 def prepare_artifacts(sweep: Sweep, context: Context) -> list[Artifact]:
     """Artifacts that `sweep` measures. Exports missing ones, after a note."""
     return complete_artifacts(sweep, existing_artifacts(sweep, context), context)
@@ -302,17 +223,22 @@ def complete_artifacts(sweep: Sweep, artifacts: list[Artifact], context: Context
     if not artifacts or (missing and request.folder and _is_file(sweep)):
         context.progress.note(f"exporting {request.model} to {place}")
         return [item.exported.artifact for item in export_model(request, context)]
-    for base, precisions in missing:
-        context.progress.note(f"exporting {base.model} in {', '.join(precisions)} to {place}")
-        results = convert_file(base, replace(request, precisions=precisions), context)
-        artifacts += [item.exported.artifact for item in results]
+    for base, files in missing:
+        context.progress.note(f"exporting {base.model} in {_listed(files)} to {place}")
+        for precision, scheme in files:
+            one = replace(request, precisions=(precision,), schemes=(scheme,) if scheme else ())
+            artifacts += [item.exported.artifact for item in convert_file(base, one, context)]
     return artifacts
+
+
+def _listed(files: Sequence[File]) -> str:
+    return ", ".join(" ".join(filter(None, file)) for file in files)
 
 
 def _request_of(sweep: Sweep) -> ExportRequest:
     """Request for the missing artifacts of `sweep`: in every precision for models of this package, in FP32 for others."""
     model = sweep.model or DEFAULT_MODEL
-    precisions = sweep.precisions or (() if kind_of(model) == "named" else ("fp32",))
+    precisions = sweep.precisions or (() if kind_of(model) == "named" else precisions_with(sweep.schemes, ("fp32",)))
     return ExportRequest(
         model=model,
         dataset=sweep.dataset,
@@ -320,6 +246,7 @@ def _request_of(sweep: Sweep) -> ExportRequest:
         inputs=sweep.signature,
         dims=sweep.dims,
         precisions=precisions,
+        schemes=sweep.schemes,
         exactly=False,
         batches=sweep.batches,
     )
@@ -332,13 +259,15 @@ def folder_of(sweep: Sweep) -> Path | None:
     return None if _is_file(sweep) else Path(ARTIFACTS)
 
 
-def missing_files(sweep: Sweep, artifacts: Sequence[Artifact]) -> list[tuple[Artifact, tuple[str, ...]]]:
-    """FP32 files of `artifacts`, each with the precisions that `sweep` names and that its model lacks."""
-    existing = {(item.model, item.precision) for item in artifacts}
+def missing_files(sweep: Sweep, artifacts: Sequence[Artifact]) -> list[tuple[Artifact, tuple[File, ...]]]:
+    """FP32 files of `artifacts`, each with the files that `sweep` names and that its model lacks."""
+    files = wanted_files(precisions_with(sweep.schemes, sweep.precisions), sweep.schemes)
     bases = [item for item in artifacts if item.precision == "fp32"]
-    files = files_of(sweep.precisions)
-    pairs = [(base, tuple(file for file in files if (base.model, file) not in existing)) for base in bases]
-    return [(base, precisions) for base, precisions in pairs if precisions]
+    lacks = [
+        (base, tuple(file for file in files if not any(is_file(item, base.model, file) for item in artifacts)))
+        for base in bases
+    ]
+    return [(base, lacking) for base, lacking in lacks if lacking]
 
 
 def _is_file(sweep: Sweep) -> bool:
@@ -351,14 +280,15 @@ def existing_artifacts(sweep: Sweep, context: Context) -> list[Artifact]:
     Raises `BadInput` for a file of the folder that changed since its export.
     """
     if sweep.model and kind_of(sweep.model) == "file":
-        base = user_file.file_artifact(sweep.model, _name(sweep.model), _data(sweep.dataset), context)
+        base = user_file.file_artifact(sweep.model, name_of(sweep.model), data_of(sweep.dataset), context)
         # With --artifacts, the export of this sweep finds them itself.
-        return [base, *([] if folder_of(sweep) else user_file.exported_from(base, Path(ARTIFACTS), context))]
+        made = [] if folder_of(sweep) else user_file.exported_from(base, Path(ARTIFACTS), context)
+        return [base, *with_schemes(made, sweep)]
     if sweep.model and kind_of(sweep.model) == "factory":
         return []  # its code may have changed since its export; the key of the cache has the code in it
     folder = folder_of(sweep) or Path(ARTIFACTS)
     items = manifest.read_manifest(folder) if sweep.model else manifest.read_last_export(folder)
-    artifacts = [item.artifact for item in items if sweep.model in (None, item.artifact.model)]
+    artifacts = with_schemes((item.artifact for item in items if sweep.model in (None, item.artifact.model)), sweep)
     for item in artifacts:
         user_file.check_unchanged(item, context)
     other = sweep.dataset and any(item.dataset != checkpoints.absolute_dataset(sweep.dataset) for item in artifacts)
@@ -372,23 +302,30 @@ def expected_artifacts(sweep: Sweep, artifacts: Sequence[Artifact]) -> tuple[lis
     """
     if artifacts:
         missing = missing_files(sweep, artifacts)
-        more = [replace(base, precision=precision) for base, precisions in missing for precision in precisions]
-        first = [f"{base.model} would be exported in {', '.join(precisions)} first" for base, precisions in missing]
+        more = [_expected(base, file) for base, files in missing for file in files]
+        first = [f"{base.model} would be exported in {_listed(files)} first" for base, files in missing]
         return [*artifacts, *more], "; ".join(first)
     request = _request_of(sweep)
     named = MODELS.get(request.model)
     if not named:
-        _check_inputs(request)
-    inputs = named.inputs if named else tuple(replace(item, shape=_batched(item.shape)) for item in sweep.signature)
+        check_inputs(request)
+    inputs = named.inputs if named else tuple(replace(item, shape=batched(item.shape)) for item in sweep.signature)
     untrained = named and not checkpoints.find_checkpoint(request.model, sweep.dataset)
     source = Source(factory=named.factory if named else request.model)
     absent: dict[str, Any] = {"path": "", "sha256": "", "nbytes": 0, "opset": 0, "outputs": ()}
     files = [
-        Artifact(model=request.model, precision=precision, inputs=inputs, source=source, **absent)
-        for precision in dict.fromkeys(("fp32", *files_of(request.precisions or EVERY_FILE)))
+        _expected(Artifact(model=request.model, precision="fp32", inputs=inputs, source=source, **absent), file)
+        for file in dict.fromkeys((("fp32", ""), *wanted_files(request.precisions or EVERY_FILE, request.schemes)))
     ]
     return files, f"{request.model} would be {'trained, then ' if untrained else ''}exported first"
 
 
-def _batched(shape: tuple[int | str | None, ...]) -> tuple[int | str | None, ...]:
-    return (BATCH, *shape[1:]) if shape else ()
+def _expected(base: Artifact, file: File) -> Artifact:
+    """The file of `base` before it is made. An INT8 file has no options yet but its scheme."""
+    precision, scheme = file
+    if not scheme:
+        return replace(base, precision=precision)
+    options = Conversion(scheme=scheme).options
+    return replace(
+        base, precision=precision, derived=Derived(origin=base.sha256, recipe=precision, revision=0, tool="", options=options)
+    )

@@ -13,10 +13,11 @@ from ...loop import Program
 from ...models.feedback import check_specs, feedback_of
 from ...models.shapes import BatchRule, batch_rule, cell_shapes, check_dims, check_shapes, dimension_names, show
 from ...models.symbols import Dims
-from ...spec import PRECISIONS, WARM, Artifact, Cell, Options, Precision, Settings, Shapes, Sweep, has_any, nearest
+from ...spec import BEST, PRECISIONS, WARM, Artifact, Cell, Options, Precision, Settings, Shapes, Sweep, has_any, nearest
 from ..pool.survey import ProbedBackend
 
 DEFAULT_BATCHES = (1, 8, 32)
+INT8 = "int8"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,12 +95,13 @@ def plan(
         item.target: Settings(threads=sweep.threads or defaults.threads, options=_options(sweep.options, item, usable))
         for item in usable
     }
+    _check_schemes(sweep, usable)
     skipped = skipped_precisions(sweep, artifacts, usable, defaults)
     return [
         replace(planned, origin=_origin(artifact, artifacts))
         for artifact, precision in _files(sweep, artifacts)
         for backend in usable
-        if (artifact.model, precision, str(backend.target)) not in skipped
+        if (artifact.model, precision, str(backend.target)) not in skipped and _is_chosen(sweep, artifact, backend)
         for planned in _cells(sweep, (artifact, precision), defaults, backend, settings[backend.target])
     ]
 
@@ -149,11 +151,34 @@ def _files(sweep: Sweep, artifacts: Sequence[Artifact]) -> list[tuple[Artifact, 
     """Each artifact with each precision of its model in this sweep."""
     pairs: list[tuple[Artifact, str]] = []
     for model in dict.fromkeys(artifact.model for artifact in artifacts):
-        files = {artifact.precision: artifact for artifact in artifacts if artifact.model == model}
-        for precision in precisions_of(sweep) or tuple(files):
-            any_file = next(iter(files.values()))
-            pairs.append((files.get(PRECISIONS[precision].file, any_file), precision))
+        files = [artifact for artifact in artifacts if artifact.model == model]
+        for precision in precisions_of(sweep) or dict.fromkeys(item.precision for item in files):
+            own = [item for item in files if item.precision == PRECISIONS[precision].file]
+            pairs += [(file, precision) for file in own or files[:1]]
     return pairs
+
+
+def schemes_of(sweep: Sweep, backends: Sequence[ProbedBackend]) -> tuple[str, ...]:
+    """INT8 schemes of the sweep's files: those that the user named, or BEST and the schemes that the backends choose."""
+    if BEST not in sweep.schemes:
+        return sweep.schemes
+    choosing = [item for item in _usable(sweep, backends) if item.available and INT8 in item.precisions]
+    return BEST, *dict.fromkeys(item.int8_scheme for item in choosing if item.int8_scheme)
+
+
+def _is_chosen(sweep: Sweep, artifact: Artifact, backend: ProbedBackend) -> bool:
+    """True if `backend` gets a row of `artifact`: with BEST, an INT8 file of the scheme that it chooses."""
+    return BEST not in sweep.schemes or artifact.scheme in ("", backend.int8_scheme)
+
+
+def _check_schemes(sweep: Sweep, usable: Sequence[ProbedBackend]) -> None:
+    """Raise `BadInput` if a backend that the user named has INT8 and does not take a scheme of the sweep."""
+    named = [item for item in usable if str(item.target) in sweep.named and item.available and INT8 in item.precisions]
+    for scheme in sweep.schemes if BEST not in sweep.schemes else ():
+        for item in named:
+            if scheme not in item.int8_schemes:
+                problem = f"{item.target} does not take the INT8 scheme {scheme}"
+                raise BadInput(problem, f"it takes {', '.join(item.int8_schemes)}; or write --int8 {BEST}")
 
 
 def dims_of(sweep: Sweep, artifact: Artifact, shapes: Mapping[str, Dims]) -> list[dict[str, int]]:
@@ -184,7 +209,7 @@ def _cells(
         cell = Cell(
             model=artifact.model,
             sha256=made.origin if made else artifact.sha256,
-            scheme=made.option("scheme") if made else "",
+            scheme=artifact.scheme,
             backend=backend.name,
             environment=backend.environment,
             device=_device(sweep, backend),

@@ -156,6 +156,8 @@ def probe(state: State, report: Reporter, job: Probe) -> Probed:
         builds=backend.builds,
         searches=dict(backend.searches),
         network=os.environ.get(NETWORK, "open"),
+        int8_scheme=backend.int8_scheme,
+        int8_schemes=backend.int8_schemes,
     )
 
 

@@ -116,6 +116,8 @@ class Probed:
     builds: bool = False
     searches: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     network: str = "open"
+    int8_scheme: str = ""
+    int8_schemes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from onnxbench.runners.worker.verify import distance
 from onnxbench.spec import PRECISIONS, Conversion
 
 DECLARED = [(name, precision) for name in backends.targets() for precision in backends.get(name).precisions]
-SCHEMES = ("portable", "ort", "openvino")
+SCHEMES = ("portable", "layers", "dynamic", "ort", "openvino")
 PARITY_DB = 100.0  # the largest rounding noise of correct FP32 runs seen here is 133 dB
 
 
@@ -448,6 +448,9 @@ def test_an_int8_file_has_layers_that_are_computed_in_int8(target, opened, conve
     if "int8" not in target.precisions:
         pytest.skip(f"{target.name} has no int8")
     assert converted[scheme].precision == "int8"
+    assert target.int8_scheme in target.int8_schemes
+    if scheme not in target.int8_schemes:
+        return
     session, _ = opened(target, "int8", scheme)
     layers = [kernel.type for kernel in session.kernels() if kernel.layer]
     computes = "int8" not in target.on_request

@@ -13,6 +13,7 @@ from onnxbench.runners.infer import Surroundings, infer
 from onnxbench.runners.pool.context import Context
 from onnxbench.runners.pool.progress import Silent
 from onnxbench.runners.prepare import exports, parallel, train
+from onnxbench.runners.prepare.request import ExportRequest
 from onnxbench.runners.preview import preview
 from onnxbench.runners.worker.file_jobs import Describe, Draw, MeasureFloor, Refer, ReferenceCall
 from onnxbench.runners.worker.jobs import Build, CopyEngine, Here, Open, ReadEnergy, There
@@ -58,10 +59,10 @@ def test_every_job_is_done_by_workers_that_see_none_of_the_parents_folders(paren
     results, _ = train.run_training(training, context.logs, blind, Silent())
     assert [(trained.status, len(trained.epochs), trained.processes) for trained in results] == [("ok", 1, 1), ("ok", 1, 2)]
 
-    named = exports.ExportRequest(model="cnn", precisions=("fp32",), dataset=data, folder=parent / "named")
+    named = ExportRequest(model="cnn", precisions=("fp32",), dataset=data, folder=parent / "named")
     assert [item.exported.made.exporter for item in exports.export_model(named, context)] == ["torch.onnx (dynamo)"]
     model = str(parent / "artifacts/small.onnx")
-    exports.export_model(exports.ExportRequest(model=model, dataset=data, folder=parent / "made"), context)
+    exports.export_model(ExportRequest(model=model, dataset=data, folder=parent / "made"), context)
     files = {item.artifact.precision: item.artifact for item in manifest.read_manifest(parent / "made")}
     assert set(files) == {"fp32", "fp16", "int8"}
 

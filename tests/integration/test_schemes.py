@@ -99,3 +99,22 @@ def test_the_dynamic_scheme_needs_no_ranges_and_has_an_obstacle(convert, tmp_pat
     assert {"DynamicQuantizeLinear", "MatMulInteger"} <= {each.op_type for each in made.node}
     assert found.obstacle
     assert int8.find_ranges(tmp_path / "none.onnx", Conversion(scheme="dynamic", method="minmax"), ()) == (None, None)
+
+
+def test_files_of_several_schemes_are_measured_side_by_side_and_each_backend_chooses(shell):
+    path = onnxfiles.write(shell.folder / "model.onnx", onnxfiles.wide())
+    done = shell.bench("export", "--model", path, "--precision", "int8", "--int8", "portable,dynamic")
+    assert done.returncode == 0, done.stderr
+    assert {file.name for file in (shell.folder / "artifacts").glob("*.onnx")} == {
+        "model.onnx",
+        "model.int8.onnx",
+        "model.int8-dynamic.onnx",
+    }
+    how = ("--backend", "ort-cpu,openvino-cpu", *onnxfiles.MINI, "--batch", "1", "--precision", "int8")
+    rows = shell.rows("infer", *how)
+    assert {(row["backend"], row["scheme"]) for row in rows} == {
+        (backend, scheme) for backend in ("ort-cpu", "openvino-cpu") for scheme in ("portable", "dynamic")
+    }
+    rows = shell.rows("check", "--model", path, *how[:2], "--precision", "int8", "--int8", "best")
+    assert {(row["backend"], row["scheme"]) for row in rows} == {("ort-cpu", "ort"), ("openvino-cpu", "openvino")}
+    assert {row["scheme"] for row in shell.rows("check", "--model", path, *how[:2], "--precision", "int8")} == {"portable"}

@@ -242,6 +242,19 @@ def test_files_of_one_run_that_share_a_name_stay_apart(run, make_cell):
     assert [item.effect for item in found] == pytest.approx([1.0] * 6)
 
 
+def schemes(sides):
+    return list(dict.fromkeys(pair.cell.scheme for pair in sides.match.pairs))
+
+
+def test_cells_of_several_schemes_are_compared_by_scheme(run, make_cell):
+    portable, layers, ort = (make_cell(precision="int8", scheme=scheme) for scheme in ("portable", "layers", "ort"))
+    both = run(portable, layers, ms=[2, 3])
+    sides, _ = compared(both, run(layers, ort, ms=[3, 4]))
+    assert schemes(sides) == ["layers"]
+    sides, _ = compared(run(portable, ms=2), run(ort, ms=1))
+    assert schemes(sides) == ["portable"]
+
+
 def test_what_failed_or_was_not_finished_is_said_and_the_rest_is_compared(run, run_folder, make_cell):
     cells = [make_cell(batch=batch) for batch in (1, 8, 32)]
     base = run(*cells, ms=4.0)

@@ -5,7 +5,7 @@ import pytest
 from onnxbench.errors import BadInput, StorageFailed
 from onnxbench.evidence import Parity
 from onnxbench.exporters.manifest import SCHEMA, Exported, Maker, add, check_writable, read_last_export, read_manifest
-from onnxbench.spec import Derived, Source, to_wire
+from onnxbench.spec import Conversion, Derived, Source, to_wire
 
 from .in_process import derived
 
@@ -185,6 +185,50 @@ def test_a_new_file_of_another_model_keeps_all_conversions(converted, export):
 def test_a_file_of_another_precision_keeps_the_conversions_of_fp32(converted, export):
     add(converted, *export(path="cnn-int8.onnx", precision="int8", sha256=NEW))
     assert kept(converted) == [("cnn", "fp32"), ("cnn", "fp16"), ("cnn", "int8")]
+
+
+def in_scheme(scheme, path=None):
+    options = Conversion(scheme=scheme, method="minmax")
+    return {
+        "precision": "int8",
+        "path": path or f"cnn.int8-{scheme}.onnx",
+        "derived": derived("int8", options),
+        "sha256": scheme,
+    }
+
+
+def schemes(items):
+    return [item.artifact.scheme for item in items]
+
+
+def test_int8_files_of_several_schemes_stand_side_by_side(export, tmp_path):
+    folder = tmp_path / "out"
+    add(folder, *export(), export="first")
+    for scheme in ("portable", "layers", "ort", "layers"):
+        add(folder, *export(**in_scheme(scheme)), export="next")
+    assert schemes(read_manifest(folder)) == ["", "portable", "ort", "layers"]
+    add(folder, *export(), export="first")
+    add(folder, *export(**in_scheme("ort")), export="next")
+    assert schemes(read_last_export(folder)) == ["", "ort"]
+    assert sorted(file.name for file in folder.glob("*.int8*")) == [
+        f"cnn.int8-{each}.onnx" for each in ("layers", "ort", "portable")
+    ]
+
+
+def test_a_file_of_another_scheme_that_has_the_same_name_is_replaced(export, tmp_path):
+    add(tmp_path / "out", *export(**in_scheme("ort", "cnn.int8.onnx")))
+    add(tmp_path / "out", *export(**in_scheme("portable", "cnn.int8.onnx")))
+    assert schemes(read_manifest(tmp_path / "out")) == ["portable"]
+
+
+def test_a_last_export_that_says_no_scheme_means_the_one_int8_file(export, tmp_path):
+    folder = tmp_path / "out"
+    add(folder, *export(), export="first")
+    add(folder, *export(**in_scheme("ort")), export="next")
+    data = json.loads((folder / "manifest.json").read_text())
+    assert data["last_export"] == [["cnn", "fp32"], ["cnn", "int8", "ort"]]
+    (folder / "manifest.json").write_text(json.dumps({**data, "last_export": [["cnn", "fp32"], ["cnn", "int8"]]}))
+    assert schemes(read_last_export(folder)) == ["", "ort"]
 
 
 def test_files_that_were_not_made_from_another_stay_when_fp32_is_new(export, tmp_path):

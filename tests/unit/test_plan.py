@@ -4,9 +4,9 @@ import pytest
 from onnxbench.errors import BadInput
 from onnxbench.runners.infer import note_skipped
 from onnxbench.runners.pool.survey import ProbedBackend, probed_backend
-from onnxbench.runners.sweep.plan import Defaults, is_default, plan, precisions_of, skipped_precisions
+from onnxbench.runners.sweep.plan import Defaults, is_default, plan, precisions_of, schemes_of, skipped_precisions
 from onnxbench.runners.worker.jobs import Probed
-from onnxbench.spec import Settings, Sweep, TensorSpec
+from onnxbench.spec import Conversion, Settings, Sweep, TensorSpec
 
 from .in_process import Notes, derived
 
@@ -421,3 +421,43 @@ def test_a_cell_searches_by_its_options(make_artifact, options, searching):
     backend = replace(ORT, options={"graph": "on or off", "search": "all or none"}, searches={"search": ("", "all")})
     (row,) = planned(Sweep(batches=(1,), options=options), [make_artifact()], (backend,))
     assert row.searches == searching
+
+
+def test_several_schemes_are_rows_of_their_own(make_artifact):
+    files = [make_artifact(), *(in_scheme(make_artifact, scheme) for scheme in ("portable", "layers"))]
+    rows = planned(Sweep(batches=(1,), schemes=("portable", "layers")), files)
+    assert [(row.cell.precision, row.cell.scheme) for row in rows] == [("fp32", ""), ("int8", "portable"), ("int8", "layers")]
+    assert len({row.key for row in rows}) == 3
+    assert rows[1].cell.id == "cnn/ort-cpu/cpu/int8/b1"
+    assert rows[2].cell.id == "cnn/ort-cpu/cpu/int8-layers/b1"
+
+
+def in_scheme(make_artifact, scheme):
+    how = Conversion(scheme=scheme, method="minmax")
+    return make_artifact(precision="int8", sha256=scheme, derived=derived("int8", how))
+
+
+CHOOSING = (replace(ORT, int8_scheme="ort", int8_schemes=("portable", "ort")), replace(TORCH, precisions=("fp32",)))
+LAST = replace(ORT, name="openvino-cpu", int8_scheme="openvino", int8_schemes=("portable", "openvino"))
+
+
+def test_each_backend_chooses_its_best_scheme(make_artifact):
+    sweep = Sweep(batches=(1,), schemes=("best",))
+    named = schemes_of(sweep, (*CHOOSING, LAST, replace(CUDA, int8_scheme="other")))
+    assert named == ("best", "ort", "openvino")
+    files = [make_artifact(), in_scheme(make_artifact, "ort"), in_scheme(make_artifact, "openvino")]
+    rows = planned(replace(sweep, precisions=("int8",), schemes=named), files, (CHOOSING[0], LAST))
+    assert [(row.cell.backend, row.cell.scheme) for row in rows] == [("ort-cpu", "ort"), ("openvino-cpu", "openvino")]
+
+
+def test_schemes_that_the_user_names_are_kept():
+    assert schemes_of(Sweep(schemes=("layers",)), CHOOSING) == ("layers",)
+    assert schemes_of(Sweep(), CHOOSING) == ()
+
+
+def test_a_scheme_that_a_named_backend_does_not_take_is_refused(make_artifact):
+    files = [make_artifact(), in_scheme(make_artifact, "dynamic")]
+    with pytest.raises(BadInput, match=r"ort-cpu .*dynamic.*portable, ort"):
+        planned(Sweep(backends=("ort-cpu",), schemes=("dynamic",)), files, CHOOSING)
+    assert planned(Sweep(schemes=("dynamic",)), files, CHOOSING)
+    assert planned(Sweep(backends=("torch-cpu",), schemes=("dynamic",)), files, CHOOSING)

@@ -8,16 +8,14 @@ from onnxbench.exporters import manifest
 from onnxbench.parity import Parity, PartDistance
 from onnxbench.runners.pool.context import Context
 from onnxbench.runners.prepare.exports import (
-    DEFAULT_CONVERSION,
-    ExportRequest,
     ExportResult,
     convert_file,
     expected_artifacts,
     export_model,
-    files_of,
     missing_files,
     prepare_artifacts,
 )
+from onnxbench.runners.prepare.request import DEFAULT_CONVERSION, ExportRequest, files_of, with_schemes
 from onnxbench.runners.worker.file_jobs import Adopt, CacheEntry, Convert, Export
 from onnxbench.runners.worker.jobs import Data, Here, There
 from onnxbench.runners.worker.tasks import JOBS
@@ -306,8 +304,8 @@ def test_a_file_that_was_only_taken_tells_nothing_of_parity(make_artifact, cache
     [
         ((), ["fp32"], []),
         (("fp32", "tf32"), ["fp32"], []),
-        (("int8", "fp16"), ["fp32"], [("int8", "fp16")]),
-        (("int8", "fp16"), ["fp32", "int8"], [("fp16",)]),
+        (("int8", "fp16"), ["fp32"], [(("int8", ""), ("fp16", ""))]),
+        (("int8", "fp16"), ["fp32", "int8"], [(("fp16", ""),)]),
         (("fp32", "fp16"), ["int8"], []),
         (("int8",), [], []),
     ],
@@ -319,10 +317,46 @@ def test_what_is_missing_are_named_files_of_what_is_there_in_fp32(make_artifact,
 
 def test_a_file_that_one_of_two_models_lacks_is_missing_of_that_one(make_artifact):
     found = [make_artifact(), make_artifact(precision="int8"), make_artifact(model="other")]
-    assert missing_files(Sweep(precisions=("int8",)), found) == [(make_artifact(model="other"), ("int8",))]
+    assert missing_files(Sweep(precisions=("int8",)), found) == [(make_artifact(model="other"), (("int8", ""),))]
     files, first = expected_artifacts(Sweep(precisions=("int8",)), found)
     assert [(file.model, file.precision) for file in files[3:]] == [("other", "int8")]
     assert first == "other would be exported in int8 first"
+
+
+def in_schemes(make_artifact, *schemes, model="cnn"):
+    """The FP32 file of a model and its INT8 files."""
+    base = make_artifact(model=model)
+    how = [Conversion(scheme=scheme, method="minmax") for scheme in schemes]
+    return [base, *(replace(base, precision="int8", derived=derived("int8", each)) for each in how)]
+
+
+def test_a_scheme_that_a_model_lacks_is_missing(make_artifact):
+    found = in_schemes(make_artifact, "portable")
+    ((base, files),) = missing_files(Sweep(schemes=("portable", "layers", "dynamic")), found)
+    assert (base, files) == (found[0], (("int8", "layers"), ("int8", "dynamic")))
+    expected, first = expected_artifacts(Sweep(schemes=("best", "ort")), found)
+    assert [file.scheme for file in expected] == ["", "portable", "ort"]
+    assert first == "cnn would be exported in int8 ort first"
+
+
+@pytest.mark.parametrize(
+    ("sweep", "there", "measured"),
+    [
+        (Sweep(model="cnn"), ["portable", "ort"], ["portable"]),
+        (Sweep(model="cnn"), ["layers", "ort"], ["layers", "ort"]),
+        (Sweep(), ["portable", "ort"], ["portable", "ort"]),
+        (Sweep(schemes=("ort",)), ["portable", "ort"], ["ort"]),
+        (Sweep(model="cnn", schemes=("best", "ort", "openvino")), ["portable", "ort"], ["ort"]),
+    ],
+)
+def test_a_run_measures_the_portable_file_unless_the_user_names_schemes(make_artifact, sweep, there, measured):
+    found = in_schemes(make_artifact, *there)
+    assert with_schemes(found, sweep) == [found[0], *(file for file in found if file.scheme in measured)]
+
+
+def test_a_quantized_file_of_the_user_has_no_scheme_and_is_measured(make_artifact):
+    own = make_artifact(precision="int8")
+    assert with_schemes([own], Sweep(schemes=("layers",))) == [own]
 
 
 def test_what_is_there_is_expected_as_it_is(make_artifact):

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench.errors import BadInput
+from onnxbench.exporters.manifest import relocate
 from onnxbench.factories import resolve
 from onnxbench.spec import (
     BUDGETS,
@@ -26,7 +27,6 @@ from onnxbench.spec import (
     digest,
     from_wire,
     nearest,
-    relocate,
     to_wire,
 )
 

@@ -159,7 +159,7 @@ class OrtCpu(Backend):
     precisions: ClassVar[Mapping[str, Any]] = {"fp32": {}, "fp16": {}, "int8": {}}
     on_request: ClassVar[tuple[str, ...]] = ("fp16",)
     int8_scheme = "ort"
-    int8_schemes = ("portable", "layers", "dynamic", "ort", "openvino")
+    int8_schemes: ClassVar[tuple[str, ...]] = ("portable", "layers", "dynamic", "ort", "openvino")
     arithmetic: ClassVar[Mapping[str, str]] = {"fp16": "fp32"}
     install = "pip install 'onnxbench[ort]'"
 

@@ -155,7 +155,6 @@ class Source:
 
 
 RANDOM = "random"  # name of the data where the user gave none
-BEST = "best"  # in place of an INT8 scheme: the one that each backend chooses
 LABELLED = "tensors:"  # prefix of an .npz file with x and y
 
 
@@ -309,8 +308,7 @@ class Cell:
         dims = "".join(f"/{name}={size}" for name, size in self.dims)
         inputs = f"/inputs={self.inputs}" if self.inputs > 1 else ""
         cold = f"/{self.cache}" if self.cache != WARM else ""
-        # Without the scheme that INT8 files have by default: names of rows outlive a version.
-        scheme = f"-{self.scheme}" if self.scheme not in ("", "portable") else ""
+        scheme = f"-{self.scheme}" if self.scheme not in ("", "portable") else ""  # names of rows outlive a version
         return f"{self.model}/{self.target}/{self.device}/{self.precision}{scheme}/b{self.batch}{dims}{inputs}{cold}"
 
 
@@ -357,7 +355,7 @@ class Sweep:
     - `cold`: measure cold starts. `load`: find the highest request rate within a latency limit.
     - `timeout_s`: longest time for one answer of a worker, in seconds.
     - `lock_clocks`: clock in MHz at which the GPU is locked; 0 for its base clock, None for no lock.
-    - `schemes`: INT8 schemes to measure, each in its file; BEST for the one that each backend chooses.
+    - `schemes`: INT8 schemes to measure, each in its file; `best` for the one that each backend chooses.
     - `images`: number of labelled images, in place of the budget's number. `programs`: programs of the user to measure.
     - `builds`: builds of each cell whose backend builds. `keep_engines`: folder for the measured engines; empty for none.
     """

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..exporters.schemes import SCHEMES
-from ..spec import BEST
+from ..exporters.schemes import BEST, SCHEMES
 
 if TYPE_CHECKING:
     ParamType = click.ParamType[Any]

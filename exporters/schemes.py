@@ -40,6 +40,7 @@ _SYMMETRIC: Mapping[str, Any] = {
     "QDQDisableWeightAdjustForInt32Bias": True,
 }
 PORTABLE = "portable"
+BEST = "best"  # in place of a scheme: the one that each backend chooses
 SCHEMES: Mapping[str, Scheme] = {
     PORTABLE: Scheme(text="one file for every backend", careful=True, float_outputs=True, options=_SYMMETRIC),
     "layers": Scheme(

@@ -14,8 +14,9 @@ from ...errors import BadInput, BenchError, StorageFailed
 from ...exporters import cache, manifest
 from ...exporters.derive import other_maker
 from ...exporters.manifest import Exported, relocate
+from ...exporters.schemes import BEST
 from ...models import MODELS, kind_of
-from ...spec import BEST, LABELLED, RANDOM, Artifact, Conversion, Derived, Source, Sweep
+from ...spec import LABELLED, RANDOM, Artifact, Conversion, Derived, Source, Sweep
 from ..pool.context import Context
 from ..pool.environments import interpreters
 from ..pool.survey import survey

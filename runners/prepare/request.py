@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...exporters.schemes import PORTABLE
+from ...exporters.schemes import BEST, PORTABLE
 from ...models.symbols import Dims
-from ...spec import BEST, Artifact, Conversion, Precision, Sweep, TensorSpec
+from ...spec import Artifact, Conversion, Precision, Sweep, TensorSpec
 
 EVERY_FILE = ("fp32", "fp16", "int8")
 DEFAULT_CONVERSION = Conversion(scheme=PORTABLE, method="minmax")

@@ -9,11 +9,12 @@ from itertools import product
 from typing import Any
 
 from ...errors import BadInput
+from ...exporters.schemes import BEST
 from ...loop import Program
 from ...models.feedback import check_specs, feedback_of
 from ...models.shapes import BatchRule, batch_rule, cell_shapes, check_dims, check_shapes, dimension_names, show
 from ...models.symbols import Dims
-from ...spec import BEST, PRECISIONS, WARM, Artifact, Cell, Options, Precision, Settings, Shapes, Sweep, has_any, nearest
+from ...spec import PRECISIONS, WARM, Artifact, Cell, Options, Precision, Settings, Shapes, Sweep, has_any, nearest
 from ..pool.survey import ProbedBackend
 
 DEFAULT_BATCHES = (1, 8, 32)

@@ -29,6 +29,7 @@ def _file_entry(request: ExportRequest, context: Context) -> CacheEntry:
 
 
 def data_of(dataset: str | None) -> Data | None:
+    """The dataset that the user named, for a worker."""
     return Data.named(checkpoints.absolute_dataset(dataset)) if dataset else None
 
 
@@ -85,4 +86,5 @@ def _checkpoint(request: ExportRequest, context: Context) -> Path:
 
 
 def batched(shape: tuple[int | str | None, ...]) -> tuple[int | str | None, ...]:
+    """`shape` with an open batch as its first dimension."""
     return (BATCH, *shape[1:]) if shape else ()

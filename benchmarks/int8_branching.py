@@ -13,7 +13,7 @@ import random
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from statistics import median
 import numpy as np
 import onnx
 import torch
-from onnx import helper
+from onnx import helper, numpy_helper
 from onnxbench.exporters import graph, int8, static_int8
 from onnxbench.exporters.schemes import LAYERS, SCHEMES
 from onnxbench.runners.pool import host
@@ -72,6 +72,18 @@ def is_reader(node: onnx.NodeProto, *kinds: str) -> bool:
     return node.op_type in kinds
 
 
+def add_pair(model: onnx.GraphProto, value: str, parameters: Sequence[str], name: str) -> str:
+    """Put a pair behind `value`, and return its result. Its scale is one step larger: runtimes merge equal nodes."""
+    scale, zero = parameters
+    old = next(tensor for tensor in model.initializer if tensor.name == scale)
+    array = np.nextafter(numpy_helper.to_array(old), np.float32(np.inf), dtype=np.float32)
+    model.initializer.append(numpy_helper.from_array(array, f"{name}_scale"))
+    ends = [f"{name}_{end}" for end in ("q", "dq")]
+    model.node.append(helper.make_node(PAIR[0], [value, f"{name}_scale", zero], [ends[0]], ends[0]))
+    model.node.append(helper.make_node(PAIR[1], [ends[0], f"{name}_scale", zero], [ends[1]], ends[1]))
+    return ends[1]
+
+
 def pair_for_each(model: onnx.GraphProto, *kinds: str) -> None:
     """Give each reader of these kinds a Q/DQ pair of its own, where several nodes read one."""
     readers = Counter(name for node in model.node for name in node.input)
@@ -82,10 +94,7 @@ def pair_for_each(model: onnx.GraphProto, *kinds: str) -> None:
         first = makers.get(last.input[0]) if last is not None and last.op_type == PAIR[1] else None
         if first is None or last is None or readers[value] < 2:
             continue
-        names = [f"{value}_of_{node.name}_{end}" for end in ("q", "dq")]
-        model.node.append(helper.make_node(PAIR[0], [first.input[0], *first.input[1:]], [names[0]], names[0]))
-        model.node.append(helper.make_node(PAIR[1], [names[0], *last.input[1:]], [names[1]], names[1]))
-        node.input[0] = names[1]
+        node.input[0] = add_pair(model, first.input[0], first.input[1:], f"{value}_of_{node.name}")
         readers[value] -= 1
 
 
@@ -95,11 +104,7 @@ def stacked(model: onnx.GraphProto) -> None:
     makers = {name: node for node in model.node for name in node.output}
     for node in [node for node in model.node if node.op_type == "Conv" and readers[node.input[0]] > 1]:
         value = node.input[0]
-        scale = list(makers[value].input[1:])
-        names = [f"{value}_of_{node.name}_{end}" for end in ("q", "dq")]
-        model.node.append(helper.make_node(PAIR[0], [value, *scale], [names[0]], names[0]))
-        model.node.append(helper.make_node(PAIR[1], [names[0], *scale], [names[1]], names[1]))
-        node.input[0] = names[1]
+        node.input[0] = add_pair(model, value, makers[value].input[1:], f"{value}_of_{node.name}")
 
 
 def without_pair_before_relu(model: onnx.GraphProto) -> None:

@@ -39,7 +39,7 @@ from .schemes import int8_option
 @group(
     model_option("cnn"),
     precision_option("Write", ("fp32", "fp16", "int8")),
-    int8_option("portable", verb="Write"),
+    int8_option("portable"),
     dataset_option,
     preprocess_option,
     click.option(

@@ -350,7 +350,7 @@ selectors = group(
     python_option,
     device_option(),
     precision_option("Run", tuple(PRECISIONS)),
-    int8_option(verb="Run"),
+    int8_option(),
     click.option(
         "--batch",
         "batches",

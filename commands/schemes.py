@@ -34,16 +34,15 @@ class Schemes(ParamType):
         return names
 
 
-def int8_option(default: str = "", *, verb: str) -> Callable[[Function], Function]:
+def int8_option(default: str = "") -> Callable[[Function], Function]:
     """`--int8`: INT8 schemes, each with a file of its own. No `default` means the portable file, or what the folder has."""
     texts = "; ".join(f"{name}, {scheme.text}" for name, scheme in SCHEMES.items())
-    rest = "" if default else " Default: portable, or what the model's INT8 files have."
     return click.option(
         "--int8",
         "schemes",
         type=Schemes(),
         metavar=Schemes.name,
         default=default or (),
-        show_default=bool(default),
-        help=f"{verb} INT8 files of these schemes: {texts}; or {BEST}, which each backend chooses.{rest}",
+        help=f"Use INT8 files of these schemes: {texts}; or {BEST}, which each backend chooses. Default: portable; without a"
+        " portable file, the INT8 files that infer and check find.",
     )

@@ -88,12 +88,12 @@ class Wiring:
 
 def _reach(start: Iterable[str], step: Callable[[str], Iterable[str]]) -> set[str]:
     """The values of `start`, and all that `step` reaches from them."""
-    found, waiting = set(start), list(start)
+    reached, waiting = set(start), list(start)
     while waiting:
-        new = set(step(waiting.pop())) - found
-        found |= new
+        new = set(step(waiting.pop())) - reached
+        reached |= new
         waiting += new
-    return found
+    return reached
 
 
 def find_float_nodes(graph: onnx.GraphProto, peaks: Mapping[str, float], operators: Collection[str]) -> list[str]:
@@ -128,12 +128,12 @@ def _without_layer_after(wiring: Wiring, values: set[str]) -> set[str]:
     So the scores and the mask before a softmax stay in float, and what follows the last layer: the boxes and the scores of a
     detector. `values`: results of the nodes that are in float by the other rules.
     """
-    found = set(values)
+    reached = set(values)
     for node in reversed(wiring.nodes):
         users = [user for name in node.output for user in wiring.users.get(name, ())]
-        if node.op_type not in LAYERS and all(found & set(wiring.nodes[user].output) for user in users):
-            found.update(node.output)
-    return found
+        if node.op_type not in LAYERS and all(reached & set(wiring.nodes[user].output) for user in users):
+            reached.update(node.output)
+    return reached
 
 
 def _is_table(node: onnx.NodeProto, wiring: Wiring) -> bool:

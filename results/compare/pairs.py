@@ -91,13 +91,13 @@ def _key(cell: Cell) -> Key:
 
 def _with_schemes(runs: Sequence[Run]) -> set[Key]:
     """Identities of cells that a run has in several INT8 schemes. Other cells are the same ones in any scheme."""
-    found: set[Key] = set()
+    several: set[Key] = set()
     for run in runs:
         schemes: dict[Key, set[str]] = {}
         for record in run.cells:
             schemes.setdefault(_key(record.cell), set()).add(record.cell.scheme)
-        found |= {key for key, names in schemes.items() if len(names) > 1}
-    return found
+        several |= {key for key, names in schemes.items() if len(names) > 1}
+    return several
 
 
 def _usable(records: Records, runs: Sequence[Run]) -> dict[int, CellRecord]:

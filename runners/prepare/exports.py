@@ -69,10 +69,10 @@ def int8_schemes(named: tuple[str, ...], context: Context) -> tuple[str, ...]:
         return named
     surveyed = survey(interpreters(Sweep()), context.logs, context.pool)
     surveyed.dismiss()
-    chosen = [
+    choices = [
         item.int8_scheme for item in surveyed.backends if item.available and INT8 in item.precisions and not item.instrument
     ]
-    return tuple(dict.fromkeys((DEFAULT_CONVERSION.scheme, *filter(None, chosen))))
+    return tuple(dict.fromkeys((DEFAULT_CONVERSION.scheme, *filter(None, choices))))
 
 
 def export_model(request: ExportRequest, context: Context) -> list[ExportResult]:

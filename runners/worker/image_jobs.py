@@ -19,7 +19,7 @@ from .jobs import ProgressReport, Reporter, There
 from .serve import State
 
 KIND, FORMAT = "images", 1  # increase FORMAT when an entry contains other arrays
-MEMORY = 3 << 30  # bytes of private memory: an image at Pillow's pixel limit needs a third of it
+MEMORY = 3 << 30  # bytes of private memory for images: one at Pillow's pixel limit needs a third of it
 
 
 def decode(state: State, report: Reporter, job: DecodeImages) -> Decoded:
@@ -42,6 +42,11 @@ def decode(state: State, report: Reporter, job: DecodeImages) -> Decoded:
 
 
 def _limit_memory() -> None:
-    """Let an allocation beyond MEMORY fail: the file that needs it does then not decode."""
-    with suppress(ValueError, OSError):  # a lower limit of the system
-        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+    """Let an allocation beyond MEMORY fail: the file that needs it does then not decode.
+
+    NumPy's threads reserve memory for each core, which is no part of MEMORY.
+    """
+    with suppress(ValueError, OSError, StopIteration):  # a lower limit of the system; a system without /proc
+        lines = Path("/proc/self/status").read_text().splitlines()
+        reserved = next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmData:"))
+        resource.setrlimit(resource.RLIMIT_DATA, (reserved + MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1]))

@@ -296,13 +296,11 @@ def name_of(row: RowValues) -> str:
 
 
 def _compiled_name(row: RowValues) -> str:
-    """Target, precision and dimensions of a row: what its batches share."""
+    """Target, precision and dimensions of a row: what its batches share. The portable scheme of INT8 needs no name."""
+    scheme = f"-{row['scheme']}" if row.get("scheme") not in (None, "", "portable") else ""
     inputs = f"{row['inputs']} inputs" if row.get("inputs") else ""
-    return " ".join(
-        filter(
-            None, (str(target_of(row)), str(row["precision"]), str(row.get("dims") or ""), inputs, str(row.get("cache") or ""))
-        )
-    )
+    rest = (str(row.get("dims") or ""), inputs, str(row.get("cache") or ""))
+    return " ".join(filter(None, (str(target_of(row)), f"{row['precision']}{scheme}", *rest)))
 
 
 def target_of(row: RowValues) -> Target:

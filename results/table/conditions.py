@@ -29,6 +29,7 @@ UNITS: Mapping[str, Mapping[str, float]] = {
     "MHz": {"MHz": 1, "GHz": 1e3},
     "°C": {"C": 1, "°C": 1},
     "x": {"x": 1},
+    "cycles": {"cycles": 1},
 }
 NUMBER = re.compile(r"([-+]?[0-9.]+(?:e[-+]?[0-9]+)?)\s*(.*)", re.IGNORECASE)
 

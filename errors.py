@@ -94,8 +94,6 @@ class WorkerTimeout(BenchError):
 class PeerLost(BenchError):
     """A process of a parallel training waited in vain for another process, whose own error is the reason."""
 
-    spoils_worker = True
-
 
 class StorageFailed(BenchError):
     """A disk is full, or a folder cannot be written."""

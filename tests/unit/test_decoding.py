@@ -98,6 +98,6 @@ def test_other_data_and_jobs_without_data_stay_as_they_are(tmp_path):
 
 def test_a_job_reads_the_decoded_images(tmp_path):
     how = {"device": "cpu", "precision": "fp32", "epochs": 1, "batch_size": 8, "lr": 0.1, "seed": 0, "threads": 1}
-    job = Train(model="cnn", data=DATA, checkpoint=There(path="c"), **how)
+    job = Train(model="cnn", factory="m:f", data=DATA, checkpoint=There(path="c"), **how)
     asked = Decoder().with_arrays(job, tmp_path, Workers(), Lines())
     assert asked == replace(job, data=replace(DATA, place=Here(path="/cache/images/1")))

@@ -37,7 +37,7 @@ class Time:
 class Lane:
     """A call takes `ms`; the third one takes `slow` more."""
 
-    recurrence = None
+    recurrence = rotation = None
 
     def __init__(self, time, ms, slow=0):
         self.time, self.ms, self.slow, self.calls, self.entered = time, ms, slow, 0, 0
@@ -50,6 +50,11 @@ class Lane:
 
     def wait(self):
         self.time.ns += (self.ms + (self.slow if self.calls == 3 else 0)) * MS
+
+
+def lane_of(start=lambda: None):
+    """A lane whose calls take no time; `start` runs in each."""
+    return SimpleNamespace(recurrence=None, rotation=None, enter=lambda: None, start=start, wait=lambda: None)
 
 
 def served(due_ms, ms=4, batch=1, wait_ms=2, give_up_ms=1000, slow=0):
@@ -98,7 +103,7 @@ def test_a_queue_that_grows_is_given_up():
 
 
 def test_several_lanes_answer_every_item_once():
-    sessions = [SimpleNamespace(recurrence=None, enter=lambda: None, start=lambda: None, wait=lambda: None) for _ in range(4)]
+    sessions = [lane_of() for _ in range(4)]
     due = arrivals(500, 100_000, seed=1)
     queue = Queue(due=due + Clock().now_ns(), batch=3, wait_ns=MS // 10, give_up_ns=10**12)
     responses = serve(sessions, queue, Clock())
@@ -111,7 +116,7 @@ def test_what_a_call_raises_comes_out(lanes):
     def fail():
         raise RuntimeError("out of order")
 
-    sessions = [SimpleNamespace(recurrence=None, enter=lambda: None, start=fail, wait=lambda: None) for _ in range(lanes)]
+    sessions = [lane_of(fail) for _ in range(lanes)]
     with pytest.raises(RuntimeError, match="out of order"):
         serve(sessions, Queue(due=np.zeros(9, np.int64), batch=1, wait_ns=0, give_up_ns=2**62), Clock())
 

@@ -4,6 +4,7 @@ import pytest
 from onnxbench.results.store.head import SCHEMA
 from onnxbench.results.table.preview import build
 from onnxbench.results.table.render import FORMATS, render
+from onnxbench.spec import COLD
 
 FACTS = ("2 cells at quick: about 9 to 12 s", "")
 
@@ -19,6 +20,8 @@ def test_a_cell_that_would_be_measured_is_planned(make_cell):
             "scheme": None,
             "dims": None,
             "feedback": None,
+            "inputs": None,
+            "cache": None,
             "batch": 8,
             "threads": 2,
             "status": "planned",
@@ -49,7 +52,8 @@ def test_rows_stand_as_they_do_in_the_measured_table(make_cell):
 
 
 def test_all_columns_stand_in_the_table_and_no_row_is_marked(make_cell):
-    cell = make_cell(environment="new", precision="int8", scheme="portable", dims=(("seq", 8),), feedback=(("h_out", "h"),))
+    rare = {"environment": "new", "scheme": "portable", "dims": (("seq", 8),), "feedback": (("h_out", "h"),)}
+    cell = make_cell(precision="int8", inputs=3, cache=COLD, **rare)
     built = build([(cell, None)], FACTS)
     assert tuple(field.name for field in built.fields) == built.names == tuple(built.rows[0])
     assert (built.best, built.remarks) == (frozenset(), ())
@@ -62,6 +66,8 @@ def test_environments_stand_there_where_there_are_any(make_cell):
         "scheme",
         "dims",
         "feedback",
+        "inputs",
+        "cache",
     ]
 
 

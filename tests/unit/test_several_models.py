@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import pytest
 from onnxbench.cli import main
+from onnxbench.commands.infer import builds_of
 from onnxbench.commands.model_list import Models
 from onnxbench.commands.runs import sweep_of
 from onnxbench.errors import BadInput, RuntimeFailed, Unsupported
@@ -82,8 +83,9 @@ def test_an_empty_list_of_models_is_refused(text):
 )
 def test_one_model_is_stored_as_before_and_several_as_a_list(command, arguments, fields):
     options = main.get_command(None, command).make_context(command, list(arguments)).params
-    names = {field.name for field in dataclass_fields(Sweep)} & set(options)
-    sweep = sweep_of({"budget": "quick", **{name: options[name] for name in names}})
+    builds = builds_of(options) if "builds" in options else {}
+    names = {field.name for field in dataclass_fields(Sweep)} & set(options) | {"preprocess"}
+    sweep = replace(sweep_of({"budget": "quick", **{name: options[name] for name in names}}), **builds)
     assert (sweep.model, sweep.models) == fields
     assert from_wire(Sweep, to_wire(sweep)) == sweep
 

@@ -257,7 +257,7 @@ def closed(sessions):
 def test_a_backend_is_asked_what_it_is():
     found = done(State(), Probe(backend="null"))
     assert (found.available, found.instrument, found.device_kind) == (True, True, "cpu")
-    assert set(found.options) == {"work", "fault"}
+    assert set(found.options) == {"work", "by_value", "fault"}
     assert (set(found.precisions), found.on_request) == (set(PRECISIONS), ())
 
 

@@ -118,7 +118,7 @@ BUDGETS: Mapping[str, Budget] = {
             throttle_s=30,
             load_s=2,
             load_halvings=3,
-            load_passes=3,
+            load_passes=5,
         ),
         Budget(
             name="thorough",
@@ -142,7 +142,7 @@ BUDGETS: Mapping[str, Budget] = {
             throttle_s=120,
             load_s=8,
             load_halvings=4,
-            load_passes=5,
+            load_passes=6,
         ),
     )
 }

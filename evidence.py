@@ -347,7 +347,7 @@ class LoadPoint:
     """Response times at one request rate.
 
     `latency_ns`: percentiles by their number as a text, such as "99.9"; None where too few items arrived. It is empty if the
-    queue grew without end (`overloaded`) and the measurement was stopped.
+    queue grew without end (`overloaded`) and the measurement was stopped. `late`: share of responses above the limit.
     """
 
     rate_per_s: float
@@ -357,6 +357,7 @@ class LoadPoint:
     latency_ns: Mapping[str, Number]
     deploy: str = ""
     noise: Counts = Counts()
+    late: Number = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,6 +12,7 @@ from .pairs import Pair
 
 FEW_ROUNDS, FEW_RUNS = f"fewer than {LEAST_ROUNDS} rounds", f"fewer than {LEAST_RUNS} runs a side"
 OTHER_HOST, OTHER_IMAGES = "other host", "other images"
+OTHER_LIMITS, FEW_PASSES = "other limits under load", "too few passes under load"
 OTHER_CLOCKS = "time and cycles disagree"
 NO_DIFFERENCE, INCONCLUSIVE = "no difference shown", "inconclusive"
 WORSE, BETTER = ("slower", "worse"), ("faster", "better")

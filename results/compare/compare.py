@@ -23,6 +23,7 @@ from ..store.record import Run
 from ..table.findings import Finding, sentences
 from ..table.table import names_of
 from .change import FEW_ROUNDS, FEW_RUNS, NO_DIFFERENCE, OTHER_CLOCKS, OTHER_HOST, OTHER_IMAGES, Change, Cycles
+from .loaded import loaded
 from .metrics import POINTS, THRESHOLD, Metric, limit_text
 from .pairs import Pair, Records, match
 from .run_figures import RunFigure, allowance
@@ -261,7 +262,7 @@ def _changed_answers(old: Verified, now: Verified, metric: Metric) -> tuple[int,
 
 
 Comparison = Callable[[Pair, Metric, Sides], Change | None]
-COMPARISONS: Mapping[str, Comparison] = {"time": _timed, "memory": _peak_memory, "accuracy": _accuracy}
+COMPARISONS: Mapping[str, Comparison] = {"time": _timed, "load": loaded, "memory": _peak_memory, "accuracy": _accuracy}
 
 
 def _judged(change: Change, significant: bool, sides: Sides) -> Change:

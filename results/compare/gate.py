@@ -14,7 +14,17 @@ from ..table import conditions
 from ..table.conditions import NUMBER, UNITS
 from ..table.findings import Finding, sentences
 from ..table.kind import FAILURE
-from .change import FEW_ROUNDS, FEW_RUNS, OTHER_CLOCKS, OTHER_HOST, OTHER_IMAGES, WORSE, Change
+from .change import (
+    FEW_PASSES,
+    FEW_ROUNDS,
+    FEW_RUNS,
+    OTHER_CLOCKS,
+    OTHER_HOST,
+    OTHER_IMAGES,
+    OTHER_LIMITS,
+    WORSE,
+    Change,
+)
 from .metrics import COMPARED, Metric
 from .verdict import overall
 
@@ -29,6 +39,8 @@ REMEDIES: Mapping[str, str] = {
     FEW_ROUNDS: "measure both runs with --budget normal",
     FEW_RUNS: f"give {LEAST_RUNS} or more runs a side",
     OTHER_CLOCKS: "measure both runs with --lock-clocks",
+    OTHER_LIMITS: "measure both runs with the same --load and --slo",
+    FEW_PASSES: "measure both runs with --budget normal",
     OTHER_HOST: "compare runs of one host",
     OTHER_IMAGES: "give both runs the same --dataset and --images",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..table.column import ACCURACY, MEMORY, MORE, TIME, Column
+from ..table.column import ACCURACY, LOAD, MEMORY, MORE, TIME, Column
 from ..table.columns import COLUMNS
 
 THRESHOLD, POINTS = 0.05, 1.0
@@ -48,7 +48,7 @@ def _metric(column: Column) -> Metric:
 
 
 COMPARED: Mapping[str, Metric] = {
-    column.metric: _metric(column) for kind in (TIME, MEMORY, ACCURACY) for column in COLUMNS if column.compared == kind
+    column.metric: _metric(column) for kind in (TIME, LOAD, MEMORY, ACCURACY) for column in COLUMNS if column.compared == kind
 }
 
 

@@ -41,6 +41,7 @@ class Sides:
         records = list(self._records.values())
         has: dict[str, Callable[[Metric], bool]] = {
             "time": lambda metric: any(metric.name in figures for figures in self._figures.values()),
+            "load": lambda metric: any(self.row(item).sustained for item in records),
             "memory": lambda metric: any(getattr(event, metric.column) for item in records for event in item.cold),
             "accuracy": lambda metric: any(getattr(item.parity, metric.name, None) is not None for item in records),
         }
@@ -62,6 +63,10 @@ class Sides:
         column = BY_NAME[metric.column]
         values = (column.of(self._rows[id(record)]) for record in records.values())
         return [float(value) for value in values if isinstance(value, int | float)]
+
+    def row(self, record: CellRecord) -> Row:
+        """Row of the table with the figures of `record`."""
+        return self._rows[id(record)]
 
     @cached_property
     def _rows(self) -> dict[int, Row]:

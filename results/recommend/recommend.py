@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..stats.intervals import LEAST_ROUNDS, Interval, Repeated
+from ..stats.intervals import difference as difference_of
 from ..store.record import Run
 from ..store.series import counted, interval, paired, values
 from ..table.findings import Finding
@@ -149,7 +150,9 @@ def difference(pick: Candidate, other: Candidate) -> Difference:
     ratio = mine / theirs if pick.objective.largest else theirs / mine
     one_run = pick.run is other.run
     if not pick.objective.metric:
-        return Difference(ratio=ratio, interval=None, basis="once", one_run=one_run)
+        together = _under_load(pick, other)
+        basis = "unpaired" if together else "once"
+        return Difference(ratio=together.middle if together else ratio, interval=together, basis=basis, one_run=one_run)
     larger_is_better = pick.objective.metric == "throughput"
     # `paired` divides new by base. With latency the pick is the base, so that a ratio above 1 always favours the pick.
     base, new = (other, pick) if larger_is_better else (pick, other)
@@ -167,6 +170,13 @@ def difference(pick: Candidate, other: Candidate) -> Difference:
         return Difference(ratio=ratio, interval=None, basis="imported", one_run=one_run)
     rounds = min(len(values(item.row.record, item.objective.metric)) for item in (pick, other))
     return Difference(ratio=ratio, interval=None, basis="few_rounds", rounds=rounds, one_run=one_run)
+
+
+def _under_load(pick: Candidate, other: Candidate) -> Interval | None:
+    """Ratio of the rates under load, `pick` to `other`, from the passes of each; None for another objective or too few."""
+    rates = [item.row.sustained for item in (pick, other)] if pick.objective.loaded else []
+    mine, theirs = [rate.estimate if rate else None for rate in rates] or (None, None)
+    return difference_of([mine], [theirs]) if mine and theirs else None
 
 
 def _price_factor(pick: Candidate, other: Candidate) -> float:

@@ -14,7 +14,7 @@ from .row import MEASURED, Row
 SCIENTIFIC = 0  # digits of a column whose figures are shown as 1.2e-03
 UNIT = re.compile(r"_(ms|s|mb|mj|db|w|c|per_s)$")  # the unit at the end of a column's name
 MORE, LESS = "more", "less"
-TIME, MEMORY, ACCURACY = "time", "memory", "accuracy"
+TIME, MEMORY, ACCURACY, LOAD = "time", "memory", "accuracy", "load"
 ONE_CALL, ALL_LANES, ARRIVALS = "one call", "all lanes", "arrivals"
 CHECK_VIEW, RANKING_VIEW, PICK_VIEW, TAG_VIEW = "check", "ranking", "pick", "tag"
 LAST = 99
@@ -65,7 +65,7 @@ class Column(Field):
     leads: it stands first in the table for people.
     gpu: measured on GPUs only.
     better: MORE or LESS, whichever is better; empty for a column without a direction.
-    compared: kind of the metric in `bench compare` (TIME, MEMORY or ACCURACY); empty for a column that is not compared.
+    compared: kind of the metric in `bench compare` (TIME, LOAD, MEMORY or ACCURACY); empty for a column that is not compared.
     objective: name of the objective in `bench recommend`; empty for a column that is no objective.
     in_flight: load during the measurement (ONE_CALL, ALL_LANES or ARRIVALS); empty if the load does not matter.
     cheaper: words for a row with less of it than the pick of `bench recommend`.

@@ -140,6 +140,9 @@ KINDS: Mapping[str, Kind] = {
     ),
     "absent_step": Kind(severity=INFO, sentence="{column} needs the length of the signal in one call: give --step-seconds"),
     "absent_load": Kind(severity=INFO, sentence="{column} was not measured: give --load poisson --slo p99=10ms"),
+    "absent_passes": Kind(
+        severity=INFO, sentence="{column} needs several passes near the limit: measure at --budget normal or thorough"
+    ),
     "absent_on_cpu": Kind(severity=INFO, sentence="{column} is measured on GPUs only"),
     "absent_phase": Kind(
         severity=INFO, sentence="{column}: only a program of your own reports it, one for each call (docs/own-loop.md)"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from ...evidence import LoadCurve, LoadPoint, UnderLoad
 from ...spec import Load, Sweep
+from ..stats.crossing import Pass, crossing
+from ..stats.intervals import Estimate, Interval, difference
 from ..store.noise import above
 from ..store.record import CellRecord
 from .findings import Finding
@@ -78,10 +80,24 @@ def _between(low: Point, high: Point, limit_ns: float) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Best:
-    """Concurrency with the highest rate within a limit, as its measured curve (`load_curve`), and its capacity."""
+    """Concurrency with the highest rate within a limit, as its measured curve (`load_curve`), and its capacity.
+
+    `estimate`: of the rate on the log scale; None for another limit than that of the measurement, and for too few passes.
+    """
 
     load_curve: LoadCurve
     capacity: Capacity
+    estimate: Estimate | None = None
+
+    @property
+    def rate_per_s(self) -> float | None:
+        """The rate: that of the passes if they give an estimate, else read off the curve."""
+        return math.exp(self.estimate.mean) if self.estimate else self.capacity.rate_per_s
+
+    @property
+    def interval(self) -> Interval | None:
+        """95 % interval of the rate, from the passes."""
+        return difference([self.estimate], []) if self.estimate else None
 
 
 def best(measured: UnderLoad | None, percentile: float, limit_ms: float) -> Best | None:
@@ -102,7 +118,19 @@ def limit_of(record: CellRecord, sweep: Sweep | None) -> Load | None:
 def sustained(record: CellRecord, sweep: Sweep | None) -> Best | None:
     """Best concurrency within the limit of `limit_of`."""
     limit = limit_of(record, sweep)
-    return best(record.load, limit.percentile, limit.limit_ms) if limit else None
+    most = best(record.load, limit.percentile, limit.limit_ms) if limit else None
+    if most is None or limit is None or record.load is None:
+        return None
+    same = (limit.percentile, limit.limit_ms) == (record.load.asked.percentile, record.load.asked.limit_ms)
+    return replace(most, estimate=_estimate(most, limit)) if same else most
+
+
+def _estimate(most: Best, limit: Load) -> Estimate | None:
+    """Estimate of the rate, from the share of late responses in each pass; None without a rate, or for too few passes."""
+    if most.capacity.rate_per_s is None or most.capacity.at_least:
+        return None
+    passes = [Pass(item.rate_per_s, item.late, item.items) for item in most.load_curve.points if item.late is not None]
+    return crossing(passes, 1 - limit.percentile / 100)
 
 
 def notes(record: CellRecord, sweep: Sweep | None) -> list[Finding]:

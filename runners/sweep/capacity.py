@@ -69,6 +69,7 @@ def _measure(active: ActiveCell, run: RunContext, ask: Ask, concurrency: Concurr
             seed=next(seeds),
             wait_ms=load.max_wait_ms,
             give_up_ms=max(GIVE_UP * load.limit_ms, GIVE_UP_MS),
+            limit_ms=load.limit_ms,
             concurrency=concurrency,
         )
         return ask(job)

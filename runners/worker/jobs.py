@@ -322,7 +322,7 @@ class ApplyLoad(Job[LoadPoint]):
     """Answer `items` that arrive at random at `rate_per_s`, on all lanes of `concurrency`.
 
     A call waits at most `wait_ms` until its batch is full. The load stops when an item has waited
-    `give_up_ms`.
+    `give_up_ms`. `limit_ms`: responses above it are late.
     """
 
     key: str
@@ -332,6 +332,7 @@ class ApplyLoad(Job[LoadPoint]):
     wait_ms: float
     give_up_ms: float
     concurrency: Concurrency
+    limit_ms: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,7 +58,15 @@ def load(state: State, report: Reporter, job: ApplyLoad) -> LoadPoint:
         latency_ns={} if queue.given_up else quantiles(responses),
         deploy=open_cell.backend.deploy(job.concurrency),
         noise=counts(),
+        late=None if job.limit_ms is None else _late(responses, job),
     )
+
+
+def _late(responses: Times, job: ApplyLoad) -> float:
+    """Share of the items after the lead with a response above the limit, or with none because the load stopped."""
+    items = job.items - int(job.items * LEAD_SHARE)
+    in_time = np.count_nonzero(responses <= (job.limit_ms or 0.0) * 1e6)
+    return 1 - min(1.0, float(in_time) / items)
 
 
 def arrivals(items: int, rate_per_s: float, seed: int) -> Times:

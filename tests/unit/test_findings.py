@@ -144,6 +144,7 @@ SAID = {
     ),
     "absent_step": ({"column": "x"}, "x needs the length of the signal in one call: give --step-seconds"),
     "absent_load": ({"column": "x"}, "x was not measured: give --load poisson --slo p99=10ms"),
+    "absent_passes": ({"column": "x"}, "x needs several passes near the limit: measure at --budget normal or thorough"),
     "absent_on_cpu": ({"column": "x"}, "x is measured on GPUs only"),
     "absent_phase": (
         {"column": "wait_ms"},

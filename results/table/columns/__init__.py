@@ -31,6 +31,7 @@ COLUMNS: tuple[Column, ...] = (
     *builds.COLUMNS,
     case.INPUTS,
     case.CACHE,
+    *load.BOUNDS,
 )
 BY_NAME: Mapping[str, Column] = {column.name: column for column in COLUMNS}
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ....axes import Scalar
 from .. import load
-from ..column import ARRIVALS, MORE, RANKING_VIEW, TAG_VIEW, Column, timed
+from ..column import ARRIVALS, LOAD, MORE, RANKING_VIEW, TAG_VIEW, Column, timed
+from ..findings import Finding
 from ..row import Row
 
 
@@ -14,7 +17,21 @@ def _slo(row: Row) -> Scalar:
 
 
 def _slo_rate(row: Row) -> Scalar:
-    return row.sustained.capacity.rate_per_s if row.sustained else None
+    return row.sustained.rate_per_s if row.sustained else None
+
+
+def _bound(end: str) -> Callable[[Row], Scalar]:
+    def value(row: Row) -> Scalar:
+        bounds = row.sustained.interval if row.sustained else None
+        return float(getattr(bounds, end)) if bounds else None
+
+    return value
+
+
+def _no_bound(end: str) -> Callable[[Row], Finding]:
+    """Reason for a missing end: no load, or too few passes."""
+    name = f"slo_rate_ci_{end}_per_s"
+    return lambda row: Finding.of("absent_passes" if row.record.load else "absent_load", column=name)
 
 
 def _slo_settings(row: Row) -> Scalar:
@@ -44,6 +61,7 @@ COLUMNS = (
         title="rate under load",
         priority=16,
         better=MORE,
+        compared=LOAD,
         objective="slo_rate",
         in_flight=ARRIVALS,
         absent="absent_load",
@@ -73,4 +91,15 @@ COLUMNS = (
         views=(TAG_VIEW,),
         definition="Sentences of the row's findings.",
     ),
+)
+BOUNDS = tuple(
+    timed(
+        f"slo_rate_ci_{end}_per_s",
+        _bound(end),
+        unit="/s",
+        shown=False,
+        absent=_no_bound(end),
+        definition=f"{side} end of the 95 % confidence interval of the rate under load, from its passes.",
+    )
+    for end, side in (("low", "Lower"), ("high", "Upper"))
 )

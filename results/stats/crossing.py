@@ -1,7 +1,7 @@
 """Request rate at which the share of late responses reaches a limit, with its error, from passes at several rates. NumPy only.
 
 Late responses come in bursts, as long as a queue lasts, so their number varies several times more than a binomial number. The
-passes tell how much: each one gives a rate, and the interval is Student's t over passes.
+scatter of the repeated passes shows how much, and the interval is Student's t over them (docs/adr/0039).
 """
 
 from __future__ import annotations

@@ -9,6 +9,9 @@ import pytest
 from onnxbench.budgets import BUDGETS
 from onnxbench.evidence import LoadCurve, LoadPoint, UnderLoad
 from onnxbench.results.compare.compare import compare
+from onnxbench.results.recommend.candidates import Request
+from onnxbench.results.recommend.objective import OBJECTIVES
+from onnxbench.results.recommend.recommend import decide
 from onnxbench.results.stats.crossing import Pass, crossing, repeats
 from onnxbench.results.stats.percentiles import quantiles
 from onnxbench.results.store.record import CellRecord, read_run
@@ -238,3 +241,14 @@ def test_half_of_a_students_interval_is_the_error_of_the_estimate():
     estimate = crossing(passes(500.0), 0.01)
     bounds = curves.Best(load_curve=None, capacity=None, estimate=estimate).interval
     assert math.log(bounds.high / bounds.low) / 2 == pytest.approx(stdtrit(3, 0.975) * estimate.error)
+
+
+@pytest.mark.parametrize(
+    ("rates", "basis", "shown"),
+    [((500.0, 300.0), "unpaired", True), ((500.0, 495.0), "unpaired", False), ((-500.0, -300.0), "once", False)],
+)
+def test_a_recommendation_by_the_rate_has_the_intervals_of_both_rows(run, rates, basis, shown):
+    decision = decide([read_run(run(*rates))], Request(objective=OBJECTIVES["slo_rate"], conditions=(), prices=()))
+    assert (decision.pick.name.split()[0], decision.difference.basis) == ("ort-cpu", basis)
+    assert decision.difference.shown == shown
+    assert decision.difference.ratio == pytest.approx(rates[0] / rates[1], rel=0.02)

@@ -168,7 +168,7 @@ def chart(grouped: Mapping[tuple[Any, ...], list[Row]]) -> str:
         rates = [row["train_per_s"] for row in members if row["status"] == "ok"]
         if rates:
             model, precision, scaling, way, processes, threads = key
-            name = f"{model} {precision} {WAYS[way]} {scaling} over {processes}, {threads} threads"
+            name = " ".join(filter(None, (model, precision, scaling, WAYS[way]))) + f", {processes} x {threads} threads"
             bars.append((name, median(rates), model))
     most = {model: max(rate for _, rate, other in bars if other == model) for _, _, model in bars}
     lines = [f'<svg xmlns="http://www.w3.org/2000/svg" width="900" height="{22 * len(bars) + 30}" font-family="sans-serif">']

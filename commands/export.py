@@ -44,9 +44,9 @@ from .schemes import int8_option
     preprocess_option,
     click.option(
         "--calibration",
-        metavar="[tensors:]FILE.npz",
-        help="Calibrate INT8 on the arrays of this file, named as the inputs, or x of tensors:FILE.npz. Default: the dataset's"
-        " calibration part.",
+        metavar="FILE",
+        help="Calibrate INT8 on the arrays of FILE.npz, named as the inputs, on x of tensors:FILE.npz, or on images:DIR, whose"
+        " images need no classes. Default: the dataset's calibration part.",
     ),
     click.option(
         "--calibration-method",
@@ -88,7 +88,7 @@ def export(
     from ..exporters.calibration import parse_method
     from ..exporters.schemes import PORTABLE
     from ..models import kind_of
-    from ..models.preprocessing import full_name
+    from ..models.preprocessing import full_names
     from ..runners.pool.context import Context
     from ..runners.pool.progress import terminal
     from ..runners.prepare import exports
@@ -99,7 +99,7 @@ def export(
     parse_method(method)
     conversion = Conversion(scheme=PORTABLE, method=method, exclude=exclude, images=images or 0)
     inputs, folder = options.pop("signature"), options.pop("artifacts")
-    options["dataset"] = full_name(options["dataset"], options.pop("preprocess"))
+    options |= full_names(options["dataset"], options["calibration"], options.pop("preprocess"))
     with logs(debug) as log_folder, terminal().live() as progress:
         context = Context(logs=log_folder, progress=progress, timeout_s=timeout_s)
         named = exports.int8_schemes(schemes, context)

@@ -9,6 +9,7 @@ import csv
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from ..errors import BadInput, nearest, one_line, quantity, shown
@@ -60,12 +61,14 @@ def check_source(source: Path) -> None:
     )
 
 
-def find(source: Path, tick: Callable[[], None] = lambda: None) -> Listing:
-    """Find the image files of `source`. Calls `tick` for each class folder.
+def find(source: Path, tick: Callable[[], None] = lambda: None, *, labelled: bool = True) -> Listing:
+    """Find the image files of `source`. Calls `tick` for each class folder. `labelled` False: all files have the label 0.
 
     `BadInput` if there are none, or if their classes are not clear.
     """
     check_source(source)
+    if source.is_dir() and not labelled:
+        return _unlabelled(source)
     pairs = list(_in_folders(source, tick) if source.is_dir() else _in_csv(source))
     if len(pairs) > MOST_IMAGES:
         raise BadInput(f"{source} has more than {MOST_IMAGES} images", f"choose some of them: {BY_LIST}")
@@ -74,6 +77,14 @@ def find(source: Path, tick: Callable[[], None] = lambda: None) -> Listing:
     names = {labels[name]: name for _, name in pairs}
     paths = tuple(path for path, _ in pairs)
     return Listing(source=source, paths=paths, labels=tuple(labels[name] for _, name in pairs), names=names)
+
+
+def _unlabelled(source: Path) -> Listing:
+    """All image files in the folder `source` and below."""
+    paths = tuple(islice(_images_below(source), MOST_IMAGES))
+    if not paths:
+        raise BadInput(f"{source} has no image{_links(source)}", _endings())
+    return Listing(source=source, paths=paths, labels=(0,) * len(paths), names={0: ""})
 
 
 def _folder_names(source: Path) -> list[str]:

@@ -189,6 +189,15 @@ def full_name(dataset: str | None, preprocess: str | None) -> str | None:
     return f"{dataset}{QUERY}{Preprocessing.parse(preprocess or '')}"
 
 
+def full_names(dataset: str | None, calibration: str | None, preprocess: str | None) -> dict[str, str | None]:
+    """Full names of a dataset and of calibration data, one of which has images. Raises the errors of `full_name`."""
+    names = {"dataset": dataset, "calibration": calibration}
+    images = {key: name for key, name in names.items() if name is not None and name.startswith(f"{IMAGES}:")}
+    if not images:
+        full_name(dataset, preprocess)
+    return names | {key: full_name(name, preprocess) for key, name in images.items()}
+
+
 def split_name(dataset: str) -> tuple[str, str, str]:
     """Kind, path and preprocessing of a full name. Only images have a preprocessing."""
     kind, _, place = dataset.partition(":")

@@ -14,10 +14,11 @@ from ..results.stats import intervals as stats
 from ..results.store.head import CHECK
 from ..results.table.column import CHECK_VIEW
 from ..results.table.conditions import Condition
-from ..spec import LABELLED, Conversion, Sweep
+from ..spec import Conversion, Sweep
 from .infer import RunKind, Surroundings, open_run, refuse
 from .pool.context import Context
 from .pool.memory import Limits
+from .prepare import calibration_data
 from .prepare.export_command import excluding
 from .prepare.request import first_sizes, fixed_shapes
 from .sweep.cells import ActiveCell, RunContext
@@ -25,7 +26,7 @@ from .sweep.drawing import draw_inputs
 from .sweep.group import Group, hire
 from .sweep.plan import PlannedCell
 from .worker.file_jobs import CountImages, Explain
-from .worker.jobs import Data, Here
+from .worker.jobs import Data
 
 BATCHES = (8,)  # the batch hardly changes an answer, and one batch is enough
 HIDDEN_COLUMNS = ("top1_change_p", "load_s", "first_ms", "artifact_mb")  # a check computes these and does not show them
@@ -74,15 +75,15 @@ def _explained(run: RunContext, active: ActiveCell) -> Explained:
     origin, derived = active.planned.origin, active.planned.artifact.derived
     if origin is None or derived is None:
         return Explained(why_not="its nodes cannot be tested, because bench export did not make this INT8 file")
-    calibration = derived.calibration(origin.dataset)
     names = {spec.name for spec in origin.inputs}
+    place, calibrated_on = calibration_data.locate(derived.calibration(origin.dataset), run.context)
     job = Explain(
         artifact=origin,
         precision="int8",
         how=Conversion.of(derived.options),
-        calibration=Here(path=calibration.removeprefix(LABELLED)) if calibration else None,
+        calibration=place,
         data=Data.of(origin.dataset),
-        calibrated_on=calibration or "",
+        calibrated_on=calibrated_on,
         shapes=fixed_shapes([spec for spec in run.sweep.signature if spec.name in names]),
         dims=first_sizes(run.sweep.dims),
     )

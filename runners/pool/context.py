@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from ...parity import ImageSet
 from ..worker.clock import Clock
-from ..worker.jobs import Data, Job
+from ..worker.jobs import Data, Here, Job
 from ..worker.tasks import JOBS
 from .decoding import Decoder
 from .pool import Local, Pool
@@ -42,6 +42,10 @@ class Context:
         """The dataset for a job, with its images decoded. `BadInput` if too many of them do not decode."""
         data = Data.of(dataset)
         return data and self.decoder.data_of(data, self.logs, self.pool, self.progress)
+
+    def unlabelled_images(self, dataset: str) -> Here:
+        """The place of decoded images whose classes do not matter. Raises like `data_of`."""
+        return self.decoder.place_of(Data.named(dataset), self.logs, self.pool, self.progress, labelled=False)
 
     def ask(self, job: Job[Answer]) -> Answer:
         """Send `job` to a fresh worker and return its answer. Raises like `Worker.ask`, and `BadInput` for its images."""

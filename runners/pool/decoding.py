@@ -28,7 +28,7 @@ Asked = TypeVar("Asked", bound=Job[Any])
 class Decoder:
     """Datasets of image files, each decoded once. `images`: facts by the dataset's name."""
 
-    places: dict[str, str] = field(default_factory=dict)
+    places: dict[tuple[str, bool], Here] = field(default_factory=dict)
     images: dict[str, ImageSet] = field(default_factory=dict)
 
     def with_arrays(self, job: Asked, logs: Path, pool: Pool, progress: Progress) -> Asked:
@@ -41,17 +41,21 @@ class Decoder:
 
     def data_of(self, data: Data, logs: Path, pool: Pool, progress: Progress) -> Data:
         """`data` with its decoded images; other datasets as they are. `BadInput` if too many files do not decode."""
-        if split_name(data.name)[0] != IMAGES:
-            return data
-        if data.name not in self.places:
-            decoded = _decode(data, logs, pool, progress)
-            self.places[data.name], self.images[data.name] = decoded.folder.path, decoded.images
+        is_images = split_name(data.name)[0] == IMAGES
+        return replace(data, place=self.place_of(data, logs, pool, progress)) if is_images else data
+
+    def place_of(self, data: Data, logs: Path, pool: Pool, progress: Progress, *, labelled: bool = True) -> Here:
+        """Folder of the decoded images of `data`. `labelled` False: folders are no classes."""
+        key = data.name, labelled
+        if key not in self.places:
+            decoded = _decode(DecodeImages(data=data, labelled=labelled), logs, pool, progress)
+            self.places[key], self.images[data.name] = Here(path=decoded.folder.path), decoded.images
             if note := _note(data.name, decoded.images):
                 progress.note(note)
-        return replace(data, place=Here(path=self.places[data.name]))
+        return self.places[key]
 
 
-def _decode(data: Data, logs: Path, pool: Pool, progress: Progress) -> Decoded:
+def _decode(job: DecodeImages, logs: Path, pool: Pool, progress: Progress) -> Decoded:
     """Ask one worker after the other, until one reaches the last file."""
     skip: tuple[int, ...] = ()
     while True:
@@ -61,15 +65,15 @@ def _decode(data: Data, logs: Path, pool: Pool, progress: Progress) -> Decoded:
             if report.steps:
                 last[:] = [report.step]
                 if report.step % STEP == 0:
-                    progress.step(f"decoding the images of {data.name}", report.step, report.steps)
+                    progress.step(f"decoding the images of {job.data.name}", report.step, report.steps)
 
         try:
             with pool.start(logs / "decode.log") as worker:
-                return worker.ask(DecodeImages(data=data, skip=skip), FILE_S, on_report)
+                return worker.ask(replace(job, skip=skip), FILE_S, on_report)
         except (WorkerDied, WorkerTimeout, OutOfMemory) as error:
             if not last or len(skip) == MOST_ENDED:
                 raise BadInput(
-                    f"the images of {data.name} cannot be decoded: {error.message}", "remove damaged files, and try again"
+                    f"the images of {job.data.name} cannot be decoded: {error.message}", "remove damaged files, and try again"
                 ) from error
             skip = (*skip, *last)
 

@@ -43,10 +43,11 @@ def _data(origin: Artifact, derived: Derived) -> Iterator[str]:
     kind, place, steps = split_name(origin.dataset or "")
     if kind:
         yield from ("--dataset", f"{kind}:{place}" if place else kind)
-    if steps:
-        yield from ("--preprocess", steps)
-    if calibration := derived.calibration(origin.dataset):
-        yield from ("--calibration", calibration)
+    other, path, own_steps = split_name(derived.calibration(origin.dataset) or "")
+    if steps or own_steps:
+        yield from ("--preprocess", steps or own_steps)
+    if other:
+        yield from ("--calibration", f"{other}:{path}" if path else other)
 
 
 def _shapes(sweep: Sweep, origin: Artifact) -> Iterator[str]:

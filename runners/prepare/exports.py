@@ -16,13 +16,13 @@ from ...exporters.derive import other_maker
 from ...exporters.manifest import Exported, relocate
 from ...exporters.schemes import BEST
 from ...models import MODELS, kind_of
-from ...spec import LABELLED, RANDOM, Artifact, Conversion, Derived, Source, Sweep
+from ...spec import RANDOM, Artifact, Conversion, Derived, Source, Sweep
 from ..pool.context import Context
 from ..pool.environments import interpreters
 from ..pool.survey import survey
 from ..worker.file_jobs import CacheEntry, Convert
-from ..worker.jobs import Data, Here
-from . import checkpoints, user_file
+from ..worker.jobs import Data
+from . import calibration_data, checkpoints, user_file
 from .base_files import ENTRIES, batched, check_inputs, data_of, name_of
 from .request import (
     DEFAULT_CONVERSION,
@@ -83,7 +83,7 @@ def export_model(request: ExportRequest, context: Context) -> list[ExportResult]
     """
     if request.folder:
         manifest.check_writable(request.folder)
-    _check_calibration(request)
+    calibration_data.check(request.calibration)
     base = _add(ENTRIES[kind_of(request.model)](request, context), request, export="first")
     return [base, *convert_file(base.exported.artifact, request, context)]
 
@@ -148,14 +148,13 @@ def _convert_now(base: Artifact, precision: str, request: ExportRequest, context
             f"{Path(base.path).name} is {base.precision} already, and {precision} is made from FP32",
             "write --model with the FP32 file",
         )
-    kind, place = _calibration_file(request.calibration or "")
-    calibration = str(place.absolute()) if request.calibration else ""
+    calibration, calibrated_on = calibration_data.locate(request.calibration, context)
     job = Convert(
         artifact=base,
         precision=precision,
         how=request.conversion if precision == "int8" else Conversion(),  # keeps INT8 options out of the key of an FP16 file
-        calibration=Here(path=calibration) if calibration else None,
-        calibrated_on=f"{kind}{calibration}",
+        calibration=calibration,
+        calibrated_on=calibrated_on,
         data=Data.of(base.dataset),
         shapes=fixed_shapes(request.inputs),
         dims=first_sizes(request.dims),
@@ -175,8 +174,8 @@ def _convert_now(base: Artifact, precision: str, request: ExportRequest, context
 
 
 def _more_samples(derived: Derived, request: ExportRequest) -> str:
-    """Words to get more calibration samples. Without --calibration-images, a file is calibrated on all its items."""
-    if request.calibration and not request.conversion.images:
+    """Words to get more calibration samples. Without --calibration-images, all arrays of a file calibrate."""
+    if request.calibration and not request.conversion.images and not calibration_data.is_images(request.calibration):
         return f"put more than {derived.option('samples')} items into {request.calibration}"
     return f"try --calibration-images {2 * int(derived.option('samples') or 0)}"
 
@@ -197,18 +196,6 @@ def _add(answer: CacheEntry, request: ExportRequest, source: Source | None = Non
     files = [file for file in sorted(entry.rglob("*")) if file.is_file() and file.name != cache.ENTRY]
     exported = manifest.add(request.folder, exported, entry, files, export if request.exactly else "")
     return ExportResult(exported=exported, cached=answer.cached)
-
-
-def _calibration_file(calibration: str) -> tuple[str, Path]:
-    """The prefix of a dataset's file with labels, if any, and the path."""
-    kind = LABELLED if calibration.startswith(LABELLED) else ""
-    return kind, Path(calibration[len(kind) :])
-
-
-def _check_calibration(request: ExportRequest) -> None:
-    place = _calibration_file(request.calibration or "")[1]
-    if request.calibration and not place.is_file():
-        raise BadInput(f"there is no file {place}", "write --calibration with an .npz file that has an array for each input")
 
 
 def prepare_artifacts(sweep: Sweep, context: Context) -> list[Artifact]:

@@ -17,9 +17,10 @@ from ...backends.protocol import Array
 from ...errors import BadInput, one_line
 from ...evidence import Parity
 from ...exporters.derive import DerivationTools, Feeds, derive
-from ...models import generators, onnx_file
+from ...models import datasets, generators, onnx_file
 from ...models import inputs as random_inputs
 from ...models.datasets import Dataset, Indices
+from ...models.preprocessing import IMAGES, split_name
 from ...models.shapes import batch_rule, cell_shapes, check_shapes
 from ...spec import LABELLED, RANDOM, Artifact, TensorSpec, nearest
 from . import verify
@@ -160,6 +161,11 @@ def calibration_of(job: Making, batch: int = 0) -> Calibration:
     """
     source, shapes, most = job.artifact, dict(job.shapes), job.how.images
     check_shapes(source.inputs, shapes)
+    if job.calibration and split_name(job.calibrated_on)[0] == IMAGES:
+        data = datasets.load(job.calibrated_on, Path(job.calibration.path))
+        data.check_inputs(source.inputs)
+        samples, _ = data.batch(_calibration_part(data, most))
+        return in_calls({source.inputs[0].name: samples}, source, job.calibrated_on, batch)
     if job.calibration:
         labelled = job.calibrated_on.startswith(LABELLED)
         arrays = _first(_load_arrays(source, Path(job.calibration.path), labelled), _per_item(source), most, job.calibrated_on)

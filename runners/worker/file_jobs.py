@@ -47,10 +47,14 @@ class Decoded:
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeImages(Job[Decoded]):
-    """Decode the image files of `data` into the cache. `skip`: numbers of files that ended an earlier worker."""
+    """Decode the image files of `data` into the cache. `skip`: numbers of files that ended an earlier worker.
+
+    `labelled` False: folders are no classes.
+    """
 
     data: Data
     skip: tuple[int, ...] = ()
+    labelled: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

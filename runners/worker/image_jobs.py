@@ -29,7 +29,8 @@ def decode(state: State, report: Reporter, job: DecodeImages) -> Decoded:
     _limit_memory()
     _, path, steps = split_name(job.data.name)
     how = Preprocessing.parse(steps)
-    listing = image_files.find(Path(job.data.place.path if job.data.place else path), lambda: report(ProgressReport()))
+    source = Path(job.data.place.path if job.data.place else path)
+    listing = image_files.find(source, lambda: report(ProgressReport()), labelled=job.labelled)
     # The files that ended a worker are no part of the key: the next command then finds the entry at once.
     key = digest([FORMAT, PIL.__version__, how.geometry, listing.fingerprint()])
     total = len(listing.paths)

@@ -83,6 +83,14 @@ def test_wrong_options_end_with_one_sentence(here, options, says):
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_images_without_classes_calibrate(here):
+    for path in list((here.folder / "set").rglob("*.png")):
+        path.rename(here.folder / path.name)
+    done = here.bench("export", "--model", "net.onnx", "--precision", "int8", "--calibration", "images:.", *HOW[2:])
+    assert done.returncode == 0, done.stderr
+    assert f"minmax over 24 of images:{here.folder}?size=8,mean=0.5,std=0.25" in done.stdout
+
+
 def test_a_named_model_trains_on_images_of_its_size_alone(here):
     what = ("train", "--dataset", "images:set", "--epochs", "1", "--preprocess")
     (row,) = here.rows(*what, "size=48,mean=0.5,std=0.25")

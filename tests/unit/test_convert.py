@@ -3,10 +3,14 @@ import pytest
 from onnxbench.errors import BadInput, Unavailable, Unsupported
 from onnxbench.exporters.int8 import guarded
 from onnxbench.models.datasets import load as dataset
+from onnxbench.models.image_arrays import write
+from onnxbench.models.image_files import find
+from onnxbench.models.preprocessing import Preprocessing
 from onnxbench.runners.worker.convert_jobs import _fingerprint, _load_arrays, calibration_of, calibrations, in_calls
 from onnxbench.runners.worker.file_jobs import Convert
 from onnxbench.runners.worker.jobs import Data, Here
 from onnxbench.spec import Conversion, TensorSpec
+from PIL import Image
 
 INT8 = Conversion(scheme="portable", method="minmax")
 
@@ -303,3 +307,15 @@ def test_a_file_with_labels_may_name_several_inputs(source, npz):
     path = npz(ids=numbers(20, 2), mask=numbers(20, 2), y=np.arange(20))
     found = calibrated(source(tensor("N", 2, name="ids"), tensor("N", 2, name="mask")), path, name="tensors:mine")
     assert found.feeds[0].keys() == {"ids", "mask"}
+
+
+def test_decoded_images_calibrate_without_those_of_the_test_part(source, tmp_path):
+    for number in range(20):
+        Image.fromarray(np.full((4, 4, 3), number, np.uint8)).save(tmp_path / f"{number}.png")
+    (out := tmp_path / "arrays").mkdir()
+    write(out, find(tmp_path, labelled=False), Preprocessing.parse("size=4"), (), lambda _: None)
+    name = f"images:{tmp_path}?size=4"
+    part, every = (calibrated(source(tensor("N", 3, 4, 4)), str(out), name=name, how=how) for how in (INT8, sized(16)))
+    assert (part.items, part.data, every.items) == (8, name, 16)
+    with pytest.raises(BadInput, match=r"write --preprocess size=8,layout=NCHW"):
+        calibrated(source(tensor("N", 3, 8, 8)), str(out), name=name)

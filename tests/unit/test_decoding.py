@@ -101,3 +101,10 @@ def test_a_job_reads_the_decoded_images(tmp_path):
     job = Train(model="cnn", factory="m:f", data=DATA, checkpoint=There(path="c"), **how)
     asked = Decoder().with_arrays(job, tmp_path, Workers(), Lines())
     assert asked == replace(job, data=replace(DATA, place=Here(path="/cache/images/1")))
+
+
+def test_images_without_labels_are_a_set_of_their_own(tmp_path):
+    workers, decoder = Workers(), Decoder()
+    for labelled in (True, False, False):
+        assert decoder.place_of(DATA, tmp_path, workers, Lines(), labelled=labelled) == Here(path="/cache/images/1")
+    assert [job.labelled for job in workers.jobs] == [True, False]

@@ -59,3 +59,7 @@ def test_every_option_of_the_file_is_repeated(command):
 )
 def test_the_model_is_what_the_user_named_or_the_file(command, sweep, model, named):
     assert f"--model {named} " in command(sweep, dataset=None, model=model, path="f.onnx", data="random")
+
+
+def test_images_that_calibrated_have_their_preprocessing(command):
+    assert "--preprocess size=8 --calibration images:/cal " in command(data="images:/cal?size=8")

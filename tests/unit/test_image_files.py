@@ -109,3 +109,16 @@ def test_the_fingerprint_changes_with_a_file(tmp_path):
     assert find(tmp_path).fingerprint() == before
     (tmp_path / "a/x.jpg").write_bytes(b"longer")
     assert find(tmp_path).fingerprint() != before
+
+
+def test_without_labels_all_images_of_a_folder_are_found(tmp_path):
+    touch(tmp_path, "b.jpg", "a/c.png", "train/d.bmp", "notes.txt")
+    found = find(tmp_path, labelled=False)
+    assert [str(path.relative_to(tmp_path)) for path in found.paths] == ["b.jpg", "a/c.png", "train/d.bmp"]
+    assert set(found.labels) == {0}
+
+
+def test_without_labels_a_folder_without_images_is_refused(tmp_path):
+    touch(tmp_path, "notes.txt")
+    with pytest.raises(BadInput, match="has no image; use files that end in"):
+        find(tmp_path, labelled=False)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from onnxbench.errors import BadInput
 from onnxbench.models.image_arrays import prepared
-from onnxbench.models.preprocessing import Preprocessing, absolute_name, full_name, split_name
+from onnxbench.models.preprocessing import Preprocessing, absolute_name, full_name, full_names, split_name
 
 IMAGENET = "size=224,resize=256,mean=0.485,0.456,0.406,std=0.229,0.224,0.225"
 
@@ -99,3 +99,12 @@ def test_a_full_name_has_its_parts_back(tmp_path, monkeypatch):
     assert split_name("images:what?/dogs?size=48") == ("images", "what?/dogs", "size=48")
     assert split_name("npz:a?b.npz") == ("npz", "a?b.npz", "")
     assert absolute_name("images:dogs?size=48") == f"images:{tmp_path}/dogs?size=48"
+
+
+def test_a_dataset_and_calibration_data_share_their_preprocessing():
+    both = full_names("images:a", "images:b", "size=48")
+    assert both == {"dataset": "images:a?size=48", "calibration": "images:b?size=48"}
+    assert full_names("digits", "images:b", None) == {"dataset": "digits", "calibration": "images:b?size=224"}
+    assert full_names(None, "b.npz", None) == {"dataset": None, "calibration": "b.npz"}
+    with pytest.raises(BadInput, match="add --dataset images:DIR"):
+        full_names("digits", "b.npz", "size=48")

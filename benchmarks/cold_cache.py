@@ -2,8 +2,8 @@
 
     python benchmarks/cold_cache.py [cpu | cuda]
 
-1. A triad (a = b + s * c) over 12 MB, timed warm, after a sleep as long as a flush, and after a flush. The sleep shows that
-   the time alone does not cool the caches.
+1. A triad (a = b + s * c) and a gather (one number of each cache line in random order), warm, after a wait,
+   and after a flush. The wait shows the effect of the time alone.
 2. An empty call of the null backend, whose time with cold caches must be far below the duration of a flush.
 3. A chain of matrix products with 20 MB of weights, as `bench infer --cache warm,cold` measures it.
 """
@@ -11,10 +11,13 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,43 +25,91 @@ import numpy as np
 from numpy.typing import NDArray
 from onnxbench.runners.worker.flush import HostFlush, host_bytes, usable_cpus
 
-NUMBERS, SCALE = 500_000, 3.0  # three arrays of 4 MB each
-REPEATS = 40
+SIZES_MB = (1.5, 12.0, 24.0)  # of the three arrays of a triad together
+SCALE, REPEATS, LINE = 3.0, 40, 8  # LINE: float64 numbers in a cache line
+WAIT_S, ATTEMPTS = 0.003, 200
 WIDTH, LAYERS = 1120, 4  # 4 x 1120 x 1120 weights of 4 bytes: 20 MB
 BACKENDS = {"cpu": "ort-cpu,openvino-cpu,null", "cuda": "ort-cuda,torch-cuda,tensorrt"}
 Floats = NDArray[np.float64]
 
 
-def triad_ns(arrays: tuple[Floats, Floats, Floats]) -> int:
-    """Duration of one triad on one thread, without allocations."""
-    a, b, c = arrays
-    begin = time.perf_counter_ns()
-    np.multiply(c, SCALE, out=a)
-    np.add(a, b, out=a)
-    return time.perf_counter_ns() - begin
+@dataclass(kw_only=True)
+class Arrays:
+    """Three arrays of one size, and one number of each cache line of the first in random order."""
+
+    a: Floats
+    b: Floats
+    c: Floats
+    lines: NDArray[np.int64]
+    gathered: Floats
+
+    @classmethod
+    def of(cls, size_mb: float) -> Arrays:
+        numbers = int(size_mb * 1e6 / 3 / 8)
+        lines = np.random.default_rng(0).permutation(numbers // LINE) * LINE
+        ends = (np.zeros(numbers), np.ones(numbers), np.ones(numbers))
+        return cls(a=ends[0], b=ends[1], c=ends[2], lines=lines, gathered=np.zeros(len(lines)))
+
+    def triad(self) -> float:
+        """Bandwidth of a = b + SCALE * c on one thread, in GB/s."""
+        begin = time.perf_counter_ns()
+        np.multiply(self.c, SCALE, out=self.a)
+        np.add(self.a, self.b, out=self.a)
+        return 5 * self.a.nbytes / (time.perf_counter_ns() - begin)
+
+    def gather(self) -> float:
+        """Time to read one number of a cache line in random order, in ns."""
+        begin = time.perf_counter_ns()
+        np.take(self.b, self.lines, out=self.gathered, mode="clip")
+        return (time.perf_counter_ns() - begin) / len(self.lines)
+
+
+def wait(warm: Callable[[], object]) -> None:
+    """Compute for WAIT_S without memory, and without another process on this CPU, which would use the caches."""
+    for _ in range(ATTEMPTS):
+        warm()
+        before, end = switches(), time.perf_counter() + WAIT_S
+        while time.perf_counter() < end:
+            pass
+        if switches() == before:
+            return
+
+
+def switches() -> int:
+    """Number of times that the system took the CPU from this process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
 def show_flush() -> None:
-    """Print the bandwidth of the triad warm, after a sleep and after a flush, and the duration of a flush."""
+    """Print triad and gather warm, after a wait, and after a flush."""
     flush = HostFlush(host_bytes(), usable_cpus())
-    arrays = (np.zeros(NUMBERS), np.ones(NUMBERS), np.ones(NUMBERS))
     flush()
     begin = time.perf_counter_ns()
     flush()
     flush_s = (time.perf_counter_ns() - begin) / 1e9
-    before = {"warm": lambda: None, "after a sleep": lambda: time.sleep(flush_s), "after a flush": flush}
-    times: dict[str, list[int]] = {name: [] for name in before}
-    for _ in range(REPEATS):
-        for name, prepare in before.items():
-            triad_ns(arrays)
-            triad_ns(arrays)
-            prepare()
-            times[name].append(triad_ns(arrays))
     print(f"buffer {flush.numbers.nbytes / 1e6:.0f} MB on {len(usable_cpus())} CPUs; one flush takes {flush_s * 1e3:.1f} ms")
-    moved = 5 * NUMBERS * 8  # c read, a written, a and b read, a written
-    for name, ns in times.items():
-        quartiles = [moved / one for one in np.percentile(ns, (75, 50, 25))]
-        print(f"triad {name}: {quartiles[1]:.1f} GB/s (quartiles {quartiles[0]:.1f} to {quartiles[2]:.1f})")
+    before: dict[str, Callable[[Callable[[], object]], object]] = {
+        "warm": lambda _: None,
+        "wait": wait,
+        "flush": lambda _: flush(),
+    }
+    for size_mb in SIZES_MB:
+        arrays = Arrays.of(size_mb)
+        for name, unit, measured in (("triad", "GB/s", arrays.triad), ("gather", "ns a line", arrays.gather)):
+            figures: dict[str, list[float]] = {state: [] for state in before}
+            for _ in range(REPEATS):
+                for state, prepare in before.items():
+                    measured()
+                    prepare(measured)
+                    figures[state].append(measured())
+            texts = [f"{state} {quartiles(values)}" for state, values in figures.items()]
+            print(f"{name} over {size_mb:g} MB, {unit}: {', '.join(texts)}")
+
+
+def quartiles(values: list[float]) -> str:
+    """Median and quartiles."""
+    low, middle, high = np.percentile(values, (25, 50, 75))
+    return f"{middle:.1f} ({low:.1f} to {high:.1f})"
 
 
 def write_model(path: Path) -> None:

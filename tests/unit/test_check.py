@@ -283,7 +283,7 @@ def test_nothing_is_tried_where_nobody_asked_or_nothing_is_int8(bench):
     assert bench(FP32, FP16).check(explain=True).works.cells("explain") == []
 
 
-@pytest.mark.parametrize(("data", "calibration"), [("digits", None), (RANDOM, None), ("mine.npz", "mine.npz")])
+@pytest.mark.parametrize(("data", "calibration"), [("digits", None), (RANDOM, None), ("/data/mine.npz", "/data/mine.npz")])
 def test_nodes_are_tried_on_what_the_file_was_calibrated_on(bench, data, calibration):
     found = bench(FP32, replace(INT8, derived=derived("int8", data=data))).check(explain=True)
     assert found.works.asked("explain", "calibration") == [calibration and Here(path=calibration)]

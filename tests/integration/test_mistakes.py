@@ -80,6 +80,8 @@ bench infer --model tiny.onnx --backend null --inputs 60 --dataset tensors:pairs
 bench infer --model tiny.onnx --backend null --cache warm,hot
 bench infer --model tiny.onnx --backend null --cache cold --load poisson --slo p99=10ms
 bench infer --model tiny.onnx --backend null --cache cold --metric throughput
+bench infer --model tiny.onnx --backend null --lock-clocks fast
+bench infer --model tiny.onnx --backend null --lock-clocks --device cpu
 bench infer --model open.onnx --backend null
 bench infer --model tiny.onnx --backend null --batch 0
 bench infer --model tiny.onnx --backend null --batch '1;8'

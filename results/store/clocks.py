@@ -30,9 +30,9 @@ def block_mhz(block: Block, part: str) -> float | None:
 
 
 def record_mhz(record: CellRecord, part: str = LATENCY) -> float | None:
-    """Median clock in MHz over the rounds that count; None if one of them has none."""
-    clocks = _clocks(record, part)
-    return median(clocks.values()) if clocks else None
+    """Median clock in MHz over the rounds that count and have one; None without any."""
+    clocks = [mhz for number in series.counted(record) if (mhz := block_mhz(record.blocks[number], part))]
+    return median(clocks) if clocks else None
 
 
 def _clocks(record: CellRecord, part: str, other: CellRecord | None = None) -> dict[int, float]:

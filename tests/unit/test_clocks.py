@@ -133,6 +133,12 @@ def test_a_speed_up_that_time_and_cycles_contradict_is_ambiguous_and_says_why(ru
         assert (values["mhz"], values["base_mhz"], values["base"]) == (mhz, 1000, "ort-cuda")
 
 
+def test_the_clock_of_a_row_is_the_median_of_the_rounds_that_have_one(run, pair):
+    record = read_run(run((pair[0], 2.0, [1000, 1200, None] * 4))).cells[0]
+    assert clocks.record_mhz(record) == 1100
+    assert clocks.record_mhz(read_run(run((pair[0], 2.0, None))).cells[0]) is None
+
+
 @pytest.mark.parametrize(
     ("time", "cycles", "differs", "answer"),
     [

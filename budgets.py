@@ -16,7 +16,7 @@ class Budget:
     - `repeats`: most visits that are repeated because something disturbed them, as a share of the rounds.
     - `cell_s`: average time of a cell, in seconds. After that time, a cell ends at the rounds of the first look.
     - `block_ms`, `block_calls`: least duration and least number of calls of a latency block.
-    - `rate_ms`: least duration of a throughput block.
+    - `rate_ms`: least duration of a throughput block. 0, as in runs without the field: as long as a latency block.
     - `rate_rounds`: rounds from one throughput block to the next. Every life begins with one.
     - `warmup_ms`, `warmup_limit_ms`: least and longest duration of a warm-up.
     - `images`: most labelled images for accuracy.
@@ -43,7 +43,7 @@ class Budget:
     cold_starts: int
     cell_s: float
     passes: int
-    rate_ms: float
+    rate_ms: float = 0.0
     rate_rounds: int = 1
     life_rounds: int = 0
     repeats: float = 0.5
@@ -58,6 +58,11 @@ class Budget:
     def rounds(self) -> int:
         """The largest number of rounds of a cell."""
         return self.looks[-1]
+
+    @property
+    def throughput_ms(self) -> float:
+        """Least duration of a throughput block."""
+        return self.rate_ms or self.block_ms
 
     @property
     def openings(self) -> int:

@@ -124,7 +124,7 @@ def _timed_builds_s(rows: Sequence[PlannedCell], sweep: Sweep) -> float:
 
 
 def _visit_s(budget: Budget) -> float:
-    return BLOCKS * budget.block_ms / 1e3 + PART_S + (budget.rate_ms / 1e3 + PART_S) / budget.rate_rounds
+    return BLOCKS * budget.block_ms / 1e3 + PART_S + (budget.throughput_ms / 1e3 + PART_S) / budget.rate_rounds
 
 
 def _fresh_s(sweep: Sweep) -> float:

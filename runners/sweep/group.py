@@ -315,7 +315,7 @@ class Group:
 
     def _throughput(self, active: ActiveCell) -> None:
         """Measure the throughput part of a visit."""
-        block_ms, concurrency = self._run.sweep.budget.rate_ms, active.concurrency or Concurrency()
+        block_ms, concurrency = self._run.sweep.budget.throughput_ms, active.concurrency or Concurrency()
         size: dict[str, Any] = {"block_ms": block_ms, "keep": has_answers(active)}
         active.throughput = self._ask(active, TimeThroughput(key=active.slot, concurrency=concurrency, **size))
         active.dirty, active.throttled = disturbed("throughput", active.throughput.noise), throttled(active.throughput.noise)

@@ -1,5 +1,6 @@
 """Several models in one run: their names, their own shapes, and a model that fails beside the others."""
 
+import json
 from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from onnxbench.spec import Sweep, TensorSpec, from_wire, to_wire
 from .in_process import FP32, INT8, TINY, Notes
 from .test_prepare import Prepared
 
+RUN = Path(__file__).resolve().parents[1] / "data/v0_1/run"
 A = replace(FP32, model="a", path="a.onnx", dataset=None)
 B = replace(
     A, model="b", path="b.onnx", sha256="01" * 32, inputs=(TensorSpec(name="tokens", dtype="float32", shape=("batch", "T")),)
@@ -93,6 +95,12 @@ def test_one_model_is_stored_as_before_and_several_as_a_list(command, arguments,
 def test_a_sweep_of_version_0_1_has_one_model():
     stored = {name: value for name, value in to_wire(Sweep(model="cnn")).items() if name != "models"}
     assert from_wire(Sweep, stored) == Sweep(model="cnn")
+
+
+def test_a_budget_of_version_0_1_has_blocks_of_one_length():
+    stored = json.loads((RUN / "run.json").read_text())["sweep"]
+    budget = from_wire(Sweep, stored).budget
+    assert budget.throughput_ms == budget.block_ms == stored["budget"]["block_ms"]
 
 
 def test_each_model_has_rows_in_the_order_of_the_command(bench):

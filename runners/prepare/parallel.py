@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import BadInput, quantity
+from ...errors import BadInput, BenchError, quantity
 from ...spec import Device
 from ..pool.pool import Pool
 from ..pool.process import OnReport
@@ -192,6 +192,17 @@ def train(settings: TrainingSettings, plan: Plan, checkpoint: Path, place: Place
         ranks.ask(joins, place.timeout_s + LATE_S)
         job = TrainRank(checkpoint=There(path=str(checkpoint)))
         return ranks.ask([job] * plan.processes, place.peer_s + LATE_S, on_report)
+
+
+def check_stages(settings: TrainingSettings, plan: Plan, place: Place) -> None:
+    """Raise `BadInput` for a model that cannot be cut into the plan's stages. Other errors are those of its row, later."""
+    base = {name: getattr(settings, name) for name in TrainingSettings.__dataclass_fields__}
+    try:
+        _stages(base, plan, place)
+    except BadInput:
+        raise
+    except BenchError:
+        return
 
 
 def _stages(base: dict[str, object], plan: Plan, place: Place) -> Stages:

@@ -67,6 +67,9 @@ def run_training(training: Training, logs: Path, pool: Pool, progress: Progress)
         for precision in training.precisions
         for plan in ranks.plans(training.parallel, device, training.threads, training.batch_size)
     ]
+    staged = max((row for row in rows if row.plan.is_pipeline), key=lambda row: row.plan.processes, default=None)
+    if staged:
+        ranks.check_stages(TrainingSettings(**staged.settings(data)), staged.plan, place)
     spare_checkpoint = logs / "unkept.safetensors"  # of every success after the first
     try:
         for row in rows:

@@ -3,18 +3,20 @@
 from pathlib import Path
 
 import pytest
-from onnxbench.errors import BadInput
-from onnxbench.runners.prepare.parallel import Parallel, Place, Plan, check, plans, rank_device
+from onnxbench.errors import BadInput, Unavailable
+from onnxbench.runners.prepare.parallel import Parallel, Place, Plan, check, check_stages, plans, rank_device
+from onnxbench.runners.worker.file_jobs import TrainingSettings
+from onnxbench.runners.worker.jobs import Data
 from onnxbench.runners.worker.rank_job import union_s
-from onnxbench.runners.worker.rank_jobs import CountGpus, GpuCount
+from onnxbench.runners.worker.rank_jobs import CountGpus, GpuCount, MeasureStages
 from onnxbench.runners.worker.stages import balanced_cuts, between
 
 
 class Machine:
     """A pool with so many cores and GPUs. `asked`: the jobs of its workers."""
 
-    def __init__(self, cores=4, gpus=0):
-        self.cores, self.gpus, self.asked = cores, gpus, []
+    def __init__(self, cores=4, gpus=0, error=None):
+        self.cores, self.gpus, self.error, self.asked = cores, gpus, error, []
 
     def threads(self):
         return self.cores
@@ -24,6 +26,8 @@ class Machine:
 
     def ask(self, job, timeout_s, on_report=None):
         self.asked.append(type(job))
+        if self.error:
+            raise self.error
         return GpuCount(gpus=self.gpus)
 
     def __enter__(self):
@@ -132,3 +136,23 @@ def test_a_stage_has_the_layers_between_two_cuts():
 def test_overlapping_spans_count_once():
     assert union_s([(0, 1e6), (5e5, 2e6), (3e6, 4e6), (3.2e6, 3.5e6)]) == 3.0
     assert union_s([]) == 0.0
+
+
+def staged(error):
+    """A check of the stages of a pipeline, whose worker answers with `error`. The pool."""
+    settings = TrainingSettings(
+        **{"model": "cnn", "factory": "x:y", "data": Data.named("digits"), "device": "cpu", "precision": "fp32"},
+        **{"epochs": 1, "batch_size": 64, "lr": 0.1, "seed": 0, "threads": 1},
+    )
+    pool, (plan,) = Machine(error=error), plans(Parallel(pipeline=(2,), schedules=("gpipe",)), "cuda:0", 1, 64)[1:]
+    check_stages(settings, plan, Place(pool=pool, log=Path("x.log"), timeout_s=1, peer_s=1))
+    return pool
+
+
+def test_a_model_that_cannot_be_cut_is_refused_before_anything_is_trained():
+    with pytest.raises(BadInput, match="cannot be split"):
+        staged(BadInput("cannot be split"))
+
+
+def test_another_error_of_the_check_is_left_to_the_row():
+    assert staged(Unavailable("no torch")).asked == [MeasureStages]

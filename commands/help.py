@@ -8,11 +8,22 @@ from typing import Any
 import click
 
 SECTIONS: Mapping[str, tuple[str, ...]] = {
-    "Model and data": ("model", "artifacts", "shape", "input", "feedback", "step-seconds", "dataset", "preprocess", "name"),
+    "Model and data": (
+        "model",
+        "artifacts",
+        "shape",
+        "input",
+        "inputs",
+        "feedback",
+        "step-seconds",
+        "dataset",
+        "preprocess",
+        "name",
+    ),
     "Runtime and settings": ("backend", "python", "device", "precision", "batch", "threads", "option", "host", "seed"),
     "Runs to compare": ("base", "new", "where", "by", "control"),
     "Versions to compare": ("good", "bad", "threshold", "package"),
-    "Time": ("budget", "metric", "baseline", "cold", "lock-clocks", "timeout", "dry-run"),
+    "Time": ("budget", "metric", "baseline", "cold", "cache", "lock-clocks", "timeout", "dry-run"),
     "Builds": ("builds", "keep-engines"),
     "Arriving requests": ("load", "slo", "max-batch", "max-wait"),
     "Training": ("epochs", "batch-size", "lr", "data-parallel", "scale-batch", "pipeline", "schedule", "microbatches"),

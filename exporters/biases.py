@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .repair import unused_name
+from .repair import inputs_of, unused_name
 
 if TYPE_CHECKING:
     import onnx
@@ -38,8 +38,8 @@ def separate_biases(graph: onnx.GraphProto) -> bool:
             names.add(node.input[PLACE])
             changed = True
         seen.add(name)
-    graph_inputs = {name for node in graph.node for name in node.input}
-    for tensor in [tensor for name, tensor in biases.items() if name in uses and name not in graph_inputs]:
+    used = {name for node in graph.node for name in inputs_of(node)}
+    for tensor in [tensor for name, tensor in biases.items() if name in uses and name not in used]:
         graph.initializer.remove(tensor)
     return changed
 

@@ -51,6 +51,18 @@ def with_shared_bias():
     return graph(lines, {"w": normal(4, 4, 1, 1), "b": normal(4)}, ("N", 4, 6, 6), ("N", 4, 6, 6))
 
 
+def with_residual():
+    """A residual block, a Concat and a dense layer."""
+    lines = (
+        *("one Conv x w1 -> a", "relu1 Relu a -> r", "two Conv r w2 -> c", "sum Add r c -> s", "relu2 Relu s -> t"),
+        *("join Concat t r -> j", "pool GlobalAveragePool j -> p", "flat Flatten p -> f", "fc Gemm f w3 b -> y"),
+    )
+    arrays = {"w1": normal(8, 3, 3, 3), "w2": 0.2 * normal(8, 8, 1, 1, seed=1), "w3": normal(16, 4), "b": normal(4)}
+    made = graph(lines, arrays, ("N", 3, 8, 8), ("N", 4))
+    next(each for each in made.node if each.name == "join").attribute.append(helper.make_attribute("axis", 1))
+    return made
+
+
 @pytest.fixture
 def convert(tmp_path):
     """The made file's graph, its description and its parity."""
@@ -85,6 +97,35 @@ def test_every_scheme_keeps_a_normalisation(convert, scheme):
 def test_layers_may_share_a_bias(convert, scheme):
     _, found, parity = convert(with_shared_bias(), scheme)
     assert (found.quantized_layers, found.float_layers, found.invalid) == (2, 0, None)
+    assert parity.sqnr_db > 30
+
+
+def with_transposed_weight():
+    """Two dense layers as PyTorch exports them, one with a weight that is not square."""
+    lines = "one Gemm x w1 b1 -> h", "relu Relu h -> r", "two Gemm r w2 b2 -> y"
+    arrays = {"w1": normal(48, SIZE), "b1": normal(48), "w2": normal(SIZE, 48, seed=1), "b2": normal(SIZE)}
+    made = graph(lines, arrays)
+    for each in (line for line in made.node if line.op_type == "Gemm"):
+        each.attribute.append(helper.make_attribute("transB", 1))
+    return made
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_weight_may_be_transposed(convert, scheme):
+    _, found, parity = convert(with_transposed_weight(), scheme)
+    assert (found.quantized_layers, found.float_layers, found.invalid) == (2, 0, None)
+    assert parity.sqnr_db > 30
+
+
+def test_a_residual_sum_is_in_8_bits_in_the_portable_scheme_and_in_float_in_that_of_layers(convert):
+    made, found, parity = convert(with_residual(), "portable")
+    assert {"sum", "relu1", "relu2", "join", "pool"} <= quantized(made)
+    assert (found.quantized_layers, found.float_layers, found.obstacle) == (3, 0, None)
+    assert parity.sqnr_db > 30
+    made, found, parity = convert(with_residual(), "layers")
+    assert {"one", "two", "fc"} <= quantized(made)
+    assert not {"join", "pool"} & quantized(made)
+    assert (found.quantized_layers, found.obstacle) == (3, None)
     assert parity.sqnr_db > 30
 
 

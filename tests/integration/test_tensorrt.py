@@ -12,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxfiles
 import pytest
+import test_schemes
 from onnx import numpy_helper
 from onnxbench.exporters import int8
 from onnxbench.models import onnx_file, quantized
@@ -121,6 +123,21 @@ def test_what_tensorrt_refuses_is_refused_by_our_own_check_before(build, convert
     assert found["error"] == "Unsupported"
     assert "cannot parse the file" in found["words"]
     assert theirs in found["words"]
+
+
+@pytest.mark.parametrize("scheme", ["portable", "layers"])
+def test_files_of_the_symmetric_schemes_are_built(build, converted, tmp_path, scheme):
+    networks = {"norm": test_schemes.with_layer_norm(), "residual": test_schemes.with_residual()}
+    files = [quantized_by(scheme, converted["fp32"], tmp_path / "cnn.onnx")]
+    for name, network in networks.items():
+        source, made = onnxfiles.write(tmp_path / f"{name}.fp32.onnx", network), tmp_path / f"{name}.onnx"
+        sizes = [item.dim_value or 4 for item in network.input[0].type.tensor_type.shape.dim]
+        feeds = [{"x": np.random.default_rng(0).standard_normal(sizes).astype(np.float32)}]
+        int8.convert(source, made, Conversion(scheme=scheme, method="minmax"), feeds)
+        files.append(made)
+    for path in files:
+        onnx.checker.check_model(str(path), full_check=True)
+        assert build(path, "int8")["error"] is None, path
 
 
 def test_the_check_finds_nothing_wrong_with_the_portable_file(converted):

@@ -136,7 +136,7 @@ class OpenVinoCpu(Backend):
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "f32", "bf16": "bf16", "fp16": "f32", "int8": "f32"}
     on_request = ("fp16",)
     int8_scheme = "openvino"
-    int8_schemes: ClassVar[tuple[str, ...]] = ("portable", "layers", "dynamic", "ort", "openvino")
+    int8_schemes: ClassVar[tuple[str, ...]] = ("portable", "layers", "ort", "openvino")  # a dynamic file runs in FP32
     install = "pip install 'onnxbench[openvino]'"
 
     def _probe(self) -> Availability:

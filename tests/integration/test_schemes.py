@@ -144,17 +144,17 @@ def test_the_dynamic_scheme_needs_no_ranges_and_has_an_obstacle(convert, tmp_pat
 
 def test_files_of_several_schemes_are_measured_side_by_side_and_each_backend_chooses(shell):
     path = onnxfiles.write(shell.folder / "model.onnx", onnxfiles.wide())
-    done = shell.bench("export", "--model", path, "--precision", "int8", "--int8", "portable,dynamic")
+    done = shell.bench("export", "--model", path, "--precision", "int8", "--int8", "portable,layers")
     assert done.returncode == 0, done.stderr
     assert {file.name for file in (shell.folder / "artifacts").glob("*.onnx")} == {
         "model.onnx",
         "model.int8.onnx",
-        "model.int8-dynamic.onnx",
+        "model.int8-layers.onnx",
     }
     how = ("--backend", "ort-cpu,openvino-cpu", *onnxfiles.MINI, "--batch", "1", "--precision", "int8")
     rows = shell.rows("infer", *how)
     assert {(row["backend"], row["scheme"]) for row in rows} == {
-        (backend, scheme) for backend in ("ort-cpu", "openvino-cpu") for scheme in ("portable", "dynamic")
+        (backend, scheme) for backend in ("ort-cpu", "openvino-cpu") for scheme in ("portable", "layers")
     }
     rows = shell.rows("check", "--model", path, *how[:2], "--precision", "int8", "--int8", "best")
     assert {(row["backend"], row["scheme"]) for row in rows} == {("ort-cpu", "ort"), ("openvino-cpu", "openvino")}

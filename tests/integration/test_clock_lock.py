@@ -42,8 +42,9 @@ def nvmlDeviceResetGpuLockedClocks(device):
 """
 # A parent that holds the lock until it is ended from outside.
 HOLDER = """
-import sys, time
+import signal, time
 from onnxbench.runners.pool.pool import Local
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits that it is ignored
 with Local().locked_clocks(1, 1500):
     print("locked", flush=True)
     time.sleep(60)

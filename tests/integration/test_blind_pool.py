@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from onnxbench.budgets import BUDGETS
 from onnxbench.errors import BadInput
@@ -15,11 +16,12 @@ from onnxbench.runners.pool.progress import Silent
 from onnxbench.runners.prepare import exports, parallel, train
 from onnxbench.runners.prepare.request import ExportRequest
 from onnxbench.runners.preview import preview
-from onnxbench.runners.worker.file_jobs import Describe, Draw, MeasureFloor, Refer, ReferenceCall
-from onnxbench.runners.worker.jobs import Build, CopyEngine, Here, Open, ReadEnergy, There
+from onnxbench.runners.worker.file_jobs import DecodeImages, Describe, Draw, MeasureFloor, Refer, ReferenceCall
+from onnxbench.runners.worker.jobs import Build, CopyEngine, Data, Here, Open, ReadEnergy, There
 from onnxbench.runners.worker.rank_jobs import CountGpus
 from onnxbench.runners.worker.tasks import JOBS
 from onnxbench.spec import Concurrency, Load, Sweep
+from PIL import Image
 
 from .blind import Blind
 from .conftest import REQUIRED, unpack
@@ -34,6 +36,16 @@ def parent(tmp_path, monkeypatch):
     """The parent's folder: a model, labelled images, and its cache."""
     folder = unpack("v0_1", tmp_path / "parent")
     monkeypatch.setenv("ONNXBENCH_CACHE", str(folder / "cache-of-parent"))
+    return folder
+
+
+def pictures(folder, count=10):
+    """Images of two classes in folders of their names."""
+    draw = np.random.default_rng(0)
+    for label in "ab":
+        (folder / label).mkdir(parents=True)
+        for number in range(count):
+            Image.fromarray(draw.integers(0, 255, (8, 8, 3), np.uint8)).save(folder / label / f"{number}.png")
     return folder
 
 
@@ -84,6 +96,8 @@ def test_every_job_is_done_by_workers_that_see_none_of_the_parents_folders(paren
     cell, file, inputs = rows["ort-cpu", "fp32"].cell, files["fp32"], str(parent / "drawn")
     with blind.start(parent / "logs/last.log") as worker:  # jobs that a CPU alone does not need
         assert worker.ask(CountGpus(), 60).gpus >= 0
+        decoded = worker.ask(DecodeImages(data=Data.named(f"images:{pictures(parent / 'pictures')}?size=8")), 60)
+        assert (decoded.images.images, decoded.images.classes) == (20, 2)
         assert worker.ask(Build(cell=cell, artifact=file), 60).build_s is None
         copy = CopyEngine(cell=cell, artifact=file, file=There(path=f"{inputs}.e"), record=There(path=f"{inputs}.json"))
         assert worker.ask(copy, 60).sha256 is None

@@ -79,7 +79,6 @@ def test_what_sets_an_operator_is_taken_from_the_models_own_inputs(tmp_path):
 
 
 MISMATCHES = {  # the true ones: each is a fault of a conversion
-    ("two-scales-in-one-output", "int8"),
     ("counted-outputs", "int8"),
     ("outputs-near-zero", "fp16"),
 }

@@ -11,6 +11,7 @@ import sys
 import textwrap
 import threading
 import time
+from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
 
@@ -70,7 +71,8 @@ def listening(shell):
     site = shell.folder / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(WATCH)
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    # Nobody accepts, and a connection that the queue has no room for looks like a missing network.
+    with socket.create_server(("127.0.0.1", 0), backlog=4096) as server:
         shell.environment |= {"PORT": str(server.getsockname()[1]), "SEEN": str(shell.folder / "seen")}
         shell.environment["PYTHONPATH"] = os.pathsep.join([str(site), *filter(None, sys.path)])
         yield shell
@@ -98,7 +100,8 @@ def test_each_job_has_the_network_that_it_declares(listening, tmp_path, monkeypa
         job = kind(**{item.name: None for item in fields(kind)})
         seen.unlink(missing_ok=True)
         with ProcessWorker(tmp_path / "log", Clock(), network=declared.network) as worker:
-            with pytest.raises(BenchError):  # the request lacks everything; its module is loaded all the same
+            # A request that lacks everything fails, and its module is loaded all the same. Without fields it is complete.
+            with pytest.raises(BenchError) if fields(kind) else nullcontext():
                 worker.ask(job, 60)
             assert worker.network == ("open" if declared.network else "isolated")
         assert {line.split()[1] for line in seen.read_text().splitlines()} == {worker.network}

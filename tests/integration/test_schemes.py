@@ -143,7 +143,7 @@ def test_the_dynamic_scheme_needs_no_ranges_and_has_an_obstacle(convert, tmp_pat
 
 
 def test_files_of_several_schemes_are_measured_side_by_side_and_each_backend_chooses(shell):
-    path = onnxfiles.write(shell.folder / "model.onnx", onnxfiles.wide())
+    path = onnxfiles.write(shell.folder / "model.onnx", onnxfiles.wide(layers=1, columns=64))
     done = shell.bench("export", "--model", path, "--precision", "int8", "--int8", "portable,layers")
     assert done.returncode == 0, done.stderr
     assert {file.name for file in (shell.folder / "artifacts").glob("*.onnx")} == {

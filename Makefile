@@ -1,6 +1,7 @@
 # `make bench`: from nothing to a table. `make check`: the quick gate, for every commit. `make test`: everything that CI runs.
-# `make test-runtimes`: what needs large installations of its own. `make gpu`: everything of a GPU machine, into docs/results
-# (STEPS='sweep results' for some of it, TENSORRT=PYTHON where that has TensorRT). PIP_ARGS adds to every pip install.
+# `make test-long`: tests that train or measure for minutes. `make test-runtimes`: what needs large installations of its own.
+# `make gpu`: everything of a GPU machine, into docs/results (STEPS='sweep results' for some of it, TENSORRT=PYTHON where that
+# has TensorRT). PIP_ARGS adds to every pip install.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 
 PYTEST := $(BIN)/pytest -n 2
 
-.PHONY: bench gpu lint check test test-runtimes format clean
+.PHONY: bench gpu lint check test test-runtimes test-long format clean
 
 bench: $(VENV)/.cpu
 	$(BIN)/bench export
@@ -20,6 +21,9 @@ check: lint
 
 test: lint
 	BENCH_REQUIRE=$${BENCH_REQUIRE-torch-cpu,ort-cpu,openvino-cpu,null,tensorrt-rtx,mlflow,wandb,tensorboard} $(PYTEST)
+
+test-long: $(VENV)/.test
+	$(PYTEST) -m long tests/integration
 
 test-runtimes: $(VENV)/.test
 	$(PYTEST) -m runtimes tests/integration

@@ -21,6 +21,8 @@ from onnxbench.runners.worker.jobs import Data
 from safetensors.numpy import load_file
 from sklearn.datasets import load_digits
 
+pytestmark = pytest.mark.long
+
 BOTH = Parallel(data=(2,), pipeline=(2,), microbatches=4)
 FAULTY = '''
 import os, signal, time

@@ -11,6 +11,8 @@ import onnxfiles
 import pytest
 from onnxfiles import MINI
 
+pytestmark = pytest.mark.long
+
 
 def pasted(shell, folder, *how, run="run"):
     """Output of `recommend`, and the items per second of the program in it, which runs in `folder`."""

@@ -9,6 +9,8 @@ import pytest
 from onnxbench.results.store.journal import read_journal
 from onnxfiles import MINI, Type, helper, value
 
+pytestmark = pytest.mark.long
+
 ORT = ("--backend", "ort-cpu")
 
 

@@ -42,11 +42,12 @@ def counted(record: CellRecord, other: CellRecord | None = None, metric: str = "
 
 
 def _measured(record: CellRecord, metric: str) -> set[int]:
-    """Rounds with a value of `metric`. `ValueError` where rounds exist and none has its throughput: the file is damaged."""
+    """Rounds with a value of `metric`. `ValueError` where none of the rounds has the throughput that it must have: the file is
+    damaged. Cells with cold caches have latency only."""
     if metric != "throughput" or not record.blocks:
         return set(record.blocks)
     rounds = {number for number, block in record.blocks.items() if block.throughput}
-    if not rounds:
+    if not rounds and record.cell.cache == WARM:
         raise ValueError(f"no round of {record.cell.id} has a throughput")
     return rounds
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from onnxbench.errors import BadInput
+from onnxbench.results.compare.compare import compare
 from onnxbench.results.recommend.by_model import split_models
 from onnxbench.results.store import record, series
 from onnxbench.results.table import table
@@ -199,6 +200,14 @@ def test_a_cold_row_stands_beside_the_warm_one_and_has_latency_only(measured):
     assert [rows[COLD][name] for name in ("throughput_per_s", "throughput_settings")] == [None, None]
     assert rows[None]["throughput_per_s"] is not None
     assert "flush=" in rows[COLD]["settings"]
+
+
+def test_two_runs_with_cold_rows_are_compared_by_their_latency(measured):
+    found, _, _ = measured
+    run = record.read_run(found.out)
+    _, changes = compare([run], [run])
+    names = {cache: {change.metric.name for change in changes if change.pair.cell.cache == cache} for cache in (WARM, COLD)}
+    assert (names[WARM] - names[COLD], "p50" in names[COLD]) == ({"throughput"}, True)
 
 
 def test_the_answers_of_a_cold_row_are_compared_too(measured):

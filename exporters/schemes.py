@@ -19,8 +19,8 @@ class Scheme:
 
     - `text`: a phrase for the help of `--int8`. `activations`: quantized type of activations.
     - `dynamic`: the runtime computes the ranges of activations in each call, and no calibration is needed.
-    - `operators`: the only operators that are quantized; empty for all that the quantizer supports.
-    - `careful`: nodes that float_nodes.py finds stay in float. `float_outputs`: outputs of the graph do, too.
+    - `operators`: the only operators that are quantized; empty for all that the quantizer supports, without the nodes that
+      float_nodes.py finds. `float_outputs`: outputs of the graph stay in float.
     - `options`: settings of ONNX Runtime's quantizer.
     """
 
@@ -28,7 +28,6 @@ class Scheme:
     activations: str = "QInt8"
     dynamic: bool = False
     operators: tuple[str, ...] = ()
-    careful: bool = False
     float_outputs: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -42,7 +41,7 @@ _SYMMETRIC: Mapping[str, Any] = {
 PORTABLE = "portable"
 BEST = "best"  # in place of a scheme: the one that each backend chooses
 SCHEMES: Mapping[str, Scheme] = {
-    PORTABLE: Scheme(text="one file for every backend", careful=True, float_outputs=True, options=_SYMMETRIC),
+    PORTABLE: Scheme(text="one file for every backend", float_outputs=True, options=_SYMMETRIC),
     "layers": Scheme(
         text="Conv, ConvTranspose, Gemm and MatMul alone",
         operators=LAYERS,
@@ -50,9 +49,7 @@ SCHEMES: Mapping[str, Scheme] = {
         options=_SYMMETRIC,
     ),
     "dynamic": Scheme(text="layers alone, with ranges from each call", activations="QUInt8", dynamic=True, operators=LAYERS),
-    "ort": Scheme(
-        text="what suits ONNX Runtime on x86", activations="QUInt8", careful=True, options={"QDQKeepRemovableActivations": True}
-    ),
-    "openvino": Scheme(text="what suits OpenVINO", activations="QUInt8", careful=True),
+    "ort": Scheme(text="what suits ONNX Runtime on x86", activations="QUInt8", options={"QDQKeepRemovableActivations": True}),
+    "openvino": Scheme(text="what suits OpenVINO", activations="QUInt8"),
 }
 """By the names of `bench export --int8`. The first one is the default."""

@@ -64,7 +64,7 @@ class Dataset:
         """The inputs for the images at `indices`, float32 [n, 3, 48, 48] unless `peak` is None, and the labels [n]."""
         images = self.images[indices]
         if self.how:
-            return image_arrays.prepared(images, self.how), self.labels[indices]  # type: ignore[arg-type]
+            return image_arrays.prepared(images, self.how), self.labels[indices]
         return images if self.peak is None else preprocess(images, self.peak), self.labels[indices]
 
     def check_fits(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:

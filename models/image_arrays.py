@@ -187,9 +187,9 @@ def read(folder: Path) -> ImageArrays:
         raise BadInput(f"the decoded images in {folder} are damaged ({one_line(error)})", "run bench cache --clear") from error
 
 
-def prepared(pixels: Bytes, how: Preprocessing) -> NDArray[np.generic]:
-    """Inputs of the model for decoded `pixels` [n, H, W, channels]."""
-    values: NDArray[np.generic] = np.asarray(pixels)
+def prepared(pixels: NDArray[np.generic], how: Preprocessing) -> NDArray[np.generic]:
+    """Inputs of the model for decoded `pixels`, uint8 [n, H, W, channels]."""
+    values = np.asarray(pixels)
     if how.dtype == "float32":
         scaled = values.astype(np.float32) / np.float32(how.scale)
         values = (scaled - np.array(how.mean, np.float32)) / np.array(how.std, np.float32)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ...errors import BadInput, Unsupported
 from ...models import MODELS, kind_of
+from ...models.preprocessing import absolute_name
 from ..pool.context import Context
 from ..worker.file_jobs import Adopt, CacheEntry, Export
 from ..worker.jobs import Data, Here
@@ -30,7 +31,7 @@ def _file_entry(request: ExportRequest, context: Context) -> CacheEntry:
 
 def data_of(dataset: str | None) -> Data | None:
     """The dataset that the user named, for a worker."""
-    return Data.named(checkpoints.absolute_dataset(dataset)) if dataset else None
+    return Data.named(absolute_name(dataset)) if dataset else None
 
 
 def _factory_entry(request: ExportRequest, context: Context) -> CacheEntry:

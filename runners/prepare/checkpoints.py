@@ -15,14 +15,9 @@ from ...spec import digest
 LENGTH_BYTES = 8  # a safetensors file begins with its header's length, https://huggingface.co/docs/safetensors
 
 
-def absolute_dataset(dataset: str) -> str:
-    """`dataset` with an absolute path. The name then means the same from any folder."""
-    return absolute_name(dataset)
-
-
 def checkpoint_path(model: str, dataset: str) -> Path:
     """Path of the checkpoint of `model` for `dataset`, whether or not it exists."""
-    dataset_path = absolute_dataset(dataset)
+    dataset_path = absolute_name(dataset)
     name = re.sub(r"\W+", "-", dataset_path)[-40:].strip("-")
     return cache.root() / "checkpoints" / model / f"{name}-{digest(dataset_path)[:8]}.safetensors"
 

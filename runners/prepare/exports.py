@@ -16,6 +16,7 @@ from ...exporters.derive import other_maker
 from ...exporters.manifest import Exported, relocate
 from ...exporters.schemes import BEST
 from ...models import MODELS, kind_of
+from ...models.preprocessing import absolute_name
 from ...spec import RANDOM, Artifact, Conversion, Derived, Source, Sweep
 from ..pool.context import Context
 from ..pool.environments import interpreters
@@ -279,7 +280,7 @@ def existing_artifacts(sweep: Sweep, context: Context) -> list[Artifact]:
     artifacts = with_schemes((item.artifact for item in items if sweep.model in (None, item.artifact.model)), sweep)
     for item in artifacts:
         user_file.check_unchanged(item, context)
-    other = sweep.dataset and any(item.dataset != checkpoints.absolute_dataset(sweep.dataset) for item in artifacts)
+    other = sweep.dataset and any(item.dataset != absolute_name(sweep.dataset) for item in artifacts)
     return [] if other else artifacts
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from ...errors import BadInput, BenchError, StorageFailed
 from ...evidence import Epoch
 from ...models import MODELS, datasets
+from ...models.preprocessing import absolute_name
 from ...results.table.training import RankResult, Result
 from ...spec import Device
 from ..pool.decoding import Decoder
@@ -60,7 +61,7 @@ def run_training(training: Training, logs: Path, pool: Pool, progress: Progress)
     datasets.check(training.dataset)
     place = Place(pool=pool, log=logs / "train.log", timeout_s=training.timeout_s, peer_s=training.parallel.peer_s)
     ranks.check(training.parallel, training.devices, training.batch_size, place)
-    data = Decoder().data_of(Data.named(checkpoints.absolute_dataset(training.dataset)), logs, pool, progress)
+    data = Decoder().data_of(Data.named(absolute_name(training.dataset)), logs, pool, progress)
     rows = [
         TrainingRow(training=training, device=device, precision=precision, plan=plan)
         for device in training.devices

@@ -4,7 +4,8 @@ import stat
 
 import pytest
 from onnxbench.errors import BadInput
-from onnxbench.runners.prepare.checkpoints import absolute_dataset, checkpoint_path, find_checkpoint, prepare_path, read_record
+from onnxbench.models.preprocessing import absolute_name
+from onnxbench.runners.prepare.checkpoints import checkpoint_path, find_checkpoint, prepare_path, read_record
 
 pytestmark = pytest.mark.usefixtures("cache_folder")
 
@@ -39,17 +40,9 @@ def test_a_long_path_makes_no_long_name():
     assert len(checkpoint_path("cnn", f"npz:{'/very-long-folder' * 30}/a.npz").name) < 80
 
 
-def test_a_dataset_means_the_same_from_any_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert absolute_dataset("npz:a.npz") == f"npz:{tmp_path}/a.npz"
-    assert absolute_dataset("digits") == "digits"
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert absolute_dataset("idx:~/mnist") == f"idx:{tmp_path}/home/mnist"
-
-
 def test_a_relative_path_has_the_checkpoint_of_its_absolute_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert checkpoint_path("cnn", "npz:a.npz") == checkpoint_path("cnn", absolute_dataset("npz:a.npz"))
+    assert checkpoint_path("cnn", "npz:a.npz") == checkpoint_path("cnn", absolute_name("npz:a.npz"))
 
 
 def test_nothing_trained_is_nothing_found():

@@ -94,11 +94,18 @@ def test_a_preprocessing_without_images_is_refused(dataset):
         full_name(dataset, "size=48")
 
 
-def test_a_full_name_has_its_parts_back(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_full_name_has_its_parts_back():
     assert split_name("images:what?/dogs?size=48") == ("images", "what?/dogs", "size=48")
     assert split_name("npz:a?b.npz") == ("npz", "a?b.npz", "")
+
+
+def test_a_dataset_means_the_same_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert absolute_name("npz:a.npz") == f"npz:{tmp_path}/a.npz"
+    assert absolute_name("digits") == "digits"
     assert absolute_name("images:dogs?size=48") == f"images:{tmp_path}/dogs?size=48"
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert absolute_name("idx:~/mnist") == f"idx:{tmp_path}/home/mnist"
 
 
 def test_a_dataset_and_calibration_data_share_their_preprocessing():

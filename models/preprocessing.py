@@ -178,9 +178,14 @@ _READERS: Mapping[str, Callable[[str, str], Any]] = {
 }
 
 
+def is_images(dataset: str) -> bool:
+    """True for a dataset, or for calibration data, of image files."""
+    return dataset.startswith(f"{IMAGES}:")
+
+
 def full_name(dataset: str | None, preprocess: str | None) -> str | None:
     """`dataset` with its preprocessing. `BadInput` for a preprocessing that is wrong, or without images."""
-    if dataset is None or not dataset.startswith(f"{IMAGES}:"):
+    if dataset is None or not is_images(dataset):
         if preprocess is not None:
             raise BadInput("--preprocess is for image files, and there are none", "add --dataset images:DIR")
         return dataset
@@ -192,7 +197,7 @@ def full_name(dataset: str | None, preprocess: str | None) -> str | None:
 def full_names(dataset: str | None, calibration: str | None, preprocess: str | None) -> dict[str, str | None]:
     """Full names of a dataset and of calibration data, one of which has images. Raises the errors of `full_name`."""
     names = {"dataset": dataset, "calibration": calibration}
-    images = {key: name for key, name in names.items() if name is not None and name.startswith(f"{IMAGES}:")}
+    images = {key: name for key, name in names.items() if name is not None and is_images(name)}
     if not images:
         full_name(dataset, preprocess)
     return names | {key: full_name(name, preprocess) for key, name in images.items()}

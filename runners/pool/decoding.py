@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from ...errors import BadInput, OutOfMemory, WorkerDied, WorkerTimeout
-from ...models.preprocessing import IMAGES, split_name
+from ...models.preprocessing import is_images
 from ...parity import ImageSet
 from ..worker.file_jobs import Decoded, DecodeImages
 from ..worker.jobs import Data, Here, Job, ProgressReport
@@ -41,8 +41,7 @@ class Decoder:
 
     def data_of(self, data: Data, logs: Path, pool: Pool, progress: Progress) -> Data:
         """`data` with its decoded images; other datasets as they are. `BadInput` if too many files do not decode."""
-        is_images = split_name(data.name)[0] == IMAGES
-        return replace(data, place=self.place_of(data, logs, pool, progress)) if is_images else data
+        return replace(data, place=self.place_of(data, logs, pool, progress)) if is_images(data.name) else data
 
     def place_of(self, data: Data, logs: Path, pool: Pool, progress: Progress, *, labelled: bool = True) -> Here:
         """Folder of the decoded images of `data`. `labelled` False: folders are no classes."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...errors import BadInput
 from ...models.image_files import check_source
-from ...models.preprocessing import IMAGES, absolute_name, split_name
+from ...models.preprocessing import absolute_name, is_images, split_name
 from ...spec import LABELLED
 from ..pool.context import Context
 from ..worker.jobs import Here
@@ -20,11 +20,6 @@ def check(calibration: str | None) -> None:
         check_source(Path(split_name(calibration)[1]).expanduser())
     elif not (place := Path(calibration.removeprefix(LABELLED))).is_file():
         raise BadInput(f"there is no file {place}", "write --calibration with an .npz file that has an array for each input")
-
-
-def is_images(calibration: str) -> bool:
-    """True for image files."""
-    return calibration.startswith(f"{IMAGES}:")
 
 
 def locate(calibration: str | None, context: Context) -> tuple[Here | None, str]:

@@ -16,7 +16,7 @@ from ...exporters.derive import other_maker
 from ...exporters.manifest import Exported, relocate
 from ...exporters.schemes import BEST
 from ...models import MODELS, kind_of
-from ...models.preprocessing import absolute_name
+from ...models.preprocessing import absolute_name, is_images
 from ...spec import RANDOM, Artifact, Conversion, Derived, Source, Sweep
 from ..pool.context import Context
 from ..pool.environments import interpreters
@@ -176,7 +176,7 @@ def _convert_now(base: Artifact, precision: str, request: ExportRequest, context
 
 def _more_samples(derived: Derived, request: ExportRequest) -> str:
     """Words to get more calibration samples. Without --calibration-images, all arrays of a file calibrate."""
-    if request.calibration and not request.conversion.images and not calibration_data.is_images(request.calibration):
+    if request.calibration and not request.conversion.images and not is_images(request.calibration):
         return f"put more than {derived.option('samples')} items into {request.calibration}"
     return f"try --calibration-images {2 * int(derived.option('samples') or 0)}"
 

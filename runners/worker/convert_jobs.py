@@ -20,7 +20,7 @@ from ...exporters.derive import DerivationTools, Feeds, derive
 from ...models import datasets, generators, onnx_file
 from ...models import inputs as random_inputs
 from ...models.datasets import Dataset, Indices
-from ...models.preprocessing import IMAGES, split_name
+from ...models.preprocessing import is_images
 from ...models.shapes import batch_rule, cell_shapes, check_shapes
 from ...spec import LABELLED, RANDOM, Artifact, TensorSpec, nearest
 from . import verify
@@ -161,7 +161,7 @@ def calibration_of(job: Making, batch: int = 0) -> Calibration:
     """
     source, shapes, most = job.artifact, dict(job.shapes), job.how.images
     check_shapes(source.inputs, shapes)
-    if job.calibration and split_name(job.calibrated_on)[0] == IMAGES:
+    if job.calibration and is_images(job.calibrated_on):
         data = datasets.load(job.calibrated_on, Path(job.calibration.path))
         data.check_inputs(source.inputs)
         samples, _ = data.batch(_calibration_part(data, most))

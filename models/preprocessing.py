@@ -138,7 +138,7 @@ def _size(key: str, text: str) -> tuple[int, int]:
 
 
 def _whole(key: str, text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text[:6]) <= LARGEST_SIDE:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) <= LARGEST_SIDE:
         raise BadInput(f"--preprocess {key}={text} is not a number of pixels", f"write 1 to {LARGEST_SIDE}")
     return int(text)
 
@@ -151,15 +151,13 @@ def _numbers(key: str, text: str) -> tuple[float, ...]:
         numbers = (math.nan,)
     if not all(math.isfinite(number) and (key == "mean" or number > 0) for number in numbers):
         kind = "numbers" if key == "mean" else "numbers above 0"
-        raise BadInput(f"--preprocess {key}={text} is not a list of {kind}", f"write for example {key}=0.485,0.456,0.406")
+        example = "255" if key == "scale" else "0.485,0.456,0.406"
+        raise BadInput(f"--preprocess {key}={text} is not a list of {kind}", f"write for example {key}={example}")
     return numbers
 
 
 def _scale(key: str, text: str) -> float:
-    numbers = _numbers(key, text)
-    if len(numbers) > 1:
-        raise BadInput(f"--preprocess {key}={text} has several numbers", "write one, for example scale=255")
-    return numbers[0]
+    return _numbers(key, text)[0]  # `_pairs` gives several numbers to a mean or a deviation alone
 
 
 def _choice(key: str, text: str) -> str:

@@ -53,6 +53,8 @@ def test_a_preprocessing_has_one_text(text, canonical):
         ("mean=1,2", "mean has 2 numbers, and images in RGB have 3 channels"),
         ("channels=L,mean=1,2,3", "images in L have 1 channels"),
         ("scale=1,2", "'2', which is not KEY=VALUE"),
+        ("scale=x", "write for example scale=255"),
+        ("resize=0001234567", "is not a number of pixels"),
         ("size=224,resize=200", "resize=200 leaves no room to cut 224"),
         ("crop=none,resize=256", "leaves no room"),
         ("dtype=uint8,mean=0.5", "scale, mean or std would change them"),

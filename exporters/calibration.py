@@ -136,7 +136,7 @@ def _ranges(prepared: Path, method: str, feeds: Feeds) -> tuple[Any, Spans]:
             operators(),
             augmented_model_path=str(Path(folder) / "augmented.onnx"),
             calibrate_method=getattr(CalibrationMethod, name),
-            use_external_data_format=prepared.with_name(f"{prepared.name}.data").exists(),
+            use_external_data_format=graph.is_external(prepared),
             extra_options=dict(options),
         )
         for begin, end in _parts(half, len(feeds)):

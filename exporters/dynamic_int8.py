@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from . import graph
 from .repair import inputs_of, unused_name
 from .schemes import Scheme
-from .static_int8 import is_external
 
 if TYPE_CHECKING:
     import onnx
@@ -38,7 +37,7 @@ def quantize(prepared: Path, target: Path, scheme: Scheme, exclude: Sequence[str
             weight_type=QuantType.QInt8,
             nodes_to_quantize=list(only),
             nodes_to_exclude=list(exclude),
-            use_external_data_format=is_external(source),
+            use_external_data_format=graph.is_external(source),
             extra_options={"WeightSymmetric": True},
         )
 

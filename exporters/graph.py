@@ -43,6 +43,11 @@ def save(model: onnx.ModelProto, path: Path) -> None:
         onnx.save(model, str(path))
 
 
+def is_external(path: Path) -> bool:
+    """True for a file whose weights `save` wrote beside it."""
+    return path.with_name(f"{path.name}.data").exists()
+
+
 def is_large(model: onnx.ModelProto) -> bool:
     """True if `model` is too large for one file."""
     tensors = [tensor for graph in graphs(model.graph) for tensor in graph.initializer]

@@ -25,11 +25,6 @@ NEEDS_PAIR = ("Conv", "ConvTranspose")
 result is quantized. The result of a MatMul or Gemm may be in float."""
 
 
-def is_external(path: Path) -> bool:
-    """True for a file whose weights are in a file beside it."""
-    return path.with_name(f"{path.name}.data").exists()
-
-
 def quantize(prepared: Path, target: Path, scheme: Scheme, exclude: Sequence[str], ranges: Any, only: Sequence[str]) -> None:
     """Write a prepared file to `target` in INT8 with `ranges`. `only`: nodes to quantize; empty for all nodes."""
     from onnxruntime.quantization import QDQQuantizer, QuantType
@@ -45,7 +40,7 @@ def quantize(prepared: Path, target: Path, scheme: Scheme, exclude: Sequence[str
     quantizer.quantize_model()
     with tempfile.TemporaryDirectory() as folder:
         rough = Path(folder) / "rough.onnx"
-        quantizer.model.save_model_to_file(str(rough), is_external(prepared))
+        quantizer.model.save_model_to_file(str(rough), graph.is_external(prepared))
         quantized = graph.load(rough)
     _restore_inputs(quantized.graph, in_float)
     if scheme.float_outputs:

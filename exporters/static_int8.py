@@ -32,11 +32,18 @@ def quantize(prepared: Path, target: Path, scheme: Scheme, exclude: Sequence[str
 
     model = load_model_with_shape_infer(prepared)
     in_float = _float_inputs(model.graph, _float_nodes(model.graph, scheme, ranges))
-    excluded = [*exclude, *in_float]
-    kinds = QuantType.QInt8, getattr(QuantType, scheme.activations)
-    supported = list(scheme.operators) or operators()
-    rest: tuple[Any, ...] = (ranges, list(only), excluded, supported, dict(scheme.options))
-    quantizer = QDQQuantizer(model, True, False, *kinds, *rest)
+    quantizer = QDQQuantizer(
+        model,
+        per_channel=True,
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=getattr(QuantType, scheme.activations),
+        tensors_range=ranges,
+        nodes_to_quantize=list(only),
+        nodes_to_exclude=[*exclude, *in_float],
+        op_types_to_quantize=list(scheme.operators) or operators(),
+        extra_options=dict(scheme.options),
+    )
     quantizer.quantize_model()
     with tempfile.TemporaryDirectory() as folder:
         rough = Path(folder) / "rough.onnx"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from ...errors import BadInput, BenchError, quantity
 from ...spec import Device
@@ -170,13 +171,12 @@ def processes(count: int) -> str:
 
 def train(settings: TrainingSettings, plan: Plan, checkpoint: Path, place: Place, on_report: OnReport) -> list[RankTrained]:
     """Train by `plan`, and return the result of each rank. Raises the error of the rank that failed first by itself."""
-    base = {name: getattr(settings, name) for name in TrainingSettings.__dataclass_fields__}
-    cuts = _stages(base, plan, place).cuts if plan.is_pipeline else ()
+    cuts = _stages(settings, plan, place).cuts if plan.is_pipeline else ()
     with Ranks(place.pool, place.log, plan.processes) as ranks:
         address = ranks.workers[0].ask(OpenRendezvous(ranks=plan.processes), place.timeout_s).address
         joins = [
             JoinRanks(
-                **{**base, "device": rank_device(settings.device, rank)},
+                **_fields(replace(settings, device=rank_device(settings.device, rank))),
                 parallel=PIPELINE if plan.is_pipeline else DATA,
                 rank=rank,
                 ranks=plan.processes,
@@ -196,21 +196,26 @@ def train(settings: TrainingSettings, plan: Plan, checkpoint: Path, place: Place
 
 def check_stages(settings: TrainingSettings, plan: Plan, place: Place) -> None:
     """Raise `BadInput` for a model that cannot be cut into the plan's stages. Other errors are those of its row, later."""
-    base = {name: getattr(settings, name) for name in TrainingSettings.__dataclass_fields__}
     try:
-        _stages(base, plan, place)
+        _stages(settings, plan, place)
     except BadInput:
         raise
     except BenchError:
         return
 
 
-def _stages(base: dict[str, object], plan: Plan, place: Place) -> Stages:
+def _stages(settings: TrainingSettings, plan: Plan, place: Place) -> Stages:
     """Cuts of the model, by the measured time of its layers."""
-    job = MeasureStages(**base, stages=plan.processes, microbatch=plan.batch_size // (plan.microbatches or 1))  # type: ignore[arg-type]
-    network = Device.parse(str(base["device"])).kind != "cpu"
+    microbatch = plan.batch_size // (plan.microbatches or 1)
+    job = MeasureStages(**_fields(settings), stages=plan.processes, microbatch=microbatch)
+    network = Device.parse(settings.device).kind != "cpu"
     with place.pool.start(place.log.with_stem(f"{place.log.stem}-stages"), network=network) as worker:
         return worker.ask(job, place.timeout_s)
+
+
+def _fields(settings: TrainingSettings) -> dict[str, Any]:
+    """The settings by name, for a job that has more fields."""
+    return {item.name: getattr(settings, item.name) for item in fields(TrainingSettings)}
 
 
 def rank_device(device: str, rank: int) -> str:

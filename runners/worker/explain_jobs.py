@@ -76,13 +76,11 @@ class Trials:
 
 def explain(state: State, report: Reporter, job: Explain) -> Explained:
     """Find the error of each node of the INT8 recipe, the worst first, and the nodes to exclude."""
-    source, default = job.artifact, calibration_of(job)
-    calibration = next((data for data in calibrations(job) if runs(source, data)), default)
-    held_out = _held_out(job, calibration)
+    source, calibration = job.artifact, _first_that_runs(job)
+    judged, held_out = _judged(job, calibration), _held_out(job, calibration)
     with tempfile.TemporaryDirectory() as folder:
         trials = Trials(source=source, how=job.how, feeds=calibration.feeds, folder=Path(folder))
-        expected = answers(source, _judged(job, calibration).feeds)
-        judge = Judge(trials=trials, data=_judged(job, calibration), expected=expected, report=report)
+        judge = Judge(trials=trials, data=judged, expected=answers(source, judged.feeds), report=report)
         is_layer = trials.nodes()
         alone = {node: judge(only=[node]) for node in is_layer}
         worst = sorted(alone, key=lambda node: alone[node].worst_db)
@@ -99,6 +97,17 @@ def explain(state: State, report: Reporter, job: Explain) -> Explained:
         outputs=_outputs(alone, choice),
         tried=tuple((size, judgement.worst_db) for size, judgement in choice.tried.items()),
     )
+
+
+def _first_that_runs(job: Explain) -> Calibration:
+    """The first calibration data that the FP32 file runs on. Without any, the default data, on which the calibration fails."""
+    default: Calibration | None = None
+    for calibration in calibrations(job):
+        if runs(job.artifact, calibration):
+            return calibration
+        default = default or calibration
+    assert default is not None  # `calibrations` always yields the default first
+    return default
 
 
 @dataclass(frozen=True, kw_only=True)

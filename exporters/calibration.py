@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     Feeds = Sequence[Mapping[str, NDArray[np.generic]]]
     Spans = Mapping[str, tuple[float, float]]
 
-PASSING = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "MaxPool")
-"""Operators whose output has the scale of their input: the quantizer uses the range of the input for both."""
+SAME_RANGE = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "MaxPool")
+"""Operators whose output has the scale of their input. The quantizer uses the range of the input for both."""
 FEEDS_AT_ONCE = 4  # feeds whose activations are in memory at the same time
 GROWN = 0.1  # of its width: a range that grows by more with twice the data is still growing
 MANY = 0.5  # share of the ranges that may still grow without a warning
@@ -85,7 +85,7 @@ def parse_method(text: str) -> tuple[str, dict[str, str]]:
 def calibrate(prepared: Path, method: str, feeds: Feeds) -> tuple[Any, RangeGrowth | None]:
     """Ranges of all values over `feeds`, in a file that the quantizer prepared, and their growth with the last half.
 
-    `method`: see `parse_method`. No growth is known where half of the feeds is less than what is in memory at once.
+    `method`: see `parse_method`. The growth is None where `_half` gives no half, as for a single feed.
     """
     default, by_operator = parse_method(method)
     method_of = _methods_by_value(prepared, by_operator)
@@ -101,9 +101,9 @@ def calibrate(prepared: Path, method: str, feeds: Feeds) -> tuple[Any, RangeGrow
 
 
 def _methods_by_value(prepared: Path, by_operator: Mapping[str, str]) -> dict[str, str]:
-    """Method of each value that one of the operators reads, also behind nodes of PASSING.
+    """Method of each value that one of the operators reads, also behind nodes of SAME_RANGE.
 
-    The first operator decides about a value of several.
+    The first operator decides about a value that several operators read.
 
     `BadInput` for an operator that the model does not have.
     """
@@ -119,7 +119,7 @@ def _methods_by_value(prepared: Path, by_operator: Mapping[str, str]) -> dict[st
         while inputs:
             methods = dict.fromkeys(inputs, method) | methods
             before = [maker[name] for name in inputs if name in maker]
-            inputs = [node.input[0] for node in before if node.op_type in PASSING]
+            inputs = [node.input[0] for node in before if node.op_type in SAME_RANGE]
     return methods
 
 

@@ -35,6 +35,7 @@ PASSING = (
     *("Relu", "Clip", "MaxPool", "AveragePool", "Identity", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice"),
     *("Pad", "Resize", "Split"),
 )
+"""Operators that only choose, move or interpolate values: behind them a value has the origin of their first input."""
 UNLIKE = 4.0  # ratio of ranges: with one scale, the smaller input of a Concat has at most 6 of the 8 bits
 
 

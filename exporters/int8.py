@@ -1,7 +1,7 @@
-"""Conversion of a file from FP32 to INT8, in one of the schemes of schemes.py. onnx and ONNX Runtime's quantizer, inside
-functions; run in a worker.
+"""Conversion of a file from FP32 to INT8, in one of the schemes of schemes.py.
 
-docs/adr/0010 has the reason for each setting, and the measurements.
+docs/adr/0010 and 0035 have the reason for each setting, and the measurements. onnx and ONNX Runtime's quantizer, inside
+functions; run in a worker.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ FILE_S = 60.0  # longest time for one file, and for the list of files
 MOST_ENDED = 3  # workers that files may end
 STEP = 50  # files between two steps of the progress bar
 
-Asked = TypeVar("Asked", bound=Job[Any])
+AnyJob = TypeVar("AnyJob", bound=Job[Any])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Decoder:
     places: dict[tuple[str, bool], Here] = field(default_factory=dict)
     images: dict[str, ImageSet] = field(default_factory=dict)
 
-    def with_arrays(self, job: Asked, logs: Path, pool: Pool, progress: Progress) -> Asked:
+    def with_arrays(self, job: AnyJob, logs: Path, pool: Pool, progress: Progress) -> AnyJob:
         """`job` with the folder of decoded images as the place of its dataset; other jobs as they are."""
         data = getattr(job, "data", None)
         if not isinstance(data, Data) or isinstance(job, DecodeImages):

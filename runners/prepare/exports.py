@@ -153,7 +153,7 @@ def _convert_now(base: Artifact, precision: str, request: ExportRequest, context
     job = Convert(
         artifact=base,
         precision=precision,
-        how=request.conversion if precision == "int8" else Conversion(),  # keeps INT8 options out of the key of an FP16 file
+        how=request.conversion if precision == INT8 else Conversion(),  # keeps INT8 options out of the key of an FP16 file
         calibration=calibration,
         calibrated_on=calibrated_on,
         data=Data.of(base.dataset),

@@ -114,6 +114,7 @@ def _without_idle(
         if not fewer:
             break
         judgement = judge(fewer)
+        # As if 1 and 2 nodes were tried: the rule of numbers then decides whether the node is worth a further one.
         if fewest(before, {1: judgement, 2: every}) == 1:
             remaining, after = fewer, judgement
     return tuple(remaining), after

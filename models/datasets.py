@@ -32,7 +32,7 @@ MEAN, SPREAD = 0.3, 0.2
 SPLIT_SEED = 0
 CALIBRATION_IMAGES = 128
 TEST_SHARE = 0.2
-LEAST_IMAGES = 10
+LEAST_ITEMS = 10
 IDX_FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
@@ -263,10 +263,10 @@ def _npz(name: str, path: Path) -> Dataset:
 
 def _tensors(name: str, path: Path) -> Dataset:
     x, y = _read_npz(path)
-    if not x.ndim or y.shape != (len(x),) or y.dtype.kind not in "iu" or len(y) < 10 or y.min() < 0:
+    if not x.ndim or y.shape != (len(x),) or y.dtype.kind not in "iu" or len(y) < LEAST_ITEMS or y.min() < 0:
         raise BadInput(
             f"{path} has x of shape {x.shape} and y of type {y.dtype} and shape {y.shape}",
-            "store at least 10 items in x, and one integer label (0 or above) for each item in y",
+            f"store at least {LEAST_ITEMS} items in x, and one integer label (0 or above) for each item in y",
         )
     return Dataset(name=name, images=x, labels=y.astype(np.int64), peak=None, split=_split(len(y)))
 
@@ -282,7 +282,7 @@ def _read_npz(path: Path) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
     except Exception as error:  # NumPy's reader raises nearly any exception for a damaged file
         raise BadInput(f"cannot read {path} ({one_line(error)})", "use an .npz file with arrays x and y") from error
     if not (x.size and y.size):  # an array without data may claim any length, and the split would fill the memory
-        raise BadInput(f"{path} has images of shape {x.shape} and labels of shape {y.shape}", "store at least 10 items")
+        raise BadInput(f"{path} has images of shape {x.shape} and labels of shape {y.shape}", f"store at least {LEAST_ITEMS} items")
     return x, y
 
 
@@ -295,8 +295,9 @@ def _checked(name: str, x: NDArray[np.generic], y: NDArray[np.generic], split: d
             f"{name} has {x.dtype} images and {y.dtype} labels of shape {y.shape}",
             "use numbers as images, and one integer label for each image",
         )
-    if len(y) < 10 or y.min() < 0 or y.max() > 9:
-        raise BadInput(f"{name} has {len(y)} labels from {y.min()} to {y.max()}", "use at least 10 images with labels 0 to 9")
+    if len(y) < LEAST_ITEMS or y.min() < 0 or y.max() > 9:
+        problem = f"{name} has {len(y)} labels from {y.min()} to {y.max()}"
+        raise BadInput(problem, f"use at least {LEAST_ITEMS} images with labels 0 to 9")
     if x.dtype.kind == "f" and not (x.min() >= 0 and x.max() <= 1):
         raise BadInput(
             f"{name} has floating-point images with values from {x.min()} to {x.max()}",
@@ -330,9 +331,9 @@ def _split_by_content(name: str, stored: image_arrays.ImageArrays) -> dict[str, 
     decoded = np.flatnonzero(stored.labels != image_arrays.UNREADABLE)
     order = decoded[np.lexsort((decoded, stored.digests[decoded]))].astype(np.int64)
     different, first = np.unique(stored.digests[order], return_index=True)
-    if len(different) < LEAST_IMAGES:
+    if len(different) < LEAST_ITEMS:
         problem = f"{name} has {len(order)} images, of which {len(different)} differ from each other"
-        raise BadInput(problem, f"use at least {LEAST_IMAGES} different images")
+        raise BadInput(problem, f"use at least {LEAST_ITEMS} different images")
     bounds = np.append(first, len(order))
     test = max(1, int(len(different) * TEST_SHARE))
     calibration = test + min(CALIBRATION_IMAGES, (len(different) - test) // 2)

@@ -18,20 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class DataParallelTrainer(Trainer):
-    """Trainer that computes a share of each step. The ranks average their gradients, so all of them compute one step."""
+    """Trainer that computes a share of each step. The ranks average their gradients, so all of them make the same step."""
 
     group: ProcessGroup
 
-    def step(self, images: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        own = rows[self.group.rank :: self.group.ranks]
-        x, y = images[own].to(self.device), labels[own].to(self.device)
-        self.optimizer.zero_grad()
-        with self.arithmetic():
-            loss = self.loss(self.network(x), y, len(rows))
-        self.scaler.scale(loss).backward()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        return loss
+    def share(self, rows: torch.Tensor) -> torch.Tensor:
+        """Every Nth row, from the rank's number on, for N ranks."""
+        return rows[self.group.rank :: self.group.ranks]
 
     def loss(self, logits: torch.Tensor, target: torch.Tensor, images: int) -> torch.Tensor:
         """This rank's share of the mean over `images`, times the number of ranks, by which DDP divides the gradients.
@@ -43,15 +36,14 @@ class DataParallelTrainer(Trainer):
         return torch.nn.functional.cross_entropy(logits, target, reduction="sum") * (self.group.ranks / images)
 
     def test(self, images: torch.Tensor, labels: torch.Tensor, on_batch: Callable[[], None]) -> tuple[float, float]:
-        own = slice(self.group.rank, None, self.group.ranks)
-        return super().test(images[own], labels[own], on_batch)
+        return super().test(self.share(images), self.share(labels), on_batch)
 
     def mean_score(self, loss: float, right: int, images: int) -> tuple[float, float]:
         loss, right_sum, images_sum = self.group.sums([loss, right, images])
         return loss / images_sum, 100 * right_sum / images_sum
 
     def all_losses(self) -> list[float]:
-        """Losses of the first steps: the mean over the ranks, which each have a share times their number."""
+        """Losses of the first steps. A rank has its share times the number of ranks, so their mean is the whole loss."""
         return [total / self.group.ranks for total in self.group.sums([float(loss) for loss in self.losses])]
 
     def finish(self) -> None:

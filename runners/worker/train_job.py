@@ -66,7 +66,8 @@ class Trainer:
 
     def step(self, images: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Train one step on the images at `rows`, and return its loss."""
-        x, y = images[rows].to(self.device), labels[rows].to(self.device)
+        own = self.share(rows)
+        x, y = images[own].to(self.device), labels[own].to(self.device)
         self.optimizer.zero_grad()
         with self.arithmetic():
             loss = self.loss(self.network(x), y, len(rows))
@@ -74,6 +75,10 @@ class Trainer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return loss
+
+    def share(self, rows: torch.Tensor) -> torch.Tensor:
+        """Part of `rows` on which this process computes: all of them."""
+        return rows
 
     def check_fits(self, model: str, data: datasets.Dataset, images: torch.Tensor) -> None:
         """Raise `BadInput` unless the network takes the samples, such as `images`, and has all classes."""

@@ -40,10 +40,9 @@ class OpenRendezvous(Job[Rendezvous]):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stages:
-    """Layers at which the stages after the first one begin, and the time of each layer in ms."""
+    """Layers at which the stages after the first one begin."""
 
     cuts: tuple[int, ...]
-    layer_ms: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

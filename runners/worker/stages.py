@@ -49,7 +49,7 @@ def measure_stages(state: State, report: Reporter, job: MeasureStages) -> Stages
     for layer in layers:
         x, times = _times(torch, state.clock, layer, x, job)
         layer_ms.append(median(times[WARM_TIMES:]))
-    return Stages(cuts=balanced_cuts(layer_ms, weighted, job.stages), layer_ms=tuple(layer_ms))
+    return Stages(cuts=balanced_cuts(layer_ms, weighted, job.stages))
 
 
 def _times(torch: Any, clock: Clock, layer: Any, x: torch.Tensor, job: MeasureStages) -> tuple[torch.Tensor, list[float]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ from ..worker.rank_jobs import (
     MeasureStages,
     OpenRendezvous,
     RankTrained,
-    Stages,
     TrainRank,
 )
 
@@ -34,12 +33,17 @@ PEER_S = 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Surroundings of a parallel training: its pool, the file of its log, and the longest wait for a start."""
+    """Surroundings of a training: its pool, the file of its log, and its time limits.
+
+    `timeout_s`: longest wait for a start. `peer_s`: longest wait of a rank for another one. `cuts`: measured cuts of the
+    model, by the job that measured them.
+    """
 
     pool: Pool
     log: Path
     timeout_s: float
     peer_s: float
+    cuts: dict[MeasureStages, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,7 +175,7 @@ def processes(count: int) -> str:
 
 def train(settings: TrainingSettings, plan: Plan, checkpoint: Path, place: Place, on_report: OnReport) -> list[RankTrained]:
     """Train by `plan`, and return the result of each rank. Raises the error of the rank that failed first by itself."""
-    cuts = _stages(settings, plan, place).cuts if plan.is_pipeline else ()
+    cuts = _cuts(settings, plan, place) if plan.is_pipeline else ()
     with Ranks(place.pool, place.log, plan.processes) as ranks:
         address = ranks.workers[0].ask(OpenRendezvous(ranks=plan.processes), place.timeout_s).address
         joins = [
@@ -195,26 +199,28 @@ def train(settings: TrainingSettings, plan: Plan, checkpoint: Path, place: Place
 
 
 def check_stages(settings: TrainingSettings, plan: Plan, place: Place) -> None:
-    """Raise `BadInput` for a model that cannot be cut into the plan's stages. Other errors are those of its row, later."""
+    """Raise `BadInput` for a model that cannot be cut into the plan's stages. The row of the plan reports other errors."""
     try:
-        _stages(settings, plan, place)
+        _cuts(settings, plan, place)
     except BadInput:
         raise
     except BenchError:
         return
 
 
-def _stages(settings: TrainingSettings, plan: Plan, place: Place) -> Stages:
-    """Cuts of the model, by the measured time of its layers."""
+def _cuts(settings: TrainingSettings, plan: Plan, place: Place) -> tuple[int, ...]:
+    """Cuts of the model, by the measured time of its layers. Times vary, so all schedules have the cuts of one measurement."""
     microbatch = plan.batch_size // (plan.microbatches or 1)
     job = MeasureStages(**_fields(settings), stages=plan.processes, microbatch=microbatch)
-    network = Device.parse(settings.device).kind != "cpu"
-    with place.pool.start(place.log.with_stem(f"{place.log.stem}-stages"), network=network) as worker:
-        return worker.ask(job, place.timeout_s)
+    if job not in place.cuts:
+        network = Device.parse(settings.device).kind != "cpu"
+        with place.pool.start(place.log.with_stem(f"{place.log.stem}-stages"), network=network) as worker:
+            place.cuts[job] = worker.ask(job, place.timeout_s).cuts
+    return place.cuts[job]
 
 
 def _fields(settings: TrainingSettings) -> dict[str, Any]:
-    """The settings by name, for a job that has more fields."""
+    """Fields of `settings` by name, for a job that has them too."""
     return {item.name: getattr(settings, item.name) for item in fields(TrainingSettings)}
 
 

@@ -1,22 +1,32 @@
 """Training over several processes: its plans, and what is refused before anything starts."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from onnxbench.errors import BadInput, Unavailable
-from onnxbench.runners.prepare.parallel import Parallel, Place, Plan, check, check_stages, plans, rank_device
+from onnxbench.runners.prepare.parallel import Parallel, Place, Plan, check, check_stages, plans, rank_device, train
 from onnxbench.runners.worker.file_jobs import TrainingSettings
-from onnxbench.runners.worker.jobs import Data
+from onnxbench.runners.worker.jobs import Data, Done
 from onnxbench.runners.worker.rank_job import union_s
-from onnxbench.runners.worker.rank_jobs import CountGpus, GpuCount, MeasureStages
+from onnxbench.runners.worker.rank_jobs import (
+    CountGpus,
+    GpuCount,
+    JoinRanks,
+    MeasureStages,
+    OpenRendezvous,
+    Rendezvous,
+    Stages,
+    TrainRank,
+)
 from onnxbench.runners.worker.stages import balanced_cuts, between
 
 
 class Machine:
-    """A pool with so many cores and GPUs. `asked`: the jobs of its workers."""
+    """A pool with so many cores and GPUs. `asked`: the kinds of the jobs of its workers. `joined`: those of ranks that join."""
 
     def __init__(self, cores=4, gpus=0, error=None):
-        self.cores, self.gpus, self.error, self.asked = cores, gpus, error, []
+        self.cores, self.gpus, self.error, self.asked, self.joined = cores, gpus, error, [], []
 
     def threads(self):
         return self.cores
@@ -28,7 +38,14 @@ class Machine:
         self.asked.append(type(job))
         if self.error:
             raise self.error
-        return GpuCount(gpus=self.gpus)
+        if isinstance(job, JoinRanks):
+            self.joined.append(job)
+        answers = {
+            MeasureStages: Stages(cuts=(3,)),
+            OpenRendezvous: Rendezvous(address="here:1"),
+            CountGpus: GpuCount(gpus=self.gpus),
+        }
+        return answers.get(type(job), Done())
 
     def __enter__(self):
         return self
@@ -139,14 +156,16 @@ def test_overlapping_spans_count_once():
     assert union_s([]) == 0.0
 
 
+SETTINGS = TrainingSettings(
+    **{"model": "cnn", "factory": "x:y", "data": Data.named("digits"), "device": "cpu", "precision": "fp32"},
+    **{"epochs": 1, "batch_size": 64, "lr": 0.1, "seed": 0, "threads": 1},
+)
+
+
 def staged(error):
     """A check of the stages of a pipeline, whose worker answers with `error`. The pool."""
-    settings = TrainingSettings(
-        **{"model": "cnn", "factory": "x:y", "data": Data.named("digits"), "device": "cpu", "precision": "fp32"},
-        **{"epochs": 1, "batch_size": 64, "lr": 0.1, "seed": 0, "threads": 1},
-    )
     pool, (plan,) = Machine(error=error), plans(Parallel(pipeline=(2,), schedules=("gpipe",)), "cuda:0", 1, 64)[1:]
-    check_stages(settings, plan, Place(pool=pool, log=Path("x.log"), timeout_s=1, peer_s=1))
+    check_stages(SETTINGS, plan, Place(pool=pool, log=Path("x.log"), timeout_s=1, peer_s=1))
     return pool
 
 
@@ -157,3 +176,22 @@ def test_a_model_that_cannot_be_cut_is_refused_before_anything_is_trained():
 
 def test_another_error_of_the_check_is_left_to_the_row():
     assert staged(Unavailable("no torch")).asked == [MeasureStages]
+
+
+def test_all_schedules_have_the_stages_of_one_measurement():
+    place = Place(pool=Machine(), log=Path("x.log"), timeout_s=1, peer_s=1)
+    staged_plans = [plan for plan in plans(Parallel(pipeline=(2,)), "cpu", 2, 64) if plan.is_pipeline]
+    check_stages(SETTINGS, staged_plans[0], place)
+    for plan in staged_plans:
+        train(SETTINGS, plan, Path("none"), replace(place, log=Path(f"{plan.parallel}.log")), lambda _: None)
+    assert place.pool.asked.count(MeasureStages) == 1
+    ranks = [("gpipe", 0), ("gpipe", 1), ("1f1b", 0), ("1f1b", 1)]
+    assert {(job.schedule, job.rank): job.cuts for job in place.pool.joined} == dict.fromkeys(ranks, (3,))
+    assert place.pool.asked.count(TrainRank) == len(ranks)
+
+
+def test_another_number_of_stages_is_measured_by_itself():
+    place = Place(pool=Machine(), log=Path("x.log"), timeout_s=1, peer_s=1)
+    for plan in plans(Parallel(pipeline=(2, 4), schedules=("gpipe",)), "cuda:0", 4, 64)[1:]:
+        check_stages(SETTINGS, plan, place)
+    assert place.pool.asked == [MeasureStages] * 2

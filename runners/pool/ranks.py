@@ -23,7 +23,7 @@ from .process import OnReport
 Answer = TypeVar("Answer")
 
 CAUSE_S = 2.0  # wait for the cause, once a rank has lost another one
-LATE_S = 3.0  # a rank that waits for another one reports that itself, before its own time is over
+LATE_S = 3.0  # between the limit of a rank, which then reports that it lost another one, and the parent's limit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +36,10 @@ class RankOutcome(Generic[Answer]):
 
 
 class Ranks:
-    """Workers of one training, as a context manager. Leaving it ends all of them."""
+    """Workers of one training, as a context manager: entering starts them, and leaving ends all of them."""
 
     def __init__(self, pool: Pool, log: Path, count: int) -> None:
-        """Start `count` workers. The output of rank 1 goes to the file `log` with `-1` at the end of its stem."""
+        """`count` workers of `pool`. The output of rank 1 goes to the file `log` with `-1` at the end of its stem."""
         self.workers: list[Worker] = []
         self._pool, self._logs = pool, [log.with_stem(f"{log.stem}-{rank}") for rank in range(count)]
         self._stack = ExitStack()

@@ -172,6 +172,7 @@ def _expected(torch: Any, job: JoinRanks, network: Any, images: torch.Tensor) ->
     """Outputs of the whole model for the first batch, on the last rank; None for a model whose state a batch changes."""
     if job.rank < job.ranks - 1 or any(True for _ in network.buffers()):
         return None
+    # the order of the first epoch, which Trainer.steps draws from the same seed
     rows = torch.randperm(len(images), generator=torch.Generator().manual_seed(job.seed))[: job.batch_size]
     with torch.no_grad():
         whole: torch.Tensor = network(images[rows])

@@ -82,7 +82,7 @@ def join(state: State, job: JoinRanks) -> ProcessGroup:
     store.set(f"ready{job.rank}", "1")
     store.wait([f"ready{rank}" for rank in range(job.ranks)], timedelta(seconds=job.join_s))
     kind = Device.parse(job.device).kind
-    # NCCL ends the process that waits; the parent's own limit comes first, and names no innocent one
+    # NCCL kills the rank that waits; the parent's limit comes before, and names the rank that did not answer
     wait_s = job.peer_s * (1 if kind == "cpu" else NCCL_WAITS)
     dist.init_process_group(BACKENDS[kind], store=store, rank=job.rank, world_size=job.ranks, timeout=timedelta(seconds=wait_s))
     group = ProcessGroup(rank=job.rank, ranks=job.ranks, device=job.device)
@@ -92,7 +92,7 @@ def join(state: State, job: JoinRanks) -> ProcessGroup:
 
 @contextmanager
 def peers_named(rank: int) -> Iterator[None]:
-    """Turn an exception about another rank into `PeerLost`: the reason is the other rank's, and not this one's."""
+    """Turn an exception about another rank into `PeerLost`: the other rank has the reason."""
     try:
         yield
     except RuntimeError as error:  # gloo and NCCL have no class of their own in every version

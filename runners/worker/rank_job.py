@@ -9,7 +9,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from ...errors import BenchError, installed
+from ...errors import BenchError
 from ...factories import resolve
 from ...models import datasets
 from ...spec import Device
@@ -62,8 +62,8 @@ def join_ranks(state: State, report: Reporter, job: JoinRanks) -> Done:
 
 def train_rank(state: State, report: Reporter, job: TrainRank) -> RankTrained:
     """Train with the other ranks, write the checkpoint on rank 0, and profile some steps afterwards."""
-    with installed("PyTorch", "pip install 'onnxbench[torch]'"):
-        import torch
+    import torch
+
     rank = state.rank
     if rank is None:
         raise BenchError("this worker has not joined a training")

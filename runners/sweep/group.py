@@ -92,14 +92,16 @@ class Group:
         """Open and warm up the cells, then visit them in rounds until every cell has ended. `number`: of the first round."""
         try:
             self._open_what_fits()
-            begin = self._run.context.clock.now_ns()
-            limit_s = self._run.sweep.budget.cell_s * len(self._visits)
+            begin, budget = self._run.context.clock.now_ns(), self._run.sweep.budget
+            limit_s = budget.cell_s * len(self._visits)
             while cells := rounds.due_cells(self._visits, self._run.sweep):
                 self._live(cells)
-                self._rate_due = self._rounds_of_life % self._run.sweep.budget.rate_rounds == 0
+                self._rate_due = self._rounds_of_life % budget.rate_rounds == 0
                 self._rounds_of_life += 1
                 self._round(rounds.shuffle_sets(cells, self._run.sweep.seed, number), number)
-                self._look(cells, self._run.context.clock.since_s(begin) > limit_s)
+                # A life that is cut short has fewer rounds to trim, and one disturbed round could be its whole figure.
+                if self._rounds_of_life >= budget.life_rounds:
+                    self._look(cells, self._run.context.clock.since_s(begin) > limit_s)
                 number += 1
             self._attempt_all([active for active in self._visits if active.finished and not active.out], self._load, LOAD)
         finally:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...axes import Scalar, question
+from ...budgets import Budget
 from ...evidence import Finished
 from ...results.store import record
 from ...results.store.series import stopping_interval
@@ -66,18 +67,24 @@ def is_base(active: ActiveCell, of: ActiveCell, sweep: Sweep) -> bool:
 def finished_cells(folder: Path, cells: Sequence[ActiveCell], sweep: Sweep, late: bool) -> dict[str, Finished]:
     """End of each cell that the run in `folder` shows to be done, by the cell's key.
 
-    `late`: the time limit is over. Every cell that has the rounds of the first look then ends.
+    `late`: the time limit is over. Every cell that has the rounds of the first look then ends. With lives, this is called at
+    the end of each life.
     """
-    looks = sweep.budget.looks
-    last = looks[0] if late else looks[-1]
+    last = sweep.budget.looks[0] if late else sweep.budget.looks[-1]
     # Between the looks nothing is computed: each further look at an interval lowers its coverage (optional stopping).
-    due = [active for active in cells if active.live and (active.rounds in looks or active.rounds >= last)]
+    due = [active for active in cells if active.live and (_at_look(active, sweep.budget) or active.rounds >= last)]
     if not due:
         return {}
     stored = record.read_run(folder)
     records = {item.key: item for item in stored.cells}
     ends = {active.key: _end(stored, records[active.key], sweep, last) for active in due}
     return {key: end for key, end in ends.items() if end}
+
+
+def _at_look(active: ActiveCell, budget: Budget) -> bool:
+    """True if the cell reached a look in its last round, or with lives in its last life."""
+    new = max(1, budget.life_rounds)
+    return any(active.rounds - new < look <= active.rounds for look in budget.looks)
 
 
 def _end(stored: record.Run, stored_cell: record.CellRecord, sweep: Sweep, last: int) -> Finished | None:

@@ -5,14 +5,18 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnxbench.errors import RuntimeFailed
+from onnxbench.errors import Interrupted, RuntimeFailed
 from onnxbench.loop import Program
 from onnxbench.results.stats.intervals import LIFE, ROUND
 from onnxbench.results.store import series
+from onnxbench.results.store.record import read_run
 from onnxbench.runners.sweep.cells import resume_cell
 from onnxbench.runners.sweep.rounds import opening_order
-from onnxbench.spec import Sweep
+from onnxbench.runners.worker import flush
+from onnxbench.runners.worker.blocks import COLD_CALLS
+from onnxbench.spec import COLD, Sweep
 
+from .fake_worker import only
 from .groups import SHORT, active_of, runner
 
 LIVES = replace(SHORT, looks=(6,), life_rounds=2)
@@ -77,13 +81,45 @@ def test_a_cell_that_does_not_open_again_ends_and_the_others_go_on(run):
     assert all(result.rounds(name) == list(range(6)) for name in PAIR[:3])
 
 
-def test_a_run_that_is_resumed_begins_another_life(run):
-    first = run("fp32/1", budget=replace(LIVES, looks=(3,))).cells["fp32/1"]
-    longer = replace(LIVES, name="longer")
-    active = resume_cell(active_of("fp32/1").planned, first, Sweep(budget=longer))
-    assert (active.last_life, active.last_round) == (1, 2)
-    again = run(active, budget=longer).cells["fp32/1"]
-    assert [block.life for block in again.blocks.values()] == [0, 0, 1, 2, 2, 3]
+def test_a_run_that_is_resumed_begins_another_life_with_a_throughput_block_and_ends_with_a_whole_one(run, tmp_path):
+    budget = replace(LIVES, looks=(9,), life_rounds=3, rate_rounds=2)
+    with pytest.raises(Interrupted):
+        run("fp32/1", plot=only("latency", "fp32/1", 4, stop=True), budget=budget)
+    (stopped,) = read_run(tmp_path / "run").cells
+    active = resume_cell(active_of("fp32/1").planned, stopped, Sweep(budget=budget))
+    assert (active.last_life, active.last_round) == (1, 4)
+    blocks = run(active, budget=budget).cells["fp32/1"].blocks.values()
+    assert [block.life for block in blocks] == [0, 0, 0, 1, 1, 2, 2, 2, 3, 3, 3]
+    assert [bool(block.throughput) for block in blocks] == [True, False, True, True, False, *[True, False, True] * 2]
+
+
+def test_time_that_is_used_up_cuts_no_life_short(run):
+    """The time ends in the fourth of six rounds, before the last look, and the second life has all three of its rounds."""
+    budget = replace(LIVES, looks=(3, 9), life_rounds=3, cell_s=1)
+    slow = only("latency", "fp32/1", 3, tick=10**9)
+    found = run("fp32/1", plot=slow, budget=budget)
+    assert [block.life for block in found.cells["fp32/1"].blocks.values()] == [0] * 3 + [1] * 3
+    assert found.why("fp32/1") == "budget"
+
+
+@pytest.mark.parametrize("builds", [2, 3, 4])
+def test_the_lives_of_several_builds_have_their_rounds_although_the_look_is_no_multiple(run, builds):
+    budget = replace(SHORT, looks=(10,), rate_rounds=2).with_lives(builds)
+    blocks = run("fp32/1", budget=budget).cells["fp32/1"].blocks.values()
+    length = 10 // builds
+    assert [block.life for block in blocks] == [number // length for number in range(-(-10 // length) * length)]
+    assert [bool(block.throughput) for block in blocks] == [number % length % 2 == 0 for number in range(len(blocks))]
+
+
+def test_lives_of_a_cell_with_cold_caches_have_no_throughput(run, monkeypatch):
+    monkeypatch.setattr(flush, "flush_of", lambda *_: lambda: None)
+    cold, warm = active_of("fp32/1", concurrency=None), active_of("bf16/1")
+    cold.planned = replace(cold.planned, cell=replace(cold.planned.cell, cache=COLD))
+    found = run(cold, warm, budget=replace(LIVES, looks=(4,), rate_rounds=2))
+    of = {name: [(block.life, bool(block.throughput)) for block in found.cells[name].blocks.values()] for name in found.cells}
+    assert of["bf16/1"] == [(0, True), (0, False), (1, True), (1, False)]
+    assert of["fp32/1"] == [(0, False), (0, False), (1, False), (1, False)]
+    assert all(block.calls >= COLD_CALLS for block in found.cells["fp32/1"].blocks.values())
 
 
 @pytest.mark.parametrize("budget", [SHORT, replace(SHORT, looks=(6,))])

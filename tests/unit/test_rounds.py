@@ -17,7 +17,7 @@ from onnxbench.runners.sweep.plan import PlannedCell
 from onnxbench.spec import Cell, Settings, Sweep
 
 NOWHERE = Path("no such run")
-BUDGET = replace(BUDGETS["normal"], looks=(10, 12), repeats=0.5)
+BUDGET = replace(BUDGETS["normal"], looks=(10, 12), life_rounds=0, repeats=0.5)
 QUIET, NOISY = [1000] * 12, [700, 1400] * 6
 
 
@@ -156,6 +156,17 @@ def test_nobody_ends_between_the_looks():
     """The run is not even read."""
     cells = [active_of(rounds=count) for count in (0, 1, 9, 11)]
     assert rounds.finished_cells(NOWHERE, cells, Sweep(budget=BUDGET), late=False) == {}
+
+
+def test_a_look_within_a_life_waits_for_the_end_of_the_life(measured):
+    """A run that was resumed has lives that end at other rounds than its looks. No look comes twice, and none is left out."""
+    lives = replace(BUDGET, looks=(6, 12), life_rounds=3)
+    for count in (4, 5, 9, 10, 11):
+        assert rounds.finished_cells(NOWHERE, [active_of(rounds=count)], Sweep(budget=lives), late=False) == {}
+    for count in (6, 7, 8):
+        folder, cells = measured(a=QUIET[:count])
+        found = rounds.finished_cells(folder, list(cells.values()), Sweep(budget=replace(lives, looks=(6,))), late=False)
+        assert list(found) == [cells["a"].key]
 
 
 def test_who_has_had_enough_is_not_looked_at_again():

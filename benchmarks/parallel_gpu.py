@@ -21,7 +21,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any, cast
 
 import numpy as np
@@ -41,7 +41,14 @@ FACTORIES = {"cnn": "onnxbench.models.cnn:cnn", "resnet50": "resnet_layers:resne
 IMAGES, BATCHES = {"cnn": 16384, "resnet50": 2048}, {"cnn": 1024, "resnet50": 128}
 WAYS = {"": "one process", "data": "data parallel", "gpipe": "pipeline, gpipe", "1f1b": "pipeline, 1f1b"}
 
-PEER_S = 60.0  # the first step of a large model on a GPU chooses its kernels
+FIGURES = {"train_per_s": 0, "speedup": 2, "efficiency": 0, "communication": 0, "bubble": 0, "bubble_formula": 1}
+FIGURES |= {"peak_memory_mb": 0}  # digits, by column
+PEER_S = 60.0  # the first step of a large model on a GPU is slow, because it chooses the kernels
+
+BASIS = {
+    False: ("Figures are medians over the repetitions, with the smallest and the largest in parentheses.",),
+    True: ("Figures are means over the repetitions, with their 95 % intervals in brackets.",),
+}
 
 Row = Mapping[str, Any]
 
@@ -57,6 +64,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=0)
     parser.add_argument("--batch-size", type=int, default=0)
     parser.add_argument("--name", default="")
+    parser.add_argument("--note", default="", help="paragraph for the page, such as the other load of the machine")
     parser.add_argument("--page-only", action="store_true")
     return parser.parse_args()
 
@@ -138,26 +146,38 @@ def groups(rows: Sequence[Row]) -> Mapping[tuple[Any, ...], list[Row]]:
     return grouped
 
 
-def interval(values: Sequence[float], digits: int) -> str:
-    """Figure with its 95 % interval; without one for fewer than five values."""
+def by_repetition(members: Sequence[Row], name: str) -> list[float]:
+    """Figure of each repetition. A single process is trained for each scaling, and its figure is the mean of these."""
+    values: dict[int, list[float]] = defaultdict(list)
+    for row in members:
+        if row["status"] == "ok" and row[name] is not None:
+            values[row["repeat"]].append(row[name])
+    return [fmean(each) for each in values.values()]
+
+
+def typical(values: Sequence[float]) -> float:
+    """Middle of the interval; the median of values that are too few for an interval."""
     measured = Repeated(values, LIFE)
-    ends = f" [{measured.interval.low:.{digits}f}, {measured.interval.high:.{digits}f}]" if measured.interval else ""
-    return f"{measured.typical:.{digits}f}{ends}" if values else ""
+    return measured.interval.middle if measured.interval else median(values)
+
+
+def figure(values: Sequence[float], digits: int) -> str:
+    """Figure with its 95 % interval; with the smallest and the largest value if they are too few for an interval."""
+    if not values:
+        return ""
+    measured, middle = Repeated(values, LIFE), f"{typical(values):.{digits}f}"
+    if measured.interval:
+        return f"{middle} [{measured.interval.low:.{digits}f}, {measured.interval.high:.{digits}f}]"
+    return f"{middle} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
 def line(key: tuple[Any, ...], members: Sequence[Row]) -> str:
     """Line of the page for one group."""
     model, precision, scaling, way, processes, threads = key
-    worked = [row for row in members if row["status"] == "ok"]
     head = [model, precision, scaling, WAYS[way], str(processes), str(threads)]
-    if not worked:
+    if not by_repetition(members, "train_per_s"):
         return f"| {' | '.join([*head, str(members[0]['reason'])])} | | | | | | |"
-    figures = [interval([row["train_per_s"] for row in worked], 0)]
-    for name, digits in (("speedup", 2), ("efficiency", 1)):
-        figures.append(interval([row[name] for row in worked if row[name]], digits))
-    for name in ("communication", "bubble", "bubble_formula", "peak_memory_mb"):
-        values = [row[name] for row in worked if row[name] is not None]
-        figures.append(f"{median(values):.1f}" if values else "")
+    figures = [figure(by_repetition(members, name), digits) for name, digits in FIGURES.items()]
     return f"| {' | '.join([*head, *figures])} |"
 
 
@@ -165,11 +185,11 @@ def chart(grouped: Mapping[tuple[Any, ...], list[Row]]) -> str:
     """Bars of the images a second, as SVG."""
     bars = []
     for key, members in grouped.items():
-        rates = [row["train_per_s"] for row in members if row["status"] == "ok"]
+        rates = by_repetition(members, "train_per_s")
         if rates:
             model, precision, scaling, way, processes, threads = key
             name = " ".join(filter(None, (model, precision, scaling, WAYS[way]))) + f", {processes} x {threads} threads"
-            bars.append((name, median(rates), model))
+            bars.append((name, typical(rates), model))
     most = {model: max(rate for _, rate, other in bars if other == model) for _, _, model in bars}
     lines = [f'<svg xmlns="http://www.w3.org/2000/svg" width="900" height="{22 * len(bars) + 30}" font-family="sans-serif">']
     lines.append('<text x="8" y="16" font-size="13">Images a second; a full bar is the fastest row of its model</text>')
@@ -181,8 +201,8 @@ def chart(grouped: Mapping[tuple[Any, ...], list[Row]]) -> str:
     return "\n".join([*lines, "</svg>"]) + "\n"
 
 
-def page() -> None:
-    """Write the page and its chart from the stored rows."""
+def page(note: str) -> None:
+    """Write the page and its chart from the stored rows, with the paragraph `note`."""
     facts = json.loads((STORED / "facts.json").read_text())
     rows = [json.loads(text) for text in (STORED / "rows.jsonl").read_text().splitlines()]
     grouped = groups(rows)
@@ -194,11 +214,13 @@ def page() -> None:
         f"# Training over {facts['processes']} processes: {machine}",
         "",
         f"By `python benchmarks/parallel_gpu.py` on {facts['cpu']} ({facts['threads']} threads):",
-        f"{facts['repeats']} repetitions of {facts['epochs']} epochs on random images. Figures are means over the repetitions.",
-        "From five repetitions on, a 95 % interval stands in brackets.",
-        "The speed-up is against the first row of the same repetition.",
+        f"{facts['repeats']} repetitions of {facts['epochs']} epochs on random images.",
+        *BASIS[facts["repeats"] >= LIFE.least],
+        "A single process is trained once for each scaling, and its figure in a repetition is the mean.",
+        "The speed-up is against one process with all threads, trained for the same scaling in the same repetition.",
         "[Parallel training](../parallel.md) has the columns.",
         "",
+        *([note, ""] if note else []),
         f"![Images a second]({name}-parallel.svg)",
         "",
         f"| {' | '.join(titles)} |",
@@ -215,7 +237,7 @@ def main() -> None:
     asked = arguments()
     if not asked.page_only:
         run(asked)
-    page()
+    page(asked.note)
 
 
 if __name__ == "__main__":

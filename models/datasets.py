@@ -282,7 +282,9 @@ def _read_npz(path: Path) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
     except Exception as error:  # NumPy's reader raises nearly any exception for a damaged file
         raise BadInput(f"cannot read {path} ({one_line(error)})", "use an .npz file with arrays x and y") from error
     if not (x.size and y.size):  # an array without data may claim any length, and the split would fill the memory
-        raise BadInput(f"{path} has images of shape {x.shape} and labels of shape {y.shape}", f"store at least {LEAST_ITEMS} items")
+        raise BadInput(
+            f"{path} has images of shape {x.shape} and labels of shape {y.shape}", f"store at least {LEAST_ITEMS} items"
+        )
     return x, y
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +14,7 @@ from ..spec import Device
 from .help import Command
 from .options import (
     Finite,
+    Function,
     Names,
     Numbers,
     Whole,
@@ -38,26 +40,22 @@ if TYPE_CHECKING:
 TRAINING_PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 
 
+def _count_option(name: str, metavar: str, default: int, help: str) -> Callable[[Function], Function]:
+    return click.option(name, type=Whole(1), metavar=metavar, default=default, show_default=True, help=help)
+
+
+def _processes_option(name: str, help: str) -> Callable[[Function], Function]:
+    return click.option(name, type=Numbers(), metavar="N,...", default=(), help=help)
+
+
 parallel_options = (
-    click.option(
-        "--data-parallel",
-        type=Numbers(),
-        metavar="N,...",
-        default=(),
-        help="Also train on N processes, each with a copy of the model and a share of each batch.",
-    ),
+    _processes_option("--data-parallel", "Also train on N processes, each with a copy of the model and a share of each batch."),
     click.option(
         "--scale-batch",
         is_flag=True,
         help="Give each process of --data-parallel the whole --batch-size, in place of a share.",
     ),
-    click.option(
-        "--pipeline",
-        type=Numbers(),
-        metavar="N,...",
-        default=(),
-        help="Also train on N processes, each with one stage of the model.",
-    ),
+    _processes_option("--pipeline", "Also train on N processes, each with one stage of the model."),
     click.option(
         "--schedule",
         "schedules",
@@ -67,14 +65,7 @@ parallel_options = (
         show_default=True,
         help="Train the pipeline in these orders of its microbatches: gpipe, 1f1b.",
     ),
-    click.option(
-        "--microbatches",
-        type=Whole(1),
-        metavar="M",
-        default=8,
-        show_default=True,
-        help="Divide each batch of the pipeline into M equal parts.",
-    ),
+    _count_option("--microbatches", "M", 8, "Divide each batch of the pipeline into M equal parts."),
 )
 
 
@@ -93,22 +84,8 @@ parallel_options = (
     preprocess_option,
     device_option(several=True),
     precision_option("Train in", TRAINING_PRECISIONS, default="fp32"),
-    click.option(
-        "--epochs",
-        type=Whole(1),
-        metavar="N",
-        default=10,
-        show_default=True,
-        help="Train for this many passes over the training images.",
-    ),
-    click.option(
-        "--batch-size",
-        type=Whole(1),
-        metavar="N",
-        default=64,
-        show_default=True,
-        help="Train on this many images in each step.",
-    ),
+    _count_option("--epochs", "N", 10, "Train for this many passes over the training images."),
+    _count_option("--batch-size", "N", 64, "Train on this many images in each step."),
     click.option(
         "--lr",
         type=Finite(min=0, min_open=True),

@@ -11,6 +11,14 @@ from ..column import ACCURACY, CHECK_VIEW, LESS, MORE, PICK_VIEW, RANKING_VIEW, 
 from ..row import Row
 
 LABELS: dict[str, Any] = {"absent": "absent_labels", "decimals": 2}
+BOUND: dict[str, Any] = {**LABELS, "unit": "points", "varies": True, "priority": 29, "views": (CHECK_VIEW,)}
+FIVE: dict[str, Any] = {
+    "absent": "absent_top5",
+    "decimals": 2,
+    "shown": False,
+    "compared": ACCURACY,
+    "views": (CHECK_VIEW,),
+}
 PARITY: dict[str, Any] = {"absent": "absent_parity", "views": (CHECK_VIEW,)}
 
 
@@ -83,26 +91,18 @@ COLUMNS = (
     Column(
         name="top1_drop_ci_low",
         value=_drop_bound(0),
-        unit="points",
         title="from",
         label="drop at least",
-        varies=True,
-        priority=29,
-        views=(CHECK_VIEW,),
         definition="Lower end of the 95 % confidence interval of the drop.",
-        **LABELS,
+        **BOUND,
     ),
     Column(
         name="top1_drop_ci_high",
         value=_drop_bound(1),
-        unit="points",
         title="to",
         label="drop at most",
-        varies=True,
-        priority=29,
-        views=(CHECK_VIEW,),
         definition="Upper end of the 95 % confidence interval of the drop.",
-        **LABELS,
+        **BOUND,
     ),
     Column(
         name="top1_change_p",
@@ -194,25 +194,17 @@ TOP5 = (
         title="top-5",
         value=stored("parity", "top5"),
         unit="%",
-        decimals=2,
-        shown=False,
-        absent="absent_top5",
         better=MORE,
-        compared=ACCURACY,
-        views=(CHECK_VIEW,),
         definition="Share of labelled samples whose label is among the first five answers; for models of over five classes.",
+        **FIVE,
     ),
     Column(
         name="top5_drop",
         title="top-5 drop",
         value=stored("parity", "top5_drop"),
         unit="points",
-        decimals=2,
-        shown=False,
-        absent="absent_top5",
         better=LESS,
-        compared=ACCURACY,
-        views=(CHECK_VIEW,),
         definition="Percentage points of top-5 lost against FP32 on the same samples; a negative drop is a gain.",
+        **FIVE,
     ),
 )

@@ -1,16 +1,18 @@
 """Placements of Q/DQ pairs in a network with residual connections, in turns, in one run.
 
-    python benchmarks/int8_branching.py [ROUNDS] [SIDE]
+    python benchmarks/int8_branching.py [--rounds N] [--side PIXELS] [--backend NAME] [--files DIR]
 
 The network is ResNet-50, written out in torch, with random weights. Each placement is one file of the portable kind: signed
 activations, zero points of 0, biases in float. The question is if one of them loses at most 15 % against the scheme of each
 runtime, on ONNX Runtime and on OpenVINO. Figures are latencies of a call of one image; ratios are paired by round.
+
+It takes minutes to make the files. `--rounds 0 --files DIR` makes them alone, for a later call on a quiet machine.
 """
 
 from __future__ import annotations
 
+import argparse
 import random
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,10 +20,12 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
+from networks import resnet50
 from onnx import helper, numpy_helper
 from onnxbench.exporters import graph, int8, static_int8
 from onnxbench.exporters.schemes import LAYERS, SCHEMES
@@ -30,42 +34,9 @@ from onnxbench.spec import Conversion
 from tool import BenchmarkCell, ratio, told
 
 BACKENDS = {"ort-cpu": "ort", "openvino-cpu": "openvino"}
-BLOCKS, SECONDS, FEEDS = (3, 4, 6, 3), 0.4, 4
+SECONDS, FEEDS = 0.4, 4
 PAIR = ("QuantizeLinear", "DequantizeLinear")
 PORTABLE = SCHEMES["portable"]
-
-
-class Bottleneck(torch.nn.Module):
-    """Three convolutions beside a shortcut, and a Relu of their sum."""
-
-    def __init__(self, inputs: int, width: int, stride: int) -> None:
-        super().__init__()
-        outputs = 4 * width
-        self.path = torch.nn.Sequential(
-            *(*convolution(inputs, width, 1), torch.nn.ReLU()),
-            *(*convolution(width, width, 3, stride), torch.nn.ReLU()),
-            *convolution(width, outputs, 1),
-        )
-        is_same = inputs == outputs and stride == 1
-        self.shortcut = torch.nn.Identity() if is_same else torch.nn.Sequential(*convolution(inputs, outputs, 1, stride))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.relu(self.path(x) + self.shortcut(x))
-
-
-def convolution(inputs: int, outputs: int, side: int, stride: int = 1) -> tuple[torch.nn.Module, ...]:
-    return torch.nn.Conv2d(inputs, outputs, side, stride, side // 2, bias=False), torch.nn.BatchNorm2d(outputs)
-
-
-def resnet50() -> torch.nn.Module:
-    layers: list[torch.nn.Module] = [*convolution(3, 64, 7, 2), torch.nn.ReLU(), torch.nn.MaxPool2d(3, 2, 1)]
-    inputs = 64
-    for stage, count in enumerate(BLOCKS):
-        for number in range(count):
-            width = 64 << stage
-            layers.append(Bottleneck(inputs, width, 2 if stage and not number else 1))
-            inputs = 4 * width
-    return torch.nn.Sequential(*layers, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(inputs, 1000))
 
 
 def is_reader(node: onnx.NodeProto, *kinds: str) -> bool:
@@ -147,44 +118,55 @@ PLACEMENTS: dict[str, tuple[tuple[str, ...], tuple[Change, ...]]] = {
 }
 
 
-def files(folder: Path, side: int) -> dict[str, Path]:
-    """The FP32 file, a file of each placement, and those of the runtimes' own schemes."""
+def write_files(folder: Path, side: int) -> dict[str, Path]:
+    """The FP32 file, a file of each placement, and those of the runtimes' own schemes. A file that is there stays."""
+    names = ["FP32", *PLACEMENTS, *BACKENDS.values()]
+    made = {name: folder / f"{number}.onnx" for number, name in enumerate(names)}
+    if all(path.exists() for path in made.values()):
+        return made
     torch.manual_seed(0)
-    source, prepared = folder / "fp32.onnx", folder / "prepared.onnx"
     net = resnet50().eval()
-    torch.onnx.export(net, (torch.randn(1, 3, side, side),), str(source), opset_version=17, dynamo=False, input_names=["x"])
+    example = (torch.randn(1, 3, side, side),)
+    torch.onnx.export(net, example, str(made["FP32"]), opset_version=17, dynamo=False, input_names=["x"])
+    prepared = folder / "prepared.onnx"
+    int8.prepare(made["FP32"], prepared)
     generator = np.random.default_rng(0)
     feeds = [{"x": generator.standard_normal((1, 3, side, side)).astype(np.float32)} for _ in range(FEEDS)]
-    int8.prepare(source, prepared)
     ranges, _ = int8.find_ranges(prepared, Conversion(scheme="portable", method="minmax"), feeds)
-    made = {"FP32": source}
-    for number, (name, (operators, changes)) in enumerate(PLACEMENTS.items()):
-        made[name] = folder / f"{number}.onnx"
-        static_int8.quantize(prepared, made[name], replace(PORTABLE, operators=operators), (), ranges, ())
-        model = graph.load(made[name])
-        for change in changes:
-            change(model.graph)
-        graph.save(model, made[name])
-        sorted_model = graph.load(made[name])  # the reader sorts the nodes
-        graph.save(sorted_model, made[name])
-        onnx.checker.check_model(str(made[name]), full_check=True)
+    for name in PLACEMENTS:
+        write_placement(name, prepared, made[name], ranges)
+        print(f"made {name}", flush=True)
     for scheme in BACKENDS.values():
-        made[scheme] = folder / f"{scheme}.onnx"
         int8.quantize(prepared, made[scheme], Conversion(scheme=scheme, method="minmax"), ranges)
     return made
 
 
+def write_placement(name: str, prepared: Path, target: Path, ranges: Any) -> None:
+    """Write the prepared file with the pairs of a placement, and check it."""
+    operators, changes = PLACEMENTS[name]
+    static_int8.quantize(prepared, target, replace(PORTABLE, operators=operators), (), ranges, ())
+    model = graph.load(target)
+    for change in changes:
+        change(model.graph)
+    graph.save(model, target)
+    sorted_model = graph.load(target)  # the reader sorts the nodes
+    graph.save(sorted_model, target)
+    onnx.checker.check_model(str(target), full_check=True)
+
+
 def measure(backend: str, made: dict[str, Path], rounds: int) -> None:
-    """Print the latency of each file, its ratio to the runtime's own scheme, and whether it loses at most 15 %."""
+    """Print the latency of each file in each round, then its ratio to the runtime's own scheme."""
     own = BACKENDS[backend]
     with ExitStack() as stack:
         cells = {name: stack.enter_context(BenchmarkCell(backend, str(path), 1)) for name, path in made.items()}
         for cell in cells.values():
             cell.warm()
         times: dict[str, list[float]] = {name: [] for name in cells}
-        for _ in range(rounds):
+        for number in range(rounds):
             for name in random.sample(list(cells), len(cells)):
                 times[name].append(cells[name].latency(SECONDS)["p50_ns"])
+            row = ", ".join(f"{name} {values[-1] / 1e6:.2f}" for name, values in times.items())
+            print(f"{backend}, round {number + 1}, ms: {row}", flush=True)
     print(f"{backend}: latency over that of {own}")
     for name, values in times.items():
         against = told(ratio(values, times[own])) if name != own else "1"
@@ -192,15 +174,21 @@ def measure(backend: str, made: dict[str, Path], rounds: int) -> None:
 
 
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 12
-    side = int(sys.argv[2]) if len(sys.argv) > 2 else 224
+    options = argparse.ArgumentParser()
+    options.add_argument("--rounds", type=int, default=12, help="an interval needs ten")
+    options.add_argument("--side", type=int, default=224, help="of the images, in pixels")
+    options.add_argument("--backend", choices=BACKENDS, action="append", help="these alone")
+    options.add_argument("--files", type=Path, help="keep the files in this folder, and measure those that are there")
+    given = options.parse_args()
     random.seed(0)
     machine = host.describe()
-    print(f"{machine.cpu}: {' '.join(machine.isa or ())}; {rounds} rounds, images of {side} x {side}")
-    with tempfile.TemporaryDirectory() as folder:
-        made = files(Path(folder), side)
-        for backend in BACKENDS:
-            measure(backend, made, rounds)
+    print(f"{machine.cpu}: {' '.join(machine.isa or ())}; {given.rounds} rounds, images of {given.side} x {given.side}")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = given.files or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        made = write_files(folder, given.side)
+        for backend in given.backend or BACKENDS if given.rounds else ():
+            measure(backend, made, given.rounds)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The command line that makes an INT8 file again without some more nodes. Standard library and the package only."""
+"""Command lines of the INT8 doctor. Standard library and the package only."""
 
 from __future__ import annotations
 
@@ -21,6 +21,18 @@ def excluding(sweep: Sweep, origin: Artifact, derived: Derived, nodes: Sequence[
     return shlex.join([*words, *(["--out", sweep.artifacts] if sweep.artifacts else [])])
 
 
+def testing(dataset: str | None) -> str:
+    """`bench check` that makes an INT8 file of the user's FP32 file, and tests its nodes. A line for a shell."""
+    kind, place, steps = split_name(dataset or "")
+    data = [*_named("--dataset", kind, place), *_named("--preprocess", steps)]
+    return shlex.join(["bench", "check", "--model", "FP32.onnx", "--precision", "int8", *data, "--explain"])
+
+
+def _named(option: str, *parts: str) -> list[str]:
+    text = ":".join(filter(None, parts))
+    return [option, text] if text else []
+
+
 def _model(sweep: Sweep, origin: Artifact) -> str:
     """The model as the user named it; the FP32 file of a folder of artifacts otherwise."""
     named = [model for model in (sweep.model, *sweep.models) if model]
@@ -41,13 +53,10 @@ def _scheme(how: Conversion) -> Iterator[str]:
 
 def _data(origin: Artifact, derived: Derived) -> Iterator[str]:
     kind, place, steps = split_name(origin.dataset or "")
-    if kind:
-        yield from ("--dataset", f"{kind}:{place}" if place else kind)
+    yield from _named("--dataset", kind, place)
     other, path, own_steps = split_name(derived.calibration(origin.dataset) or "")
-    if steps or own_steps:
-        yield from ("--preprocess", steps or own_steps)
-    if other:
-        yield from ("--calibration", f"{other}:{path}" if path else other)
+    yield from _named("--preprocess", steps or own_steps)
+    yield from _named("--calibration", other, path)
 
 
 def _shapes(sweep: Sweep, origin: Artifact) -> Iterator[str]:

@@ -57,7 +57,7 @@ class Recipe:
 
 
 RECIPES: Mapping[str, Recipe] = {
-    recipe.name: recipe for recipe in (Recipe(name="fp16", revision=2, make=_fp16), Recipe(name="int8", revision=3, make=_int8))
+    recipe.name: recipe for recipe in (Recipe(name="fp16", revision=2, make=_fp16), Recipe(name="int8", revision=4, make=_int8))
 }
 
 

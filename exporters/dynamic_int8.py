@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import graph
+from .float_nodes import find_filter_banks
 from .repair import inputs_of, unused_name
 from .schemes import Scheme
 
@@ -27,6 +28,7 @@ def quantize(prepared: Path, target: Path, scheme: Scheme, exclude: Sequence[str
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "source.onnx"
         model = graph.load(prepared)
+        filters = find_filter_banks(model.graph)
         transpose_weights(model.graph)
         graph.save(model, source)
         quantize_dynamic(
@@ -36,7 +38,7 @@ def quantize(prepared: Path, target: Path, scheme: Scheme, exclude: Sequence[str
             per_channel=True,
             weight_type=QuantType.QInt8,
             nodes_to_quantize=list(only),
-            nodes_to_exclude=list(exclude),
+            nodes_to_exclude=[*exclude, *filters],
             use_external_data_format=graph.is_external(source),
             extra_options={"WeightSymmetric": True},
         )

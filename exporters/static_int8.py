@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import graph, shape_nodes
 from .calibration import operators
-from .float_nodes import find_float_nodes
+from .float_nodes import find_filter_banks, find_float_nodes
 from .repair import inputs_of as inputs_of_node
 from .schemes import Scheme
 
@@ -57,7 +57,8 @@ def quantize(prepared: Path, target: Path, scheme: Scheme, exclude: Sequence[str
 
 def _float_nodes(model: onnx.GraphProto, scheme: Scheme, ranges: Any) -> list[str]:
     if scheme.operators:
-        return [node.name for node in model.node if node.op_type not in scheme.operators]
+        others = {node.name for node in model.node if node.op_type not in scheme.operators} | set(find_filter_banks(model))
+        return [node.name for node in model.node if node.name in others]
     bounds = {name: data.range_value for name, data in ranges.items()}
     peaks = {name: max(abs(float(low.min())), abs(float(high.max()))) for name, (low, high) in bounds.items()}
     return find_float_nodes(model, peaks, operators())

@@ -2,7 +2,7 @@ import pytest
 from onnx import TensorProto as Type
 from onnx import helper
 from onnxbench.exporters.biases import separate_biases
-from onnxbench.exporters.float_nodes import find_float_nodes
+from onnxbench.exporters.float_nodes import find_filter_banks, find_float_nodes
 
 OPERATORS = (
     *("Add", "Concat", "Conv", "Flatten", "Gather", "Gemm", "GlobalAveragePool", "MatMul", "MaxPool", "Mul", "Relu", "Reshape"),
@@ -112,6 +112,32 @@ def test_nothing_after_the_last_layer_is_in_8_bits():
     head = "conv Conv x w -> a", "relu Relu a -> r", "pool MaxPool r -> p", "flat Flatten p -> y"
     assert in_float(*head) == {"relu", "pool", "flat"}
     assert in_float("fc MatMul x w -> a", "mask Add a m -> c", "soft Softmax c -> s", "fc2 MatMul s w -> y") == {"mask", "soft"}
+
+
+SPECTRUM = (
+    *("frame Reshape x shape -> f", "low Conv f w -> a", "high Conv a w -> c", "square Mul c c -> s", "power ReduceSum s -> p"),
+    *("mel MatMul p w -> m", "floor Add m eps -> e"),
+)
+BEHIND = "log Log e -> l", "conv Conv l w -> h", "relu Relu h -> r", "last Conv r w -> y"
+
+
+def test_the_filters_before_a_logarithm_of_a_spectrum_are_in_float():
+    filters = {line.split()[0] for line in SPECTRUM}
+    assert in_float(*SPECTRUM, *BEHIND) == {*filters, "log"}
+    assert set(find_filter_banks(graph(*SPECTRUM, *BEHIND))) == filters
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("fc MatMul x w -> a", "soft Softmax a -> s", "log Log s -> y"),
+        ("fc MatMul x w -> a", "relu Relu a -> r", "fc2 MatMul r w -> c", "log Log c -> y"),
+        ("fc MatMul x w -> a", "exp Exp a -> e", "sum ReduceSum e -> s", "log Log s -> y"),
+        ("lookup Gather table x -> a", "fc MatMul a w -> c", "log Log c -> y"),
+    ],
+)
+def test_layers_before_the_logarithm_of_learned_functions_are_no_filters(lines):
+    assert find_filter_banks(graph(*lines)) == []
 
 
 def names_of(net):

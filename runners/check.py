@@ -19,7 +19,7 @@ from .infer import RunKind, Surroundings, open_run, refuse
 from .pool.context import Context
 from .pool.memory import Limits
 from .prepare import calibration_data
-from .prepare.export_command import excluding, testing
+from .prepare.export_command import excluding, explaining
 from .prepare.request import first_sizes, fixed_shapes
 from .sweep.cells import ActiveCell, RunContext
 from .sweep.drawing import draw_inputs
@@ -75,7 +75,7 @@ def _explained(run: RunContext, active: ActiveCell) -> Explained:
     origin, derived = active.planned.origin, active.planned.artifact.derived
     if origin is None or derived is None:
         why_not = "its nodes cannot be tested, because bench export did not make this INT8 file; with the FP32 file, type"
-        return Explained(why_not=f"{why_not}: {testing(active.planned.artifact.dataset)}")
+        return Explained(why_not=f"{why_not}: {explaining(active.planned.artifact.dataset)}")
     names = {spec.name for spec in origin.inputs}
     place, calibrated_on = calibration_data.locate(derived.calibration(origin.dataset), run.context)
     job = Explain(

@@ -21,7 +21,7 @@ def excluding(sweep: Sweep, origin: Artifact, derived: Derived, nodes: Sequence[
     return shlex.join([*words, *(["--out", sweep.artifacts] if sweep.artifacts else [])])
 
 
-def testing(dataset: str | None) -> str:
+def explaining(dataset: str | None) -> str:
     """`bench check` that makes an INT8 file of the user's FP32 file, and tests its nodes. A line for a shell."""
     kind, place, steps = split_name(dataset or "")
     data = [*_named("--dataset", kind, place), *_named("--preprocess", steps)]

@@ -1,5 +1,5 @@
 import pytest
-from onnxbench.runners.prepare.export_command import excluding, testing
+from onnxbench.runners.prepare.export_command import excluding, explaining
 from onnxbench.spec import Conversion, Derived, Sweep, TensorSpec
 
 X = TensorSpec(name="x", dtype="float32", shape=("N", 3, 8, 8))
@@ -70,4 +70,4 @@ def test_images_that_calibrated_have_their_preprocessing(command):
     [(None, ""), ("digits", " --dataset digits"), ("images:/d?size=8", " --dataset images:/d --preprocess size=8")],
 )
 def test_a_file_of_somebody_elses_can_be_made_and_tested_with_its_data(dataset, words):
-    assert testing(dataset) == f"bench check --model FP32.onnx --precision int8{words} --explain"
+    assert explaining(dataset) == f"bench check --model FP32.onnx --precision int8{words} --explain"

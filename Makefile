@@ -1,7 +1,7 @@
 # `make bench`: from nothing to a table. `make check`: the quick gate, for every commit. `make test`: everything that CI runs.
 # `make test-long`: tests that train or measure for minutes. `make test-runtimes`: what needs large installations of its own.
 # `make gpu`: everything of a GPU machine, into docs/results (STEPS='sweep results' for some of it, TENSORRT=PYTHON where that
-# has TensorRT). PIP_ARGS adds to every pip install.
+# has TensorRT). `make gpu-models`: ResNet-50, BERT and other models of libraries there. PIP_ARGS adds to every pip install.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 
 PYTEST := $(BIN)/pytest -n 2
 
-.PHONY: bench gpu lint check test test-runtimes test-long format clean
+.PHONY: bench gpu gpu-models lint check test test-runtimes test-long format clean
 
 bench: $(VENV)/.cpu
 	$(BIN)/bench export
@@ -33,6 +33,10 @@ lint: $(VENV)/.test .typing/onnxbench
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+gpu-models: $(GPU_VENV)/.gpu
+	$(GPU_VENV)/bin/python -m pip install --quiet -c constraints.txt $(PIP_ARGS) -e '.[torchvision,timm,hf]'
+	$(GPU_VENV)/bin/python benchmarks/gpu_models.py $(STEPS)
 
 gpu: $(GPU_VENV)/.gpu
 	$(GPU_VENV)/bin/python benchmarks/gpu.py $(STEPS)

@@ -151,3 +151,19 @@ BUDGETS: Mapping[str, Budget] = {
         ),
     )
 }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Load:
+    """Open-loop load: items arrive at random times (`poisson`), whether or not earlier items are finished.
+
+    The result is the highest request rate at which `percentile` of the response times is at most `limit_ms`. The response time
+    begins when the item is due. A call waits at most `max_wait_ms` for its batch to fill. Cells with more than `max_batch`
+    items a call are not measured under load.
+    """
+
+    percentile: float
+    limit_ms: float
+    arrivals: str = "poisson"
+    max_batch: int | None = None
+    max_wait_ms: float = 2.0

@@ -62,6 +62,12 @@ class Unavailable(BenchError):
     status = "unavailable"
 
 
+class NotFetched(BenchError):
+    """Weights or a configuration of a library's model are not on this machine, and the worker has no network."""
+
+    exit_code = 2
+
+
 class Unsupported(BenchError):
     """A backend cannot run a cell, even where the backend is fully installed."""
 

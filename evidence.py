@@ -136,6 +136,7 @@ class Opened(Built):
     layers: Layers | None = None
     conversion: str | None = None
     random_calibration: bool = False
+    random_weights: bool = False
     load_s: Number = None
     first_ms: Number = None
     info: Info = Info()

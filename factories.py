@@ -11,6 +11,22 @@ from typing import Any
 
 from .errors import BadInput, nearest, one_line
 
+LIBRARIES = ("torchvision", "timm", "hf")
+"""Prefixes of models that a library makes, as in `torchvision:resnet50`. `hf` stands for transformers."""
+
+REBUILD = "onnxbench.models.library:rebuild"
+
+
+def library_of(model: str) -> str:
+    """Prefix of LIBRARIES with which `model` begins; an empty text if it has none."""
+    prefix, colon, name = model.partition(":")
+    return prefix if colon and name and prefix in LIBRARIES else ""
+
+
+def make_module(factory: str, weights: str | None) -> Any:
+    """Make the module of `factory`, a callable's name or a library's model. The caller loads the file `weights` into it."""
+    return resolve(REBUILD)(factory, weights) if library_of(factory) else resolve(factory)()
+
 
 def resolve(reference: str) -> Callable[..., Any]:
     """Import the callable `package.module:name`. `BadInput` if the import fails, or if there is no such callable.

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .budgets import BUDGETS, Budget
+from .budgets import Load as Load
 from .errors import BadInput
 from .errors import nearest as nearest
 from .loop import Program
@@ -148,10 +149,14 @@ class TensorSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """The PyTorch source of a model: an importable `module:factory`, and the path of its weights (safetensors)."""
+    """The PyTorch source of a model: an importable `module:factory` or a library's model, and the path of its safetensors.
+
+    `random`: the weights are random ones, from which no accuracy is claimed.
+    """
 
     factory: str
     weights: str | None = None
+    random: bool = False
 
 
 RANDOM = "random"  # name of the data where the user gave none
@@ -248,6 +253,11 @@ class Artifact:
     unsized: tuple[str, ...] = ()
 
     @property
+    def labelled(self) -> str | None:
+        """Dataset whose labels judge the answers: none for random weights."""
+        return None if self.source and self.source.random else self.dataset
+
+    @property
     def scheme(self) -> str:
         """INT8 scheme by which this tool made the file; empty for other files."""
         return self.derived.option("scheme") if self.derived else ""
@@ -325,22 +335,6 @@ STOPPING_METRICS = ("p50", "p90", "p99", "e2e_p50", "throughput")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Load:
-    """Open-loop load: items arrive at random times (`poisson`), whether or not earlier items are finished.
-
-    The result is the highest request rate at which `percentile` of the response times is at most `limit_ms`. The response time
-    begins when the item is due. A call waits at most `max_wait_ms` for its batch to fill. Cells with more than `max_batch`
-    items a call are not measured under load.
-    """
-
-    percentile: float
-    limit_ms: float
-    arrivals: str = "poisson"
-    max_batch: int | None = None
-    max_wait_ms: float = 2.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Sweep:
     """The user's request for a measurement. None and empty fields mean: all that this machine has.
 
@@ -358,6 +352,7 @@ class Sweep:
     - `schemes`: INT8 schemes to measure, each in its file; `best` for the one that each backend chooses.
     - `images`: number of labelled images, in place of the budget's number. `programs`: programs of the user to measure.
     - `builds`: builds of each cell whose backend builds. `keep_engines`: folder for the measured engines; empty for none.
+    - `random_weights`: models of libraries get random weights.
     """
 
     model: str | None = None
@@ -391,6 +386,7 @@ class Sweep:
     lock_clocks: int | None = None
     builds: int = 1
     keep_engines: str = ""
+    random_weights: bool = False
 
     @property
     def named(self) -> tuple[str, ...]:

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from ..errors import BadInput, RuntimeFailed, Unavailable, installed, one_line, quantity
-from ..factories import resolve
+from ..factories import library_of, make_module
 from ..spec import Artifact, Cell, Concurrency, TensorSpec
 from . import snippets
 from .cuda import FLUSH_SHARE, GRAPH_CHOICES, GRAPH_OPTION, use_graph
 from .protocol import Array, Availability, Backend, Session, SessionInfo
-from .torch_programs import FEED, TORCH_CPU_PROGRAM, TORCH_CUDA_PROGRAM, TORCH_MODULE
+from .torch_programs import FEED, TORCH_CPU_PROGRAM, TORCH_CUDA_PROGRAM, TORCH_LIBRARY, TORCH_MODULE
 
 TORCH_TYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
 
@@ -247,7 +247,8 @@ class TorchCpu(Backend):
         case = snippets.ProgramCase(artifact, cell, concurrency)
         source = {"factory": artifact.source.factory, "weights": artifact.source.weights}
         values = {**source, **_feed_values(artifact, cell), **self._program_values(cell)}
-        return snippets.write_program(TORCH_MODULE + self.program, case, self.loop, **values)
+        head = TORCH_LIBRARY if library_of(artifact.source.factory) else TORCH_MODULE
+        return snippets.write_program(head + self.program, case, self.loop, **values)
 
     def _program_values(self, cell: Cell) -> dict[str, Any]:
         """Values of the names in `program`."""
@@ -366,7 +367,7 @@ def _load(artifact: Artifact) -> Any:
     source = artifact.source
     if source is None:
         raise BadInput("PyTorch needs the model's code; this model is an ONNX file only", "give --model MODULE:FACTORY")
-    module = resolve(source.factory)()
+    module = make_module(source.factory, source.weights)
     if source.weights:
         load_model(module, source.weights)
     return module.eval()

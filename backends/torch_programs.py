@@ -13,6 +13,17 @@ if WEIGHTS:
 
     load_model(module, WEIGHTS)
 ${feed}"""
+TORCH_LIBRARY = """\
+import torch
+from onnxbench.models.library import rebuild
+
+FACTORY, WEIGHTS = $factory, $weights
+module = rebuild(FACTORY, WEIGHTS)
+if WEIGHTS:
+    from safetensors.torch import load_model
+
+    load_model(module, WEIGHTS)
+${feed}"""
 FEED = """
 FEEDBACK = $places  # the place of the input that each output feeds, by the output's place
 

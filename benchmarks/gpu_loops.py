@@ -1,6 +1,7 @@
 """Cost of onnxbench's sessions on a GPU over bare loops around the same runtime, in turns, in one process.
 
-    PYTHON benchmarks/gpu_loops.py BACKEND FILE.onnx PRECISION BATCH ROUNDS [WEIGHTS.safetensors]
+    PYTHON benchmarks/gpu_loops.py BACKEND FILE.onnx PRECISION BATCH ROUNDS [WEIGHTS.safetensors]     the CNN
+    PYTHON benchmarks/gpu_loops.py CELL.json ROUNDS                     an artifact and a cell of a run, on the wire
 
 PYTHON has the runtime of BACKEND and NumPy, and need not be the one that onnxbench is installed in. The loops are written with
 the runtime's own API: PyTorch's CUDAGraph; ONNX Runtime's option enable_cuda_graph for the host and, since that waits inside
@@ -20,6 +21,7 @@ import runpy
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -49,17 +51,20 @@ def timed(call: Call, seconds: float) -> float:
 class TorchLoop:
     """The module's graph on `count` streams."""
 
-    def __init__(self, file: str, precision: str, arrays: Arrays, weights: str | None) -> None:
+    def __init__(self, case: Case) -> None:
         import torch
-        from onnxbench.models.cnn import cnn
+        from onnxbench.factories import make_module
         from safetensors.torch import load_model
 
+        source, precision, arrays = case.artifact.source, case.cell.precision, case.arrays
         self.torch = torch
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
-        dtype = torch.float16 if precision == "fp16" else torch.float32
-        module = cnn()
-        load_model(module, weights)
-        self.module, self.given = module.eval().to("cuda", dtype), [torch.tensor(a).to("cuda", dtype) for a in arrays.values()]
+        dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision, torch.float32)
+        module = make_module(source.factory, source.weights)
+        load_model(module, source.weights)
+        tensors = [torch.tensor(array).to("cuda") for array in arrays.values()]
+        self.module = module.eval().to("cuda", dtype)
+        self.given = [tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
         self.slots = [self.slot() for _ in range(max(LANES))]
 
     def slot(self) -> tuple[Any, Any, Any]:
@@ -149,11 +154,11 @@ class GraphLoop(abc.ABC):
 class OrtLoop(GraphLoop):
     """Sessions on streams; what the host sees is a session with the provider's own graph, which waits inside every call."""
 
-    def __init__(self, file: str, precision: str, arrays: Arrays, weights: str | None) -> None:
+    def __init__(self, case: Case, outputs: Arrays) -> None:
         import onnxruntime
 
-        self.ort, self.file, self.arrays = onnxruntime, file, arrays
-        self.provider = {"use_tf32": str(int(precision == "tf32"))}
+        self.ort, self.file, self.arrays, self.outputs = onnxruntime, case.artifact.path, case.arrays, outputs
+        self.provider = {"use_tf32": str(int(case.cell.precision == "tf32"))}
         super().__init__()
         self.own = self.open(enable_cuda_graph="1")
         for _ in range(3):
@@ -164,13 +169,14 @@ class OrtLoop(GraphLoop):
         options = self.ort.SessionOptions()
         options.log_severity_level = 3
         providers = [("CUDAExecutionProvider", {**self.provider, **more})]
-        session, batch = self.ort.InferenceSession(self.file, options, providers=providers), len(self.arrays["input"])
-        binding, value = session.io_binding(), self.ort.OrtValue
-        kept = [value.ortvalue_from_numpy(self.arrays["input"], "cuda", 0)]
-        binding.bind_ortvalue_input("input", kept[0])
-        for entry in session.get_outputs():
-            kept.append(value.ortvalue_from_shape_and_type((batch, *entry.shape[1:]), np.float32, "cuda", 0))
-            binding.bind_ortvalue_output(entry.name, kept[-1])
+        session = self.ort.InferenceSession(self.file, options, providers=providers)
+        binding, value, kept = session.io_binding(), self.ort.OrtValue, []
+        for name, array in self.arrays.items():
+            kept.append(value.ortvalue_from_numpy(array, "cuda", 0))
+            binding.bind_ortvalue_input(name, kept[-1])
+        for name, array in self.outputs.items():
+            kept.append(value.ortvalue_from_shape_and_type(array.shape, array.dtype, "cuda", 0))
+            binding.bind_ortvalue_output(name, kept[-1])
         return session, binding, kept
 
     def slot(self, stream: Any) -> tuple[Any, Call, Any]:
@@ -185,20 +191,27 @@ class OrtLoop(GraphLoop):
 
 
 class TensorRtLoop(GraphLoop):
-    """Contexts of one engine."""
+    """Contexts of the engine of a session, `loaded`."""
 
-    def __init__(self, engine: Any, arrays: Arrays) -> None:
-        self.engine, self.arrays = engine, arrays
+    def __init__(self, loaded: Any, arrays: Arrays) -> None:
+        self.loaded, self.engine, self.arrays = loaded, loaded.engine, arrays
         super().__init__()
 
     def slot(self, stream: Any) -> tuple[Any, Call, Any]:
+        from cuda.bindings import driver
+
         context, kept = self.engine.create_execution_context(), []
         for index in range(self.engine.num_io_tensors):
             name = self.engine.get_tensor_name(index)
             if name in self.arrays:
                 context.set_input_shape(name, self.arrays[name].shape)
-            nbytes = int(np.prod(context.get_tensor_shape(name))) * 4
+            dtype = self.loaded.dtype(name)
+            nbytes = int(np.prod(context.get_tensor_shape(name))) * dtype.itemsize
             kept.append(self.device_.allocate(nbytes, stream=stream))
+            if name in self.arrays:  # ids of a text must lie in their table
+                array = np.ascontiguousarray(self.arrays[name], dtype)
+                stream.sync()
+                driver.cuMemcpyHtoD(int(kept[-1].handle), array.ctypes.data, array.nbytes)
             context.set_tensor_address(name, int(kept[-1].handle))
         return stream, lambda: context.execute_async_v3(int(stream.handle)), (context, kept)
 
@@ -237,35 +250,62 @@ def ours(backend: Any, artifact: Any, cell: Any, arrays: Arrays) -> Sequence[Any
     return lanes
 
 
+@dataclass(frozen=True)
+class Case:
+    """A file, a cell, and the arrays of its inputs."""
+
+    artifact: Any
+    cell: Any
+    arrays: Arrays
+
+
 def main() -> None:
     runpy.run_path(str(ROOT / "runners/worker/bootstrap.py"))["load_package"]()
-    name, file, precision, batch, rounds = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
-    weights = sys.argv[6] if len(sys.argv) > 6 else None
-    arrays = {"input": np.random.default_rng(0).standard_normal((batch, 3, 48, 48)).astype(np.float32)}
-    lanes = ours(*given(name, str(Path(file).absolute()), precision, batch, weights), arrays)
-    if name == "tensorrt":
-        loop: Any = TensorRtLoop(lanes[0]._loaded.engine, arrays)
-    else:
-        loop = {"torch-cuda": TorchLoop, "ort-cuda": OrtLoop}[name](file, precision, arrays, weights)
+    from onnxbench import backends
+
+    case, rounds = stored(sys.argv[1], int(sys.argv[2])) if sys.argv[1].endswith(".json") else given(*sys.argv[1:])
+    lanes = ours(backends.get(case.cell.backend), case.artifact, case.cell, case.arrays)
+    loop = bare(case, lanes[0])
     found: dict[str, dict[str, list[float]]] = {what: {"ours": [], "theirs": []} for what in ("host", "device", "rate")}
     for number in range(rounds):
-        turns = pairs(lanes, loop, batch)
+        turns = pairs(lanes, loop, case.cell.batch)
         for what, who, work in turns if number % 2 else reversed(turns):
             found[what][who].append(work())
-    facts = {"backend": name, "precision": precision, "batch": batch, "settings": dict(lanes[0].info.settings)}
-    print(json.dumps({**facts, "remarks": lanes[0].info.remarks, "found": found}))
+    cell = case.cell
+    facts = {"model": cell.model, "backend": cell.backend, "precision": cell.precision, "batch": cell.batch}
+    settings = dict(lanes[0].info.settings)
+    print(json.dumps({**facts, "settings": settings, "remarks": lanes[0].info.remarks, "found": found}))
 
 
-def given(name: str, file: str, precision: str, batch: int, weights: str | None) -> tuple[Any, Any, Any]:
-    """The backend, and the CNN's file and cell for it."""
-    from onnxbench import backends, spec
+def bare(case: Case, session: Any) -> Any:
+    """The loop of the runtime of `case`. TensorRT's has the engine of `session`, since two builds differ."""
+    if case.cell.backend == "tensorrt":
+        return TensorRtLoop(session._loaded, case.arrays)
+    return TorchLoop(case) if case.cell.backend == "torch-cuda" else OrtLoop(case, session.fetch())
+
+
+def stored(file: str, rounds: int) -> tuple[Case, int]:
+    """A case of a run, from an artifact and a cell on the wire."""
+    from onnxbench import spec
+    from onnxbench.models import inputs
+
+    told = json.loads(Path(file).read_text())
+    artifact, cell = spec.from_wire(spec.Artifact, told["artifact"]), spec.from_wire(spec.Cell, told["cell"])
+    return Case(artifact, cell, inputs.draw(artifact.inputs, cell.shapes, 0)), rounds
+
+
+def given(name: str, file: str, precision: str, size: str, rounds: str, weights: str | None = None) -> tuple[Case, int]:
+    """The CNN's file and cell, and the number of rounds."""
+    from onnxbench import spec
+
+    batch = int(size)
 
     image = spec.TensorSpec(name="input", dtype="float32", shape=("batch", 3, 48, 48))
     logits = spec.TensorSpec(name="logits", dtype="float32", shape=("batch", 10))
     artifact = spec.Artifact(
         model="cnn",
         precision=spec.PRECISIONS[precision].file,
-        path=file,
+        path=str(Path(file).absolute()),
         sha256=Path(file).name,
         nbytes=0,
         opset=20,
@@ -283,7 +323,8 @@ def given(name: str, file: str, precision: str, batch: int, weights: str | None)
         shapes=(("input", (batch, 3, 48, 48)),),
         settings=spec.Settings(threads=1),
     )
-    return backends.get(name), artifact, cell
+    arrays = {"input": np.random.default_rng(0).standard_normal((batch, 3, 48, 48)).astype(np.float32)}
+    return Case(artifact, cell, arrays), int(rounds)
 
 
 def pairs(lanes: Sequence[Any], loop: Any, batch: int) -> list[tuple[str, str, Callable[[], float]]]:

@@ -20,6 +20,7 @@ from .options import (
     model_option,
     precision_option,
     preprocess_option,
+    random_option,
     seed_option,
     shape_option,
     timeout_option,
@@ -38,6 +39,7 @@ from .schemes import int8_option
 )
 @group(
     model_option("cnn"),
+    random_option,
     precision_option("Write", ("fp32", "fp16", "int8")),
     int8_option("portable"),
     dataset_option,
@@ -92,14 +94,16 @@ def export(
     from ..runners.pool.context import Context
     from ..runners.pool.progress import terminal
     from ..runners.prepare import exports
+    from ..runners.prepare.library_models import check_random
     from ..runners.prepare.request import ExportRequest, files_of
 
     files_of(options["precisions"])
     kind_of(options["model"])
+    check_random((options["model"],), random=options["random_weights"])
     parse_method(method)
     conversion = Conversion(scheme=PORTABLE, method=method, exclude=exclude, images=images or 0)
     inputs, folder = options.pop("signature"), options.pop("artifacts")
-    options |= full_names(options["dataset"], options["calibration"], options.pop("preprocess"))
+    options |= full_names(options["dataset"], options["calibration"], options.pop("preprocess"), options["model"])
     with logs(debug) as log_folder, terminal().live() as progress:
         context = Context(logs=log_folder, progress=progress, timeout_s=timeout_s)
         named = exports.int8_schemes(schemes, context)

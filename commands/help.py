@@ -10,6 +10,7 @@ import click
 SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Model and data": (
         "model",
+        "random-weights",
         "artifacts",
         "shape",
         "input",

@@ -138,10 +138,18 @@ def model_option(default: str | None = None, *, several: bool = False) -> Callab
         "--model",
         "models" if several else "model",
         **(many if several else one),
-        help="Use this model: cnn (the named model), FILE.onnx, or MODULE:FACTORY that returns a PyTorch nn.Module. Only a"
-        " named model can be trained. infer and check take several models in one run: a.onnx,b.onnx. recommend decides for"
-        " models of these names.",
+        help="Use this model: cnn (the named model), FILE.onnx, torchvision:NAME, timm:NAME, hf:NAME or hf:FOLDER of"
+        " transformers, or MODULE:FACTORY that returns a PyTorch nn.Module. Only a named model can be trained. infer and check"
+        " take several models in one run: a.onnx,b.onnx. recommend decides for models of these names.",
     )
+
+
+random_option = click.option(
+    "--random-weights",
+    is_flag=True,
+    help="Give models of torchvision, timm and transformers random weights, so that nothing is downloaded. Their speed is"
+    " measured, and no accuracy.",
+)
 
 
 def artifacts_option(*also: str, default: Path | None = None) -> Callable[[Function], Function]:
@@ -228,7 +236,8 @@ preprocess_option = click.option(
     "--preprocess",
     metavar="KEY=VALUE,...",
     help="Make inputs from image files in this way: size=224,resize=256,crop=center,mean=0.485,0.456,0.406,"
-    "std=0.229,0.224,0.225,layout=NCHW. docs/datasets.md has all keys. Default: size=224, values from 0 to 1.",
+    "std=0.229,0.224,0.225,layout=NCHW. docs/datasets.md has all keys. Default: the steps of the model's library, else"
+    " size=224 and values from 0 to 1.",
 )
 shape_option = click.option(
     "--shape",
@@ -327,6 +336,7 @@ debug_option = click.option("--debug", is_flag=True, help="Show tracebacks, and 
 
 selectors = group(
     model_option(several=True),
+    random_option,
     artifacts_option(),
     shape_option,
     click.option(

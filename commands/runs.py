@@ -21,10 +21,12 @@ def sweep_of(options: dict[str, Any]) -> Sweep:
     """Sweep that the command line's `options` request."""
     device = str(Device.parse(options["device"])) if options["device"] else None
     from ..models.preprocessing import full_name
+    from ..runners.prepare.library_models import check_random
 
-    options = {**options, "dataset": full_name(options["dataset"], options["preprocess"])}
+    options = {**options, "dataset": full_name(options["dataset"], options["preprocess"], options["models"])}
     del options["preprocess"]
     names = options["models"]
+    check_random(names, random=options["random_weights"])
     changed = {"artifacts": str(options["artifacts"] or ""), "device": device, "budget": BUDGETS[options["budget"]]}
     models = {"model": names[0], "models": ()} if len(names) == 1 else {"models": names}
     dims = [name for name, _ in options["dims"]]

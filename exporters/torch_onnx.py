@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, installed, one_line
-from ..factories import resolve
+from ..factories import make_module
 from ..spec import Source, TensorSpec, digest
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 OPSET = 20
 SAMPLE_BATCH = 2  # torch.export treats sizes 0 and 1 as constants
+SAMPLE_LENGTH, SAMPLE_SIGNAL = 16, 4000  # of other open dimensions: of a sequence, and of samples of sound
 VERSIONS = ("torch", "onnx", "onnxscript")
 
 
@@ -35,7 +36,7 @@ def load_module(source: Source) -> nn.Module:
     with installed("PyTorch", "pip install 'onnxbench[torch]'"):
         from safetensors.torch import load_model
         from torch import nn
-    module = resolve(source.factory)()
+    module = make_module(source.factory, source.weights)
     if not isinstance(module, nn.Module):
         raise BadInput(
             f"{source.factory} returns {type(module).__name__}, not an nn.Module",
@@ -64,14 +65,28 @@ def content_key(module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequen
 
 
 def sample_inputs(inputs: Sequence[TensorSpec]) -> tuple[torch.Tensor, ...]:
-    """Make tensors for the trace: open dimensions are SAMPLE_BATCH, floats are normal, integers 0 or 1."""
+    """Make tensors for the trace: floats are normal, masks 1, other integers 0 or 1. Each open dimension has its own size."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
-    sizes = [[dim if isinstance(dim, int) else SAMPLE_BATCH for dim in spec.shape] for spec in inputs]
+    size_of = _sample_sizes(inputs)
+    sizes = [[dim if isinstance(dim, int) else size_of.get(dim, SAMPLE_BATCH) for dim in spec.shape] for spec in inputs]
     floats = [torch.randn(size, generator=generator) for size in sizes]
     kinds = [getattr(torch, spec.dtype) for spec in inputs]
-    return tuple(x.to(kind) if kind.is_floating_point else (x > 0).to(kind) for x, kind in zip(floats, kinds))
+    integers = [torch.ones_like(x) if spec.role == "mask" else x > 0 for spec, x in zip(inputs, floats)]
+    return tuple(x.to(kind) if kind.is_floating_point else whole.to(kind) for x, whole, kind in zip(floats, integers, kinds))
+
+
+def _sample_sizes(inputs: Sequence[TensorSpec]) -> dict[str | None, int]:
+    """Size of each name of a dimension. Equal sizes could make the exporter take two dimensions for one."""
+    names = dict.fromkeys(dim for spec in inputs for dim in spec.shape if isinstance(dim, str))
+    lengths: dict[str | None, int] = {name: SAMPLE_LENGTH + number for number, name in enumerate(names)}
+    # Layers over samples of sound have no output for a short signal.
+    return {
+        **lengths,
+        **dict.fromkeys([*names][:1], SAMPLE_BATCH),
+        **({"samples": SAMPLE_SIGNAL} if "samples" in names else {}),
+    }
 
 
 def export(module: nn.Module, path: Path, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> None:

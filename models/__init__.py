@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..errors import BadInput
+from ..factories import LIBRARIES, library_of
 from ..spec import TensorSpec, nearest
 
 
@@ -37,15 +39,33 @@ MODELS: Mapping[str, NamedModel] = {
 }
 
 
+EXAMPLES: Mapping[str, str] = {
+    "torchvision": "torchvision:resnet50",
+    "timm": "timm:vit_base_patch16_224",
+    "hf": "hf:google-bert/bert-base-uncased or hf:FOLDER",
+}
+"""A model of each library, for hints."""
+
+
+def name_in_rows(model: str) -> str:
+    """Name of a library's model in rows: its text, but for a folder the last part of the path."""
+    prefix, _, name = model.partition(":")
+    return f"{prefix}:{Path(name).resolve().name}" if prefix == "hf" and Path(name).is_dir() else model
+
+
 def kind_of(model: str) -> str:
-    """Return the kind of model that a `--model` text names: `named`, `file` or `factory`. `BadInput` for other texts."""
+    """Return the kind of model that a `--model` text names: `named`, `library`, `file` or `factory`. `BadInput` for others."""
     if model in MODELS:
         return "named"
+    if library_of(model):
+        return "library"
     if model.lower().endswith(".onnx"):
         return "file"
     module, colon, factory = model.partition(":")
     if colon and all(part.isidentifier() for part in (*module.split("."), factory)):
         return "factory"
+    if model.removesuffix(":") in LIBRARIES:
+        raise BadInput(f"{model!r} names no model of the library", f"write for example {EXAMPLES[model.removesuffix(':')]}")
     raise BadInput(
         f"{model!r} is not a model", f"{nearest(model, MODELS)} (or write FILE.onnx, or MODULE:FACTORY for an nn.Module)"
     )

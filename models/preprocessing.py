@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from ..errors import BadInput, nearest
+from ..factories import library_of
 
 IMAGES, QUERY = "images", "?"
+OWN = "own"  # in place of steps: those of the model's library, which only a worker can read
 INPUT_EXAMPLE = "--preprocess size=224,crop=center,mean=0.485,0.456,0.406,std=0.229,0.224,0.225,layout=NCHW"
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "crop": ("center", "none"),
@@ -181,24 +183,38 @@ def is_images(dataset: str) -> bool:
     return dataset.startswith(f"{IMAGES}:")
 
 
-def full_name(dataset: str | None, preprocess: str | None) -> str | None:
-    """`dataset` with its preprocessing. `BadInput` for a preprocessing that is wrong, or without images."""
+def full_name(dataset: str | None, preprocess: str | None, model: str | Sequence[str] = ()) -> str | None:
+    """`dataset` with its preprocessing. `BadInput` for a preprocessing that is wrong, or without images.
+
+    Without `preprocess`, a `model` of a library has its own steps, which `with_own_steps` fills in.
+    """
     if dataset is None or not is_images(dataset):
         if preprocess is not None:
             raise BadInput("--preprocess is for image files, and there are none", "add --dataset images:DIR")
         return dataset
     if dataset == f"{IMAGES}:":
         raise BadInput(f"{dataset!r} names no folder", "write --dataset images:DIR or images:FILE.csv")
+    models = (model,) if isinstance(model, str) else model
+    if preprocess is None and any(map(library_of, models)):
+        return f"{dataset}{QUERY}{OWN}"
     return f"{dataset}{QUERY}{Preprocessing.parse(preprocess or '')}"
 
 
-def full_names(dataset: str | None, calibration: str | None, preprocess: str | None) -> dict[str, str | None]:
+def with_own_steps(dataset: str | None, steps: Callable[[], str]) -> str | None:
+    """`dataset` with the model's `steps` in place of OWN; with the default steps where they are empty."""
+    mark = f"{QUERY}{OWN}"
+    if dataset is None or not is_images(dataset) or not dataset.endswith(mark):
+        return dataset
+    return f"{dataset.removesuffix(OWN)}{steps() or Preprocessing()}"
+
+
+def full_names(dataset: str | None, calibration: str | None, preprocess: str | None, model: str = "") -> dict[str, str | None]:
     """Full names of a dataset and of calibration data, one of which has images. Raises the errors of `full_name`."""
     names = {"dataset": dataset, "calibration": calibration}
     images = {key: name for key, name in names.items() if name is not None and is_images(name)}
     if not images:
         full_name(dataset, preprocess)
-    return names | {key: full_name(name, preprocess) for key, name in images.items()}
+    return names | {key: full_name(name, preprocess, model) for key, name in images.items()}
 
 
 def split_name(dataset: str) -> tuple[str, str, str]:

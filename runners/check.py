@@ -101,7 +101,7 @@ def _explained(run: RunContext, active: ActiveCell) -> Explained:
 def _check_decidable(conditions: Sequence[Condition], sweep: Sweep, rows: Sequence[PlannedCell], context: Context) -> None:
     """Raise `BadInput` for a limit on accuracy without labels, or with too few labels to show that it is kept."""
     # A model whose files could not be made has no hash, and no dataset either.
-    dataset_of = {row.cell.model: row.reference.dataset or "" for row in rows if row.cell.sha256}
+    dataset_of = {row.cell.model: row.reference.labelled or "" for row in rows if row.cell.sha256}
     datasets = sorted(set(dataset_of.values()))
     for condition in conditions:
         if condition.column.name.startswith("top1") and "" in datasets:

@@ -77,6 +77,10 @@ KINDS: Mapping[str, Kind] = {
         severity=INFO,
         sentence="onnx.checker refuses its file ({reason}), but the runtime runs it; other runtimes may refuse it",
     ),
+    "random_weights": Kind(
+        severity=CAUTION,
+        sentence="its weights are random (--random-weights): speed and parity were measured, and accuracy was not",
+    ),
     "random_calibration": Kind(
         severity=CAUTION,
         sentence="calibrated on random inputs, so its accuracy may be better with real inputs",

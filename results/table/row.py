@@ -119,6 +119,8 @@ def _of_file(record: CellRecord) -> Iterator[Finding]:
         yield Finding.of("made_otherwise", tool=opened.made_by)
     if opened and opened.invalid:
         yield Finding.of("invalid_file", reason=opened.invalid)
+    if opened and opened.random_weights:
+        yield Finding.of("random_weights")
     if opened and opened.random_calibration:
         yield Finding.of("random_calibration")
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from ...models.library import LibraryModel
 from ...parity import ImageSet
 from ..worker.clock import Clock
 from ..worker.jobs import Data, Here, Job
@@ -22,7 +23,7 @@ class Context:
     """Context of a step: the pool of its workers, a folder for their logs, a clock, a listener, and the limit of an answer.
 
     `networks`: network of the workers so far (`isolated` or `open`), by the job's name. `decoder`: decodes image files, once
-    for each dataset.
+    for each dataset. `described`: models of libraries so far, by their names.
     """
 
     logs: Path
@@ -32,6 +33,7 @@ class Context:
     pool: Pool = field(default_factory=Local)
     networks: dict[str, str] = field(default_factory=dict)
     decoder: Decoder = field(default_factory=Decoder)
+    described: dict[str, LibraryModel] = field(default_factory=dict)
 
     @property
     def images(self) -> dict[str, ImageSet]:

@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...errors import BadInput, Unsupported
-from ...models import MODELS, kind_of
+from ...models import MODELS, kind_of, name_in_rows
 from ...models.preprocessing import absolute_name
 from ..pool.context import Context
 from ..worker.file_jobs import Adopt, CacheEntry, Export
 from ..worker.jobs import Data, Here
 from . import checkpoints, train
+from .library_models import library_entry
 from .request import ExportRequest
 
 BATCH = "batch"
@@ -21,6 +22,8 @@ BATCH = "batch"
 def name_of(model: str) -> str:
     """Name of the model in rows. A file loses its ending, unless a model of this package has that name."""
     path = Path(model)
+    if kind_of(model) == "library":
+        return name_in_rows(model)
     return model if kind_of(model) != "file" else path.name if path.stem in MODELS else path.stem
 
 
@@ -64,6 +67,7 @@ ENTRIES: Mapping[str, Callable[[ExportRequest, Context], CacheEntry]] = {
     "file": _file_entry,
     "factory": _factory_entry,
     "named": _named_entry,
+    "library": library_entry,
 }
 
 

@@ -16,6 +16,7 @@ from ...exporters.derive import other_maker
 from ...exporters.manifest import Exported, relocate
 from ...exporters.schemes import BEST
 from ...models import MODELS, kind_of
+from ...models.library import LibraryModel
 from ...models.preprocessing import absolute_name, is_images
 from ...spec import RANDOM, Artifact, Conversion, Derived, Source, Sweep
 from ..pool.context import Context
@@ -23,7 +24,7 @@ from ..pool.environments import interpreters
 from ..pool.survey import survey
 from ..worker.file_jobs import CacheEntry, Convert
 from ..worker.jobs import Data
-from . import calibration_data, checkpoints, user_file
+from . import calibration_data, checkpoints, library_models, user_file
 from .base_files import ENTRIES, batched, check_inputs, data_of, name_of
 from .request import (
     DEFAULT_CONVERSION,
@@ -85,6 +86,7 @@ def export_model(request: ExportRequest, context: Context) -> list[ExportResult]
     if request.folder:
         manifest.check_writable(request.folder)
     calibration_data.check(request.calibration)
+    request = library_models.prepared(request, context)
     base = _add(ENTRIES[kind_of(request.model)](request, context), request, export="first")
     return [base, *convert_file(base.exported.artifact, request, context)]
 
@@ -238,6 +240,7 @@ def _request_of(sweep: Sweep) -> ExportRequest:
         schemes=sweep.schemes,
         exactly=False,
         batches=sweep.batches,
+        random_weights=sweep.random_weights,
     )
 
 
@@ -273,7 +276,7 @@ def existing_artifacts(sweep: Sweep, context: Context) -> list[Artifact]:
         # With --artifacts, the export of this sweep finds them itself.
         made = [] if folder_of(sweep) else user_file.exported_from(base, Path(ARTIFACTS), context)
         return [base, *with_schemes(made, sweep)]
-    if sweep.model and kind_of(sweep.model) == "factory":
+    if sweep.model and kind_of(sweep.model) in ("factory", "library"):
         return []  # its code may have changed since its export; the key of the cache has the code in it
     folder = folder_of(sweep) or Path(ARTIFACTS)
     items = manifest.read_manifest(folder) if sweep.model else manifest.read_last_export(folder)
@@ -284,10 +287,12 @@ def existing_artifacts(sweep: Sweep, context: Context) -> list[Artifact]:
     return [] if other else artifacts
 
 
-def expected_artifacts(sweep: Sweep, artifacts: Sequence[Artifact]) -> tuple[list[Artifact], str]:
+def expected_artifacts(
+    sweep: Sweep, artifacts: Sequence[Artifact], described: LibraryModel | None = None
+) -> tuple[list[Artifact], str]:
     """`artifacts` with those that an export would add, and a sentence about that export.
 
-    An artifact that does not exist yet has no path, hash or size.
+    An artifact that does not exist yet has no path, hash or size. `described`: the model, if it is a library's.
     """
     if artifacts:
         missing = missing_files(sweep, artifacts)
@@ -296,17 +301,21 @@ def expected_artifacts(sweep: Sweep, artifacts: Sequence[Artifact]) -> tuple[lis
         return [*artifacts, *more], "; ".join(first)
     request = _request_of(sweep)
     named = MODELS.get(request.model)
-    if not named:
-        check_inputs(request)
-    inputs = named.inputs if named else tuple(replace(item, shape=batched(item.shape)) for item in sweep.signature)
+    inputs = (named or described or _of_factory(request)).inputs
     untrained = named and not checkpoints.find_checkpoint(request.model, sweep.dataset)
-    source = Source(factory=named.factory if named else request.model)
+    source = Source(factory=named.factory if named else request.model, random=request.random_weights)
     absent: dict[str, Any] = {"path": "", "sha256": "", "nbytes": 0, "opset": 0, "outputs": ()}
     files = [
-        _expected(Artifact(model=request.model, precision="fp32", inputs=inputs, source=source, **absent), file)
+        _expected(Artifact(model=name_of(request.model), precision="fp32", inputs=inputs, source=source, **absent), file)
         for file in dict.fromkeys((("fp32", ""), *wanted_files(request.precisions or EVERY_FILE, request.schemes)))
     ]
     return files, f"{request.model} would be {'trained, then ' if untrained else ''}exported first"
+
+
+def _of_factory(request: ExportRequest) -> LibraryModel:
+    """Inputs of the user's module. `BadInput` without shapes."""
+    check_inputs(request)
+    return LibraryModel(inputs=tuple(replace(item, shape=batched(item.shape)) for item in request.inputs))
 
 
 def _expected(base: Artifact, file: File) -> Artifact:

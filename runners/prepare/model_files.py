@@ -11,9 +11,9 @@ from ...errors import BadInput, BenchError, StorageFailed, nearest
 from ...models import kind_of
 from ...spec import Artifact, Sweep
 from ..pool.context import Context
-from . import exports
+from . import exports, library_models
 
-ORDER = ("file", "factory", "named")  # of preparation: a named model may need a training, which takes longest
+ORDER = ("file", "factory", "library", "named")  # of preparation: a named model may need a training, which takes longest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +52,11 @@ def find_files(sweep: Sweep, context: Context) -> list[ModelFiles]:
 
 
 def _find(sweep: Sweep, context: Context) -> ModelFiles:
+    is_library = sweep.model is not None and kind_of(sweep.model) == "library"
+    described = library_models.describe(str(sweep.model), random=sweep.random_weights, context=context) if is_library else None
+    sweep = library_models.with_preprocessing(sweep, context)
     existing = exports.existing_artifacts(sweep, context)
-    artifacts, first = exports.expected_artifacts(sweep, existing)
+    artifacts, first = exports.expected_artifacts(sweep, existing, described)
     return ModelFiles(sweep=sweep, artifacts=tuple(artifacts), existing=tuple(existing), first=first)
 
 

@@ -80,7 +80,7 @@ def _draw(run: RunContext, cells: Sequence[ActiveCell]) -> None:
         has_reference = active.inputs not in refused
         run.journal.add(active.key, Drawn(network=network, referred=has_reference))
         active.reference = str(_reference(Path(active.inputs))) if has_reference else None
-        sampled = referred is not None and not referred.no_samples and artifact.dataset
+        sampled = referred is not None and not referred.no_samples and artifact.labelled
         active.samples = str(folder / "samples") if has_reference and sampled else None
         active.compared = compared
 
@@ -121,7 +121,7 @@ def _refer(
         calls=calls,
         samples=There(path=str(samples)),
         images=run.sweep.images or run.sweep.budget.images,
-        data=run.context.data_of(artifact.dataset),
+        data=run.context.data_of(artifact.labelled),
     )
     try:
         referred = worker.ask(job, run.sweep.timeout_s)

@@ -367,6 +367,7 @@ def _with_file(opened: Opened, artifact: Artifact) -> Opened:
         layers=Layers(quantized=artifact.quantized_layers, float=artifact.float_layers),
         conversion=str(made or "") or None,
         random_calibration=bool(made and made.option("data") == RANDOM),
+        random_weights=bool(artifact.source and artifact.source.random),
     )
 
 

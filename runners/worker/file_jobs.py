@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ...evidence import Epoch, Explained, Number, PartDistance
 from ...exporters.manifest import Maker
+from ...models.library import LibraryModel
 from ...parity import ImageSet
 from ...spec import Artifact, Conversion, Options, Shapes, TensorSpec
 from .jobs import Data, Done, Here, Job, There
@@ -79,6 +80,32 @@ class Export(Job[CacheEntry]):
     weights: Here | None = None
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[str, ...] = ()
+    data: Data | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescribeLibrary(Job[LibraryModel]):
+    """Describe a model of a library. `random`: its weights are not needed. `NotFetched` where a file is missing here."""
+
+    model: str
+    random: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchLibrary(Job[Done]):
+    """Download what the model of a library needs into the library's own cache."""
+
+    model: str
+    random: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportLibrary(Job[CacheEntry]):
+    """Export a model of a library to ONNX, as `name` in rows. `NotFetched` where its weights are missing here."""
+
+    model: str
+    name: str
+    random: bool = False
     data: Data | None = None
 
 

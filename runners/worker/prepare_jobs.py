@@ -108,7 +108,9 @@ def _export(folder: Path, module: Any, job: Export) -> None:
     torch_onnx.export(module, path, job.inputs, job.outputs)
     torch_onnx.save_weights(module, folder / f"{stem}.safetensors")
     artifact = onnx_file.describe(path, model=job.model, full_check=True)
-    made = Maker(exporter="torch.onnx (dynamo)", versions=torch_onnx.versions(), parity=_parity(module, artifact, job.data))
+    made = Maker(
+        exporter="torch.onnx (dynamo)", versions=torch_onnx.versions(), parity=measure_parity(module, artifact, job.data)
+    )
     source = Source(factory=job.factory, weights=f"{stem}.safetensors")
     entries.write_entry(folder, replace(artifact, source=source, dataset=job.data.name if job.data else None), made)
 
@@ -128,7 +130,7 @@ def _adopt(folder: Path, file: Path, job: Adopt) -> None:
     entries.write_entry(folder, artifact, Maker(exporter="file"))
 
 
-def _parity(module: Any, artifact: Artifact, data: Data | None) -> Parity:
+def measure_parity(module: Any, artifact: Artifact, data: Data | None) -> Parity:
     """Distance of the file from the module, on real samples or random ones; `BadInput` if it is too large."""
     import torch
     from torch.utils._pytree import tree_leaves

@@ -14,9 +14,12 @@ from .file_jobs import (
     CountImages,
     DecodeImages,
     Describe,
+    DescribeLibrary,
     Draw,
     Explain,
     Export,
+    ExportLibrary,
+    FetchLibrary,
     MeasureFloor,
     Refer,
     Train,
@@ -46,7 +49,8 @@ from .rank_jobs import CountGpus, JoinRanks, MeasureStages, OpenRendezvous, Trai
 class Task:
     """Description of a job: name, function (`module:function` of this folder), and need of the network.
 
-    A job that loads the user's MODULE:FACTORY needs the network, because the factory may fetch weights. The ranks
+    A job that loads the user's MODULE:FACTORY needs the network, because the factory may fetch weights. For a model of
+    a library, one job fetches, and all others read the library's cache without a network. The ranks
     of a training need it, because they meet on the loopback, which an isolated worker shares with nobody. The
     worker of a cell has the network if the cell's backend has it (`backends.network`).
     """
@@ -74,6 +78,9 @@ JOBS: Mapping[type[Job[Any]], Task] = {
     StartCold: Task(name="cold", target="cell_jobs:cold"),
     Describe: Task(name="describe", target="prepare_jobs:describe"),
     Export: Task(name="export", target="prepare_jobs:export", network=True),
+    DescribeLibrary: Task(name="describe_library", target="library_jobs:describe"),
+    FetchLibrary: Task(name="fetch_library", target="library_jobs:fetch", network=True),
+    ExportLibrary: Task(name="export_library", target="library_jobs:export"),
     CountImages: Task(name="count", target="prepare_jobs:count"),
     DecodeImages: Task(name="decode", target="image_jobs:decode"),
     Adopt: Task(name="adopt", target="prepare_jobs:adopt"),

@@ -17,9 +17,12 @@ from onnxbench.runners.worker.file_jobs import (
     CountImages,
     DecodeImages,
     Describe,
+    DescribeLibrary,
     Draw,
     Explain,
     Export,
+    ExportLibrary,
+    FetchLibrary,
     MeasureFloor,
     Refer,
     ReferenceCall,
@@ -53,7 +56,8 @@ from onnxbench.spec import Artifact, Cell, Concurrency, Conversion, Settings, Te
 
 OF_TRAINING = (Train, MeasureStages, JoinRanks, TrainRank, OpenRendezvous, CountGpus)
 # need onnx, PyTorch or Pillow
-OF_FILES = (Describe, DecodeImages, Adopt, Export, Convert, Explain, Refer, MeasureFloor, *OF_TRAINING)
+OF_LIBRARIES = (DescribeLibrary, FetchLibrary, ExportLibrary)
+OF_FILES = (Describe, DecodeImages, Adopt, Export, Convert, Explain, Refer, MeasureFloor, *OF_LIBRARIES, *OF_TRAINING)
 SPECS = {
     "inputs": (TensorSpec(name="x", dtype="float32", shape=("N", 4)),),
     "outputs": (TensorSpec(name="y", dtype="float32", shape=("N", 2)),),
@@ -160,6 +164,9 @@ def test_a_job_that_needs_more_names_what_is_missing(bare_python, folder, artifa
         DecodeImages: {"data": Data.named("images:none")},
         Adopt: file,
         Export: {"model": "cnn", "factory": "onnxbench.models.cnn:cnn", "inputs": ()},
+        DescribeLibrary: {"model": "torchvision:resnet50"},
+        FetchLibrary: {"model": "torchvision:resnet50"},
+        ExportLibrary: {"model": "torchvision:resnet50", "name": "torchvision:resnet50"},
         Convert: making,
         Explain: making,
         Refer: {"artifact": artifact, "calls": (), "samples": There(path=str(folder / "none")), "images": 0},

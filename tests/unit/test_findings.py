@@ -72,6 +72,10 @@ SAID = {
         {"reason": "not sorted"},
         "onnx.checker refuses its file (not sorted), but the runtime runs it; other runtimes may refuse it",
     ),
+    "random_weights": (
+        {},
+        "its weights are random (--random-weights): speed and parity were measured, and accuracy was not",
+    ),
     "random_calibration": ({}, "calibrated on random inputs, so its accuracy may be better with real inputs"),
     "program": (
         {"form": "driven in blocks"},

@@ -42,7 +42,7 @@ gpu: $(GPU_VENV)/.gpu
 	$(GPU_VENV)/bin/python benchmarks/gpu.py $(STEPS)
 
 reference: $(VENV)/.cpu
-	$(BIN)/python -m onnxbench.results.table.reference > docs/columns.md
+	$(BIN)/python docs/reference.py
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .

@@ -1,6 +1,7 @@
 """onnxbench: one table of a model's speed, accuracy and cost over runtimes, devices, precisions and batch sizes.
 
-`measure` measures a call of Python. `calls` and `phase` are for a program that `bench measure` runs.
+The commands are functions: `export`, `infer`, `check`, `recommend` and others (docs/python.md). `measure` measures a call of
+Python. `calls` and `phase` are for a program that `bench measure` runs.
 """
 
 from __future__ import annotations
@@ -9,7 +10,13 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-PUBLIC = {"calls": "loop", "phase": "loop", "measure": "runners.measure", "Beside": "runners.measure"}
+PUBLIC = {
+    **dict.fromkeys(("check", "compare", "export", "history", "infer", "read", "recommend", "report", "table", "train"), "api"),
+    **{"calls": "loop", "phase": "loop", "measure": "runners.measure", "Beside": "runners.measure"},
+    **{"Rows": "results.table.values", "Measurement": "results.table.values", "ComparedRuns": "results.compare.judged"},
+    **{"Recommendation": "results.recommend.recommendation", "PickedRow": "results.recommend.recommendation"},
+    "BenchError": "errors",
+}
 """Public names and their modules. __init__.pyi has their types: an import here would tie all modules together."""
 
 
@@ -20,3 +27,8 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     return getattr(import_module(f".{PUBLIC[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    """Public names, for completion in a shell."""
+    return sorted((*PUBLIC, "__version__"))

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from . import __version__
-from .errors import BadInput, BenchError
+from .errors import BenchError, check_platform, of_system
 
 COMMANDS = {
     "backends": ("backends:backends", "List the backends of this machine, and how to install the missing ones."),
@@ -65,7 +65,7 @@ class Bench(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            _check_platform()
+            check_platform()
             return super().invoke(ctx)
         except BrokenPipeError:  # the reader of stdout has ended, as `head` does
             ctx.exit(0)
@@ -79,22 +79,12 @@ class Bench(click.Group):
             ctx.exit(error.exit_code if isinstance(error, BenchError) else SYSTEM_ERROR)
 
 
-def _check_platform() -> None:
-    """Raise `BadInput` on Windows, which lacks the process control and the file locks that a run needs."""
-    if sys.platform == "win32":
-        raise BadInput("bench does not run on Windows", "use Linux, or Linux in WSL 2")
-
-
 def _sentence(error: BenchError | OSError) -> str:
     """The problem and the hint of `error`. For an error of the system: the file and the system's message."""
     # Imported here, since `bench --help` must load click alone.
     from .commands.output import plain
-    from .errors import one_line
 
-    if isinstance(error, BenchError):
-        return plain(str(error))[:LONGEST]
-    problem = f"{error.filename or 'a file'} cannot be used ({one_line(error.strerror or error)})"
-    return plain(f"{problem}; check the path, the free space of the disk and the limit of open files")[:LONGEST]
+    return plain(str(error if isinstance(error, BenchError) else of_system(error)))[:LONGEST]
 
 
 def _say(sentence: str) -> None:

@@ -7,6 +7,7 @@ to one cell of a sweep becomes a row with the `status` of its class.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -109,6 +110,18 @@ class Interrupted(BenchError):
     """The user stopped the command."""
 
     exit_code = 130
+
+
+def check_platform() -> None:
+    """Raise `BadInput` on Windows, which lacks the process control and the file locks that a run needs."""
+    if sys.platform == "win32":
+        raise BadInput("bench does not run on Windows", "use Linux, or Linux in WSL 2")
+
+
+def of_system(error: OSError) -> StorageFailed:
+    """An error of the system that no module foresaw: the file and the system's message."""
+    problem = f"{error.filename or 'a file'} cannot be used ({one_line(error.strerror or error)})"
+    return StorageFailed(problem, "check the path, the free space of the disk and the limit of open files")
 
 
 def encode_error(error: BenchError) -> dict[str, str]:

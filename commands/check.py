@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import click
@@ -11,7 +9,6 @@ import click
 from .help import Command
 from .options import (
     RUN_FOLDER,
-    Pairs,
     debug_option,
     format_option,
     group,
@@ -21,8 +18,7 @@ from .options import (
     selectors,
     track_option,
 )
-from .output import print_table, track
-from .runs import RUNS, run, sweep_of
+from .runs import RUNS, RunRequest, carry_out, sweep_of
 
 
 @click.command(
@@ -43,30 +39,34 @@ from .runs import RUNS, run, sweep_of
     format_option(),
     debug_option,
 )
-def check(most: Pairs, least: Pairs, out: Path | None, explain: bool, format: str, debug: bool, **options: Any) -> None:
+@click.pass_context
+def check(ctx: click.Context, /, format: str, debug: bool, **_: Any) -> None:
     """Compare the outputs with FP32 outputs, and with labels.
 
     Prints parity and top-1 accuracy of every precision on every backend here, without timing. Exits with 1 if a row is a
     mismatch, or if a row breaks --max or --min.
     """
+    carry_out(requested(ctx), format, debug)
+
+
+def requested(ctx: click.Context) -> RunRequest:
+    """Request of the parsed options. Raises `BadInput` before any work."""
     from ..results import trackers
-    from ..results.store import outcome, record
     from ..results.store.head import CHECK
-    from ..results.table import conditions, table
-    from ..results.trackers.logged import of_run
-    from ..runners import check as runner
-    from ..runners.infer import Surroundings
-    from ..runners.pool.progress import terminal
+    from ..results.table import conditions
+    from ..results.table.values import checked
+    from ..runners.check import check as work
     from ..runners.worker.clock import Clock
 
+    options = {name: value for name, value in ctx.params.items() if name not in ("format", "debug")}
+    most, least, out, explain = (options.pop(name) for name in ("most", "least", "out", "explain"))
     trackers.check(names := options.pop("track"))
     limits = [*conditions.parse(most, most=True), *conditions.parse(least, most=False)]
     sweep, folder = sweep_of({**options, "budget": "thorough"}), out or RUNS / f"{Clock().stamp()}-{CHECK}"
-    with terminal().live() as progress:
-        around = Surroundings(progress=progress, out=folder)
-        interrupted = run(lambda: runner.check(sweep, around, limits, explain), around, debug)
-    checked = record.read_run(folder)
-    judged = conditions.judged(table.build([checked]), limits)
-    print_table(judged, format)
-    track(names, lambda: of_run(checked, None), interrupted)
-    sys.exit(130 if interrupted else outcome.check_exit_code(checked, sweep, judged.head["broken"]))
+    return RunRequest(
+        sweep=sweep,
+        out=folder,
+        work=lambda sweep, around: work(sweep, around, limits, explain),
+        result=lambda: checked(folder, limits, sweep),
+        trackers=names,
+    )

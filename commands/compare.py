@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +15,9 @@ from .metrics import control_option
 from .options import Choice, debug_option, format_option, group
 from .output import named_columns, note, plain, rendered, screen
 from .runs import stored
+
+if TYPE_CHECKING:
+    from ..results.compare.judged import Gates
 
 GITHUB = "github"
 FAIL_HELP = (
@@ -89,24 +91,25 @@ def compare(
     """
     from ..untrusted import understood
 
-    sides = _sides(runs, base, new)
-    if inconclusive and not limits:
-        raise BadInput(f"--inconclusive {inconclusive} without --fail-on has no effect", 'add --fail-on "p50>5%"')
-    gates = Gates(limits=limits, policy=inconclusive or "default")
-    with understood([folder for side in sides for folder in side]):
-        text, warnings, failed = _compared(*sides, gates, **options)
+    old, now, gates = requested(runs, base, new, limits, inconclusive)
+    with understood([*old, *now]):
+        text, warnings, failed = _compared(old, now, gates, **options)
     click.echo(text, nl=False)
     for sentence in warnings:
         note(f"bench: {sentence}")
     sys.exit(1 if failed else 0)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Gates:
-    """Limits as the user wrote them. `policy`: one of POLICIES."""
+def requested(
+    runs: tuple[Path, ...], base: tuple[Path, ...], new: tuple[Path, ...], limits: tuple[str, ...], inconclusive: str | None
+) -> tuple[tuple[Path, ...], tuple[Path, ...], Gates]:
+    """Folders of both sides, and the limits. `BadInput` for options that contradict each other."""
+    from ..results.compare.judged import Gates
 
-    limits: Sequence[str]
-    policy: str
+    sides = _sides(runs, base, new)
+    if inconclusive and not limits:
+        raise BadInput(f"--inconclusive {inconclusive} without --fail-on has no effect", 'add --fail-on "p50>5%"')
+    return (*sides, Gates(limits=limits, policy=inconclusive or "default"))
 
 
 def _compared(
@@ -116,24 +119,21 @@ def _compared(
 
     A function of its own, so that the runs are freed before the text is printed.
     """
-    from ..results.compare import compare as comparing
     from ..results.compare import gate
     from ..results.compare.comparison import facts, tabulate
-    from ..results.table.findings import sentences
+    from ..results.compare.judged import judge
 
-    limits = gate.parse(gates.limits)
-    sides, changes = comparing.compare(stored(base), stored(new), control, gate.thresholds(limits))
-    judged = gate.judge(limits, changes, gates.policy)
+    compared = judge(stored(base), stored(new), gates, control)
+    sides, changes, judged = compared.sides, compared.changes, compared.judgement
     if format == GITHUB:
         lines = gate.workflow(changes, judged, facts(sides, changes), sides.match.left)
-        return plain_lines(lines), sentences((*sides.match.left, *judged.notes)), judged.failed
+        return plain_lines(lines), compared.notes, judged.failed
     on_screen = format == "table" and screen().width is not None
     table = tabulate(
         sides, changes, judged.condensed if on_screen else judged.findings, fold=on_screen and not (unfolded or named_columns())
     )
     # the table on a screen has the same sentences
-    notes = [] if on_screen else sentences((*sides.match.left, *judged.notes))
-    return rendered(table, format), notes, judged.failed
+    return rendered(table, format), [] if on_screen else compared.notes, judged.failed
 
 
 def plain_lines(lines: list[str]) -> str:

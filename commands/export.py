@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -27,6 +28,10 @@ from .options import (
 )
 from .output import logs, plain
 from .schemes import int8_option
+
+if TYPE_CHECKING:
+    from ..runners.pool.progress import Progress
+    from ..runners.prepare.exports import ExportResult
 
 
 @click.command(
@@ -74,29 +79,33 @@ from .schemes import int8_option
     timeout_option,
     debug_option,
 )
-def export(
-    schemes: tuple[str, ...],
-    method: str,
-    exclude: tuple[str, ...],
-    images: int | None,
-    timeout_s: float,
-    debug: bool,
-    **options: Any,
-) -> None:
+@click.pass_context
+def export(ctx: click.Context, /, debug: bool, **_: Any) -> None:
     """Write and check ONNX files in FP32, FP16 and INT8, with a manifest.
 
     Trains a named model first if it has no checkpoint yet. --artifacts and --out name the same folder.
     """
+    from ..runners.pool.progress import terminal
+
+    with logs(debug) as log_folder, terminal().live() as progress:
+        made = exported(ctx.params, log_folder, progress)
+    for item in made:
+        click.echo(plain(item.describe()))
+
+
+def exported(params: Mapping[str, Any], log_folder: Path, progress: Progress) -> list[ExportResult]:
+    """Export by the parsed options. Raises `BadInput` before any long work."""
     from ..exporters.calibration import parse_method
     from ..exporters.schemes import PORTABLE
     from ..models import kind_of
     from ..models.preprocessing import full_names
     from ..runners.pool.context import Context
-    from ..runners.pool.progress import terminal
     from ..runners.prepare import exports
     from ..runners.prepare.library_models import check_random
     from ..runners.prepare.request import ExportRequest, files_of
 
+    options = {name: value for name, value in params.items() if name != "debug"}
+    schemes, method, exclude, images = (options.pop(name) for name in ("schemes", "method", "exclude", "images"))
     files_of(options["precisions"])
     kind_of(options["model"])
     check_random((options["model"],), random=options["random_weights"])
@@ -104,10 +113,7 @@ def export(
     conversion = Conversion(scheme=PORTABLE, method=method, exclude=exclude, images=images or 0)
     inputs, folder = options.pop("signature"), options.pop("artifacts")
     options |= full_names(options["dataset"], options["calibration"], options.pop("preprocess"), options["model"])
-    with logs(debug) as log_folder, terminal().live() as progress:
-        context = Context(logs=log_folder, progress=progress, timeout_s=timeout_s)
-        named = exports.int8_schemes(schemes, context)
-        request = ExportRequest(conversion=conversion, schemes=named, inputs=inputs, folder=folder, **options)
-        made = exports.export_model(request, context)
-    for item in made:
-        click.echo(plain(item.describe()))
+    context = Context(logs=log_folder, progress=progress, timeout_s=options.pop("timeout_s"))
+    named = exports.int8_schemes(schemes, context)
+    request = ExportRequest(conversion=conversion, schemes=named, inputs=inputs, folder=folder, **options)
+    return exports.export_model(request, context)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .help import Command
 from .metrics import control_option, metric_option
-from .options import Choice, KeyValue, Pairs, debug_option, format_option, group, runs_argument
+from .options import Choice, KeyValue, debug_option, format_option, group, runs_argument
 from .output import note, print_table
 from .runs import stored
 
 if TYPE_CHECKING:
+    from ..results.history.history import Subject
     from ..results.history.order import Order
 
 GITHUB_ACTION, BENCHER = "github-action-benchmark", "bencher"  # results.history.formats has them; help loads no NumPy
@@ -54,25 +56,21 @@ ORDER_NAMES = ("date", "commit", "version", "given")
     format_option(GITHUB_ACTION, BENCHER),
     debug_option,
 )
-def history(runs: tuple[Path, ...], metric: str, where: Pairs, by: str, control: str | None, format: str, debug: bool) -> None:
+@click.pass_context
+def history(ctx: click.Context, /, runs: tuple[Path, ...], format: str, **_: Any) -> None:
     """Follow one metric over many runs, and find the runs at which it changed.
 
     Prints a line for each run of each case. A step is a change of the level that the scatter of the runs does not explain, with
     its size, its 95 % interval and its p-value. A level needs two runs. bench report draws the same history.
     """
     from ..results.history import formats
-    from ..results.history.history import Subject, gather
+    from ..results.history.history import gather
     from ..results.history.timeline import tabulate
     from ..untrusted import understood
 
-    # One name for one run: the same folder twice would count as two runs.
-    folders = {folder.resolve(): folder for folder in runs}.values()
-    exported = format in formats.FORMATS
-    with understood(list(folders)):
-        subject = Subject(
-            metric=metric, where=where, control=(control or "").removeprefix("backend=") or None, order=_order(by)
-        )
-        gathered = gather(stored(folders), subject, least=1 if exported else 2)
+    exported, folders = format in formats.FORMATS, distinct(runs)
+    with understood(folders):
+        gathered = gather(stored(folders), subject_of(ctx.params), least=1 if exported else 2)
         text = formats.export(gathered, format) if exported else ""
         table = None if exported else tabulate(gathered)
     if table:
@@ -81,6 +79,19 @@ def history(runs: tuple[Path, ...], metric: str, where: Pairs, by: str, control:
     if format == GITHUB_ACTION:
         note(f"bench: use tool: {formats.tool_of(gathered)} in the workflow")
     return None
+
+
+def distinct(runs: Sequence[Path]) -> list[Path]:
+    """The folders, each once: the same folder twice would count as two runs."""
+    return list({folder.resolve(): folder for folder in runs}.values())
+
+
+def subject_of(params: Mapping[str, Any]) -> Subject:
+    """Subject that the parsed options request."""
+    from ..results.history.history import Subject
+
+    control = (params["control"] or "").removeprefix("backend=") or None
+    return Subject(metric=params["metric"], where=params["where"], control=control, order=_order(params["by"]))
 
 
 def _order(by: str) -> Order:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,15 +29,18 @@ from .options import (
     selectors,
     track_option,
 )
-from .output import logs, print_table, track
-from .runs import RUNS, run, sweep_of
+from .output import logs, print_table
+from .runs import RUNS, RunRequest, carry_out, sweep_of
 from .times import BASE, Duration, Megahertz, Slo
 
 if TYPE_CHECKING:
+    from ..results.table.values import Measurement
+    from ..runners.infer import Surroundings
     from ..spec import Sweep
 
 # not about which cells to measure
 OUTPUT_OPTIONS = {"out", "resume", "format", "debug", "baseline", "track", "builds", "keep_engines"}
+NOT_OF_SWEEP = ("out", "resume", "format", "debug", "dry_run")
 
 build_options = group(
     click.option(
@@ -155,41 +158,60 @@ def builds_of(options: dict[str, Any]) -> dict[str, Any]:
     debug_option,
 )
 @click.pass_context
-def infer(
-    ctx: click.Context, /, out: Path | None, resume: bool, format: str, debug: bool, dry_run: bool, **options: Any
-) -> None:
+def infer(ctx: click.Context, /, format: str, debug: bool, dry_run: bool, **_: Any) -> None:
     """Measure a model on every runtime of this machine.
 
     Prints latency, throughput, parity and accuracy of --model, or of the files that the last bench export wrote to --artifacts.
     Trains and exports first where a file is missing.
     """
-    from ..results import trackers
-    from ..results.store import outcome, record
-    from ..results.table import table
-    from ..results.trackers.logged import of_run
+    if dry_run:
+        return _preview(_previewed(ctx.params), format, debug)
+    return carry_out(requested(ctx), format, debug)
+
+
+def requested(ctx: click.Context) -> RunRequest:
+    """Request of the parsed options. Raises `BadInput` before any work."""
+    from ..results.table.values import measured
     from ..runners import infer as runner
-    from ..runners.pool.progress import terminal
     from ..untrusted import understood
 
-    options["load"] = load_of(options)
-    builds = builds_of(options)
-    trackers.check(names := options.pop("track"))
-    if dry_run:
-        return _preview(replace(sweep_of(options), **builds), format, debug)
-    folder = out or _latest_run(resume)
-    with understood([folder]) if resume else nullcontext():
+    options, builds, names = _split(ctx.params)
+    resume = ctx.params["resume"]
+    folder = ctx.params["out"] or _latest_run(resume)
+    reading = partial(understood, [folder]) if resume else nullcontext
+    with reading():
         sweep = runner.saved_sweep(folder) if resume and not _selects(ctx, folder) else sweep_of(options)
         # An engine is native code, and a run folder may come from anybody: its own folder of engines does not count.
         saved = {"builds": runner.saved_builds(folder) if resume else 1, "keep_engines": ""}
         sweep = replace(sweep, **{**saved, **builds})
-        baseline = options["baseline"] or sweep.baseline
-        with terminal().live() as progress:
-            around = runner.Surroundings(progress=progress, out=folder, resume=resume)
-            interrupted = run(lambda: runner.infer(sweep, around), around, debug)
-        measured = record.read_run(folder)
-        print_table(table.build([measured], baseline), format)
-    track(names, lambda: of_run(measured, baseline), interrupted)
-    sys.exit(130 if interrupted else outcome.exit_code(measured, sweep))
+    baseline = options["baseline"] or sweep.baseline
+
+    def work(sweep: Sweep, around: Surroundings) -> None:
+        with reading():
+            runner.infer(sweep, around)
+
+    def result() -> Measurement:
+        with reading():
+            return measured(folder, baseline, sweep)
+
+    return RunRequest(sweep=sweep, out=folder, work=work, result=result, resume=resume, baseline=baseline, trackers=names)
+
+
+def _previewed(params: dict[str, Any]) -> Sweep:
+    """Sweep of --dry-run."""
+    options, builds, _ = _split(params)
+    return replace(sweep_of(options), **builds)
+
+
+def _split(params: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]:
+    """Options of the sweep, its fields about builds, and the trackers. `BadInput` for a tracker that is not here."""
+    from ..results import trackers
+
+    options = {name: value for name, value in params.items() if name not in NOT_OF_SWEEP}
+    options["load"] = load_of(options)
+    builds = builds_of(options)
+    trackers.check(names := options.pop("track"))
+    return options, builds, names
 
 
 def _preview(sweep: Sweep, format: str, debug: bool) -> None:

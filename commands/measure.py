@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,7 @@ from .options import (
     selectors,
     track_option,
 )
-from .output import print_table, track
-from .runs import RUNS, run, sweep_of
+from .runs import RUNS, RunRequest, carry_out, sweep_of
 
 SCRIPTS = (".py", ".js", ".rb", ".pl", ".sh", ".exe")
 INTERPRETERS = ("python", "python3", "node", "ruby", "perl", "sh", "bash")  # a command's name is that of its script
@@ -59,11 +57,8 @@ def measure(command: tuple[str, ...], name: str | None, out: Path | None, format
     round. With --model or --backend the program takes turns with the backends, and speed-ups are against the first of them.
     """
     from ..results import trackers
-    from ..results.store import outcome, record
-    from ..results.table import table
-    from ..results.trackers.logged import of_run
-    from ..runners import infer as runner
-    from ..runners.pool.progress import terminal
+    from ..results.table.values import measured
+    from ..runners.infer import infer as work
     from ..runners.worker.clock import Clock
 
     if not command:
@@ -71,13 +66,15 @@ def measure(command: tuple[str, ...], name: str | None, out: Path | None, format
     trackers.check(names := options.pop("track"))
     sweep = sweep_of(_alongside(options, Program(name=name or _name(command), command=command)))
     folder = out or RUNS / Clock().stamp()
-    with terminal().live() as progress:
-        around = runner.Surroundings(progress=progress, out=folder)
-        interrupted = run(lambda: runner.infer(sweep, around), around, debug)
-    measured = record.read_run(folder)
-    print_table(table.build([measured], sweep.baseline), format)
-    track(names, lambda: of_run(measured, sweep.baseline), interrupted)
-    sys.exit(130 if interrupted else outcome.exit_code(measured, sweep))
+    request = RunRequest(
+        sweep=sweep,
+        out=folder,
+        work=work,
+        result=lambda: measured(folder, sweep.baseline, sweep),
+        baseline=sweep.baseline,
+        trackers=names,
+    )
+    carry_out(request, format, debug)
 
 
 def _alongside(options: dict[str, Any], program: Program) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +14,10 @@ from .metrics import host_option, wanted_options
 from .options import Finite, backend_option, debug_option, format_option, group, model_option, runs_argument
 from .output import named_columns, screen
 from .runs import stored
+
+if TYPE_CHECKING:
+    from ..results.recommend.sections import Decisions
+    from ..results.store.record import Run
 
 
 @click.command(
@@ -39,15 +44,8 @@ from .runs import stored
     format_option(),
     debug_option,
 )
-def recommend(
-    runs: tuple[Path, ...],
-    format: str,
-    debug: bool,
-    backends: tuple[str, ...],
-    models: tuple[str, ...],
-    hosts: tuple[str, ...],
-    **request: Any,
-) -> None:
+@click.pass_context
+def recommend(ctx: click.Context, /, runs: tuple[Path, ...], format: str, **_: Any) -> None:
     """Recommend the best row within limits, and show how to deploy it.
 
     Prints its settings, a program that runs it, the runner-up, the limits that bind, and why rows are left out. Runs of several
@@ -55,13 +53,20 @@ def recommend(
     """
     from ..results.recommend import sections
     from ..results.recommend.advice import Look
+    from ..untrusted import understood
+
+    with understood(runs):
+        decisions = decided(stored(dict.fromkeys(runs)), ctx.params)
+        click.echo(sections.advise_models(decisions, format, Look(screen=screen(), columns=named_columns())), nl=False)
+    sys.exit(sections.exit_code_of_models(decisions))
+
+
+def decided(runs: Sequence[Run], params: Mapping[str, Any]) -> Decisions:
+    """Decisions on `runs` by the parsed options. Raises the errors of `parse_request` and `decide_models`."""
     from ..results.recommend.by_model import decide_models
     from ..results.recommend.candidates import parse_request
     from ..results.recommend.selection import Selection
-    from ..untrusted import understood
 
-    selection = Selection(backends=backends, models=models, hosts=hosts)
-    with understood(runs):
-        decisions = decide_models(stored(dict.fromkeys(runs)), parse_request(**request), selection)
-        click.echo(sections.advise_models(decisions, format, Look(screen=screen(), columns=named_columns())), nl=False)
-    sys.exit(sections.exit_code_of_models(decisions))
+    selection = Selection(**{name: params[name] for name in ("backends", "models", "hosts")})
+    request = {name: params[name] for name in ("objective", "most", "least", "prices", "demand")}
+    return decide_models(runs, parse_request(**request), selection)

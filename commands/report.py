@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,9 +12,12 @@ from ..errors import BadInput, StorageFailed, one_line
 from ..files import replace_file
 from .help import Command
 from .metrics import wanted_options
-from .options import Choice, Pairs, baseline_option, debug_option, group, out_option, runs_argument
+from .options import Choice, baseline_option, debug_option, group, out_option, runs_argument
 from .output import note, plain
 from .runs import stored
+
+if TYPE_CHECKING:
+    from ..results.store.record import Run
 
 SUFFIXES = {".html": "html", ".md": "markdown", ".csv": "csv", ".parquet": "parquet", ".png": "png", ".svg": "svg"}
 PRINTED = ("markdown", "csv")
@@ -34,34 +39,36 @@ PRINTED = ("markdown", "csv")
     wanted_options,
     debug_option,
 )
-def report(
-    runs: tuple[Path, ...],
-    out: Path | None,
-    format: str | None,
-    baseline: str | None,
-    objective: str,
-    **limits: Pairs,
-) -> None:
+@click.pass_context
+def report(ctx: click.Context, /, **_: Any) -> None:
     """Write runs into one file that you can read and share.
 
     HTML is one page that needs no network, with the recommendation, the table, plots, hosts and settings. Markdown, CSV and
     Parquet have the table alone, PNG and SVG the plots. --max, --min, --objective and --price mean the same as for recommend.
     """
+    files, notes = made(ctx.params, stored)
+    for sentence in notes:
+        note(f"bench: {sentence}")
+    for path, content in files.items():
+        if ctx.params["out"]:
+            write(path, content)
+        click.echo(plain(str(path)) if ctx.params["out"] else content.decode(), nl=bool(ctx.params["out"]))
+
+
+def made(
+    params: Mapping[str, Any], read: Callable[[Iterable[Path]], Sequence[Run]]
+) -> tuple[Mapping[Path, bytes], Sequence[str]]:
+    """Contents of the files of the report by path, and the sentences for stderr. `read` reads the runs in some folders."""
     from ..results.recommend.candidates import parse_request
     from ..results.report import exports
     from ..untrusted import understood
 
-    format = _format(out, format)
-    request = parse_request(objective, limits["most"], limits["least"], limits["prices"])
+    out, runs, baseline = (params[name] for name in ("out", "runs", "baseline"))
+    format = _format(out, params["format"])
+    request = parse_request(*(params[name] for name in ("objective", "most", "least", "prices")))
     exports.require(format)
     with understood(runs):
-        files, notes = exports.export(stored(dict.fromkeys(runs)), format, out or Path(), request, baseline)
-    for sentence in notes:
-        note(f"bench: {sentence}")
-    for path, content in files.items():
-        if out:
-            _replace(path, content)
-        click.echo(plain(str(path)) if out else content.decode(), nl=bool(out))
+        return exports.export(read(dict.fromkeys(runs)), format, out or Path(), request, baseline)
 
 
 def _format(out: Path | None, format: str | None) -> str:
@@ -81,7 +88,7 @@ def _format(out: Path | None, format: str | None) -> str:
     return format or SUFFIXES[out.suffix.lower()]
 
 
-def _replace(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes) -> None:
     """Replace `path` by `content`. An old file stays until the new one is complete.
 
     A device or a pipe is written into. `BadInput` for a link to a file: the user may mean either of the two.

@@ -1,20 +1,68 @@
-"""Run folders of `infer`, `check` and `train`: the sweep that the options request, and work into a folder."""
+"""Run folders of `infer`, `check` and `measure`: the request of the options, its work into a folder, and stored runs."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..budgets import BUDGETS
 from ..errors import BadInput
 from ..spec import Device, Sweep
+from .output import print_table, track
 
 if TYPE_CHECKING:
     from ..results.store.record import Run
+    from ..results.table.values import Measurement
     from ..runners.infer import Surroundings
+    from ..runners.pool.progress import Progress
 
 RUNS = Path("runs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """A request to make a run: the `sweep`, the folder `out`, the `work`, and the reader of its `result`.
+
+    `resume`: continue the run in `out`. `baseline`: target of the speed-ups. `trackers`: names of those that log the rows.
+    """
+
+    sweep: Sweep
+    out: Path
+    work: Callable[[Sweep, Surroundings], None]
+    result: Callable[[], Measurement]
+    resume: bool = False
+    baseline: str | None = None
+    trackers: tuple[str, ...] = ()
+
+    def around(self, progress: Progress) -> Surroundings:
+        """Surroundings of the work, with a listener for its progress."""
+        from ..runners.infer import Surroundings
+
+        return Surroundings(progress=progress, out=self.out, resume=self.resume)
+
+
+def carry_out(request: RunRequest, format: str, debug: bool) -> None:
+    """Do the work of `request`, print its table, log it to the trackers, and end the program with its exit code."""
+    from ..results.trackers.logged import of_run
+    from ..runners.pool.progress import terminal
+
+    with terminal().live() as progress:
+        around = request.around(progress)
+        interrupted = run(lambda: request.work(request.sweep, around), around, debug)
+    result = request.result()
+    print_table(result.table, format)
+    track(request.trackers, lambda: of_run(result.run, request.baseline), interrupted)
+    sys.exit(130 if interrupted else result.exit_code)
+
+
+def read_runs(folders: Iterable[Path]) -> list[Run]:
+    """Read the runs in `folders`."""
+    from ..results.store import record
+
+    return [record.read_run(folder) for folder in folders]
 
 
 def sweep_of(options: dict[str, Any]) -> Sweep:
@@ -36,12 +84,10 @@ def sweep_of(options: dict[str, Any]) -> Sweep:
 
 
 def stored(folders: Iterable[Path]) -> list[Run]:
-    """Read the runs in `folders`."""
+    """Read the runs in `folders`, for a command that ends after them."""
     import gc
 
-    from ..results.store import record
-
-    read = [record.read_run(folder) for folder in folders]
+    read = read_runs(folders)
     # All runs stay until the command ends. Searching them for garbage takes a third of the time of a large run.
     gc.freeze()
     return read

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -35,7 +36,11 @@ from .output import logs, print_table, track
 from .runs import RUNS
 
 if TYPE_CHECKING:
+    from ..results.table.table import Table
+    from ..results.table.training import Result
+    from ..runners.pool.progress import Progress
     from ..runners.prepare.parallel import Parallel
+    from ..runners.prepare.train import Training
 
 TRAINING_PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 
@@ -102,52 +107,63 @@ parallel_options = (
     format_option(),
     debug_option,
 )
-def train(model: str, dataset: str | None, format: str, debug: bool, **options: Any) -> None:
+@click.pass_context
+def train(ctx: click.Context, /, format: str, debug: bool, **_: Any) -> None:
     """Train a named model, and compare CPU, GPU and several processes in one table."""
-    from ..models import MODELS, kind_of
-    from ..models.preprocessing import full_name
-    from ..results import trackers
-    from ..results.table import training as tables
     from ..results.trackers.logged import of_training
-    from ..runners.pool.pool import Local
     from ..runners.pool.progress import terminal
-    from ..runners.prepare import train as runner
     from ..runners.worker.clock import Clock
 
-    trackers.check(names := options.pop("track"))
-    if kind_of(model) != "named":
-        raise BadInput(f"{model!r} is not a named model, and only those can be trained", f"write --model {' or '.join(MODELS)}")
-    dataset = full_name(dataset, options.pop("preprocess"))
-    parallel = _parallel(options)
-    options["devices"] = tuple(str(Device.parse(device)) for device in options["devices"])
-    pool = Local()
-    training = runner.Training(
-        model=model,
-        dataset=dataset or runner.default_dataset(model),
-        parallel=parallel,
-        **{**options, "threads": options["threads"] or pool.threads()},
-    )
+    training, names = requested(ctx)
     clock = Clock()
     began_s, folder = clock.wall_s(), RUNS / f"{clock.stamp()}-train"
     with logs(debug) as log_folder, terminal().live() as progress:
-        results, interrupted = runner.run_training(training, log_folder, pool, progress)
-    table = tables.build(results, training.head())
+        results, table, interrupted = trained(training, log_folder, progress)
     print_table(table, format)
     track(names, lambda: of_training(results, table, folder, began_s))
     if interrupted or any(result.status != "ok" for result in results):
         sys.exit(130 if interrupted else 3)
 
 
-def _parallel(options: dict[str, Any]) -> Parallel:
+def requested(ctx: click.Context) -> tuple[Training, tuple[str, ...]]:
+    """Training that the parsed options request, and the trackers. Raises `BadInput` before any work."""
+    from ..models import MODELS, kind_of
+    from ..models.preprocessing import full_name
+    from ..results import trackers
+    from ..runners.pool.pool import Local
+    from ..runners.prepare import train as runner
+
+    options = {name: value for name, value in ctx.params.items() if name not in ("format", "debug")}
+    trackers.check(names := options.pop("track"))
+    model = options.pop("model")
+    if kind_of(model) != "named":
+        raise BadInput(f"{model!r} is not a named model, and only those can be trained", f"write --model {' or '.join(MODELS)}")
+    dataset = full_name(options.pop("dataset"), options.pop("preprocess"))
+    parallel = _parallel(options, ctx.get_parameter_source("timeout_s") is ParameterSource.COMMANDLINE)
+    options["devices"] = tuple(str(Device.parse(device)) for device in options["devices"])
+    options["threads"] = options["threads"] or Local().threads()
+    return runner.Training(model=model, dataset=dataset or runner.default_dataset(model), parallel=parallel, **options), names
+
+
+def trained(training: Training, log_folder: Path, progress: Progress) -> tuple[Sequence[Result], Table, bool]:
+    """Results of `training`, their table, and True if the user interrupted it."""
+    from ..results.table import training as tables
+    from ..runners.pool.pool import Local
+    from ..runners.prepare import train as runner
+
+    results, interrupted = runner.run_training(training, log_folder, Local(), progress)
+    return results, tables.build(results, training.head()), interrupted
+
+
+def _parallel(options: dict[str, Any], has_timeout: bool) -> Parallel:
     """Take the options of several processes out of `options`. A --timeout of the user also limits the wait for a rank."""
     from ..runners.prepare.parallel import PEER_S, Parallel
 
-    is_given = click.get_current_context().get_parameter_source("timeout_s") is ParameterSource.COMMANDLINE
     return Parallel(
         data=options.pop("data_parallel"),
         pipeline=options.pop("pipeline"),
         schedules=options.pop("schedules"),
         microbatches=options.pop("microbatches"),
         scale_batch=options.pop("scale_batch"),
-        peer_s=options["timeout_s"] if is_given else PEER_S,
+        peer_s=options["timeout_s"] if has_timeout else PEER_S,
     )

@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from ..axes import Scalar
 from ..budgets import BUDGETS
 from ..errors import BadInput, nearest
 from ..loop import Program
-from ..results.store.record import read_run
-from ..results.table import render, table
+from ..results.table.values import Measurement, measured
 from ..spec import Sweep
 from .infer import Surroundings, infer
+from .pool.progress import Notes
 from .worker.clock import Clock
 
 Inputs = TypeVar("Inputs")
 RUNS = Path("runs")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measurement:
-    """Result of `measure`: the run's `folder`, the table as text, and its rows by column name (docs/columns.md)."""
-
-    folder: Path
-    text: str
-    rows: tuple[dict[str, Scalar], ...]
-
-    def __str__(self) -> str:
-        return self.text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +55,9 @@ def measure(
     clock = Clock()
     folder = Path(out) if out else RUNS / clock.stamp()
     sweep = _sweep(name, beside or Beside(), budget)
-    infer(sweep, Surroundings(out=folder, clock=clock, calls={name: lambda: call(inputs)}))
-    result = table.build([read_run(folder)], sweep.baseline)
-    return Measurement(folder=folder, text=render.render(result, "table"), rows=tuple(map(dict, result.rows)))
+    notes = Notes()
+    infer(sweep, Surroundings(out=folder, clock=clock, calls={name: lambda: call(inputs)}, progress=notes))
+    return replace(measured(folder, sweep.baseline, sweep), notes=tuple(notes.lines))
 
 
 def _sweep(name: str, beside: Beside, budget: str) -> Sweep:

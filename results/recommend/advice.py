@@ -102,7 +102,7 @@ def _ends(best: Difference) -> dict[str, float | None]:
 def _deployed(item: Candidate | None) -> dict[str, Any] | None:
     if item is None:
         return None
-    return {"name": item.name, "row": item.cells, "settings": _settings(item), "snippet": item.deployment.snippet}
+    return {"name": item.name, "row": item.cells, "settings": settings_of(item), "snippet": item.deployment.snippet}
 
 
 def _bound(item: Binding) -> dict[str, Any]:
@@ -188,7 +188,7 @@ def answer(decision: Decision, reported: Collection[Finding] = ()) -> list[str]:
         lines += [
             _labelled("pick", pick[0]),
             _indented(why),
-            *map(_indent, _settings(decision.pick)),
+            *map(_indent, settings_of(decision.pick)),
             *map(_indented, demand),
         ]
         lines += [_labelled("runner-up", runner_up[0]), *map(_indented, runner_up[1:])]
@@ -212,7 +212,7 @@ def _indent(line: str) -> str:
     return f"    {line}"
 
 
-def _settings(item: Candidate) -> list[str]:
+def settings_of(item: Candidate) -> list[str]:
     """Lines with the runtime's own settings, then batch, lanes, threads and options, then the file."""
     record, deploy = item.row.record, item.deployment.deploy
     cell = record.cell

@@ -32,6 +32,16 @@ class Silent:
     def step(self, what: str, done: float, total: float) -> None: ...
 
 
+class Notes(Silent):
+    """Progress that keeps its notes as `lines`, and prints nothing."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(plain(text))
+
+
 class Terminal:
     """Progress as lines of notes and one live bar with the remaining time. The bar needs a terminal on standard error."""
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import reference
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("backends", "commands", "exporters", "models", "results", "runners")
@@ -18,6 +19,7 @@ SUBPACKAGES = (
 )
 ROOT_FILES = {
     "__init__.py",
+    "api.py",
     "axes.py",
     "budgets.py",
     "built.py",
@@ -135,10 +137,9 @@ def test_the_readme_names_every_command():
     assert [name for name in main.list_commands() if f"bench {name}" not in text] == []
 
 
-def test_the_reference_page_is_that_of_the_declared_columns():
-    from onnxbench.results.table.reference import columns_page
-
-    assert (ROOT / "docs/columns.md").read_text() == columns_page()  # `make reference` writes it
+@pytest.mark.parametrize("name", reference.PAGES)
+def test_a_generated_file_is_up_to_date(name):
+    assert (ROOT / name).read_text() == reference.PAGES[name](), "run `make reference`, and commit what it writes"
 
 
 def test_every_column_knows_its_definition():

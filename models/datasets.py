@@ -313,7 +313,7 @@ def _checked(name: str, x: NDArray[np.generic], y: NDArray[np.generic], split: d
 
 def _images(name: str, folder: Path) -> Dataset:
     """Dataset of the images that a worker decoded into `folder`."""
-    stored = image_arrays.read(folder)
+    stored = image_arrays.read_entry(folder)
     return Dataset(
         name=name,
         images=stored.images,
@@ -345,7 +345,7 @@ def _split_by_content(name: str, stored: image_arrays.ImageArrays) -> dict[str, 
 
 def image_set(name: str, folder: Path) -> ImageSet:
     """Facts of the images that a worker decoded into `folder`."""
-    stored, data = image_arrays.read(folder), _images(name, folder)
+    stored, data = image_arrays.read_entry(folder), _images(name, folder)
     decoded = stored.labels != image_arrays.UNREADABLE
     count = int(decoded.sum())
     return ImageSet(

@@ -171,7 +171,7 @@ def _covering(width: int, height: int, how: Preprocessing) -> tuple[int, int]:
     return max(wide, width * tall // height), tall
 
 
-def read(folder: Path) -> ImageArrays:
+def read_entry(folder: Path) -> ImageArrays:
     """Read what `write` wrote. The images stay on disk. `BadInput` for a damaged entry."""
     try:
         facts: Any = json.loads((folder / FACTS).read_text())

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from onnxbench.errors import BadInput
 from onnxbench.models import datasets
-from onnxbench.models.image_arrays import read, write
+from onnxbench.models.image_arrays import read_entry, write
 from onnxbench.models.image_files import find
 from onnxbench.models.preprocessing import Preprocessing
 from onnxbench.spec import TensorSpec
@@ -28,7 +28,7 @@ def decoded(folder, steps, skip=()):
     out = folder.parent / "arrays"
     out.mkdir(exist_ok=True)
     write(out, find(folder), Preprocessing.parse(steps), skip, lambda _: None)
-    return read(out)
+    return read_entry(out)
 
 
 def one(tmp_path, steps="size=2", name="x.png"):
@@ -218,4 +218,4 @@ def test_damaged_arrays_are_refused(many):
     dataset(many, "size=4")
     (many.parent / "arrays/facts.json").write_text("{}")
     with pytest.raises(BadInput, match="bench cache --clear"):
-        read(many.parent / "arrays")
+        read_entry(many.parent / "arrays")

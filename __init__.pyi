@@ -112,6 +112,7 @@ class _InferOptions(TypedDict, total=False):
     max_wait: float | str | None
     builds: int | None
     keep_engines: _Text | None
+    build_timeout: float | None
     cold: bool | None
     lock_clocks: int | bool | None
     out: _Text | None

@@ -352,7 +352,7 @@ class Sweep:
     - `schemes`: INT8 schemes to measure, each in its file; `best` for the one that each backend chooses.
     - `images`: number of labelled images, in place of the budget's number. `programs`: programs of the user to measure.
     - `builds`: builds of each cell whose backend builds. `keep_engines`: folder for the measured engines; empty for none.
-    - `random_weights`: models of libraries get random weights.
+    - `random_weights`: models of libraries get random weights. `build_timeout_s`: as `timeout_s`, for one engine.
     """
 
     model: str | None = None
@@ -387,6 +387,7 @@ class Sweep:
     builds: int = 1
     keep_engines: str = ""
     random_weights: bool = False
+    build_timeout_s: float | None = None
 
     @property
     def named(self) -> tuple[str, ...]:

@@ -85,6 +85,7 @@ class Workshop:
 
     `build`: number of the build. Builds above 0 know nothing of earlier builds, and may get other kernels. `file`: an engine
     that the user keeps, which is used as it is; nothing is built then. `record`: the file that tells how `file` was built.
+    `without_timings`: build 0 knows nothing of earlier builds either.
     """
 
     folder: Path
@@ -92,6 +93,7 @@ class Workshop:
     build: int = 0
     file: Path | None = None
     record: Path | None = None
+    without_timings: bool = False
 
 
 class Session(abc.ABC):

@@ -64,7 +64,8 @@ class Shelf:
 
     def _known_timings(self) -> bytes:
         """Timings of earlier builds; none for a further build, which would choose the same kernels by them."""
-        return self._timings.read_bytes() if self._timings.is_file() and not self._workshop.build else b""
+        anew = self._workshop.build or self._workshop.without_timings
+        return self._timings.read_bytes() if self._timings.is_file() and not anew else b""
 
     def _below(self) -> list[Path]:
         """The folder of the engine, and the folders between it and the folder of the file."""

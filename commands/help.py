@@ -25,7 +25,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Runs to compare": ("base", "new", "where", "by", "control"),
     "Versions to compare": ("good", "bad", "threshold", "package"),
     "Time": ("budget", "metric", "baseline", "cold", "cache", "lock-clocks", "timeout", "dry-run"),
-    "Builds": ("builds", "keep-engines"),
+    "Builds": ("builds", "keep-engines", "build-timeout"),
     "Arriving requests": ("load", "slo", "max-batch", "max-wait"),
     "Training": ("epochs", "batch-size", "lr", "data-parallel", "scale-batch", "pipeline", "schedule", "microbatches"),
     "INT8": ("int8", "calibration", "calibration-images", "calibration-method", "exclude"),

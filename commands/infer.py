@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ..spec import Sweep
 
 # not about which cells to measure
-OUTPUT_OPTIONS = {"out", "resume", "format", "debug", "baseline", "track", "builds", "keep_engines"}
+OUTPUT_OPTIONS = {"out", "resume", "format", "debug", "baseline", "track", "builds", "keep_engines", "build_timeout_s"}
 NOT_OF_SWEEP = ("out", "resume", "format", "debug", "dry_run")
 
 build_options = group(
@@ -56,6 +56,13 @@ build_options = group(
         metavar="DIR",
         help="Keep each measured engine in this folder. A cell whose engine is there already is measured with it. The program"
         " of bench recommend loads the file.",
+    ),
+    click.option(
+        "--build-timeout",
+        "build_timeout_s",
+        type=Finite(min=0, min_open=True),
+        metavar="SECONDS",
+        help="Stop a builder that has no engine within this many seconds. Default: --timeout.",
     ),
 )
 
@@ -96,7 +103,8 @@ def load_of(options: dict[str, Any]) -> Load | None:
 def builds_of(options: dict[str, Any]) -> dict[str, Any]:
     """Take the options about builds that are given out of `options`, as fields of a sweep."""
     builds, folder = options.pop("builds"), options.pop("keep_engines")
-    given = {"builds": builds, "keep_engines": str(folder.absolute()) if folder else None}
+    limit_s = options.pop("build_timeout_s")
+    given = {"builds": builds, "keep_engines": str(folder.absolute()) if folder else None, "build_timeout_s": limit_s}
     return {name: value for name, value in given.items() if value is not None}
 
 

@@ -1,5 +1,6 @@
-"""`bench infer`: plan -> inputs -> engines -> fresh processes -> groups of cells in rounds -> journal. Loads no framework.
+"""`bench infer`: plan -> inputs -> portions (engines -> fresh processes -> groups of cells in rounds) -> journal.
 
+Loads no framework.
 Cells are visited in rounds. Each round has a seeded random order, and a drift of the machine therefore falls on all cells
 alike. A group has as many open cells as fit into memory. The baselines of a group's cells are in the group.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from .. import __version__
@@ -31,12 +33,13 @@ from .prepare import model_files as prepare
 from .prepare.model_files import ModelFiles
 from .sweep import builds, cold, engine_files, rounds
 from .sweep.arrays import check_conditions, check_types, given_shapes
-from .sweep.cells import RunContext, resume_cell
+from .sweep.cells import ActiveCell, RunContext, resume_cell
 from .sweep.drawing import draw_inputs
 from .sweep.group import OPENING_STEPS, ROUND_STEPS, Group, Hire, hire
 from .sweep.interrupt import interruptible
 from .sweep.journal import Journal
 from .sweep.plan import DEFAULT_BATCHES, Defaults, PlannedCell, plan, precisions_of, schemes_of, skipped_precisions
+from .sweep.portions import build_portions
 from .sweep.programs import Programs, check_programs, is_alone, program_rows
 from .worker.clock import Clock
 
@@ -341,16 +344,19 @@ def _measure(sweep: Sweep, rows: Sequence[PlannedCell], hire_worker: Hire, run: 
     draw_inputs(run, [item for item in with_file if item in fresh or item in rounds.due_cells(cells, sweep)])
     fresh_hire = hire(run.journal, run.context.pool, {})
     engine_files.find_kept(run, left, stored)
-    builds.build_engines(run, left, hire_worker)
-    builds.time_builds(run, left, fresh_hire)
-    engine_files.keep_engines(run, cells, fresh_hire)
-    cold.start_cold(run, fresh)
+    open_now: list[ActiveCell] = []
     pool = run.context.pool
-    # Read after the builds and cold starts, whose processes have ended and given their memory back.
-    limits = Limits(resident_mb=pool.memory_free_mb() * MEMORY_SHARE, gpu_free_mb=pool.gpu_free_mb)
+    build = partial(builds.build_engines, run, hire=hire(run.journal, pool, {}, log_name="build"))
     try:
-        while due := rounds.due_cells(cells, sweep):
-            Group(run, due, hire_worker, limits).run(rounds.next_round(cells))
+        for portion in build_portions(run, cells, build):
+            builds.time_builds(run, [active for active in portion if active in left], fresh_hire)
+            engine_files.keep_engines(run, portion, fresh_hire)
+            cold.start_cold(run, [active for active in portion if active in fresh])
+            # Read after the builds and cold starts, whose processes have ended and given their memory back.
+            limits = Limits(resident_mb=pool.memory_free_mb() * MEMORY_SHARE, gpu_free_mb=pool.gpu_free_mb)
+            open_now += portion
+            while due := rounds.due_cells(open_now, sweep):
+                Group(run, due, hire_worker, limits).run(rounds.next_round(cells))
     finally:
         _pool_calls(run.journal)
 

@@ -12,7 +12,8 @@ from functools import partial
 from typing import Any
 
 from ...budgets import Budget
-from ...evidence import KeptEngine, TimedBuild
+from ...errors import WorkerDied, WorkerTimeout
+from ...evidence import Built, KeptEngine, TimedBuild
 from ...results.store.builds import middle_build, p50_of_builds
 from ...results.store.noise import disturbed
 from ...spec import Concurrency, Sweep
@@ -50,7 +51,10 @@ def block_count(budget: Budget) -> int:
 
 
 def build_engines(run: RunContext, cells: Sequence[ActiveCell], hire: Hire) -> None:
-    """Build the engines that `cells` need and the cache lacks. One worker for each target builds one engine after the other."""
+    """Build the engines that `cells` need and the cache lacks. One worker for each target builds one engine after the other.
+
+    A worker that crashes while it builds is replaced once, and builds without the kernel times of earlier builds.
+    """
     missing = [active for active in cells if active.planned.builds and not active.built]
     run.total += sum(build_count(active, run.sweep) for active in missing)
     for target in dict.fromkeys(active.planned.cell.target for active in missing):
@@ -69,17 +73,25 @@ def _build_all(run: RunContext, cells: Sequence[ActiveCell], hire: Hire) -> None
                 run.check_stop()
                 if not workers:
                     workers.append(hire(active))
-                run.attempt(active, partial(_build, run, workers[0], number), on_loss)
+                run.attempt(active, partial(_build, run, workers, partial(hire, active), number), on_loss)
             active.built = not active.out
     finally:
         for worker in workers:
             worker.dismiss()
 
 
-def _build(run: RunContext, worker: Worker, number: int, active: ActiveCell) -> None:
+def _build(run: RunContext, workers: list[Worker], replacement: Callable[[], Worker], number: int, active: ActiveCell) -> None:
     planned, name = active.planned, active.planned.cell.id + (f" (build {number})" if number else "")
     job = Build(cell=planned.cell, artifact=planned.artifact, engine=engine_choice(active, number))
-    built = worker.ask(job, run.sweep.timeout_s)
+    try:
+        built = _ask_builder(run, workers[0], job)
+    except WorkerDied as error:
+        run.context.progress.note(f"{name}: its builder crashed, and builds once more without earlier kernel times ({error})")
+        workers.pop().dismiss()
+        workers.append(replacement())
+        again = _ask_builder(run, workers[0], replace(job, without_timings=True))
+        crash = f"the first build crashed ({error.message}), and the second one had no kernel times of earlier builds"
+        built = replace(again, remark="; ".join(filter(None, (crash, again.remark))))
     if built.engine_sha256:
         active.engines[number] = built.engine_sha256
     if active.engine_file and built.engine_sha256:
@@ -90,6 +102,14 @@ def _build(run: RunContext, worker: Worker, number: int, active: ActiveCell) -> 
         run.context.progress.note(f"built {name} in {built.build_s:.1f} s")
     if built.remark:
         run.context.progress.note(f"{name}: {built.remark}")
+
+
+def _ask_builder(run: RunContext, worker: Worker, job: Build) -> Built:
+    limit_s = run.sweep.build_timeout_s or run.sweep.timeout_s
+    try:
+        return worker.ask(job, limit_s)
+    except WorkerTimeout as error:
+        raise WorkerTimeout(f"its engine was not built within {limit_s:g} s", "give a larger --build-timeout") from error
 
 
 def time_builds(run: RunContext, cells: Sequence[ActiveCell], hire: Hire) -> None:

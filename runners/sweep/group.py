@@ -48,14 +48,19 @@ Answer = TypeVar("Answer")
 Hire = Callable[[ActiveCell], Worker]
 
 
-def hire(journal: Journal, pool: Pool, spare: dict[Target, Worker], programs: Programs | None = None) -> Hire:
-    """Return a function that hires a worker for a cell: the worker that probed its target, once, and then new ones."""
+def hire(
+    journal: Journal, pool: Pool, spare: dict[Target, Worker], programs: Programs | None = None, log_name: str = ""
+) -> Hire:
+    """Return a function that hires a worker for a cell: the worker that probed its target, once, and then new ones.
+
+    `log_name`: last part of the name of their log, in place of the precision.
+    """
 
     def hire_worker(active: ActiveCell) -> Worker:
         cell, python = active.planned.cell, active.planned.python
         if programs and active.planned.program:
             return programs.hire(active.planned.program)
-        log, network = journal.logs / f"{cell.target}-{cell.precision}.log", backends.network(cell.backend)
+        log, network = journal.logs / f"{cell.target}-{log_name or cell.precision}.log", backends.network(cell.backend)
         return spare.pop(cell.target, None) or pool.start(log, python, network=network)
 
     return hire_worker

@@ -43,6 +43,7 @@ def find_engine(state: State, backend: Backend, job: Build | CopyEngine | Open) 
         build=choice.build,
         file=Path(choice.file.path) if choice.file else None,
         record=Path(choice.record.path) if choice.record else None,
+        without_timings=isinstance(job, Build) and job.without_timings,
     )
     engine = backend.build(job.artifact, job.cell, workshop)
     if engine and choice.sha256 and engine.sha256 != choice.sha256:

@@ -157,11 +157,15 @@ class EngineChoice:
 
 @dataclass(frozen=True, kw_only=True)
 class Build(Job[Built]):
-    """Compile the engine of the cell's backend, or find it in the cache."""
+    """Compile the engine of the cell's backend, or find it in the cache.
+
+    `without_timings`: use no kernel times of earlier builds.
+    """
 
     cell: Cell
     artifact: Artifact
     engine: EngineChoice = EngineChoice()
+    without_timings: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

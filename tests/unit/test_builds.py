@@ -132,18 +132,24 @@ def test_a_cell_that_cannot_be_built_has_its_reason_and_the_others_go_on_with_th
     assert events(run) == [("built", cells[0].key), ("failed", cells[1].key), ("built", cells[2].key)]
 
 
-@pytest.mark.parametrize("error", [WorkerDied("killed"), OutOfMemory("cannot build the model: out of memory")])
-def test_a_worker_that_is_lost_is_replaced_for_the_next_cell(run, workers, active_of, error):
-    cells, workers.plot = [active_of(batch) for batch in (1, 8, 32)], {8: error}
+def test_a_worker_without_memory_is_replaced_for_the_next_cell(run, workers, active_of):
+    cells, workers.plot = [active_of(batch) for batch in (1, 8, 32)], {8: OutOfMemory("cannot build the model: out of memory")}
     build_engines(run, cells, workers)
     assert asked(workers) == [(0, 1), (0, 8), (1, 32)]
     assert ([worker.dismissed for worker in workers.hired], cells[1].out) == ([1, 1], True)
 
 
+def test_a_worker_that_crashes_is_replaced_once_for_its_cell_and_again_for_the_next(run, workers, active_of):
+    cells, workers.plot = [active_of(batch) for batch in (1, 8, 32)], {8: WorkerDied("killed")}
+    build_engines(run, cells, workers)
+    assert asked(workers) == [(0, 1), (0, 8), (1, 8), (2, 32)]
+    assert ([worker.dismissed for worker in workers.hired], cells[1].out) == ([1, 1, 1], True)
+
+
 def test_nobody_is_hired_again_after_the_last_cell_lost_its_worker(run, workers, active_of):
     workers.plot = {8: WorkerDied("killed")}
     build_engines(run, [active_of(batch) for batch in (1, 8)], workers)
-    assert ([worker.dismissed for worker in workers.hired], len(events(run))) == ([1], 2)
+    assert ([worker.dismissed for worker in workers.hired], len(events(run))) == ([1, 1], 2)
 
 
 def test_the_user_is_obeyed_between_two_cells_and_nobody_works_on(run, workers, active_of):

@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 
 PYTEST := $(BIN)/pytest -n 2
 
-.PHONY: bench gpu gpu-models lint check test test-runtimes test-long format clean
+.PHONY: bench gpu gpu-models lint check test test-runtimes test-long reference release-check format clean
 
 bench: $(VENV)/.cpu
 	$(BIN)/bench export
@@ -40,6 +40,9 @@ gpu-models: $(GPU_VENV)/.gpu
 
 gpu: $(GPU_VENV)/.gpu
 	$(GPU_VENV)/bin/python benchmarks/gpu.py $(STEPS)
+
+release-check: $(VENV)/.cpu
+	$(BIN)/python .ci/release.py
 
 reference: $(VENV)/.cpu
 	$(BIN)/python docs/reference.py

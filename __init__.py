@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 PUBLIC = {
     **dict.fromkeys(("check", "compare", "export", "history", "infer", "read", "recommend", "report", "table", "train"), "api"),

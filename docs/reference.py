@@ -6,8 +6,10 @@ The columns, the commands, the backends, and the types of the functions of Pytho
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -122,9 +124,26 @@ def command(name: str) -> click.Command:
     return found
 
 
+def address() -> str:
+    """Address of the project, as pyproject.toml has it."""
+    match = re.search(r'^Repository = "https://github\.com/([^"]+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    if match is None:
+        raise LookupError("pyproject.toml has no Repository at github.com")
+    return match[1]
+
+
+def addressed(name: str) -> str:
+    """The file `name` with the project's address in each place that has one."""
+    text = (ROOT / name).read_text()
+    text = re.sub(r"(?<=github\.com/)[\w.-]+/onnxbench\b", address(), text)
+    return re.sub(r"(?<=uses: )[\w.-]+/onnxbench(?=@)", address(), text)
+
+
+ADDRESSED = ("CHANGELOG.md", "CITATION.cff", "docs/ci.md")
 PAGES: Mapping[str, Callable[[], str]] = {
     "__init__.pyi": stub,
     "docs/columns.md": columns_page,
+    **{name: partial(addressed, name) for name in ADDRESSED},
 }
 """Each generated file, and the function that makes its text."""
 

@@ -59,6 +59,10 @@ class Rows:
         """A pandas table with every column, and NaN for figures that a row lacks. `Unavailable` without pandas."""
         return data_frame(self.table.rows, self.table.names)
 
+    def to_markdown(self) -> str:
+        """The table as Markdown, as --format markdown has it."""
+        return render(self.table, "markdown")
+
     def __len__(self) -> int:
         return len(self.table.rows)
 

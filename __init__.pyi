@@ -68,6 +68,9 @@ class _ExportOptions(TypedDict, total=False):
     calibration_method: str | None
     calibration_images: int | None
     exclude: _Names | None
+    max: _Pairs | None
+    min: _Pairs | None
+    backend: _Names | None
     shape: _Pairs | None
     dim: _Pairs | None
     seed: int | None

@@ -57,6 +57,12 @@ class BadInput(BenchError):
     exit_code = 2
 
 
+class BoundMissed(BenchError):
+    """No file is within the bounds that the user set."""
+
+    exit_code = 1
+
+
 class Unavailable(BenchError):
     """A runtime or a device is not on this machine."""
 

@@ -14,10 +14,12 @@ from .options import (
     Names,
     Whole,
     artifacts_option,
+    backend_option,
     dataset_option,
     debug_option,
     dim_option,
     group,
+    limit_options,
     model_option,
     precision_option,
     preprocess_option,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     examples=(
         ("bench export --model net.onnx", "Write FP32, FP16 and INT8 files of one model to artifacts/"),
         ("bench export --model net.onnx --calibration data.npz", "Calibrate INT8 on real arrays instead of random ones"),
+        ("bench export --precision int8 --max top1_drop=0.5", "Search the fastest INT8 file that loses at most half a point"),
         ("bench export --precision int8 --exclude node_conv2d", "Leave one node in float, as bench check --explain proposes"),
     ),
 )
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
     model_option("cnn"),
     random_option,
     precision_option("Write", ("fp32", "fp16", "int8")),
-    int8_option("portable"),
+    int8_option(),
     dataset_option,
     preprocess_option,
     click.option(
@@ -72,6 +75,8 @@ if TYPE_CHECKING:
         help="Calibrate INT8 on this many samples. Default: 128 of a dataset, all of --calibration, 64 random ones.",
     ),
     click.option("--exclude", type=Names(), metavar="NODE,...", default=(), help="Leave these nodes in float in INT8."),
+    limit_options,
+    backend_option,
     shape_option,
     dim_option,
     seed_option,
@@ -83,7 +88,8 @@ if TYPE_CHECKING:
 def export(ctx: click.Context, /, debug: bool, **_: Any) -> None:
     """Write and check ONNX files in FP32, FP16 and INT8, with a manifest.
 
-    Trains a named model first if it has no checkpoint yet. --artifacts and --out name the same folder.
+    Trains a named model first if it has no checkpoint yet. --artifacts and --out name the same folder. --max and --min
+    search for the fastest INT8 file within these limits on accuracy, and end with 1 if there is none.
     """
     from ..runners.pool.progress import terminal
 
@@ -94,13 +100,14 @@ def export(ctx: click.Context, /, debug: bool, **_: Any) -> None:
 
 
 def exported(params: Mapping[str, Any], log_folder: Path, progress: Progress) -> list[ExportResult]:
-    """Export by the parsed options. Raises `BadInput` before any long work."""
+    """Export by the parsed options. Raises `BadInput` before any long work, and `BoundMissed` for no file within the bounds."""
     from ..exporters.calibration import parse_method
     from ..exporters.schemes import PORTABLE
     from ..models import kind_of
     from ..models.preprocessing import full_names
+    from ..results.table import conditions
     from ..runners.pool.context import Context
-    from ..runners.prepare import exports
+    from ..runners.prepare import bound_search, exports
     from ..runners.prepare.library_models import check_random
     from ..runners.prepare.request import ExportRequest, files_of
 
@@ -110,10 +117,12 @@ def exported(params: Mapping[str, Any], log_folder: Path, progress: Progress) ->
     kind_of(options["model"])
     check_random((options["model"],), random=options["random_weights"])
     parse_method(method)
+    most, least = (conditions.parse(options.pop(side), most=side == "most") for side in ("most", "least"))
+    search = bound_search.search_request([*most, *least], options.pop("backends"), schemes, options["precisions"])
     conversion = Conversion(scheme=PORTABLE, method=method, exclude=exclude, images=images or 0)
     inputs, folder = options.pop("signature"), options.pop("artifacts")
     options |= full_names(options["dataset"], options["calibration"], options.pop("preprocess"), options["model"])
     context = Context(logs=log_folder, progress=progress, timeout_s=options.pop("timeout_s"))
-    named = exports.int8_schemes(schemes, context)
+    named = () if search else exports.int8_schemes(schemes or (PORTABLE,), context)
     request = ExportRequest(conversion=conversion, schemes=named, inputs=inputs, folder=folder, **options)
-    return exports.export_model(request, context)
+    return bound_search.export_within(request, search, context) if search else exports.export_model(request, context)

@@ -298,7 +298,8 @@ limit_options = group(
         type=KeyValue(),
         multiple=True,
         metavar="METRIC=LIMIT",
-        help="Set an upper limit: p99=10ms, top1_drop=0.5. A row above it fails the check, and is not recommended.",
+        help="Set an upper limit: p99=10ms, top1_drop=0.5. A row above it fails the check, and is not recommended."
+        " export searches for an INT8 file within it.",
     ),
     click.option(
         "--min",
@@ -306,7 +307,8 @@ limit_options = group(
         type=KeyValue(),
         multiple=True,
         metavar="METRIC=LIMIT",
-        help="Set a lower limit: top1=97, sqnr=30. A row below it fails the check, and is not recommended.",
+        help="Set a lower limit: top1=97, sqnr=30. A row below it fails the check, and is not recommended."
+        " export searches for an INT8 file within it.",
     ),
 )
 backend_option = click.option(
@@ -316,7 +318,7 @@ backend_option = click.option(
     metavar="BACKEND[@ENV],...",
     default=(),
     help="Run on these backends; `all` means all that bench backends lists. Default: all that can run here. recommend chooses"
-    " among rows of these.",
+    " among rows of these. export takes one, which runs the files of a search; default: the first one with INT8 on the CPU.",
 )
 python_option = click.option(
     "--python",

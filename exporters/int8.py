@@ -80,7 +80,7 @@ def convert(source: Path, target: Path, conversion: Conversion, feeds: Feeds) ->
     with tempfile.TemporaryDirectory() as folder, guarded(source.name):
         prepared = Path(folder) / "prepared.onnx"
         prepare(source, prepared)
-        _check_excluded(graph.load(prepared), conversion.exclude)  # before the calibration, which may take minutes
+        check_excluded(graph.load(prepared), conversion.exclude)  # before the calibration, which may take minutes
         ranges, growth = find_ranges(prepared, conversion, feeds)
         if not quantize(prepared, target, conversion, ranges):
             target.unlink()
@@ -126,7 +126,8 @@ def computes_in_8_bits(operator: str) -> bool:
     return operator in PAIR or operator in ("MatMulInteger", "ConvInteger", "DynamicQuantizeLinear")
 
 
-def _check_excluded(model: onnx.ModelProto, exclude: Sequence[str]) -> None:
+def check_excluded(model: onnx.ModelProto, exclude: Sequence[str]) -> None:
+    """Raise `BadInput` for an excluded node that the graph does not have."""
     names = {node.name for node in model.graph.node}
     for name in exclude:
         if name not in names:

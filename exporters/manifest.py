@@ -19,6 +19,7 @@ from ..files import replace_file
 from ..spec import Artifact, Conversion, Derived, from_wire, to_wire
 from ..untrusted import WRONG
 from .calibration import RangeGrowth
+from .searched import SearchPath
 
 SCHEMA = 2  # 2: an artifact has `derived`; 1: an artifact had `conversion`
 NAME, LAST = "manifest.json", "last_export"
@@ -28,13 +29,14 @@ NAME, LAST = "manifest.json", "last_export"
 class Maker:
     """The exporter of a file, the versions of its libraries, and the parity of the file with its source.
 
-    `growth`: change of the calibrated ranges with the last half of the data.
+    `growth`: change of the calibrated ranges with the last half of the data. `search`: the search that chose the file.
     """
 
     exporter: str
     versions: Mapping[str, str] = field(default_factory=dict)
     parity: Parity | None = None
     growth: RangeGrowth | None = None
+    search: SearchPath | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,7 @@ entry here; static_int8.py and dynamic_int8.py read it. docs/quantization.md has
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,8 @@ class Scheme:
     - `operators`: the only operators that are quantized; empty for all that the quantizer supports, without the nodes that
       float_nodes.py finds. `float_outputs`: outputs of the graph stay in float.
     - `options`: settings of ONNX Runtime's quantizer.
+    - `care`: place among the schemes for every runtime, from the fastest to the most careful; None for a scheme that suits one
+      runtime.
     """
 
     text: str
@@ -30,6 +32,7 @@ class Scheme:
     operators: tuple[str, ...] = ()
     float_outputs: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
+    care: int | None = None
 
 
 _SYMMETRIC: Mapping[str, Any] = {
@@ -41,15 +44,27 @@ _SYMMETRIC: Mapping[str, Any] = {
 PORTABLE = "portable"
 BEST = "best"  # in place of a scheme: the one that each backend chooses
 SCHEMES: Mapping[str, Scheme] = {
-    PORTABLE: Scheme(text="one file for every backend", float_outputs=True, options=_SYMMETRIC),
+    PORTABLE: Scheme(text="one file for every backend", float_outputs=True, options=_SYMMETRIC, care=1),
     "layers": Scheme(
         text="Conv, ConvTranspose, Gemm and MatMul alone",
         operators=LAYERS,
         float_outputs=True,
         options=_SYMMETRIC,
+        care=2,
     ),
-    "dynamic": Scheme(text="layers alone, with ranges from each call", activations="QUInt8", dynamic=True, operators=LAYERS),
+    "dynamic": Scheme(
+        text="layers alone, with ranges from each call", activations="QUInt8", dynamic=True, operators=LAYERS, care=3
+    ),
     "ort": Scheme(text="what suits ONNX Runtime on x86", activations="QUInt8", options={"QDQKeepRemovableActivations": True}),
     "openvino": Scheme(text="what suits OpenVINO", activations="QUInt8"),
 }
 """By the names of `bench export --int8`. The first one is the default."""
+
+
+def by_care(fastest: str, schemes: Sequence[str]) -> tuple[str, ...]:
+    """The schemes of a runtime from its `fastest` to the most careful, among those that it takes (`schemes`).
+
+    Schemes that suit another runtime are left out: this one may take them, and be slow.
+    """
+    general = [name for name in schemes if name != fastest and SCHEMES[name].care is not None]
+    return (*([fastest] if fastest in schemes else []), *sorted(general, key=lambda name: SCHEMES[name].care or 0))

@@ -173,35 +173,35 @@ def _spread(parts: Sequence[Estimate]) -> tuple[float, float]:
     return math.sqrt(total), total**2 / weight if defined else min(part.freedom for part in parts)
 
 
-def drop_interval(lost: int, gained: int, images: int) -> tuple[float, float]:
+def drop_interval(lost: float, gained: float, images: int, alpha: float = 1 - CONFIDENCE) -> tuple[float, float]:
     """Exact interval of a drop in accuracy, in percentage points, from the discordant pairs on the same images.
 
     `lost`: images with a correct answer only before the change. `gained`: images with a correct answer only after it.
     `images`: number of all images. Each count is binomial. The ends combine the ends of both Clopper-Pearson
-    intervals, with a quarter of 1 - CONFIDENCE in each of the four tails. The coverage is at least CONFIDENCE for all true
+    intervals, with a quarter of `alpha` in each of the four tails. The coverage is at least 1 - `alpha` for all true
     rates (docs/adr/0011).
     """
     # An interval conditional on the number of discordant pairs would be a single point without discordant pairs.
-    tail = (1 - CONFIDENCE) / 4
-    (lost_low, lost_high), (gained_low, gained_high) = (_clopper_pearson(count, images, tail) for count in (lost, gained))
+    tail = alpha / 4
+    (lost_low, lost_high), (gained_low, gained_high) = (clopper_pearson(count, images, tail) for count in (lost, gained))
     return 100 * (lost_low - gained_high) + 0.0, 100 * (lost_high - gained_low) + 0.0
 
 
-def _clopper_pearson(count: int, of: int, tail: float) -> tuple[float, float]:
+def clopper_pearson(count: float, of: int, tail: float) -> tuple[float, float]:
     """Ends of a rate's interval. Clopper and Pearson, The use of confidence or fiducial limits, Biometrika 26 (1934)."""
     low = float(betaincinv(count, of - count + 1, tail)) if count else 0.0
     high = float(betaincinv(count + 1, of - count, 1 - tail)) if count < of else 1.0
     return low, high
 
 
-def least_drop_shown(images: int) -> float:
+def least_drop_shown(images: int, alpha: float = 1 - CONFIDENCE) -> float:
     """Smallest drop, in percentage points, that `images` can exclude: the upper end of the interval without changed answers."""
-    return drop_interval(0, 0, images)[1]
+    return drop_interval(0, 0, images, alpha)[1]
 
 
-def images_needed(points: float) -> int:
+def images_needed(points: float, alpha: float = 1 - CONFIDENCE) -> int:
     """Number of images that shows a drop of at most `points` percentage points, if no answer changed."""
-    return math.ceil(math.log((1 - CONFIDENCE) / 4) / math.log1p(-points / 100))
+    return math.ceil(math.log(alpha / 4) / math.log1p(-points / 100))
 
 
 def mcnemar(lost: int, gained: int) -> float:

@@ -17,7 +17,7 @@ def excluding(sweep: Sweep, origin: Artifact, derived: Derived, nodes: Sequence[
     how = Conversion.of(derived.options)
     words = ["bench", "export", "--model", _model(sweep, origin), "--precision", "int8", *_scheme(how), *_data(origin, derived)]
     words += _shapes(sweep, origin)
-    words += ["--exclude", ",".join([*how.exclude, *nodes])]
+    words += ["--exclude", ",".join([*how.exclude, *nodes])] if how.exclude or nodes else []
     return shlex.join([*words, *(["--out", sweep.artifacts] if sweep.artifacts else [])])
 
 

@@ -24,7 +24,7 @@ from ..pool.environments import interpreters
 from ..pool.survey import survey
 from ..worker.file_jobs import CacheEntry, Convert
 from ..worker.jobs import Data
-from . import calibration_data, checkpoints, library_models, user_file
+from . import calibration_data, checkpoints, library_models, search_lines, user_file
 from .base_files import ENTRIES, batched, check_inputs, data_of, name_of
 from .request import (
     DEFAULT_CONVERSION,
@@ -62,7 +62,9 @@ class ExportResult:
         size = f"{artifact.nbytes / 1e6:.1f} MB, opset {artifact.opset}"
         file = f"{artifact.path}: {artifact.model} {artifact.precision}, {size}"
         growth = str(self.exported.made.growth or "")
-        return "; ".join(filter(None, (f"{file}, {source}", recipe, growth, distance, *unlike)))
+        search = self.exported.made.search
+        within = search_lines.result_line(search) if search else ""
+        return "; ".join(filter(None, (f"{file}, {source}", recipe, growth, distance, *unlike, within)))
 
 
 def int8_schemes(named: tuple[str, ...], context: Context) -> tuple[str, ...]:
@@ -87,7 +89,7 @@ def export_model(request: ExportRequest, context: Context) -> list[ExportResult]
         manifest.check_writable(request.folder)
     calibration_data.check(request.calibration)
     request = library_models.prepared(request, context)
-    base = _add(ENTRIES[kind_of(request.model)](request, context), request, export="first")
+    base = add_file(ENTRIES[kind_of(request.model)](request, context), request, export="first")
     return [base, *convert_file(base.exported.artifact, request, context)]
 
 
@@ -98,7 +100,7 @@ def convert_file(base: Artifact, request: ExportRequest, context: Context) -> li
         return results
     for file in wanted_files(request.precisions or EVERY_FILE, request.schemes):
         precision, scheme = file
-        if precision == base.precision:
+        if precision in (base.precision, *request.without):
             continue
         how = replace(request.conversion, scheme=scheme or request.conversion.scheme)
         try:
@@ -146,13 +148,25 @@ def _remake(base: Artifact, old: Artifact, derived: Derived, request: ExportRequ
 
 
 def _convert_now(base: Artifact, precision: str, request: ExportRequest, context: Context) -> ExportResult:
+    check_fp32(base, precision)
+    result = add_file(context.ask(conversion_job(base, precision, request, context)), request, base.source)
+    note_calibration(result, request, context)
+    return result
+
+
+def check_fp32(base: Artifact, precision: str) -> None:
+    """Raise `BadInput` unless the file `base`, from which `precision` is to be made, is FP32."""
     if base.precision != "fp32":
         raise BadInput(
             f"{Path(base.path).name} is {base.precision} already, and {precision} is made from FP32",
             "write --model with the FP32 file",
         )
+
+
+def conversion_job(base: Artifact, precision: str, request: ExportRequest, context: Context) -> Convert:
+    """The job that converts the FP32 file `base` to `precision`."""
     calibration, calibrated_on = calibration_data.locate(request.calibration, context)
-    job = Convert(
+    return Convert(
         artifact=base,
         precision=precision,
         how=request.conversion if precision == INT8 else Conversion(),  # keeps INT8 options out of the key of an FP16 file
@@ -164,16 +178,17 @@ def _convert_now(base: Artifact, precision: str, request: ExportRequest, context
         seed=request.seed,
         batches=request.batches,
     )
-    result = _add(context.ask(job), request, base.source)
-    derived = result.exported.artifact.derived
+
+
+def note_calibration(result: ExportResult, request: ExportRequest, context: Context) -> None:
+    """Note a calibration on random inputs, or on so few samples that more would change it."""
+    artifact = result.exported.artifact
+    derived, name = artifact.derived, f"{artifact.model} {artifact.precision}"
     if derived and derived.option("data") == RANDOM:
-        context.progress.note(
-            f"{base.model} {precision} was calibrated on random inputs; give --calibration FILE.npz to calibrate on real ones"
-        )
+        context.progress.note(f"{name} was calibrated on random inputs; give --calibration FILE.npz to calibrate on real ones")
     elif derived and (growth := result.exported.made.growth) and growth.is_large:
         remedy = _more_samples(derived, request)
-        context.progress.note(f"{base.model} {precision}: more calibration samples would change it ({growth}); {remedy}")
-    return result
+        context.progress.note(f"{name}: more calibration samples would change it ({growth}); {remedy}")
 
 
 def _more_samples(derived: Derived, request: ExportRequest) -> str:
@@ -183,7 +198,7 @@ def _more_samples(derived: Derived, request: ExportRequest) -> str:
     return f"try --calibration-images {2 * int(derived.option('samples') or 0)}"
 
 
-def _add(answer: CacheEntry, request: ExportRequest, source: Source | None = None, export: str = "next") -> ExportResult:
+def add_file(answer: CacheEntry, request: ExportRequest, source: Source | None = None, export: str = "next") -> ExportResult:
     """Add a cached export to the folder of `request`. Without a folder the file stays in the cache.
 
     `source`: the PyTorch source of the FP32 file, for a file of it. `export`: see manifest.add.

@@ -27,7 +27,8 @@ class ExportRequest:
     tool is made again with its own options. `conversion`: the INT8 scheme, its method and the excluded nodes. `schemes`: the
     INT8 schemes, each with a file of its own; empty for that of `conversion`, or without `exactly` for any file that is there.
     `calibration`: an .npz file. `dims`: sizes of open dimensions, of which random inputs have the first. `batches`: those of a
-    sweep, which calibrate a file that cannot run larger ones. `random_weights`: of a library's model.
+    sweep, which calibrate a file that cannot run larger ones. `random_weights`: of a library's model. `without`: precisions
+    that are not converted.
     """
 
     model: str
@@ -43,6 +44,7 @@ class ExportRequest:
     seed: int = 0
     batches: tuple[int, ...] = ()
     random_weights: bool = False
+    without: tuple[str, ...] = ()
 
 
 def files_of(precisions: Sequence[str]) -> tuple[str, ...]:

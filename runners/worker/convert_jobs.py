@@ -91,6 +91,17 @@ def calibrations(job: Making) -> Iterator[Calibration]:
         yield from (calibration_of(job, batch) for batch in sorted(job.batches or SWEEP_BATCHES))
 
 
+def first_that_runs(job: Making) -> Calibration:
+    """The first calibration data that the FP32 file runs on. Without any, the default data, on which the calibration fails."""
+    default: Calibration | None = None
+    for calibration in calibrations(job):
+        if runs(job.artifact, calibration):
+            return calibration
+        default = default or calibration
+    assert default is not None  # `calibrations` always yields the default first
+    return default
+
+
 def runs(source: Artifact, calibration: Calibration) -> bool:
     """True if the FP32 file runs on the first call of the calibration data."""
     arrays = calibration.feeds[0]
@@ -164,15 +175,15 @@ def calibration_of(job: Making, batch: int = 0) -> Calibration:
     if job.calibration and is_images(job.calibrated_on):
         data = datasets.load(job.calibrated_on, Path(job.calibration.path))
         data.check_inputs(source.inputs)
-        samples, _ = data.batch(_calibration_part(data, most))
+        samples, _ = data.batch(calibration_part(data, most))
         return in_calls({source.inputs[0].name: samples}, source, job.calibrated_on, batch)
     if job.calibration:
         labelled = job.calibrated_on.startswith(LABELLED)
-        arrays = _first(_load_arrays(source, Path(job.calibration.path), labelled), _per_item(source), most, job.calibrated_on)
+        arrays = _first(arrays_of(source, Path(job.calibration.path), labelled), per_item_of(source), most, job.calibrated_on)
         return in_calls(arrays, source, job.calibrated_on, batch)
     if job.data:
         data = dataset_of(job.data)
-        samples, labels = data.batch(_calibration_part(data, most))
+        samples, labels = data.batch(calibration_part(data, most))
         return in_calls({source.inputs[0].name: samples}, source, job.data.name, batch, labels)
     dims = dict(job.dims)
     rule = batch_rule(source.inputs, shapes, source.outputs, dims)
@@ -183,7 +194,7 @@ def calibration_of(job: Making, batch: int = 0) -> Calibration:
     return Calibration(feeds=feeds, data=RANDOM, items=batch * len(feeds))
 
 
-def _calibration_part(data: Dataset, most: int) -> Indices:
+def calibration_part(data: Dataset, most: int) -> Indices:
     """Indices of `most` samples outside the test part; 0 for the calibration part. `BadInput` if there are fewer."""
     if not most:
         return data.split["calibration"]
@@ -211,7 +222,7 @@ def in_calls(
 
     `labels`: one for each item, split in the same way. Items repeat from the first if there are fewer than one call needs.
     """
-    per_item = _per_item(source)
+    per_item = per_item_of(source)
     items = min((len(arrays[name]) for name in per_item), default=1)
     batch = batch_rule(source.inputs, {}).fixed or batch
     # Without a fixed batch: the largest divisor of the items, and no item repeats.
@@ -223,7 +234,7 @@ def in_calls(
     return Calibration(feeds=feeds, data=data, items=min(items, batch * count), labels=given)
 
 
-def _per_item(source: Artifact) -> set[str]:
+def per_item_of(source: Artifact) -> set[str]:
     """Names of the inputs whose first axis counts items.
 
     The first axis counts items if it is the batch, or has the size at which the file fixes the batch.
@@ -234,7 +245,7 @@ def _per_item(source: Artifact) -> set[str]:
     return {spec.name for spec in source.inputs if spec.shape and spec.shape[0] == rule.fixed}
 
 
-def _load_arrays(source: Artifact, path: Path, labelled: bool = False) -> dict[str, Array]:
+def arrays_of(source: Artifact, path: Path, labelled: bool = False) -> dict[str, Array]:
     """The user's arrays, each with a first axis of items, if they are what the model takes.
 
     `labelled`: labels `y` are no input, and `x` is the only input of the model.
@@ -256,8 +267,8 @@ def _load_arrays(source: Artifact, path: Path, labelled: bool = False) -> dict[s
     for name, spec in specs.items():
         if name not in arrays:
             raise BadInput(f"{path} has no array for the input {name!r}", "give one array for each input, by its name")
-        _check_array(path, spec, arrays[name], name in _per_item(source))
-    if len({len(arrays[name]) for name in _per_item(source)}) > 1:
+        _check_array(path, spec, arrays[name], name in per_item_of(source))
+    if len({len(arrays[name]) for name in per_item_of(source)}) > 1:
         raise BadInput(f"the arrays in {path} have different numbers of items", "write the same number of items to each array")
     return arrays
 

@@ -22,7 +22,7 @@ from ...models import onnx_file, quantized
 from ...parity import OutputCost
 from ...spec import PRECISIONS, Artifact, Conversion
 from . import verify
-from .convert_jobs import Calibration, calibration_of, calibrations, in_calls, runs
+from .convert_jobs import Calibration, calibration_of, first_that_runs, in_calls
 from .exclusion import LEAST_DB, Exclusion, Figures, choose
 from .file_jobs import Explain
 from .jobs import ProgressReport, Reporter
@@ -56,7 +56,7 @@ class Trials:
 
     def nodes(self) -> dict[str, bool]:
         """Nodes that the recipe quantizes, True for layers; layers only, if there are more than MOST_NODES."""
-        self._make((), ())
+        self.make(())
         nodes = quantized.quantized_nodes(onnx_file.graph_of(self.target))
         return {name: is_layer for name, is_layer in nodes if is_layer or len(nodes) <= MOST_NODES}
 
@@ -64,19 +64,20 @@ class Trials:
         self, data: Calibration, expected: Answers, exclude: Sequence[str] = (), only: Sequence[str] = ()
     ) -> tuple[Distance, float | None]:
         """Distance from `expected` of the file quantized without `exclude`, or in `only` alone, and its top-1."""
-        self._make(exclude, only)
+        self.make(exclude, only)
         made = answers(replace(self.source, path=str(self.target)), data.feeds)
         return verify.distance(_joined(made), _joined(expected)), _top1(made, data.labels)
 
-    def _make(self, exclude: Sequence[str], only: Sequence[str]) -> None:
+    def make(self, exclude: Sequence[str], only: Sequence[str] = ()) -> bool:
+        """Write the file `target`. Return False if no node could be quantized."""
         how = replace(self.how, exclude=(*self.how.exclude, *exclude))
         with int8.guarded(Path(self.source.path).name):
-            int8.quantize(self.prepared, self.target, how, self.ranges, only)
+            return int8.quantize(self.prepared, self.target, how, self.ranges, only)
 
 
 def explain(state: State, report: Reporter, job: Explain) -> Explained:
     """Find the error of each node of the INT8 recipe, the worst first, and the nodes to exclude."""
-    source, calibration = job.artifact, _first_that_runs(job)
+    source, calibration = job.artifact, first_that_runs(job)
     judged, held_out = _judged(job, calibration), _held_out(job, calibration)
     with tempfile.TemporaryDirectory() as folder:
         trials = Trials(source=source, how=job.how, feeds=calibration.feeds, folder=Path(folder))
@@ -97,17 +98,6 @@ def explain(state: State, report: Reporter, job: Explain) -> Explained:
         outputs=_outputs(alone, choice),
         tried=tuple((size, judgement.worst_db) for size, judgement in choice.tried.items()),
     )
-
-
-def _first_that_runs(job: Explain) -> Calibration:
-    """The first calibration data that the FP32 file runs on. Without any, the default data, on which the calibration fails."""
-    default: Calibration | None = None
-    for calibration in calibrations(job):
-        if runs(job.artifact, calibration):
-            return calibration
-        default = default or calibration
-    assert default is not None  # `calibrations` always yields the default first
-    return default
 
 
 @dataclass(frozen=True, kw_only=True)

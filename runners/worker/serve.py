@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .cell_jobs import OpenCell
     from .flush import HostFlush
     from .rank_job import RankTraining
+    from .search import SearchBench
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
@@ -41,7 +42,7 @@ class State:
 
     Its clock, the reader of disturbance counters, NVML, the open cells by key, and the flush of the
     host's caches once a cell has needed it. A rank also has its training, and
-    the first rank the rendezvous, a TCPStore of torch.
+    the first rank the rendezvous, a TCPStore of torch. `search`: the file of a search for an INT8 file.
     """
 
     clock: Clock = field(default_factory=Clock)
@@ -51,6 +52,7 @@ class State:
     host_flush: HostFlush | None = None
     rendezvous: Any = None
     rank: RankTraining | None = None
+    search: SearchBench | None = None
 
 
 def serve(requests: int, answers: int) -> None:

@@ -43,6 +43,7 @@ from .jobs import (
     WarmUp,
 )
 from .rank_jobs import CountGpus, JoinRanks, MeasureStages, OpenRendezvous, TrainRank
+from .search_jobs import CountParts, EvaluateInt8, RankNodes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +87,9 @@ JOBS: Mapping[type[Job[Any]], Task] = {
     Adopt: Task(name="adopt", target="prepare_jobs:adopt"),
     Convert: Task(name="convert", target="convert_jobs:convert"),
     Explain: Task(name="explain", target="explain_jobs:explain"),
+    CountParts: Task(name="count_parts", target="data_parts:count_parts"),
+    RankNodes: Task(name="rank_nodes", target="search:rank_nodes"),
+    EvaluateInt8: Task(name="evaluate_int8", target="search:evaluate"),
     Draw: Task(name="draw", target="prepare_jobs:draw"),
     Refer: Task(name="reference", target="prepare_jobs:reference"),
     CompareFile: Task(name="compare_file", target="floors:compare_file"),

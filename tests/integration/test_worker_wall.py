@@ -51,13 +51,16 @@ from onnxbench.runners.worker.jobs import (
     WarmUp,
 )
 from onnxbench.runners.worker.rank_jobs import CountGpus, JoinRanks, MeasureStages, OpenRendezvous, TrainRank
+from onnxbench.runners.worker.search_jobs import CountParts, EvaluateInt8, RankNodes
 from onnxbench.runners.worker.tasks import JOBS
 from onnxbench.spec import Artifact, Cell, Concurrency, Conversion, Settings, TensorSpec
 
 OF_TRAINING = (Train, MeasureStages, JoinRanks, TrainRank, OpenRendezvous, CountGpus)
 # need onnx, PyTorch or Pillow
 OF_LIBRARIES = (DescribeLibrary, FetchLibrary, ExportLibrary)
-OF_FILES = (Describe, DecodeImages, Adopt, Export, Convert, Explain, Refer, MeasureFloor, *OF_LIBRARIES, *OF_TRAINING)
+OF_SEARCH = (RankNodes, EvaluateInt8)
+OF_CONVERSION = (Convert, Explain, *OF_SEARCH)
+OF_FILES = (Describe, DecodeImages, Adopt, Export, *OF_CONVERSION, Refer, MeasureFloor, *OF_LIBRARIES, *OF_TRAINING)
 SPECS = {
     "inputs": (TensorSpec(name="x", dtype="float32", shape=("N", 4)),),
     "outputs": (TensorSpec(name="y", dtype="float32", shape=("N", 2)),),
@@ -105,6 +108,7 @@ def answers(bare_python, folder, artifact):
         Probe(backend="ort-cpu"),
         Support(**of_cell),
         CountImages(data=data),
+        CountParts(artifact=labelled, precision="int8", how=Conversion(scheme="portable", method="minmax"), data=data),
         Draw(artifact=artifact, shapes=asked.shapes, seed=0, folder=There(path=f"{drawn}-again")),
         Build(**of_cell),
         CopyEngine(**of_cell, file=There(path=str(folder / "no.engine")), record=There(path=str(folder / "no.json"))),
@@ -134,6 +138,7 @@ def test_jobs_that_measure_answer_in_an_environment_of_numpy_and_a_runtime(answe
     assert answers[Support] == Supported(reason=None)
     assert answers[CopyEngine] == Copied()
     assert answers[CountImages].images > 0
+    assert answers[CountParts].proof == answers[CountImages].images
     assert answers[Verify].sqnr_db > 80
     assert [(each.part, each.sqnr_db > 80) for each in answers[CompareTimed].answers] == [
         ("latency", True),
@@ -169,6 +174,8 @@ def test_a_job_that_needs_more_names_what_is_missing(bare_python, folder, artifa
         ExportLibrary: {"model": "torchvision:resnet50", "name": "torchvision:resnet50"},
         Convert: making,
         Explain: making,
+        RankNodes: making,
+        EvaluateInt8: {**making, "backend": "ort-cpu", "device": "cpu"},
         Refer: {"artifact": artifact, "calls": (), "samples": There(path=str(folder / "none")), "images": 0},
         MeasureFloor: {**compared, "precision": "fp32"},
         Train: {**training, "checkpoint": checkpoint},

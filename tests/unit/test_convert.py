@@ -6,7 +6,7 @@ from onnxbench.models.datasets import load as dataset
 from onnxbench.models.image_arrays import write
 from onnxbench.models.image_files import find
 from onnxbench.models.preprocessing import Preprocessing
-from onnxbench.runners.worker.convert_jobs import _fingerprint, _load_arrays, calibration_of, calibrations, in_calls
+from onnxbench.runners.worker.convert_jobs import _fingerprint, arrays_of, calibration_of, calibrations, in_calls
 from onnxbench.runners.worker.file_jobs import Convert
 from onnxbench.runners.worker.jobs import Data, Here
 from onnxbench.spec import Conversion, TensorSpec
@@ -111,19 +111,19 @@ def test_load_arrays_arrays_keep_the_batch_that_the_file_fixes(source, npz):
 
 def test_load_arrays_arrays_may_have_any_size_where_a_dimension_is_open(source, npz):
     path = npz(x=numbers(4, 7, 3), y=numbers(4, 5))
-    assert sorted(_load_arrays(source(tensor("N", "seq", 3), tensor(None, None, name="y")), path)) == ["x", "y"]
+    assert sorted(arrays_of(source(tensor("N", "seq", 3), tensor(None, None, name="y")), path)) == ["x", "y"]
 
 
 def test_a_load_arrays_scalar_stays_one(source, npz):
-    arrays = _load_arrays(source(tensor("N", 2), tensor(name="s")), npz(x=numbers(4, 2), s=np.float32(7)))
+    arrays = arrays_of(source(tensor("N", 2), tensor(name="s")), npz(x=numbers(4, 2), s=np.float32(7)))
     assert (arrays["s"].shape, float(arrays["s"])) == ((), 7)
 
 
 def test_a_side_input_is_load_arrays_as_the_model_takes_it(source, npz):
     takes = source(tensor("N", 2), tensor(5, 2, name="anchors"))
-    assert _load_arrays(takes, npz(x=numbers(4, 2), anchors=numbers(5, 2)))["anchors"].shape == (5, 2)
+    assert arrays_of(takes, npz(x=numbers(4, 2), anchors=numbers(5, 2)))["anchors"].shape == (5, 2)
     with pytest.raises(BadInput, match=r"float32 \[4, 2\] for 'anchors'.* float32 \[5, 2\]"):
-        _load_arrays(takes, npz(x=numbers(4, 2), anchors=numbers(4, 2)))
+        arrays_of(takes, npz(x=numbers(4, 2), anchors=numbers(4, 2)))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_a_side_input_is_load_arrays_as_the_model_takes_it(source, npz):
 )
 def test_arrays_that_the_model_does_not_take_are_refused(source, npz, arrays, says):
     with pytest.raises(BadInput, match=says):
-        _load_arrays(source(tensor("N", 2), tensor("N", name="ids", dtype="int64")), npz(**arrays))
+        arrays_of(source(tensor("N", 2), tensor("N", name="ids", dtype="int64")), npz(**arrays))
 
 
 @pytest.mark.parametrize("data", [b"", b"not a zip file", b"PK\x03\x04 half a header"])
@@ -157,18 +157,18 @@ def test_an_npz_file_that_is_cut_short_is_refused(source, npz, tmp_path):
     path = npz(x=numbers(100, 2))
     (tmp_path / "data.npz").write_bytes((tmp_path / "data.npz").read_bytes()[:500])
     with pytest.raises(BadInput, match="cannot read"):
-        _load_arrays(source(tensor("N", 2)), path)
+        arrays_of(source(tensor("N", 2)), path)
 
 
 def test_a_single_array_is_no_npz_file(source, tmp_path):
     np.save(tmp_path / "x.npy", numbers(4, 2))
     with pytest.raises(BadInput, match="cannot read"):
-        _load_arrays(source(tensor("N", 2)), tmp_path / "x.npy")
+        arrays_of(source(tensor("N", 2)), tmp_path / "x.npy")
 
 
 def test_pickled_arrays_are_refused(source, npz):
     with pytest.raises(BadInput, match="cannot read"):
-        _load_arrays(source(tensor("N", 2)), npz(x=np.array([{}], object)))
+        arrays_of(source(tensor("N", 2)), npz(x=np.array([{}], object)))
 
 
 def test_a_dataset_gives_its_calibration_part(source, npz):

@@ -16,6 +16,7 @@ def excluding(sweep: Sweep, origin: Artifact, derived: Derived, nodes: Sequence[
     """`bench export` of the INT8 file of `origin` that is `derived`, with `nodes` in float too. A line for a shell."""
     how = Conversion.of(derived.options)
     words = ["bench", "export", "--model", _model(sweep, origin), "--precision", "int8", *_scheme(how), *_data(origin, derived)]
+    words += ["--random-weights"] if origin.source and origin.source.random else []
     words += _shapes(sweep, origin)
     words += ["--exclude", ",".join([*how.exclude, *nodes])] if how.exclude or nodes else []
     return shlex.join([*words, *(["--out", sweep.artifacts] if sweep.artifacts else [])])

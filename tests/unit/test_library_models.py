@@ -2,6 +2,7 @@ import os
 import sys
 from dataclasses import dataclass, field
 
+import fake_libraries
 import pytest
 from onnxbench.errors import BadInput, NotFetched, Unavailable
 from onnxbench.models import kind_of, library, name_in_rows
@@ -15,8 +16,6 @@ from onnxbench.runners.prepare.request import ExportRequest
 from onnxbench.runners.worker.file_jobs import DescribeLibrary, ExportLibrary, FetchLibrary
 from onnxbench.runners.worker.tasks import JOBS
 from onnxbench.spec import Sweep, TensorSpec
-
-from . import fake_libraries
 
 IMAGE = TensorSpec(name="input", dtype="float32", shape=("batch", 3, 24, 24))
 DESCRIBED = LibraryModel(inputs=(IMAGE,), preprocessing="size=24,resize=32", identity=("a",))

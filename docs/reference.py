@@ -15,9 +15,9 @@ from pathlib import Path
 
 import click
 from onnxbench import PUBLIC
-from onnxbench.cli import main
 from onnxbench.commands.keywords import keywords
 from onnxbench.results.table.reference import columns_page
+from reference_pages import backends_page, command, commands_page
 
 ROOT = Path(__file__).resolve().parents[1]
 STUB_HEAD = '''"""Types of the public names. `make reference` writes this file from the declarations of the commands."""
@@ -116,14 +116,6 @@ def _type(option: click.Option) -> str:
     return f"{kind} | Iterable[{kind}]" if option.multiple and kind != "_Pairs" else kind
 
 
-def command(name: str) -> click.Command:
-    """The command `name`."""
-    found = main.get_command(None, name)
-    if found is None:
-        raise LookupError(name)
-    return found
-
-
 def address() -> str:
     """Address of the project, as pyproject.toml has it."""
     match = re.search(r'^Repository = "https://github\.com/([^"]+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
@@ -143,6 +135,8 @@ ADDRESSED = ("CHANGELOG.md", "CITATION.cff", "docs/ci.md")
 PAGES: Mapping[str, Callable[[], str]] = {
     "__init__.pyi": stub,
     "docs/columns.md": columns_page,
+    "docs/commands.md": commands_page,
+    "docs/backends.md": backends_page,
     **{name: partial(addressed, name) for name in ADDRESSED},
 }
 """Each generated file, and the function that makes its text."""

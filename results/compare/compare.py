@@ -30,7 +30,7 @@ from .run_figures import RunFigure, allowance
 from .sides import Figures, Sides
 
 MEMORY = 0.01
-"""Difference of the peak memory of two processes for one cell, as a share. At most 0.6 % was observed (docs/method.md)."""
+"""Difference of the peak memory of two processes for one cell, as a share. docs/method-intervals.md: at most 0.6 % was seen."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

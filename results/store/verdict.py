@@ -2,7 +2,7 @@
 
 The limit of a part is the smaller of two: the class floor of the precision, and 10 dB less than the measured floor, which is
 the SQNR that the precision itself causes on the model. Under 10 dB nothing can be proven. An INT8 row has two tests, of the
-file and of the runtime. docs/method.md, "Parity", has the rule.
+file and of the runtime. docs/method-answers.md, "Parity", has the rule.
 """
 
 from __future__ import annotations

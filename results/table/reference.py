@@ -12,7 +12,7 @@ A value that does not apply, or that was not measured, is null in JSON and empty
 [method.md](method.md) defines the measurement of each figure.
 
 *Direction* is the better direction. *Limit* marks the columns for which `--max` and `--min` take a limit.
-*Compared* marks those that `bench compare` compares, and *objective* names the objective of `bench recommend`.
+*Compared* marks those that `bench compare` compares. *Objective* names the objective of `bench recommend`.
 This page is generated (`make reference`).
 
 | column | unit | definition | direction | limit | compared | objective |

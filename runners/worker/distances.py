@@ -1,7 +1,7 @@
 """Distance of outputs from a reference, for each output and for each group of slices of one scale. NumPy only.
 
 A pooled figure hides a small output beside a large one, and small slices beside large ones in one output.
-docs/method.md, "Parity", has the rule.
+docs/method-answers.md, "Parity", has the rule.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The worker's jobs that measure the SQNR which a precision itself causes on a model. NumPy; onnx and the reference runtime
 inside functions.
 
-A row may be this far from the reference without a fault. docs/method.md, "Parity", has the rule.
+A row may be this far from the reference without a fault. docs/method-answers.md, "Parity", has the rule.
 """
 
 from __future__ import annotations

@@ -123,13 +123,6 @@ def test_nobody_names_a_backend_outside_its_file():
     assert found - own - allowed == set()
 
 
-def test_links_between_documents_lead_somewhere():
-    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
-    links = [(doc, link) for doc in documents for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", doc.read_text())]
-    assert links
-    assert [f"{doc.name}: {link}" for doc, link in links if not (doc.parent / link).exists()] == []
-
-
 def test_the_readme_names_every_command():
     from onnxbench.cli import main
 

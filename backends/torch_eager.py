@@ -16,7 +16,7 @@ from ..spec import Artifact, Cell, Concurrency, TensorSpec
 from . import snippets
 from .cuda import FLUSH_SHARE, GRAPH_CHOICES, GRAPH_OPTION, use_graph
 from .protocol import Array, Availability, Backend, Session, SessionInfo
-from .torch_programs import FEED, TORCH_CPU_PROGRAM, TORCH_CUDA_PROGRAM, TORCH_LIBRARY, TORCH_MODULE
+from .torch_programs import FEED, TORCH_CPU_PROGRAM, TORCH_CUDA_PROGRAM, TORCH_LIBRARIES, TORCH_MODULE
 
 TORCH_TYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
 
@@ -245,9 +245,10 @@ class TorchCpu(Backend):
         if artifact.source is None:
             return ""
         case = snippets.ProgramCase(artifact, cell, concurrency)
-        source = {"factory": artifact.source.factory, "weights": artifact.source.weights}
+        factory, names = artifact.source.factory, [spec.name for spec in artifact.inputs]
+        source = {"factory": factory, "name": factory.partition(":")[2], "names": names, "weights": artifact.source.weights}
         values = {**source, **_feed_values(artifact, cell), **self._program_values(cell)}
-        head = TORCH_LIBRARY if library_of(artifact.source.factory) else TORCH_MODULE
+        head = TORCH_LIBRARIES.get(library_of(artifact.source.factory), TORCH_MODULE)
         return snippets.write_program(head + self.program, case, self.loop, **values)
 
     def _program_values(self, cell: Cell) -> dict[str, Any]:

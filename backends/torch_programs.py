@@ -13,17 +13,56 @@ if WEIGHTS:
 
     load_model(module, WEIGHTS)
 ${feed}"""
-TORCH_LIBRARY = """\
-import torch
-from onnxbench.models.library import rebuild
-
-FACTORY, WEIGHTS = $factory, $weights
-module = rebuild(FACTORY, WEIGHTS)
+LOAD = """
 if WEIGHTS:
     from safetensors.torch import load_model
 
     load_model(module, WEIGHTS)
 ${feed}"""
+TORCHVISION = """\
+import json
+from pathlib import Path
+
+import torch
+from torchvision.models import get_model
+
+NAME, WEIGHTS = $name, $weights
+arguments = json.loads(Path(WEIGHTS).with_suffix(".config.json").read_text())
+module = get_model(NAME, weights=None, **arguments)
+"""
+TIMM = """\
+import timm
+import torch
+
+NAME, WEIGHTS = $name, $weights
+module = timm.create_model(NAME, pretrained=False)
+"""
+TRANSFORMERS = """\
+from pathlib import Path
+
+import torch
+import transformers
+
+NAMES, WEIGHTS = $names, $weights
+
+
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        config = transformers.AutoConfig.from_pretrained(str(Path(WEIGHTS).with_suffix(".config.json")))
+        config.use_cache = False
+        self.model = getattr(transformers, config.architectures[0])(config)
+
+    def forward(self, *tensors):
+        answer = self.model(**dict(zip(NAMES, tensors)), return_dict=True)
+        return tuple(value for value in answer.values() if hasattr(value, "dtype"))
+
+
+module = Model()
+"""
+TORCH_LIBRARIES = {"torchvision": TORCHVISION + LOAD, "timm": TIMM + LOAD, "hf": TRANSFORMERS + LOAD}
+"""Begin of a program by the prefix of its model's library. The module's configuration is beside its weights."""
+
 FEED = """
 FEEDBACK = $places  # the place of the input that each output feeds, by the output's place
 

@@ -64,6 +64,7 @@ class Transformers:
 
     def config_of(self, module: nn.Module, name: str, *, pretrained: bool) -> str:
         config: Any = module.model.config
+        config.architectures = [type(module.model).__name__]
         return str(config.to_json_string(use_diff=False))
 
 

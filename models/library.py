@@ -88,6 +88,8 @@ def fetch(model: str, *, random: bool) -> None:
             else:
                 library.build(name, None, pretrained=True)
     except NotFetched as error:
+        if Path(model.partition(":")[2]).is_dir():
+            raise BadInput(f"cannot load {model} ({error.hint})", "write a folder that save_pretrained wrote") from error
         hint = "check its name and the network" if random else "check the network, or measure speed alone with --random-weights"
         raise BadInput(f"cannot fetch {model} ({error.hint})", hint) from error
 

@@ -43,6 +43,22 @@ def test_a_program_is_python_that_opens_the_file_that_was_measured(snippet, name
     assert "onnxbench" not in text
 
 
+@pytest.mark.parametrize("backend", ["torch-cpu", "torch-cuda"])
+@pytest.mark.parametrize(
+    ("factory", "line"),
+    [
+        ("torchvision:resnet50", "from torchvision.models import get_model"),
+        ("timm:resnet18.a1_in1k", "NAME, WEIGHTS = 'resnet18.a1_in1k', 'w.safetensors'"),
+        ("hf:org/bert", "import transformers"),
+    ],
+)
+def test_a_librarys_model_is_made_by_the_library(snippet, backend, factory, line):
+    text = snippet(backend, Source(factory=factory, weights="w.safetensors"))
+    ast.parse(text)
+    assert line in text.splitlines()
+    assert "onnxbench" not in text
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_text_from_outside_is_not_code(snippet, name):
     text = snippet(name, SOURCE, model='x\nimport os; os.abort()\r"""$file')

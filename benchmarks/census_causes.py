@@ -73,13 +73,6 @@ CAUSES = (
         "threads 4, 6 and 8, with one thread 1 to 8. 9 rows and more are exact",
     ),
     Cause(
-        names="two-scales-in-one-output",
-        operator="QuantizeLinear",
-        runtime="the portable INT8 scheme",
-        precision="int8",
-        text="boxes and scores share one scale, and each score becomes 0: a fault of the conversion, the same in both runtimes",
-    ),
-    Cause(
         names="counted-outputs",
         operator="NonZero",
         runtime="the portable INT8 scheme",

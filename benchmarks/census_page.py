@@ -109,6 +109,7 @@ Fixed:
 - The limits of parity were too high for files of old opsets, for logits above 2^24, for operators that quantize
   by the range of an activation, and for inputs that round worse than those of the smallest batch.
 - A model in the cache of the Hugging Face hub could not be converted.
+- In INT8, boxes and scores in one output shared one scale, and each score became 0.
 - An empty array of axes was mistaken for a batch of 0 items.
 - A run folder was left behind after a model was refused as unsupported.
 - An export could overwrite the file of another model, or use the name of one of our own.

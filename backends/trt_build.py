@@ -159,6 +159,9 @@ def _make_config(trt: Any, builder: Any, network: Any, recipe: EngineRecipe) -> 
     profile, shapes = builder.create_optimization_profile(), dict(recipe.shapes)
     for index in range(network.num_inputs):
         tensor = network.get_input(index)
+        if tensor.name not in shapes:  # the parser renames an input that is an output too
+            problem = f"TensorRT {trt.__version__} calls an input of the file {tensor.name!r}"
+            raise Unsupported(problem, "export the model so that no output is an input")
         profile.set_shape(tensor.name, *(shapes[tensor.name] for _ in range(3)))
     config.add_optimization_profile(profile)
     return config

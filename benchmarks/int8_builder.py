@@ -56,8 +56,8 @@ def build(path: str, shapes: Shapes, precision: str) -> tuple[str, str | None]:
         build_engine(tensorrt_rtx, EngineRecipe(path=Path(path), shapes=shapes, precision=precision))
     except Unsupported as error:
         return str(error), None
-    except BenchError as error:
-        return "", str(error)
+    except Exception as error:  # an error of TensorRT's Python part is a refusal too
+        return "", one_line(error)
     return "", ""
 
 

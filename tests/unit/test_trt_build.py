@@ -184,6 +184,11 @@ def test_an_engine_is_for_the_cells_own_shapes_and_tells_its_layers(module):
     assert trt.config.profiling_verbosity == "detailed"
 
 
+def test_an_input_that_the_parser_renames_is_unsupported(module):
+    with pytest.raises(Unsupported, match="'mask'"):
+        trt_build.build_engine(module(), replace(RECIPE, shapes=tuple(pair for pair in SHAPES if pair[0] != "mask")))
+
+
 @pytest.mark.parametrize(
     ("level", "found"), [(None, {}), (0, {"builder_optimization_level": 0}), (5, {"builder_optimization_level": 5})]
 )

@@ -46,10 +46,8 @@ def main() -> None:
             target,
             Reader(arrays, min(items, *(len(array) for array in arrays.values()))),
             quant_format=QuantFormat.QDQ,
-            per_channel=True,
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
-            extra_options={"QDQDisableWeightAdjustForInt32Bias": True},  # without it some biases end the quantizer
         )
 
 

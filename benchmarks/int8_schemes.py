@@ -1,7 +1,10 @@
 """INT8 schemes of one model by runtime, as a table: each row beside the FP32 row of its backend and batch in the same run.
 
-bench infer --int8 portable,layers,dynamic,ort,openvino --precision fp32,int8 --batch 1,32 --images 10000
-python benchmarks/int8_schemes.py RUN
+    bench infer --int8 portable,layers,dynamic,ort,openvino --precision fp32,int8 --batch 1 --out run
+    bench check --int8 portable,layers,dynamic,ort,openvino --precision fp32,int8 --batch 32 --out check
+    python benchmarks/int8_schemes.py check run ...
+
+Accuracy comes from the check, which uses all labelled images.
 """
 
 from __future__ import annotations
@@ -21,21 +24,26 @@ HEAD = (*HEAD, "items/s", "throughput over FP32")
 
 
 def main() -> None:
-    cells = [cell for cell in read_run(Path(sys.argv[1])).cells if cell.measured]
+    checked = {_file(cell): cell for cell in read_run(Path(sys.argv[1])).cells}
+    cells = [cell for name in sys.argv[2:] for cell in read_run(Path(name)).cells if cell.measured]
     print("| " + " | ".join(HEAD) + " |")
     print("|---" * 3 + "|---:" * 2 + "|---" + "|---:" * 2 + "|---" + "|---:" + "|---|")
     for cell in cells:
         base = next((each for each in cells if _place(each) == _place(cell) and each.cell.precision == "fp32"), cell)
-        print("| " + " | ".join(_texts(cell, base)) + " |")
+        print("| " + " | ".join(_texts(cell, base, checked[_file(cell)])) + " |")
 
 
 def _place(cell: CellRecord) -> tuple[str, int]:
     return cell.cell.backend, cell.cell.batch
 
 
-def _texts(cell: CellRecord, base: CellRecord) -> Iterator[str]:
-    row = Row(record=cell, base=base, host="")
-    value = {name: column.value(row) for name, column in BY_NAME.items() if name in SHOWN}
+def _file(cell: CellRecord) -> tuple[str, str, str]:
+    return cell.cell.backend, cell.cell.precision, cell.cell.scheme
+
+
+def _texts(cell: CellRecord, base: CellRecord, checked: CellRecord) -> Iterator[str]:
+    row, accuracy = (Row(record=record, base=base, host="") for record in (cell, checked))
+    value = {name: BY_NAME[name].value(row) for name in SPEED} | {name: BY_NAME[name].value(accuracy) for name in ACCURACY}
     is_base = cell is base
     yield from (cell.cell.backend, str(cell.cell.batch), "FP32" if is_base else f"`{cell.cell.scheme}`")
     yield from (_number(value["artifact_mb"], 2), _number(value["top1"], 2), "" if is_base else _drop(value))
@@ -58,7 +66,8 @@ def _ratio(interval: Interval | None) -> str:
     return f"{interval.middle:.2f} [{interval.low:.2f}, {interval.high:.2f}]" if interval else ""
 
 
-SHOWN = ("artifact_mb", "top1", "top1_drop", "top1_drop_ci_low", "top1_drop_ci_high", "sqnr_db", "p50_ms", "throughput_per_s")
+ACCURACY = ("top1", "top1_drop", "top1_drop_ci_low", "top1_drop_ci_high", "sqnr_db")
+SPEED = ("artifact_mb", "p50_ms", "throughput_per_s")
 
 if __name__ == "__main__":
     main()

@@ -139,6 +139,17 @@ bench infer --model tiny.onnx --backend null --dataset images:good --preprocess 
 bench infer --model tiny.onnx --backend null --preprocess size=8
 bench export --model tiny.onnx --calibration-method minmx
 bench export --model tiny.onnx --calibration-images 1000 --calibration labelled.npz
+bench export --model tiny.onnx --precision fp16 --max top1_drop=0.5
+bench export --model tiny.onnx --max top1_drop=0.5
+bench export --model tiny.onnx --max p50=1ms
+bench export --model tiny.onnx --min top1_drop=0.5
+bench export --model tiny.onnx --min sqnr=20 --min sqnr=30
+bench export --model tiny.onnx --min sqnr=20 --int8 best
+bench export --model tiny.onnx --min sqnr=20 --backend ort-cpo
+bench export --model tiny.onnx --min sqnr=20 --backend null,ort-cpu
+bench export --model tiny.onnx --min sqnr=20 --backend openvino-cpu --int8 dynamic
+bench export --model tiny.onnx --backend ort-cpu
+bench export --model cnn --max top1_drop_ci_high=0.5
 bench show nowhere
 bench show notes.txt
 bench show newer

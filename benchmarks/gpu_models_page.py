@@ -106,7 +106,7 @@ def draw(model: str, rows: Sequence[Mapping[str, Any]]) -> str:
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
         *_grid(across, up),
         *(_point(row, across, up) for row in points),
-        *_key(sorted({str(row["backend"]) for row in points}, key=[*COLOURS].index if points else None)),
+        *_key(sorted({str(row["backend"]) for row in points}, key=lambda name: (name not in COLOURS, name))),
         f'<text x="{(WIDTH - KEY + LEFT) / 2}" y="{HEIGHT - 8}" text-anchor="middle">p50 of one call, ms</text>',
         f'<text x="14" y="{HEIGHT / 2}" transform="rotate(-90 14 {HEIGHT / 2})" text-anchor="middle">items a second</text>',
         f'<text x="{LEFT}" y="16" font-weight="bold">{escape(model)}: right and low is slow, left and high is fast</text>',

@@ -7,6 +7,7 @@ long as the process (docs/adr/0025).
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 from collections.abc import Mapping, Sequence
@@ -24,9 +25,6 @@ lowers its coverage, thus it is computed at 96 %. Its coverage is 93.5 to 96.5 %
 (benchmarks/calibration.py)."""
 
 TRIM = 0.2
-WITHIN_LIFE = 1 / 3
-"""Share of a life's rounds that its figure leaves out at each end. No interval is computed from the spread within a life, so
-more can be left out than over rounds."""
 LEAST_ROUNDS = 10
 LEAST_LIVES = 5
 """Fewest lives of an interval. The half-width at 95 % is 2.48 standard deviations at 3 lives, and 1.24 at 5."""
@@ -121,10 +119,22 @@ def trimmed(values: Sequence[float], trim: float = TRIM) -> Estimate:
     return Estimate(mean=fmean(middle), error=error, freedom=size - 1)
 
 
-def trimmed_mean(values: Sequence[float], trim: float) -> float:
-    """Mean of at least one value without the share `trim` of them at each end; `trim` is below one half."""
-    ordered, cut = sorted(values), int(trim * len(values))
-    return fmean(ordered[cut : len(ordered) - cut])
+def values_of_lives(lives: Sequence[Sequence[float]], trim: float = TRIM) -> list[float]:
+    """One value for each life, from the positive values of its rounds. Their mean on the log scale is the trimmed mean of all
+    rounds, and their scatter gives its error.
+
+    The value of a life is the trimmed mean of all rounds and the mean influence of the life's rounds on it: their winsorized
+    values (Yuen), of which each counts 1 / (1 - 2 trim) times (Staudte and Sheather, Robust Estimation and Testing (1990),
+    3.2). Rounds of one life are alike, so the lives are the clusters of the error, as in Liang and Zeger, Longitudinal data
+    analysis using generalized linear models, Biometrika 73 (1986).
+    """
+    logs = [[math.log(value) for value in life] for life in lives]
+    ordered = sorted(itertools.chain.from_iterable(logs))
+    cut = int(trim * len(ordered))
+    middle = ordered[cut : len(ordered) - cut]
+    means = [fmean(min(max(log, middle[0]), middle[-1]) for log in life) for life in logs]
+    centre, weight = fmean(means), len(ordered) / len(middle)
+    return [math.exp(fmean(middle) + weight * (mean - centre)) for mean in means]
 
 
 def of_runs(figures: Sequence[float]) -> Estimate | None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ...evidence import KINDS, Percentiles, Pooled
 from ...loop import PHASES
 from ...spec import WARM
-from ..stats.intervals import LEAST_LIVES, LEAST_ROUNDS, LIFE, ROUND, WITHIN_LIFE, Interval, Repeated, Unit, trimmed_mean
+from ..stats.intervals import LEAST_LIVES, LEAST_ROUNDS, LIFE, ROUND, Interval, Repeated, Unit, values_of_lives
 from ..stats.percentiles import PERCENTILES, nearest_rank, percentile, samples_needed
 from ..stats.tails import tail_interval
 from .record import CellRecord
@@ -61,17 +61,21 @@ def _life(number: int, *records: CellRecord) -> int | None:
 def by_life(values: Mapping[int, float], *records: CellRecord) -> Repeated:
     """Values of a figure of `records`, one for each life, from one value a round; one for each round without lives.
 
-    The value of a life is the mean of its rounds on the log scale, without a third of them at each end: the middle two of six.
+    The values of lives are those of `values_of_lives`, which cuts the rounds that a change of the machine's speed entered.
     """
-    logs_of: dict[int, list[float]] = {}
+    lives = rounds_by_life(values, *records)
+    return Repeated(values_of_lives(list(lives.values())), LIFE) if lives else Repeated(list(values.values()))
+
+
+def rounds_by_life(values: Mapping[int, float], *records: CellRecord) -> Mapping[int, list[float]]:
+    """Values of the rounds of each life, from one value a round; empty where the processes last for the run."""
+    by_number: dict[int, list[float]] = {}
     for number, value in values.items():
         life = _life(number, *records)
         if life is None:
-            return Repeated(list(values.values()))
-        logs_of.setdefault(life, []).append(math.log(value))
-    # A change of the machine's speed between two cells of a set enters a ratio, and the ratios of neighbouring blocks have
-    # long tails (docs/adr/0025).
-    return Repeated([math.exp(trimmed_mean(logs, WITHIN_LIFE)) for logs in logs_of.values()], LIFE)
+            return {}
+        by_number.setdefault(life, []).append(value)
+    return by_number
 
 
 def samples(record: CellRecord, kind: str) -> NDArray[np.int64]:

@@ -6,11 +6,11 @@ A build is an engine, or a process of a runtime that chooses its kernels anew at
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import median
 
-from ..stats.intervals import LIFE
 from ..store.builds import p50_of_builds, process_spread, spread
 from ..store.record import CellRecord
-from ..store.series import by_life, counted
+from ..store.series import counted, rounds_by_life
 from .findings import Finding
 
 
@@ -30,8 +30,8 @@ def p50_by_build(record: CellRecord) -> dict[int, float]:
 
 def _p50_of_lives(record: CellRecord) -> dict[int, float]:
     p50s_ns = {number: record.p50_ns(number, "latency") for number in counted(record)}
-    lives = by_life({number: ns for number, ns in p50s_ns.items() if ns}, record)
-    return dict(enumerate(lives.values)) if lives.unit is LIFE else {}
+    lives = rounds_by_life({number: ns for number, ns in p50s_ns.items() if ns}, record)
+    return dict(enumerate(map(median, lives.values())))
 
 
 def spread_percent(record: CellRecord) -> float | None:

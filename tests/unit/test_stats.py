@@ -7,6 +7,7 @@ import scipy.stats
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from onnxbench.results.stats.intervals import (
+    LIFE,
     Repeated,
     drift,
     drop_interval,
@@ -15,6 +16,8 @@ from onnxbench.results.stats.intervals import (
     least_drop_shown,
     log_interval,
     mcnemar,
+    trimmed,
+    values_of_lives,
 )
 from onnxbench.results.stats.percentiles import nearest_rank, percentile, samples_needed
 
@@ -112,6 +115,32 @@ def test_an_interval_is_the_one_of_scipys_trimmed_t_test(values):
     bounds = test.confidence_interval(0.96)
     assert (math.log(found.low), math.log(found.high)) == pytest.approx((bounds.low, bounds.high), abs=1e-6)
     assert found.p == pytest.approx(min(1, test.pvalue * 0.05 / 0.04), rel=1e-6)
+
+
+@given(st.lists(st.lists(positive, min_size=3, max_size=3), min_size=2, max_size=12))
+def test_the_values_of_lives_have_the_trimmed_mean_of_all_rounds(lives):
+    logs = np.log(values_of_lives(lives, 0.25))
+    assert logs.mean() == pytest.approx(scipy.stats.trim_mean(np.log(lives).ravel(), 0.25), abs=1e-9)
+
+
+@given(rounds)
+def test_the_error_of_lives_of_one_round_is_yuens(values):
+    assume(np.ptp(np.sort(np.log(values))[len(values) // 5 : -(len(values) // 5)]) > 1e-3)
+    ours = trimmed(values_of_lives([[value] for value in values], 0.2), 0).error
+    size = len(values) - 2 * (len(values) // 5)
+    assert ours == pytest.approx(trimmed(values, 0.2).error * math.sqrt((size - 1) / size * len(values) / (len(values) - 1)))
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.01, 0.08])
+@pytest.mark.parametrize("jumps", [0.0, 0.3])
+def test_the_interval_over_lives_covers_the_truth(spread, jumps):
+    """Six lives of six rounds that scatter by 2 %. `spread`: of the lives. `jumps`: share of the rounds that scatter by 15 %."""
+    draw, covered = np.random.default_rng(7), 0
+    for _ in range(1500):
+        scatter = np.where(draw.random((6, 6)) < jumps, 0.15, 0.02) * draw.standard_normal((6, 6))
+        lives = np.exp(scatter + spread * draw.standard_normal((6, 1)))
+        covered += covers(Repeated(values_of_lives(lives.tolist()), LIFE).interval)
+    assert covered / 1500 > 0.93
 
 
 def test_an_interval_needs_ten_rounds():

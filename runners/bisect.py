@@ -123,11 +123,12 @@ class Bisector:
     def check(self) -> Sweep:
         """Sweep of the backend without versions, for a check of the model before any environment is made.
 
-        Raises `BadInput` for anything but one backend, without an interpreter of its own.
+        Raises `BadInput` for anything but one case of one backend, without an interpreter of its own.
         """
         names = self.sweep.backends
         if len(names) != 1 or "@" in names[0] or names[0] == "all":
             raise BadInput("bisect compares versions of one backend", "write --backend with one name, such as ort-cpu")
+        _check_one_case(self.sweep)
         if self.sweep.pythons:
             raise BadInput("--python does not apply: bisect makes an environment for each version", "leave it out")
         return replace(self.sweep, options=tuple(pair for pair in self.sweep.options if _environment(pair[0]) is None))
@@ -184,6 +185,16 @@ class Bisector:
 def environment_name(version: str) -> str:
     """Name of the environment of `version`: `1_28_0` for 1.28.0, since a name has no dots."""
     return "".join(char if char.isascii() and char.isalnum() else "_" for char in version)
+
+
+def _check_one_case(sweep: Sweep) -> None:
+    """Raise `BadInput` for a sweep in which the user asks for several values of an axis."""
+    asked = {"--model": sweep.models, "--precision": sweep.precisions, "--batch": sweep.batches, "--cache": sweep.caches}
+    asked |= {f"--dim {name}": sizes for name, sizes in sweep.dims} | {"--int8": sweep.schemes}
+    for option, values in asked.items():
+        if len(values) > 1:
+            problem = f"bisect compares one case, and {option} has {len(values)} values ({', '.join(map(str, values))})"
+            raise BadInput(problem, f"give {option} one value")
 
 
 def _guard(rows: Sequence[PlannedCell], context: Context) -> None:

@@ -27,7 +27,7 @@ def run(*arguments: str) -> tuple[float, str]:
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         artifacts = str(Path(folder) / "artifacts")
-        run("export", "--out", artifacts)
+        run("export", "--precision", "fp32", "--out", artifacts)
         for budget in sys.argv[1:] or ["quick", "normal"]:
             how = ("infer", "--artifacts", artifacts, "--budget", budget)
             _, said = run(*how, "--dry-run")

@@ -1,4 +1,4 @@
-"""Which schedule of blocks gives the narrowest interval of a ratio in the same time? Tried on the calls of one session.
+"""Schedules of blocks compared: the width of the interval of a ratio that each gives in the same time.
 
     python benchmarks/schedules.py FILE.onnx [SECONDS]        200 s of calls, on a machine that does nothing else
 

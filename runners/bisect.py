@@ -189,9 +189,9 @@ def environment_name(version: str) -> str:
 
 def _check_one_case(sweep: Sweep) -> None:
     """Raise `BadInput` for a sweep in which the user asks for several values of an axis."""
-    asked = {"--model": sweep.models, "--precision": sweep.precisions, "--batch": sweep.batches, "--cache": sweep.caches}
-    asked |= {f"--dim {name}": sizes for name, sizes in sweep.dims} | {"--int8": sweep.schemes}
-    for option, values in asked.items():
+    options = {"--model": sweep.models, "--precision": sweep.precisions, "--batch": sweep.batches, "--cache": sweep.caches}
+    options |= {f"--dim {name}": sizes for name, sizes in sweep.dims} | {"--int8": sweep.schemes}
+    for option, values in options.items():
         if len(values) > 1:
             problem = f"bisect compares one case, and {option} has {len(values)} values ({', '.join(map(str, values))})"
             raise BadInput(problem, f"give {option} one value")

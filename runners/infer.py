@@ -35,9 +35,10 @@ from .sweep import builds, cold, engine_files, rounds
 from .sweep.arrays import check_conditions, check_types, given_shapes
 from .sweep.cells import ActiveCell, RunContext, resume_cell
 from .sweep.drawing import draw_inputs
-from .sweep.group import OPENING_STEPS, ROUND_STEPS, Group, Hire, hire
+from .sweep.group import OPENING_STEPS, ROUND_STEPS, Group, hire
 from .sweep.interrupt import interruptible
 from .sweep.journal import Journal
+from .sweep.opening import Hire
 from .sweep.plan import DEFAULT_BATCHES, Defaults, PlannedCell, plan, precisions_of, schemes_of, skipped_precisions
 from .sweep.portions import build_portions
 from .sweep.programs import Programs, check_programs, is_alone, program_rows

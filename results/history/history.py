@@ -109,7 +109,7 @@ def gather(runs: Sequence[Run], subject: Subject, least: int = 2) -> History:
     _check_hosts([point for group in points for point in group])
     complete, single = [group for group in points if len(group) >= least], [g for g in points if len(g) < least]
     if not complete:
-        names = ", ".join(group[0].name for group in single[:3])
+        names = ", ".join(cell_name(group[0].record.cell) for group in single[:3])
         raise BadInput(f"no case has {subject.metric} in {least} runs ({names})", "name runs of the same model and settings")
     cases = [_case(group, metric, len(complete)) for group in complete]
     return History(

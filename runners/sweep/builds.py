@@ -20,8 +20,8 @@ from ...spec import Concurrency, Sweep
 from ..pool.pool import Worker
 from ..worker.jobs import Build, There, TimeLatency, WarmUp
 from .cells import ActiveCell, RunContext
-from .group import Hire, block_size
-from .opening import engine_choice, open_job
+from .group import block_size
+from .opening import Hire, engine_choice, open_job
 from .plan import PlannedCell
 from .repeats import MAX_REPEATS
 

@@ -19,8 +19,7 @@ from ...spec import Cell, Sweep
 from ..pool.progress import Progress
 from ..worker.jobs import CopyEngine, There
 from .cells import ActiveCell, RunContext
-from .group import Hire
-from .opening import engine_choice, record_file
+from .opening import Hire, engine_choice, record_file
 from .plan import PlannedCell
 
 NAME_DIGITS = 8  # of the cell's key, which tells apart cells that differ in shapes or options

@@ -34,7 +34,7 @@ from .answers import answered, has_answers
 from .capacity import measure_under_load
 from .cells import ActiveCell, RunContext, has_load
 from .journal import Journal, sample_file
-from .opening import open_job
+from .opening import Hire, open_job, start_together
 from .parity import settle
 from .programs import Programs
 from .repeats import measure_undisturbed
@@ -45,7 +45,6 @@ PERCENTILES: Mapping[str, float] = {"p50": 50, "p90": 90, "p99": 99}
 
 
 Answer = TypeVar("Answer")
-Hire = Callable[[ActiveCell], Worker]
 
 
 def hire(
@@ -123,6 +122,8 @@ class Group:
             self._workers.clear()
             self._open_keys.clear()
             self._life = rounds.next_life(self._visits)
+            self._run.check_stop()
+            self._workers |= start_together(cells, self._hire, self._run.sweep.timeout_s)
             crews = list(dict.fromkeys(active.crew for active in self._visits))
             for position, crew in enumerate(rounds.opening_order(crews, self._run.sweep.seed, self._life)):
                 members = [active for active in cells if active.crew == crew]

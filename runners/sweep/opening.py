@@ -1,11 +1,44 @@
-"""Job that opens a cell with the engine that was chosen for it. Loads no framework."""
+"""Workers of a life, and the job that opens a cell with the engine that was chosen for it. Loads no framework."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from ..worker.jobs import EngineChoice, Here, Open
+from ...errors import BenchError, WorkerDied
+from ..pool.pool import Worker
+from ..worker.jobs import EngineChoice, Here, Open, Probe
 from .cells import ActiveCell
+
+Hire = Callable[[ActiveCell], Worker]
+
+
+def start_together(cells: Iterable[ActiveCell], hire: Hire, timeout_s: float) -> dict[tuple[Any, ...], Worker]:
+    """Workers of the crews of `cells` in which their runtimes are loaded, by crew.
+
+    A crew whose worker does not start or answer is left out: its opening starts another and reports the failure.
+    """
+    # Importing PyTorch takes seconds, and a life of every crew would wait for it. All imports run at the same time.
+    started: dict[tuple[Any, ...], tuple[Worker, Probe]] = {}
+    for active in cells:
+        if active.crew not in started and not active.planned.program:
+            with suppress(BenchError, OSError):
+                worker, probe = hire(active), Probe(backend=active.planned.cell.backend)
+                started[active.crew] = worker, probe
+                with suppress(WorkerDied):  # `receive` raises it again
+                    worker.send(probe)
+    return {crew: worker for crew, (worker, probe) in started.items() if _is_ready(worker, probe, timeout_s)}
+
+
+def _is_ready(worker: Worker, probe: Probe, timeout_s: float) -> bool:
+    try:
+        worker.receive(probe, timeout_s)
+    except BenchError:
+        worker.dismiss()
+        return False
+    return True
 
 
 def open_job(active: ActiveCell, build: int | None = None) -> Open:

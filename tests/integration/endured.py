@@ -26,6 +26,8 @@ COMMANDS = (
     ("show", "{run}", "--format", "json"),
     ("compare", "{good}", "{run}"),
     ("recommend", "{run}"),
+    ("history", "{good}", "{run}"),
+    ("history", "{run}", "--format", "bencher"),
 )
 CONTROLS = ("Cc", "Cf", "Cs")  # what a terminal acts on: control, format (as text from right to left), halves of characters
 

@@ -165,6 +165,24 @@ bench report good --out report.docx
 bench report good --out nowhere/report.html
 bench report good --out checked
 bench show good --baseline ort
+bench history
+bench history good
+bench history good checked
+bench history good other --metric p51
+bench history good other --metric top1
+bench history good other --where backend
+bench history good other --where backend=tpu
+bench history good other --by time
+bench history good other --control ort-cpu
+bench history good newer
+bench bisect --backend ort-cpu --good 1.28 --model tiny.onnx
+bench bisect --good 1.28 --bad 1.31 --model tiny.onnx
+bench bisect --backend ort-cpu,openvino-cpu --good 1.28 --bad 1.31 --model tiny.onnx
+bench bisect --backend null --good 1.28 --bad 1.31 --model tiny.onnx
+bench bisect --backend ort-cpu --good 1.28 --bad 1.31 --model tiny.onnx --batch 1,8
+bench bisect --backend ort-cpu --good 1.28 --bad 1.31 --model missing.onnx
+bench bisect --backend ort-cpu --good 1.28 --bad 1.31 --model tiny.onnx --threshold 3
+bench bisect --backend ort-cpu --good 1.28 --bad 1.31 --model tiny.onnx --python ort-cpu=bare
 bench import notes.txt --out imported
 bench import missing.json --out imported
 

@@ -91,8 +91,7 @@ class Works:
         return total_mb - each_mb * sum(worker.alive for worker in self.hired) if self.gpu_mb else None
 
     def begin(self, job, request):
-        cell = getattr(request, "cell", None)
-        name = self.names[request.key] if cell is None else name_of(cell)
+        name = self._name(request)
         found = self._plot(job, name, self.asked.count((job, name)))
         self.asked.append((job, name))
         self.tick, self.disturbed = found.get("tick", 100), found.get("disturbed", False)
@@ -100,6 +99,13 @@ class Works:
         self.stop.requested |= found.get("stop", False)
         if "raised" in found:
             raise found["raised"]
+
+    def _name(self, request):
+        """Name of the cell that a request is for; of the backend for one that loads its runtime."""
+        cell = getattr(request, "cell", None)
+        if cell is None:
+            return self.names[request.key] if hasattr(request, "key") else request.backend
+        return name_of(cell)
 
 
 class Measured:

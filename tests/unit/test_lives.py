@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnxbench.errors import Interrupted, RuntimeFailed
+from onnxbench.errors import Interrupted, RuntimeFailed, WorkerDied
 from onnxbench.loop import Program
 from onnxbench.results.stats.intervals import LIFE, ROUND
 from onnxbench.results.store import series
@@ -46,6 +46,20 @@ def test_every_life_has_fresh_processes_and_its_own_rounds(run):
     assert len(result.works.hired) == 2 * (1 + 3)  # one for each crew's first opening, whose rounds would differ
     assert result.works.most_alive == 2
     assert result.names("open").count("bf16/8") == 4
+
+
+def test_all_runtimes_of_a_life_are_loaded_before_its_first_cell_opens(run):
+    result = run(*PAIR, budget=LIVES)
+    asked = [job for job, _ in result.asked("probe", "open", "latency")]
+    starts = [place for place, job in enumerate(asked) if job == "probe" and asked[place - 1] != "probe"]
+    assert [asked[place : place + 6] for place in starts] == [["probe"] * 2 + ["open"] * 4] * 3
+
+
+def test_a_worker_that_dies_while_it_loads_its_runtime_is_replaced(run):
+    result = run(*PAIR, plot=lambda *asked: {"raised": WorkerDied("no")} if asked == ("probe", "null", 2) else {}, budget=LIVES)
+    assert all(result.rounds(name) == list(range(6)) for name in PAIR)
+    assert len(result.works.hired) == 2 * (1 + 3) + 1
+    assert [worker.alive for worker in result.works.hired].count(True) == 0
 
 
 def test_throughput_is_measured_in_the_first_round_of_a_life_and_then_now_and_then(run):

@@ -134,7 +134,7 @@ def test_the_error_of_lives_of_one_round_is_yuens(values):
 @pytest.mark.parametrize("spread", [0.0, 0.01, 0.08])
 @pytest.mark.parametrize("jumps", [0.0, 0.3])
 def test_the_interval_over_lives_covers_the_truth(spread, jumps):
-    """Six lives of six rounds that scatter by 2 %. `spread`: of the lives. `jumps`: share of the rounds that scatter by 15 %."""
+    """Six lives of six rounds that scatter by 2 %. `spread`: of the lives. `jumps`: share of rounds that scatter by 15 %."""
     draw, covered = np.random.default_rng(7), 0
     for _ in range(1500):
         scatter = np.where(draw.random((6, 6)) < jumps, 0.15, 0.02) * draw.standard_normal((6, 6))

@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 
 PYTEST := $(BIN)/pytest -n 2
 
-.PHONY: bench gpu gpu-models lint check test test-runtimes test-long reference release-check format clean
+.PHONY: bench gpu gpu-models lint check test test-runtimes test-long docs reference release-check format clean
 
 bench: $(VENV)/.cpu
 	$(BIN)/bench export
@@ -22,7 +22,7 @@ check: lint
 test: lint
 	BENCH_REQUIRE=$${BENCH_REQUIRE-torch-cpu,ort-cpu,openvino-cpu,null,tensorrt-rtx,mlflow,wandb,tensorboard} $(PYTEST)
 
-test-long: $(VENV)/.test
+test-long: $(VENV)/.test $(VENV)/.docs
 	$(PYTEST) -m long tests/integration
 
 test-runtimes: $(VENV)/.test
@@ -44,6 +44,9 @@ gpu: $(GPU_VENV)/.gpu
 release-check: $(VENV)/.cpu
 	$(BIN)/python .ci/release.py
 
+docs: $(VENV)/.docs reference
+	$(BIN)/mkdocs build --strict
+
 reference: $(VENV)/.cpu
 	$(BIN)/python docs/reference.py
 
@@ -57,6 +60,10 @@ $(VENV)/.cpu: pyproject.toml constraints.txt | $(VENV)
 
 $(VENV)/.test: $(VENV)/.cpu
 	$(PIP) -e '.[cpu,test]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.test
+	$(PIP) -e '.[docs]'
 	touch $@
 
 $(GPU_VENV)/.gpu: pyproject.toml constraints.txt

@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 
 import click
+from address import address
 from onnxbench import PUBLIC
 from onnxbench.commands.keywords import keywords
 from onnxbench.results.table.reference import columns_page
@@ -116,22 +117,14 @@ def _type(option: click.Option) -> str:
     return f"{kind} | Iterable[{kind}]" if option.multiple and kind != "_Pairs" else kind
 
 
-def address() -> str:
-    """Address of the project, as pyproject.toml has it."""
-    match = re.search(r'^Repository = "https://github\.com/([^"]+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
-    if match is None:
-        raise LookupError("pyproject.toml has no Repository at github.com")
-    return match[1]
-
-
 def addressed(name: str) -> str:
     """The file `name` with the project's address in each place that has one."""
     text = (ROOT / name).read_text()
-    text = re.sub(r"(?<=github\.com/)[\w.-]+/onnxbench\b", address(), text)
+    text = re.sub(r"(?<=github\.com/)[\w.-]+/onnxbench\b|(?<=\.com/github/)[\w.-]+/onnxbench\b", address(), text)
     return re.sub(r"(?<=uses: )[\w.-]+/onnxbench(?=@)", address(), text)
 
 
-ADDRESSED = ("CHANGELOG.md", "CITATION.cff", "docs/ci.md")
+ADDRESSED = ("CHANGELOG.md", "CITATION.cff", "docs/ci.md", "docs/notebooks/cpu-against-gpu.ipynb")
 PAGES: Mapping[str, Callable[[], str]] = {
     "__init__.pyi": stub,
     "docs/columns.md": columns_page,

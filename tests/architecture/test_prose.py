@@ -1,5 +1,6 @@
 """The documents: links and anchors that lead somewhere, short lines and short sentences."""
 
+import json
 from pathlib import Path
 from statistics import fmean
 
@@ -54,3 +55,11 @@ def test_the_reader_finds_anchors_links_and_long_sentences(tmp_path):
     (tmp_path / "a.md").write_text("# A\n\n[b](b.md#b) [c](#a) [d](#d) [e](https://example.org/#x) [f](missing.md)\n")
     (tmp_path / "b.md").write_text("# B\n")
     assert prose.broken_links(tmp_path / "a.md") == ["#d", "missing.md"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs/notebooks").glob("*.ipynb")), ids=name)
+def test_a_notebook_is_stored_without_outputs(path):
+    cells = json.loads(path.read_text())["cells"]
+    assert [cell["id"] for cell in cells if cell.get("outputs") or cell.get("execution_count")] == []
+    text = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    assert [sentence for sentence in prose.sentences(text) if prose.words(sentence) > SENTENCE] == []

@@ -6,6 +6,7 @@ bound_walk.py decides what to try. A worker makes and evaluates each candidate; 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
@@ -100,7 +101,7 @@ def _note_end(run: SearchRun, path: SearchPath, proven: SearchStep) -> None:
     """Note the origin of the first looks, a file that is slower than FP32, and a drop that is not certain."""
     look = next((step.look for step in path.steps if (step.scheme, step.exclude) == (proven.scheme, proven.exclude)), None)
     lines = [search_lines.look_note(look, path.backend)] if look else []
-    for line in filter(None, [*lines, search_lines.uncertain_line(run.search_request.bounds, proven)]):
+    for line in (*lines, *search_lines.uncertain_lines(run.search_request.bounds, proven)):
         run.context.progress.note(line)
 
 
@@ -157,6 +158,7 @@ class SearchRun:
     backend: ProbedBackend
     context: Context
     worker: Worker | None = None
+    stack: ExitStack = field(default_factory=ExitStack)
     converted: dict[tuple[str, tuple[str, ...]], CacheEntry] = field(default_factory=dict)
 
     def run(self, schemes: tuple[str, ...]) -> tuple[SearchPath, WalkResult]:
@@ -224,9 +226,8 @@ class SearchRun:
         return export_command.excluding(sweep, self.base, derived, ())
 
     def dismiss(self) -> None:
-        """End the worker."""
-        if self.worker:
-            self.worker.dismiss()
+        """End the worker, which then removes its files."""
+        self.stack.close()
         self.worker = None
 
     def _show(self, text: str) -> None:
@@ -259,7 +260,7 @@ class SearchRun:
         job = context.decoder.with_arrays(job, context.logs, context.pool, context.progress)
         if self.worker is None:
             network = backends.network(self.backend.name)
-            self.worker = context.pool.start(context.logs / "search.log", network=network)
+            self.worker = self.stack.enter_context(context.pool.start(context.logs / "search.log", network=network))
         try:
             return self.worker.ask(job, context.timeout_s)
         except BenchError as error:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from ...errors import quantity
 from ...exporters.searched import DataParts, Evaluated, FirstLook, NodeError, SearchPath, SearchStep
 from ...results.stats import intervals as stats
 from ...results.stats.percentiles import CONFIDENCE
 from .bound_walk import PROOF, WalkResult
-from .bounds import DROP, Bound
+from .bounds import CERTAIN, DROP, Bound
 
 FEW = 3  # nodes that a sentence names
 
@@ -30,22 +30,22 @@ def parts_text(parts: DataParts) -> str:
 
 def step_line(step: SearchStep, bounds: Sequence[Bound]) -> str:
     """One step: the candidate, its accuracy, its speed in a first look, and the bounds that it breaks."""
-    figures = step.figures
-    start = f"{step.part}: {candidate_text(step.scheme, step.exclude)}"
+    figures, candidate = step.figures, candidate_text(step.scheme, step.exclude)
     if figures.failed:
-        return f"{start}: not possible ({figures.failed})"
-    parts = [*accuracy_parts(figures, min(step.alpha, default=1.0) if step.part == PROOF else 1.0)]
-    parts += [f"{quantity(figures.float_layers, 'layer')} of {figures.float_layers + figures.quantized_layers} in float"]
-    parts += [look_text(step.look)] if step.look else []
-    broken = [bound.text for bound in bounds if not bound.holds(figures, 1)]
-    end = (
-        "within the bounds"
-        if step.accepted
-        else f"beyond {', '.join(broken)}"
-        if broken
-        else "not shown to be within the bounds"
-    )
-    return f"{start}: {', '.join(parts)} on {quantity(figures.items, 'item')}; {end}"
+        return f"{step.part}: {candidate}: not possible ({figures.failed})"
+    accuracy = ", ".join(accuracy_parts(figures, min(step.alpha, default=1.0) if step.part == PROOF else 1.0))
+    layers = f"{figures.float_layers} of {quantity(figures.float_layers + figures.quantized_layers, 'layer')} in float"
+    speed = [f"{step.look.speedup:.2f} times the speed of FP32"] if step.look else []
+    parts = (f"{accuracy} on {quantity(figures.items, 'item')}", layers, *speed, _verdict(step, bounds))
+    return f"{step.part}: {candidate}: {'; '.join(parts)}"
+
+
+def _verdict(step: SearchStep, bounds: Sequence[Bound]) -> str:
+    """Comparison of a step with its bounds."""
+    if step.accepted:
+        return "within the bounds" if len(bounds) > 1 else "within the bound"
+    broken = [bound.text for bound in bounds if not bound.holds(step.figures, 1)]
+    return f"beyond {' and '.join(broken)}" if broken else "not shown to be within the bounds"
 
 
 def candidate_text(scheme: str, exclude: Sequence[str]) -> str:
@@ -69,17 +69,14 @@ def accuracy_parts(figures: Evaluated, alpha: float) -> Iterable[str]:
         yield f"SQNR {figures.sqnr_db:.1f} dB"
 
 
-def look_text(look: FirstLook) -> str:
-    """A first look at the speed."""
-    return f"{look.speedup:.2f} times the speed of FP32"
-
-
 def look_note(look: FirstLook, backend: str) -> str:
-    """The origin of the first looks."""
-    return (
-        f"speeds are first looks: medians of about {look.calls} calls at batch {look.batch} on {backend},"
-        " in turns with FP32, without intervals"
+    """The origin of the first looks; the remedy for a file that is slower than FP32."""
+    note = (
+        f"speeds are first looks without intervals: medians of {look.calls} calls or more at batch {look.batch} on {backend},"
+        " in turns with FP32"
     )
+    slow = f"; this file takes {1 / look.speedup:.1f} times as long as FP32: measure both with bench infer"
+    return f"{note}{slow}" if look.speedup < 1 else note
 
 
 def result_line(path: SearchPath) -> str:
@@ -92,19 +89,18 @@ def result_line(path: SearchPath) -> str:
     return f"{' and '.join(path.bounds)} holds on {path.backend}: {parts} on {items}"
 
 
-def uncertain_line(bounds: Sequence[Bound], proven: SearchStep) -> str:
-    """Note on a drop that is within its bound while its interval is not; empty where the interval is, too."""
+def uncertain_lines(bounds: Sequence[Bound], proven: SearchStep) -> Iterator[str]:
+    """Note on a drop that is within its bound while its interval reaches beyond it."""
     figures = proven.figures
+    if figures.lost is None or figures.gained is None:
+        return
+    high = stats.drop_interval(figures.lost, figures.gained, figures.items)[1]
     for bound in bounds:
-        if bound.metric == DROP and figures.lost is not None and figures.gained is not None:
-            high = stats.drop_interval(figures.lost, figures.gained, figures.items)[1]
-            if high > bound.limit > 0:
-                needed = stats.images_needed(bound.limit)
-                return (
-                    f"{bound.text} holds for the estimate, and is not certain: the 95 % interval reaches {high:.2f} points;"
-                    f" certainty needs at least {needed} test images, and --max top1_drop_ci_high={bound.limit:g}"
-                )
-    return ""
+        if bound.metric == DROP and high > bound.limit > 0:
+            yield (
+                f"{bound.text} holds for the estimate and is not certain: the 95 % interval reaches {high:.2f} points; for"
+                f" certainty use --max {CERTAIN}={bound.limit:g}, with {stats.images_needed(bound.limit)} test images or more"
+            )
 
 
 def unreachable_line(path: SearchPath, result: WalkResult) -> str:

@@ -18,6 +18,7 @@ from ...backends.protocol import Array
 from ...evidence import Distance, Explained, Proof
 from ...exporters import int8
 from ...exporters.derive import Feeds
+from ...exporters.schemes import SCHEMES
 from ...models import onnx_file, quantized
 from ...parity import OutputCost
 from ...spec import PRECISIONS, Artifact, Conversion
@@ -56,6 +57,10 @@ class Trials:
 
     def nodes(self) -> dict[str, bool]:
         """Nodes that the recipe quantizes, True for layers; layers only, if there are more than MOST_NODES."""
+        scheme = SCHEMES[self.how.scheme]
+        if scheme.dynamic:  # its operators have other names than the nodes that they replace
+            own = {node.name for node in onnx_file.graph_of(self.prepared).node if node.op_type in scheme.operators}
+            return dict.fromkeys(sorted(own - set(self.how.exclude)), True)
         self.make(())
         nodes = quantized.quantized_nodes(onnx_file.graph_of(self.target))
         return {name: is_layer for name, is_layer in nodes if is_layer or len(nodes) <= MOST_NODES}

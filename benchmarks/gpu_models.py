@@ -41,6 +41,7 @@ BUDGET = os.environ.get("BUDGET", "normal")
 ROUNDS = 12
 GRACE_S = 25.0  # for a sweep to write what it has after an interrupt
 GPU, CPU = "torch-cuda,ort-cuda,tensorrt", "ort-cpu,openvino-cpu"
+PRINTED = "backend,precision,batch,status,p50_ms,device_p50_ms,throughput_per_s,build_s,grade,reason"
 SWEEPS = (
     # backends, precisions, batches: the rows that a reader looks for come first
     (GPU, "fp16", "1,8,64"),
@@ -149,7 +150,7 @@ def sweep(model: Model) -> None:
             continue
         what = ("--backend", backends, "--precision", precisions, "--batch", batches, *model.dims)
         where = ("--artifacts", str(folder(model) / "artifacts"), "--out", str(folder(model) / "run"), "--resume")
-        code = bench("infer", *what, *where, "--budget", BUDGET, "--format", "csv")
+        code = bench("infer", *what, *where, "--budget", BUDGET, "--format", "csv", "--columns", PRINTED)
         if code in (0, 3):  # 3: a row has a reason in place of figures
             done.touch()
 

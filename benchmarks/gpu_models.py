@@ -4,7 +4,7 @@
     MODELS=resnet50,bert PIECE_S=500 python benchmarks/gpu_models.py
 
 It stops after PIECE_S seconds (default 540), or at Ctrl-C, and the same command then goes on where it was: each model has a
-folder of its own below RUN (default runs/gpu-models). `pack` writes RUN/MODEL.tar, a run without samples, and `page` reads such
+folder of its own below RUN (default runs/gpu-models). `pack` writes RUN/MODEL.tar.gz, and `page` reads such
 files from the folders PACKED (default RUN) and writes docs/results/NAME.md with a chart a model. On another machine of the same
 kind, CONTINUE names a folder of such files to go on with. TENSORRT names the Python that has TensorRT, where it is not this
 one. BUDGET is quick, normal (the default) or thorough.
@@ -132,7 +132,7 @@ def export(model: Model) -> None:
 
 def unpack(model: Model) -> None:
     """The run of a piece on another machine, where this machine has none."""
-    file = Path(os.environ.get("CONTINUE", "")) / f"{model.name}.tar"
+    file = Path(os.environ.get("CONTINUE", "")) / f"{model.name}.tar.gz"
     if not file.is_file() or (folder(model) / "run").exists():
         return
     with tarfile.open(file) as tar:
@@ -188,16 +188,18 @@ def _cases(model: Model) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def pack(model: Model) -> None:
-    """RUN/MODEL.tar: the run without samples and logs, and the loops."""
+    """RUN/MODEL.tar.gz: the run without logs, and the loops. A block without its samples would not count."""
     place = folder(model) / "run"
     if not (place / "run.json").exists():
         return
-    with tarfile.open(RUN / f"{model.name}.tar", "w") as tar:
-        for name in ("run.json", "journal.jsonl"):
-            tar.add(place / name, f"{model.name}/{name}")
+    packed = RUN / f"{model.name}.tar.gz"
+    with tarfile.open(packed, "w:gz") as tar:
+        for name in ("run.json", "journal.jsonl", "samples"):
+            if (place / name).exists():
+                tar.add(place / name, f"{model.name}/{name}")
         for path in sorted(folder(model).glob("loop-*.json")):
             tar.add(path, f"{model.name}/{path.name}")
-    print(RUN / f"{model.name}.tar", flush=True)
+    print(f"{packed}: {packed.stat().st_size / 1e6:.1f} MB", flush=True)
 
 
 STEPS = {"unpack": unpack, "export": export, "sweep": sweep, "loops": loops, "pack": pack}

@@ -58,7 +58,7 @@ def _unpack(models: Sequence[str], packed: Sequence[Path], scratch: Path) -> dic
     """Folder of each model's run. The last of several files of one model counts."""
     places = {}
     for model in models:
-        for file in (path / f"{model}.tar" for path in packed if (path / f"{model}.tar").is_file()):
+        for file in (path / f"{model}.tar.gz" for path in packed if (path / f"{model}.tar.gz").is_file()):
             with tarfile.open(file) as tar:
                 tar.extractall(scratch, filter="data")
             places[model] = scratch / model

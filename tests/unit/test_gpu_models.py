@@ -9,8 +9,6 @@ import gpu_loops
 import gpu_models
 import gpu_models_page
 import pytest
-from onnxbench.runners.infer import _pool_calls
-from onnxbench.runners.sweep.journal import Journal
 from onnxbench.spec import Artifact, Cell, Settings, TensorSpec, to_wire
 
 MS = 10**6
@@ -32,8 +30,6 @@ def run_of(monkeypatch, tmp_path, run_folder, make_cell):
         folder = run_folder(*cells, name=f"models/{model}/run")
         for cell in cells:
             folder.measured(cell, 5 * MS)
-        with Journal(folder.path) as journal:
-            _pool_calls(journal)  # as a sweep does at its end, so that a row needs no samples
         (tmp_path / f"models/{model}/loop-ort-cuda-b8.json").write_text(json.dumps(LOOP))
         failed = {"backend": "tensorrt", "precision": "fp16", "batch": 1, "failed": "Traceback\nOSError: no engine"}
         (tmp_path / f"models/{model}/loop-tensorrt-b1.json").write_text(json.dumps(failed))
@@ -45,10 +41,11 @@ def run_of(monkeypatch, tmp_path, run_folder, make_cell):
 def test_a_packed_run_becomes_a_page_with_a_chart(run_of, tmp_path):
     for name in ("resnet50", "bert"):
         gpu_models.pack(run_of(name))
-    with tarfile.open(tmp_path / "models/bert.tar") as tar:
-        assert set(tar.getnames()) == {
-            f"bert/{name}" for name in ("run.json", "journal.jsonl", "loop-ort-cuda-b8.json", "loop-tensorrt-b1.json")
-        }
+    with tarfile.open(tmp_path / "models/bert.tar.gz") as tar:
+        names = {name for name in tar.getnames() if not name.endswith(".npz")}
+    assert names == {
+        f"bert/{name}" for name in ("run.json", "journal.jsonl", "samples", "loop-ort-cuda-b8.json", "loop-tensorrt-b1.json")
+    }
     results = tmp_path / "results"
     results.mkdir()
     gpu_models_page.page(["cnn", "bert", "resnet50"], [tmp_path / "models"], results, "here", "2026-11-29")
@@ -57,7 +54,8 @@ def test_a_packed_run_becomes_a_page_with_a_chart(run_of, tmp_path):
     assert "| ort-cuda | 8 | host, ms | 1.006 | 1 | 1.005 (" in text
     assert "failed: OSError: no engine" in text
     assert "here-bert.svg" in text
-    assert (results / "here-bert.svg").exists()
+    chart = ElementTree.fromstring((results / "here-bert.svg").read_text())
+    assert len([item for item in chart.iter() if item.tag.endswith("circle")]) == 4  # two rows, and two lines of the key
 
 
 def test_a_chart_has_a_point_for_each_measured_row():

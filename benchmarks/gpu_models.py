@@ -1,8 +1,9 @@
 """Real models on a GPU machine, one after the other: rows of each, the same figures of bare loops, and a page.
 
     python benchmarks/gpu_models.py [STEP ...]          steps: unpack export sweep loops pack page; default: all but page
-    MODELS=resnet50,bert PIECE_S=500 python benchmarks/gpu_models.py
+    MODELS=resnet50,bert SWEEPS=0,2 PIECE_S=500 python benchmarks/gpu_models.py
 
+SWEEPS are numbers of the sweeps below: 0 is FP16, 1 the other precisions (four engines, a minute or more each), 2 the CPU.
 It stops after PIECE_S seconds (default 540), or at Ctrl-C, and the same command then goes on where it was: each model has a
 folder of its own below RUN (default runs/gpu-models). `pack` writes RUN/MODEL.tar.gz, and `page` reads such
 files from the folders PACKED (default RUN) and writes docs/results/NAME.md with a chart a model. On another machine of the same
@@ -144,9 +145,10 @@ def unpack(model: Model) -> None:
 
 def sweep(model: Model) -> None:
     """Rows of every backend. A finished sweep takes seconds the second time."""
+    chosen = os.environ.get("SWEEPS", "0,1,2").split(",")
     for number, (backends, precisions, batches) in enumerate(SWEEPS):
         done = folder(model) / f"swept-{number}"
-        if done.exists():
+        if done.exists() or str(number) not in chosen:
             continue
         what = ("--backend", backends, "--precision", precisions, "--batch", batches, *model.dims)
         where = ("--artifacts", str(folder(model) / "artifacts"), "--out", str(folder(model) / "run"), "--resume")

@@ -110,6 +110,9 @@ def test_a_sweep_that_is_done_is_not_asked_for_again(monkeypatch, tmp_path):
     gpu_models.folder(model).mkdir()
     gpu_models.sweep(model)
     codes.append(0)
+    monkeypatch.setenv("SWEEPS", "0,2")
+    gpu_models.sweep(model)  # nothing is left of these two
+    monkeypatch.setenv("SWEEPS", "0,1")
     gpu_models.sweep(model)
     assert [words[words.index("--precision") + 1] for words in asked] == [
         *(precisions for _, precisions, _ in gpu_models.SWEEPS),

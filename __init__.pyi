@@ -71,6 +71,7 @@ class _ExportOptions(TypedDict, total=False):
     max: _Pairs | None
     min: _Pairs | None
     backend: _Names | None
+    opset: int | None
     shape: _Pairs | None
     dim: _Pairs | None
     seed: int | None

@@ -49,3 +49,21 @@ class KeptEngine:
     sha256: str
     maker: str = ""
     reused: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layers:
+    """Numbers of quantized layers and of floating-point layers of a file."""
+
+    quantized: int | None = None
+    float: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lowered:
+    """Lowering of a file from the opset `source` to `opset`. `sqnr_db`: distance between the answers of both files."""
+
+    source: int
+    opset: int
+    sqnr_db: Number = None
+    exporter: str = ""

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, fields
 
 from .built import Built as Built
 from .built import KeptEngine as KeptEngine
+from .built import Layers as Layers
+from .built import Lowered as Lowered
 from .built import TimedBuild as TimedBuild
 from .parity import Accuracy as Accuracy
 from .parity import Answered as Answered
@@ -112,20 +114,12 @@ class Info:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Layers:
-    """Numbers of quantized layers and of floating-point layers of a file."""
-
-    quantized: int | None = None
-    float: int = 0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Opened(Built):
     """An open session, and the file that the session runs.
 
     `made_by`: version of this tool that made the file by an older recipe. `invalid`: onnx.checker's reason to refuse the file.
     `program`: for a program of the user, the form of its loop: turns, runs or call. `searches`: the runtime timed kernels and
-    chose the fastest, as it does again at every opening.
+    chose the fastest, as it does again at every opening. `lowered`: the file was lowered to an opset that the runtime takes.
     """
 
     artifact_mb: Number = None
@@ -144,6 +138,7 @@ class Opened(Built):
     int8_scheme: str | None = None
     program: str = ""
     searches: bool = False
+    lowered: Lowered | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

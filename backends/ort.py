@@ -156,6 +156,8 @@ class OrtCpu(Backend):
 
     name = "ort-cpu"
     provider: ClassVar[str] = "CPUExecutionProvider"
+    # Its table of compatibility; 1.31 refuses opset 27 as one under development.
+    opsets: ClassVar[Mapping[str, int]] = {"1.14": 18, "1.15": 19, "1.17": 20, "1.18": 21, "1.21": 22, "1.22": 23, "1.31": 26}
     precisions: ClassVar[Mapping[str, Any]] = {"fp32": {}, "fp16": {}, "int8": {}}
     on_request: ClassVar[tuple[str, ...]] = ("fp16",)
     int8_scheme = "ort"

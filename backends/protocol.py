@@ -7,6 +7,7 @@ worker times `start` and `wait`, therefore latency is the same interval for ever
 from __future__ import annotations
 
 import abc
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -191,7 +192,8 @@ class Backend(abc.ABC):
     the fastest; an empty text stands for an option that is not set. `instrument`: the backend measures this tool, and nobody
     deploys on it. `on_request`: precisions that the runtime accepts but computes in another; they are skipped unless
     `--precision` names them. `int8_schemes`: the schemes of `bench export --int8` that the runtime takes. `int8_scheme`: the
-    fastest one on it.
+    fastest one on it. `opsets`: the highest ONNX opset that the runtime takes, by the version from which this holds; empty for
+    a runtime that states no limit. A file of a higher opset is lowered first.
     `install`: the command that installs the runtime.
     """
 
@@ -206,6 +208,7 @@ class Backend(abc.ABC):
     on_request: ClassVar[tuple[str, ...]] = ()
     int8_scheme: ClassVar[str] = "portable"
     int8_schemes: ClassVar[tuple[str, ...]] = ("portable", "layers")
+    opsets: ClassVar[Mapping[str, int]] = {}
     install: ClassVar[str] = ""
 
     def probe(self) -> Availability:
@@ -232,6 +235,11 @@ class Backend(abc.ABC):
         if cell.scheme and cell.scheme not in self.int8_schemes:
             return f"{self.name} does not take the INT8 scheme {cell.scheme}; it takes {', '.join(self.int8_schemes)}"
         return self._supports(cell, artifact)
+
+    def highest_opset(self, version: str) -> int:
+        """Highest opset that this `version` takes; 0 without a limit, and for a version before all of `opsets`."""
+        numbers = {_numbers(first): opset for first, opset in self.opsets.items()}
+        return max((opset for first, opset in numbers.items() if first <= _numbers(version)), default=0)
 
     def concurrencies(self, threads: int) -> tuple[Concurrency, ...]:
         """List the concurrencies to try for throughput on `threads` compute threads, that of the latency session first.
@@ -302,6 +310,11 @@ class Backend(abc.ABC):
     def engine_snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency, engine: Engine) -> str:
         """Write the program of `snippet` that loads `engine.path` instead of building an engine."""
         return self.snippet(artifact, cell, concurrency)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Numbers at the beginning of a version: 10 and 15 of `10.15.1rc1` with its last number."""
+    return tuple(int(part) for part in re.findall(r"\d+", version.partition("+")[0])[:3])
 
 
 def _powers_of_two(limit: int) -> Iterator[int]:

@@ -206,6 +206,8 @@ class TensorRt(Backend):
     name = "tensorrt"
     device_kind = "cuda"
     builds = True
+    # docs/operators.md and the release notes of onnx-tensorrt
+    opsets: ClassVar[Mapping[str, int]] = {"8.5": 17, "10.0": 20, "10.15": 24, "11.5": 25}
     precisions: ClassVar[Mapping[str, Any]] = trt_build.FLAGS
     options: ClassVar[Mapping[str, str]] = {
         **cuda.GRAPH_OPTION,

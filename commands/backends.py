@@ -50,4 +50,5 @@ def _presence(item: ProbedBackend) -> Presence:
         reason="" if item.available else item.reason,
         install="" if item.available else item.install,
         instrument=item.instrument,
+        opset=item.opset if item.available else 0,
     )

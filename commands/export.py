@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         ("bench export --model net.onnx", "Write FP32, FP16 and INT8 files of one model to artifacts/"),
         ("bench export --model net.onnx --calibration data.npz", "Calibrate INT8 on real arrays instead of random ones"),
         ("bench export --precision int8 --max top1_drop=0.5", "Search the fastest INT8 file that loses at most half a point"),
+        ("bench export --model net.onnx --opset 17", "Write files that TensorRT 8.6 reads"),
         ("bench export --precision int8 --exclude node_conv2d", "Leave one node in float, as bench check --explain proposes"),
     ),
 )
@@ -77,6 +78,13 @@ if TYPE_CHECKING:
     click.option("--exclude", type=Names(), metavar="NODE,...", default=(), help="Leave these nodes in float in INT8."),
     limit_options,
     backend_option,
+    click.option(
+        "--opset",
+        type=Whole(1),
+        metavar="N",
+        help="Write files of ONNX opset N. A file of a higher opset is lowered, and compared with its source. Default: as"
+        " exported.",
+    ),
     shape_option,
     dim_option,
     seed_option,

@@ -23,6 +23,7 @@ from .manifest import Maker
 from .schemes import PORTABLE
 
 Feeds = Sequence[Mapping[str, Any]]
+OPSET = "opset"  # recipe that lowers a file to the opset of its option of this name
 
 
 def _fp16(source: Path, target: Path, options: Options, feeds: Feeds) -> RangeGrowth | None:
@@ -38,10 +39,18 @@ def _int8(source: Path, target: Path, options: Options, feeds: Feeds) -> RangeGr
     return int8.convert(source, target, Conversion.of(options), feeds)
 
 
+def _lowered(source: Path, target: Path, options: Options, feeds: Feeds) -> RangeGrowth | None:
+    from . import lowering
+
+    lowering.convert(source, target, int(dict(options)[OPSET]))
+    return None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """A method to make a file. `name` is also the precision of the made file. `make` returns the growth of calibrated ranges.
+    """A method to make a file. `make` returns the growth of calibrated ranges.
 
+    `name` is also the precision of the made file, unless the recipe keeps that of its source (`keeps_precision`).
     `libraries`: names of modules, not of packages, because several packages contain the module onnxruntime.
     """
 
@@ -50,6 +59,7 @@ class Recipe:
     make: Callable[[Path, Path, Options, Feeds], RangeGrowth | None]
     exporter: str = "onnxruntime"
     libraries: tuple[str, ...] = ("onnx", "onnxruntime")
+    keeps_precision: bool = False
 
     def versions(self) -> Options:
         """Installed versions of the libraries."""
@@ -57,7 +67,12 @@ class Recipe:
 
 
 RECIPES: Mapping[str, Recipe] = {
-    recipe.name: recipe for recipe in (Recipe(name="fp16", revision=2, make=_fp16), Recipe(name="int8", revision=4, make=_int8))
+    recipe.name: recipe
+    for recipe in (
+        Recipe(name="fp16", revision=2, make=_fp16),
+        Recipe(name="int8", revision=4, make=_int8),
+        Recipe(name=OPSET, revision=1, make=_lowered, exporter="onnxbench", libraries=("onnx",), keeps_precision=True),
+    )
 }
 
 
@@ -98,9 +113,12 @@ def _make(folder: Path, source: Artifact, derived: Derived, tools: DerivationToo
     scheme = derived.option("scheme")
     # Files of several schemes stand side by side in one folder. The first scheme has the name that INT8 files always had.
     kind = recipe.name if scheme in ("", PORTABLE) else f"{recipe.name}-{scheme}"
+    if recipe.keeps_precision:
+        kind = f"{source.precision}.{recipe.name}{derived.option(recipe.name)}"
     target = folder / f"{entries.stem_of(source.model)}.{kind}.onnx"
     growth = recipe.make(Path(source.path), target, derived.options, tools.feeds)
-    artifact = replace(tools.describe(target), precision=recipe.name, source=None, dataset=source.dataset, derived=derived)
+    precision = source.precision if recipe.keeps_precision else recipe.name
+    artifact = replace(tools.describe(target), precision=precision, source=None, dataset=source.dataset, derived=derived)
     maker = Maker(exporter=recipe.exporter, versions=dict(derived.versions), parity=tools.parity(artifact), growth=growth)
     entries.write_entry(folder, artifact, maker)
 

@@ -114,6 +114,24 @@ def export(module: nn.Module, path: Path, inputs: Sequence[TensorSpec], outputs:
     program.save(str(path), external_data=size > 1_900_000_000)  # protobuf's limit is 2 GB
 
 
+def export_script(module: nn.Module, path: Path, inputs: Sequence[TensorSpec], outputs: Sequence[str], opset: int) -> None:
+    """Write `module` to `path` as ONNX of a low `opset`, by torch's older exporter. Parameters and errors as in `export`."""
+    import torch
+
+    dynamic = {spec.name: {axis: dim for axis, dim in enumerate(spec.shape) if isinstance(dim, str)} for spec in inputs}
+    names = {"input_names": [spec.name for spec in inputs], "output_names": list(outputs) or None}
+    options: dict[str, Any] = {"dynamic_axes": dynamic, "opset_version": opset, "dynamo": False, "verbose": False}
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(module, sample_inputs(inputs), str(path), **names, **options)
+    except Exception as error:  # as in `export`
+        raise BadInput(
+            f"torch's TorchScript exporter cannot export this module at opset {opset} ({one_line(error)})",
+            "use a runtime that takes a higher opset",
+        ) from error
+
+
 def save_weights(module: nn.Module, path: Path) -> None:
     """Write the module's parameters and buffers to `path` as safetensors, since pickle files can run code."""
     from safetensors.torch import save_model

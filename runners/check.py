@@ -72,7 +72,7 @@ def _explain(run: RunContext, cells: Sequence[ActiveCell]) -> None:
 
 def _explained(run: RunContext, active: ActiveCell) -> Explained:
     """Result of the nodes' test; a reason where bench export did not make the file, or where the test fails."""
-    origin, derived = active.planned.origin, active.planned.artifact.derived
+    origin, derived = active.planned.origin, active.planned.source.derived
     if origin is None or derived is None:
         why_not = "its nodes cannot be tested, because bench export did not make this INT8 file; with the FP32 file, type"
         return Explained(why_not=f"{why_not}: {explaining(active.planned.artifact.dataset)}")

@@ -38,6 +38,7 @@ from .sweep.drawing import draw_inputs
 from .sweep.group import OPENING_STEPS, ROUND_STEPS, Group, hire
 from .sweep.interrupt import interruptible
 from .sweep.journal import Journal
+from .sweep.lowering import lower_rows
 from .sweep.opening import Hire
 from .sweep.plan import DEFAULT_BATCHES, Defaults, PlannedCell, plan, precisions_of, schemes_of, skipped_precisions
 from .sweep.portions import build_portions
@@ -139,6 +140,7 @@ def open_run(
         expected = [] if is_alone(sweep) else prepare.find_files(with_schemes, context)
         plan_rows(expected, backends, context, kind)  # for its errors, before a model is trained or exported
         rows = rows_of(prepare.make_files(expected, context) if expected else [], backends, context, kind)
+        rows = lower_rows(rows, sweep, context)
         rows += program_rows(sweep, rows, surroundings.pool.threads())
         sweep = builds.with_lives(sweep, rows)
         engine_files.note_builds(rows, sweep, surroundings.progress)

@@ -19,6 +19,7 @@ from .prepare import model_files as prepare
 from .prepare.model_files import ModelFiles
 from .sweep import builds, capacity, cold, engine_files
 from .sweep.cells import has_load
+from .sweep.lowering import lowerings
 from .sweep.plan import PlannedCell, schemes_of
 from .worker.jobs import Support
 
@@ -61,8 +62,8 @@ def preview(sweep: Sweep, logs: Path, pool: Pool, progress: Progress) -> Preview
         stack.callback(surveyed.dismiss)
         note_absent(surveyed.backends, sweep, progress)
         models = prepare.find_files(replace(sweep, schemes=schemes_of(sweep, surveyed.backends)), context)
-        first = "; ".join(item.first for item in models if item.first)
         planned = rows_of(models, surveyed.backends, context)
+        first = "; ".join((*(item.first for item in models if item.first), *lowerings(planned)))
         engine_files.note_builds(planned, sweep, progress)
         rows = [_judged(row, surveyed.workers, sweep.timeout_s) for row in planned]
     sweep, planned = builds.with_lives(sweep, rows), [row for row in rows if not row.refused]

@@ -81,6 +81,16 @@ KINDS: Mapping[str, Kind] = {
         severity=CAUTION,
         sentence="its weights are random (--random-weights): speed and parity were measured, and accuracy was not",
     ),
+    "lowered": Kind(
+        severity=INFO,
+        sentence="its file was lowered from opset {source} to opset {opset}, the highest that this runtime takes; the lowered"
+        " file is {sqnr_db:.0f} dB from its source, both run without graph optimizations",
+    ),
+    "lowered_by_export": Kind(
+        severity=INFO,
+        sentence="its file was exported at opset {opset} from the same module by torch's TorchScript exporter, because the file"
+        " of opset {source} cannot be lowered",
+    ),
     "random_calibration": Kind(
         severity=CAUTION,
         sentence="calibrated on random inputs, so its accuracy may be better with real inputs",

@@ -16,6 +16,11 @@ FIELDS = (
     Field(name="status", number=False, priority=1, definition="ok, or unavailable."),
     Field(name="version", number=False, priority=2, definition="Version of the runtime."),
     Field(name="devices", number=False, priority=3, definition="Devices that it can use here."),
+    Field(
+        name="opset",
+        priority=4,
+        definition="Highest ONNX opset that it takes; files of a higher one are lowered.",
+    ),
 )
 
 
@@ -24,6 +29,7 @@ class Presence:
     """A backend on this machine.
 
     `reason`: cause of its absence. `install`: command that installs it. `instrument`: it measures onnxbench itself.
+    `opset`: the highest ONNX opset that it takes; 0 without a limit.
     """
 
     backend: str
@@ -33,6 +39,7 @@ class Presence:
     reason: str = ""
     install: str = ""
     instrument: bool = False
+    opset: int = 0
 
 
 def build(backends: Sequence[Presence]) -> Table:
@@ -54,6 +61,7 @@ def _row(item: Presence) -> dict[str, Scalar]:
         "status": "ok" if item.available else "unavailable",
         "version": item.version or None,
         "devices": ", ".join(item.devices) or None,
+        "opset": item.opset or None,
         "reason": item.reason or None,
         "install": item.install or None,
         "instrument": "yes" if item.instrument else None,

@@ -117,6 +117,9 @@ def _of_file(record: CellRecord) -> Iterator[Finding]:
         yield Finding.of("built", remark=built.remark)
     if opened and opened.made_by:
         yield Finding.of("made_otherwise", tool=opened.made_by)
+    if opened and (lowered := opened.lowered):
+        kind = "lowered_by_export" if lowered.exporter else "lowered"
+        yield Finding.of(kind, source=lowered.source, opset=lowered.opset, sqnr_db=lowered.sqnr_db)
     if opened and opened.invalid:
         yield Finding.of("invalid_file", reason=opened.invalid)
     if opened and opened.random_weights:

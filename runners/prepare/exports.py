@@ -12,7 +12,7 @@ from typing import Any
 
 from ...errors import BadInput, BenchError, StorageFailed
 from ...exporters import cache, manifest
-from ...exporters.derive import other_maker
+from ...exporters.derive import OPSET, other_maker
 from ...exporters.manifest import Exported, relocate
 from ...exporters.schemes import BEST
 from ...models import MODELS, kind_of
@@ -26,6 +26,7 @@ from ..worker.file_jobs import CacheEntry, Convert
 from ..worker.jobs import Data
 from . import calibration_data, checkpoints, library_models, search_lines, user_file
 from .base_files import ENTRIES, batched, check_inputs, data_of, name_of
+from .lowering import lowered
 from .request import (
     DEFAULT_CONVERSION,
     EVERY_FILE,
@@ -41,6 +42,7 @@ from .request import (
 )
 
 DEFAULT_MODEL, ARTIFACTS = "cnn", "artifacts"
+ORIGINS = {OPSET: "the file before it was lowered"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +57,7 @@ class ExportResult:
         artifact, parity = self.exported.artifact, self.exported.made.parity
         source = "already exported, taken from the cache" if self.cached else "exported and checked"
         recipe = str(artifact.derived or "")
-        origin = "the FP32 file" if artifact.derived else "the module"
+        origin = ORIGINS.get(artifact.derived.recipe, "the FP32 file") if artifact.derived else "the module"
         distance = f"SQNR {parity.sqnr_db:.0f} dB against {origin} on {parity.runtime}, {parity.data}" if parity else ""
         parts = parity.parts if parity else ()
         unlike = [f"{part.name} has another shape than in {origin} ({part.shape})" for part in parts if part.shape]
@@ -89,7 +91,9 @@ def export_model(request: ExportRequest, context: Context) -> list[ExportResult]
         manifest.check_writable(request.folder)
     calibration_data.check(request.calibration)
     request = library_models.prepared(request, context)
-    base = add_file(ENTRIES[kind_of(request.model)](request, context), request, export="first")
+    entry = ENTRIES[kind_of(request.model)](request, context)
+    entry, source = lowered(entry, request, context) if request.opset else (entry, None)
+    base = add_file(entry, request, source, export="first")
     return [base, *convert_file(base.exported.artifact, request, context)]
 
 

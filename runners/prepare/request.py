@@ -28,7 +28,7 @@ class ExportRequest:
     INT8 schemes, each with a file of its own; empty for that of `conversion`, or without `exactly` for any file that is there.
     `calibration`: an .npz file. `dims`: sizes of open dimensions, of which random inputs have the first. `batches`: those of a
     sweep, which calibrate a file that cannot run larger ones. `random_weights`: of a library's model. `without`: precisions
-    that are not converted.
+    that are not converted. `opset`: that of the written files; None for the exporter's.
     """
 
     model: str
@@ -45,6 +45,7 @@ class ExportRequest:
     batches: tuple[int, ...] = ()
     random_weights: bool = False
     without: tuple[str, ...] = ()
+    opset: int | None = None
 
 
 def files_of(precisions: Sequence[str]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...errors import BadInput
 from ...exporters import manifest
+from ...exporters.derive import OPSET
 from ...models import hub_links
 from ...spec import Artifact
 from ..pool.context import Context
@@ -37,7 +38,8 @@ def file_artifact(model: str, name: str, data: Data | None, context: Context) ->
 
 def exported_from(base: Artifact, folder: Path, context: Context) -> list[Artifact]:
     """Files in `folder` that `bench export` made from the user's file `base`, in the way that the user chose then."""
-    made = [item for item in manifest.read_manifest(folder) if item.artifact.derived]
+    # A file that `bench export --opset` lowered stands for the user's file in that folder, and not beside it.
+    made = [item for item in manifest.read_manifest(folder) if item.artifact.derived and item.artifact.derived.recipe != OPSET]
     own = [item for item in made if item.artifact.derived and item.artifact.derived.origin == base.sha256]
     for item in own:
         check_unchanged(item.artifact, context)

@@ -14,7 +14,7 @@ from ...evidence import ANSWERS, LOAD, ROUND, Block, Energy, Inspected, Layers, 
 from ...exporters.derive import other_maker
 from ...results.stats.percentiles import samples_needed
 from ...results.store.noise import disturbed, throttled
-from ...spec import RANDOM, Artifact, Concurrency, Sweep, Target
+from ...spec import RANDOM, Concurrency, Sweep, Target
 from ..pool.memory import Limits, Room
 from ..pool.pool import Pool, Worker
 from ..worker.jobs import (
@@ -36,6 +36,7 @@ from .cells import ActiveCell, RunContext, has_load
 from .journal import Journal, sample_file
 from .opening import Hire, open_job, start_together
 from .parity import settle
+from .plan import PlannedCell
 from .programs import Programs
 from .repeats import measure_undisturbed
 
@@ -223,7 +224,7 @@ class Group:
 
     def _open(self, active: ActiveCell) -> None:
         planned, journal = active.planned, self._run.journal
-        opened = _with_file(self._ask(active, open_job(active)), planned.artifact)
+        opened = _with_file(self._ask(active, open_job(active)), planned)
         self._open_keys.add(active.key)
         journal.add(active.key, opened)
         if not active.verified and not opened.instrument:
@@ -358,11 +359,11 @@ class Group:
         active.calls += latency.calls
 
 
-def _with_file(opened: Opened, artifact: Artifact) -> Opened:
+def _with_file(opened: Opened, planned: PlannedCell) -> Opened:
     """`opened` with the facts of its file that a row shows; as it is for a program, whose files nobody knows."""
     if opened.program:
         return opened
-    made = artifact.derived
+    artifact, made = planned.artifact, planned.source.derived
     return replace(
         opened,
         artifact_mb=artifact.nbytes / 1e6,
@@ -374,6 +375,7 @@ def _with_file(opened: Opened, artifact: Artifact) -> Opened:
         conversion=str(made or "") or None,
         random_calibration=bool(made and made.option("data") == RANDOM),
         random_weights=bool(artifact.source and artifact.source.random),
+        lowered=planned.lowered,
     )
 
 

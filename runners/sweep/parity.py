@@ -102,7 +102,7 @@ def settle(active: ActiveCell, parity: Verified, context: Context) -> Verified:
 def _floor_precision(precision: str, active: ActiveCell) -> str:
     """Precision whose floor bounds a row. In an INT8 file with an FP32 original, it is that of the rest of the graph."""
     row = PRECISIONS[precision]
-    return row.rest if row.arithmetic == "int8" and active.planned.origin else row.arithmetic
+    return row.rest if row.arithmetic == "int8" and active.planned.reference.precision == "fp32" else row.arithmetic
 
 
 def _measured(reference: Reference, precision: str, folder: str, context: Context) -> Floor:

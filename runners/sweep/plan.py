@@ -9,6 +9,7 @@ from itertools import product
 from typing import Any
 
 from ...errors import BadInput
+from ...evidence import Lowered
 from ...exporters.schemes import BEST
 from ...loop import Program
 from ...models.feedback import check_specs, feedback_of
@@ -29,6 +30,8 @@ class PlannedCell:
     that cannot run. `python`: the interpreter of its workers. `builds`: its backend compiles an engine before it opens the
     cell. `searches`: each opening of the cell times kernels and chooses the fastest. `stored_key`: the cell's key in the run
     folder; a run of an older version may use another key. `program`: the user's program that is measured in place of a backend.
+    `opset`: the highest one that its backend takes; 0 without a limit. `lowered`: facts of the lowering of its file, which was
+    made from `lowered_from`.
     """
 
     cell: Cell
@@ -40,6 +43,14 @@ class PlannedCell:
     searches: bool = False
     stored_key: str = ""
     program: Program | None = None
+    opset: int = 0
+    lowered: Lowered | None = None
+    lowered_from: Artifact | None = None
+
+    @property
+    def source(self) -> Artifact:
+        """The file of the plan, before it was lowered for its backend."""
+        return self.lowered_from or self.artifact
 
     @property
     def key(self) -> str:
@@ -54,7 +65,7 @@ class PlannedCell:
     @property
     def listed_by_0_1(self) -> Cell:
         """The cell as version 0.1 listed it: with the hash of the file that it runs, and no scheme."""
-        return replace(self.cell, sha256=self.artifact.sha256, scheme="")
+        return replace(self.cell, sha256=self.source.sha256, scheme="")
 
 
 def precisions_of(sweep: Sweep) -> tuple[str, ...]:
@@ -99,7 +110,7 @@ def plan(
     _check_schemes(sweep, usable)
     skipped = skipped_precisions(sweep, artifacts, usable, defaults)
     return [
-        replace(planned, origin=_origin(artifact, artifacts))
+        replace(planned, origin=_origin(artifact, artifacts), cell=replace(planned.cell, sha256=_root(artifact, artifacts)))
         for artifact, precision in _files(sweep, artifacts)
         for backend in usable
         if (artifact.model, precision, str(backend.target)) not in skipped and _is_chosen(sweep, artifact, backend)
@@ -132,6 +143,16 @@ def _origin(artifact: Artifact, artifacts: Sequence[Artifact]) -> Artifact | Non
     """The file that `artifact` derives from, None where it is not there."""
     made = artifact.derived
     return next((item for item in artifacts if made and item.sha256 == made.origin), None)
+
+
+def _root(artifact: Artifact, artifacts: Sequence[Artifact]) -> str:
+    """Hash of the file that the user gave or exported, from which `artifact` derives in one step or in several."""
+    # Without the file itself: a manifest may come from anybody, and name a file as its own origin.
+    others = [item for item in artifacts if item.sha256 != artifact.sha256]
+    origin = _origin(artifact, others)
+    if origin:
+        return _root(origin, others)
+    return artifact.derived.origin if artifact.derived else artifact.sha256
 
 
 def _usable(sweep: Sweep, backends: Sequence[ProbedBackend]) -> list[ProbedBackend]:
@@ -194,7 +215,7 @@ def _cells(
 ) -> list[PlannedCell]:
     """One cell for each batch and each combination of dimensions of one file. `file`: the artifact and the precision."""
     artifact, precision = file
-    made, given = artifact.derived, defaults.shapes
+    given = defaults.shapes
     check_shapes(artifact.inputs, given)
     check_specs(artifact, sweep.feedback)
     combinations = dims_of(sweep, artifact, given)
@@ -209,7 +230,7 @@ def _cells(
         shapes: Shapes = () if rule.fixed not in (None, batch) else cell_shapes(artifact.inputs, batch, rule, given, dims)
         cell = Cell(
             model=artifact.model,
-            sha256=made.origin if made else artifact.sha256,
+            sha256=artifact.sha256,
             scheme=artifact.scheme,
             backend=backend.name,
             environment=backend.environment,
@@ -224,6 +245,7 @@ def _cells(
             cache=cache,
         )
         rest: dict[str, Any] = {"refused": refused, "python": backend.python, "builds": backend.builds}
+        rest["opset"] = backend.opset
         rest["searches"] = has_any(settings.options, backend.searches)
         planned.append(PlannedCell(cell=cell, artifact=artifact, **rest))
     return planned

@@ -146,8 +146,10 @@ def _compile_key(concurrency: Concurrency) -> tuple[int, int]:
 def probe(state: State, report: Reporter, job: Probe) -> Probed:
     """Description of a backend, with its availability."""
     backend = backends.get(job.backend)
+    availability = backend.probe()
     return Probed(
-        **asdict(backend.probe()),
+        **asdict(availability),
+        opset=backend.highest_opset(availability.version),
         device_kind=backend.device_kind,
         instrument=backend.instrument,
         options=dict(backend.options),

@@ -73,7 +73,10 @@ class CacheEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class Export(Job[CacheEntry]):
-    """Export a PyTorch module to ONNX: model name, factory, weights, inputs and output names."""
+    """Export a PyTorch module to ONNX: model name, factory, weights, inputs and output names.
+
+    `opset`: an opset for torch's TorchScript exporter; 0 for its present exporter, at its own opset.
+    """
 
     model: str
     factory: str
@@ -81,6 +84,7 @@ class Export(Job[CacheEntry]):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[str, ...] = ()
     data: Data | None = None
+    opset: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +146,13 @@ class Making:
 @dataclass(frozen=True, kw_only=True)
 class Convert(Making, Job[CacheEntry]):
     """Convert the file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lower(Making, Job[CacheEntry]):
+    """Lower the file, of any precision, to `opset`."""
+
+    opset: int
 
 
 @dataclass(frozen=True, kw_only=True)

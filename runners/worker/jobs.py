@@ -101,7 +101,10 @@ Reporter = Callable[[ProgressReport], None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Probed:
-    """Description of a backend in the worker's environment (backends/protocol.Backend)."""
+    """Description of a backend in the worker's environment (backends/protocol.Backend).
+
+    `opset`: the highest one that it takes; 0 without a limit.
+    """
 
     available: bool
     device_kind: str
@@ -118,6 +121,7 @@ class Probed:
     network: str = "open"
     int8_scheme: str = ""
     int8_schemes: tuple[str, ...] = ()
+    opset: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -87,7 +87,7 @@ def export(state: State, report: Reporter, job: Export) -> CacheEntry:
     def make(scratch: Path) -> None:
         _export(scratch, module or torch_onnx.load_module(source), job)
 
-    key = digest([key, job.model, job.data and job.data.name, ENTRY_FORMAT])
+    key = digest([key, job.model, job.data and job.data.name, ENTRY_FORMAT, *([job.opset] if job.opset else [])])
     return cache_entry(entries.find_or_make_export(key, make, onnx_file.file_hash))
 
 
@@ -105,12 +105,14 @@ def _checkpoint_key(job: Export) -> str:
 def _export(folder: Path, module: Any, job: Export) -> None:
     stem = entries.stem_of(job.model)
     path = folder / f"{stem}.fp32.onnx"
-    torch_onnx.export(module, path, job.inputs, job.outputs)
+    if job.opset:
+        torch_onnx.export_script(module, path, job.inputs, job.outputs, job.opset)
+    else:
+        torch_onnx.export(module, path, job.inputs, job.outputs)
     torch_onnx.save_weights(module, folder / f"{stem}.safetensors")
     artifact = onnx_file.describe(path, model=job.model, full_check=True)
-    made = Maker(
-        exporter="torch.onnx (dynamo)", versions=torch_onnx.versions(), parity=measure_parity(module, artifact, job.data)
-    )
+    exporter = "torch.onnx (TorchScript)" if job.opset else "torch.onnx (dynamo)"
+    made = Maker(exporter=exporter, versions=torch_onnx.versions(), parity=measure_parity(module, artifact, job.data))
     source = Source(factory=job.factory, weights=f"{stem}.safetensors")
     entries.write_entry(folder, replace(artifact, source=source, dataset=job.data.name if job.data else None), made)
 

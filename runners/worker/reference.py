@@ -56,13 +56,13 @@ def open_reference(artifact: Artifact, shapes: Shapes) -> tuple[Session, str]:
     backend, runtime = backends.get(RUNTIME), reference_runtime()
     if runtime.startswith(RUNTIME):
         return backend.open(artifact, _cell(artifact, shapes)), runtime
-    return _evaluator(artifact), runtime
+    return open_evaluator(artifact), runtime
 
 
 def open_file(artifact: Artifact, shapes: Shapes, *, optimize: bool) -> Session:
     """Session of the reference runtime with all graph optimizations, or without any."""
     if not reference_runtime().startswith(RUNTIME):
-        return _evaluator(artifact)
+        return open_evaluator(artifact)
     import onnxruntime
 
     levels = onnxruntime.GraphOptimizationLevel
@@ -86,7 +86,8 @@ def _cell(artifact: Artifact, shapes: Shapes) -> Cell:
     )
 
 
-def _evaluator(artifact: Artifact) -> Session:
+def open_evaluator(artifact: Artifact) -> Session:
+    """Session of onnx's own evaluator, which is slow and knows every opset."""
     from onnx.reference import ReferenceEvaluator
 
     evaluator: Any = ReferenceEvaluator(artifact.path)

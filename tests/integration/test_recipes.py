@@ -23,10 +23,11 @@ from .conftest import REQUIRED
 
 PINNED = json.loads((Path(__file__).parents[1] / "data/recipes.json").read_text())
 WAYS = {
-    "fp16": ("fp16", Conversion()),
-    **{f"int8 {scheme} minmax": ("int8", Conversion(scheme=scheme, method="minmax")) for scheme in SCHEMES},
-    **{f"int8 portable {method}": ("int8", Conversion(scheme="portable", method=method)) for method in METHODS},
-    "int8 without conv": ("int8", Conversion(scheme="portable", method="minmax", exclude=("conv",))),
+    "fp16": ("fp16", ()),
+    **{f"int8 {scheme} minmax": ("int8", Conversion(scheme=scheme, method="minmax").options) for scheme in SCHEMES},
+    **{f"int8 portable {method}": ("int8", Conversion(scheme="portable", method=method).options) for method in METHODS},
+    "int8 without conv": ("int8", Conversion(scheme="portable", method="minmax", exclude=("conv",)).options),
+    "opset 17": ("opset", (("opset", "17"),)),
 }
 
 
@@ -54,6 +55,23 @@ def network():
     return helper.make_graph(nodes, "g", [ends[0]], [ends[1]], tensors)
 
 
+def of_opset_20():
+    """Operators that opset 17 lacks, or has with other parameters."""
+    arrays = {"axes": np.array([2, 3]), "gain": whole(2), "offset": whole(2), "sizes": np.array([8, 8])}
+    nodes = [
+        helper.make_node("Gelu", ["x"], ["g"], "gelu"),
+        helper.make_node("GroupNormalization", ["g", "gain", "offset"], ["n"], "norm", num_groups=1),
+        helper.make_node("Resize", ["n", "", "", "sizes"], ["r"], "resize", axes=[2, 3]),
+        helper.make_node("Split", ["r"], ["s", "t"], "split", num_outputs=2, axis=1),
+        helper.make_node("Mish", ["s"], ["m"], "mish"),
+        helper.make_node("Add", ["m", "t"], ["p"], "add"),
+        helper.make_node("ReduceMean", ["p", "axes"], ["y"], "mean", keepdims=0),
+    ]
+    ends = onnxfiles.value("x", Type.FLOAT, ["N", 2, 6, 6]), onnxfiles.value("y", Type.FLOAT, ["N", 1])
+    tensors = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
+    return helper.make_graph(nodes, "g", [ends[0]], [ends[1]], tensors)
+
+
 def told(node):
     """The attributes of a node as texts."""
     return sorted(f"{attribute.name}={helper.get_attribute_value(attribute)}" for attribute in node.attribute)
@@ -73,9 +91,10 @@ def made(tmp_path):
     """The hash of the graph that a recipe makes."""
 
     def of(way):
-        recipe, how = WAYS[way]
-        source, target = onnxfiles.write(tmp_path / "net.onnx", network()), tmp_path / "made.onnx"
-        RECIPES[recipe].make(Path(source), target, how.options, [{"x": whole(8, 2, 6, 6)}])
+        recipe, options = WAYS[way]
+        graph, opset = (of_opset_20(), 21) if recipe == "opset" else (network(), 17)
+        source, target = onnxfiles.write(tmp_path / "net.onnx", graph, opset=opset), tmp_path / "made.onnx"
+        RECIPES[recipe].make(Path(source), target, options, [{"x": whole(8, 2, 6, 6)}])
         return graph_hash(target)
 
     return of

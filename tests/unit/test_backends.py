@@ -215,3 +215,16 @@ def test_types_are_told_by_their_share():
     assert join_types(["fp32", "int8", "int8"]) == "int8+fp32"
     assert join_types(["fp32"]) == "fp32"
     assert join_types([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "opset"),
+    [
+        *(("tensorrt", version, 17) for version in ("8.5.3", "8.6.0", "8.6.1.post1")),
+        *(("tensorrt", version, opset) for version, opset in {"10.0.1": 20, "10.14": 20, "10.15.1": 24, "11.5": 25}.items()),
+        *(("tensorrt", version, opset) for version, opset in {"12.0+cu13": 25, "8.4": 0, "": 0}.items()),
+        *(("ort-cpu", "1.31.1", 26), ("ort-cuda", "1.20.0", 21), ("torch-cpu", "2.13.0+cpu", 0)),
+    ],
+)
+def test_a_backend_says_which_opset_a_version_takes(name, version, opset):
+    assert backends.get(name).highest_opset(version) == opset

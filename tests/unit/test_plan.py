@@ -461,3 +461,19 @@ def test_a_scheme_that_a_named_backend_does_not_take_is_refused(make_artifact):
         planned(Sweep(backends=("ort-cpu",), schemes=("dynamic",)), files, CHOOSING)
     assert planned(Sweep(schemes=("dynamic",)), files, CHOOSING)
     assert planned(Sweep(backends=("torch-cpu",), schemes=("dynamic",)), files, CHOOSING)
+
+
+def test_files_of_a_lowered_file_have_the_hash_of_the_first_file(make_artifact):
+    def made(precision, sha256, origin, recipe):
+        return make_artifact(precision=precision, sha256=sha256, derived=replace(derived("fp16"), recipe=recipe, origin=origin))
+
+    base, half = made("fp32", "17" * 32, "20" * 32, "opset"), made("fp16", "16" * 32, "17" * 32, "fp16")
+    rows = planned(Sweep(batches=(1,)), [base, half])
+    assert [(row.cell.sha256, row.reference) for row in rows] == [("20" * 32, base)] * 2
+    own = made("fp32", "99" * 32, "99" * 32, "opset")
+    assert planned(Sweep(batches=(1,)), [own])[0].cell.sha256 == "99" * 32
+
+
+def test_a_row_has_the_opset_that_its_backend_takes(make_artifact):
+    rows = planned(Sweep(batches=(1,)), [make_artifact()], (replace(ORT, opset=17), TORCH))
+    assert [row.opset for row in rows] == [17, 0]

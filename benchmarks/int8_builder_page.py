@@ -26,7 +26,11 @@ basic-pitch. Each is exported as `bench export` does it, in FP32 and in the sche
 steps behind it are onnx.checker with full_check (onnx {onnx}), and the parser and the builder of
 TensorRT for RTX {trt}. The builder needs no GPU. No engine was run here.
 
-A file that is refused where the FP32 file is refused too is not counted as refused in INT8.
+A model whose FP32 file is refused by a step is not counted as refused in INT8. "To be made" leaves out models with
+nothing to quantize, and models that cannot be exported in FP32.
+"""
+OPSETS = """
+ONNX Runtime calibrates, and does not load files of opset 27 and later.
 """
 
 
@@ -72,7 +76,8 @@ def page(found: Sequence[Outcome]) -> str:
     alone = [one for one in made if one.refusal[0] and one.case not in refused_in_fp32 and not _is_without_layer(one)]
     head = HEAD.format(models=len({one.case for one in found}), onnx=version("onnx"), trt=version("tensorrt_rtx_cu13"))
     parts = [head, _totals(found, refused_in_fp32), "## Refused in INT8 alone\n\n" + _grouped(alone)]
-    parts.append("## Refused in FP32 too\n\n" + _grouped([one for one in found if one.case in refused_in_fp32]))
+    parts[-1] += OPSETS
+    parts.append("## Refused in FP32 too\n\n" + _grouped([one for one in found if one.scheme == FP32]))
     parts.append("## Nothing to quantize\n\n" + _names([one for one in made if _is_without_layer(one)]))
     parts.append("## Taken in INT8 by every step\n\n" + _names([one for one in made if not one.refusal[0]]))
     return "\n".join(parts)
@@ -97,14 +102,21 @@ def _totals(found: Sequence[Outcome], refused_in_fp32: set[str]) -> str:
 
 def _grouped(outcomes: Iterable[Outcome]) -> str:
     """Outcomes by file, step and words, where names and numbers make no difference."""
-    groups: dict[tuple[str, str, str], list[Outcome]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
     for one in outcomes:
-        step, words = one.refusal or ("", "")
+        step, words = one.refusal
         if step:
-            groups[one.scheme, step, _general(words)].append(one)
+            groups[step, _general(words)].append(one)
     lines = [
-        (scheme, step, len(every), every[0].refusal[1][:WORDS], _few([one.case for one in every]))
-        for (scheme, step, _), every in sorted(groups.items(), key=lambda item: -len(item[1]))
+        (
+            ", ".join(dict.fromkeys(one.scheme for one in every)),
+            step,
+            len(cases),
+            re.sub(r"/tmp/\S+/", "", every[0].refusal[1])[:WORDS],
+            _few(cases),
+        )
+        for (step, _), every in sorted(groups.items(), key=lambda item: -len(item[1]))
+        if (cases := list(dict.fromkeys(one.case for one in every)))
     ]
     return _table(("file", "step", "models", "first words (of the first)", "which"), lines) if lines else "None.\n"
 

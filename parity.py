@@ -148,7 +148,7 @@ class Explained:
     - `sqnr_db`, `after_db`: SQNR with all nodes in INT8, and without those to exclude, on the `data` that served to choose.
     - `tried`: numbers of nodes in float that were tried, with their SQNR in dB.
     - `proof` without nodes to `exclude`: the gain on the data that served to choose is not confirmed on other data.
-    - `command`: the export that leaves the nodes in float.
+    - `command`: the export that leaves the nodes in float; without any, the one that searches for a file of enough SQNR.
     """
 
     nodes: tuple[tuple[str, float], ...] = ()

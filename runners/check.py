@@ -14,12 +14,12 @@ from ..results.stats import intervals as stats
 from ..results.store.head import CHECK
 from ..results.table.column import CHECK_VIEW
 from ..results.table.conditions import Condition
-from ..spec import Conversion, Sweep
+from ..spec import PRECISIONS, Conversion, Sweep
 from .infer import RunKind, Surroundings, open_run, refuse
 from .pool.context import Context
 from .pool.memory import Limits
 from .prepare import calibration_data
-from .prepare.export_command import excluding, explaining
+from .prepare.export_command import excluding, explaining, searching
 from .prepare.request import first_sizes, fixed_shapes
 from .sweep.cells import ActiveCell, RunContext
 from .sweep.drawing import draw_inputs
@@ -90,8 +90,10 @@ def _explained(run: RunContext, active: ActiveCell) -> Explained:
     )
     try:
         explained = run.context.ask(job)
-        command = excluding(run.sweep, origin, derived, explained.exclude) if explained.exclude else ""
-        return replace(explained, command=command)
+        if explained.exclude:
+            return replace(explained, command=excluding(run.sweep, origin, derived, explained.exclude))
+        is_enough = explained.sqnr_db is None or explained.sqnr_db >= PRECISIONS["int8"].floor_db
+        return explained if is_enough else replace(explained, command=searching(run.sweep, origin, derived))
     except StorageFailed:
         raise
     except BenchError as error:

@@ -144,7 +144,7 @@ def _of_proof(explained: Explained) -> list[Finding]:
     proof = explained.proof
     findings: list[Finding] = []
     if not proof or not explained.exclude:
-        return findings
+        return [Finding.of("int8_search", command=explained.command)] if explained.command else findings
     if proof.top1_after is not None:
         figures = {"before": proof.top1_before, "after": proof.top1_after, "fp32": proof.top1_fp32}
         findings.append(Finding.of("int8_top1", **figures, items=proof.items, data=proof.data))

@@ -209,8 +209,9 @@ KINDS: Mapping[str, Kind] = {
     "int8_no_gain": Kind(
         severity=INFO,
         sentence="no node stands out: the worst {tried} nodes in float change the SQNR from {sqnr_before_db:.1f} to"
-        " {sqnr_after_db:.1f} dB at best; try another --int8 scheme, or FP16",
+        " {sqnr_after_db:.1f} dB at best",
     ),
+    "int8_search": Kind(severity=INFO, sentence="to try every scheme, with nodes in float where that helps, type: {command}"),
     "int8_not_proven": Kind(
         severity=INFO,
         sentence="no exclusion is proposed: the best one changes the SQNR from {sqnr_before_db:.1f} to {sqnr_after_db:.1f} dB"

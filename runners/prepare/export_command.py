@@ -8,14 +8,26 @@ from pathlib import Path
 
 from ...models import MODELS
 from ...models.preprocessing import split_name
-from ...spec import Artifact, Conversion, Derived, Sweep
+from ...spec import PRECISIONS, Artifact, Conversion, Derived, Sweep
 from .request import DEFAULT_CONVERSION
 
 
 def excluding(sweep: Sweep, origin: Artifact, derived: Derived, nodes: Sequence[str]) -> str:
     """`bench export` of the INT8 file of `origin` that is `derived`, with `nodes` in float too. A line for a shell."""
+    scheme = Conversion.of(derived.options).scheme
+    return _export(sweep, origin, derived, [] if scheme == DEFAULT_CONVERSION.scheme else ["--int8", scheme], nodes)
+
+
+def searching(sweep: Sweep, origin: Artifact, derived: Derived) -> str:
+    """`bench export` that searches all schemes for a file of `origin` with the least SQNR of INT8. A line for a shell."""
+    return _export(sweep, origin, derived, ["--min", f"sqnr={PRECISIONS['int8'].floor_db:g}"], ())
+
+
+def _export(sweep: Sweep, origin: Artifact, derived: Derived, words: Sequence[str], nodes: Sequence[str]) -> str:
+    """`bench export` with `words` and the options of the INT8 file `derived`, with `nodes` in float too."""
     how = Conversion.of(derived.options)
-    words = ["bench", "export", "--model", _model(sweep, origin), "--precision", "int8", *_scheme(how), *_data(origin, derived)]
+    words = ["bench", "export", "--model", _model(sweep, origin), "--precision", "int8", *words, *_calibration(how)]
+    words += _data(origin, derived)
     words += ["--random-weights"] if origin.source and origin.source.random else []
     words += _shapes(sweep, origin)
     words += ["--exclude", ",".join([*how.exclude, *nodes])] if how.exclude or nodes else []
@@ -43,9 +55,7 @@ def _model(sweep: Sweep, origin: Artifact) -> str:
     return origin.model if origin.model in MODELS else origin.path
 
 
-def _scheme(how: Conversion) -> Iterator[str]:
-    if how.scheme != DEFAULT_CONVERSION.scheme:
-        yield from ("--int8", how.scheme)
+def _calibration(how: Conversion) -> Iterator[str]:
     if how.method != DEFAULT_CONVERSION.method:
         yield from ("--calibration-method", how.method)
     if how.images:

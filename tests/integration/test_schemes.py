@@ -100,6 +100,24 @@ def test_layers_may_share_a_bias(convert, scheme):
     assert parity.sqnr_db > 30
 
 
+def with_spectrum():
+    """Filters of very different gains, the power of their results, its logarithm, and a layer."""
+    lines = (
+        *("filter MatMul x w1 -> f", "power Mul f f -> s", "mel MatMul s w2 -> m", "floor Add m eps -> e", "log Log e -> l"),
+        "last MatMul l w3 -> y",
+    )
+    gains = (10.0 ** -np.linspace(0, 4, SIZE)).astype(np.float32)
+    arrays = {"w1": normal(SIZE, SIZE) * gains, "w2": np.eye(SIZE, dtype=np.float32), "w3": normal(SIZE, SIZE, seed=1)}
+    return graph(lines, {**arrays, "eps": np.float32(1e-10)})
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_every_scheme_keeps_the_filters_before_a_logarithm(convert, scheme):
+    _, found, parity = convert(with_spectrum(), scheme)
+    assert (found.quantized_layers, found.float_layers, found.invalid) == (1, 2, None)
+    assert parity.sqnr_db > 30
+
+
 def with_transposed_weight():
     """Two dense layers as PyTorch exports them, one with a weight that is not square."""
     lines = "one Gemm x w1 b1 -> h", "relu Relu h -> r", "two Gemm r w2 b2 -> y"

@@ -63,7 +63,7 @@ class Works:
     def __init__(self, files, plot, images, probed):
         self.files, self.images, self.probed = {Path(file.path).name: file for file in files}, images, probed
         self.requests, self.started, self.names, self.ns, self.offset, self._plot = [], [], {}, 0, 0, plot
-        self.floor_db = 150.0
+        self.floor_db, self.explained = 150.0, Explained(nodes=(("conv1", 30.0),), exclude=("conv1",))
         self.nvml = FakeNvml()
         self.gpu = Nvml(load=lambda: self.nvml, environ={}, pid=PID)
 
@@ -146,7 +146,7 @@ class Works:
         return Floor(parts=(PartDistance(output="logits", sqnr_db=self.floor_db),))
 
     def explain(self, job):
-        return Explained(nodes=(("conv1", 30.0),), exclude=("conv1",))
+        return self.explained
 
 
 class Notes:

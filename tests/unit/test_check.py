@@ -298,6 +298,14 @@ def test_an_int8_file_of_somebody_elses_says_why_its_nodes_are_not_tried(bench, 
     )
 
 
+@pytest.mark.parametrize(("sqnr_db", "words"), [(7.2, "--min sqnr=20"), (39.0, "")])
+def test_a_bad_file_that_no_exclusion_mends_has_the_search_as_its_command(bench, sqnr_db, words):
+    found = bench()
+    found.works.explained = Explained(nodes=(("conv1", 6.0),), sqnr_db=sqnr_db)
+    command = found.check(explain=True).rows["int8/8"].explained.command
+    assert (words in command, bool(command)) == (True, bool(words))
+
+
 @pytest.mark.parametrize("error", [RuntimeFailed("out of memory"), WorkerDied("killed"), BadInput("no file mine.npz")])
 def test_nodes_that_cannot_be_tried_cost_no_row(bench, error):
     row = bench(plot=only("explain", "", 0, raised=error)).check(explain=True).rows["int8/8"]

@@ -289,6 +289,11 @@ def test_where_nothing_helps_the_numbers_of_nodes_that_were_tried_are_there(accu
     assert dict(finding.values)["sqnr_after_db"] == 20.5
 
 
+def test_where_nothing_helps_a_bad_file_the_search_is_the_command_at_the_end(accuracy):
+    found = accuracy(**{**FOUND, "exclude": [], "proof": None, "tried": [[1, 19.0]], "command": "bench export --min sqnr=20"})
+    assert (found[-1].kind, found[-1].sentence.endswith("bench export --min sqnr=20")) == ("int8_search", True)
+
+
 def test_several_outputs_have_their_own_figures_the_worst_first(accuracy):
     rest = {"node": "n", "node_db": 9.5, "after_db": 40.0}
     costs = [{"output": name, "sqnr_db": value, **rest} for name, value in (("a", 9.0), ("b", 2.0))]

@@ -1,5 +1,5 @@
 import pytest
-from onnxbench.runners.prepare.export_command import excluding, explaining
+from onnxbench.runners.prepare.export_command import excluding, explaining, searching
 from onnxbench.spec import Conversion, Derived, Sweep, TensorSpec
 
 X = TensorSpec(name="x", dtype="float32", shape=("N", 3, 8, 8))
@@ -71,3 +71,13 @@ def test_images_that_calibrated_have_their_preprocessing(command):
 )
 def test_a_file_of_somebody_elses_can_be_made_and_tested_with_its_data(dataset, words):
     assert explaining(dataset) == f"bench check --model FP32.onnx --precision int8{words} --explain"
+
+
+def test_a_search_has_the_data_of_the_file_and_not_its_scheme(make_artifact):
+    origin = make_artifact(model="net", dataset="", path="f.onnx", inputs=(X,))
+    sweep = Sweep(model="net.onnx", artifacts="out", dims=(("N", (8,)),))
+    line = searching(sweep, origin, derived(data="/cal.npz", scheme="layers", method="entropy", exclude=("z",)))
+    assert line == (
+        "bench export --model net.onnx --precision int8 --min sqnr=20 --calibration-method entropy --calibration /cal.npz"
+        " --dim N=8 --exclude z --out out"
+    )

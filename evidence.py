@@ -120,6 +120,7 @@ class Opened(Built):
     `made_by`: version of this tool that made the file by an older recipe. `invalid`: onnx.checker's reason to refuse the file.
     `program`: for a program of the user, the form of its loop: turns, runs or call. `searches`: the runtime timed kernels and
     chose the fastest, as it does again at every opening. `lowered`: the file was lowered to an opset that the runtime takes.
+    `own_reference`: a file of another precision without its FP32 file is compared with itself.
     """
 
     artifact_mb: Number = None
@@ -139,6 +140,7 @@ class Opened(Built):
     program: str = ""
     searches: bool = False
     lowered: Lowered | None = None
+    own_reference: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

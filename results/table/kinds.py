@@ -77,6 +77,11 @@ KINDS: Mapping[str, Kind] = {
         severity=INFO,
         sentence="onnx.checker refuses its file ({reason}), but the runtime runs it; other runtimes may refuse it",
     ),
+    "own_reference": Kind(
+        severity=CAUTION,
+        sentence="compared with the file itself without graph optimizations, because its FP32 file is not known: SQNR,"
+        " agreement and drop do not show what {precision} costs",
+    ),
     "random_weights": Kind(
         severity=CAUTION,
         sentence="its weights are random (--random-weights): speed and parity were measured, and accuracy was not",

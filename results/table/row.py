@@ -122,6 +122,8 @@ def _of_file(record: CellRecord) -> Iterator[Finding]:
         yield Finding.of(kind, source=lowered.source, opset=lowered.opset, sqnr_db=lowered.sqnr_db)
     if opened and opened.invalid:
         yield Finding.of("invalid_file", reason=opened.invalid)
+    if opened and opened.own_reference and record.parity:
+        yield Finding.of("own_reference", precision=record.cell.precision)
     if opened and opened.random_weights:
         yield Finding.of("random_weights")
     if opened and opened.random_calibration:

@@ -376,6 +376,7 @@ def _with_file(opened: Opened, planned: PlannedCell) -> Opened:
         random_calibration=bool(made and made.option("data") == RANDOM),
         random_weights=bool(artifact.source and artifact.source.random),
         lowered=planned.lowered,
+        own_reference=planned.origin is None and artifact.precision != "fp32",
     )
 
 

@@ -223,6 +223,11 @@ SAID = {
         {"tried": "1, 2, 3", "sqnr_before_db": 12.04, "sqnr_after_db": 13.56},
         "no node stands out: the worst 1, 2, 3 nodes in float change the SQNR from 12.0 to 13.6 dB at best",
     ),
+    "own_reference": (
+        {"precision": "int8"},
+        "compared with the file itself without graph optimizations, because its FP32 file is not known: SQNR,"
+        " agreement and drop do not show what int8 costs",
+    ),
     "int8_search": (
         {"command": "bench export --model cnn --precision int8 --min sqnr=20"},
         "to try every scheme, with nodes in float where that helps, type:"

@@ -70,7 +70,12 @@ def _measure(
 ) -> ob.Measurement:
     budget = request["budget"]
     options = {"backend": backends, "python": environments, "batch": request["batch"], "budget": budget, "baseline": baseline}
-    return ob.infer(model, progress=True, out=out, **options)
+    measured = ob.infer(model, progress=True, out=out, **options)
+    if measured.exit_code:
+        print(measured)
+        reasons = dict.fromkeys(str(row["reason"]) for row in measured if row["reason"])
+        raise ob.BenchError(f"not every row of {model} was measured", "; ".join(reasons))
+    return measured
 
 
 def _verdict(verdicts: set[str]) -> str:

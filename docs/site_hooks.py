@@ -29,7 +29,7 @@ def navigation(index: str) -> list[Any]:
 
 
 def _pages(body: str) -> list[dict[str, str]]:
-    links = re.findall(r"\[([^\]]+)\]\(([^)#]+)[^)]*\)", body)
+    links = re.findall(r"\[([^\]]+)\]\(([^)#]+\.md)[^)]*\)", body)
     pages = [{_capital(" ".join(title.split())): path.removeprefix("../")} for title, path in links]
     records = [{path.stem: f"{ADR}/{path.name}"} for path in sorted((ROOT / "docs" / ADR).glob("0*.md"))]
     return [*pages, *records] if any(path == f"{ADR}/README.md" for _, path in links) else pages

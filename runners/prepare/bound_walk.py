@@ -12,10 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from ...exporters.searched import Evaluated, FirstLook, NodeError, SearchStep
+from ...spec import PRECISIONS
 from .bounds import Bound
 
 SEARCH, PROOF = "search", "proof"
 SIZES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32)  # numbers of nodes in float that are tried
+ROUNDING_DB = PRECISIONS["fp32"].floor_db  # above it the error of a node is that of rounding in FP32
 BETTER_DB = 3.0  # half of the error: a candidate behind a failed proof is at least that much more exact
 
 Names = tuple[str, ...]
@@ -136,7 +138,8 @@ class Walk:
     def _unreached(self, *, used_up: bool) -> WalkResult:
         nearest = self._nearest()
         nodes = self.ranked.get(nearest.scheme, ()) if nearest else ()
-        limiting = tuple(node for node in nodes if nearest and node.name not in nearest.exclude)
+        in_int8 = [node for node in nodes if nearest and node.name not in nearest.exclude]
+        limiting = tuple(node for node in in_int8 if node.sqnr_db < ROUNDING_DB)
         return WalkResult(steps=tuple(self.steps), nearest=nearest, limiting=limiting, used_up=used_up)
 
     def _nearest(self) -> SearchStep | None:

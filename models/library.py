@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -91,7 +92,18 @@ def fetch(model: str, *, random: bool) -> None:
         if Path(model.partition(":")[2]).is_dir():
             raise BadInput(f"cannot load {model} ({error.hint})", "write a folder that save_pretrained wrote") from error
         hint = "check its name and the network" if random else "check the network, or measure speed alone with --random-weights"
-        raise BadInput(f"cannot fetch {model} ({error.hint})", hint) from error
+        near = get_close_matches(model, _downloaded(), n=1) if library_of(model) == "hf" else []
+        raise BadInput(
+            f"cannot fetch {model} ({error.hint})", f"did you mean {near[0]!r}, which is here? Or {hint}" if near else hint
+        ) from error
+
+
+def _downloaded() -> list[str]:
+    """Models of the hub that are in its cache on this machine."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    folders = Path(HF_HUB_CACHE).glob("models--*")
+    return ["hf:" + path.name.removeprefix("models--").replace("--", "/") for path in folders]
 
 
 def load(model: str, *, random: bool) -> nn.Module:

@@ -25,6 +25,7 @@ from .repair import graphs, sort_nodes, subgraphs
 if TYPE_CHECKING:
     import onnx
 
+OF_ITS_INPUT = ("GroupNormalization",)  # operators for which onnx infers nothing; their output has the type of their input
 LOWEST, NEWEST = 15, 28  # opsets between which the rules are complete
 METADATA_IR = 10  # first version of the format in which nodes and values have metadata
 
@@ -120,9 +121,17 @@ def _inferred(model: onnx.ModelProto, folder: Path) -> GraphValues:
     """Values of `model`, to which the types and shapes of its values are added, as far as onnx infers them."""
     import onnx
 
+    trial = type(model).FromString(model.SerializeToString())
+    for node in (node for graph in graphs(trial.graph) for node in graph.node):
+        if node.domain in STANDARD and node.op_type in OF_ITS_INPUT:
+            node.op_type = "Identity"
+            del node.input[1:], node.attribute[:]
     # A model that onnx refuses stays as it is: the rules that need no shapes still apply.
     with suppress(Exception):
-        model.CopyFrom(onnx.shape_inference.infer_shapes(model, data_prop=True))
+        trial = onnx.shape_inference.infer_shapes(trial, data_prop=True)
+    for graph, other in zip(graphs(model.graph), graphs(trial.graph)):
+        del graph.value_info[:]
+        graph.value_info.extend(other.value_info)
     names = {name for graph in graphs(model.graph) for name in _names(graph)}
     return GraphValues(model.graph, ModelFacts(folder=folder, opset=opset_of(model), names=names))
 

@@ -35,7 +35,8 @@ class Backend(OrtCpu):
 def network(*more):
     """A convolution, Gelu, a normalization and a mean: opset 17 lacks two of them, and has the last with other parameters."""
     generator = np.random.default_rng(0)
-    arrays = {"w": generator.standard_normal((8, 3, 3, 3)), "s": np.ones(8), "b": np.zeros(8), "f": np.ones((8, 5))}
+    arrays = {"w": generator.standard_normal((8, 3, 3, 3)), "s": np.arange(1, 9) / 4, "b": np.ones(8)}
+    arrays["f"] = generator.standard_normal((8, 5))
     tensors = [numpy_helper.from_array(array.astype(np.float32), name) for name, array in arrays.items()]
     tensors.append(numpy_helper.from_array(np.array([2, 3]), "axes"))
     nodes = [
@@ -64,19 +65,9 @@ def old(shell):
 
 
 def test_a_file_of_each_precision_is_lowered_and_its_rows_say_so(old):
-    ask = (
-        "--model",
-        "net.onnx",
-        "--batch",
-        "2",
-        "--precision",
-        "fp32,fp16,int8",
-        "--backend",
-        "old-ort,ort-cpu",
-        "--out",
-        "run",
-    )
-    done = old.bench("infer", *ask, *MINI, "--format", "json")
+    backends = ("--backend", "old-ort,ort-cpu")
+    asked = ("--model", "net.onnx", "--batch", "2", "--precision", "fp32,fp16,int8", "--out", "run")
+    done = old.bench("infer", *asked, *backends, *MINI, "--format", "json")
     assert done.returncode == 0, done.stderr
     table = json.loads(done.stdout)
     assert {(row["backend"], row["precision"]): row["status"] for row in table["rows"]} == {

@@ -257,6 +257,15 @@ def test_axes_that_follow_from_the_rank_are_constants(tmp_path):
     assert [list(item.ints) for item in low.graph.node[-1].attribute if item.name == "axes"] == [[2, 3]]
 
 
+def test_a_shape_is_inferred_behind_a_normalization(tmp_path):
+    nodes = [
+        node("GroupNormalization", ["x", "s", "b"], ["n"], num_groups=2),
+        node("Resize", ["n", "", "sizes"], ["y"], axes=[2, 3]),
+    ]
+    constants = {"s": np.ones(6, np.float32), "b": np.zeros(6, np.float32), "sizes": floats(2, 2)}
+    check(tmp_path, nodes, {"x": X}, constants, 21, open_batch=True)
+
+
 def branch(name, *nodes):
     return helper.make_graph(nodes, name, [], [helper.make_tensor_value_info(nodes[-1].output[0], Type.FLOAT, None)])
 

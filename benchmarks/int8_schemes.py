@@ -44,20 +44,20 @@ def _base(cell: CellRecord, cells: Sequence[CellRecord]) -> CellRecord:
     return next(each for each in cells if (each.cell.backend, each.cell.batch, each.cell.precision) == place)
 
 
-def _values(cell: CellRecord) -> Mapping[str, object]:
+def _values(cell: CellRecord, *names: str) -> Mapping[str, object]:
     row = Row(record=cell, base=None, host="")
-    names = ("artifact_mb", "top1", "top1_drop", "top1_drop_ci_low", "top1_drop_ci_high", "agreement", "sqnr_db")
-    return {name: BY_NAME[name].value(row) for name in (*names, "p50_ms", "throughput_per_s")}
+    return {name: BY_NAME[name].value(row) for name in names}
 
 
 def _accuracy(cell: CellRecord) -> tuple[str, ...]:
-    value = _values(cell)
+    drop = ("top1_drop", "top1_drop_ci_low", "top1_drop_ci_high")
+    value = _values(cell, "artifact_mb", "top1", *drop, "agreement", "sqnr_db")
     own = ("", "", "") if _is_fp32(cell) else (_drop(value), _number(value["agreement"], 2), _number(value["sqnr_db"], 1))
     return (cell.cell.backend, _file(cell), _number(value["artifact_mb"], 2), _number(value["top1"], 2), *own)
 
 
 def _speed(cell: CellRecord, base: CellRecord) -> tuple[str, ...]:
-    value = _values(cell)
+    value = _values(cell, "p50_ms", "throughput_per_s")
     pairs = (ratios(base, cell), paired(base, cell, "throughput"))
     gain, rate = ("1", "1") if cell is base else (_ratio(pair.interval) for pair in pairs)
     times = (_number(value["p50_ms"], 3), gain, _number(value["throughput_per_s"], 0), rate)

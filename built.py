@@ -61,9 +61,13 @@ class Layers:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lowered:
-    """Lowering of a file from the opset `source` to `opset`. `sqnr_db`: distance between the answers of both files."""
+    """Lowering of a file from the opset `source` to `opset`. `sqnr_db`: distance between the answers of both files.
+
+    `shapes`: those of the inputs, where the made file has them in place of open dimensions.
+    """
 
     source: int
     opset: int
     sqnr_db: Number = None
     exporter: str = ""
+    shapes: str = ""

@@ -194,6 +194,8 @@ class Backend(abc.ABC):
     `--precision` names them. `int8_schemes`: the schemes of `bench export --int8` that the runtime takes. `int8_scheme`: the
     fastest one on it. `opsets`: the highest ONNX opset that the runtime takes, by the version from which this holds; empty for
     a runtime that states no limit. A file of a higher opset is lowered first.
+    `open_shapes_since`: the first version that runs files which fill or gather integers or booleans by open sizes. Earlier ones
+    build for the shapes of a row alone, and get such a file with these shapes. Empty for a runtime that always runs them.
     `install`: the command that installs the runtime.
     """
 
@@ -209,6 +211,7 @@ class Backend(abc.ABC):
     int8_scheme: ClassVar[str] = "portable"
     int8_schemes: ClassVar[tuple[str, ...]] = ("portable", "layers")
     opsets: ClassVar[Mapping[str, int]] = {}
+    open_shapes_since: ClassVar[str] = ""
     install: ClassVar[str] = ""
 
     def probe(self) -> Availability:
@@ -240,6 +243,10 @@ class Backend(abc.ABC):
         """Highest opset that this `version` takes; 0 without a limit, and for a version before all of `opsets`."""
         numbers = {_numbers(first): opset for first, opset in self.opsets.items()}
         return max((opset for first, opset in numbers.items() if first <= _numbers(version)), default=0)
+
+    def fixes_shapes(self, version: str) -> bool:
+        """True if this `version` gets such a file with the shapes of its row (`open_shapes_since`)."""
+        return bool(self.open_shapes_since) and _numbers(version) < _numbers(self.open_shapes_since)
 
     def concurrencies(self, threads: int) -> tuple[Concurrency, ...]:
         """List the concurrencies to try for throughput on `threads` compute threads, that of the latency session first.

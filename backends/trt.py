@@ -208,6 +208,7 @@ class TensorRt(Backend):
     builds = True
     # docs/operators.md and the release notes of onnx-tensorrt
     opsets: ClassVar[Mapping[str, int]] = {"8.5": 17, "10.0": 20, "10.15": 24, "11.5": 25}
+    open_shapes_since = "10.0"  # the first version with integers of 64 bits; 8.6 crashes in its builder
     precisions: ClassVar[Mapping[str, Any]] = trt_build.FLAGS
     options: ClassVar[Mapping[str, str]] = {
         **cuda.GRAPH_OPTION,

@@ -7,6 +7,7 @@ revisions again, and a row that was measured with such a file has a note (docs/a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -15,7 +16,7 @@ from typing import Any
 
 from .. import __version__
 from ..evidence import Parity
-from ..spec import Artifact, Conversion, Derived, Options, digest, to_wire
+from ..spec import Artifact, Conversion, Derived, Options, Shapes, digest, to_wire
 from . import entries
 from .calibration import RangeGrowth
 from .entries import CachedExport
@@ -24,6 +25,17 @@ from .schemes import PORTABLE
 
 Feeds = Sequence[Mapping[str, Any]]
 OPSET = "opset"  # recipe that lowers a file to the opset of its option of this name
+SHAPES = "shapes"  # option of this recipe: shapes in place of open dimensions
+
+
+def option_of(shapes: Shapes) -> str:
+    """The option of the shapes of all inputs: JSON, because a name may have any characters."""
+    return json.dumps(shapes)
+
+
+def shapes_of(option: str) -> Shapes:
+    """The shapes in an option of `option_of`; none for an empty one."""
+    return tuple((name, tuple(shape)) for name, shape in json.loads(option or "[]"))
 
 
 def _fp16(source: Path, target: Path, options: Options, feeds: Feeds) -> RangeGrowth | None:
@@ -42,7 +54,7 @@ def _int8(source: Path, target: Path, options: Options, feeds: Feeds) -> RangeGr
 def _lowered(source: Path, target: Path, options: Options, feeds: Feeds) -> RangeGrowth | None:
     from . import lowering
 
-    lowering.convert(source, target, int(dict(options)[OPSET]))
+    lowering.convert(source, target, int(dict(options)[OPSET]), shapes_of(dict(options).get(SHAPES, "")))
     return None
 
 

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, Unsupported, one_line
+from ..spec import Shapes
 from .graph import opset as opset_of
 from .lowering_bodies import expand
+from .lowering_fixed import fix
 from .lowering_rules import RULES
 from .lowering_site import FILE_HINT, STANDARD, GraphValues, ModelFacts, Site
 from .repair import graphs, sort_nodes, subgraphs
@@ -30,12 +32,19 @@ LOWEST, NEWEST = 15, 28  # opsets between which the rules are complete
 METADATA_IR = 10  # first version of the format in which nodes and values have metadata
 
 
-def convert(source: Path, target: Path, opset: int) -> None:
-    """Write the file `source` in `opset` to `target`, and copy the files with its weights to the folder of `target`."""
+def convert(source: Path, target: Path, opset: int, shapes: Shapes = ()) -> None:
+    """Write the file `source` in `opset` to `target`, and copy the files with its weights to the folder of `target`.
+
+    `shapes`: those that its inputs get in place of open dimensions; the opset may then be that of the file.
+    """
     import onnx
 
     model = onnx.load(str(source), load_external_data=False)
-    onnx.save(lower(model, opset, source.parent), str(target))
+    if shapes:
+        model = fix(_inline(model), shapes, source.parent)
+    if not shapes or opset != opset_of(model):
+        model = lower(model, opset, source.parent)
+    onnx.save(model, str(target))
     for location in external_locations(model):
         copy = target.parent / location
         copy.parent.mkdir(parents=True, exist_ok=True)

@@ -96,6 +96,11 @@ KINDS: Mapping[str, Kind] = {
         sentence="its file was exported at opset {opset} from the same module by torch's TorchScript exporter, because the file"
         " of opset {source} cannot be lowered",
     ),
+    "fixed_shapes": Kind(
+        severity=INFO,
+        sentence="its file was written for the shapes {shapes}, because this runtime does not compute with the open sizes of"
+        " the file; the written file is {sqnr_db:.0f} dB from its source, both run without graph optimizations",
+    ),
     "random_calibration": Kind(
         severity=CAUTION,
         sentence="calibrated on random inputs, so its accuracy may be better with real inputs",

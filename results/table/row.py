@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ...errors import quantity
-from ...evidence import Pooled
+from ...evidence import Lowered, Pooled
 from ...loop import LATENCY, PHASES
 from ...spec import Sweep
 from ..stats.ambiguity import AMBIGUOUS
@@ -111,6 +111,14 @@ def _findings(row: Row) -> list[Finding]:
     return [*findings, *_of_rounds(row), *load.notes(record, row.sweep), *_of_gpu(record)]
 
 
+def _of_lowering(lowered: Lowered) -> Iterator[Finding]:
+    if lowered.source > lowered.opset:
+        kind = "lowered_by_export" if lowered.exporter else "lowered"
+        yield Finding.of(kind, source=lowered.source, opset=lowered.opset, sqnr_db=lowered.sqnr_db)
+    if lowered.shapes:
+        yield Finding.of("fixed_shapes", shapes=lowered.shapes, sqnr_db=lowered.sqnr_db)
+
+
 def _of_file(record: CellRecord) -> Iterator[Finding]:
     built, opened = record.built or record.opened, record.opened
     if built and built.remark:
@@ -118,8 +126,7 @@ def _of_file(record: CellRecord) -> Iterator[Finding]:
     if opened and opened.made_by:
         yield Finding.of("made_otherwise", tool=opened.made_by)
     if opened and (lowered := opened.lowered):
-        kind = "lowered_by_export" if lowered.exporter else "lowered"
-        yield Finding.of(kind, source=lowered.source, opset=lowered.opset, sqnr_db=lowered.sqnr_db)
+        yield from _of_lowering(lowered)
     if opened and opened.invalid:
         yield Finding.of("invalid_file", reason=opened.invalid)
     if opened and opened.own_reference and record.parity:

@@ -1,4 +1,4 @@
-"""Files of a lower opset, for backends whose runtime does not take that of the planned file. Loads no framework."""
+"""Files of a lower opset or of fixed shapes, for backends whose runtime does not take the planned file. Loads no framework."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 
 from ...errors import BenchError, StorageFailed
 from ...evidence import UNSUPPORTED, Lowered
-from ...spec import Artifact, Conversion, Sweep
+from ...models.shapes import show
+from ...spec import Artifact, Conversion, Shapes, Sweep
 from ..pool.context import Context
-from ..worker.file_jobs import CacheEntry, Convert, Export, Lower
+from ..worker.file_jobs import CacheEntry, Convert, Export, Lower, ReadSizeUse
 from ..worker.jobs import Data, Here
 from .plan import PlannedCell
 
@@ -34,15 +35,61 @@ def is_too_new(row: PlannedCell) -> bool:
 def lower_rows(rows: Sequence[PlannedCell], sweep: Sweep, context: Context) -> list[PlannedCell]:
     """`rows`, each with a file that its backend takes. A row whose file cannot be lowered is refused, with the reason.
 
-    Each file is lowered once for all of its rows. Raises `StorageFailed`.
+    Each file is made once for all of its rows. Raises `StorageFailed`.
     """
-    files: dict[tuple[str, int], LoweredFile] = {}
-    for row in filter(is_too_new, rows):
-        key = row.artifact.sha256, row.opset
+    fixed = _files_to_fix(rows, context)
+    files: dict[tuple[str, int, Shapes], LoweredFile] = {}
+
+    def made(row: PlannedCell) -> PlannedCell:
+        shapes = row.cell.shapes if _is_open(row) and row.artifact.sha256 in fixed else ()
+        if not shapes and not is_too_new(row):
+            return row
+        key = row.artifact.sha256, row.opset, shapes
         if key not in files:
-            context.progress.note(describe(row))
-            files[key] = _lower(row, sweep, context)
-    return [_with_file(row, files[row.artifact.sha256, row.opset]) if is_too_new(row) else row for row in rows]
+            files[key] = _fix(row, shapes, sweep, context) if shapes else _note_and_lower(row, sweep, context)
+        return _with_file(row, files[key])
+
+    return [made(row) for row in rows]
+
+
+def _is_open(row: PlannedCell) -> bool:
+    """True if the file of `row` has open dimensions, and the backend cannot compute with all uses of them."""
+    sizes = (size for spec in row.artifact.inputs for size in spec.shape)
+    return row.fixes_shapes and not row.refused and not row.program and any(not isinstance(size, int) for size in sizes)
+
+
+def _files_to_fix(rows: Sequence[PlannedCell], context: Context) -> set[str]:
+    """Hashes of the files that need the shapes of their rows."""
+    files = {row.artifact.sha256: row.artifact for row in rows if _is_open(row)}
+    return {sha256 for sha256, file in files.items() if _needs_shapes(file, context)}
+
+
+def _needs_shapes(file: Artifact, context: Context) -> bool:
+    try:
+        return context.ask(ReadSizeUse(artifact=file)).needs_shapes
+    except StorageFailed:
+        raise
+    except BenchError:  # of a file that onnx does not read: the row fails or runs as it did before
+        return False
+
+
+def _fix(row: PlannedCell, shapes: Shapes, sweep: Sweep, context: Context) -> LoweredFile:
+    """The file of `row` with `shapes`. Where that fails: the file with open dimensions, lowered if its opset is too high."""
+    text = " ".join(f"{name}={show(shape)}" for name, shape in shapes)
+    context.progress.note(f"writing {row.artifact.model} {row.artifact.precision} for the shapes {text} of {row.cell.target}")
+    try:
+        file = _made(row, context.ask(_job(row, sweep, shapes)))
+        return replace(file, lowered=file.lowered and replace(file.lowered, shapes=text))
+    except StorageFailed:
+        raise
+    except BenchError as error:
+        context.progress.note(f"{error}; the file keeps its open dimensions")
+        return _note_and_lower(row, sweep, context) if is_too_new(row) else LoweredFile()
+
+
+def _note_and_lower(row: PlannedCell, sweep: Sweep, context: Context) -> LoweredFile:
+    context.progress.note(describe(row))
+    return _lower(row, sweep, context)
 
 
 def describe(row: PlannedCell, verb: str = "lowering") -> str:
@@ -58,7 +105,7 @@ def lowerings(rows: Sequence[PlannedCell]) -> list[str]:
 
 def _with_file(row: PlannedCell, file: LoweredFile) -> PlannedCell:
     if file.artifact is None:
-        return replace(row, refused=file.refused)
+        return replace(row, refused=file.refused) if file.refused else row
     # The answers are still compared with those of the FP32 file that the user gave.
     return replace(
         row, artifact=file.artifact, lowered_from=row.artifact, origin=row.origin or row.artifact, lowered=file.lowered
@@ -66,9 +113,19 @@ def _with_file(row: PlannedCell, file: LoweredFile) -> PlannedCell:
 
 
 def _lower(row: PlannedCell, sweep: Sweep, context: Context) -> LoweredFile:
+    try:
+        return _made(row, context.ask(_job(row, sweep)))
+    except StorageFailed:
+        raise
+    except BenchError as error:
+        return _export_again(row, context, error)
+
+
+def _job(row: PlannedCell, sweep: Sweep, fixed: Shapes = ()) -> Lower:
+    """The request for a file that the backend of `row` takes."""
     source = row.artifact
     names = {spec.name for spec in source.inputs}
-    job = Lower(
+    return Lower(
         artifact=source,
         precision=source.precision,
         how=Conversion(),
@@ -76,14 +133,9 @@ def _lower(row: PlannedCell, sweep: Sweep, context: Context) -> LoweredFile:
         dims=tuple((name, sizes[0]) for name, sizes in sweep.dims),
         seed=sweep.seed,
         batches=sweep.batches,
-        opset=row.opset,
+        opset=row.opset if is_too_new(row) else source.opset,
+        fixed=fixed,
     )
-    try:
-        return _made(row, context.ask(job))
-    except StorageFailed:
-        raise
-    except BenchError as error:
-        return _export_again(row, context, error)
 
 
 def _made(row: PlannedCell, entry: CacheEntry, exporter: str = "") -> LoweredFile:

@@ -30,8 +30,8 @@ class PlannedCell:
     that cannot run. `python`: the interpreter of its workers. `builds`: its backend compiles an engine before it opens the
     cell. `searches`: each opening of the cell times kernels and chooses the fastest. `stored_key`: the cell's key in the run
     folder; a run of an older version may use another key. `program`: the user's program that is measured in place of a backend.
-    `opset`: the highest one that its backend takes; 0 without a limit. `lowered`: facts of the lowering of its file, which was
-    made from `lowered_from`.
+    `opset`: the highest one that its backend takes; 0 without a limit. `fixes_shapes`: its backend gets files with the shapes
+    of the cell where open ones do not run. `lowered`: facts of the lowering of its file, which was made from `lowered_from`.
     """
 
     cell: Cell
@@ -44,6 +44,7 @@ class PlannedCell:
     stored_key: str = ""
     program: Program | None = None
     opset: int = 0
+    fixes_shapes: bool = False
     lowered: Lowered | None = None
     lowered_from: Artifact | None = None
 
@@ -245,7 +246,7 @@ def _cells(
             cache=cache,
         )
         rest: dict[str, Any] = {"refused": refused, "python": backend.python, "builds": backend.builds}
-        rest["opset"] = backend.opset
+        rest["opset"], rest["fixes_shapes"] = backend.opset, backend.fixes_shapes
         rest["searches"] = has_any(settings.options, backend.searches)
         planned.append(PlannedCell(cell=cell, artifact=artifact, **rest))
     return planned

@@ -150,6 +150,7 @@ def probe(state: State, report: Reporter, job: Probe) -> Probed:
     return Probed(
         **asdict(availability),
         opset=backend.highest_opset(availability.version),
+        fixes_shapes=backend.fixes_shapes(availability.version),
         device_kind=backend.device_kind,
         instrument=backend.instrument,
         options=dict(backend.options),

@@ -150,9 +150,24 @@ class Convert(Making, Job[CacheEntry]):
 
 @dataclass(frozen=True, kw_only=True)
 class Lower(Making, Job[CacheEntry]):
-    """Lower the file, of any precision, to `opset`."""
+    """Lower the file, of any precision, to `opset`. `fixed`: shapes in place of open dimensions; none leaves them open."""
 
     opset: int
+    fixed: Shapes = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SizeUse:
+    """True in `needs_shapes` if the file fills or gathers integers or booleans by open sizes."""
+
+    needs_shapes: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadSizeUse(Job[SizeUse]):
+    """Find the use that the nodes of a file make of its open sizes."""
+
+    artifact: Artifact
 
 
 @dataclass(frozen=True, kw_only=True)

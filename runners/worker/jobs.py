@@ -103,7 +103,7 @@ Reporter = Callable[[ProgressReport], None]
 class Probed:
     """Description of a backend in the worker's environment (backends/protocol.Backend).
 
-    `opset`: the highest one that it takes; 0 without a limit.
+    `opset`: the highest one that it takes; 0 without a limit. `fixes_shapes`: it gets files with the shapes of its row.
     """
 
     available: bool
@@ -122,6 +122,7 @@ class Probed:
     int8_scheme: str = ""
     int8_schemes: tuple[str, ...] = ()
     opset: int = 0
+    fixes_shapes: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,13 +13,14 @@ from pathlib import Path
 from ...backends.protocol import Array
 from ...errors import BadInput, Unsupported, one_line
 from ...evidence import Distance, Parity
-from ...exporters.derive import OPSET, DerivationTools, derive
+from ...exporters.derive import OPSET, SHAPES, DerivationTools, derive, option_of
+from ...exporters.lowering_fixed import needs_shapes
 from ...models import generators, onnx_file
 from ...parity import LEAST_LIMIT_DB, figure_of, limit_db
 from ...spec import PRECISIONS, Artifact, Conversion, Shapes
 from . import floors, verify
 from .convert_jobs import SWEEP_BATCHES, Calibration, calibration_of
-from .file_jobs import CacheEntry, Lower
+from .file_jobs import CacheEntry, Lower, ReadSizeUse, SizeUse
 from .jobs import Reporter
 from .prepare_jobs import cache_entry, run_once
 from .reference import open_evaluator, open_file, reference_runtime
@@ -37,7 +38,16 @@ def lower(state: State, report: Reporter, job: Lower) -> CacheEntry:
         parity=partial(_proof, job),
         file_hash=onnx_file.file_hash,
     )
-    return cache_entry(derive(job.artifact, OPSET, ((OPSET, str(job.opset)),), tools))
+    fixed = ((SHAPES, option_of(job.fixed)),) if job.fixed else ()
+    return cache_entry(derive(job.artifact, OPSET, ((OPSET, str(job.opset)), *fixed), tools))
+
+
+def read_size_use(state: State, report: Reporter, job: ReadSizeUse) -> SizeUse:
+    """Use that the nodes of a file make of its open sizes."""
+    import onnx
+
+    path = Path(job.artifact.path)
+    return SizeUse(needs_shapes=needs_shapes(onnx.load(str(path), load_external_data=False), path.parent))
 
 
 def _described(source: Artifact, made: Path) -> Artifact:
@@ -50,8 +60,11 @@ def _described(source: Artifact, made: Path) -> Artifact:
 
 
 def _calls(job: Lower) -> Iterator[Calibration]:
-    """Random inputs for one call, of FIRST_BATCH items and then of the sweep's batches."""
-    random = replace(job, data=None, calibration=None)
+    """Random inputs for one call, of the fixed shapes; else of FIRST_BATCH items and then of the sweep's batches."""
+    random = replace(job, data=None, calibration=None, shapes=job.fixed or job.shapes)
+    if job.fixed:
+        yield calibration_of(replace(random, how=Conversion(images=1)), 1)
+        return
     for batch in dict.fromkeys((FIRST_BATCH, *sorted(job.batches or SWEEP_BATCHES))):
         yield calibration_of(replace(random, how=Conversion(images=batch)), batch)
 

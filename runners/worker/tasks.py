@@ -22,6 +22,7 @@ from .file_jobs import (
     FetchLibrary,
     Lower,
     MeasureFloor,
+    ReadSizeUse,
     Refer,
     Train,
 )
@@ -88,6 +89,7 @@ JOBS: Mapping[type[Job[Any]], Task] = {
     Adopt: Task(name="adopt", target="prepare_jobs:adopt"),
     Convert: Task(name="convert", target="convert_jobs:convert"),
     Lower: Task(name="lower", target="lower_jobs:lower"),
+    ReadSizeUse: Task(name="size_use", target="lower_jobs:read_size_use"),
     Explain: Task(name="explain", target="explain_jobs:explain"),
     CountParts: Task(name="count_parts", target="data_parts:count_parts"),
     RankNodes: Task(name="rank_nodes", target="search:rank_nodes"),

@@ -21,10 +21,11 @@ from onnxbench.backends.ort import OrtCpu
 
 
 class Backend(OrtCpu):
-    """ONNX Runtime, as if it took opset 17 and no newer one."""
+    """ONNX Runtime, as if it took opset 17 and no newer one, and computed nothing with open sizes."""
 
     name = "old-ort"
     opsets = {"1.0": 17}
+    open_shapes_since = "99.0"
 
     def _open(self, artifact, cell, concurrency):
         assert artifact.opset <= 17, artifact.opset
@@ -89,6 +90,24 @@ def test_a_file_of_each_precision_is_lowered_and_its_rows_say_so(old):
         assert {entry.version for entry in onnx.load(low.file).opset_import if not entry.domain} == {17}
     resumed = old.bench("infer", "--resume", "--out", "run")
     assert resumed.returncode == 0, resumed.stderr
+
+
+def test_a_file_that_computes_with_its_open_batch_is_written_for_each_batch(old):
+    nodes = [
+        helper.make_node("Shape", ["x"], ["sizes"]),
+        helper.make_node("ConstantOfShape", ["sizes"], ["ones"], value=numpy_helper.from_array(np.array([1]))),
+        helper.make_node("Cast", ["ones"], ["float_ones"], to=Type.FLOAT),
+        helper.make_node("Add", ["x", "float_ones"], ["y"]),
+    ]
+    ends = [onnxfiles.value(name, Type.FLOAT, ["N", 3]) for name in "xy"]
+    onnxfiles.write(old.folder / "sizes.onnx", helper.make_graph(nodes, "g", ends[:1], ends[1:]), opset=17)
+    rows = old.rows("check", "--model", "sizes.onnx", "--batch", "1,4", "--backend", "old-ort", "--out", "run")
+    assert {(row["batch"], row["status"]) for row in rows} == {(1, "ok"), (4, "ok")}
+    for item in read_run(old.folder / "run").cells:
+        graph = onnx.load(item.opened.file).graph
+        assert [node.op_type for node in graph.node] == ["Add"]
+        assert [dim.dim_value for dim in graph.input[0].type.tensor_type.shape.dim] == [item.cell.batch, 3]
+        assert (item.opened.lowered.source, item.opened.lowered.shapes) == (17, f"x={item.cell.batch}x3")
 
 
 def test_a_file_that_cannot_be_lowered_is_a_row_with_the_operator(old):

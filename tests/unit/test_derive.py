@@ -5,7 +5,7 @@ import pytest
 from onnxbench import __version__
 from onnxbench.evidence import Parity
 from onnxbench.exporters import cache
-from onnxbench.exporters.derive import RECIPES, DerivationTools, Recipe, derive, other_maker
+from onnxbench.exporters.derive import RECIPES, SHAPES, DerivationTools, Recipe, derive, option_of, other_maker
 from onnxbench.exporters.manifest import Maker
 from onnxbench.spec import Derived
 
@@ -53,6 +53,12 @@ def tools(make_artifact):
         return DerivationTools(feeds=feeds, fingerprint=fingerprint, **functions)
 
     return of
+
+
+def test_each_shape_has_a_file_of_its_own(source, tools):
+    for shapes in ((("x", (1, 3)),), (("x", (2, 3)),)):
+        options = ((SHAPES, option_of(shapes)),)
+        assert [derive(source, "copy", options, tools()).cached for _ in range(2)] == [False, True]
 
 
 def test_a_file_is_made_once_and_says_how(source, tools, made):

@@ -9,7 +9,7 @@ from onnxbench.evidence import Lowered, Parity
 from onnxbench.exporters.manifest import Maker
 from onnxbench.runners.sweep.lowering import lower_rows, lowerings
 from onnxbench.runners.sweep.plan import PlannedCell
-from onnxbench.runners.worker.file_jobs import CacheEntry, Convert, Export, Lower
+from onnxbench.runners.worker.file_jobs import CacheEntry, Convert, Export, Lower, ReadSizeUse, SizeUse
 from onnxbench.runners.worker.jobs import There
 from onnxbench.spec import Source, Sweep
 
@@ -19,15 +19,17 @@ PARITY = Parity(sqnr_db=150.0, runtime="ort-cpu", data="random", samples=2)
 
 
 class Worker:
-    """Context of a run. `fails`: error of the answer to each kind of job."""
+    """Context of a run. `fails`: error of the answer to each kind of job. `needs_shapes`: as all files do."""
 
-    def __init__(self, fails=()):
-        self.jobs, self.fails, self.progress = [], dict(fails), Notes()
+    def __init__(self, fails=(), needs_shapes=False):
+        self.jobs, self.fails, self.progress, self.needs_shapes = [], dict(fails), Notes(), needs_shapes
 
     def ask(self, job):
         self.jobs.append(job)
         if error := self.fails.get(type(job)):
             raise error
+        if isinstance(job, ReadSizeUse):
+            return SizeUse(needs_shapes=self.needs_shapes)
         opset = getattr(job, "opset", job.artifact.opset if isinstance(job, Convert) else 0)
         source = job.artifact if not isinstance(job, Export) else FP32
         made = replace(source, path="low.onnx", sha256=f"{opset:02}" * 32, opset=opset, source=None)
@@ -139,3 +141,53 @@ def test_a_preview_names_each_file_once(row):
 def test_a_program_has_no_file_to_lower(row):
     one = row(program=SimpleNamespace(name="mine"))
     assert lower([one]) == [one]
+
+
+OPEN = replace(FP32, inputs=(replace(FP32.inputs[0], shape=("N", *FP32.inputs[0].shape[1:])),))
+
+
+def shapes_row(row, batch=1, file=OPEN, **changes):
+    one = row(file, fixes_shapes=True, **changes)
+    shapes = tuple((spec.name, (batch, *spec.shape[1:])) for spec in file.inputs)
+    return replace(one, cell=replace(one.cell, batch=batch, shapes=shapes))
+
+
+def made_of(context):
+    return [(job.opset, job.fixed) for job in context.jobs if isinstance(job, Lower)]
+
+
+def test_a_file_that_needs_its_shapes_is_written_once_for_each_batch(row):
+    context = Worker(needs_shapes=True)
+    one, eight = shapes_row(row), shapes_row(row, 8)
+    found = lower([one, eight, one], context)
+    assert made_of(context) == [(17, one.cell.shapes), (17, eight.cell.shapes)]
+    assert context.kinds.count(ReadSizeUse) == 1
+    assert [item.lowered.shapes.rpartition("=")[2].partition("x")[0] for item in found] == ["1", "8", "1"]
+    assert [item.source for item in found] == [OPEN] * 3
+
+
+@pytest.mark.parametrize("opset", [0, 18])
+def test_a_file_of_an_opset_that_the_backend_takes_keeps_it(row, opset):
+    context = Worker(needs_shapes=True)
+    (found,) = lower([shapes_row(row, opset=opset)], context)
+    assert made_of(context) == [(18, found.cell.shapes)]
+    assert (found.lowered.source, found.lowered.opset) == (18, 18)
+
+
+def test_a_file_that_does_not_need_its_shapes_is_one_for_all_batches(row):
+    context = Worker()
+    found = lower([shapes_row(row), shapes_row(row, 8)], context)
+    assert made_of(context) == [(17, ())]
+    assert {item.lowered.shapes for item in found} == {""}
+
+
+def test_a_file_of_fixed_shapes_and_a_backend_of_open_ones_need_no_answer(row):
+    context = Worker(needs_shapes=True)
+    closed = replace(OPEN, inputs=(replace(OPEN.inputs[0], shape=(1, 3, 4, 4)),))
+    lower([shapes_row(row, file=closed, opset=0), row(OPEN, opset=0)], context)
+    assert context.jobs == []
+
+
+def test_a_row_whose_shapes_cannot_be_fixed_keeps_its_file(row):
+    one = shapes_row(row, opset=0)
+    assert lower([one], Worker({Lower: Unsupported("other answers")}, needs_shapes=True)) == [one]

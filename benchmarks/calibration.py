@@ -1,11 +1,12 @@
 """Is a difference shown where there is none, and found where there is one? The tool calibrated like an instrument.
 
     python benchmarks/calibration.py [COMPARISONS]        2,000 simulated ones, a few minutes
-    python benchmarks/calibration.py real FILE.onnx [RUNS [SEED]]        20 with the real ort-cpu, about half an hour
+    python benchmarks/calibration.py real FILE.onnx [RUNS [SEED [BUDGET]]]        20 with the real ort-cpu at `thorough`
 
 Simulated: a cell is compared with itself, and with a cell that is 3 % slower, by the code that measures (groups, rounds,
 journal, stop rule, statistics, verdicts) on a clock that is simulated (simulated.py says what its noise is). Real: each run
-measures ort-cpu, ort-cpu again in a process of its own, and ort-cpu with every call made 3 % longer.
+measures ort-cpu, ort-cpu again in a process of its own, and ort-cpu with every call made 3 % longer, or longer by the share
+in the environment variable SLOWER.
 """
 
 from __future__ import annotations
@@ -107,10 +108,10 @@ def simulations(count: int) -> None:
             print(f"{budget}, {len(rows)} comparisons, {slower:.0%} slower: {report(rows, truth)}", flush=True)
 
 
-def real(file: str, seeds: range, folder: Path) -> Iterator[list[dict[str, Any]]]:
+def real(file: str, seeds: range, budget: str, folder: Path) -> Iterator[list[dict[str, Any]]]:
     environment = slowed_ort.installed(folder)
     command = [sys.executable, "-m", "onnxbench.cli", "infer", "--model", file, "--backend", "ort-cpu,ort-again,ort-slower"]
-    command += ["--baseline", "ort-cpu", "--batch", "1", "--threads", "2", "--budget", "thorough", "--format", "json"]
+    command += ["--baseline", "ort-cpu", "--batch", "1", "--threads", "2", "--budget", budget, "--format", "json"]
     for seed in seeds:
         done = subprocess.run(
             [*command, "--seed", str(seed), "--out", str(folder / str(seed))], env=environment, capture_output=True, text=True
@@ -118,10 +119,10 @@ def real(file: str, seeds: range, folder: Path) -> Iterator[list[dict[str, Any]]
         yield json.loads(done.stdout)["rows"]
 
 
-def real_runs(file: str, seeds: range) -> None:
+def real_runs(file: str, seeds: range, budget: str) -> None:
     found: dict[str, list[dict[str, Any]]] = {"ort-again": [], "ort-slower": []}
     with tempfile.TemporaryDirectory() as folder:
-        for rows in real(file, seeds, Path(folder)):
+        for rows in real(file, seeds, budget, Path(folder)):
             for row in rows[1:]:
                 found[row["backend"]].append(row)
                 print(
@@ -137,7 +138,7 @@ def main() -> None:
     if sys.argv[1:2] == ["real"]:
         runs = int(sys.argv[3]) if len(sys.argv) > 3 else 20
         first = int(sys.argv[4]) if len(sys.argv) > 4 else 0
-        real_runs(sys.argv[2], range(first, first + runs))
+        real_runs(sys.argv[2], range(first, first + runs), sys.argv[5] if len(sys.argv) > 5 else "thorough")
     else:
         simulations(int(sys.argv[1]) if len(sys.argv) > 1 else 2000)
 

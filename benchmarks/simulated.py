@@ -132,6 +132,11 @@ class InProcess:
             raise decode_error(dict(content))
         return from_wire(job.answer(), content)
 
+    def send(self, job: Job[Any]) -> None: ...
+
+    def receive(self, job: Job[Answer], timeout_s: float, on_report: Any = None) -> Answer:
+        return self.ask(job, timeout_s)
+
     def resident_mb(self) -> float:
         return 0.0
 

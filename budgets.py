@@ -103,12 +103,12 @@ BUDGETS: Mapping[str, Budget] = {
             name="normal",
             # A shared machine changes its speed by a tenth within a second. Short blocks bring the cells of a set close
             # together in time, and many of them let a life drop the ratios that a change entered (docs/adr/0025).
-            looks=(36, 48, 60),
-            life_rounds=6,
+            looks=(40, 50, 60),
+            life_rounds=5,
             half_width=0.02,
             block_ms=20,
-            rate_ms=100,
-            rate_rounds=3,
+            rate_ms=150,
+            rate_rounds=5,
             repeats=0.2,
             block_calls=1,
             warmup_ms=200,

@@ -79,7 +79,7 @@ def main() -> None:
         tell(folder, list(stored(Path(folder))))
     if sys.argv[1:]:
         return
-    for lives, rounds in ((6, 6), (10, 6), (12, 12)):
+    for lives, rounds in ((8, 5), (12, 5), (12, 12)):
         for spread in (0.0, 0.01, 0.03, 0.08):
             for jumps in (0.0, 0.3):
                 name = f"{lives} lives of {rounds} rounds, lives {100 * spread:g} %, jumps {100 * jumps:g} %"

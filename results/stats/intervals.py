@@ -36,15 +36,21 @@ Key = TypeVar("Key")
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Unit of an interval. `least`: fewest values of an interval. `trim`: share of the values that is cut at each end."""
+    """Unit of an interval. `least`: fewest values of an interval. `trim`: share of the values that is cut at each end.
+
+    `spent`: degrees of freedom that the error lacks, beside that of the mean.
+    """
 
     name: str
     least: int
     trim: float
+    spent: int = 0
 
 
 ROUND = Unit("round", LEAST_ROUNDS, TRIM)
-LIFE = Unit("life", LEAST_LIVES, 0.0)
+# The rounds that the values of lives cut are those of all lives, so the values are not quite independent. With one degree of
+# freedom less, the interval covers what it should (benchmarks/trims.py).
+LIFE = Unit("life", LEAST_LIVES, 0.0, spent=1)
 
 
 class Interval(NamedTuple):
@@ -76,7 +82,10 @@ class Repeated:
     @property
     def estimate(self) -> Estimate | None:
         """Mean with its error; None for fewer values than the unit needs."""
-        return trimmed(self.values, self.unit.trim) if len(self.values) >= self.unit.least else None
+        if len(self.values) < self.unit.least:
+            return None
+        found = trimmed(self.values, self.unit.trim)
+        return found._replace(freedom=found.freedom - self.unit.spent)
 
     @property
     def interval(self) -> Interval | None:

@@ -67,7 +67,7 @@ def test_the_first_look_is_reached_however_little_time_a_cell_may_take():
     assert least_s == most_s
 
 
-@pytest.mark.parametrize(("life_rounds", "openings"), [(0, 1), (6, 7)])  # 36 rounds are 6 lives after the first opening
+@pytest.mark.parametrize(("life_rounds", "openings"), [(0, 1), (5, 9)])  # 40 rounds are 8 lives after the first opening
 def test_a_file_costs_time_once_and_a_worker_in_each_life(life_rounds, openings):
     def least_s(*rows):
         return time_range_s(rows, Sweep(budget=replace(NORMAL, life_rounds=life_rounds)))[0]

@@ -106,7 +106,7 @@ def test_the_unit_of_an_interval_is_the_life_where_there_are_lives(make_record):
     figure, halves = series.figures(record)["p50"], np.array([0.5, 0, 1, 0, 0])  # of each life, in factors of 2 over 100
     logs = 1 / 6 + 10 / 6 * (halves - halves.mean())
     assert figure == Repeated(pytest.approx(100 * 2**logs), LIFE)
-    half = scipy.stats.t.ppf(0.98, 4) * math.log(2) * logs.std(ddof=1) / 5**0.5
+    half = scipy.stats.t.ppf(0.98, 3) * math.log(2) * logs.std(ddof=1) / 5**0.5
     assert series.interval(record, "p50").high == pytest.approx(100 * 2 ** (1 / 6) * np.exp(half))
     assert series.ratios(make_record([200] * 10, life_rounds=2), record).unit == LIFE
 

@@ -84,8 +84,8 @@ class Repeated:
         """Mean with its error; None for fewer values than the unit needs."""
         if len(self.values) < self.unit.least:
             return None
-        found = trimmed(self.values, self.unit.trim)
-        return found._replace(freedom=found.freedom - self.unit.spent)
+        estimate = trimmed(self.values, self.unit.trim)
+        return estimate._replace(freedom=estimate.freedom - self.unit.spent)
 
     @property
     def interval(self) -> Interval | None:

@@ -1,23 +1,22 @@
 """Models of libraries from the command line, with packages that have the interface of torchvision and timm."""
 
 import os
+from dataclasses import replace
 from importlib.util import find_spec
 
 import fake_libraries
 import pytest
-from conftest import Shell
 from onnxbench.exporters import manifest
 
 TINY = ("--backend", "torch-cpu,ort-cpu", "--batch", "2", "--budget", "quick")
 
 
-@pytest.fixture(scope="module")
-def libraries(tmp_path_factory):
+@pytest.fixture
+def libraries(shell, tmp_path):
     """A shell in which both packages are installed."""
-    root = tmp_path_factory.mktemp("libraries")
-    site = fake_libraries.write(root / "site")
+    site = fake_libraries.write(tmp_path / "site")
     path = os.pathsep.join(filter(None, (str(site), os.environ.get("PYTHONPATH", ""))))
-    return Shell(root, root / "cache", environment={"PYTHONPATH": path})
+    return replace(shell, environment={"PYTHONPATH": path})
 
 
 def test_a_librarys_model_is_exported_and_measured_on_pytorch_too(libraries):

@@ -18,7 +18,7 @@ from ..spec import Shapes
 from . import lowering_folding as folding
 from .graph import opset as opset_of
 from .lowering_folding import Array
-from .lowering_site import STANDARD, GraphValues, ModelFacts, Site
+from .lowering_site import LARGEST_CONSTANT, STANDARD, GraphValues, ModelFacts, Site
 from .repair import graphs, inputs_of
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ FOLDED = {
 }
 FILLS = {"ConstantOfShape", "Expand", "GatherElements", "GatherND", "Range", "Tile"}
 LARGEST_RESULT = 4 << 20  # bytes of a constant that replaces a node
+LARGEST_WEIGHT = 2 * LARGEST_CONSTANT  # bytes: larger ones are no operand of a node that is computed here
 MOST_PASSES = 8  # each pass may give shapes from which the next one computes more
 
 
@@ -40,10 +41,12 @@ def needs_shapes(model: onnx.ModelProto, folder: Path) -> bool:
     from onnx import TensorProto
     from onnx.inliner import inline_local_functions
 
-    model = inline_local_functions(model) if model.functions else type(model).FromString(model.SerializeToString())
-    scope = _scope(model, folder)
+    weights = _detach_weights(model)
+    copy = inline_local_functions(model) if model.functions else type(model).FromString(model.SerializeToString())
+    _attach_weights(model, weights)
+    scope = _scope(copy, folder)
     size_values: set[str] = set()
-    for node in model.graph.node:
+    for node in copy.graph.node:
         inputs = [name for name in node.input if name]
         uses_size = not size_values.isdisjoint(inputs)
         if uses_size and node.op_type in FILLS and scope.type_of(node.output[0]) in (TensorProto.BOOL, TensorProto.INT64):
@@ -60,6 +63,7 @@ def fix(model: onnx.ModelProto, shapes: Shapes, folder: Path) -> onnx.ModelProto
 
     `folder`: that of the files with its weights.
     """
+    weights = _detach_weights(model)
     _set_shapes(model, dict(shapes))
     for _ in range(MOST_PASSES):
         if not _fold(model, _scope(model, folder)):
@@ -69,7 +73,25 @@ def fix(model: onnx.ModelProto, shapes: Shapes, folder: Path) -> onnx.ModelProto
         if node.op_type == "GatherND" and node.domain in STANDARD:
             _replace_gather(model.graph, node, scope)
     _remove_unused(model.graph)
+    _attach_weights(model, weights)
     return model
+
+
+def _detach_weights(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    """Take the data of large weights out of `model`, which each inference of shapes would copy."""
+    weights = {}
+    for tensor in model.graph.initializer:
+        if tensor.ByteSize() > LARGEST_WEIGHT:
+            weights[tensor.name] = type(tensor).FromString(tensor.SerializeToString())
+            tensor.ClearField("raw_data")
+    return weights
+
+
+def _attach_weights(model: onnx.ModelProto, weights: Mapping[str, onnx.TensorProto]) -> None:
+    """Put the data of the weights that `model` still has back."""
+    for tensor in model.graph.initializer:
+        if tensor.name in weights:
+            tensor.CopyFrom(weights[tensor.name])
 
 
 def _scope(model: onnx.ModelProto, folder: Path) -> GraphValues:

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import warnings
 
 import lowering as benchmark
 import numpy as np
@@ -163,3 +164,12 @@ def test_a_network_that_torch_exported_is_lowered(tmp_path, name):
     arrays = {SPECS[name].name: torch_onnx.sample_inputs([SPECS[name]])[0].numpy()}
     outputs = [benchmark.run(onnx.load(path), arrays) for path in (target, source)]
     assert benchmark.distance_db(*outputs) >= benchmark.LEAST_DB
+
+
+def test_cases_of_onnx_itself_are_lowered_and_compared():
+    """benchmarks/lowering.py runs all of them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the arithmetic with which onnx makes its cases
+        outcomes = [benchmark.judge(case, 17) for case in benchmark.cases(17, "reduce_l2")]
+    assert len(outcomes) > 8
+    assert {item.result for item in outcomes} <= {benchmark.LOWERED, benchmark.FROZEN}

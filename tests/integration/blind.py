@@ -29,15 +29,18 @@ must(libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None))
 must(libc.mount(b"tmpfs", {hidden!r}, b"tmpfs", 0, None))
 os.chdir({home!r})
 os.environ["ONNXBENCH_CACHE"] = {home!r} + "/cache"
+os.environ["PYTHONPATH"] = {packages!r}
 os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 """
 
 
 @dataclass(kw_only=True)
 class Blind:
-    """`hidden`: the folder that workers find empty. `asked`: the names of the jobs that were done."""
+    """`hidden`: the folder that workers find empty. `asked`: the names of the jobs that were done. `packages`: folder of further
+    packages that the workers have."""
 
     hidden: Path
+    packages: str = ""
     local: Local = field(default_factory=Local)
     asked: list = field(default_factory=list)
     homes: list = field(default_factory=list)
@@ -46,7 +49,7 @@ class Blind:
         home = Path(tempfile.mkdtemp(prefix="blind-"))
         self.homes.append(home)
         enter = home / "python"
-        enter.write_text(ENTER.format(python=python, hidden=str(self.hidden).encode(), home=str(home)))
+        enter.write_text(ENTER.format(python=python, hidden=str(self.hidden).encode(), home=str(home), packages=self.packages))
         enter.chmod(enter.stat().st_mode | stat.S_IXUSR)
         return Worker(inner=self.local.start(log, str(enter), network=network), pool=self, home=home)
 

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+import fake_libraries
 import numpy as np
 import pytest
 from onnxbench.budgets import BUDGETS
-from onnxbench.errors import BadInput
+from onnxbench.errors import BadInput, BoundMissed
 from onnxbench.exporters import manifest
 from onnxbench.results.store import record
 from onnxbench.results.table import conditions
@@ -14,9 +15,21 @@ from onnxbench.runners.infer import Surroundings, infer
 from onnxbench.runners.pool.context import Context
 from onnxbench.runners.pool.progress import Silent
 from onnxbench.runners.prepare import exports, parallel, train
+from onnxbench.runners.prepare.bound_search import SearchRequest, export_within
+from onnxbench.runners.prepare.bounds import bounds_of
 from onnxbench.runners.prepare.request import ExportRequest
 from onnxbench.runners.preview import preview
-from onnxbench.runners.worker.file_jobs import DecodeImages, Describe, Draw, MeasureFloor, Refer, ReferenceCall
+from onnxbench.runners.worker.file_jobs import (
+    DecodeImages,
+    Describe,
+    DescribeLibrary,
+    Draw,
+    FetchLibrary,
+    MeasureFloor,
+    ReadSizeUse,
+    Refer,
+    ReferenceCall,
+)
 from onnxbench.runners.worker.jobs import Build, CopyEngine, Data, Here, Open, ReadEnergy, There
 from onnxbench.runners.worker.rank_jobs import CountGpus
 from onnxbench.runners.worker.tasks import JOBS
@@ -63,6 +76,34 @@ def pool(parent):
     made.close()
 
 
+def _search(model, data, folder, context):
+    """Search for a file that no scheme gives."""
+    bounds = bounds_of(conditions.parse([("sqnr", "1000")], most=False))
+    request = ExportRequest(model=model, dataset=data, precisions=("int8",), folder=folder)
+    with pytest.raises(BoundMissed):
+        export_within(request, SearchRequest(bounds=bounds, schemes=("layers",)), context)
+
+
+def _lower(model, opset, folder, context):
+    (made,) = exports.export_model(
+        ExportRequest(model=model, dataset=None, precisions=("fp32",), opset=opset, folder=folder), context
+    )
+    assert made.exported.artifact.opset == opset
+
+
+def _library(parent, blind, context):
+    """Export a library's model with random weights, and fail to download the others."""
+    blind.packages = str(fake_libraries.write(parent.parent / "site"))
+    asked = ExportRequest(model="torchvision:tinynet", dataset=None, precisions=("fp32",), folder=parent / "library")
+    with pytest.raises(BadInput):
+        exports.export_model(asked, context)
+    (made,) = exports.export_model(replace(asked, random_weights=True), context)
+    assert made.exported.artifact.source.random
+    with blind.start(parent / "logs/library.log") as worker:
+        assert worker.ask(DescribeLibrary(model=asked.model, random=True), 60).identity
+        worker.ask(FetchLibrary(model=asked.model, random=True), 60)
+
+
 def test_every_job_is_done_by_workers_that_see_none_of_the_parents_folders(parent, pool):
     blind, context = pool
     data = f"npz:{parent / 'images.npz'}"
@@ -93,9 +134,13 @@ def test_every_job_is_done_by_workers_that_see_none_of_the_parents_folders(paren
     (checked,) = record.read_run(parent / "checked").cells
     assert (checked.status, checked.explained.why_not) == ("ok", None)
 
+    _search(model, data, parent / "searched", context)
+    _lower(model, files["fp32"].opset - 1, parent / "lowered", context)
+    _library(parent, blind, context)
     cell, file, inputs = rows["ort-cpu", "fp32"].cell, files["fp32"], str(parent / "drawn")
     with blind.start(parent / "logs/last.log") as worker:  # jobs that a CPU alone does not need
         assert worker.ask(CountGpus(), 60).gpus >= 0
+        assert not worker.ask(ReadSizeUse(artifact=file), 60).needs_shapes
         decoded = worker.ask(DecodeImages(data=Data.named(f"images:{pictures(parent / 'pictures')}?size=8")), 60)
         assert (decoded.images.images, decoded.images.classes) == (20, 2)
         assert worker.ask(Build(cell=cell, artifact=file), 60).build_s is None

@@ -72,6 +72,7 @@ def test_two_models_are_compared_in_turns(runner):
     assert "| null |" in summary
 
 
+@pytest.mark.long
 def test_two_runtimes_share_one_run(runner):
     job = runner(model="head/net.onnx", base_python=sys.executable, head_python=sys.executable)
     failed, done = job.run()
@@ -83,6 +84,7 @@ def test_two_runtimes_share_one_run(runner):
     assert "head" in text
 
 
+@pytest.mark.long
 def test_a_regression_fails_after_the_summary(runner):
     job = runner(model="head/net.onnx")
     job.outputs = {"failed": "true"}

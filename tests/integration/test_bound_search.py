@@ -35,6 +35,7 @@ def test_the_sensitive_layer_stays_in_float_and_the_manifest_keeps_the_path(sens
     assert (fp32.made.search, "sqnr=25" in done.stdout) == (None, True)
 
 
+@pytest.mark.long
 def test_where_no_file_keeps_the_bound_none_is_written_and_the_end_is_1(sensitive, shell):
     done = shell.bench("export", *sensitive, *PORTABLE, "--min", "sqnr=150")
     assert done.returncode == 1, done.stderr
@@ -44,6 +45,7 @@ def test_where_no_file_keeps_the_bound_none_is_written_and_the_end_is_1(sensitiv
     assert "sqnr=150" in last
 
 
+@pytest.mark.long
 def test_the_users_arrays_are_split_and_another_backend_runs_the_files(small, shell):
     (spec,) = json.loads((small.folder / "artifacts/manifest.json").read_text())["artifacts"][0]["artifact"]["inputs"]
     shape = [40, *spec["shape"][1:]]

@@ -120,6 +120,7 @@ def test_a_file_that_cannot_be_lowered_is_a_row_with_the_operator(old):
     assert "BitwiseAnd-18 (bits) cannot be lowered to opset 17" in rows["old-ort"]["reason"]
 
 
+@pytest.mark.long
 def test_an_export_has_the_opset_that_the_user_names(old):
     done = old.bench("export", "--model", "net.onnx", "--opset", "17", "--precision", "fp16,int8")
     assert done.returncode == 0, done.stderr
@@ -151,6 +152,7 @@ SPECS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SPECS)
 def test_a_network_that_torch_exported_is_lowered(tmp_path, name):
     import small_nets
@@ -166,6 +168,7 @@ def test_a_network_that_torch_exported_is_lowered(tmp_path, name):
     assert benchmark.distance_db(*outputs) >= benchmark.LEAST_DB
 
 
+@pytest.mark.long
 def test_cases_of_onnx_itself_are_lowered_and_compared():
     """benchmarks/lowering.py runs all of them."""
     with warnings.catch_warnings():

@@ -36,8 +36,8 @@ os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 
 @dataclass(kw_only=True)
 class Blind:
-    """`hidden`: the folder that workers find empty. `asked`: the names of the jobs that were done. `packages`: folder of further
-    packages that the workers have."""
+    """`hidden`: the folder that workers find empty. `asked`: the names of the jobs that were done. `packages`: a folder of
+    packages that the workers have too."""
 
     hidden: Path
     packages: str = ""

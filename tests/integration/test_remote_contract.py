@@ -47,6 +47,7 @@ def null(interpreters):
     return interpreters.backend("null")
 
 
+@pytest.mark.long
 def test_the_contract_of_a_backend_elsewhere_is_tested_from_here(other_python, tmp_path):
     watched, started = tmp_path / "python", tmp_path / "started"
     watched.write_text(f'#!/bin/sh\necho "$2" >> {started}\nexec {other_python} "$@"\n')

@@ -7,8 +7,9 @@
 
 Strong scaling keeps the global batch, weak scaling gives every process the whole batch. Images are random: the rate does not
 depend on them. One repetition is one training of every row, in processes of its own. An interval is over the repetitions, and
-a ratio is paired with the single process of the same repetition. Results go to runs/parallel, and the page to
-docs/results/NAME-parallel.md with its chart NAME-parallel.svg.
+a ratio is paired with the single process of the same repetition. Results go to runs/parallel, one file for each repetition of
+a model: the same command goes on with an interrupted run. The page is docs/results/NAME-parallel.md with its chart
+NAME-parallel.svg. On GPUs it begins with one table of the CPU, one GPU and all of them.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ STORED, RESULTS = Path("runs/parallel"), ROOT / "docs/results"
 SIDES = {"cnn": 48, "resnet50": 224}
 FACTORIES = {"cnn": "onnxbench.models.cnn:cnn", "resnet50": "resnet_layers:resnet50"}
 IMAGES, BATCHES = {"cnn": 16384, "resnet50": 2048}, {"cnn": 1024, "resnet50": 128}
+TABLE_IMAGES, TABLE_BATCH, TABLE_EPOCHS = 4096, 256, 7  # of the CNN on the CPU, one GPU and all GPUs, in one run
+TABLE = "table"
 WAYS = {"": "one process", "data": "data parallel", "gpipe": "pipeline, gpipe", "1f1b": "pipeline, 1f1b"}
 
 FIGURES = {"train_per_s": 0, "speedup": 2, "efficiency": 0, "communication": 0, "bubble": 0, "bubble_formula": 1}
@@ -92,6 +95,15 @@ def ways(processes: int) -> Mapping[str, Parallel]:
     return {"strong": strong, "weak": Parallel(data=counts, scale_batch=True, peer_s=PEER_S)}
 
 
+def train(training: runner.Training) -> Sequence[Row]:
+    """Rows of one training."""
+    with tempfile.TemporaryDirectory() as logs, terminal().live() as progress:
+        results, interrupted = runner.run_training(training, Path(logs), Local(), progress)
+    if interrupted:
+        raise SystemExit(130)
+    return tables.build(results, training.head()).rows
+
+
 def measure(asked: argparse.Namespace, model: str, data: str, repeat: int) -> Iterator[Row]:
     """Rows of one repetition."""
     for scaling, parallel in ways(asked.processes).items():
@@ -105,34 +117,72 @@ def measure(asked: argparse.Namespace, model: str, data: str, repeat: int) -> It
             threads=Local().threads(),
             parallel=parallel,
         )
-        with tempfile.TemporaryDirectory() as logs, terminal().live() as progress:
-            results, interrupted = runner.run_training(training, Path(logs), Local(), progress)
-        if interrupted:
-            raise SystemExit(130)
-        for row in tables.build(results, training.head()).rows:
+        for row in train(training):
             yield {**row, "model": model, "scaling": scaling, "repeat": repeat}
 
 
-def run(asked: argparse.Namespace) -> None:
-    """Measure, and store each row as soon as it is there."""
-    STORED.mkdir(parents=True, exist_ok=True)
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "benchmarks"), os.environ.get("PYTHONPATH", "")])
-    os.environ.setdefault("NCCL_NVLS_ENABLE", "0")  # multicast over NVLink fails on some shared hosts
+def one_table(asked: argparse.Namespace, data: str) -> Iterator[Row]:
+    """The CNN in FP32 on the CPU, one GPU and all of them: one run, with intervals over its epochs."""
+    training = runner.Training(
+        model="cnn",
+        dataset=data,
+        devices=("cpu", asked.device),
+        precisions=("fp32",),
+        epochs=TABLE_EPOCHS,
+        batch_size=TABLE_BATCH,
+        threads=Local().threads(),
+        parallel=ways(asked.processes)["strong"],
+    )
+    yield from train(training)
+
+
+def store(path: Path, rows: Iterator[Row]) -> None:
+    """Write the rows of one part. Only a complete part gets its name; a part that is there is not measured again."""
+    if path.exists():
+        return
+    unfinished = path.with_suffix(".part")
+    with unfinished.open("w") as file:
+        for row in rows:
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+    unfinished.rename(path)
+
+
+def remember(asked: argparse.Namespace) -> None:
+    """Store what is measured and where; refuse to go on with a run of other settings."""
     host = Local().host()
     gpus = " and ".join(gpu.name or "GPU" for gpu in host.gpus or ())
-    facts = {"cpu": host.cpu, "threads": host.usable_threads, "gpus": gpus, **vars(asked)}
-    (STORED / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
-    with tempfile.TemporaryDirectory() as folder, (STORED / "rows.jsonl").open("w") as file:
+    settings = {name: value for name, value in vars(asked).items() if name not in ("page_only", "note", "repeats", "model")}
+    facts = {"cpu": host.cpu, "threads": host.usable_threads, "gpus": gpus, **settings}
+    path = STORED / "facts.json"
+    if path.exists() and json.loads(path.read_text()) != facts:
+        raise SystemExit(f"{path} is of a run with other settings or of another machine: move {STORED} away")
+    STORED.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def run(asked: argparse.Namespace) -> None:
+    """Measure, and store each part as soon as it is there."""
+    remember(asked)
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "benchmarks"), os.environ.get("PYTHONPATH", "")])
+    os.environ.setdefault("NCCL_NVLS_ENABLE", "0")  # multicast over NVLink fails on some shared hosts
+    with tempfile.TemporaryDirectory() as folder:
         os.environ["ONNXBENCH_CACHE"] = f"{folder}/cache"
+        if asked.device != "cpu":
+            (Path(folder) / TABLE).mkdir()
+            store(STORED / f"{TABLE}.jsonl", one_table(asked, dataset("cnn", TABLE_IMAGES, Path(folder) / TABLE)))
         data = {}
         for model in asked.model.split(","):
             declare(model)
             data[model] = dataset(model, asked.images or IMAGES[model], Path(folder))
         for repeat in range(asked.repeats):
             for model, place in data.items():
-                for row in measure(asked, model, place, repeat):
-                    file.write(json.dumps(row) + "\n")
-                    file.flush()
+                store(STORED / f"{repeat}-{model}.jsonl", measure(asked, model, place, repeat))
+
+
+def stored(pattern: str) -> list[Row]:
+    """Rows of the complete parts."""
+    return [json.loads(text) for path in sorted(STORED.glob(pattern)) for text in path.read_text().splitlines()]
 
 
 def groups(rows: Sequence[Row]) -> Mapping[tuple[Any, ...], list[Row]]:
@@ -201,11 +251,41 @@ def chart(grouped: Mapping[tuple[Any, ...], list[Row]]) -> str:
     return "\n".join([*lines, "</svg>"]) + "\n"
 
 
+def one_table_lines(rows: Sequence[Row]) -> list[str]:
+    """Section of the page with the run over the CPU, one GPU and all of them."""
+    if not rows:
+        return []
+    titles = ("device", "way", "processes", "threads", "images a second [95 %]", "speed-up", "efficiency, %", "memory, MB")
+    text = [
+        "",
+        "## CPU, one GPU and all of them",
+        "",
+        f"One run of `bench train`: the CNN in FP32, {TABLE_IMAGES} random images an epoch, batch {TABLE_BATCH},",
+        f"{TABLE_EPOCHS} epochs. The speed-up is against the CPU with all threads.",
+        "Intervals are over the epochs after the first.",
+        "",
+        f"| {' | '.join(titles)} |",
+        f"|{'---|' * 2}{'---:|' * (len(titles) - 2)}",
+    ]
+    return [*text, *(one_table_line(row) for row in rows)]
+
+
+def one_table_line(row: Row) -> str:
+    """Line of one row, or the reason why it failed."""
+    head = f"| {row['device']} | {WAYS[row['parallel'] or '']} | {row['processes']} | {row['threads']} |"
+    if row["status"] != "ok":
+        return f"{head} {row['reason']} | | | |"
+    figures = {"speedup": 1, "efficiency": 0, "peak_memory_mb": 0}
+    rest = ["" if row[name] is None else f"{row[name]:.{digits}f}" for name, digits in figures.items()]
+    bounds = "" if row["train_per_s_low"] is None else f" [{row['train_per_s_low']:.0f}, {row['train_per_s_high']:.0f}]"
+    return f"{head} {row['train_per_s']:.0f}{bounds} | {' | '.join(rest)} |"
+
+
 def page(note: str) -> None:
     """Write the page and its chart from the stored rows, with the paragraph `note`."""
     facts = json.loads((STORED / "facts.json").read_text())
-    rows = [json.loads(text) for text in (STORED / "rows.jsonl").read_text().splitlines()]
-    grouped = groups(rows)
+    rows = sorted(stored("[0-9]*-*.jsonl"), key=lambda row: (row["model"], row["repeat"]))
+    grouped, repeats = groups(rows), len({row["repeat"] for row in rows})
     name = facts["name"] or ("gpu" if facts["device"] != "cpu" else "cpu")
     titles = ("model", "precision", "scaling", "way", "processes", "threads", "images a second", "speed-up", "efficiency, %")
     titles += ("communication, %", "bubble, %", "formula, %", "memory, MB")
@@ -214,8 +294,8 @@ def page(note: str) -> None:
         f"# Training over {facts['processes']} processes: {machine}",
         "",
         f"By `python benchmarks/parallel_gpu.py` on {facts['cpu']} ({facts['threads']} threads):",
-        f"{facts['repeats']} repetitions of {facts['epochs']} epochs on random images.",
-        *BASIS[facts["repeats"] >= LIFE.least],
+        f"{repeats} repetitions of {facts['epochs']} epochs on random images.",
+        *BASIS[repeats >= LIFE.least],
         "A single process is trained once for each scaling, and its figure in a repetition is the mean.",
         "The speed-up is against one process with all threads, trained for the same scaling in the same repetition.",
         "[Parallel training](../parallel.md) has the columns.",
@@ -226,6 +306,7 @@ def page(note: str) -> None:
         f"| {' | '.join(titles)} |",
         f"|{'---|' * 4}{'---:|' * (len(titles) - 4)}",
         *(line(key, members) for key, members in grouped.items()),
+        *one_table_lines(stored(f"{TABLE}.jsonl")),
     ]
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{name}-parallel.svg").write_text(chart(grouped))

@@ -75,7 +75,7 @@ class Result:
     """Result of a training on one device in one precision. A failed training has the epochs before the failure.
 
     `parallel`: empty for one process, `data`, or the schedule of a pipeline. `threads`: of each process. `batch_size`: of all
-    processes together.
+    processes together. `losses`: training loss of the first steps, None where it is not finite.
     """
 
     device: str
@@ -91,6 +91,7 @@ class Result:
     peak_memory_mb: float | None = None
     torch: str | None = None
     ranks: tuple[RankResult, ...] = ()
+    losses: tuple[float | None, ...] = ()
 
     @property
     def name(self) -> str:

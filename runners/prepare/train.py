@@ -145,6 +145,7 @@ class TrainingRow:
             peak_memory_mb=self.trained.peak_memory_mb if self.trained else None,
             torch=self.trained.torch if self.trained else None,
             ranks=tuple(map(_rank_result, self.ranks)),
+            losses=tuple(self.trained.losses) if self.trained else (),
         )
 
 

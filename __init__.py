@@ -10,12 +10,13 @@ from typing import Any
 
 __version__ = "0.2.0.dev0"
 
+API = ("bisect", "check", "compare", "export", "history", "infer", "read", "recommend", "report", "table", "train")
 PUBLIC = {
-    **dict.fromkeys(("check", "compare", "export", "history", "infer", "read", "recommend", "report", "table", "train"), "api"),
+    **dict.fromkeys(API, "api"),
     **{"calls": "loop", "phase": "loop", "measure": "runners.measure", "Beside": "runners.measure"},
     **{"Rows": "results.table.values", "Measurement": "results.table.values", "ComparedRuns": "results.compare.judged"},
     **{"Recommendation": "results.recommend.recommendation", "PickedRow": "results.recommend.recommendation"},
-    "BenchError": "errors",
+    **{"BisectedVersions": "results.bisect.steps", "BenchError": "errors"},
 }
 """Public names and their modules. __init__.pyi has their types: an import here would tie all modules together."""
 

@@ -10,6 +10,7 @@ from typing_extensions import Unpack
 from .errors import BenchError as BenchError
 from .loop import calls as calls
 from .loop import phase as phase
+from .results.bisect.steps import BisectedVersions as BisectedVersions
 from .results.compare.judged import ComparedRuns as ComparedRuns
 from .results.recommend.recommendation import PickedRow as PickedRow
 from .results.recommend.recommendation import Recommendation as Recommendation
@@ -26,6 +27,31 @@ _Numbers = int | str | Iterable[int]
 _Pairs = str | Mapping[str, object] | Iterable[str]
 _Run = _Text | Measurement
 _Runs = _Run | Iterable[_Run]
+
+class _BisectOptions(TypedDict, total=False):
+    random_weights: bool | None
+    artifacts: _Text | None
+    shape: _Pairs | None
+    input: _Pairs | None
+    feedback: _Pairs | None
+    dataset: str | None
+    preprocess: str | None
+    backend: _Names | None
+    python: _Pairs | None
+    device: str | None
+    precision: _Names | None
+    int8: _Names | None
+    batch: _Numbers | None
+    dim: _Pairs | None
+    threads: int | None
+    option: _Pairs | None
+    seed: int | None
+    timeout: float | None
+    threshold: str | None
+    package: str | None
+    budget: Literal["quick", "normal", "thorough"] | None
+    metric: Literal["p50", "p90", "p99", "e2e_p50", "throughput"] | None
+    out: _Text | None
 
 class _CheckOptions(TypedDict, total=False):
     random_weights: bool | None
@@ -159,6 +185,9 @@ class _TrainOptions(TypedDict, total=False):
     timeout: float | None
     track: Literal["mlflow", "wandb", "tensorboard"] | Iterable[Literal["mlflow", "wandb", "tensorboard"]] | None
 
+def bisect(
+    model: _Text | None = None, *, good: str, bad: str, progress: bool = False, **options: Unpack[_BisectOptions]
+) -> BisectedVersions: ...
 def check(model: _Names | None = None, *, progress: bool = False, **options: Unpack[_CheckOptions]) -> Measurement: ...
 def compare(base: _Runs, new: _Runs, **options: Unpack[_CompareOptions]) -> ComparedRuns: ...
 def export(model: _Text | None = None, *, progress: bool = False, **options: Unpack[_ExportOptions]) -> Rows: ...

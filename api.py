@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import click
 
     from .commands.runs import RunRequest
+    from .results.bisect.steps import BisectedVersions
     from .results.compare.judged import ComparedRuns
     from .results.recommend.recommendation import Recommendation
     from .results.store.record import Run
@@ -154,6 +155,20 @@ def history(*runs: Any, **options: Any) -> Rows:
     folders = distinct(params["runs"])
     with understood(folders):
         return Rows(table=tabulate(gather(_runs(folders), subject_of(params))))
+
+
+@_public
+def bisect(model: Any = None, *, good: str, bad: str, progress: bool = False, **options: Any) -> BisectedVersions:
+    """Find the first version of a runtime that is slower, as `bench bisect` does. Installs each version with pip."""
+    from .commands.bisect import requested
+    from .commands.output import logs
+    from .results.bisect.steps import bisected
+
+    params = _context("bisect", model=model, good=good, bad=bad, **options).params
+    with logs(debug=False) as folder, _listener(progress) as (listener, notes):
+        bisector, _ = requested(params, folder, listener)
+        result = bisector.run()
+    return bisected(result, notes)
 
 
 @_public

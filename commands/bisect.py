@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import BadInput
+from ..spec import Sweep
 from .help import Command
 from .metrics import budget_option, metric_option
 from .options import ParamType, debug_option, format_option, group, out_option, selectors
 from .output import logs, print_table
 from .runs import RUNS, run, sweep_of
+
+if TYPE_CHECKING:
+    from ..runners.bisect import Bisector
+    from ..runners.infer import Surroundings
+    from ..runners.pool.progress import Progress
 
 FOLDER = "Write a run for each step below this folder. Default: a new folder under runs/."
 
@@ -62,40 +69,59 @@ class Share(ParamType):
     format_option(),
     debug_option,
 )
-def bisect(out: Path | None, package: str | None, format: str, debug: bool, **options: Any) -> None:
+@click.pass_context
+def bisect(ctx: click.Context, /, format: str, debug: bool, **_: Any) -> None:
     """Find the first version of a runtime that is slower.
 
     Makes an environment for each version with pip, in the user's cache, and measures it in turns with --good. Halves the range
     of versions until the first slower one is left. A step without a decision is measured longer, in up to 5 runs. Exits with 1
     if --bad is not shown to be slower, or if versions stay undecided.
     """
-    from .. import backends
     from ..results.bisect.steps import tabulate
-    from ..runners.bisect import Bisector, Question, Runs
-    from ..runners.infer import Surroundings
-    from ..runners.pool.pool import Local
     from ..runners.pool.progress import terminal
-    from ..runners.preview import preview
-    from ..runners.worker.clock import Clock
 
-    versions = {name: options.pop(name) for name in ("good", "bad", "threshold", "metric")}
-    sweep = sweep_of(options)
-    name = package or (backends.package(sweep.backends[0].partition("@")[0]) if sweep.backends else "")
-    if sweep.backends and not name:
-        raise BadInput(f"{sweep.backends[0]} belongs to no package that onnxbench knows", "add --package NAME")
-    folder = out or RUNS / f"{Clock().stamp()}-bisect"
     with logs(debug) as place, terminal().live() as progress:
-        around = Surroundings(progress=progress, out=folder)
-        bisector = Bisector(
-            sweep=sweep,
-            question=Question(package=name, **versions),
-            progress=progress,
-            measurer=Runs(sweep=sweep, metric=versions["metric"], surroundings=around),
-        )
-        # A bad model or option ends here, before an environment is installed.
-        preview(bisector.check(), place, Local(), progress)
+        bisector, around = requested(ctx.params, place, progress)
         interrupted = run(bisector.run, around, debug)
     if bisector.result:
         print_table(tabulate(bisector.result), format)
     decided = bisector.result is not None and bisector.result.is_found
     sys.exit(130 if interrupted else 0 if decided else 1)
+
+
+def requested(params: Mapping[str, Any], log_folder: Path, progress: Progress) -> tuple[Bisector, Surroundings]:
+    """Bisector that the parsed options request, and the surroundings of its runs.
+
+    Raises `BadInput` for a bad model or option, before an environment is installed.
+    """
+    from ..runners.bisect import Bisector, Question, Runs
+    from ..runners.infer import Surroundings
+    from ..runners.pool.pool import Local
+    from ..runners.preview import preview
+    from ..runners.worker.clock import Clock
+
+    options = {name: value for name, value in params.items() if name not in ("format", "debug")}
+    out, package = options.pop("out"), options.pop("package")
+    versions = {name: options.pop(name) for name in ("good", "bad", "threshold", "metric")}
+    sweep = sweep_of(options)
+    around = Surroundings(progress=progress, out=out or RUNS / f"{Clock().stamp()}-bisect")
+    bisector = Bisector(
+        sweep=sweep,
+        question=Question(package=package or _package(sweep), **versions),
+        progress=progress,
+        measurer=Runs(sweep=sweep, metric=versions["metric"], surroundings=around),
+    )
+    preview(bisector.check(), log_folder, Local(), progress)
+    return bisector, around
+
+
+def _package(sweep: Sweep) -> str:
+    """Package of pip that the backend of `sweep` belongs to; empty without a backend. `BadInput` if none is known."""
+    from .. import backends
+
+    if not sweep.backends:
+        return ""
+    name = backends.package(sweep.backends[0].partition("@")[0])
+    if not name:
+        raise BadInput(f"{sweep.backends[0]} belongs to no package that onnxbench knows", "add --package NAME")
+    return name

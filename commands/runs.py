@@ -93,7 +93,7 @@ def stored(folders: Iterable[Path]) -> list[Run]:
     return read
 
 
-def run(work: Callable[[], None], around: Surroundings, debug: bool) -> bool:
+def run(work: Callable[[], object], around: Surroundings, debug: bool) -> bool:
     """Do `work` into a run folder and print its path. True if the user interrupted it; what it measured stays."""
     from ..errors import Interrupted
 

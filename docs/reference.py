@@ -21,6 +21,7 @@ from onnxbench.results.table.reference import columns_page
 from reference_pages import backends_page, command, commands_page
 
 ROOT = Path(__file__).resolve().parents[1]
+LINE = 128
 STUB_HEAD = '''"""Types of the public names. `make reference` writes this file from the declarations of the commands."""
 
 from collections.abc import Iterable, Mapping
@@ -56,10 +57,12 @@ TYPES: Mapping[str, str] = {
     "Duration": "float | str",
     "Megahertz": "int | bool",
     "StringParamType": "str",
+    "Share": "str",
 }
 """Type of a keyword argument, by the class of the option's type."""
 
 FUNCTIONS: Mapping[str, str] = {
+    "bisect": "model: _Text | None = None, *, good: str, bad: str, progress: bool = False, {options}",
     "check": "model: _Names | None = None, *, progress: bool = False, {options}",
     "compare": "base: _Runs, new: _Runs, {options}",
     "export": "model: _Text | None = None, *, progress: bool = False, {options}",
@@ -82,8 +85,14 @@ def stub() -> str:
             parts += ["\n", *_option_types(name, parameters)]
     for name, parameters in FUNCTIONS.items():
         options = f"**options: Unpack[{_options_name(name)}]"
-        parts.append(f"\ndef {name}({parameters.format(options=options)}) -> {_result(name)}: ...")
+        parts.append(f"\n{_definition(name, parameters.format(options=options))}")
     return "".join(parts) + "\n"
+
+
+def _definition(name: str, parameters: str) -> str:
+    """Declaration of a function, as `make format` lays it out."""
+    line = f"def {name}({parameters}) -> {_result(name)}: ..."
+    return line if len(line) <= LINE else f"def {name}(\n    {parameters}\n) -> {_result(name)}: ..."
 
 
 def _reexports() -> list[tuple[str, str]]:

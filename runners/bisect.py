@@ -100,8 +100,8 @@ class Bisector:
     installer: Installer = field(default_factory=Pip)
     result: Bisection | None = None
 
-    def run(self) -> None:
-        """Measure until the first slower version is found. Then `result` has all trials.
+    def run(self) -> Bisection:
+        """Measure until the first slower version is found. Returns `result` with all trials.
 
         Raises `BadInput` before any long work, and `Interrupted`.
         """
@@ -119,6 +119,7 @@ class Bisector:
             while version := next_version(versions, self.result.by_version):
                 self._try(version)
         self.result = replace(self.result, finished=True)
+        return self.result
 
     def check(self) -> Sweep:
         """Sweep of the backend without versions, for a check of the model before any environment is made.

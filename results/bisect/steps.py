@@ -10,6 +10,7 @@ from ..store.head import SCHEMA
 from ..table.column import Field
 from ..table.findings import Finding
 from ..table.table import RowValues, Table
+from ..table.values import Rows
 from .halving import bracket, undecided
 from .trials import SLOWER, VersionTrial
 
@@ -93,6 +94,27 @@ class Bisection:
             **changes,
             "runs": trial.runs,
         }
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class BisectedVersions(Rows):
+    """Result of `bisect`: one row for each version that was compared with the good one.
+
+    `first_slower`: the first slower version; None if `bad` is not shown to be slower, or if versions stay undecided.
+    """
+
+    first_slower: str | None
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of the command: 1 without a first slower version."""
+        return int(self.first_slower is None)
+
+
+def bisected(bisection: Bisection, notes: Sequence[str] = ()) -> BisectedVersions:
+    """`bisection` as a value of Python."""
+    table = tabulate(bisection)
+    return BisectedVersions(table=table, notes=tuple(notes), first_slower=table.head["first_slower"])
 
 
 def tabulate(bisection: Bisection) -> Table:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnxbench as ob
 import onnxfiles
 import pytest
 from onnxfiles import MINI
@@ -57,6 +58,17 @@ def test_the_wheel_works_on_every_python(tmp_path, version):
     run(bench, "report", DATA / "run", "--out", "report.html", cwd=tmp_path)
     path = onnxfiles.write(tmp_path / "tiny.onnx", onnxfiles.dense())
     assert ",ok," in run(bench, "infer", "--backend", "null", "--model", path, *MINI, "--format", "csv", cwd=tmp_path)
+
+
+def test_a_bisection_from_python_compares_two_releases(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ONNXBENCH_CACHE", str(tmp_path / "cache"))
+    onnxfiles.write(tmp_path / "wide.onnx", onnxfiles.wide())
+    how = {"backend": "ort-cpu", "batch": 64, "threads": 1, "budget": "quick", "threshold": "99%"}
+    found = ob.bisect("wide.onnx", good="1.30.0", bad="1.31.0", **how)
+    assert found.first_slower is None
+    assert [(row["version"], row["verdict"]) for row in found] == [("1.31.0", "not slower")]
+    assert len(list((tmp_path / "runs").iterdir())) == 1
 
 
 def test_a_bisection_finds_the_release_that_is_slowed(tmp_path):

@@ -13,6 +13,8 @@ from onnxbench.cli import COMMANDS, main
 from onnxbench.commands import keywords
 from onnxbench.errors import BadInput, BenchError, StorageFailed
 
+VERSIONS = {"good": "1.28", "bad": "1.31"}
+WORDS = ("--good", "1.28", "--bad", "1.31")
 RUN = Path(__file__).resolve().parents[1] / "data/v0_1/run"
 
 
@@ -151,6 +153,12 @@ def test_a_history_needs_two_runs(make_run):
         (lambda: ob.infer(batch="x"), ("infer", "--batch", "x")),
         (lambda: ob.export(int8="best,ort"), ("export", "--int8", "best,ort")),
         (lambda: ob.train("net.onnx"), ("train", "--model", "net.onnx")),
+        (
+            lambda: ob.bisect("net.onnx", backend="all", **VERSIONS),
+            ("bisect", *WORDS, "--model", "net.onnx", "--backend", "all"),
+        ),
+        (lambda: ob.bisect(backend="null", **VERSIONS), ("bisect", *WORDS, "--backend", "null")),
+        (lambda: ob.bisect(threshold="3", **VERSIONS), ("bisect", *WORDS, "--threshold", "3")),
     ],
 )
 def test_an_error_has_the_sentence_of_the_command(call, command, tmp_path, monkeypatch):

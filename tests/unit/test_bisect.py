@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from onnxbench.cli import main
 from onnxbench.errors import BadInput, Unavailable
 from onnxbench.results.bisect.halving import between
-from onnxbench.results.bisect.steps import tabulate
+from onnxbench.results.bisect.steps import bisected, tabulate
 from onnxbench.results.bisect.trials import RUN_COUNTS, judge
 from onnxbench.results.stats.intervals import LIFE, ROUND, Repeated
 from onnxbench.results.table.render import render
@@ -157,6 +157,16 @@ def test_the_table_has_every_step_in_every_format():
     assert (data["first_slower"], len(data["rows"])) == ("1.30.0", len(result.trials))
     for format in ("table", "markdown", "csv"):
         assert "1.30.0" in render(tabulate(result), format)
+
+
+def test_as_a_value_of_python_it_has_the_first_slower_version():
+    found = bisected(bisect(slow_from("1.30.0", "1.30.1", "1.31.0")), ["a note"])
+    assert (found.first_slower, found.exit_code, found.notes) == ("1.30.0", 0, ("a note",))
+    assert found.to_dict()["first_slower"] == "1.30.0"
+    assert found[0]["version"] == "1.31.0"
+    assert str(found) == render(found.table, "table")
+    none = bisected(bisect(Scale({})))
+    assert (none.first_slower, none.exit_code) == (None, 1)
 
 
 @pytest.mark.parametrize(

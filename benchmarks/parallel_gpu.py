@@ -6,10 +6,11 @@
     python benchmarks/parallel_gpu.py --page-only           the page again, of what is stored
 
 Strong scaling keeps the global batch, weak scaling gives every process the whole batch. Images are random: the rate does not
-depend on them. One repetition is one training of every row, in processes of its own. An interval is over the repetitions, and
-a ratio is paired with the single process of the same repetition. Results go to runs/parallel, one file for each repetition of
-a model: the same command goes on with an interrupted run. The page is docs/results/NAME-parallel.md with its chart
-NAME-parallel.svg. On GPUs it begins with one table of the CPU, one GPU and all of them.
+depend on them. One repetition of a model is one training of every row. On GPUs it has processes that no other repetition uses,
+and on a CPU every row has processes of its own, because their peak memory cannot be reset. An interval is over the
+repetitions, and a ratio is paired with the single process of the same repetition. Results go to runs/parallel, one file for
+each repetition of a model: the same command goes on with an interrupted run. The page is docs/results/NAME-parallel.md with
+its chart NAME-parallel.svg. On GPUs it ends with one table of the CPU, one GPU and all of them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any, cast
@@ -29,7 +32,7 @@ import numpy as np
 from onnxbench.models import MODELS, NamedModel
 from onnxbench.results.stats.intervals import LIFE, Repeated
 from onnxbench.results.table import training as tables
-from onnxbench.runners.pool.pool import Local
+from onnxbench.runners.pool.pool import Local, Pool, Worker
 from onnxbench.runners.pool.progress import terminal
 from onnxbench.runners.prepare import train as runner
 from onnxbench.runners.prepare.parallel import Parallel
@@ -39,8 +42,8 @@ ROOT = Path(__file__).resolve().parents[1]
 STORED, RESULTS = Path("runs/parallel"), ROOT / "docs/results"
 SIDES = {"cnn": 48, "resnet50": 224}
 FACTORIES = {"cnn": "onnxbench.models.cnn:cnn", "resnet50": "resnet_layers:resnet50"}
-IMAGES, BATCHES = {"cnn": 16384, "resnet50": 2048}, {"cnn": 1024, "resnet50": 128}
-TABLE_IMAGES, TABLE_BATCH, TABLE_EPOCHS = 4096, 256, 7  # of the CNN on the CPU, one GPU and all GPUs, in one run
+IMAGES, BATCHES = {"cnn": 16384, "resnet50": 1280}, {"cnn": 1024, "resnet50": 128}
+TABLE_IMAGES, TABLE_BATCH, TABLE_EPOCHS = 2048, 256, 6  # of the CNN on the CPU, one GPU and all GPUs, in one run
 TABLE = "table"
 WAYS = {"": "one process", "data": "data parallel", "gpipe": "pipeline, gpipe", "1f1b": "pipeline, 1f1b"}
 
@@ -95,10 +98,60 @@ def ways(processes: int) -> Mapping[str, Parallel]:
     return {"strong": strong, "weak": Parallel(data=counts, scale_batch=True, peer_s=PEER_S)}
 
 
-def train(training: runner.Training) -> Sequence[Row]:
-    """Rows of one training."""
+@dataclass
+class Kept:
+    """Pool that keeps its workers until it is left: starting one takes longer than a training does."""
+
+    pool: Local = field(default_factory=Local)
+    free: dict[int, Worker] = field(default_factory=dict)
+    count: int = 0
+
+    def start(self, log: Path, python: str = sys.executable, *, network: bool = False) -> Any:
+        """The free worker with the lowest number, so that a worker is always the same rank; else a new one."""
+        if self.free:
+            number = min(self.free)
+            return Lent(self, number, self.free.pop(number))
+        self.count += 1
+        return Lent(self, self.count, self.pool.start(log, python, network=True))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.pool, name)
+
+    def __enter__(self) -> Kept:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self.free.values():
+            with worker:
+                pass
+
+
+@dataclass
+class Lent:
+    """Worker of a `Kept`, as a context manager: leaving without an error gives it back."""
+
+    kept: Kept
+    number: int
+    worker: Worker
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.worker, name)
+
+    def __enter__(self) -> Lent:
+        self.worker.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if error[0] is None:
+            self.kept.free[self.number] = self.worker
+        else:
+            self.worker.__exit__(*error)
+
+
+def train(training: runner.Training, pool: Pool) -> Sequence[Row]:
+    """Rows of one training, by the workers of `pool`."""
     with tempfile.TemporaryDirectory() as logs, terminal().live() as progress:
-        results, interrupted = runner.run_training(training, Path(logs), Local(), progress)
+        results, interrupted = runner.run_training(training, Path(logs), pool, progress)
     if interrupted:
         raise SystemExit(130)
     return tables.build(results, training.head()).rows
@@ -106,19 +159,21 @@ def train(training: runner.Training) -> Sequence[Row]:
 
 def measure(asked: argparse.Namespace, model: str, data: str, repeat: int) -> Iterator[Row]:
     """Rows of one repetition."""
-    for scaling, parallel in ways(asked.processes).items():
-        training = runner.Training(
-            model=model,
-            dataset=data,
-            devices=(asked.device,),
-            precisions=tuple(asked.precision.split(",")),
-            epochs=asked.epochs,
-            batch_size=asked.batch_size or BATCHES[model],
-            threads=Local().threads(),
-            parallel=parallel,
-        )
-        for row in train(training):
-            yield {**row, "model": model, "scaling": scaling, "repeat": repeat}
+    with ExitStack() as stack:
+        pool = Local() if asked.device == "cpu" else cast("Pool", stack.enter_context(Kept()))
+        for scaling, parallel in ways(asked.processes).items():
+            training = runner.Training(
+                model=model,
+                dataset=data,
+                devices=(asked.device,),
+                precisions=tuple(asked.precision.split(",")),
+                epochs=asked.epochs,
+                batch_size=asked.batch_size or BATCHES[model],
+                threads=Local().threads(),
+                parallel=parallel,
+            )
+            for row in train(training, pool):
+                yield {**row, "model": model, "scaling": scaling, "repeat": repeat}
 
 
 def one_table(asked: argparse.Namespace, data: str) -> Iterator[Row]:
@@ -133,7 +188,7 @@ def one_table(asked: argparse.Namespace, data: str) -> Iterator[Row]:
         threads=Local().threads(),
         parallel=ways(asked.processes)["strong"],
     )
-    yield from train(training)
+    yield from train(training, Local())
 
 
 def store(path: Path, rows: Iterator[Row]) -> None:

@@ -6,6 +6,7 @@ epoch.
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -187,6 +188,7 @@ def run_epochs(state: State, report: Reporter, trainer: Trainer, parts: Parts, e
     """Train and test for so many epochs."""
     import torch
 
+    _forget_peak(torch, trainer.device)
     done = tuple(_epoch(state, report, trainer, parts, number, epochs) for number in range(1, epochs + 1))
     return Trained(
         epochs=done,
@@ -264,6 +266,13 @@ def save(network: Any, path: Path, record: Mapping[str, Any]) -> None:
 
     network = network.cpu().float()
     replace_file(path, lambda scratch: save_model(network, str(scratch), metadata={"onnxbench": json.dumps(record)}))
+
+
+def _forget_peak(torch: Any, device: str) -> None:
+    """Let the peak begin at what is allocated now: this worker may have trained before."""
+    if Device.parse(device).kind == "cuda":
+        gc.collect()  # a data parallel model is part of a cycle, which keeps its memory
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def _peak_mb(torch: Any, device: str) -> float:

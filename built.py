@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 Number = float | None
@@ -19,6 +20,23 @@ class Built:
     remark: str | None = None
     build: int = 0
     engine_sha256: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Converted:
+    """The file of a cell in its runtime's own format, made by `converter` in `convert_s`, or found in the cache (`cached`).
+
+    `versions`: those of the converter's packages. `shapes`: those that the converter wrote into the file, as a text; empty for
+    a file with open dimensions. `sha256`, `nbytes`: hash and size of the file.
+    """
+
+    converter: str
+    convert_s: float
+    cached: bool
+    sha256: str
+    nbytes: int
+    versions: Mapping[str, str]
+    shapes: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
 from .built import Built as Built
+from .built import Converted as Converted
 from .built import KeptEngine as KeptEngine
 from .built import Layers as Layers
 from .built import Lowered as Lowered

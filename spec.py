@@ -232,6 +232,7 @@ class Artifact:
     - `obstacle`: reason why runtimes with symmetric INT8 only (TensorRT) refuse the file; None if they accept it.
     - `invalid`: onnx.checker's reason to refuse the file, although a runtime loads it; None for a valid file.
     - `unsized`: inputs with a declared size of 0, which stands for an unknown size; runtimes do not agree about such sizes.
+    - `converted`: folder with this file in the format of the cell's runtime; empty for a runtime that reads ONNX files.
     """
 
     model: str
@@ -251,6 +252,7 @@ class Artifact:
     obstacle: str | None = None
     invalid: str | None = None
     unsized: tuple[str, ...] = ()
+    converted: str = ""
 
     @property
     def labelled(self) -> str | None:
@@ -344,7 +346,7 @@ class Sweep:
     - `dims`: sizes to measure of dimensions, by name. `inputs`: paths of .npy files, by input name.
     - `input_count`: number of arrays for each input, which the calls get in turn. `caches`: those of CACHES to measure.
     - `feedback`: outputs that each call hands to the next, with their inputs. `step_seconds`: seconds of signal in one call.
-    - `pythons`: interpreters, or folders of virtual environments, by `Target`.
+    - `pythons`: interpreters, or folders of virtual environments, by `Target`. `converters`: those of converters, by name.
     - `baseline`: target that speed-ups are relative to. Without a baseline the stop rule uses `metric` (of STOPPING_METRICS).
     - `cold`: measure cold starts. `load`: find the highest request rate within a latency limit.
     - `timeout_s`: longest time for one answer of a worker, in seconds.
@@ -388,6 +390,7 @@ class Sweep:
     keep_engines: str = ""
     random_weights: bool = False
     build_timeout_s: float | None = None
+    converters: tuple[tuple[str, str], ...] = ()
 
     @property
     def named(self) -> tuple[str, ...]:

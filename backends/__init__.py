@@ -6,6 +6,7 @@ Standard library only. A new backend is one file in this folder and one line in 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -26,13 +27,14 @@ class Registration:
 
     `instrument`: the backend measures this tool, and nobody deploys on it. `network`: its workers may use the network, as
     plugins and factories may download. A runtime that only reads an ONNX file needs none (SECURITY.md). `package`: the name of
-    its runtime for pip; empty for a backend without one.
+    its runtime for pip; empty for a backend without one. `default`: a sweep that names no backend measures it.
     """
 
     target: str
     instrument: bool = False
     network: bool = True
     package: str = ""
+    default: bool = True
 
 
 BUILT_IN: Mapping[str, Registration] = {
@@ -61,6 +63,20 @@ def registrations() -> Mapping[str, Registration]:
 def targets() -> tuple[str, ...]:
     """List the names that `--backend all` stands for: every backend except instruments."""
     return tuple(name for name, registration in registrations().items() if not registration.instrument)
+
+
+def defaults() -> tuple[str, ...]:
+    """List the names that a sweep without `--backend` measures where they can run."""
+    return tuple(name for name in targets() if registrations()[name].default)
+
+
+def converters() -> tuple[str, ...]:
+    """List the names of all converters. Imports the files of the backends, but no runtime."""
+    names: dict[str, None] = {}
+    for name in registrations():
+        with suppress(Unavailable):  # a plugin that cannot be imported
+            names |= {converter.name: None for converter in (get(name).converter,) if converter}
+    return tuple(names)
 
 
 def check_name(name: str) -> str:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ..errors import BenchError, Unavailable, failure, one_line, quantity
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency, Device, Options, has_any
+from .conversion import Converter
 
 if TYPE_CHECKING:
     from .recurrence import Recurrence
@@ -196,6 +197,7 @@ class Backend(abc.ABC):
     a runtime that states no limit. A file of a higher opset is lowered first.
     `open_shapes_since`: the first version that runs files which fill or gather integers or booleans by open sizes. Earlier ones
     build for the shapes of a row alone, and get such a file with these shapes. Empty for a runtime that always runs them.
+    `converter`: program that writes the file which the runtime reads; None for a runtime that reads ONNX files.
     `install`: the command that installs the runtime.
     """
 
@@ -212,6 +214,7 @@ class Backend(abc.ABC):
     int8_schemes: ClassVar[tuple[str, ...]] = ("portable", "layers")
     opsets: ClassVar[Mapping[str, int]] = {}
     open_shapes_since: ClassVar[str] = ""
+    converter: ClassVar[Converter | None] = None
     install: ClassVar[str] = ""
 
     def probe(self) -> Availability:
@@ -265,6 +268,13 @@ class Backend(abc.ABC):
         """True if every opening of `cell` times kernels and chooses the fastest."""
         return has_any(cell.settings.options, self.searches)
 
+    def convert(self, artifact: Artifact, cell: Cell, folder: Path) -> None:
+        """Write the file of `cell` in the runtime's own format into the empty `folder`, which is `artifact.converted` later.
+
+        Raise `Unsupported` with the name of an operator that the converter lacks.
+        """
+        self._guard("convert", lambda: self._convert(artifact, cell, folder))
+
     def build(self, artifact: Artifact, cell: Cell, workshop: Workshop) -> Engine | None:
         """Compile the engine of `cell`, or find it in the workshop; None for a runtime that compiles none."""
         return self._guard("build", lambda: self._build(artifact, cell, workshop))
@@ -287,6 +297,9 @@ class Backend(abc.ABC):
             raise
         except Exception as error:  # each runtime has its own exception classes, often plain RuntimeError
             raise failure(f"{self.name} cannot {verb} the model", error) from error
+
+    def _convert(self, artifact: Artifact, cell: Cell, folder: Path) -> None:
+        raise Unavailable(f"{self.name} has no converter")
 
     def _build(self, artifact: Artifact, cell: Cell, workshop: Workshop) -> Engine | None:
         return None

@@ -12,7 +12,7 @@ import click
 from ..errors import BadInput
 from .help import Command
 from .metrics import control_option
-from .options import Choice, debug_option, format_option, group
+from .options import Choice, all_option, debug_option, format_option, group
 from .output import named_columns, note, plain, rendered, screen
 from .runs import stored
 
@@ -70,7 +70,7 @@ def spread(words: list[str]) -> list[str]:
     click.option("--fail-on", "limits", multiple=True, metavar="METRIC>LIMIT", help=FAIL_HELP),
     click.option("--inconclusive", type=Choice(POLICIES), metavar="fail|default|warn", help=INCONCLUSIVE_HELP),
     control_option,
-    click.option("--all", "unfolded", is_flag=True, help="Print equal and inconclusive rows on a terminal too."),
+    all_option,
     format_option(GITHUB),
     debug_option,
 )
@@ -113,7 +113,7 @@ def requested(
 
 
 def _compared(
-    base: Sequence[Path], new: Sequence[Path], gates: Gates, control: str | None, format: str, unfolded: bool, debug: bool
+    base: Sequence[Path], new: Sequence[Path], gates: Gates, control: str | None, format: str, everything: bool, debug: bool
 ) -> tuple[str, Sequence[str], bool]:
     """Compare both sides: the text to print, the sentences for stderr, and True if a limit fails.
 
@@ -130,7 +130,10 @@ def _compared(
         return plain_lines(lines), compared.notes, judged.failed
     on_screen = format == "table" and screen().width is not None
     table = tabulate(
-        sides, changes, judged.condensed if on_screen else judged.findings, fold=on_screen and not (unfolded or named_columns())
+        sides,
+        changes,
+        judged.condensed if on_screen else judged.findings,
+        fold=on_screen and not (everything or named_columns()),
     )
     # the table on a screen has the same sentences
     return rendered(table, format), [] if on_screen else compared.notes, judged.failed

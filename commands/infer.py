@@ -62,7 +62,7 @@ build_options = group(
         "build_timeout_s",
         type=Finite(min=0, min_open=True),
         metavar="SECONDS",
-        help="Stop a builder that has no engine within this many seconds. Default: --timeout.",
+        help="Stop a builder or a converter that has no file within this many seconds. Default: --timeout.",
     ),
 )
 

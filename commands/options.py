@@ -311,14 +311,21 @@ limit_options = group(
         " export searches for an INT8 file within it.",
     ),
 )
+all_option = click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Print everything: backends that a sweep measures by name only; equal and inconclusive rows on a terminal too.",
+)
 backend_option = click.option(
     "--backend",
     "backends",
     type=Names(),
     metavar="BACKEND[@ENV],...",
     default=(),
-    help="Run on these backends; `all` means all that bench backends lists. Default: all that can run here. recommend chooses"
-    " among rows of these. export takes one, which runs the files of a search; default: the first one with INT8 on the CPU.",
+    help="Run on these backends; `all` means all that bench backends --all lists. Default: those that bench backends lists,"
+    " where they can run here. recommend chooses among rows of these. export takes one, which runs the files of a search;"
+    " default: the first one with INT8 on the CPU.",
 )
 python_option = click.option(
     "--python",
@@ -326,7 +333,8 @@ python_option = click.option(
     type=KeyValue(),
     multiple=True,
     metavar="BACKEND[@ENV]=PATH",
-    help="Run this backend in another interpreter, or in the virtual environment in the folder PATH.",
+    help="Run this backend in another interpreter, or in the virtual environment in the folder PATH. CONVERTER=PATH does the"
+    " same for the converter of a backend.",
 )
 track_option = click.option(
     "--track",

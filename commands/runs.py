@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..budgets import BUDGETS
 from ..errors import BadInput
-from ..spec import Device, Sweep
+from ..spec import Device, Sweep, Target
+from .options import Pairs
 from .output import print_table, track
 
 if TYPE_CHECKING:
@@ -80,7 +81,19 @@ def sweep_of(options: dict[str, Any]) -> Sweep:
     dims = [name for name, _ in options["dims"]]
     if twice := next((name for name in dims if dims.count(name) > 1), None):
         raise BadInput(f"--dim {twice} stands there twice", f"write all sizes in one list, as --dim {twice}=16,128")
-    return Sweep(**{**options, **changed, **models})
+    pythons, converters = split_interpreters(options["pythons"])
+    return Sweep(**{**options, **changed, **models, "pythons": pythons, "converters": converters})
+
+
+def split_interpreters(pythons: Pairs) -> tuple[Pairs, Pairs]:
+    """Interpreters of backends, and those of converters."""
+    from .. import backends
+
+    if all(Target.parse(name).backend in backends.BUILT_IN for name, _ in pythons):
+        return pythons, ()
+    names = backends.converters()  # imports the files of all backends
+    own = tuple(pair for pair in pythons if pair[0] in names)
+    return tuple(pair for pair in pythons if pair not in own), own
 
 
 def stored(folders: Iterable[Path]) -> list[Run]:

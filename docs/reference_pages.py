@@ -29,11 +29,13 @@ rest. This page is generated (`make reference`). [Environments](environments.md)
 interpreter.
 
 *Precisions* are measured by default where a file has them; those in parentheses on request.
+*Default* backends are measured by a sweep without `--backend`, the others when they are named or with
+`--backend all`. *Converter* is the program that writes a runtime's own format from the ONNX file.
 *Engines* are files that the runtime compiles for one shape. *Network* is allowed for workers that run code
 which may download ([security](../SECURITY.md)).
 
-| backend | device | package | precisions | INT8 schemes | engines | network |
-|---|---|---|---|---|---|---|
+| backend | default | device | package | converter | precisions | INT8 schemes | engines | network |
+|---|---|---|---|---|---|---|---|---|
 """
 PLUGINS = """
 Other packages add backends by the entry-point group `onnxbench.backends`
@@ -102,8 +104,11 @@ def _facts(name: str, backend: backends.Backend) -> tuple[str, ...]:
     precisions = [f"({own})" if own in backend.on_request else own for own in backend.precisions]
     package = f"`{registration.package}`" if registration.package else "none"
     schemes = ", ".join(backend.int8_schemes) if "int8" in backend.precisions else ""
-    engines, network = ("yes" if fact else "" for fact in (backend.builds, registration.network))
-    return f"`{name}`", backend.device_kind, package, ", ".join(precisions), schemes, engines, network
+    default = registration.default and not registration.instrument
+    default_text, engines, network = ("yes" if fact else "" for fact in (default, backend.builds, registration.network))
+    converter = f"`{backend.converter.name}`" if backend.converter else ""
+    first = (f"`{name}`", default_text, backend.device_kind, package, converter)
+    return *first, ", ".join(precisions), schemes, engines, network
 
 
 def _options(name: str, options: Mapping[str, str]) -> Iterator[str]:

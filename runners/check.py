@@ -22,6 +22,7 @@ from .prepare import calibration_data
 from .prepare.export_command import excluding, explaining, searching
 from .prepare.request import first_sizes, fixed_shapes
 from .sweep.cells import ActiveCell, RunContext
+from .sweep.conversions import convert_files
 from .sweep.drawing import draw_inputs
 from .sweep.group import Group, hire
 from .sweep.plan import PlannedCell
@@ -51,6 +52,7 @@ def check(sweep: Sweep, surroundings: Surroundings, conditions: Sequence[Conditi
         cells = [ActiveCell(planned=row) for row in rows if not row.refused]
         run.total, run.after_stop = len(cells), "run bench check again to start over"
         draw_inputs(run, cells)
+        convert_files(run, cells)
         hire_worker = hire(run.journal, run.context.pool, workers)
         for crew in dict.fromkeys(active.crew for active in cells):
             with ExitStack() as stack:

@@ -31,7 +31,7 @@ from .pool.progress import Progress, Silent
 from .pool.survey import ProbedBackend, survey
 from .prepare import model_files as prepare
 from .prepare.model_files import ModelFiles
-from .sweep import builds, cold, engine_files, rounds
+from .sweep import builds, cold, conversions, engine_files, rounds
 from .sweep.arrays import check_conditions, check_types, given_shapes
 from .sweep.cells import ActiveCell, RunContext, resume_cell
 from .sweep.drawing import draw_inputs
@@ -349,9 +349,10 @@ def _measure(sweep: Sweep, rows: Sequence[PlannedCell], hire_worker: Hire, run: 
     engine_files.find_kept(run, left, stored)
     open_now: list[ActiveCell] = []
     pool = run.context.pool
-    build = partial(builds.build_engines, run, hire=hire(run.journal, pool, {}, log_name="build"))
+    build = partial(conversions.convert_and_build, run, hire=hire(run.journal, pool, {}, log_name="build"))
     try:
         for portion in build_portions(run, cells, build):
+            conversions.convert_files(run, portion)  # of baselines that an earlier run finished
             builds.time_builds(run, [active for active in portion if active in left], fresh_hire)
             engine_files.keep_engines(run, portion, fresh_hire)
             cold.start_cold(run, [active for active in portion if active in fresh])

@@ -18,6 +18,7 @@ from ...evidence import (
     Block,
     Built,
     Cold,
+    Converted,
     Drawn,
     Energy,
     Explained,
@@ -44,7 +45,7 @@ END_BYTES = 22  # size of the last record of a zip file without a comment
 
 Event = (
     Drawn | Built | Cold | Opened | Inspected | Explained | Verified | Warm | Life | Energy | Block | Pooled | Finished | Failed
-    | StepFailed | UnderLoad | Imported | Answered | TimedBuild | KeptEngine
+    | StepFailed | UnderLoad | Imported | Answered | TimedBuild | KeptEngine | Converted
 )  # fmt: skip
 
 EVENTS: Mapping[str, type[Any]] = {
@@ -68,6 +69,7 @@ EVENTS: Mapping[str, type[Any]] = {
     "answered": Answered,
     "timed_build": TimedBuild,
     "kept_engine": KeptEngine,
+    "converted": Converted,
 }
 """Types of events by their names in a journal."""
 

@@ -34,6 +34,7 @@ from ...evidence import (
     Block,
     Built,
     Cold,
+    Converted,
     Drawn,
     Energy,
     Explained,
@@ -60,7 +61,7 @@ from .journal import Event, read_journal
 from .noise import COUNTERS, disturbances, unseen
 from .verdict import CONVERSION, MISMATCH, OK, SHAPE, UNDETERMINED, Verdict, enough_agreement, judge
 
-BEGINNINGS = (Built, Cold, KeptEngine, Opened)
+BEGINNINGS = (Built, Cold, Converted, KeptEngine, Opened)
 MENDS: Mapping[type[Any], str] = {
     Block: ROUND,
     UnderLoad: LOAD,
@@ -106,6 +107,7 @@ class CellRecord:
     builds: Mapping[int, Built] = field(default_factory=dict)
     timed_builds: tuple[TimedBuild, ...] = ()
     kept_engine: KeptEngine | None = None
+    converted: Converted | None = None
     blocks: Mapping[int, Block] = field(default_factory=dict)
 
     @property
@@ -364,6 +366,7 @@ def gather(cell: Cell, key: str, folder: Path, head: Head, events: Iterable[Even
         builds={event.build: event for event in by_type.get(Built, ())},
         timed_builds=tuple(by_type.get(TimedBuild, ())),
         kept_engine=_last(KeptEngine, by_type),
+        converted=_last(Converted, by_type),
         blocks=blocks,
     )
 

@@ -156,6 +156,7 @@ KINDS: Mapping[str, Kind] = {
         severity=INFO, sentence="{column} is measured only where a row misses the least SQNR of its precision"
     ),
     "absent_build": Kind(severity=INFO, sentence="{column}: this runtime compiles nothing ahead"),
+    "absent_conversion": Kind(severity=INFO, sentence="{column}: this runtime reads ONNX files"),
     "absent_builds": Kind(severity=INFO, sentence="{column} needs several builds: give --builds 3"),
     "absent_cold": Kind(severity=INFO, sentence="{column} was not measured: give --cold"),
     "absent_at_quick": Kind(severity=INFO, sentence="{column} is not measured at --budget quick: give --budget normal"),

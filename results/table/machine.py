@@ -21,6 +21,7 @@ FIELDS = (
         priority=4,
         definition="Highest ONNX opset that it takes; files of a higher one are lowered.",
     ),
+    Field(name="default", number=False, priority=5, definition="yes: a sweep without --backend measures it."),
 )
 
 
@@ -29,7 +30,7 @@ class Presence:
     """A backend on this machine.
 
     `reason`: cause of its absence. `install`: command that installs it. `instrument`: it measures onnxbench itself.
-    `opset`: the highest ONNX opset that it takes; 0 without a limit.
+    `opset`: the highest ONNX opset that it takes; 0 without a limit. `default`: a sweep without `--backend` measures it.
     """
 
     backend: str
@@ -40,6 +41,7 @@ class Presence:
     install: str = ""
     instrument: bool = False
     opset: int = 0
+    default: bool = True
 
 
 def build(backends: Sequence[Presence]) -> Table:
@@ -62,6 +64,7 @@ def _row(item: Presence) -> dict[str, Scalar]:
         "version": item.version or None,
         "devices": ", ".join(item.devices) or None,
         "opset": item.opset or None,
+        "default": "yes" if item.default else None,
         "reason": item.reason or None,
         "install": item.install or None,
         "instrument": "yes" if item.instrument else None,

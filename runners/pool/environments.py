@@ -31,10 +31,12 @@ def interpreters(sweep: Sweep) -> dict[Target, str]:
 
 
 def targets_of(sweep: Sweep) -> tuple[Target, ...]:
-    """Targets that the user named; without any, every backend and every environment that has an interpreter."""
+    """Targets that the user named; without any, the default backends and every environment that has an interpreter."""
     own = [_parse_target(label) for label, _ in sweep.pythons]
-    everything = _side_by_side([*(Target(backend=name) for name in backends.targets()), *own])
-    named = [everything if name == ALL else [_parse_target(name)] for name in sweep.backends or (ALL,)]
+    everything, default = (
+        _side_by_side([*(Target(backend=name) for name in names), *own]) for names in (backends.targets(), backends.defaults())
+    )
+    named = [everything if name == ALL else [_parse_target(name)] for name in sweep.backends] or [default]
     targets = tuple(dict.fromkeys(target for group in named for target in group))
     _check_interpreters(own, targets)
     for target in targets:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...budgets import Budget
 from ...errors import BenchError, Interrupted, StorageFailed
-from ...evidence import ROUND, Failed, StepFailed, TimedBuild
+from ...evidence import ROUND, Converted, Failed, StepFailed, TimedBuild
 from ...results.store.record import CellRecord
 from ...spec import COLD, Concurrency, Sweep
 from ..pool.context import Context
@@ -34,7 +34,7 @@ class ActiveCell:
     for them. `energy`, `loaded`: this step is done, with a figure or a reason.
     `built`: all builds of the cell exist. `engines`: hash of each build's engine, by its number; empty for a runtime without
     engines. `build`: number of the build that is measured. `timed`: builds that were timed, with their turns.
-    `engine_file`: file that keeps the engine for the user.
+    `engine_file`: file that keeps the engine for the user. `converted`: facts of its file in the runtime's own format.
     `calls`: number of timed calls of latency. `cold`: number of fresh processes so far. `complete`: the journal has
     all its figures, and a later error does not change them. `finished`: the cell ended with figures. `out`: the cell
     ended with a reason instead.
@@ -51,6 +51,7 @@ class ActiveCell:
     build: int = 0
     timed: list[TimedBuild] = field(default_factory=list)
     engine_file: str = ""
+    converted: Converted | None = None
     verified: bool = False
     concurrency: Concurrency | None = None
     energy: bool = False
@@ -119,6 +120,7 @@ def resume_cell(planned: PlannedCell, stored: CellRecord, sweep: Sweep) -> Activ
         engines={number: built.engine_sha256 for number, built in stored.builds.items() if built.engine_sha256},
         build=stored.build,
         timed=list(stored.timed_builds),
+        converted=stored.converted,
         verified=stored.inspected is not None,
         concurrency=stored.warm.concurrency if stored.warm else None,
         energy=stored.energy is not None,

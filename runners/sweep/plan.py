@@ -32,6 +32,7 @@ class PlannedCell:
     folder; a run of an older version may use another key. `program`: the user's program that is measured in place of a backend.
     `opset`: the highest one that its backend takes; 0 without a limit. `fixes_shapes`: its backend gets files with the shapes
     of the cell where open ones do not run. `lowered`: facts of the lowering of its file, which was made from `lowered_from`.
+    `converter`: name of the program that converts the file for its runtime; empty for a runtime that reads ONNX files.
     """
 
     cell: Cell
@@ -47,6 +48,7 @@ class PlannedCell:
     fixes_shapes: bool = False
     lowered: Lowered | None = None
     lowered_from: Artifact | None = None
+    converter: str = ""
 
     @property
     def source(self) -> Artifact:
@@ -247,6 +249,7 @@ def _cells(
         )
         rest: dict[str, Any] = {"refused": refused, "python": backend.python, "builds": backend.builds}
         rest["opset"], rest["fixes_shapes"] = backend.opset, backend.fixes_shapes
+        rest["converter"] = backend.converter
         rest["searches"] = has_any(settings.options, backend.searches)
         planned.append(PlannedCell(cell=cell, artifact=artifact, **rest))
     return planned

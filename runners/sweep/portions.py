@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from ...axes import Scalar, question
 from ...spec import Sweep
 from .cells import ActiveCell, RunContext
+from .conversions import is_unconverted
 from .rounds import is_base
 
 SPAN_S = 20.0
@@ -54,5 +55,5 @@ def units(cells: Sequence[ActiveCell], sweep: Sweep) -> list[Unit]:
 
 
 def _missing(cells: Sequence[ActiveCell]) -> int:
-    """Number of cells whose engine may have to be built."""
-    return sum(active.planned.builds and not active.built for active in cells)
+    """Number of cells whose engine may have to be built, or whose file converted."""
+    return sum((active.planned.builds and not active.built) or is_unconverted(active) for active in cells)

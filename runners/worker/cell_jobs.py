@@ -159,6 +159,7 @@ def probe(state: State, report: Reporter, job: Probe) -> Probed:
         builds=backend.builds,
         searches=dict(backend.searches),
         network=os.environ.get(NETWORK, "open"),
+        converter=backend.converter.name if backend.converter else "",
         int8_scheme=backend.int8_scheme,
         int8_schemes=backend.int8_schemes,
     )

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...evidence import Epoch, Explained, Number, PartDistance
+from ...evidence import Converted, Epoch, Explained, Number, PartDistance
 from ...exporters.manifest import Maker
 from ...models.library import LibraryModel
 from ...parity import ImageSet
-from ...spec import Artifact, Conversion, Options, Shapes, TensorSpec
+from ...spec import Artifact, Cell, Conversion, Options, Shapes, TensorSpec
 from .jobs import Data, Done, Here, Job, There
 
 
@@ -154,6 +154,26 @@ class Lower(Making, Job[CacheEntry]):
 
     opset: int
     fixed: Shapes = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RuntimeFile:
+    """Folder of the worker's cache with a file in the format of a runtime, and facts about it.
+
+    Both are None for a runtime that reads ONNX files.
+    """
+
+    folder: There | None = None
+    converted: Converted | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertFormat(Job[RuntimeFile]):
+    """Convert `artifact` to the format of the cell's runtime. `scratch`: empty folder for what the converter writes."""
+
+    cell: Cell
+    artifact: Artifact
+    scratch: There
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

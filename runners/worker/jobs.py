@@ -104,6 +104,7 @@ class Probed:
     """Description of a backend in the worker's environment (backends/protocol.Backend).
 
     `opset`: the highest one that it takes; 0 without a limit. `fixes_shapes`: it gets files with the shapes of its row.
+    `converter`: name of the program that writes its files; empty for a runtime that reads ONNX files.
     """
 
     available: bool
@@ -123,6 +124,7 @@ class Probed:
     int8_schemes: tuple[str, ...] = ()
     opset: int = 0
     fixes_shapes: bool = False
+    converter: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -141,7 +141,9 @@ class Worker:
         fetch(Path(artifact.path), place)
         for part in onnx_file.external_files(Path(artifact.path)):
             fetch(part, place.parent / part.relative_to(Path(artifact.path).parent))
-        return replace(artifact, path=str(place), source=artifact.source and self._source(artifact.source))
+        converted = artifact.converted and str(self._bring(Path(artifact.converted)))
+        source = artifact.source and self._source(artifact.source)
+        return replace(artifact, path=str(place), source=source, converted=converted)
 
     def _source(self, source):
         return Source(factory=source.factory, weights=source.weights and str(self._bring(Path(source.weights))))

@@ -20,6 +20,7 @@ from onnxbench.runners.prepare.bounds import bounds_of
 from onnxbench.runners.prepare.request import ExportRequest
 from onnxbench.runners.preview import preview
 from onnxbench.runners.worker.file_jobs import (
+    ConvertFormat,
     DecodeImages,
     Describe,
     DescribeLibrary,
@@ -146,6 +147,8 @@ def test_every_job_is_done_by_workers_that_see_none_of_the_parents_folders(paren
         assert worker.ask(Build(cell=cell, artifact=file), 60).build_s is None
         copy = CopyEngine(cell=cell, artifact=file, file=There(path=f"{inputs}.e"), record=There(path=f"{inputs}.json"))
         assert worker.ask(copy, 60).sha256 is None
+        scratch = There(path=str(parent / "scratch"))
+        assert worker.ask(ConvertFormat(cell=cell, artifact=file, scratch=scratch), 60).converted is None
         worker.ask(Draw(artifact=file, shapes=cell.shapes, seed=0, folder=There(path=inputs)), 60)
         call = ReferenceCall(
             shapes=cell.shapes, batch=cell.batch, inputs=Here(path=inputs), outputs=There(path=str(parent / "expected"))

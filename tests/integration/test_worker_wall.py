@@ -14,6 +14,7 @@ from onnxbench.runners.worker.file_jobs import (
     Adopt,
     CompareFile,
     Convert,
+    ConvertFormat,
     CountImages,
     DecodeImages,
     Describe,
@@ -28,6 +29,7 @@ from onnxbench.runners.worker.file_jobs import (
     ReadSizeUse,
     Refer,
     ReferenceCall,
+    RuntimeFile,
     Train,
 )
 from onnxbench.runners.worker.jobs import (
@@ -114,6 +116,7 @@ def answers(bare_python, folder, artifact):
         Draw(artifact=artifact, shapes=asked.shapes, seed=0, folder=There(path=f"{drawn}-again")),
         Build(**of_cell),
         CopyEngine(**of_cell, file=There(path=str(folder / "no.engine")), record=There(path=str(folder / "no.json"))),
+        ConvertFormat(**of_cell, scratch=There(path=str(folder / "scratch"))),
         Open(**of_cell, inputs=Here(path=drawn)),
         Verify(**key, reference=Here(path=outputs), samples=Here(path=samples)),
         Inspect(**key, timed=False),
@@ -139,6 +142,7 @@ def test_jobs_that_measure_answer_in_an_environment_of_numpy_and_a_runtime(answe
     assert answers[Probe].available
     assert answers[Support] == Supported(reason=None)
     assert answers[CopyEngine] == Copied()
+    assert answers[ConvertFormat] == RuntimeFile()
     assert answers[CountImages].images > 0
     assert answers[CountParts].proof == answers[CountImages].images
     assert answers[Verify].sqnr_db > 80

@@ -154,6 +154,7 @@ SAID = {
     "absent_parity": ({"column": "x"}, "x: the answers were not compared with the FP32 reference"),
     "absent_floor": ({"column": "x"}, "x is measured only where a row misses the least SQNR of its precision"),
     "absent_build": ({"column": "x"}, "x: this runtime compiles nothing ahead"),
+    "absent_conversion": ({"column": "x"}, "x: this runtime reads ONNX files"),
     "absent_builds": ({"column": "x"}, "x needs several builds: give --builds 3"),
     "absent_cold": ({"column": "x"}, "x was not measured: give --cold"),
     "absent_at_quick": ({"column": "x"}, "x is not measured at --budget quick: give --budget normal"),

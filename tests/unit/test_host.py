@@ -148,6 +148,15 @@ def test_a_process_that_is_there_has_memory():
     assert len(block) / 1e6 < host.rss_mb(os.getpid()) < psutil.virtual_memory().total / 1e6
 
 
+def test_a_programs_memory_counts_for_the_process_that_runs_it():
+    code = "block = b'1' * 50_000_000; print(1, flush=True); input()"
+    command = ["sh", "-c", f'"{sys.executable}" -c "{code}"; true']
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as shell:
+        assert shell.stdout.readline() == b"1\n"
+        assert host.rss_mb(shell.pid) > 50
+        shell.communicate(b"\n")
+
+
 def test_a_process_that_is_gone_has_none():
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()

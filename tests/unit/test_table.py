@@ -38,6 +38,7 @@ CONTRACT = [
     *("builds", "build_spread", "engine_sha256"),
     *("inputs", "cache"),
     *("slo_rate_ci_low_per_s", "slo_rate_ci_high_per_s"),
+    *("convert_s", "converter"),
 ]
 AXES = {"model": "cnn", "backend": "ort-cpu", "device": "cpu", "precision": "fp32", "batch": 8, "threads": 2}
 CHANGE = ("top1_drop_ci_low", "top1_drop_ci_high", "top1_change_p")

@@ -32,6 +32,7 @@ COLUMNS: tuple[Column, ...] = (
     case.INPUTS,
     case.CACHE,
     *load.BOUNDS,
+    *builds.CONVERTED,
 )
 BY_NAME: Mapping[str, Column] = {column.name: column for column in COLUMNS}
 

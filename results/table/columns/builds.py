@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ....axes import Scalar
 from ..builds import build_count, spread_percent
 from ..column import LESS, Column, stored
 from ..findings import Finding
@@ -42,5 +43,32 @@ COLUMNS = (
         shown=False,
         absent="absent_build",
         definition="SHA-256 of the engine that was measured.",
+    ),
+)
+
+
+def _converter(row: Row) -> Scalar:
+    converted = row.record.converted
+    return ", ".join(f"{name} {version}" for name, version in converted.versions.items()) if converted else None
+
+
+CONVERTED = (
+    Column(
+        name="convert_s",
+        value=stored("converted", "convert_s"),
+        unit="s",
+        title="convert",
+        priority=37,
+        better=LESS,
+        absent="absent_conversion",
+        definition="Time to convert the file to the format of its runtime, when it was converted.",
+    ),
+    Column(
+        name="converter",
+        value=_converter,
+        number=False,
+        shown=False,
+        absent="absent_conversion",
+        definition="Packages of the program that converted the file, with their versions.",
     ),
 )

@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import fmean
 
 import parallel_gpu
+from onnxbench.models.datasets import CALIBRATION_IMAGES
 from onnxbench.runners.pool.pool import Local
 from onnxbench.runners.pool.progress import terminal
 from onnxbench.runners.prepare import train as runner
@@ -24,7 +25,7 @@ from onnxbench.runners.prepare.parallel import Parallel
 
 STEPS, WINDOW, LIMIT_PERCENT = 50, 10, 2.0
 LEARNING_RATE = 0.001  # at 0.01 the loss of one process alone goes up and down by a factor of 4
-TRAINED = 0.8  # share of the images that is trained with
+TRAINED = 0.8  # share of the images that are not for the test
 SHOWN = (0, 1, 4, 9, 24, 49)
 
 
@@ -58,12 +59,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=32)
     asked = parser.parse_args()
     os.environ["PYTHONPATH"] = os.pathsep.join([str(parallel_gpu.ROOT / "benchmarks"), os.environ.get("PYTHONPATH", "")])
     os.environ.setdefault("NCCL_NVLS_ENABLE", "0")
     parallel_gpu.declare("resnet50")
-    images = math.ceil((STEPS + 1) * asked.batch_size / TRAINED)
+    images = math.ceil(((STEPS + 1) * asked.batch_size + CALIBRATION_IMAGES) / TRAINED)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ONNXBENCH_CACHE"] = f"{folder}/cache"
         one, several = losses(asked, parallel_gpu.dataset("resnet50", images, Path(folder)))

@@ -180,14 +180,18 @@ def _expected(torch: Any, job: JoinRanks, network: Any, images: torch.Tensor) ->
 
 
 def _module(torch: Any, layers: list[Any], job: JoinRanks) -> Any:
-    """Module of one stage. It computes in the precision, and takes and returns FP32, which all stages exchange."""
+    """Module of one stage. It computes in the precision, and takes and returns FP32, which all stages exchange.
+
+    The activation that a stage receives needs a gradient of its own, so no layer may write into it.
+    """
+    writes = any(getattr(part, "inplace", False) for layer in layers for part in layer.modules())
 
     class StageModule(torch.nn.Sequential):  # type: ignore[misc]
         """Layers of one stage, one after the other."""
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             with arithmetic(job.device, job.precision):
-                output: torch.Tensor = super().forward(x)
+                output: torch.Tensor = super().forward(x.clone() if writes else x)
             return output.float()
 
     return StageModule(*layers)

@@ -143,6 +143,7 @@ class _InferOptions(TypedDict, total=False):
     builds: int | None
     keep_engines: _Text | None
     build_timeout: float | None
+    tune: bool | None
     cold: bool | None
     lock_clocks: int | bool | None
     out: _Text | None

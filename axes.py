@@ -44,7 +44,8 @@ AXES: Mapping[str, Axis] = {
         Axis(
             name="environment",
             of=lambda cell: cell.environment or None,
-            definition="Name of the Python environment, or of the set of options, that the runtime ran with.",
+            definition="Name of the Python environment, or of the set of options, that the runtime ran with; tuned for options"
+            " that were searched.",
         ),
         Axis(name="device", of=lambda cell: cell.device, definition="Device that computed: cpu, or a GPU with its number."),
         Axis(name="precision", of=lambda cell: cell.precision, definition="Arithmetic that was requested."),

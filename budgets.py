@@ -29,6 +29,7 @@ class Budget:
     - `load_s`: least duration of one request rate of `--load`, in seconds.
     - `load_halvings`: halvings of the interval between a rate within the limit and a rate beyond it.
     - `load_passes`: measurements of the two rates beside the answer.
+    - `tune_s`: time after which the search of a cell's options tries no further option, in seconds. Half is for latency.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Budget:
     load_s: float = 1.0
     load_halvings: int = 2
     load_passes: int = 1
+    tune_s: float = 0.0
 
     @property
     def rounds(self) -> int:
@@ -98,6 +100,7 @@ BUDGETS: Mapping[str, Budget] = {
             load_s=1,
             load_halvings=2,
             load_passes=1,
+            tune_s=8,
         ),
         Budget(
             name="normal",
@@ -124,6 +127,7 @@ BUDGETS: Mapping[str, Budget] = {
             load_s=2,
             load_halvings=3,
             load_passes=5,
+            tune_s=30,
         ),
         Budget(
             name="thorough",
@@ -148,6 +152,7 @@ BUDGETS: Mapping[str, Budget] = {
             load_s=8,
             load_halvings=4,
             load_passes=6,
+            tune_s=120,
         ),
     )
 }

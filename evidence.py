@@ -24,6 +24,7 @@ from .parity import PartDistance as PartDistance
 from .parity import Proof as Proof
 from .parity import Verified as Verified
 from .spec import Concurrency, Load
+from .tuning import Tuned as Tuned
 
 Number = float | None
 FAILED, TIMEOUT, UNAVAILABLE, UNSUPPORTED = "failed", "timeout", "unavailable", "unsupported"

@@ -341,20 +341,19 @@ class Sweep:
     """The user's request for a measurement. None and empty fields mean: all that this machine has.
 
     - `model`: the model that the user named. `models`: the models where the user named several; `model` is then None.
-    - `artifacts`: folder of exported files; empty for the default.
+    - `artifacts`: folder of exported files; empty for the default. `random_weights`: models of libraries get random weights.
     - `signature`: shapes from `--shape`, and for a user's module the types, of inputs by name.
     - `dims`: sizes to measure of dimensions, by name. `inputs`: paths of .npy files, by input name.
     - `input_count`: number of arrays for each input, which the calls get in turn. `caches`: those of CACHES to measure.
     - `feedback`: outputs that each call hands to the next, with their inputs. `step_seconds`: seconds of signal in one call.
     - `pythons`: interpreters, or folders of virtual environments, by `Target`. `converters`: those of converters, by name.
     - `baseline`: target that speed-ups are relative to. Without a baseline the stop rule uses `metric` (of STOPPING_METRICS).
-    - `cold`: measure cold starts. `load`: find the highest request rate within a latency limit.
-    - `timeout_s`: longest time for one answer of a worker, in seconds.
+    - `cold`: measure cold starts. `load`: find the highest request rate within a latency limit. `tune`: search options.
+    - `timeout_s`: longest time for one answer of a worker, in seconds. `build_timeout_s`: the same for one engine.
     - `lock_clocks`: clock in MHz at which the GPU is locked; 0 for its base clock, None for no lock.
     - `schemes`: INT8 schemes to measure, each in its file; `best` for the one that each backend chooses.
     - `images`: number of labelled images, in place of the budget's number. `programs`: programs of the user to measure.
     - `builds`: builds of each cell whose backend builds. `keep_engines`: folder for the measured engines; empty for none.
-    - `random_weights`: models of libraries get random weights. `build_timeout_s`: as `timeout_s`, for one engine.
     """
 
     model: str | None = None
@@ -391,6 +390,7 @@ class Sweep:
     random_weights: bool = False
     build_timeout_s: float | None = None
     converters: tuple[tuple[str, str], ...] = ()
+    tune: bool = False
 
     @property
     def named(self) -> tuple[str, ...]:

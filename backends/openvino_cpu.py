@@ -6,6 +6,7 @@ The precision is always set. By default OpenVINO computes FP32 files in BF16 on 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from statistics import median
 from typing import Any, ClassVar
 
@@ -14,7 +15,8 @@ import numpy as np
 from ..errors import RuntimeFailed, Unavailable, installed, quantity
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency
-from . import snippets
+from ..tuning import Tunable
+from . import openvino_options, snippets
 from .protocol import PROFILED_CALLS, UNCOUNTED_CALLS, Array, Availability, Backend, Session, SessionInfo, join_types
 
 NUMPY_NAMES = {"i64": "int64", "i32": "int32", "boolean": "bool"}
@@ -37,7 +39,7 @@ OPENVINO_PROGRAM = """\
 import openvino
 
 core = openvino.Core()
-model = core.read_model(MODEL)
+${mmap}model = core.read_model(MODEL)
 model.reshape({name: list(array.shape) for name, array in inputs.items()})
 compiled = core.compile_model(model, "CPU", $properties)
 
@@ -137,6 +139,9 @@ class OpenVinoCpu(Backend):
     on_request = ("fp16",)
     int8_scheme = "openvino"
     int8_schemes: ClassVar[tuple[str, ...]] = ("portable", "layers", "ort", "openvino")  # a dynamic file runs in FP32
+    options: ClassVar[Mapping[str, str]] = openvino_options.OPTIONS
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = openvino_options.CHOICES
+    tunables: ClassVar[tuple[Tunable, ...]] = openvino_options.TUNABLES
     install = "pip install 'onnxbench[openvino]'"
 
     def _probe(self) -> Availability:
@@ -159,16 +164,15 @@ class OpenVinoCpu(Backend):
 
     def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
         case = snippets.ProgramCase(artifact, cell, concurrency)
-        properties = self._properties(cell, concurrency)
-        return snippets.write_program(
-            OPENVINO_PROGRAM, case, snippets.THREADED, properties=properties, call=OPENVINO_CALL.code(cell)
-        )
+        values = {"properties": self._properties(cell, concurrency), "mmap": snippets.Code(openvino_options.program(cell))}
+        return snippets.write_program(OPENVINO_PROGRAM, case, snippets.THREADED, **values, call=OPENVINO_CALL.code(cell))
 
     def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:
         openvino = _import_openvino()
         core = openvino.Core()
         if cell.precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise Unavailable("this CPU has no BF16 instructions")
+        core.set_property(openvino_options.of_reading(cell))
         model = core.read_model(artifact.path)
         model.reshape(_shapes(model, cell))
         properties = self._properties(cell, concurrency)
@@ -177,12 +181,15 @@ class OpenVinoCpu(Backend):
         def recompile() -> Any:
             return core.compile_model(model, "CPU", {**properties, "PERF_COUNT": True})
 
-        return OpenVinoSession(compiled, artifact, _info(compiled), recompile)
+        info = _info(compiled)
+        info = replace(info, settings=(*info.settings, *openvino_options.read_options(core, compiled, cell)))
+        return OpenVinoSession(compiled, artifact, info, recompile)
 
     def _properties(self, cell: Cell, concurrency: Concurrency) -> dict[str, Any]:
         precision = {"INFERENCE_PRECISION_HINT": self.precisions[cell.precision]}
         # By default (32) OpenVINO rounds the activations of layers with compressed weights to 8 bits, in groups of 32 values.
-        return {**precision, **_parallel_properties(concurrency), "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
+        properties = {**precision, **_parallel_properties(concurrency), "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
+        return openvino_options.changed(properties, cell)
 
 
 def _parallel_properties(concurrency: Concurrency) -> dict[str, Any]:

@@ -16,7 +16,8 @@ import numpy as np
 from ..errors import RuntimeFailed, distinct_names, installed, one_line, quantity
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency
-from . import ort_profile, snippets
+from ..tuning import Tunable
+from . import ort_options, ort_profile, snippets
 from .protocol import PROFILED_CALLS, Array, Availability, Backend, Session, SessionInfo
 
 Load = Callable[[Path | None], Any]
@@ -28,7 +29,7 @@ import onnxruntime
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = THREADS
 options.inter_op_num_threads = 1
-options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
+${tuned}options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
 for symbol, size in $symbols.items():
     options.add_free_dimension_override_by_name(symbol, size)
 session = onnxruntime.InferenceSession(MODEL, options, providers=[$provider])
@@ -163,6 +164,9 @@ class OrtCpu(Backend):
     int8_scheme = "ort"
     int8_schemes: ClassVar[tuple[str, ...]] = ("portable", "layers", "dynamic", "ort", "openvino")
     arithmetic: ClassVar[Mapping[str, str]] = {"fp16": "fp32"}
+    options: ClassVar[Mapping[str, str]] = ort_options.OPTIONS
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = ort_options.CHOICES
+    tunables: ClassVar[tuple[Tunable, ...]] = ort_options.TUNABLES
     install = "pip install 'onnxbench[ort]'"
 
     def _probe(self) -> Availability:
@@ -179,9 +183,8 @@ class OrtCpu(Backend):
     def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
         case = snippets.ProgramCase(artifact, cell, concurrency)
         symbols = resolve_symbols(artifact, cell)
-        return snippets.write_program(
-            ORT_PROGRAM, case, snippets.THREADED, symbols=symbols, provider=self.provider, call=ORT_CALL.code(cell)
-        )
+        values = {"symbols": symbols, "provider": self.provider, "tuned": snippets.Code(ort_options.program(cell, concurrency))}
+        return snippets.write_program(ORT_PROGRAM, case, snippets.THREADED, **values, call=ORT_CALL.code(cell))
 
     def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:
         load = self.make_loader(artifact, cell, concurrency, [self.provider])
@@ -194,6 +197,7 @@ class OrtCpu(Backend):
 
         def load(profile: Path | None) -> Any:
             options = make_session_options(onnxruntime, artifact, cell, concurrency)
+            ort_options.apply(onnxruntime, options, cell, concurrency)
             if profile:
                 options.enable_profiling, options.profile_file_prefix = True, str(profile / "profile")
             session = onnxruntime.InferenceSession(artifact.path, options, providers=list(providers))
@@ -207,7 +211,7 @@ class OrtCpu(Backend):
 
     def _info(self, session: Any, cell: Cell) -> SessionInfo:
         options = session.get_session_options()
-        settings = (("threads", str(options.intra_op_num_threads)),)
+        settings = (("threads", str(options.intra_op_num_threads)), *ort_options.read_options(options, cell))
         executed = self.arithmetic.get(cell.precision, cell.precision)
         return SessionInfo(executed=executed, placement=count_placement(session, self.provider), settings=settings)
 

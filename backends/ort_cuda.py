@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from ..errors import RuntimeFailed, quantity
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency, Device
+from ..tuning import Tunable
 from . import cuda, snippets
 from .ort import Load, OrtCpu, import_onnxruntime, name_outputs, profile_kernels, resolve_symbols, undeclared_outputs
 from .protocol import Array, Availability, Session, SessionInfo
@@ -159,12 +160,20 @@ class OrtCuda(OrtCpu):
         **cuda.GRAPH_OPTION,
         "cudnn_conv_algo_search": "search for the algorithm of a convolution: EXHAUSTIVE (default), HEURISTIC or DEFAULT",
         "prefer_nhwc": "1: convolutions with channels last (NHWC); 0: NCHW",
+        "arena_extend_strategy": "growth of the memory arena: kNextPowerOfTwo (default) or kSameAsRequested",
     }
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
         **cuda.GRAPH_CHOICES,
         "cudnn_conv_algo_search": ("EXHAUSTIVE", "HEURISTIC", "DEFAULT"),
         "prefer_nhwc": ("0", "1"),
+        "arena_extend_strategy": ("kNextPowerOfTwo", "kSameAsRequested"),
     }
+    tunables: ClassVar[tuple[Tunable, ...]] = (
+        Tunable(name="prefer_nhwc", values=("0", "1"), images=True),
+        Tunable(name="cudnn_conv_algo_search", values=("EXHAUSTIVE", "HEURISTIC", "DEFAULT")),
+        Tunable(name="cuda_graph", values=("auto", "off")),
+        Tunable(name="arena_extend_strategy", values=("kNextPowerOfTwo", "kSameAsRequested")),
+    )
     searches: ClassVar[Mapping[str, tuple[str, ...]]] = {"cudnn_conv_algo_search": ("", "EXHAUSTIVE")}
     int8_scheme = "portable"
     int8_schemes: ClassVar[tuple[str, ...]] = ("portable", "layers", "ort", "openvino")
@@ -207,6 +216,6 @@ class OrtCuda(OrtCpu):
     def _info(self, session: Any, cell: Cell) -> SessionInfo:
         info = super()._info(session, cell)
         options = session.get_provider_options()[self.provider]
-        names = ("use_tf32", "cudnn_conv_algo_search", "prefer_nhwc")
+        names = ("use_tf32", "cudnn_conv_algo_search", "prefer_nhwc", "arena_extend_strategy")
         settings = tuple((name, str(options[name])) for name in names if name in options)
         return replace(info, settings=(*info.settings, *settings))

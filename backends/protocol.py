@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ..errors import BenchError, Unavailable, failure, one_line, quantity
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency, Device, Options, has_any
+from ..tuning import Tunable
 from .conversion import Converter
 
 if TYPE_CHECKING:
@@ -190,7 +191,8 @@ class Backend(abc.ABC):
     `precisions`: each precision that the backend accepts, with the runtime's own name or settings for it. `options`: names of
     `--option`, each with its meaning; `choices`: the allowed values, for options that have a fixed list. `builds`: `build`
     compiles an engine before `open`. `searches`: options, and their values with which each opening times kernels and chooses
-    the fastest; an empty text stands for an option that is not set. `instrument`: the backend measures this tool, and nobody
+    the fastest; an empty text stands for an option that is not set. `tunables`: options that `--tune` searches, the most
+    promising first; none of them changes the arithmetic. `instrument`: the backend measures this tool, and nobody
     deploys on it. `on_request`: precisions that the runtime accepts but computes in another; they are skipped unless
     `--precision` names them. `int8_schemes`: the schemes of `bench export --int8` that the runtime takes. `int8_scheme`: the
     fastest one on it. `opsets`: the highest ONNX opset that the runtime takes, by the version from which this holds; empty for
@@ -209,6 +211,7 @@ class Backend(abc.ABC):
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     builds: ClassVar[bool] = False
     searches: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    tunables: ClassVar[tuple[Tunable, ...]] = ()
     on_request: ClassVar[tuple[str, ...]] = ()
     int8_scheme: ClassVar[str] = "portable"
     int8_schemes: ClassVar[tuple[str, ...]] = ("portable", "layers")
@@ -330,6 +333,11 @@ class Backend(abc.ABC):
     def engine_snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency, engine: Engine) -> str:
         """Write the program of `snippet` that loads `engine.path` instead of building an engine."""
         return self.snippet(artifact, cell, concurrency)
+
+
+def setting(cell: Cell, name: str, default: str = "") -> str:
+    """Value of the option `name` in `cell`; the default for an option that is not set."""
+    return dict(cell.settings.options).get(name, default)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 from ..errors import BadInput, RuntimeFailed, Unavailable, installed, one_line, quantity
 from ..factories import library_of, make_module
 from ..spec import Artifact, Cell, Concurrency, TensorSpec
-from . import snippets
+from ..tuning import Tunable
+from . import snippets, torch_options
 from .cuda import FLUSH_SHARE, GRAPH_CHOICES, GRAPH_OPTION, use_graph
 from .protocol import Array, Availability, Backend, Session, SessionInfo
 from .torch_programs import FEED, TORCH_CPU_PROGRAM, TORCH_CUDA_PROGRAM, TORCH_LIBRARIES, TORCH_MODULE
@@ -23,13 +24,18 @@ TORCH_TYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TorchOptions:
-    """Settings of a session: a torch dtype, a device (`cpu`, `cuda:0`), compute threads, and the options of a GPU."""
+    """Settings of a session: a torch dtype, a device (`cpu`, `cuda:0`), compute threads, and options.
+
+    `benchmark`, `sdpa`: settings of the process, which each thread sets before its calls.
+    """
 
     dtype: Any
     device: str
     threads: int
     graph: str = "off"
     channels_last: bool = False
+    benchmark: bool = False
+    sdpa: str = "auto"
 
 
 class TorchSession(Session):
@@ -55,7 +61,11 @@ class TorchSession(Session):
 
     def _tensor(self, array: Array) -> Any:
         tensor = self._torch.tensor(array)
-        return tensor.to(self._options.dtype) if tensor.is_floating_point() else tensor
+        return self._laid_out(tensor.to(self._options.dtype) if tensor.is_floating_point() else tensor)
+
+    def _laid_out(self, tensor: Any) -> Any:
+        is_image = tensor.dim() == 4  # channels_last exists for four dimensions only
+        return tensor.to(memory_format=self._torch.channels_last) if self._options.channels_last and is_image else tensor
 
     def start(self) -> None:
         with self._torch.inference_mode():
@@ -116,6 +126,7 @@ class TorchCudaSession(TorchSession):
 
     def enter(self) -> None:
         super().enter()
+        torch_options.apply_process_wide(self._torch, self._options.benchmark, self._options.sdpa)
         self._cuda.set_stream(self._stream)
 
     def pin(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
@@ -135,9 +146,7 @@ class TorchCudaSession(TorchSession):
 
     def _allocate_input(self, source: Any) -> Any:
         dtype = self._options.dtype if source.is_floating_point() else source.dtype
-        target = self._torch.empty(source.shape, dtype=dtype, device=self._options.device)
-        is_image = target.dim() == 4  # channels_last exists for four dimensions only
-        return target.to(memory_format=self._torch.channels_last) if self._options.channels_last and is_image else target
+        return self._laid_out(self._torch.empty(source.shape, dtype=dtype, device=self._options.device))
 
     def start(self) -> None:
         self._cuda.set_stream(self._stream)
@@ -214,6 +223,9 @@ class TorchCpu(Backend):
     program: ClassVar[str] = TORCH_CPU_PROGRAM
     loop: ClassVar[snippets.Loop] = snippets.THREADED
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "float32", "bf16": "bfloat16"}
+    options: ClassVar[Mapping[str, str]] = torch_options.CPU_OPTIONS
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = torch_options.CPU_CHOICES
+    tunables: ClassVar[tuple[Tunable, ...]] = torch_options.CPU_TUNABLES
     install = "pip install 'onnxbench[torch]'"
 
     def _probe(self) -> Availability:
@@ -235,7 +247,10 @@ class TorchCpu(Backend):
 
     def _torch_options(self, torch: Any, cell: Cell, concurrency: Concurrency) -> TorchOptions:
         return TorchOptions(
-            dtype=getattr(torch, self.precisions[cell.precision]), device=cell.device, threads=concurrency.threads
+            dtype=getattr(torch, self.precisions[cell.precision]),
+            device=cell.device,
+            threads=concurrency.threads,
+            channels_last=torch_options.has_channels_last(cell),
         )
 
     def deploy(self, concurrency: Concurrency) -> str:
@@ -253,7 +268,8 @@ class TorchCpu(Backend):
 
     def _program_values(self, cell: Cell) -> dict[str, Any]:
         """Values of the names in `program`."""
-        return {"dtype": snippets.Code(self.precisions[cell.precision])}
+        memory = "channels_last" if torch_options.has_channels_last(cell) else "preserve_format"
+        return {"dtype": snippets.Code(self.precisions[cell.precision]), "memory": snippets.Code(memory)}
 
     def _set_arithmetic(self, torch: Any, cell: Cell) -> None:
         """Set the process-wide flags that decide the precision on this device."""
@@ -268,6 +284,7 @@ class TorchCpu(Backend):
             ("interop_threads", str(torch.get_num_interop_threads())),
             ("omp_wait_policy", os.environ.get("OMP_WAIT_POLICY", "default")),
             ("float32_matmul_precision", torch.get_float32_matmul_precision()),
+            (torch_options.LAYOUT, torch_options.read_layout(torch, module)),
         )
         return SessionInfo(executed=executed, settings=settings)
 
@@ -281,16 +298,9 @@ class TorchCuda(TorchCpu):
     program: ClassVar[str] = TORCH_CUDA_PROGRAM
     loop = snippets.QUEUED
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "float32", "tf32": "float32", "bf16": "bfloat16", "fp16": "float16"}
-    options: ClassVar[Mapping[str, str]] = {
-        **GRAPH_OPTION,
-        "channels_last": "on: store weights and images with channels last (NHWC); off: NCHW",
-        "cudnn_benchmark": "on: cuDNN times its algorithms and uses the fastest; off: it chooses by rules",
-    }
-    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        **GRAPH_CHOICES,
-        "channels_last": ("off", "on"),
-        "cudnn_benchmark": ("off", "on"),
-    }
+    options: ClassVar[Mapping[str, str]] = {**GRAPH_OPTION, **torch_options.CUDA_OPTIONS}
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {**GRAPH_CHOICES, **torch_options.CUDA_CHOICES}
+    tunables: ClassVar[tuple[Tunable, ...]] = torch_options.CUDA_TUNABLES
     searches: ClassVar[Mapping[str, tuple[str, ...]]] = {"cudnn_benchmark": ("on",)}
 
     def _probe(self) -> Availability:
@@ -311,7 +321,8 @@ class TorchCuda(TorchCpu):
     def _torch_options(self, torch: Any, cell: Cell, concurrency: Concurrency) -> TorchOptions:
         settings = dict(cell.settings.options)
         options = super()._torch_options(torch, cell, concurrency)
-        return replace(options, graph=settings.get("cuda_graph", "auto"), channels_last=settings.get("channels_last") == "on")
+        benchmark, sdpa = settings.get("cudnn_benchmark") == "on", settings.get(torch_options.SDPA, "auto")
+        return replace(options, graph=settings.get("cuda_graph", "auto"), benchmark=benchmark, sdpa=sdpa)
 
     def _program_values(self, cell: Cell) -> dict[str, Any]:
         settings = dict(cell.settings.options)
@@ -321,21 +332,20 @@ class TorchCuda(TorchCpu):
             "graph": settings.get("cuda_graph") != "off",
             "tf32": cell.precision == "tf32",
             "benchmark": settings.get("cudnn_benchmark") == "on",
-            "memory": snippets.Code("channels_last" if settings.get("channels_last") == "on" else "preserve_format"),
+            "sdpa": snippets.Code(torch_options.sdpa_program(cell)),
         }
 
     def _set_arithmetic(self, torch: Any, cell: Cell) -> None:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = cell.precision == "tf32"
-        torch.backends.cudnn.benchmark = dict(cell.settings.options).get("cudnn_benchmark") == "on"
+        settings = dict(cell.settings.options)
+        torch_options.apply_process_wide(
+            torch, settings.get("cudnn_benchmark") == "on", settings.get(torch_options.SDPA, "auto")
+        )
 
     def _info(self, torch: Any, module: Any, cell: Cell) -> SessionInfo:
         base = super()._info(torch, module, cell)
         tf32 = torch.backends.cudnn.allow_tf32 and torch.backends.cuda.matmul.allow_tf32
-        settings = (
-            ("tf32", str(tf32).lower()),
-            ("cudnn_benchmark", str(torch.backends.cudnn.benchmark).lower()),
-            ("channels_last", dict(cell.settings.options).get("channels_last", "off")),
-        )
+        settings = (("tf32", str(tf32).lower()), *torch_options.read_process_wide(torch))
         return SessionInfo(executed="tf32" if tf32 else base.executed, settings=(*base.settings, *settings))
 
 

@@ -79,13 +79,14 @@ def feed(tensors, result):
 TORCH_CPU_PROGRAM = """\
 torch.set_num_interop_threads(1)
 torch.set_float32_matmul_precision("highest")
-module = module.eval().to(torch.$dtype)
+module = module.eval().to(torch.$dtype, memory_format=torch.$memory)
 
 
 def open_lane():
     torch.set_num_threads(THREADS)  # torch keeps it per calling thread
     tensors = [torch.tensor(array) for array in inputs.values()]
     tensors = [tensor.to(torch.$dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
+    tensors = [tensor.to(memory_format=torch.$memory) if tensor.dim() == 4 else tensor for tensor in tensors]
 
     def call():
         with torch.inference_mode():
@@ -96,7 +97,7 @@ def open_lane():
 TORCH_CUDA_PROGRAM = """\
 torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = $tf32
 torch.backends.cudnn.benchmark = $benchmark
-module = module.eval().to($device, torch.$dtype, memory_format=torch.$memory)
+${sdpa}module = module.eval().to($device, torch.$dtype, memory_format=torch.$memory)
 alive = []
 
 

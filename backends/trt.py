@@ -17,8 +17,9 @@ import numpy as np
 from ..errors import Unsupported, installed, quantity
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency, Device
+from ..tuning import Tunable
 from . import cuda, snippets, trt_build, trt_layers, trt_shelf
-from .protocol import PROFILED_CALLS, Array, Availability, Backend, Engine, Session, SessionInfo, Workshop, join_types
+from .protocol import PROFILED_CALLS, Array, Availability, Backend, Engine, Session, SessionInfo, Workshop, join_types, setting
 
 NUMPY_TYPES = {
     "FLOAT": "float32",
@@ -47,6 +48,8 @@ for name in $arithmetic:
         (config.set_flag if name in $enabled else config.clear_flag)(getattr(flags, name))
 if $level is not None:
     config.builder_optimization_level = $level
+if $streams is not None:
+    config.max_aux_streams = $streams
 sources = [source for name, source in tensorrt.TacticSource.__members__.items() if name not in $excluded]
 config.set_tactic_sources(sum(1 << int(source) for source in sources))
 profile = builder.create_optimization_profile()
@@ -213,11 +216,19 @@ class TensorRt(Backend):
     options: ClassVar[Mapping[str, str]] = {
         **cuda.GRAPH_OPTION,
         "optimization_level": "0 to 5: effort of the builder; a higher level takes longer. TensorRT's default is 3",
+        "max_aux_streams": "most streams beside the main one, for layers at the same time: 0 to 4. By default TensorRT chooses",
     }
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
         **cuda.GRAPH_CHOICES,
         "optimization_level": tuple("012345"),
+        "max_aux_streams": tuple("01234"),
     }
+    # Each value of the builder's options is a build, which may take minutes.
+    tunables: ClassVar[tuple[Tunable, ...]] = (
+        Tunable(name="optimization_level", values=("3", "4", "5")),
+        Tunable(name="max_aux_streams", values=("", "0", "4")),
+        Tunable(name="cuda_graph", values=("auto", "off")),
+    )
     install = "pip install 'onnxbench[tensorrt]'"
 
     def _probe(self) -> Availability:
@@ -237,6 +248,7 @@ class TensorRt(Backend):
             "arithmetic": sorted(trt_build.PRECISION_FLAGS),
             "enabled": trt_build.FLAGS[cell.precision],
             "level": _recipe(artifact, cell).level,
+            "streams": _recipe(artifact, cell).aux_streams,
             "excluded": sorted(trt_build.LIBRARY_SOURCES),
             "types": NUMPY_TYPES,
         }
@@ -282,9 +294,13 @@ class TensorRt(Backend):
 
 
 def _recipe(artifact: Artifact, cell: Cell) -> trt_build.EngineRecipe:
-    level = dict(cell.settings.options).get("optimization_level")
+    level, streams = setting(cell, "optimization_level"), setting(cell, "max_aux_streams")
     return trt_build.EngineRecipe(
-        path=Path(artifact.path), shapes=cell.shapes, precision=cell.precision, level=int(level) if level else None
+        path=Path(artifact.path),
+        shapes=cell.shapes,
+        precision=cell.precision,
+        level=int(level) if level else None,
+        aux_streams=int(streams) if streams else None,
     )
 
 
@@ -298,6 +314,7 @@ def _info(loaded: LoadedEngine) -> SessionInfo:
     settings = (
         ("flags", "+".join(trt_build.list_flags(loaded.trt, loaded.cell.precision)) or "none"),
         ("optimization_level", options.get("optimization_level", "default")),
+        ("max_aux_streams", str(getattr(loaded.engine, "num_aux_streams", "unknown"))),
         ("profile", " ".join(f"{name}:{'x'.join(map(str, shape))}" for name, shape in loaded.cell.shapes)),
     )
     return SessionInfo(executed="+".join(filter(None, types)) or loaded.cell.precision, settings=settings)

@@ -45,13 +45,15 @@ LIBRARY_SOURCES = {"CUBLAS", "CUBLAS_LT", "CUDNN"}
 class EngineRecipe:
     """Values that decide an engine: the ONNX file at `path`, the shapes of its inputs, and the precision.
 
-    `level`: the builder's optimization level, 0 to 5; None for TensorRT's default.
+    `level`: the builder's optimization level, 0 to 5; None for TensorRT's default. `aux_streams`: as `level`, the most streams
+    beside the main one.
     """
 
     path: Path
     shapes: Shapes
     precision: str
     level: int | None = None
+    aux_streams: int | None = None
 
 
 @cache
@@ -153,6 +155,8 @@ def _make_config(trt: Any, builder: Any, network: Any, recipe: EngineRecipe) -> 
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if recipe.level is not None:
         config.builder_optimization_level = recipe.level
+    if recipe.aux_streams is not None:
+        config.max_aux_streams = recipe.aux_streams
     sources = [source for name, source in trt.TacticSource.__members__.items() if name not in LIBRARY_SOURCES]
     config.set_tactic_sources(sum(1 << int(source) for source in sources))
     # minimum, optimum and maximum are the same shape: the engine is for one shape

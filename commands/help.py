@@ -30,6 +30,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         "batch",
         "threads",
         "option",
+        "tune",
         "host",
         "seed",
     ),

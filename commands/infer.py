@@ -149,6 +149,12 @@ def builds_of(options: dict[str, Any]) -> dict[str, Any]:
     ),
     load_options,
     build_options,
+    click.option(
+        "--tune",
+        is_flag=True,
+        help="Search the options of each runtime for latency and for throughput, and measure the fastest ones in a row"
+        " NAME@tuned beside the row with the default options.",
+    ),
     click.option("--cold", is_flag=True, help="Time fresh processes too, from their start to the first output."),
     click.option(
         "--lock-clocks",

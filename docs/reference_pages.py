@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import click
 from onnxbench import backends
@@ -95,7 +95,7 @@ def backends_page() -> str:
     """Every built-in backend, from its class and its registration."""
     named = {name: backends.get(name) for name in backends.BUILT_IN}
     rows = [f"| {' | '.join(_facts(name, backend))} |\n" for name, backend in named.items()]
-    options = [part for name, backend in named.items() if backend.options for part in _options(name, backend.options)]
+    options = [part for name, backend in named.items() if backend.options for part in _options(name, backend)]
     return "".join([BACKENDS_HEAD, *rows, PLUGINS, *options])
 
 
@@ -111,9 +111,16 @@ def _facts(name: str, backend: backends.Backend) -> tuple[str, ...]:
     return *first, ", ".join(precisions), schemes, engines, network
 
 
-def _options(name: str, options: Mapping[str, str]) -> Iterator[str]:
+def _options(name: str, backend: backends.Backend) -> Iterator[str]:
     yield f"\n### {name}\n\n"
-    yield from (_wrapped(f"- `{key}`: {_escaped(text)}", "  ") + "\n" for key, text in options.items())
+    searched = {item.name: item.values for item in backend.tunables}
+    for key, text in backend.options.items():
+        values = (
+            f". `--tune` tries {', '.join(f'`{value}`' if value else 'unset' for value in searched[key])}"
+            if key in searched
+            else ""
+        )
+        yield _wrapped(f"- `{key}`: {_escaped(text)}{values}", "  ") + "\n"
 
 
 def _wrapped(text: str, indent: str = "") -> str:

@@ -43,6 +43,8 @@ from .sweep.opening import Hire
 from .sweep.plan import DEFAULT_BATCHES, Defaults, PlannedCell, plan, precisions_of, schemes_of, skipped_precisions
 from .sweep.portions import build_portions
 from .sweep.programs import Programs, check_programs, is_alone, program_rows
+from .sweep.tune import prepare_unit
+from .sweep.tuned_targets import with_tuned
 from .worker.clock import Clock
 
 MEMORY_SHARE = 0.5  # of the free memory, for all workers that are open at the same time
@@ -97,17 +99,18 @@ class RunKind:
     """Kind of a run.
 
     `name`: its name in run.json. `batches`: for files with an open batch. `computed_only`: skip precisions that a backend
-    computes in FP32. `guard`: a check of the rows before any long work, which raises `BadInput`.
+    computes in FP32. `tunes`: has rows of searched options. `guard`: a check of the rows before any long work (`BadInput`).
     """
 
     name: str = ""
     batches: tuple[int, ...] = DEFAULT_BATCHES
     computed_only: bool = True
+    tunes: bool = False
     guard: Callable[[Sequence[PlannedCell], Context], None] = _pass
 
 
-INFER = RunKind()
-ALONGSIDE = RunKind(batches=(1,))  # of a program, whose row has one batch
+INFER = RunKind(tunes=True)
+ALONGSIDE = RunKind(batches=(1,), tunes=True)  # of a program, whose row has one batch
 
 
 @contextmanager
@@ -134,8 +137,8 @@ def open_run(
         surroundings.progress.step("checking which backends can run here", 0, 1)
         surveyed = survey(interpreter_of, journal.logs, surroundings.pool)
         stack.callback(surveyed.dismiss)  # of the workers that no crew hired: `hire` takes a worker out of the survey
-        backends = surveyed.backends
-        note_absent(backends, sweep, surroundings.progress)
+        note_absent(surveyed.backends, sweep, surroundings.progress)
+        backends = with_tuned(surveyed.backends, sweep, surroundings.progress) if kind.tunes else surveyed.backends
         with_schemes = replace(sweep, schemes=schemes_of(sweep, backends))
         expected = [] if is_alone(sweep) else prepare.find_files(with_schemes, context)
         plan_rows(expected, backends, context, kind)  # for its errors, before a model is trained or exported
@@ -349,13 +352,13 @@ def _measure(sweep: Sweep, rows: Sequence[PlannedCell], hire_worker: Hire, run: 
     engine_files.find_kept(run, left, stored)
     open_now: list[ActiveCell] = []
     pool = run.context.pool
-    build = partial(conversions.convert_and_build, run, hire=hire(run.journal, pool, {}, log_name="build"))
+    build = partial(prepare_unit, run, partial(hire, run.journal, pool, {}), cells)
     try:
         for portion in build_portions(run, cells, build):
             conversions.convert_files(run, portion)  # of baselines that an earlier run finished
             builds.time_builds(run, [active for active in portion if active in left], fresh_hire)
             engine_files.keep_engines(run, portion, fresh_hire)
-            cold.start_cold(run, [active for active in portion if active in fresh])
+            cold.start_cold(run, [active for active in portion if active in fresh and not active.is_default])
             # Read after the builds and cold starts, whose processes have ended and given their memory back.
             limits = Limits(resident_mb=pool.memory_free_mb() * MEMORY_SHARE, gpu_free_mb=pool.gpu_free_mb)
             open_now += portion

@@ -21,6 +21,7 @@ from .sweep import builds, capacity, cold, engine_files
 from .sweep.cells import has_load
 from .sweep.lowering import lowerings
 from .sweep.plan import PlannedCell, schemes_of
+from .sweep.tuned_targets import with_tuned
 from .worker.jobs import Support
 
 # Times of the CNN on two cores, which come on top of the budget's own lengths.
@@ -33,6 +34,7 @@ BUILD_S = 30.0  # of an engine that the cache lacks, on an H200
 PART_S = 0.06  # of one part of a visit, latency or throughput, beside its blocks
 COLD_VISIT_S = 1.0  # of one visit with cold caches: about ten flushes, each after a pause
 WARM_UPS = 8.0  # a warm-up with its search for a concurrency, in the budget's warm-up times
+TUNE_SHARE = 1.0  # of the time limit of a search, which most searches take
 BLOCKS = 1.5  # of the latency part of a visit, in blocks: latency, end to end and device time
 
 
@@ -61,8 +63,9 @@ def preview(sweep: Sweep, logs: Path, pool: Pool, progress: Progress) -> Preview
         surveyed = survey(interpreter_of, logs, pool)
         stack.callback(surveyed.dismiss)
         note_absent(surveyed.backends, sweep, progress)
-        models = prepare.find_files(replace(sweep, schemes=schemes_of(sweep, surveyed.backends)), context)
-        planned = rows_of(models, surveyed.backends, context)
+        backends = with_tuned(surveyed.backends, sweep, progress)
+        models = prepare.find_files(replace(sweep, schemes=schemes_of(sweep, backends)), context)
+        planned = rows_of(models, backends, context)
         first = "; ".join((*(item.first for item in models if item.first), *lowerings(planned)))
         engine_files.note_builds(planned, sweep, progress)
         rows = [_judged(row, surveyed.workers, sweep.timeout_s) for row in planned]
@@ -92,7 +95,8 @@ def _judged(row: PlannedCell, workers: Mapping[Target, Worker], timeout_s: float
     """`row`, refused where its backend cannot run the cell."""
     if row.refused:
         return row
-    reason = workers[row.cell.target].ask(Support(cell=row.cell, artifact=row.artifact), timeout_s).reason
+    target = (row.beside or row.cell).target  # the worker of a tuned row is that of the row beside
+    reason = workers[target].ask(Support(cell=row.cell, artifact=row.artifact), timeout_s).reason
     return replace(row, refused=("unsupported", reason)) if reason else row
 
 
@@ -112,7 +116,7 @@ def time_range_s(rows: Sequence[PlannedCell], sweep: Sweep) -> tuple[float, floa
     )
     loaded = sum(has_load(row, sweep) for row in rows)
     under_load = [loaded * each for each in capacity.time_range_s(budget)]
-    fixed_s += _timed_builds_s(rows, sweep)
+    fixed_s += _timed_builds_s(rows, sweep) + TUNE_SHARE * budget.tune_s * sum(bool(row.tunables) for row in rows)
     built_s = BUILD_S * sweep.builds * sum(row.builds for row in rows)
     return fixed_s + least + under_load[0], fixed_s + max(least, min(most, cells * budget.cell_s)) + under_load[1] + built_s
 

@@ -244,6 +244,8 @@ def _unusable(row: Row, cells: RowValues) -> list[Finding]:
     """Reason that excludes a row under all requests; empty for a usable row."""
     if row.instrument:
         return [Finding.of("instrument")]
+    if row.record.tuned and row.record.tuned.is_default:
+        return [Finding.of("same_options", beside=row.record.tuned.default)]
     if cells["status"] != "ok":
         return [Finding.of("status", status=cells["status"], reason=cells["reason"])]
     return [Finding.of("unfinished")] if row.record.unfinished else []

@@ -32,6 +32,7 @@ from ...evidence import (
     Pooled,
     StepFailed,
     TimedBuild,
+    Tuned,
     UnderLoad,
     Verified,
     Warm,
@@ -45,7 +46,7 @@ END_BYTES = 22  # size of the last record of a zip file without a comment
 
 Event = (
     Drawn | Built | Cold | Opened | Inspected | Explained | Verified | Warm | Life | Energy | Block | Pooled | Finished | Failed
-    | StepFailed | UnderLoad | Imported | Answered | TimedBuild | KeptEngine | Converted
+    | StepFailed | UnderLoad | Imported | Answered | TimedBuild | KeptEngine | Converted | Tuned
 )  # fmt: skip
 
 EVENTS: Mapping[str, type[Any]] = {
@@ -70,6 +71,7 @@ EVENTS: Mapping[str, type[Any]] = {
     "timed_build": TimedBuild,
     "kept_engine": KeptEngine,
     "converted": Converted,
+    "tuned": Tuned,
 }
 """Types of events by their names in a journal."""
 

@@ -48,6 +48,7 @@ from ...evidence import (
     Pooled,
     StepFailed,
     TimedBuild,
+    Tuned,
     UnderLoad,
     Verified,
     Warm,
@@ -55,13 +56,14 @@ from ...evidence import (
 from ...spec import PRECISIONS, Cell, Sweep
 from ...untrusted import load_times, understood
 from ..stats.percentiles import nearest_rank
+from .beside import with_defaults
 from .builds import middle_build
 from .head import CHECK, Head, Host, read_whole_head
 from .journal import Event, read_journal
 from .noise import COUNTERS, disturbances, unseen
 from .verdict import CONVERSION, MISMATCH, OK, SHAPE, UNDETERMINED, Verdict, enough_agreement, judge
 
-BEGINNINGS = (Built, Cold, Converted, KeptEngine, Opened)
+BEGINNINGS = (Built, Cold, Converted, KeptEngine, Opened, Tuned)
 MENDS: Mapping[type[Any], str] = {
     Block: ROUND,
     UnderLoad: LOAD,
@@ -79,7 +81,7 @@ class CellRecord:
     `failed_steps`: failures after the figures were complete. `check`: the run compares answers and measures no time.
     `until`: the run measures rounds until the cell is finished. `imported`: the figures of another tool.
     `lives`: the openings after the first, each in a fresh process. `builds`: builds of its engine by their numbers; `built` is
-    the one that was measured. `timed_builds`: figures of each build, where there are several.
+    the one that was measured. `timed_builds`: figures of each build, where there are several. `tuned`: a search for options.
     """
 
     cell: Cell
@@ -108,6 +110,7 @@ class CellRecord:
     timed_builds: tuple[TimedBuild, ...] = ()
     kept_engine: KeptEngine | None = None
     converted: Converted | None = None
+    tuned: Tuned | None = None
     blocks: Mapping[int, Block] = field(default_factory=dict)
 
     @property
@@ -306,8 +309,8 @@ def read_run(folder: Path) -> Run:
         events: dict[str, list[Event]] = {}
         for key, event in read_journal(folder):
             events.setdefault(key, []).append(event)
-        records = (gather(cell, key, folder, head, events.get(key, ())) for cell, key in cells.items())
-        return Run(folder=folder, head=head, cells=tuple(records))
+        records = [gather(cell, key, folder, head, events.get(key, ())) for cell, key in cells.items()]
+        return Run(folder=folder, head=head, cells=with_defaults(records))
 
 
 @contextmanager
@@ -367,6 +370,7 @@ def gather(cell: Cell, key: str, folder: Path, head: Head, events: Iterable[Even
         timed_builds=tuple(by_type.get(TimedBuild, ())),
         kept_engine=_last(KeptEngine, by_type),
         converted=_last(Converted, by_type),
+        tuned=_last(Tuned, by_type),
         blocks=blocks,
     )
 

@@ -9,6 +9,7 @@ from .kind import CAUTION, FAILURE, INFO, Kind
 DECISION_KINDS: Mapping[str, Kind] = {
     # reasons for a row that cannot be recommended
     "instrument": Kind(severity=INFO, sentence="measures onnxbench itself, and cannot be deployed"),
+    "same_options": Kind(severity=INFO, sentence="has the options of {beside}, because the search found none that are faster"),
     "no_price": Kind(severity=INFO, sentence="has no price; give --price {target}=AMOUNT"),
     "breaks_limit": Kind(severity=INFO, sentence="not within {limit}"),
     # of a decision

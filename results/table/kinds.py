@@ -66,6 +66,22 @@ KINDS: Mapping[str, Kind] = {
         sentence="its runtime chooses kernels anew in each process: p50 differs by {spread:.1f} % over {builds} processes"
         " ({fastest_ms:.4g} to {slowest_ms:.4g} ms); the row has the calls of all",
     ),
+    "tuned": Kind(
+        severity=INFO,
+        sentence="its options were searched: {latency} for latency, {throughput} for throughput, after {candidates}"
+        " in {seconds:.0f} s; the row was measured afterwards",
+    ),
+    "tuned_default": Kind(
+        severity=INFO,
+        sentence="the search found no faster options than the default ({candidates} in {seconds:.0f} s): its figures are those"
+        " of {beside}, which has the same options",
+    ),
+    "tuned_partly": Kind(
+        severity=INFO,
+        sentence="its options for {of} are the default, so a difference from {beside} in {of} is noise",
+    ),
+    "tuned_dropped": Kind(severity=INFO, sentence="the search dropped {options} for {of}: {reason}"),
+    "tuned_untried": Kind(severity=INFO, sentence="the search had no time left for {options}; a longer --budget has more time"),
     "engine_kept": Kind(severity=INFO, sentence="its engine is kept in {file}"),
     "engine_reused": Kind(severity=INFO, sentence="no engine was built: the row has the one that was kept in {file}"),
     "made_otherwise": Kind(
@@ -158,6 +174,7 @@ KINDS: Mapping[str, Kind] = {
     "absent_build": Kind(severity=INFO, sentence="{column}: this runtime compiles nothing ahead"),
     "absent_conversion": Kind(severity=INFO, sentence="{column}: this runtime reads ONNX files"),
     "absent_builds": Kind(severity=INFO, sentence="{column} needs several builds: give --builds 3"),
+    "absent_search": Kind(severity=INFO, sentence="{column}: its options were not searched: give --tune"),
     "absent_cold": Kind(severity=INFO, sentence="{column} was not measured: give --cold"),
     "absent_at_quick": Kind(severity=INFO, sentence="{column} is not measured at --budget quick: give --budget normal"),
     "absent_when_cold": Kind(

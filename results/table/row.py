@@ -23,6 +23,7 @@ from .executed import unlike
 from .findings import Finding
 from .grade import grade
 from .parity import of_parity
+from .tuning import of_tuning
 
 FORMS = {"turns": "driven in blocks", "runs": "one run in each round", "call": "a call of Python"}
 MEASURED = (OK, MISMATCH, UNDETERMINED)
@@ -105,7 +106,8 @@ def _findings(row: Row) -> list[Finding]:
     record = row.record
     if record.imported:
         return [Finding.of("definition", text=text) for text in record.imported.notes]
-    findings = [*(row.trust[1] if record.blocks else unlike(record)), *of_parity(record), *_of_file(record), *of_builds(record)]
+    findings = [*(row.trust[1] if record.blocks else unlike(record)), *of_parity(record), *_of_file(record)]
+    findings += [*of_builds(record), *of_tuning(record)]
     if record.check:  # a check measures no time
         return findings
     return [*findings, *_of_rounds(row), *load.notes(record, row.sweep), *_of_gpu(record)]

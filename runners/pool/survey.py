@@ -12,6 +12,7 @@ from typing import Any
 from ... import backends
 from ...errors import BenchError, WorkerDied
 from ...spec import Target
+from ...tuning import Tunable
 from ..worker.jobs import Probe, Probed
 from .pool import Pool, Worker
 
@@ -20,15 +21,26 @@ PROBE_TIMEOUT_S = 120.0
 
 @dataclass(frozen=True, kw_only=True)
 class ProbedBackend(Probed):
-    """Result of the probe of one backend in one environment. `python`: the environment's interpreter."""
+    """Result of the probe of one backend in one environment. `python`: the environment's interpreter.
+
+    `searched`: options to search for the rows of this target. `beside`: environment of the rows with the default options, for
+    a target whose options are searched.
+    """
 
     name: str
     environment: str = ""
     python: str = sys.executable
+    searched: tuple[Tunable, ...] = ()
+    beside: str | None = None
 
     @property
     def target(self) -> Target:
         return Target(backend=self.name, environment=self.environment)
+
+    @property
+    def home(self) -> Target:
+        """The target that was probed: the one beside, for a target whose options are searched."""
+        return Target(backend=self.name, environment=self.environment if self.beside is None else self.beside)
 
 
 @dataclass(frozen=True, kw_only=True)

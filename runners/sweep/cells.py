@@ -6,15 +6,16 @@ An error in a step ends one cell: its row gives the reason, and the other cells 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from ...budgets import Budget
 from ...errors import BenchError, Interrupted, StorageFailed
-from ...evidence import ROUND, Converted, Failed, StepFailed, TimedBuild
+from ...evidence import ROUND, Converted, Failed, StepFailed, TimedBuild, Tuned
 from ...results.store.record import CellRecord
-from ...spec import COLD, Concurrency, Sweep
+from ...spec import COLD, Cell, Concurrency, Options, Sweep
+from ...tuning import merged
 from ..pool.context import Context
 from ..worker.jobs import TimedLatency, TimedThroughput
 from .interrupt import Stop
@@ -35,6 +36,7 @@ class ActiveCell:
     `built`: all builds of the cell exist. `engines`: hash of each build's engine, by its number; empty for a runtime without
     engines. `build`: number of the build that is measured. `timed`: builds that were timed, with their turns.
     `engine_file`: file that keeps the engine for the user. `converted`: facts of its file in the runtime's own format.
+    `tuned`: result of the search for its options; None before, and without a search.
     `calls`: number of timed calls of latency. `cold`: number of fresh processes so far. `complete`: the journal has
     all its figures, and a later error does not change them. `finished`: the cell ended with figures. `out`: the cell
     ended with a reason instead.
@@ -52,6 +54,7 @@ class ActiveCell:
     timed: list[TimedBuild] = field(default_factory=list)
     engine_file: str = ""
     converted: Converted | None = None
+    tuned: Tuned | None = None
     verified: bool = False
     concurrency: Concurrency | None = None
     energy: bool = False
@@ -78,9 +81,25 @@ class ActiveCell:
         return self.planned.key
 
     @property
+    def cell(self) -> Cell:
+        """The cell as a worker opens it: with the options for single calls that were found."""
+        return with_options(self.planned.cell, self.tuned.latency if self.tuned else ())
+
+    @property
+    def parallel(self) -> Cell | None:
+        """The cell with the options for parallel calls that were found; None where they are those of single calls."""
+        tuned = self.tuned
+        return with_options(self.planned.cell, tuned.throughput) if tuned and tuned.throughput != tuned.latency else None
+
+    @property
+    def is_default(self) -> bool:
+        """True if a search found nothing faster than the options of the cell beside, whose figures are then its own."""
+        return self.tuned is not None and self.tuned.is_default and bool(self.tuned.beside)
+
+    @property
     def slot(self) -> str:
         """Name of the cell's session in its worker."""
-        return self.planned.cell.key
+        return self.cell.key
 
     @property
     def live(self) -> bool:
@@ -108,8 +127,15 @@ class ActiveCell:
         return (cell.backend, cell.environment, cell.device, file.sha256, cell.precision, cell.settings)
 
 
+def with_options(cell: Cell, changes: Options) -> Cell:
+    """`cell` with `changes` of its options."""
+    return replace(cell, settings=replace(cell.settings, options=merged(cell.settings.options, changes)))
+
+
 def resume_cell(planned: PlannedCell, stored: CellRecord, sweep: Sweep) -> ActiveCell:
     """The active cell of `planned`, with the progress that the run folder has in `stored`. A failed cell starts again."""
+    if stored.tuned and stored.tuned.is_default and stored.tuned.beside:
+        return ActiveCell(planned=planned, tuned=stored.tuned, built=True, complete=True, finished=True)
     if stored.failed:
         return ActiveCell(planned=planned)
     # A complete cell can lack its load alone: the load runs after all rounds, and may have been interrupted.
@@ -121,6 +147,7 @@ def resume_cell(planned: PlannedCell, stored: CellRecord, sweep: Sweep) -> Activ
         build=stored.build,
         timed=list(stored.timed_builds),
         converted=stored.converted,
+        tuned=stored.tuned,
         verified=stored.inspected is not None,
         concurrency=stored.warm.concurrency if stored.warm else None,
         energy=stored.energy is not None,

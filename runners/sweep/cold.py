@@ -61,7 +61,7 @@ def _send(worker: Worker, active: ActiveCell) -> None:
 def _job(active: ActiveCell) -> StartCold:
     planned, inputs = active.planned, Here(path=active.inputs)
     return StartCold(
-        cell=planned.cell, artifact=planned.artifact, inputs=inputs, drawn=active.drawn, engine=engine_choice(active)
+        cell=active.cell, artifact=planned.artifact, inputs=inputs, drawn=active.drawn, engine=engine_choice(active)
     )
 
 

@@ -12,9 +12,7 @@ from ..pool.environments import interpreter
 from ..pool.pool import Worker
 from ..worker.file_jobs import ConvertFormat
 from ..worker.jobs import There
-from .builds import build_engines
 from .cells import ActiveCell, RunContext
-from .opening import Hire
 
 SCRATCH = "converted"  # folder in the run's scratch folder, which ends with the run
 
@@ -33,12 +31,6 @@ def convert_files(run: RunContext, cells: Sequence[ActiveCell]) -> None:
     run.total += len(waiting)
     for target in dict.fromkeys(active.planned.cell.target for active in waiting):
         _Conversions(run).convert([active for active in waiting if active.planned.cell.target == target])
-
-
-def convert_and_build(run: RunContext, cells: Sequence[ActiveCell], hire: Hire) -> None:
-    """Convert the files of `cells`, and then build their engines."""
-    convert_files(run, cells)
-    build_engines(run, cells, hire)
 
 
 class _Conversions:

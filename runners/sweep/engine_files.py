@@ -81,7 +81,7 @@ def find_kept(run: RunContext, cells: Sequence[ActiveCell], stored: Mapping[Cell
     if not run.sweep.keep_engines:
         return
     for active in (active for active in cells if active.planned.builds):
-        file, before = engine_file(run.sweep.keep_engines, active.planned.cell), stored[active.planned.cell].kept_engine
+        file, before = engine_file(run.sweep.keep_engines, active.cell), stored[active.planned.cell].kept_engine
         # A journal may come from anybody. It cannot name a file outside of the folder that the user gives.
         if file.exists() and (not active.built or (before is not None and before.file == str(file))):
             active.engine_file, active.engines = str(file), active.engines if active.built else {}
@@ -102,10 +102,10 @@ def keep_engines(run: RunContext, cells: Sequence[ActiveCell], hire: Hire) -> No
 
 
 def _keep(run: RunContext, hire: Hire, active: ActiveCell) -> None:
-    planned, file = active.planned, engine_file(run.sweep.keep_engines, active.planned.cell)
+    planned, file = active.planned, engine_file(run.sweep.keep_engines, active.cell)
     with hire(active) as worker:
         job = CopyEngine(
-            cell=planned.cell,
+            cell=active.cell,
             artifact=planned.artifact,
             file=There(path=str(file)),
             record=There(path=str(record_file(file))),

@@ -45,11 +45,12 @@ def open_job(active: ActiveCell, build: int | None = None) -> Open:
     """Job to open a cell; with another `build` than the one that is measured, to time that build."""
     planned = active.planned
     return Open(
-        cell=planned.cell,
+        cell=active.cell,
         artifact=planned.artifact,
         inputs=Here(path=active.inputs),
         drawn=active.drawn,
         engine=engine_choice(active, build),
+        parallel=active.parallel,
     )
 
 

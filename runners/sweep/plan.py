@@ -16,7 +16,9 @@ from ...models.feedback import check_specs, feedback_of
 from ...models.shapes import BatchRule, batch_rule, cell_shapes, check_dims, check_shapes, dimension_names, show
 from ...models.symbols import Dims
 from ...spec import PRECISIONS, WARM, Artifact, Cell, Options, Precision, Settings, Shapes, Sweep, has_any, nearest
+from ...tuning import Tunable
 from ..pool.survey import ProbedBackend
+from .tuned_targets import tunables_of
 
 DEFAULT_BATCHES = (1, 8, 32)
 INT8 = "int8"
@@ -33,6 +35,7 @@ class PlannedCell:
     `opset`: the highest one that its backend takes; 0 without a limit. `fixes_shapes`: its backend gets files with the shapes
     of the cell where open ones do not run. `lowered`: facts of the lowering of its file, which was made from `lowered_from`.
     `converter`: name of the program that converts the file for its runtime; empty for a runtime that reads ONNX files.
+    `tunables`: options to search before the cell is measured. `beside`: the cell with the default options, for such a cell.
     """
 
     cell: Cell
@@ -49,6 +52,8 @@ class PlannedCell:
     lowered: Lowered | None = None
     lowered_from: Artifact | None = None
     converter: str = ""
+    tunables: tuple[Tunable, ...] = ()
+    beside: Cell | None = None
 
     @property
     def source(self) -> Artifact:
@@ -113,12 +118,19 @@ def plan(
     _check_schemes(sweep, usable)
     skipped = skipped_precisions(sweep, artifacts, usable, defaults)
     return [
-        replace(planned, origin=_origin(artifact, artifacts), cell=replace(planned.cell, sha256=_root(artifact, artifacts)))
+        _rooted(replace(planned, origin=_origin(artifact, artifacts)), _root(artifact, artifacts))
         for artifact, precision in _files(sweep, artifacts)
         for backend in usable
         if (artifact.model, precision, str(backend.target)) not in skipped and _is_chosen(sweep, artifact, backend)
         for planned in _cells(sweep, (artifact, precision), defaults, backend, settings[backend.target])
+        if planned.tunables or backend.beside is None
     ]
+
+
+def _rooted(planned: PlannedCell, sha256: str) -> PlannedCell:
+    """`planned` with the hash of the file that the user gave or exported."""
+    beside = planned.beside and replace(planned.beside, sha256=sha256)
+    return replace(planned, cell=replace(planned.cell, sha256=sha256), beside=beside)
 
 
 def skipped_precisions(
@@ -164,9 +176,9 @@ def _usable(sweep: Sweep, backends: Sequence[ProbedBackend]) -> list[ProbedBacke
     Where no backend can run on that device, the result holds its unavailable backends. Their rows then give the reasons.
     """
     if sweep.backends:
-        return [item for item in backends if str(item.target) in sweep.named or not item.instrument]
+        return [item for item in backends if str(item.home) in sweep.named or not item.instrument]
     kind = sweep.device.partition(":")[0] if sweep.device else None
-    named = {item.target for item in backends if str(item.target) in sweep.named}
+    named = {item.target for item in backends if str(item.home) in sweep.named}
     targets = [item for item in backends if item.target in named or (not item.instrument and kind in (None, item.device_kind))]
     available = [item for item in targets if item.available or item.target in named]
     return available if available or not kind else targets
@@ -251,6 +263,8 @@ def _cells(
         rest["opset"], rest["fixes_shapes"] = backend.opset, backend.fixes_shapes
         rest["converter"] = backend.converter
         rest["searches"] = has_any(settings.options, backend.searches)
+        rest["tunables"] = tunables_of(backend, artifact, settings.options)
+        rest["beside"] = None if backend.beside is None else replace(cell, environment=backend.beside)
         planned.append(PlannedCell(cell=cell, artifact=artifact, **rest))
     return planned
 

@@ -28,6 +28,7 @@ from .flush import Flush
 from .jobs import (
     Close,
     Done,
+    EngineChoice,
     Inspect,
     Open,
     Probe,
@@ -57,6 +58,7 @@ class OpenCell:
     model was compiled for. `forked` has the further lanes of each pair, which share the compiled model.
     `folder`: place of the inputs. `arrays`: all inputs that the calls get in turn; empty until `rotate`.
     `flush`: flushes the caches before each timed call of a cell with cold caches.
+    `parallel`, `parallel_built`: the cell and the engine of parallel calls, where they have other options than single calls.
     `last_answers`: answers of the last timed calls, by the part of a visit.
     """
 
@@ -71,17 +73,25 @@ class OpenCell:
     folder: Path = Path()
     arrays: Sequence[Mapping[str, Array]] = ()
     flush: Flush | None = None
+    parallel: Cell | None = None
+    parallel_built: protocol.Engine | None = None
     last_answers: dict[str, list[LaneAnswer]] = field(default_factory=dict)
 
     def lanes(self, concurrency: Concurrency) -> Sequence[Session]:
         """Session of each lane, with inputs bound. Sessions of other concurrencies stay open until `keep`."""
         key = _compile_key(concurrency)
         if key not in self.compiled:
-            self.compiled[key] = self._bound(self.backend.open(self.artifact, self.cell, concurrency, self.built))
+            cell, built = (self.parallel, self.parallel_built) if self.parallel else (self.cell, self.built)
+            self.compiled[key] = self._bound(self.backend.open(self.artifact, cell, concurrency, built))
         forks = self.forked.setdefault(key, [])
         while len(forks) < concurrency.lanes - 1:
             forks.append(self._bound(self.compiled[key].fork(), lane=len(forks) + 1))
         return [self.compiled[key], *forks[: concurrency.lanes - 1]]
+
+    def deploy(self, concurrency: Concurrency) -> str:
+        """`concurrency` in the runtime's own terms, with the options of parallel calls where single calls have others."""
+        options = self.parallel.settings.options if self.parallel else ()
+        return " · ".join((self.backend.deploy(concurrency), *(f"{name}={value}" for name, value in options)))
 
     def __post_init__(self) -> None:
         self._give_state(self.session)
@@ -158,6 +168,7 @@ def probe(state: State, report: Reporter, job: Probe) -> Probed:
         on_request=backend.on_request,
         builds=backend.builds,
         searches=dict(backend.searches),
+        tunables=backend.tunables,
         network=os.environ.get(NETWORK, "open"),
         converter=backend.converter.name if backend.converter else "",
         int8_scheme=backend.int8_scheme,
@@ -184,7 +195,11 @@ def open_session(state: State, report: Reporter, job: Open) -> Opened:
     first_ns = _first_call(session, now, job.drawn)
     place = Path(job.inputs.path)
     open_cell = OpenCell(artifact=file, cell=cell, backend=backend, inputs=arrays, session=session, built=built, folder=place)
-    open_cell.compiled[1, cell.settings.threads] = session
+    if job.parallel:
+        open_cell.parallel, other = job.parallel, replace(job, cell=job.parallel, engine=EngineChoice())
+        open_cell.parallel_built = find_engine(state, backend, other)
+    else:
+        open_cell.compiled[1, cell.settings.threads] = session
     state.open_cells[cell.key] = open_cell
     info = session.info
     settings = {**dict(info.settings), **({"feedback": session.handover} if cell.feedback else {})}
@@ -250,7 +265,7 @@ def warm(state: State, report: Reporter, job: WarmUp) -> Warm:
         open_cell.keep(concurrency)
     return Warm(
         **asdict(result),
-        **asdict(_deployment(open_cell, concurrency, job.engine_file)),
+        **asdict(_parallel_deployment(open_cell, concurrency, job.engine_file)),
         lanes=concurrency.lanes,
         concurrency=concurrency,
         single=_deployment(open_cell, Concurrency(threads=open_cell.cell.settings.threads), job.engine_file),
@@ -266,19 +281,29 @@ def _host_flush(state: State) -> flush.HostFlush:
 
 
 def _deployment(open_cell: OpenCell, concurrency: Concurrency, file: str) -> Deployment:
-    """The concurrency in the runtime's terms, and its program. `file`: the file with the engine for the program, if any."""
-    backend, what = open_cell.backend, (open_cell.artifact, _deployed_cell(open_cell), concurrency)
+    """One call at a time in the runtime's terms, and its program. `file`: the file with the engine for the program, if any."""
+    backend, cell = open_cell.backend, _deployed_cell(open_cell.backend, open_cell.cell, open_cell.session)
     engine = replace(open_cell.built, path=Path(file)) if file and open_cell.built else None
+    what = open_cell.artifact, cell, concurrency
     snippet = backend.engine_snippet(*what, engine) if engine else backend.snippet(*what)
     return Deployment(deploy=backend.deploy(concurrency), snippet=snippet)
 
 
-def _deployed_cell(open_cell: OpenCell) -> Cell:
+def _parallel_deployment(open_cell: OpenCell, concurrency: Concurrency, file: str) -> Deployment:
+    """As `_deployment`, for parallel calls. No file keeps their engine where they have other options than single calls."""
+    if open_cell.parallel is None:
+        return _deployment(open_cell, concurrency, file)
+    cell = _deployed_cell(open_cell.backend, open_cell.parallel, open_cell.lanes(concurrency)[0])
+    snippet = open_cell.backend.snippet(open_cell.artifact, cell, concurrency)
+    return Deployment(deploy=open_cell.deploy(concurrency), snippet=snippet)
+
+
+def _deployed_cell(backend: Backend, cell: Cell, session: Session) -> Cell:
     """The cell with its options as the session reports them: a graph that cannot be captured is off."""
-    reported, settings = dict(open_cell.session.info.settings), open_cell.cell.settings
-    actual = {name: reported[name] for name, values in open_cell.backend.choices.items() if reported.get(name) in values}
+    reported, settings = dict(session.info.settings), cell.settings
+    actual = {name: reported[name] for name, values in backend.choices.items() if reported.get(name) in values}
     options = {**dict(settings.options), **actual}
-    return replace(open_cell.cell, settings=replace(settings, options=tuple(options.items())))
+    return replace(cell, settings=replace(settings, options=tuple(options.items())))
 
 
 def _search(open_cell: OpenCell, state: State, length_ns: int, passes: int) -> dict[Concurrency, float]:

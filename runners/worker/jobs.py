@@ -31,6 +31,7 @@ from ...evidence import (
 )
 from ...models.preprocessing import split_name
 from ...spec import PRECISIONS, Artifact, Cell, Concurrency
+from ...tuning import Tunable
 
 Answer = TypeVar("Answer")
 
@@ -125,6 +126,7 @@ class Probed:
     opset: int = 0
     fixes_shapes: bool = False
     converter: str = ""
+    tunables: tuple[Tunable, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,13 +198,17 @@ class CopyEngine(Job[Copied]):
 
 @dataclass(frozen=True, kw_only=True)
 class Open(Job[Opened]):
-    """Open a session, bind the arrays in the folder `inputs`, and make the first call. `drawn`: the arrays are generated."""
+    """Open a session, bind the arrays in the folder `inputs`, and make the first call. `drawn`: the arrays are generated.
+
+    `parallel`: the cell with the options of parallel calls, where they are others than those of single calls.
+    """
 
     cell: Cell
     artifact: Artifact
     inputs: Here
     drawn: bool = False
     engine: EngineChoice = EngineChoice()
+    parallel: Cell | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ session has a thread of its own.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -15,12 +15,12 @@ from ...backends.protocol import Session
 from ...backends.recurrence import starter
 from ...evidence import Rate
 from ...spec import Concurrency
+from .race import race
 
 Now = Callable[[], int]
 Open = Callable[[Concurrency], Sequence[Session]]
 
 GAIN = 1.01  # more lanes must gain 1 %, because each costs memory and latency
-HOPELESS, SURE_AFTER = 0.85, 2  # share of the best score; passes before the first candidate leaves
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,27 +148,20 @@ class Trial:
 def search(candidates: Sequence[Concurrency], open_lanes: Open, now: Now, *, trial: Trial) -> dict[Concurrency, float]:
     """Calls a second of each candidate, the best candidate last, by racing.
 
-    `open_lanes(candidate)` returns its sessions with inputs bound. Each pass runs every candidate left in the
-    race. A score is the median over passes of a candidate's rate relative to the mean of the same pass,
-    because a machine's speed changes between passes. From the third pass on, a candidate leaves the race if
-    its score is below HOPELESS times the best score. The winner has the fewest lanes among the candidates
-    within GAIN of the best. A candidate that fails has the rate 0.
+    `open_lanes(candidate)` returns its sessions with inputs bound. The winner has the fewest lanes among the
+    candidates within GAIN of the best. A candidate that fails has the rate 0.
     """
-    rates: dict[Concurrency, list[float]] = {candidate: [] for candidate in candidates}
-    # Racing: a candidate that is clearly slower costs no further passes.
-    left = list(candidates)
-    for number in range(trial.passes if len(left) > 1 else 0):
-        for candidate in left:
-            rates[candidate].append(_rate(open_lanes, candidate, now, trial.length))
-            trial.rest()
-        scores = _scores({candidate: rates[candidate] for candidate in left})
-        least = HOPELESS * max(scores.values()) if number >= SURE_AFTER else 0.0
-        left = [candidate for candidate in left if scores[candidate] > least] or left[:1]
-    scores = _scores({candidate: rates[candidate] for candidate in left})
-    near = [candidate for candidate in left if scores[candidate] * GAIN >= max(scores.values())]
-    best = min(near, key=lambda candidate: (candidate.lanes, -scores[candidate]))
+
+    def rate(candidate: Concurrency) -> float:
+        calls_per_s = _rate(open_lanes, candidate, now, trial.length)
+        trial.rest()
+        return calls_per_s
+
+    result = race(candidates, rate, trial.passes)
+    near = [candidate for candidate, score in result.scores.items() if score * GAIN >= max(result.scores.values())]
+    best = min(near, key=lambda candidate: (candidate.lanes, -result.scores[candidate]))
     order = [*(candidate for candidate in candidates if candidate != best), best]
-    return {candidate: median(rates[candidate] or [0.0]) for candidate in order}
+    return {candidate: median(result.rates[candidate] or [0.0]) for candidate in order}
 
 
 def _rate(open_lanes: Open, candidate: Concurrency, now: Now, length: Length) -> float:
@@ -176,12 +169,3 @@ def _rate(open_lanes: Open, candidate: Concurrency, now: Now, length: Length) ->
         return throughput(open_lanes(candidate), now, length).calls_per_s
     except Exception:  # out of memory: each runtime raises a type of its own
         return 0.0
-
-
-def _scores(rates: Mapping[Concurrency, Sequence[float]]) -> dict[Concurrency, float]:
-    """Median over passes of each candidate's rate relative to the pass's mean; 0 for a candidate that failed."""
-    means = [sum(each) / len(each) or 1.0 for each in zip(*rates.values())]
-    return {
-        candidate: median(rate / mean for rate, mean in zip(own, means)) if own and min(own) > 0 else 0.0
-        for candidate, own in rates.items()
-    }

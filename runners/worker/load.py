@@ -56,7 +56,7 @@ def load(state: State, report: Reporter, job: ApplyLoad) -> LoadPoint:
         calls=queue.calls,
         overloaded=queue.given_up,
         latency_ns={} if queue.given_up else quantiles(responses),
-        deploy=open_cell.backend.deploy(job.concurrency),
+        deploy=open_cell.deploy(job.concurrency),
         noise=counts(),
         late=None if job.limit_ms is None else _late(responses, job),
     )

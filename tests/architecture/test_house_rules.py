@@ -31,6 +31,7 @@ ROOT_FILES = {
     "loop.py",
     "parity.py",
     "spec.py",
+    "tuning.py",
     "untrusted.py",
     "wire.py",
 }

@@ -59,6 +59,33 @@ SAID = {
         "its runtime chooses kernels anew in each process: p50 differs by 2.0 % over 6 processes (0.1 to 0.102 ms); the row has"
         " the calls of all",
     ),
+    "tuned": (
+        {"latency": "a=1", "throughput": "the default", "candidates": "9 candidates", "seconds": 12.3},
+        "its options were searched: a=1 for latency, the default for throughput, after 9 candidates in 12 s;"
+        " the row was measured afterwards",
+    ),
+    "tuned_default": (
+        {"beside": "ort-cpu", "candidates": "9 candidates", "seconds": 12.3},
+        "the search found no faster options than the default (9 candidates in 12 s): its figures are those of ort-cpu,"
+        " which has the same options",
+    ),
+    "tuned_partly": (
+        {"of": "throughput", "beside": "ort-cpu"},
+        "its options for throughput are the default, so a difference from ort-cpu in throughput is noise",
+    ),
+    "tuned_dropped": (
+        {"options": "a=1", "of": "latency", "reason": "no kernel"},
+        "the search dropped a=1 for latency: no kernel",
+    ),
+    "tuned_untried": (
+        {"options": "a, b"},
+        "the search had no time left for a, b; a longer --budget has more time",
+    ),
+    "same_options": (
+        {"beside": "ort-cpu"},
+        "has the options of ort-cpu, because the search found none that are faster",
+    ),
+    "absent_search": ({"column": "tuned_latency"}, "tuned_latency: its options were not searched: give --tune"),
     "engine_kept": ({"file": "kept/a.engine"}, "its engine is kept in kept/a.engine"),
     "engine_reused": (
         {"file": "kept/a.engine"},

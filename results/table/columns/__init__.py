@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..column import Column
-from . import accuracy, builds, case, clocks, load, others, phases, resources, tails, timing
+from . import accuracy, builds, case, clocks, load, others, phases, resources, tails, timing, tuned
 
 COLUMNS: tuple[Column, ...] = (
     *case.COLUMNS,
@@ -33,6 +33,7 @@ COLUMNS: tuple[Column, ...] = (
     case.CACHE,
     *load.BOUNDS,
     *builds.CONVERTED,
+    *tuned.COLUMNS,
 )
 BY_NAME: Mapping[str, Column] = {column.name: column for column in COLUMNS}
 

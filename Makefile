@@ -6,9 +6,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 GPU_VENV := .venv-gpu
+RUNTIMES_VENV := .venv-runtimes
+RUNTIMES_PYTHON := $(abspath $(RUNTIMES_VENV))/bin/python
+CONVERTING := ncnn-cpu mnn-cpu
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
 
 PYTEST := $(BIN)/pytest -n 2
+comma := ,
+space := $(subst ,, )
 
 .PHONY: bench gpu gpu-models lint check test test-runtimes test-long docs reference release-check format clean
 
@@ -25,7 +30,11 @@ test: lint
 test-long: $(VENV)/.test $(VENV)/.docs
 	$(PYTEST) -m long tests/integration
 
-test-runtimes: $(VENV)/.test
+# The contract suite's stand-ins run these runtimes in an environment of their own, as `--python` does.
+test-runtimes: export BENCH_PYTHON = $(subst $(space),$(comma),$(CONVERTING:%=%=$(RUNTIMES_PYTHON)))
+test-runtimes: export BENCH_REQUIRE = $(subst $(space),$(comma),$(CONVERTING))
+test-runtimes: $(VENV)/.test $(RUNTIMES_VENV)/.runtimes
+	$(PYTEST) tests/contract -k "$(subst $(space), or ,$(CONVERTING))"
 	$(PYTEST) -m runtimes tests/integration
 
 lint: $(VENV)/.test .typing/onnxbench
@@ -71,6 +80,12 @@ $(GPU_VENV)/.gpu: pyproject.toml constraints.txt
 	$(GPU_VENV)/bin/python -m pip install --quiet -c constraints.txt $(PIP_ARGS) -e '.[gpu,openvino]' pytest pytest-timeout
 	touch $@
 
+$(RUNTIMES_VENV)/.runtimes: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(RUNTIMES_VENV)
+	$(RUNTIMES_PYTHON) -m pip install --quiet -c constraints.txt $(PIP_ARGS) numpy ncnn mnn
+	$(RUNTIMES_PYTHON) -m pip install --quiet -c constraints.txt $(PIP_ARGS) --no-deps pnnx
+	touch $@
+
 $(VENV):
 	$(PYTHON) -m venv $(VENV)
 
@@ -79,4 +94,4 @@ $(VENV):
 	ln -sfn .. $@
 
 clean:
-	rm -rf $(VENV) $(GPU_VENV) .typing build *.egg-info artifacts runs
+	rm -rf $(VENV) $(GPU_VENV) $(RUNTIMES_VENV) .typing build *.egg-info artifacts runs

@@ -44,6 +44,8 @@ BUILT_IN: Mapping[str, Registration] = {
     "ort-cuda": Registration(target="onnxbench.backends.ort_cuda:OrtCuda", package="onnxruntime-gpu"),
     "tensorrt": Registration(target="onnxbench.backends.trt:TensorRt", package="tensorrt"),
     "openvino-cpu": Registration(target="onnxbench.backends.openvino_cpu:OpenVinoCpu", network=False, package="openvino"),
+    "ncnn-cpu": Registration(target="onnxbench.backends.ncnn_cpu:NcnnCpu", network=False, package="ncnn", default=False),
+    "mnn-cpu": Registration(target="onnxbench.backends.mnn_cpu:MnnCpu", network=False, package="mnn", default=False),
     "null": Registration(target="onnxbench.backends.null:Null", instrument=True, network=False),
 }
 

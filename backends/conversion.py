@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,8 @@ class Converter:
 
     `name`: its name in a record, and in `--python NAME=PATH`. `packages`: installed packages on which its files depend, with
     their versions. `revision`: raise it when the backend runs the converter with other arguments. `fixes_shapes`: a file has
-    the shapes of one row, and not open dimensions.
+    the shapes of one row, and not open dimensions. `from_fp32`: precisions whose file the converter makes from the FP32 file
+    by itself, where that is there.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Converter:
     install: str
     revision: int = 1
     fixes_shapes: bool = False
+    from_fp32: tuple[str, ...] = ()
 
     def versions(self) -> Options:
         """Versions of the packages. `Unavailable` if one is missing."""
@@ -45,19 +47,19 @@ class Converter:
             raise Unavailable(f"the converter {self.name} is not installed (no package {error})", self.install) from error
 
 
-def run_program(command: Sequence[str | Path], folder: Path, variables: Mapping[str, str] | None = None) -> str:
-    """Run a converter in `folder`, and return the end of its output. All output also goes to the worker's log.
+def run_program(command: Sequence[str | Path], folder: Path, name: str = "") -> str:
+    """Run a converter in `folder`, and return the end of its output. All output also goes to the worker's log. `name`: that of
+    the program for people, by default the first word of `command`.
 
     Raises `RuntimeFailed` for a program that cannot start, is killed, or ends with an error. It is in the process group of the
     worker, whose limits of time, memory and output it shares.
     """
-    name = Path(command[0]).name
+    name = name or Path(command[0]).name
     output = b""
     try:
         with subprocess.Popen(
             [str(part) for part in command],
             cwd=folder,
-            env=variables,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -84,7 +84,7 @@ FLOATS = {"mask": "np.ones({shape})", "positive": "abs(generator.standard_normal
 
 
 class ProgramCase(NamedTuple):
-    """The file, the cell and the concurrency that a program reproduces. The program opens `artifact.path`."""
+    """The file, the cell and the concurrency that a program reproduces. The program opens the file that was measured."""
 
     artifact: Artifact
     cell: Cell
@@ -119,7 +119,7 @@ def write_program(template: str, case: ProgramCase, loop: Loop, /, **values: Any
     shared = {
         "imports": Code(loop.imports),
         "title": Code(" ".join(cell.id.split())),  # on one line: a line break would end the comment
-        "file": artifact.path,
+        "file": artifact.converted or artifact.path,
         "lanes": concurrency.lanes,
         "threads": concurrency.threads,
         "batch": cell.batch,

@@ -71,9 +71,10 @@ class _Conversions:
             raise self._late[planned.artifact.sha256]
         self._worker = self._worker or self._start(active)
         scratch = There(path=str(run.journal.scratch / SCRATCH))
+        job = ConvertFormat(cell=planned.cell, artifact=planned.artifact, origin=planned.origin, scratch=scratch)
         limit_s = run.sweep.build_timeout_s or run.sweep.timeout_s
         try:
-            made = self._worker.ask(ConvertFormat(cell=planned.cell, artifact=planned.artifact, scratch=scratch), limit_s)
+            made = self._worker.ask(job, limit_s)
         except WorkerTimeout as error:
             problem = f"{planned.converter} did not convert its file within {limit_s:g} s"
             self._late[planned.artifact.sha256] = WorkerTimeout(problem, "give a larger --build-timeout")

@@ -169,11 +169,15 @@ class RuntimeFile:
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertFormat(Job[RuntimeFile]):
-    """Convert `artifact` to the format of the cell's runtime. `scratch`: empty folder for what the converter writes."""
+    """Convert `artifact` to the format of the cell's runtime. `scratch`: empty folder for what the converter writes.
+
+    `origin`: the FP32 file from which `artifact` derives. Some converters make the cell's precision from it by themselves.
+    """
 
     cell: Cell
     artifact: Artifact
     scratch: There
+    origin: Artifact | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -58,11 +58,16 @@ def _shapes_text(cell: Cell) -> str:
     return " ".join(f"{name}={'x'.join(map(str, shape)) or 'scalar'}" for name, shape in cell.shapes)
 
 
+def _source(converter: Converter, job: ConvertFormat) -> Artifact:
+    """The file that the converter reads."""
+    return job.origin if job.origin and job.cell.precision in converter.from_fp32 else job.artifact
+
+
 def _key(converter: Converter, job: ConvertFormat, shapes: str) -> str:
     """Key of the cache: the source, the converter with its versions, and what the file depends on."""
     cell = job.cell
     of_cell = [cell.backend, cell.precision, cell.settings.options, shapes]
-    return digest([job.artifact.sha256, converter.name, converter.revision, converter.versions(), of_cell])
+    return digest([_source(converter, job).sha256, converter.name, converter.revision, converter.versions(), of_cell])
 
 
 def _find(key: str) -> RuntimeFile | None:
@@ -84,7 +89,7 @@ def _make(backend: Backend, job: ConvertFormat, converter: Converter, now_ns: Ca
     scratch.mkdir(parents=True)
     versions = dict(converter.versions())
     begin = now_ns()
-    backend.convert(job.artifact, job.cell, scratch)
+    backend.convert(_source(converter, job), job.cell, scratch)
     seconds = (now_ns() - begin) / 1e9
     sha256, nbytes = _content(scratch)
     if not nbytes:

@@ -116,7 +116,7 @@ def test_worker_modules_need_numpy_alone():
 
 
 def test_nobody_names_a_backend_outside_its_file():
-    names = re.compile(r"""["'](torch-cpu|torch-cuda|ort-cpu|ort-cuda|openvino-cpu|tensorrt)["']""")
+    names = re.compile(r"""["'](torch-cpu|torch-cuda|ort-cpu|ort-cuda|openvino-cpu|tensorrt|ncnn-cpu|mnn-cpu)["']""")
     allowed = {"backends/__init__.py", "runners/worker/reference.py"}  # the registry; and what the reference is
     allowed.add("results/imports/trtexec.py")  # a vendor's tool, which runs one runtime alone
     found = {str(path.relative_to(ROOT)) for path in SOURCES if names.search(path.read_text())}

@@ -3,12 +3,13 @@
 import os
 import time
 from dataclasses import replace
+from uuid import uuid4
 
 import pytest
 import remote
 from onnxbench import backends
 from onnxbench.backends.protocol import Workshop
-from onnxbench.spec import Cell, Settings, Source
+from onnxbench.spec import Cell, Settings, Source, digest
 
 REQUIRED = tuple(filter(None, os.environ.get("BENCH_REQUIRE", "").split(",")))
 
@@ -33,17 +34,32 @@ def workshop(tmp_path_factory):
 
 
 class Building:
-    """A backend that builds what it opens before, as a run does."""
+    """A backend that converts and builds what it opens before, as a run does. `origin`: the FP32 file of other precisions."""
 
     def __init__(self, backend, workshop):
-        self._backend, self._workshop = backend, workshop
+        self._backend, self._workshop, self.origin = backend, workshop, None
 
     def __getattr__(self, name):
         return getattr(self._backend, name)
 
     def open(self, artifact, cell, concurrency=None, engine=None):
+        artifact = self._converted(artifact, cell)
         engine = engine or self._backend.build(artifact, cell, self._workshop)
         return self._backend.open(artifact, cell, concurrency, engine)
+
+    def _converted(self, artifact, cell):
+        converter = self._backend.converter
+        if converter is None:
+            return artifact
+        source = self.origin if self.origin and cell.precision in converter.from_fp32 else artifact
+        key = digest([self._backend.name, source.path, cell.precision, cell.shapes, cell.settings.options])
+        folder = self._workshop.folder / f"converted-{key}"
+        if not folder.exists():
+            scratch = folder.with_name(f"scratch-{uuid4()}")
+            scratch.mkdir()
+            self._backend.convert(source, cell, scratch)
+            scratch.rename(folder)
+        return replace(artifact, converted=str(folder))
 
 
 @pytest.fixture(params=list(backends.registrations()))

@@ -99,6 +99,21 @@ class Specimen:
         return tuple((s.name, tuple(known.get(dim, dim) for dim in s.shape)) for s in self.inputs)
 
 
+EXACT = {"mnn-cpu": (("winograd", "2"),)}
+"""Options with which a runtime rounds as others do: by default MNN's convolutions lose 45 dB for speed."""
+
+REFUSED = {
+    "ncnn-cpu": {
+        "embedding": "Gather",
+        "masked": "bool",
+        "scaled": "scale",
+        "recurrent": "axis",
+        "offsets": "Tensor.to",
+    },
+    "mnn-cpu": {"int8": "SIGABRT"},
+}
+"""Specimens, and precisions of the CNN, that a runtime's converter does not take, with a word of the reason that is given."""
+
 SPECIMENS = {
     specimen.factory: specimen
     for specimen in (

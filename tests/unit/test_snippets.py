@@ -26,7 +26,7 @@ def snippet(make_artifact, make_cell):
     return of
 
 
-PROGRAMS = ("ort-cpu", "openvino-cpu", "torch-cpu", "ort-cuda", "torch-cuda", "tensorrt")
+PROGRAMS = ("ort-cpu", "openvino-cpu", "torch-cpu", "ort-cuda", "torch-cuda", "tensorrt", "ncnn-cpu", "mnn-cpu")
 SOURCE = Source(factory="nets:build", weights="deep/weights.safetensors")
 
 

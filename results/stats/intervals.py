@@ -12,6 +12,7 @@ import math
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean
 from typing import NamedTuple, TypeVar
 
@@ -67,7 +68,7 @@ class Interval(NamedTuple):
         return math.sqrt(self.high / self.low) - 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Repeated:
     """Positive values of one figure, one for each unit."""
 
@@ -77,15 +78,14 @@ class Repeated:
     @property
     def typical(self) -> float | None:
         """Mean on the log scale, without the lowest and highest values that the unit trims; None without values."""
-        return math.exp(trimmed(self.values, self.unit.trim).mean) if self.values else None
+        return math.exp(self._trimmed.mean) if self.values else None
 
     @property
     def estimate(self) -> Estimate | None:
         """Mean with its error; None for fewer values than the unit needs."""
         if len(self.values) < self.unit.least:
             return None
-        estimate = trimmed(self.values, self.unit.trim)
-        return estimate._replace(freedom=estimate.freedom - self.unit.spent)
+        return self._trimmed._replace(freedom=self._trimmed.freedom - self.unit.spent)
 
     @property
     def interval(self) -> Interval | None:
@@ -96,7 +96,12 @@ class Repeated:
         """
         # The speed of a machine jumps now and then. A jump between the two blocks of a ratio would widen the interval of a
         # plain mean over rounds several times (docs/adr/0009), and trimming removes such ratios. Lives are too few to trim.
-        return difference([self.estimate], [], alpha=ALPHA) if self.estimate else None
+        estimate = self.estimate
+        return difference([estimate], [], alpha=ALPHA) if estimate else None
+
+    @cached_property
+    def _trimmed(self) -> Estimate:
+        return trimmed(self.values, self.unit.trim)
 
 
 def log_interval(values: Sequence[float]) -> Interval | None:

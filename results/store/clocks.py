@@ -38,9 +38,13 @@ def record_mhz(record: CellRecord, part: str = LATENCY) -> float | None:
 def _clocks(record: CellRecord, part: str, other: CellRecord | None = None) -> dict[int, float]:
     """Clock in MHz by round that counts; empty if one of them has none."""
     metric = THROUGHPUT if part == THROUGHPUT else "p50"
-    clocks = {number: block_mhz(record.blocks[number], part) for number in series.counted(record, other, metric)}
-    present = {number: mhz for number, mhz in clocks.items() if mhz}
-    return present if len(present) == len(clocks) else {}
+    clocks: dict[int, float] = {}
+    for number in series.counted(record, other, metric):
+        mhz = block_mhz(record.blocks[number], part)
+        if not mhz:
+            return {}
+        clocks[number] = mhz
+    return clocks
 
 
 def cycles(record: CellRecord, metric: str) -> Repeated:

@@ -61,7 +61,8 @@ from .builds import middle_build
 from .head import CHECK, Head, Host, read_whole_head
 from .journal import Event, read_journal
 from .noise import COUNTERS, disturbances, unseen
-from .verdict import CONVERSION, MISMATCH, OK, SHAPE, UNDETERMINED, Verdict, enough_agreement, judge
+from .reasons import parity_reason, timed_reason
+from .verdict import MISMATCH, OK, UNDETERMINED, Verdict, enough_agreement, judge
 
 BEGINNINGS = (Built, Cold, Converted, KeptEngine, Opened, Tuned)
 MENDS: Mapping[type[Any], str] = {
@@ -82,6 +83,7 @@ class CellRecord:
     `until`: the run measures rounds until the cell is finished. `imported`: the figures of another tool.
     `lives`: the openings after the first, each in a fresh process. `builds`: builds of its engine by their numbers; `built` is
     the one that was measured. `timed_builds`: figures of each build, where there are several. `tuned`: a search for options.
+    `rounds_that_count`: what series.counted found, since every figure of a table needs it.
     """
 
     cell: Cell
@@ -112,6 +114,7 @@ class CellRecord:
     converted: Converted | None = None
     tuned: Tuned | None = None
     blocks: Mapping[int, Block] = field(default_factory=dict)
+    rounds_that_count: dict[bool, list[int]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def measured(self) -> bool:
@@ -177,9 +180,9 @@ class CellRecord:
             steps = quantity(self.parity.diverged_step or 0, "step")
             return f"the state in {self.parity.diverged} is not finite after {steps}"
         if self.answered and self.timed_verdict and self.wrong_when_timed:
-            return _timed_reason(self.cell.precision, self.answered, self.timed_verdict)
+            return timed_reason(self.cell.precision, self.answered, self.timed_verdict)
         if self.parity and self.status in (UNDETERMINED, MISMATCH):
-            return _reason(self.cell.precision, self.parity, self.verdict)
+            return parity_reason(self.cell.precision, self.parity, self.verdict)
         return None
 
     @property
@@ -212,6 +215,11 @@ class CellRecord:
         return frozenset(number for number, block in self.blocks.items() if disturbances(block.noise))
 
     @cached_property
+    def lives_of_rounds(self) -> Mapping[int, int]:
+        """Life of each round; empty where the process lasts for the run."""
+        return {number: block.life for number, block in self.blocks.items() if block.life is not None}
+
+    @cached_property
     def unseen(self) -> tuple[str, ...]:
         """Counters of disturbances that the system does not have, in the order of noise.COUNTERS."""
         missing = {name for block in self.blocks.values() for name in unseen(block.noise)}
@@ -233,33 +241,6 @@ class CellRecord:
     def _samples(self) -> dict[int, dict[str, NDArray[np.int64]]]:
         # Read once, and only if a figure needs them: the journal has the percentiles of a finished cell.
         return {number: load_times(self.folder / self.blocks[number].samples) for number in sorted(self.blocks)}
-
-
-def _timed_reason(precision: str, answered: Answered, verdict: Verdict) -> str:
-    """Reason in words for a mismatch of answers that were right before the measurement."""
-    where = f"lane {answered.lane} of the last {answered.part} block"
-    if verdict.cause == SHAPE:
-        return f"{verdict.part.name} has shape {verdict.part.shape} in a timed call ({where})"
-    figures = f"SQNR {verdict.sqnr_db:.1f} dB against the FP32 reference in {verdict.part.name}"
-    return f"{figures} in a timed call ({where}); {precision} needs {verdict.limit_db:.3g} dB"
-
-
-def _reason(precision: str, parity: Verified, verdict: Verdict | None) -> str:
-    """Reason in words for a mismatch, or for a parity that is not determined."""
-    if parity.undetermined:
-        hint = "" if parity.random else "; give other inputs with --input or --dataset"
-        return f"the comparison proves nothing: {parity.undetermined}{hint}"
-    if verdict is None:
-        floor = PRECISIONS[precision].floor_db
-        return f"SQNR {parity.sqnr_db:.1f} dB against the FP32 reference; {precision} needs {floor:g} dB"
-    part, limit = verdict.part, f"{verdict.limit_db:.3g} dB"
-    if verdict.status == UNDETERMINED:
-        return f"rounding in {precision} changes {part.name} to {part.floor_db:.1f} dB by itself, and would hide a wrong answer"
-    if verdict.cause == SHAPE:
-        return f"{part.name} has shape {part.shape}"
-    if verdict.cause == CONVERSION:
-        return f"the {precision} file itself has SQNR {verdict.sqnr_db:.1f} dB against FP32 in {part.name}; it needs {limit}"
-    return f"SQNR {verdict.sqnr_db:.1f} dB against the FP32 reference in {part.name}; {precision} needs {limit}"
 
 
 @dataclass(frozen=True, kw_only=True)

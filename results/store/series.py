@@ -34,9 +34,18 @@ def counted(record: CellRecord, other: CellRecord | None = None, metric: str = "
 
     `other`: a second record that must have measured the rounds too. `metric`: key of ROUND_METRICS, which they must have.
     """
-    rounds = _measured(record, metric) & _measured(other or record, metric)
-    clean = rounds - disturbed(record) - disturbed(other or record)
-    lives = {_life(number, record, other or record) for number in clean}
+    if other is not None and other is not record:
+        return _counted(record, other, metric)
+    with_rate = metric == "throughput"
+    if with_rate not in record.rounds_that_count:
+        record.rounds_that_count[with_rate] = _counted(record, record, metric)
+    return record.rounds_that_count[with_rate]
+
+
+def _counted(record: CellRecord, other: CellRecord, metric: str) -> list[int]:
+    rounds = _measured(record, metric) & _measured(other, metric)
+    clean = rounds - disturbed(record) - disturbed(other)
+    lives = {_life(number, record, other) for number in clean} if _have_lives(record, other) else {None}
     enough = len(clean) >= LEAST_ROUNDS if None in lives else len(lives) >= LEAST_LIVES
     return sorted(clean if enough else rounds)
 
@@ -54,8 +63,12 @@ def _measured(record: CellRecord, metric: str) -> set[int]:
 
 def _life(number: int, *records: CellRecord) -> int | None:
     """Life of a round: the first that one of `records` has; None if the processes of all of them last for the run."""
-    lives = (record.blocks[number].life for record in records)
+    lives = (record.lives_of_rounds.get(number) for record in records)
     return next((life for life in lives if life is not None), None)
+
+
+def _have_lives(*records: CellRecord) -> bool:
+    return any(record.lives_of_rounds for record in records)
 
 
 def by_life(values: Mapping[int, float], *records: CellRecord) -> Repeated:
@@ -70,6 +83,8 @@ def by_life(values: Mapping[int, float], *records: CellRecord) -> Repeated:
 def rounds_by_life(values: Mapping[int, float], *records: CellRecord) -> Mapping[int, list[float]]:
     """Values of the rounds of each life, from one value a round; empty where the processes last for the run."""
     by_number: dict[int, list[float]] = {}
+    if not _have_lives(*records):
+        return by_number
     for number, value in values.items():
         life = _life(number, *records)
         if life is None:

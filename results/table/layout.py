@@ -1,7 +1,8 @@
-"""Layout of a table on a screen: columns that fit, wrapped lines and colours. The tabulate package lays out the rows."""
+"""Layout of a table on a screen: columns that fit, aligned rows, wrapped lines and colours."""
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ LEAST_WIDTH = 40
 LONGEST_TEXT = 26  # names of processors and folders may have 60 characters
 GAP, NARROW_GAP = 3, 2
 INDENT = "  "
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 RED, GREEN, YELLOW, DIM = "31", "1;32", "33", "2"
 
 Style = Callable[[Scalar], str]
@@ -84,19 +86,30 @@ def shortened(text: str) -> str:
 
 def rows_of(titles: Sequence[str], rows: Sequence[Sequence[str]], fields: Sequence[Field], screen: Screen) -> list[str]:
     """Lay out titles, a rule and `rows`, one line each, with texts at the left and numbers at the right."""
-    from tabulate import DataRow, TableFormat, tabulate
+    gap = " " * (GAP if screen.width is None else NARROW_GAP)
+    columns = [_aligned(column, right=field.number) for column, field in zip(zip(titles, *rows), fields)]
+    head, *body = [f" {gap.join(cells)}".rstrip() for cells in zip(*columns)]
+    return [head, " " + "─" * (width_of(head) - 1), *body]
+
+
+def _aligned(texts: Sequence[str], *, right: bool) -> list[str]:
+    """Fill `texts` with spaces to the width of the widest."""
+    widths = list(map(width_of, texts))
+    widest = max(widths)
+    spaces = [" " * (widest - width) for width in widths]
+    return [space + text if right else text + space for text, space in zip(texts, spaces)]
+
+
+def width_of(text: str) -> int:
+    """Width of `text` in the characters of a terminal. Its colours have none."""
+    # wcswidth looks at each letter, and a large table has hundreds of thousands of texts.
+    if text.isascii() and text.isprintable():
+        return len(text)
     from wcwidth import wcswidth
 
-    row = DataRow(" ", " " * (GAP if screen.width is None else NARROW_GAP), "")
-    form = TableFormat(None, None, None, None, headerrow=row, datarow=row, padding=0, with_header_hide=None)
-    sides = ["right" if field.number else "left" for field in fields]
-    text = tabulate([titles, *rows], tablefmt=form, colalign=sides, disable_numparse=True, preserve_whitespace=True)
-    head, *body = text.split("\n")
-    return [head, " " + "─" * (wcswidth(head) - 1), *body]
+    return int(wcswidth(COLOUR.sub("", text)))
 
 
 def widths_of(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[int]:
     """Width of each column in the characters of a terminal."""
-    from wcwidth import wcswidth
-
-    return [max(map(wcswidth, column)) for column in zip(titles, *rows)]
+    return [max(map(width_of, column)) for column in zip(titles, *rows)]

@@ -154,15 +154,19 @@ def _grid(table: Table, screen: Screen) -> list[str]:
     if screen.width is not None:
         # files and pipes get the whole names
         rows = [[text if field.number else shortened(text) for text, field in zip(row, table.fields)] for row in rows]
-    fit = fitting(table.fields, widths_of(titles, rows), screen.width)
+    widths = [] if screen.width is None else widths_of(titles, rows)
+    fit = fitting(table.fields, widths, screen.width)
     fields = [table.fields[index] for index in fit]
-    texts = [
-        [_styled(row[index], table.fields[index], number, table, screen) for index in fit] for number, row in enumerate(rows)
-    ]
+    texts = [[row[index] for index in fit] for row in rows]
+    if screen.colour:
+        texts = [
+            [_styled(text, field, index, table, screen) for text, field in zip(row, fields)] for index, row in enumerate(texts)
+        ]
     head, rule, *body = rows_of([titles[index] for index in fit], texts, fields, screen)
     lines = [head, rule]
-    for line, row, above in zip(body, table.rows, (*table.rows[:1], *table.rows)):
-        lines += ["", line] if table.grouped and any(row.get(name) != above.get(name) for name in QUESTION) else [line]
+    questions = [tuple(map(row.get, QUESTION)) for row in table.rows] if table.grouped else [()] * len(body)
+    for line, question, above in zip(body, questions, (*questions[:1], *questions)):
+        lines += [line] if question == above else ["", line]
     left = len(table.fields) - len(fit)
     more = f"{left} more column{'s' * (left > 1)}: --wide, or --columns a,b,c, or --format csv"
     return [*lines, "", *([screen.styled(more, DIM), ""] if left else [])]

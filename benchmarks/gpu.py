@@ -46,7 +46,18 @@ LOOPS = (("fp32", 1), ("fp16", 1), ("fp16", 256))
 ROUNDS = 12
 PROGRAM_TIMES, PROGRAM_S = 3, 120.0
 SHOWN = (
-    *("backend", "precision", "batch", "status", "executed", "p50_ms", "e2e_p50_ms", "device_p50_ms", "throughput_per_s"),
+    *(
+        "backend",
+        "environment",
+        "precision",
+        "batch",
+        "status",
+        "executed",
+        "p50_ms",
+        "e2e_p50_ms",
+        "device_p50_ms",
+        "throughput_per_s",
+    ),
     *("lanes", "build_s", "load_s", "top1", "sqnr_db", "energy_mj", "device_mem_mb", "grade"),
 )
 

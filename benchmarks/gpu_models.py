@@ -42,7 +42,7 @@ BUDGET = os.environ.get("BUDGET", "normal")
 ROUNDS = 12
 GRACE_S = 25.0  # for a sweep to write what it has after an interrupt
 GPU, CPU = "torch-cuda,ort-cuda,tensorrt", "ort-cpu,openvino-cpu"
-PRINTED = "backend,precision,batch,status,p50_ms,device_p50_ms,throughput_per_s,build_s,grade,reason"
+PRINTED = "backend,environment,precision,batch,status,p50_ms,device_p50_ms,throughput_per_s,build_s,grade,reason"
 SWEEPS = (
     # backends, precisions, batches: the rows that a reader looks for come first
     (GPU, "fp16", "1,8,64"),
@@ -183,7 +183,9 @@ def _cases(model: Model) -> Iterator[tuple[str, dict[str, Any]]]:
     files = {item.artifact.precision: item.artifact for item in manifest.read_manifest(folder(model) / "artifacts")}
     for item in record.read_run(run_folder).cells:
         cell, opened = item.cell, item.opened
-        if cell.precision != "fp16" or cell.device == "cpu" or opened is None or item.failed or not item.blocks:
+        if cell.precision != "fp16" or cell.device == "cpu" or cell.environment:  # the bare loops have the default options
+            continue
+        if opened is None or item.failed or not item.blocks:
             continue
         artifact = replace(files["fp16"], path=opened.file, sha256=opened.sha256)
         yield f"{cell.backend}-b{cell.batch}", {"artifact": to_wire(artifact), "cell": to_wire(cell)}

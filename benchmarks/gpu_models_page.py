@@ -18,7 +18,7 @@ from onnxbench.results.store import record
 from onnxbench.results.table import render, table
 
 SHOWN = (
-    *("backend", "precision", "batch", "dims", "status", "executed", "p50_ms", "e2e_p50_ms", "device_p50_ms"),
+    *("backend", "environment", "precision", "batch", "dims", "status", "executed", "p50_ms", "e2e_p50_ms", "device_p50_ms"),
     *("throughput_per_s", "lanes", "build_s", "sqnr_db", "energy_mj", "device_mem_mb", "grade"),
 )
 WHAT = {"host": "host, ms", "device": "device, ms", "rate": "items a second"}

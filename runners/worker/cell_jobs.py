@@ -89,9 +89,8 @@ class OpenCell:
         return [self.compiled[key], *forks[: concurrency.lanes - 1]]
 
     def deploy(self, concurrency: Concurrency) -> str:
-        """`concurrency` in the runtime's own terms, with the options of parallel calls where single calls have others."""
-        options = self.parallel.settings.options if self.parallel else ()
-        return " · ".join((self.backend.deploy(concurrency), *(f"{name}={value}" for name, value in options)))
+        """`concurrency` in the runtime's own terms, with the options of parallel calls."""
+        return _deploy_text(self.backend, self.parallel or self.cell, concurrency)
 
     def __post_init__(self) -> None:
         self._give_state(self.session)
@@ -286,7 +285,12 @@ def _deployment(open_cell: OpenCell, concurrency: Concurrency, file: str) -> Dep
     engine = replace(open_cell.built, path=Path(file)) if file and open_cell.built else None
     what = open_cell.artifact, cell, concurrency
     snippet = backend.engine_snippet(*what, engine) if engine else backend.snippet(*what)
-    return Deployment(deploy=backend.deploy(concurrency), snippet=snippet)
+    return Deployment(deploy=_deploy_text(backend, open_cell.cell, concurrency), snippet=snippet)
+
+
+def _deploy_text(backend: Backend, cell: Cell, concurrency: Concurrency) -> str:
+    """`concurrency` in the runtime's own terms, and the options of `cell`."""
+    return " · ".join((backend.deploy(concurrency), *(f"{name}={value}" for name, value in cell.settings.options)))
 
 
 def _parallel_deployment(open_cell: OpenCell, concurrency: Concurrency, file: str) -> Deployment:

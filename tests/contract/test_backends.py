@@ -24,6 +24,7 @@ from onnxbench.spec import PRECISIONS, Conversion
 
 DECLARED = [(name, precision) for name in backends.targets() for precision in backends.get(name).precisions]
 SCHEMES = ("portable", "layers", "dynamic", "ort", "openvino")
+OF_THE_MACHINE = ("enable_hyper_threading", "scheduling_core_type")  # options whose value a CPU may not have
 PARITY_DB = 100.0  # the largest rounding noise of correct FP32 runs seen here is 133 dB
 
 
@@ -330,6 +331,36 @@ def test_a_backend_that_searches_says_with_which_of_its_options(any_backend, cel
         assert set(values) - {""} <= set(any_backend.choices[name])
         for value in any_backend.choices[name]:
             assert any_backend.is_searching(cell(any_backend, options=((name, value),))) == (value in values)
+
+
+def test_options_to_search_are_options_with_values_that_are_accepted(any_backend, cell, artifacts):
+    for item in any_backend.tunables:
+        assert item.name in any_backend.options
+        assert len(set(item.values)) == len(item.values) > 1
+        for value in filter(None, item.values):
+            assert any_backend.supports(cell(any_backend, options=((item.name, value),)), artifacts["seeded_cnn"]) is None
+
+
+def test_every_value_to_search_answers_as_the_default_and_is_reported(target, cell, artifacts):
+    if target.builds:
+        pytest.skip(f"{target.name} builds an engine for each value, which takes minutes")
+    artifact = artifacts["seeded_cnn"]
+    for name, value in [(item.name, value) for item in target.tunables for value in item.values]:
+        wanted = cell(target, "seeded_cnn", batch=2, options=((name, value),))
+        arrays = draw(artifact, wanted)
+        try:
+            with target.open(artifact, wanted) as session:
+                session.enter()
+                answer, settings = run(session, arrays), dict(session.info.settings)
+        except RuntimeFailed:
+            # A search drops what this GPU or this precision does not have.
+            assert target.device_kind != "cpu", (name, value)
+            continue
+        assert distance(answer, dict(zip(answer, expected("seeded_cnn", arrays)))).sqnr_db > PARITY_DB, (name, value)
+        if target.device_kind == "cpu" and name not in OF_THE_MACHINE:
+            assert settings[name] == value
+        elif target.device_kind == "cpu":
+            assert settings[name] in target.choices[name]
 
 
 def test_the_session_says_what_really_runs(backend, cell, artifacts):

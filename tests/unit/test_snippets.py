@@ -149,3 +149,41 @@ def test_one_lane_is_called_where_the_measurement_called_it(make_artifact, make_
     names: dict = {}
     exec(text, names)
     assert names["callers"] == {in_the_same_thread}
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value", "line"),
+    [
+        ("ort-cpu", "graph_optimization_level", "extended", "GraphOptimizationLevel.ORT_ENABLE_EXTENDED"),
+        ("ort-cpu", "enable_cpu_mem_arena", "0", "options.enable_cpu_mem_arena = False"),
+        ("ort-cpu", "allow_spinning", "0", 'options.add_session_config_entry("session.intra_op.allow_spinning", "0")'),
+        ("ort-cpu", "inter_op_num_threads", "2", "options.intra_op_num_threads = 4\n"),
+        ("openvino-cpu", "performance_hint", "THROUGHPUT", "'PERFORMANCE_HINT': 'THROUGHPUT'"),
+        ("openvino-cpu", "enable_cpu_pinning", "YES", "'ENABLE_CPU_PINNING': True"),
+        ("openvino-cpu", "enable_hyper_threading", "NO", "'ENABLE_HYPER_THREADING': False"),
+        ("openvino-cpu", "scheduling_core_type", "PCORE_ONLY", "'SCHEDULING_CORE_TYPE': 'PCORE_ONLY'"),
+        ("openvino-cpu", "enable_mmap", "NO", "core.set_property({'ENABLE_MMAP': False})\nmodel = core.read_model"),
+        ("torch-cpu", "channels_last", "on", "memory_format=torch.channels_last"),
+        ("torch-cuda", "channels_last", "on", "memory_format=torch.channels_last"),
+        ("torch-cuda", "cudnn_benchmark", "on", "torch.backends.cudnn.benchmark = True"),
+        ("torch-cuda", "sdpa", "flash", "torch.backends.cuda.enable_math_sdp(False)\n"),
+        ("ort-cuda", "arena_extend_strategy", "kSameAsRequested", "'arena_extend_strategy': 'kSameAsRequested'"),
+        ("tensorrt", "max_aux_streams", "4", "    config.max_aux_streams = 4"),
+    ],
+)
+def test_a_program_sets_the_options_that_were_found(snippet, name, option, value, line):
+    text = snippet(name, SOURCE, settings=Settings(threads=5, options=((option, value),)))
+    ast.parse(text)
+    assert line in text
+
+
+def test_a_hint_leaves_the_number_of_streams_to_openvino(snippet):
+    options = (("performance_hint", "LATENCY"),)
+    assert "NUM_STREAMS" not in snippet("openvino-cpu", settings=Settings(threads=5, options=options))
+    assert "NUM_STREAMS" in snippet("openvino-cpu", settings=Settings(threads=5, options=(("performance_hint", "none"),)))
+
+
+def test_the_default_options_are_not_in_a_program(snippet):
+    assert "graph_optimization_level" not in snippet("ort-cpu")
+    assert "set_property" not in snippet("openvino-cpu")
+    assert "_sdp" not in snippet("torch-cuda", SOURCE)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .budgets import BUDGETS, Budget
 from .budgets import Load as Load
+from .devices import Device as Device
+from .devices import gpu_count as gpu_count
 from .errors import BadInput
 from .errors import nearest as nearest
 from .loop import Program
@@ -61,25 +63,6 @@ PRECISIONS: Mapping[str, Precision] = {
         Precision(name="int8+fp16", file="int8", arithmetic="int8", layers_only=True, rest="fp16", floor_db=20.0),
     )
 }
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Device:
-    """`cpu`, or one accelerator by kind and index (`cuda:0`)."""
-
-    kind: str
-    index: int = 0
-
-    @classmethod
-    def parse(cls, text: str) -> Device:
-        """Parse `cpu`, `cuda` or `cuda:1`. `BadInput` for other texts."""
-        match = re.fullmatch(r"cpu|(?:cuda)(?::([0-9]+))?", text)
-        if not match:
-            raise BadInput(f"{text!r} is not a device", "use cpu, cuda or cuda:N")
-        return cls(kind=text.partition(":")[0], index=int(match[1] or 0))
-
-    def __str__(self) -> str:
-        return self.kind if self.kind == "cpu" else f"{self.kind}:{self.index}"
 
 
 ALL = "all"  # in place of a backend's name: every backend on which a model can be deployed
@@ -313,6 +296,12 @@ class Cell:
     @property
     def target(self) -> Target:
         return Target(backend=self.backend, environment=self.environment)
+
+    @property
+    def alone(self) -> Cell:
+        """The cell on the first of its GPUs alone; itself for one device."""
+        several = (gpu_count(self.device) or 1) > 1
+        return replace(self, device=str(Device.parse(self.device).each[0])) if several else self
 
     @property
     def id(self) -> str:

@@ -62,7 +62,7 @@ def requested(ctx: click.Context) -> RunRequest:
     most, least, out, explain = (options.pop(name) for name in ("most", "least", "out", "explain"))
     trackers.check(names := options.pop("track"))
     limits = [*conditions.parse(most, most=True), *conditions.parse(least, most=False)]
-    sweep, folder = sweep_of({**options, "budget": "thorough"}), out or RUNS / f"{Clock().stamp()}-{CHECK}"
+    sweep, folder = sweep_of({**options, "budget": "thorough"}, replicas=True), out or RUNS / f"{Clock().stamp()}-{CHECK}"
     return RunRequest(
         sweep=sweep,
         out=folder,

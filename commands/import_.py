@@ -59,7 +59,9 @@ def take(
     from ..results.store import record
     from ..results.table import table
 
-    options = imports.ImportOptions(device=str(Device.parse(device)) if device else None, **values)
+    options = imports.ImportOptions(
+        device=str(Device.one(device, "give one device, or a file for each")) if device else None, **values
+    )
     _write(imports.read_rows(files, options), out, host)
     click.echo(f"run: {out}", err=True)
     print_table(table.build([record.read_run(out)]), format)

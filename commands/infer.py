@@ -194,7 +194,7 @@ def requested(ctx: click.Context) -> RunRequest:
     folder = ctx.params["out"] or _latest_run(resume)
     reading = partial(understood, [folder]) if resume else nullcontext
     with reading():
-        sweep = runner.saved_sweep(folder) if resume and not _selects(ctx, folder) else sweep_of(options)
+        sweep = runner.saved_sweep(folder) if resume and not _selects(ctx, folder) else sweep_of(options, replicas=True)
         # An engine is native code, and a run folder may come from anybody: its own folder of engines does not count.
         saved = {"builds": runner.saved_builds(folder) if resume else 1, "keep_engines": ""}
         sweep = replace(sweep, **{**saved, **builds})
@@ -214,7 +214,7 @@ def requested(ctx: click.Context) -> RunRequest:
 def _previewed(params: dict[str, Any]) -> Sweep:
     """Sweep of --dry-run."""
     options, builds, _ = _split(params)
-    return replace(sweep_of(options), **builds)
+    return replace(sweep_of(options, replicas=True), **builds)
 
 
 def _split(params: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,9 +67,10 @@ def read_runs(folders: Iterable[Path]) -> list[Run]:
     return [record.read_run(folder) for folder in folders]
 
 
-def sweep_of(options: dict[str, Any]) -> Sweep:
-    """Sweep that the command line's `options` request."""
-    device = str(Device.parse(options["device"])) if options["device"] else None
+def sweep_of(options: dict[str, Any], *, replicas: bool = False) -> Sweep:
+    """Sweep that the command line's `options` request. `replicas`: the command can use several devices at the same time."""
+    read = Device.parse if replicas else partial(Device.one, instead="use one device, as --device cuda:0")
+    device = str(read(options["device"])) if options["device"] else None
     from ..models.preprocessing import full_name
     from ..runners.prepare.library_models import check_random
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ..runners.prepare.parallel import Parallel
     from ..runners.prepare.train import Training
 
+MORE_GPUS = "repeat --device to compare devices, or give --data-parallel N to train on N GPUs together"
 TRAINING_PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 
 
@@ -140,7 +141,7 @@ def requested(ctx: click.Context) -> tuple[Training, tuple[str, ...]]:
         raise BadInput(f"{model!r} is not a named model, and only those can be trained", f"write --model {' or '.join(MODELS)}")
     dataset = full_name(options.pop("dataset"), options.pop("preprocess"))
     parallel = _parallel(options, ctx.get_parameter_source("timeout_s") is ParameterSource.COMMANDLINE)
-    options["devices"] = tuple(str(Device.parse(device)) for device in options["devices"])
+    options["devices"] = tuple(str(Device.one(device, MORE_GPUS)) for device in options["devices"])
     options["threads"] = options["threads"] or Local().threads()
     return runner.Training(model=model, dataset=dataset or runner.default_dataset(model), parallel=parallel, **options), names
 

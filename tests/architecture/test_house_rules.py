@@ -24,6 +24,7 @@ ROOT_FILES = {
     "budgets.py",
     "built.py",
     "cli.py",
+    "devices.py",
     "errors.py",
     "evidence.py",
     "factories.py",

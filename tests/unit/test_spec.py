@@ -26,6 +26,7 @@ from onnxbench.spec import (
     TensorSpec,
     digest,
     from_wire,
+    gpu_count,
     nearest,
     to_wire,
 )
@@ -118,6 +119,8 @@ def test_missing_data_without_a_default_is_an_error():
         ("cuda", Device(kind="cuda", index=0)),
         ("cuda:0", Device(kind="cuda", index=0)),
         ("cuda:12", Device(kind="cuda", index=12)),
+        ("cuda:0-3", Device(kind="cuda", index=0, last=3)),
+        ("cuda:all", Device(kind="cuda", every=True)),
     ],
 )
 def test_a_device_is_read(text, device):
@@ -131,7 +134,39 @@ def test_anything_else_is_not_a_device(text):
 
 
 def test_a_device_is_shown_with_its_index():
-    assert [str(Device.parse(text)) for text in ("cpu", "cuda", "cuda:3")] == ["cpu", "cuda:0", "cuda:3"]
+    texts = ("cpu", "cuda", "cuda:3", "cuda:1-2", "cuda:all")
+    assert [str(Device.parse(text)) for text in texts] == ["cpu", "cuda:0", "cuda:3", "cuda:1-2", "cuda:all"]
+
+
+@pytest.mark.parametrize("text", ["cpu:all", "cpu:0-1", "cuda:1-1", "cuda:3-1", "cuda:0-x", "cuda:all-1"])
+def test_several_devices_are_gpus_in_their_order(text):
+    with pytest.raises(BadInput) as refused:
+        Device.parse(text)
+    assert refused.value.hint
+
+
+def test_one_of_several_devices_has_a_name_of_its_own():
+    assert [str(each) for each in Device.parse("cuda:1-3").each] == ["cuda:1", "cuda:2", "cuda:3"]
+    assert [str(each) for each in Device.parse("cuda:2").each] == ["cuda:2"]
+
+
+@pytest.mark.parametrize("text", ["cuda:all", "cuda:0-1"])
+def test_a_command_for_one_device_refuses_several(text):
+    assert str(Device.one("cuda:1", "instead")) == "cuda:1"
+    with pytest.raises(BadInput, match=r"; instead$"):
+        Device.one(text, "instead")
+
+
+@pytest.mark.parametrize(
+    ("device", "count"), [("cpu", None), ("unknown", None), ("gpu:1", 1), ("cuda:0", 1), ("cuda:0-3", 4), ("a-b:0-1", None)]
+)
+def test_gpus_are_counted_in_the_device_of_a_cell(device, count):
+    assert gpu_count(device) == count
+
+
+def test_a_cell_on_several_gpus_has_a_twin_on_the_first(make_cell):
+    assert make_cell(device="cuda:2-3").alone == make_cell(device="cuda:2")
+    assert make_cell(device="gpu:1").alone == make_cell(device="gpu:1")
 
 
 def test_a_precision_is_found_by_its_name():

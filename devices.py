@@ -1,0 +1,68 @@
+"""Names of the devices that compute, one or several of a machine. Standard library and errors only."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from .errors import BadInput
+
+USE = "use cpu, cuda or cuda:N; for several GPUs of one machine use cuda:all or cuda:N-M"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Device:
+    """`cpu`, one accelerator by kind and index (`cuda:0`), or several of one machine.
+
+    `last`: index of the last one of several (`cuda:0-3`). `every`: all that the machine has (`cuda:all`); a plan replaces it.
+    """
+
+    kind: str
+    index: int = 0
+    last: int | None = None
+    every: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Device:
+        """Parse `cpu`, `cuda`, `cuda:1`, `cuda:0-3` or `cuda:all`. `BadInput` for other texts."""
+        if text == "cpu:all":
+            raise BadInput(f"{text!r} is not a device: all cores of the machine are one device", "use cpu, and --threads N")
+        match = re.fullmatch(r"cpu|cuda(?::(?:(?P<every>all)|(?P<first>[0-9]{1,4})(?:-(?P<last>[0-9]{1,4}))?))?", text)
+        if not match:
+            raise BadInput(f"{text!r} is not a device", USE)
+        first, last = int(match["first"] or 0), match["last"]
+        if last and int(last) <= first:
+            right = f"cuda:{first}" if int(last) == first else f"cuda:{int(last)}-{first}"
+            raise BadInput(f"{text!r} is not a range of devices", f"write {right}")
+        return cls(kind=text.partition(":")[0], index=first, last=int(last) if last else None, every=match["every"] is not None)
+
+    @classmethod
+    def one(cls, text: str, instead: str) -> Device:
+        """Parse one device. `BadInput` for several, with `instead` as its hint."""
+        device = cls.parse(text)
+        if device.several:
+            raise BadInput(f"--device {text} names several devices, and this command takes one", instead)
+        return device
+
+    @property
+    def several(self) -> bool:
+        """True for several devices of one machine."""
+        return self.every or self.last is not None
+
+    @property
+    def each(self) -> tuple[Device, ...]:
+        """The devices one by one. Of `cuda:all` only the first: its number is not known."""
+        return tuple(Device(kind=self.kind, index=index) for index in range(self.index, (self.last or self.index) + 1))
+
+    def __str__(self) -> str:
+        if self.kind == "cpu":
+            return self.kind
+        end = "" if self.last is None else f"-{self.last}"
+        return f"{self.kind}:all" if self.every else f"{self.kind}:{self.index}{end}"
+
+
+def gpu_count(device: str) -> int | None:
+    """Number of GPUs in the text of a cell's device: 4 for `cuda:0-3`; None without a GPU."""
+    # Other tools name devices in other ways, which Device does not parse.
+    match = re.fullmatch(r"[a-z]+:([0-9]{1,4})(?:-([0-9]{1,4}))?", device)
+    return int(match[2] or match[1]) - int(match[1]) + 1 if match else None

@@ -47,7 +47,11 @@ AXES: Mapping[str, Axis] = {
             definition="Name of the Python environment, or of the set of options, that the runtime ran with; tuned for options"
             " that were searched.",
         ),
-        Axis(name="device", of=lambda cell: cell.device, definition="Device that computed: cpu, or a GPU with its number."),
+        Axis(
+            name="device",
+            of=lambda cell: cell.device,
+            definition="Device that computed: cpu, a GPU with its number, or several GPUs.",
+        ),
         Axis(name="precision", of=lambda cell: cell.precision, definition="Arithmetic that was requested."),
         Axis(
             name="scheme",

@@ -55,10 +55,9 @@ class GpuCounts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Counts:
-    """Counters over one part of a visit, on the CPUs that the worker may use. noise.py defines each counter.
+    """Counters over one part of a visit, on the CPUs that the worker may use; None where the system lacks the counter.
 
-    None: the system does not have the counter. `wall_ns` is 0 if nothing was counted.
-    """
+    noise.py defines each. `wall_ns` is 0 if nothing was counted. `gpu`: the worst of several `gpus`."""
 
     wall_ns: float = 0
     cpus: int = 1
@@ -69,6 +68,7 @@ class Counts:
     involuntary_switches: Number = 0
     mhz: Number = None
     gpu: GpuCounts | None = None
+    gpus: tuple[GpuCounts, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -224,7 +224,7 @@ class Energy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rate:
-    """Number of `calls` that all `lanes` together completed in `took_ns`.
+    """Number of `calls` that all `lanes` together completed in `took_ns`, and calls a second of `each` of several GPUs.
 
     With several threads `calls` may have a fraction: the calls of each lane are scaled to the time of the slowest lane.
     """
@@ -232,6 +232,7 @@ class Rate:
     calls: float
     took_ns: float
     lanes: int = 1
+    each: tuple[float, ...] = ()
 
     @property
     def calls_per_s(self) -> float:

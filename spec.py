@@ -303,6 +303,10 @@ class Cell:
         several = (gpu_count(self.device) or 1) > 1
         return replace(self, device=str(Device.parse(self.device).each[0])) if several else self
 
+    def is_one_gpu_of(self, other: Cell) -> bool:
+        """True if `other` is this cell on several GPUs."""
+        return self != other and self == other.alone
+
     @property
     def id(self) -> str:
         """A readable name. It is not unique: `key` identifies a cell."""

@@ -1,7 +1,7 @@
 """The backend `null`, an instrument that computes nothing. NumPy only.
 
 Its rows measure the cost of this tool itself. Its option `fault` makes a worker fail at a chosen step: tests reach every
-failure without a runtime.
+failure without a runtime. With ONNXBENCH_NULL_GPUS=2 it lists two GPUs that do not exist, and runs on them.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ import os
 import signal
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 
 from ..errors import RuntimeFailed
-from ..spec import PRECISIONS, Artifact, Cell, Concurrency
+from ..spec import PRECISIONS, Artifact, Cell, Concurrency, Device
 from .protocol import Array, Availability, Backend, Session, SessionInfo
 
+GPUS_VARIABLE = "ONNXBENCH_NULL_GPUS"
 CHUNK_BYTES, LIMIT_BYTES = 1 << 24, 1 << 29
 
 
@@ -67,7 +69,7 @@ FAULTS = {
 class NullSession(Session):
     """A session that answers zeros. Each call runs `work` turns of an empty loop.
 
-    The option `fault`, written `KIND@STEP[:N][/BATCH]`, happens at the Nth `STEP`.
+    The option `fault`, written `KIND@STEP[:N][/BATCH][+GPU]`, happens at the Nth `STEP`.
     """
 
     def __init__(self, artifact: Artifact, cell: Cell) -> None:
@@ -108,14 +110,16 @@ class NullSession(Session):
 
 
 class _Fault:
-    """One fault at one step: `die@start:100/8` kills the worker at the 100th start, in cells of batch 8 only."""
+    """One fault at one step: `die@start:100/8+1` kills the worker at the 100th start, in cells of batch 8 on GPU 1 only."""
 
     def __init__(self, text: str, cell: Cell) -> None:
         kind, _, place = text.partition("@")
+        place, _, gpu = place.partition("+")
         place, _, batch = place.partition("/")
         self._step, _, count = place.partition(":")
         self._left = int(count or 1)
-        self._do = FAULTS.get(kind) if not batch or int(batch) == cell.batch else None
+        is_here = gpu in ("", str(Device.parse(cell.device).index)) and batch in ("", str(cell.batch))
+        self._do = FAULTS.get(kind) if is_here else None
 
     def at(self, step: str) -> None:
         if self._do is None or step != self._step:
@@ -134,11 +138,22 @@ class Null(Backend):
     options: ClassVar[Mapping[str, str]] = {
         "work": "turns of an empty loop in each call",
         "by_value": "further turns for each unit of the largest value in the inputs: a call whose time depends on its data",
-        "fault": "die|crash|hang|raise|print|starve|eat @ open|bind|start|fetch [:N] [/BATCH]",
+        "fault": "die|crash|hang|raise|print|starve|eat @ open|bind|start|fetch [:N] [/BATCH] [+GPU]",
     }
 
     def _probe(self) -> Availability:
-        return Availability(available=True, version=np.__version__, devices=("cpu",))
+        gpus = tuple(f"cuda:{index} null" for index in range(_gpu_count()))
+        return Availability(available=True, version=np.__version__, devices=("cpu", *gpus))
+
+    def supports(self, cell: Cell, artifact: Artifact) -> str | None:
+        device = Device.parse(cell.device)
+        on_cpu = replace(cell, device="cpu") if device.kind == "cuda" and device.index < _gpu_count() else cell
+        return super().supports(on_cpu, artifact)
 
     def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:
         return NullSession(artifact, cell)
+
+
+def _gpu_count() -> int:
+    """Number of the GPUs that do not exist."""
+    return int(os.environ.get(GPUS_VARIABLE, "0"))

@@ -180,7 +180,8 @@ def device_option(*, several: bool = False) -> Callable[[Function], Function]:
     more: dict[str, Any] = {"multiple": True, "default": ("cpu",), "show_default": True} if several else {}
     verb = "Train" if several else "Run"
     end = "Repeat the option to compare devices in one table." if several else "Default: each backend's own device."
-    text = f"{verb} on this device: cpu, cuda or cuda:N. {end}"
+    gpus = "" if several else ", or cuda:all or cuda:N-M for a replica on each of these GPUs"
+    text = f"{verb} on this device: cpu, cuda or cuda:N{gpus}. {end}"
     return click.option("--device", "devices" if several else "device", metavar="DEVICE", **more, help=text)
 
 

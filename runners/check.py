@@ -24,7 +24,8 @@ from .prepare.request import first_sizes, fixed_shapes
 from .sweep.cells import ActiveCell, RunContext
 from .sweep.conversions import convert_files
 from .sweep.drawing import draw_inputs
-from .sweep.group import Group, hire
+from .sweep.group import Group
+from .sweep.hiring import hire
 from .sweep.plan import PlannedCell
 from .worker.file_jobs import CountImages, Explain
 from .worker.jobs import Data

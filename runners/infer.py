@@ -8,7 +8,7 @@ alike. A group has as many open cells as fit into memory. The baselines of a gro
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from ..models.feedback import check_names
 from ..models.shapes import dimension_names, unknown_dim
 from ..results.store import record, series
 from ..results.store.head import RUN, SCHEMA, Head, read_head, read_whole_head
-from ..spec import PRECISIONS, Cell, Device, Sweep, Target
+from ..spec import PRECISIONS, Cell, Sweep, Target
 from .pool.call import OwnCall
 from .pool.commits import current_commit
 from .pool.context import Context
@@ -34,8 +34,10 @@ from .prepare.model_files import ModelFiles
 from .sweep import builds, cold, conversions, engine_files, rounds
 from .sweep.arrays import check_conditions, check_types, given_shapes
 from .sweep.cells import ActiveCell, RunContext, resume_cell
+from .sweep.devices import lock_gpus, note_one_gpu
 from .sweep.drawing import draw_inputs
-from .sweep.group import OPENING_STEPS, ROUND_STEPS, Group, hire
+from .sweep.group import OPENING_STEPS, ROUND_STEPS, Group
+from .sweep.hiring import hire
 from .sweep.interrupt import interruptible
 from .sweep.journal import Journal
 from .sweep.lowering import lower_rows
@@ -74,20 +76,10 @@ def infer(sweep: Sweep, surroundings: Surroundings, kind: RunKind | None = None)
     programs = Programs(sweep, surroundings.calls)
     alongside = replace(ALONGSIDE, guard=programs.check) if sweep.programs else INFER
     try:
-        with _locked_clocks(sweep, surroundings.pool), open_run(sweep, surroundings, kind or alongside) as (rows, workers, run):
+        with lock_gpus(sweep, surroundings.pool), open_run(sweep, surroundings, kind or alongside) as (rows, workers, run):
             _measure(run.sweep, rows, hire(run.journal, surroundings.pool, workers, programs), run)
     finally:
         programs.dismiss()
-
-
-def _locked_clocks(sweep: Sweep, pool: Pool) -> AbstractContextManager[None]:
-    """Lock the clock of the GPU while inside, if the sweep requests it. Raises `BadInput` where it cannot."""
-    if sweep.lock_clocks is None:
-        return nullcontext()
-    device = Device.parse(sweep.device or "cuda")
-    if device.kind == "cpu":
-        raise BadInput("--lock-clocks has no GPU to lock with --device cpu", "leave one of the two out")
-    return pool.locked_clocks(device.index, sweep.lock_clocks)
 
 
 def _pass(rows: Sequence[PlannedCell], context: Context) -> None:
@@ -260,7 +252,9 @@ def _check_out(surroundings: Surroundings, kind: str) -> None:
 
 
 def note_absent(backends: Sequence[ProbedBackend], sweep: Sweep, progress: Progress) -> None:
-    """Note the targets that are skipped because they cannot run here."""
+    """Note the targets that are skipped because they cannot run here, and `cuda:all` where there is one GPU."""
+    if one := note_one_gpu(sweep, backends):
+        progress.note(one)
     absent = [item for item in backends if not item.available and not item.instrument and str(item.target) not in sweep.named]
     if absent and not sweep.backends:
         reasons = "; ".join(f"{item.target} ({item.reason})" for item in absent)
@@ -352,7 +346,7 @@ def _measure(sweep: Sweep, rows: Sequence[PlannedCell], hire_worker: Hire, run: 
     engine_files.find_kept(run, left, stored)
     open_now: list[ActiveCell] = []
     pool = run.context.pool
-    build = partial(prepare_unit, run, partial(hire, run.journal, pool, {}), cells)
+    build = partial(prepare_unit, run, cells)
     try:
         for portion in build_portions(run, cells, build):
             conversions.convert_files(run, portion)  # of baselines that an earlier run finished

@@ -225,7 +225,7 @@ def _names(rows: Sequence[tuple[Run, RowValues]]) -> list[str]:
 
 
 def _candidate(name: str, run: Run, row: Row, cells: RowValues, request: Request) -> Candidate:
-    reasons = _unusable(row, cells) or _lacks(row, cells, request)
+    reasons = _unusable(row, cells, request.objective) or _lacks(row, cells, request)
     figures = [(item, number(cells[item.column.name])) for item in request.conditions]
     misses = [Miss(condition=item, value=value) for item, value in figures if value is not None and not item.holds(value)]
     return Candidate(
@@ -240,7 +240,7 @@ def _candidate(name: str, run: Run, row: Row, cells: RowValues, request: Request
     )
 
 
-def _unusable(row: Row, cells: RowValues) -> list[Finding]:
+def _unusable(row: Row, cells: RowValues, objective: Objective) -> list[Finding]:
     """Reason that excludes a row under all requests; empty for a usable row."""
     if row.instrument:
         return [Finding.of("instrument")]
@@ -248,6 +248,9 @@ def _unusable(row: Row, cells: RowValues) -> list[Finding]:
         return [Finding.of("same_options", beside=row.record.tuned.default)]
     if cells["status"] != "ok":
         return [Finding.of("status", status=cells["status"], reason=cells["reason"])]
+    cell = row.record.cell
+    if objective.single and objective.metric and cell != cell.alone:
+        return [Finding.of("one_gpu_answers", device=cell.alone.device)]
     return [Finding.of("unfinished")] if row.record.unfinished else []
 
 

@@ -244,6 +244,9 @@ def _incomparable(ranked: Sequence[Candidate]) -> list[Finding]:
     lanes = number(pick.cells["lanes"]) or 1
     if not pick.objective.single and lanes > 1:
         notes.append(Finding.of("one_call", lanes=lanes))
+    cell = pick.row.record.cell
+    if cell != cell.alone and not pick.row.record.imported:
+        notes.append(Finding.of("one_process_a_gpu", gpus=number(pick.cells["gpus"]), device=cell.device))
     columns = {item.objective.column_of(item.row.record.cell.device) for item in ranked}
     if len(columns) > 1:
         # peak_rss_mb before device_mem_mb

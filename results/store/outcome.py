@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...spec import Sweep
+from ...spec import Device, Sweep, gpu_count
 from .record import CellRecord, Run
 from .verdict import MISMATCH, UNDETERMINED
 
@@ -39,7 +39,11 @@ def _named(sweep: Sweep, run: Run) -> list[tuple[str, str]]:
     precisions = [("precision", name) for name in sweep.precisions]
     # A row has the model's name and not the user's text, such as a path. Every model has a row.
     models = [("model", name) for name in dict.fromkeys(record.cell.model for record in run.cells)] if sweep.models else []
-    return [*targets, *precisions, *models, *([("device", sweep.device)] if sweep.device else [])]
+    # Several GPUs have the number that the machine has, and a row of their own where there is more than one.
+    several = [name for name in dict.fromkeys(record.cell.device for record in run.cells) if (gpu_count(name) or 1) > 1]
+    named = sweep.device and (several if Device.parse(sweep.device).several else [sweep.device])
+    devices = [("device", name) for name in named or ()]
+    return [*targets, *precisions, *models, *devices]
 
 
 def _has(records: list[CellRecord], axis: str, name: str) -> bool:

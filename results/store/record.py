@@ -279,8 +279,9 @@ class Run:
 
 
 def is_base(cell: Cell, of: Cell, baseline: str | None) -> bool:
-    """True if `cell` is the base of the speed-up of `of`."""
-    return str(cell.target) == baseline and cell.precision == "fp32" and question(cell) == question(of)
+    """True if `cell` is the base of the speed-up of `of`. A cell on several GPUs is no base."""
+    is_target = str(cell.target) == baseline and cell.precision == "fp32" and cell == cell.alone
+    return is_target and question(cell) == question(of)
 
 
 def read_run(folder: Path) -> Run:

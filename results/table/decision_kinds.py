@@ -11,6 +11,7 @@ DECISION_KINDS: Mapping[str, Kind] = {
     "instrument": Kind(severity=INFO, sentence="measures onnxbench itself, and cannot be deployed"),
     "same_options": Kind(severity=INFO, sentence="has the options of {beside}, because the search found none that are faster"),
     "no_price": Kind(severity=INFO, sentence="has no price; give --price {target}=AMOUNT"),
+    "one_gpu_answers": Kind(severity=INFO, sentence="one call uses one of its GPUs; see the row on {device}"),
     "breaks_limit": Kind(severity=INFO, sentence="not within {limit}"),
     # of a decision
     "pick": Kind(severity=INFO, sentence="{figures}; grade {grade}, {rounds} rounds"),
@@ -79,6 +80,11 @@ DECISION_KINDS: Mapping[str, Kind] = {
     "one_call": Kind(
         severity=INFO,
         sentence="p50 and p99 are of one call in flight; with all {lanes:.0f} lanes busy each call takes longer",
+    ),
+    "one_process_a_gpu": Kind(
+        severity=INFO,
+        sentence="the figure is of {gpus:.0f} processes, one on each of {device}: run the program once for each of them, with"
+        " CUDA_VISIBLE_DEVICES set to its GPU",
     ),
     "unlike_memory": Kind(
         severity=CAUTION,

@@ -186,6 +186,9 @@ KINDS: Mapping[str, Kind] = {
         severity=INFO, sentence="{column} needs several passes near the limit: measure at --budget normal or thorough"
     ),
     "absent_on_cpu": Kind(severity=INFO, sentence="{column} is measured on GPUs only"),
+    "absent_on_one_gpu": Kind(severity=INFO, sentence="{column} is of a row on several GPUs: measure with --device cuda:all"),
+    "absent_one_gpu": Kind(severity=INFO, sentence="{column} needs rounds of the same row on one GPU"),
+    "absent_load_on_gpus": Kind(severity=INFO, sentence="{column}: rows on several GPUs are not measured under load"),
     "absent_phase": Kind(
         severity=INFO, sentence="{column}: only a program of your own reports it, one for each call (docs/own-loop.md)"
     ),

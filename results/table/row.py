@@ -35,7 +35,8 @@ class Row:
     """Source of a row's figures: a cell's record, its baseline's, and the run's sweep.
 
     `run`: unique name of its run in the table. `instrument`: its backend measures onnxbench itself. `verdict`: conclusion on
-    the speed-up, corrected for the number of speed-ups in the table.
+    the speed-up, corrected for the number of speed-ups in the table. `one_gpu`: the record of the same cell on one GPU, of a
+    record on several.
     """
 
     record: CellRecord
@@ -45,6 +46,7 @@ class Row:
     sweep: Sweep | None = None
     instrument: bool = False
     verdict: str | None = None
+    one_gpu: CellRecord | None = None
 
     @cached_property
     def speedup(self) -> Interval | None:
@@ -67,6 +69,13 @@ class Row:
     def cycle_ratios(self) -> Repeated:
         """Speed-up in cycles in each life or round that both cells measured with known clocks."""
         return clocks.ratios(self.base, self.record) if self.base and self.ratios.values else Repeated(())
+
+    @cached_property
+    def scaling(self) -> Repeated:
+        """Throughput over that of one GPU, in each life or round that both cells measured; empty for one GPU."""
+        if self.one_gpu is None or not (self.one_gpu.measured and self.record.measured):
+            return Repeated(())
+        return series.paired(self.one_gpu, self.record, "throughput")
 
     @cached_property
     def pooled(self) -> Pooled:

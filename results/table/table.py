@@ -9,7 +9,7 @@ from typing import Any
 
 from ...axes import QUESTION, Scalar
 from ...errors import BadInput
-from ...spec import PRECISIONS, Target, nearest, set_fields
+from ...spec import PRECISIONS, Target, gpu_count, nearest, set_fields
 from ..stats.ambiguity import AMBIGUOUS, disagree
 from ..stats.intervals import Interval, holm
 from ..store.head import SCHEMA
@@ -120,7 +120,8 @@ def names_of(runs: Sequence[Run]) -> list[str]:
 
 
 def _rows(run: Run, name: str, baseline: str | None) -> list[Row]:
-    """Rows of `run`, each with the record of its baseline."""
+    """Rows of `run`, each with the record of its baseline, and of its cell on one GPU."""
+    several = any(record.cell != record.cell.alone for record in run.cells)
     return [
         Row(
             record=record,
@@ -129,6 +130,7 @@ def _rows(run: Run, name: str, baseline: str | None) -> list[Row]:
             run=name,
             sweep=run.sweep,
             instrument=run.is_instrument(record.cell),
+            one_gpu=next((item for item in run.cells if item.cell.is_one_gpu_of(record.cell)), None) if several else None,
         )
         for record in run.cells
     ]
@@ -299,7 +301,8 @@ def _compiled_name(row: RowValues) -> str:
     """Target, precision and dimensions of a row: what its batches share. The portable scheme of INT8 needs no name."""
     scheme = f"-{row['scheme']}" if row.get("scheme") not in (None, "", "portable") else ""
     inputs = f"{row['inputs']} inputs" if row.get("inputs") else ""
-    rest = (str(row.get("dims") or ""), inputs, str(row.get("cache") or ""))
+    replicas = str(row["device"]) if (gpu_count(str(row.get("device"))) or 1) > 1 else ""
+    rest = (replicas, str(row.get("dims") or ""), inputs, str(row.get("cache") or ""))
     return " ".join(filter(None, (str(target_of(row)), f"{row['precision']}{scheme}", *rest)))
 
 

@@ -25,13 +25,13 @@ class Room:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._largest_mb = self._largest_gpu_mb = 0.0
-        self._gpu: int | None = None
+        self._gpus: tuple[int, ...] = ()
         self._free_mb: float | None = None
 
     def begin(self, workers: Iterable[Worker], device: str) -> bool:
         """Record the memory before a crew opens. True if a crew on `device` has no room beside the crews of `workers`."""
         parsed = Device.parse(device)
-        self._gpu = None if parsed.kind == "cpu" else parsed.index
+        self._gpus = () if parsed.kind == "cpu" else tuple(each.index for each in parsed.each)
         self._free_mb = self._gpu_free_mb()
         full = sum(worker.resident_mb() for worker in workers) + self._largest_mb > self._limits.resident_mb
         return full or (self._free_mb is not None and self._free_mb < self._largest_gpu_mb * GPU_SPARE)
@@ -44,4 +44,6 @@ class Room:
             self._largest_gpu_mb = max(self._largest_gpu_mb, self._free_mb - left_mb)
 
     def _gpu_free_mb(self) -> float | None:
-        return None if self._gpu is None else self._limits.gpu_free_mb(self._gpu)
+        """Free memory of the GPU of a crew that has the least; None without a GPU, or if no driver reports it."""
+        free = [self._limits.gpu_free_mb(index) for index in self._gpus]
+        return min((mb for mb in free if mb is not None), default=None)

@@ -28,8 +28,11 @@ Answer = TypeVar("Answer")
 class Worker(Protocol):
     """A worker that answers jobs, one after the other. process.ProcessWorker documents each part."""
 
-    network: str
-    begin_ns: int
+    @property
+    def network(self) -> str: ...
+
+    @property
+    def begin_ns(self) -> int: ...
 
     def ask(self, job: Job[Answer], timeout_s: float, on_report: OnReport | None = None) -> Answer: ...
 

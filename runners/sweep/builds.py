@@ -82,7 +82,7 @@ def _build_all(run: RunContext, cells: Sequence[ActiveCell], hire: Hire) -> None
 
 def _build(run: RunContext, workers: list[Worker], replacement: Callable[[], Worker], number: int, active: ActiveCell) -> None:
     planned, name = active.planned, active.planned.cell.id + (f" (build {number})" if number else "")
-    job = Build(cell=active.cell, artifact=planned.artifact, engine=engine_choice(active, number))
+    job = Build(cell=active.cell.alone, artifact=planned.artifact, engine=engine_choice(active, number))
     try:
         built = _ask_builder(run, workers[0], job)
     except WorkerDied as error:

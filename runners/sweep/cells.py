@@ -164,8 +164,9 @@ def resume_cell(planned: PlannedCell, stored: CellRecord, sweep: Sweep) -> Activ
 
 
 def has_load(planned: PlannedCell, sweep: Sweep) -> bool:
-    """True if the sweep loads this cell: the sweep has a load, and the cell's batch is at most `--max-batch`."""
-    return sweep.load is not None and planned.cell.batch <= (sweep.load.max_batch or planned.cell.batch)
+    """True if the sweep has a load, and loads this cell: it has one device, and a batch of at most `--max-batch`."""
+    cell = planned.cell
+    return sweep.load is not None and cell == cell.alone and cell.batch <= (sweep.load.max_batch or cell.batch)
 
 
 def _complete(stored: CellRecord, budget: Budget) -> bool:

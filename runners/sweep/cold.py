@@ -15,6 +15,7 @@ from ... import backends
 from ...evidence import Cold
 from ...spec import Sweep
 from ..pool.pool import Worker
+from ..pool.replicas import start_worker
 from ..worker.jobs import Here, StartCold
 from .cells import ActiveCell, RunContext
 from .opening import engine_choice
@@ -45,7 +46,7 @@ def _start(run: RunContext, cells: Sequence[ActiveCell], timed: bool) -> None:
         running: list[tuple[ActiveCell, Worker]] = []
         for active in cells:
             cell, log = active.planned.cell, run.journal.logs / f"{active.planned.cell.target}-cold.log"
-            worker = run.context.pool.start(log, active.planned.python, network=backends.network(cell.backend))
+            worker = start_worker(run.context.pool, cell, log, active.planned.python, network=backends.network(cell.backend))
             stack.callback(worker.dismiss)
             running.append((active, worker))
         for active, worker in running:

@@ -8,15 +8,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from ... import backends
 from ...errors import RuntimeFailed, WorkerDied, WorkerTimeout
 from ...evidence import ANSWERS, LOAD, ROUND, Block, Energy, Inspected, Layers, Life, Noise, Opened, Verified
 from ...exporters.derive import other_maker
 from ...results.stats.percentiles import samples_needed
 from ...results.store.noise import disturbed, throttled
-from ...spec import RANDOM, Concurrency, Sweep, Target
+from ...spec import RANDOM, Concurrency, Sweep
 from ..pool.memory import Limits, Room
-from ..pool.pool import Pool, Worker
+from ..pool.pool import Worker
 from ..worker.jobs import (
     Close,
     Here,
@@ -33,11 +32,10 @@ from . import rounds
 from .answers import answered, has_answers
 from .capacity import measure_under_load
 from .cells import ActiveCell, RunContext, has_load
-from .journal import Journal, sample_file
+from .journal import sample_file
 from .opening import Hire, open_job, start_together
 from .parity import settle
 from .plan import PlannedCell
-from .programs import Programs
 from .repeats import measure_undisturbed
 
 OPENING_STEPS, ROUND_STEPS = 2, 2  # of the progress bar, for each cell
@@ -46,24 +44,6 @@ PERCENTILES: Mapping[str, float] = {"p50": 50, "p90": 90, "p99": 99}
 
 
 Answer = TypeVar("Answer")
-
-
-def hire(
-    journal: Journal, pool: Pool, spare: dict[Target, Worker], programs: Programs | None = None, log_name: str = ""
-) -> Hire:
-    """Return a function that hires a worker for a cell: the worker that probed its target, once, and then new ones.
-
-    `log_name`: last part of the name of their log, in place of the precision.
-    """
-
-    def hire_worker(active: ActiveCell) -> Worker:
-        cell, python = active.planned.cell, active.planned.python
-        if programs and active.planned.program:
-            return programs.hire(active.planned.program)
-        log, network = journal.logs / f"{cell.target}-{log_name or cell.precision}.log", backends.network(cell.backend)
-        return spare.pop(cell.target, None) or pool.start(log, python, network=network)
-
-    return hire_worker
 
 
 class Group:

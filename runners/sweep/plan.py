@@ -18,6 +18,7 @@ from ...models.symbols import Dims
 from ...spec import PRECISIONS, WARM, Artifact, Cell, Options, Precision, Settings, Shapes, Sweep, has_any, nearest
 from ...tuning import Tunable
 from ..pool.survey import ProbedBackend
+from .devices import cell_devices, check_gpus
 from .tuned_targets import tunables_of
 
 DEFAULT_BATCHES = (1, 8, 32)
@@ -116,6 +117,7 @@ def plan(
         for item in usable
     }
     _check_schemes(sweep, usable)
+    check_gpus(sweep.device, usable)
     skipped = skipped_precisions(sweep, artifacts, usable, defaults)
     return [
         _rooted(replace(planned, origin=_origin(artifact, artifacts)), _root(artifact, artifacts))
@@ -239,7 +241,9 @@ def _cells(
         check_dims(artifact.inputs, given, dims, rule)
     planned = []
     batches = sweep.batches or ((rule.fixed,) if rule.fixed else defaults.batches)
-    for dims, batch, cache in product(combinations, batches, sweep.caches or (WARM,)):
+    every = product(combinations, batches, sweep.caches or (WARM,))
+    on_devices = ((*each, device) for each in every for device in cell_devices(sweep.device, backend, each[2]))
+    for dims, batch, cache, device in on_devices:
         refused = _refusal(artifact, precision, backend) or _batch_refusal(batch, rule, given)
         # A refused batch has no shapes: the rule's batch would contradict the row's.
         shapes: Shapes = () if rule.fixed not in (None, batch) else cell_shapes(artifact.inputs, batch, rule, given, dims)
@@ -249,7 +253,7 @@ def _cells(
             scheme=artifact.scheme,
             backend=backend.name,
             environment=backend.environment,
-            device=_device(sweep, backend),
+            device=device,
             precision=precision,
             batch=batch,
             shapes=shapes,
@@ -267,11 +271,6 @@ def _cells(
         rest["beside"] = None if backend.beside is None else replace(cell, environment=backend.beside)
         planned.append(PlannedCell(cell=cell, artifact=artifact, **rest))
     return planned
-
-
-def _device(sweep: Sweep, backend: ProbedBackend) -> str:
-    devices = {"cpu": "cpu", "": "unknown"}
-    return sweep.device or devices.get(backend.device_kind, f"{backend.device_kind}:0")
 
 
 def _refusal(artifact: Artifact, precision: str, backend: ProbedBackend) -> tuple[str, str] | None:

@@ -60,8 +60,9 @@ def due_cells(cells: Sequence[ActiveCell], sweep: Sweep) -> list[ActiveCell]:
 
 
 def is_base(active: ActiveCell, of: ActiveCell, sweep: Sweep) -> bool:
-    """True if the speed-up of `of` is computed against `active`."""
-    return record.is_base(active.planned.cell, of.planned.cell, sweep.baseline)
+    """True if a ratio of `of` is computed against `active`: its speed-up, or its scaling over several GPUs."""
+    cell, other = active.planned.cell, of.planned.cell
+    return record.is_base(cell, other, sweep.baseline) or cell.is_one_gpu_of(other)
 
 
 def finished_cells(folder: Path, cells: Sequence[ActiveCell], sweep: Sweep, late: bool) -> dict[str, Finished]:

@@ -6,7 +6,8 @@ Loads no framework.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from statistics import median
 
@@ -16,6 +17,7 @@ from ..worker.race import race
 from . import builds
 from .cells import ActiveCell, RunContext
 from .conversions import convert_files
+from .hiring import hire, hire_builder
 from .opening import Hire
 from .tune_bench import TuneBench
 
@@ -27,13 +29,11 @@ DUELS, SURE_GAIN, SURE_SHARE = 7, 1.01, 0.8
 FAILED_GAIN = 2.0  # of a candidate over one that failed
 
 
-def prepare_unit(
-    run: RunContext, hire_of: Callable[..., Hire], cells: Sequence[ActiveCell], unit: Sequence[ActiveCell]
-) -> None:
+def prepare_unit(run: RunContext, cells: Sequence[ActiveCell], unit: Sequence[ActiveCell]) -> None:
     """Convert the files of the cells in `unit`, search their options, and build the engines that are missing. `cells`: all."""
     convert_files(run, unit)
-    tune_cells(run, unit, cells, hire_of(log_name="tune"))
-    builds.build_engines(run, unit, hire_of(log_name="build"))
+    tune_cells(run, unit, cells, hire(run.journal, run.context.pool, {}, log_name="tune"))
+    builds.build_engines(run, unit, hire_builder(run.journal, run.context.pool))
 
 
 def tune_cells(run: RunContext, unit: Sequence[ActiveCell], cells: Sequence[ActiveCell], hire: Hire) -> None:
@@ -44,11 +44,29 @@ def tune_cells(run: RunContext, unit: Sequence[ActiveCell], cells: Sequence[Acti
     for active in left:
         run.check_stop()
         beside = keys.get(active.planned.beside, "") if active.planned.beside else ""
-        run.attempt(active, partial(_tune, run, hire, beside))
+        if tuned := _options_of_one_gpu(active, cells, beside):
+            _take(run, active, tuned)
+        else:
+            run.attempt(active, partial(_tune, run, hire, beside))
+
+
+def _options_of_one_gpu(active: ActiveCell, cells: Sequence[ActiveCell], beside: str) -> Tuned | None:
+    """Options of a cell on several GPUs: those of the cell on one, with which its scaling is computed. None without them."""
+    own = active.planned.cell
+    tuned = next((item.tuned for item in cells if item.tuned and item.planned.cell.is_one_gpu_of(own)), None)
+    return tuned and replace(tuned, beside=beside)
+
+
+def _take(run: RunContext, active: ActiveCell, tuned: Tuned) -> None:
+    """Use the result of a search. A cell for which nothing is faster ends: its figures are those of the cell beside."""
+    run.journal.add(active.key, tuned)
+    active.tuned = tuned
+    if active.is_default:
+        active.built = active.complete = active.finished = True
 
 
 def _tune(run: RunContext, hire: Hire, beside: str, active: ActiveCell) -> None:
-    """Find the options of `active`. A cell for which nothing is faster ends: its figures are those of the cell `beside`."""
+    """Find the options of `active`."""
     begin = run.context.clock.now_ns()
     with TuneBench(run, active, hire) as bench:
         search = Search(bench, active.planned.tunables, run.sweep.budget.passes, run.sweep.budget.tune_s / 2)
@@ -63,12 +81,9 @@ def _tune(run: RunContext, hire: Hire, beside: str, active: ActiveCell) -> None:
         untried=tuple(dict.fromkeys(search.untried)),
         candidates=(*search.candidates, *bench.dropped),
     )
-    run.journal.add(active.key, tuned)
-    active.tuned = tuned
+    _take(run, active, tuned)
     text = f"{written(tuned.latency)} for latency, {written(tuned.throughput)} for throughput"
     run.context.progress.note(f"{active.planned.cell.id}: searched its options in {tuned.seconds:.1f} s: {text}")
-    if active.is_default:
-        active.built = active.complete = active.finished = True
 
 
 class Search:

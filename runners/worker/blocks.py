@@ -18,6 +18,7 @@ from ...evidence import LATENCY, THROUGHPUT, Counts
 from ...spec import Cell, Device
 from . import lanes, measure, procfs, timed_answers
 from .array_turns import Turns, median
+from .clock import Clock
 from .jobs import Reporter, TimedLatency, TimedThroughput, TimeLatency, TimeThroughput
 from .serve import State
 
@@ -73,11 +74,24 @@ def throughput(state: State, report: Reporter, job: TimeThroughput) -> TimedThro
     open_cell, now = state.open_cells[job.key], state.clock.now_ns
     sessions = open_cell.lanes(job.concurrency)
     length = lanes.Length(least_ns=to_ns(job.block_ms), lead_ns=int(to_ns(job.block_ms) * LEAD_SHARE))
-    with measure.quiet(), count_noise(state, open_cell.cell) as counts:
-        rate = lanes.throughput(sessions, now, length)
+    with measure.quiet():
+        wait_until(job.begin_ns, state.clock)
+        with count_noise(state, open_cell.cell) as counts:
+            begin_cpu_ns = state.clock.cpu_ns()
+            rate = lanes.throughput(sessions, now, length)
+            cpu_ns = state.clock.cpu_ns() - begin_cpu_ns
+        if job.begin_ns:  # the workers of other GPUs may still count, and their load must not change
+            lanes.throughput(sessions, now, lanes.Length(least_ns=length.lead_ns))
     if job.keep:
         timed_answers.keep(open_cell, THROUGHPUT, sessions)
-    return TimedThroughput(rate=rate, noise=counts(), settled=measure.settle(state.clock))
+    return TimedThroughput(rate=rate, noise=counts(), settled=measure.settle(state.clock), cpu_ns=cpu_ns)
+
+
+def wait_until(begin_ns: int, clock: Clock) -> None:
+    """Sleep until `begin_ns` of the monotonic clock; not at all for a time that is over."""
+    left_s = -clock.since_s(begin_ns)
+    if begin_ns and left_s > 0:
+        clock.sleep_s(left_s)
 
 
 @contextmanager

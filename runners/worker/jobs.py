@@ -278,21 +278,27 @@ class TimeLatency(Job[TimedLatency]):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimedThroughput:
-    """Block with all lanes busy: its rate, and the noise over it."""
+    """Block with all lanes busy: its rate, the noise over it, and the CPU time of the process in ns."""
 
     rate: Rate
     noise: Counts
     settled: bool
+    cpu_ns: float = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class TimeThroughput(Job[TimedThroughput]):
-    """Keep all lanes of `concurrency` busy for `block_ms`. `keep`: as in TimeLatency, for each lane."""
+    """Keep all lanes of `concurrency` busy for `block_ms`. `keep`: as in TimeLatency, for each lane.
+
+    `begin_ns`: monotonic time at which to begin, together with the workers of other GPUs; 0 for now. The lanes stay busy for
+    some time after the block then, since the others may still count.
+    """
 
     key: str
     block_ms: float
     concurrency: Concurrency
     keep: bool = False
+    begin_ns: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

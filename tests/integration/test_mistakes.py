@@ -46,6 +46,9 @@ bench infer --model tiny.onnx --backend null --option ort-cpu.threads=1
 bench infer --model tiny.onnx --backend null --option work
 bench infer --model tiny.onnx --backend null --device gpu
 bench train --device tpu
+bench train --device cuda:all
+bench infer --model tiny.onnx --backend null --device cpu:all
+bench infer --model tiny.onnx --backend null --device cuda:3-1
 bench infer --model tiny.onnx --precision fp31
 bench infer --model tiny.onnx --precision float16
 bench export --model tiny.onnx --precision int9

@@ -190,6 +190,9 @@ SAID = {
         "throughput_per_s is not measured with --cache cold: a flush between calls would be most of its time",
     ),
     "absent_step": ({"column": "x"}, "x needs the length of the signal in one call: give --step-seconds"),
+    "absent_on_one_gpu": ({"column": "x"}, "x is of a row on several GPUs: measure with --device cuda:all"),
+    "absent_one_gpu": ({"column": "x"}, "x needs rounds of the same row on one GPU"),
+    "absent_load_on_gpus": ({"column": "x"}, "x: rows on several GPUs are not measured under load"),
     "absent_load": ({"column": "x"}, "x was not measured: give --load poisson --slo p99=10ms"),
     "absent_passes": ({"column": "x"}, "x needs several passes near the limit: measure at --budget normal or thorough"),
     "absent_on_cpu": ({"column": "x"}, "x is measured on GPUs only"),
@@ -601,6 +604,12 @@ SAID = {
     "other_tool": (
         {"row": "a b1", "tool": "trtexec"},
         "a b1 was measured by trtexec, whose definitions differ; see bench show",
+    ),
+    "one_gpu_answers": ({"device": "cuda:0"}, "one call uses one of its GPUs; see the row on cuda:0"),
+    "one_process_a_gpu": (
+        {"gpus": 2.0, "device": "cuda:0-1"},
+        "the figure is of 2 processes, one on each of cuda:0-1: run the program once for each of them, with"
+        " CUDA_VISIBLE_DEVICES set to its GPU",
     ),
     "one_call": ({"lanes": 4.0}, "p50 and p99 are of one call in flight; with all 4 lanes busy each call takes longer"),
     "unlike_memory": (

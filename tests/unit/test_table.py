@@ -40,6 +40,7 @@ CONTRACT = [
     *("slo_rate_ci_low_per_s", "slo_rate_ci_high_per_s"),
     *("convert_s", "converter"),
     *("tuned_latency", "tuned_throughput"),
+    *("gpus", "scaling_efficiency", "scaling_efficiency_ci_low", "scaling_efficiency_ci_high"),
 ]
 AXES = {"model": "cnn", "backend": "ort-cpu", "device": "cpu", "precision": "fp32", "batch": 8, "threads": 2}
 CHANGE = ("top1_drop_ci_low", "top1_drop_ci_high", "top1_change_p")

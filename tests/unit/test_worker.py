@@ -14,8 +14,8 @@ from onnxbench.backends.null import Null
 from onnxbench.backends.protocol import Engine, Session, SessionInfo
 from onnxbench.errors import RuntimeFailed
 from onnxbench.evidence import Built, Counts, Deployment, Info, Inspected, Kernel, Opened
-from onnxbench.runners.sweep import group
 from onnxbench.runners.sweep.cells import ActiveCell
+from onnxbench.runners.sweep.hiring import hire
 from onnxbench.runners.sweep.journal import Journal
 from onnxbench.runners.sweep.plan import PlannedCell
 from onnxbench.runners.worker.cell_jobs import OpenCell
@@ -564,7 +564,7 @@ def hired(tmp_path):
 
     def by(spare, cell, artifact):
         planned = PlannedCell(cell=cell, artifact=artifact, python="py")
-        return group.hire(Journal(tmp_path), pool, spare)(ActiveCell(planned=planned))
+        return hire(Journal(tmp_path), pool, spare)(ActiveCell(planned=planned))
 
     return by
 

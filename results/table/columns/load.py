@@ -31,7 +31,17 @@ def _bound(end: str) -> Callable[[Row], Scalar]:
 def _no_bound(end: str) -> Callable[[Row], Finding]:
     """Reason for a missing end: no load, or too few passes."""
     name = f"slo_rate_ci_{end}_per_s"
-    return lambda row: Finding.of("absent_passes" if row.record.load else "absent_load", column=name)
+    return lambda row: Finding.of("absent_passes", column=name) if row.record.load else _no_load(name)(row)
+
+
+def _no_load(name: str) -> Callable[[Row], Finding]:
+    """Return a function for the reason why a figure under load is missing."""
+
+    def why(row: Row) -> Finding:
+        is_replicated = row.record.cell != row.record.cell.alone
+        return Finding.of("absent_load_on_gpus" if is_replicated else "absent_load", column=name)
+
+    return why
 
 
 def _slo_settings(row: Row) -> Scalar:
@@ -51,7 +61,7 @@ COLUMNS = (
         number=False,
         label="under load",
         priority=35,
-        absent="absent_load",
+        absent=_no_load("slo"),
         definition="Limit of latency for items that arrive at random (--load, --slo).",
     ),
     timed(
@@ -64,7 +74,7 @@ COLUMNS = (
         compared=LOAD,
         objective="slo_rate",
         in_flight=ARRIVALS,
-        absent="absent_load",
+        absent=_no_load("slo_rate_per_s"),
         definition="Highest rate of arrivals whose responses keep the limit.",
     ),
     timed(
@@ -72,7 +82,7 @@ COLUMNS = (
         _slo_settings,
         shown=False,
         number=False,
-        absent="absent_load",
+        absent=_no_load("slo_settings"),
         definition="The runtime's own settings that give the rate under load.",
     ),
     timed(

@@ -32,10 +32,9 @@ test-long: $(VENV)/.test $(VENV)/.docs
 
 # The contract suite's stand-ins run these runtimes in an environment of their own, as `--python` does.
 test-runtimes: export BENCH_PYTHON = $(subst $(space),$(comma),$(CONVERTING:%=%=$(RUNTIMES_PYTHON)))
-test-runtimes: export BENCH_REQUIRE = $(subst $(space),$(comma),$(CONVERTING))
+test-runtimes: export BENCH_REQUIRE = torch-compile-cpu,$(subst $(space),$(comma),$(CONVERTING))
 test-runtimes: $(VENV)/.test $(RUNTIMES_VENV)/.runtimes
-	$(PYTEST) tests/contract -k "$(subst $(space), or ,$(CONVERTING))"
-	$(PYTEST) -m runtimes tests/integration
+	$(PYTEST) -m runtimes tests/contract tests/integration
 
 lint: $(VENV)/.test .typing/onnxbench
 	$(BIN)/ruff format --check .

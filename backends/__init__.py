@@ -40,6 +40,12 @@ class Registration:
 BUILT_IN: Mapping[str, Registration] = {
     "torch-cpu": Registration(target="onnxbench.backends.torch_eager:TorchCpu", package="torch"),
     "torch-cuda": Registration(target="onnxbench.backends.torch_eager:TorchCuda", package="torch"),
+    "torch-compile-cpu": Registration(
+        target="onnxbench.backends.torch_compile:TorchCompileCpu", package="torch", default=False
+    ),
+    "torch-compile-cuda": Registration(
+        target="onnxbench.backends.torch_compile:TorchCompileCuda", package="torch", default=False
+    ),
     "ort-cpu": Registration(target="onnxbench.backends.ort:OrtCpu", network=False, package="onnxruntime"),
     "ort-cuda": Registration(target="onnxbench.backends.ort_cuda:OrtCuda", package="onnxruntime-gpu"),
     "tensorrt": Registration(target="onnxbench.backends.trt:TensorRt", package="tensorrt"),

@@ -229,18 +229,18 @@ class TorchCpu(Backend):
     install = "pip install 'onnxbench[torch]'"
 
     def _probe(self) -> Availability:
-        torch = _import_torch()
+        torch = import_torch()
         return Availability(available=True, version=torch.__version__, devices=("cpu",))
 
     def _supports(self, cell: Cell, artifact: Artifact) -> str | None:
         return None if artifact.source else "PyTorch needs the model's code; this model is an ONNX file only"
 
     def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:
-        torch = _import_torch()
-        _set_threads(torch, concurrency.threads)
+        torch = import_torch()
+        set_threads(torch, concurrency.threads)
         self._set_arithmetic(torch, cell)
         options = self._torch_options(torch, cell, concurrency)
-        module = _load(artifact).to(options.device, options.dtype)
+        module = load_module(artifact).to(options.device, options.dtype)
         if options.channels_last:
             module = module.to(memory_format=torch.channels_last)
         return self.session(module, artifact, options, self._info(torch, module, cell))
@@ -257,14 +257,18 @@ class TorchCpu(Backend):
         return f"torch.set_num_threads({concurrency.threads}) · {quantity(concurrency.lanes, 'thread')} calling the module"
 
     def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
+        return self._write(self.program, snippets.ProgramCase(artifact, cell, concurrency))
+
+    def _write(self, program: str, case: snippets.ProgramCase, **more: Any) -> str:
+        """Write the program of `case` from the template `program`, whose names have `more` values."""
+        artifact, cell, _ = case
         if artifact.source is None:
             return ""
-        case = snippets.ProgramCase(artifact, cell, concurrency)
         factory, names = artifact.source.factory, [spec.name for spec in artifact.inputs]
         source = {"factory": factory, "name": factory.partition(":")[2], "names": names, "weights": artifact.source.weights}
-        values = {**source, **_feed_values(artifact, cell), **self._program_values(cell)}
+        values = {**source, **_feed_values(artifact, cell), **self._program_values(cell), **more}
         head = TORCH_LIBRARIES.get(library_of(artifact.source.factory), TORCH_MODULE)
-        return snippets.write_program(head + self.program, case, self.loop, **values)
+        return snippets.write_program(head + program, case, self.loop, **values)
 
     def _program_values(self, cell: Cell) -> dict[str, Any]:
         """Values of the names in `program`."""
@@ -275,10 +279,13 @@ class TorchCpu(Backend):
         """Set the process-wide flags that decide the precision on this device."""
         torch.set_float32_matmul_precision("highest")  # "medium" multiplies in BF16
 
-    def _info(self, torch: Any, module: Any, cell: Cell) -> SessionInfo:
+    def _types(self, module: Any) -> str:
+        """Types of the arithmetic of `module`, as its weights show them; empty for a module without weights."""
         weights = list(module.parameters()) + list(module.buffers())
         floats = {str(weight.dtype).removeprefix("torch.") for weight in weights if weight.is_floating_point()}
-        executed = "+".join(sorted(TORCH_TYPES.get(name, name) for name in floats)) or cell.precision
+        return "+".join(sorted(TORCH_TYPES.get(name, name) for name in floats))
+
+    def _info(self, torch: Any, module: Any, cell: Cell) -> SessionInfo:
         settings = (
             ("threads", str(torch.get_num_threads())),
             ("interop_threads", str(torch.get_num_interop_threads())),
@@ -286,7 +293,7 @@ class TorchCpu(Backend):
             ("float32_matmul_precision", torch.get_float32_matmul_precision()),
             (torch_options.LAYOUT, torch_options.read_layout(torch, module)),
         )
-        return SessionInfo(executed=executed, settings=settings)
+        return SessionInfo(executed=self._types(module) or cell.precision, settings=settings)
 
 
 class TorchCuda(TorchCpu):
@@ -304,7 +311,7 @@ class TorchCuda(TorchCpu):
     searches: ClassVar[Mapping[str, tuple[str, ...]]] = {"cudnn_benchmark": ("on",)}
 
     def _probe(self) -> Availability:
-        torch = _import_torch()
+        torch = import_torch()
         if not torch.version.cuda:
             raise Unavailable(f"PyTorch {torch.__version__} was built without CUDA", self.install)
         try:
@@ -359,20 +366,20 @@ def _feed_values(artifact: Artifact, cell: Cell) -> dict[str, snippets.Code]:
     return {"feed": snippets.Code(feed), "run": snippets.Code("feed(tensors, module(*tensors))")}
 
 
-def _import_torch() -> Any:
+def import_torch() -> Any:
     with installed("PyTorch", TorchCpu.install):
         import torch
     return torch
 
 
-def _set_threads(torch: Any, threads: int) -> None:
+def set_threads(torch: Any, threads: int) -> None:
     torch.set_num_threads(threads)
     # torch raises if the number of inter-op threads is set twice in a process
     if torch.get_num_interop_threads() != 1:
         torch.set_num_interop_threads(1)
 
 
-def _load(artifact: Artifact) -> Any:
+def load_module(artifact: Artifact) -> Any:
     from safetensors.torch import load_model
 
     source = artifact.source

@@ -1,4 +1,4 @@
-"""Programs to paste that run a PyTorch module, as templates of snippets.py. Standard library only."""
+"""Programs to paste that run a PyTorch module, eager or compiled, as templates of snippets.py. Standard library only."""
 
 TORCH_MODULE = """\
 from importlib import import_module
@@ -129,3 +129,65 @@ def open_lane():
 
     return start, stream.synchronize
 """
+
+BUILD_PACKAGE = """\
+with torch.no_grad():
+    exported = torch.export.export(module, tuple(made()), strict=False)
+# takes seconds to minutes, and may choose other kernels than those that were measured: bench infer --keep-engines keeps those
+PACKAGE = tempfile.mkdtemp() + "/model.pt2"
+import torch._inductor
+
+torch._inductor.aoti_compile_and_package(exported, package_path=PACKAGE, inductor_configs=$configs)
+"""
+LOAD_PACKAGE = """\
+PACKAGE = $engine  # the package that was measured, compiled from the module
+with open(PACKAGE, "rb") as file:
+    if hashlib.sha256(file.read()).hexdigest() != $sha256:
+        raise SystemExit(f"{PACKAGE} is not the package that was measured: its SHA-256 differs")
+"""
+COMPILED_CPU = """
+
+def made():
+    tensors = [torch.tensor(array) for array in inputs.values()]
+    return [tensor.to(torch.$dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
+
+
+@PACKAGE@
+package = torch._C._aoti.AOTIModelPackageLoader(PACKAGE, "model", False, LANES, -1)
+
+
+def module(*tensors):
+    return package.boxed_run(list(tensors))
+
+
+"""
+COMPILED_CUDA = """
+
+def made():
+    tensors = [torch.tensor(array).to($device) for array in inputs.values()]
+    tensors = [tensor.to(torch.$dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
+    return [tensor.to(memory_format=torch.$memory) if tensor.dim() == 4 else tensor for tensor in tensors]
+
+
+@PACKAGE@
+
+def load():
+    index = torch.device($device).index or 0
+    loaded = torch._C._aoti.AOTIModelPackageLoader(PACKAGE, "model", True, 1, index)
+    return lambda *tensors: loaded.boxed_run(list(tensors))
+
+
+"""
+IMPORTS = "import hashlib\nimport tempfile\n\n"
+
+
+def _compiled(program: str, loading: str) -> str:
+    """Template of a program with a package, from that of eager PyTorch. `@PACKAGE@` stands for the way to get a package."""
+    setup, lane, body = program.partition("def open_lane():\n")
+    return IMPORTS + setup.rstrip() + "\n" + loading + lane + body
+
+
+TORCH_COMPILE_CPU_PROGRAM = _compiled(TORCH_CPU_PROGRAM, COMPILED_CPU)
+TORCH_COMPILE_CUDA_PROGRAM = _compiled(TORCH_CUDA_PROGRAM, COMPILED_CUDA).replace(
+    "def open_lane():\n", "def open_lane():\n    module = load()\n"
+)

@@ -18,7 +18,7 @@ from ..errors import Unsupported, installed, quantity
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency, Device
 from ..tuning import Tunable
-from . import cuda, snippets, trt_build, trt_layers, trt_shelf
+from . import cuda, shelf, snippets, trt_build, trt_layers
 from .protocol import PROFILED_CALLS, Array, Availability, Backend, Engine, Session, SessionInfo, Workshop, join_types, setting
 
 NUMPY_TYPES = {
@@ -267,7 +267,7 @@ class TensorRt(Backend):
         trt_build.check_precision(trt, cell.precision)
         builder = f"TensorRT {trt.__version__} on {cuda.identity(Device.parse(cell.device).index, self.install)}"
         build = partial(trt_build.build_engine, trt, _recipe(artifact, cell))
-        return trt_shelf.Shelf(workshop, artifact, cell, builder).engine(build)
+        return shelf.Shelf(workshop, artifact, cell, builder).engine(build)
 
     def _open_engine(self, artifact: Artifact, cell: Cell, concurrency: Concurrency, engine: Engine | None) -> Session:
         trt = _import_tensorrt()

@@ -14,6 +14,12 @@ from onnxbench.spec import Cell, Settings, Source, digest
 REQUIRED = tuple(filter(None, os.environ.get("BENCH_REQUIRE", "").split(",")))
 
 
+def params(names):
+    """Backends as parameters. Those that a sweep measures on request alone take minutes: `make test-runtimes`."""
+    slow = {name for name, registration in backends.registrations().items() if not registration.default}
+    return [pytest.param(name, marks=pytest.mark.runtimes) if name in slow else name for name in names]
+
+
 @pytest.fixture(scope="session")
 def find():
     """The maker of backends by name: their own, or a stand-in for one whose interpreter BENCH_PYTHON names."""
@@ -62,13 +68,13 @@ class Building:
         return replace(artifact, converted=str(folder))
 
 
-@pytest.fixture(params=list(backends.registrations()))
+@pytest.fixture(params=params(backends.registrations()))
 def backend(request, find, workshop):
     """Every backend that can run here; one named in BENCH_REQUIRE must."""
     return _available(find(request.param), workshop)
 
 
-@pytest.fixture(params=backends.targets())
+@pytest.fixture(params=params(backends.targets()))
 def target(request, find, workshop):
     """Every backend that can run here and computes what the file says: no instruments."""
     return _available(find(request.param), workshop)

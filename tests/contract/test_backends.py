@@ -22,7 +22,11 @@ from onnxbench.models import inputs as random_inputs
 from onnxbench.runners.worker.verify import distance
 from onnxbench.spec import PRECISIONS, Conversion
 
-DECLARED = [(name, precision) for name in backends.targets() for precision in backends.get(name).precisions]
+DECLARED = [
+    pytest.param(name, precision, marks=() if backends.registrations()[name].default else pytest.mark.runtimes)
+    for name in backends.targets()
+    for precision in backends.get(name).precisions
+]
 SCHEMES = ("portable", "layers", "dynamic", "ort", "openvino")
 OF_THE_MACHINE = ("enable_hyper_threading", "scheduling_core_type")  # options whose value a CPU may not have
 PARITY_DB = 100.0  # the largest rounding noise of correct FP32 runs seen here is 133 dB
@@ -371,6 +375,40 @@ def test_the_session_says_what_really_runs(backend, cell, artifacts):
     if placement is not None:
         ours, _, total = placement.partition(" ")[0].partition("/")
         assert ours == total
+
+
+@pytest.fixture
+def loose():
+    """A function that gives this process the loosest arithmetic of FP32 that torch knows. It is as before at the end."""
+    import torch
+
+    places = ((torch.backends.cuda.matmul, "allow_tf32"), (torch.backends.cudnn, "allow_tf32"))
+    before = torch.get_float32_matmul_precision(), [getattr(*place) for place in places]
+
+    def loosen():
+        torch.set_float32_matmul_precision("medium")
+        for place in places:
+            setattr(*place, True)
+
+    yield loosen
+    torch.set_float32_matmul_precision(before[0])
+    for place, value in zip(places, before[1]):
+        setattr(*place, value)
+
+
+def test_arithmetic_does_not_depend_on_what_the_process_had_set(target, cell, artifacts, loose, tmp_path):
+    """An engine is built, and opened, after something else has loosened the arithmetic: fp32 stays FP32."""
+    artifact, wanted = artifacts["seeded_cnn"], cell(target, "seeded_cnn", batch=8)
+    arrays = draw(artifact, wanted)
+    reference = dict(zip((spec.name for spec in artifact.outputs), expected("seeded_cnn", arrays)))
+    loose()
+    engine = target.build(artifact, wanted, Workshop(folder=tmp_path, now_ns=time.perf_counter_ns))
+    loose()
+    with target.open(artifact, wanted, engine=engine) as session:
+        session.enter()
+        found = run(session, arrays)
+        assert session.info.executed == "fp32"
+    assert distance(found, reference).sqnr_db > PARITY_DB
 
 
 def test_threads_are_what_was_asked_for(target, cell, artifacts):

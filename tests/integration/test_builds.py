@@ -14,7 +14,7 @@ import os
 from dataclasses import replace
 
 from onnxbench.backends.null import Null, NullSession
-from onnxbench.backends.trt_shelf import Shelf
+from onnxbench.backends.shelf import Shelf
 
 TURNS = (0, 100_000, 20_000)
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench.backends.null import Null, NullSession
-from onnxbench.backends.trt_shelf import Shelf
+from onnxbench.backends.shelf import Shelf
 from onnxbench.errors import BadInput, Interrupted, RuntimeFailed
 from onnxbench.evidence import KeptEngine, TimedBuild
 from onnxbench.results.recommend.candidates import candidates, parse_request

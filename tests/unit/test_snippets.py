@@ -26,7 +26,18 @@ def snippet(make_artifact, make_cell):
     return of
 
 
-PROGRAMS = ("ort-cpu", "openvino-cpu", "torch-cpu", "ort-cuda", "torch-cuda", "tensorrt", "ncnn-cpu", "mnn-cpu")
+PROGRAMS = (
+    "ort-cpu",
+    "openvino-cpu",
+    "torch-cpu",
+    "ort-cuda",
+    "torch-cuda",
+    "tensorrt",
+    "torch-compile-cpu",
+    "torch-compile-cuda",
+    "ncnn-cpu",
+    "mnn-cpu",
+)
 SOURCE = Source(factory="nets:build", weights="deep/weights.safetensors")
 
 
@@ -43,7 +54,7 @@ def test_a_program_is_python_that_opens_the_file_that_was_measured(snippet, name
     assert "onnxbench" not in text
 
 
-@pytest.mark.parametrize("backend", ["torch-cpu", "torch-cuda"])
+@pytest.mark.parametrize("backend", ["torch-cpu", "torch-cuda", "torch-compile-cpu", "torch-compile-cuda"])
 @pytest.mark.parametrize(
     ("factory", "line"),
     [
@@ -101,6 +112,8 @@ def test_no_source_no_program_for_pytorch_and_none_for_what_has_none(snippet):
         ),
         ("torch-cuda", {"precision": "tf32"}, "allow_tf32 = True"),
         ("torch-cuda", {}, "memory_format=torch.preserve_format"),
+        ("torch-compile-cuda", {"precision": "fp32"}, "allow_tf32 = False"),
+        ("torch-compile-cpu", {}, "'cpp.threads': 5"),
         ("ort-cuda", {}, "if not False:"),
         ("tensorrt", {"precision": "int8+fp16"}, "if name in ('INT8', 'FP16') else"),
         ("tensorrt", {}, "if not True:"),

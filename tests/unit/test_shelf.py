@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from onnxbench.backends.protocol import Workshop
-from onnxbench.backends.trt_shelf import ENGINE_FILE, RECORD_FILE, Shelf
+from onnxbench.backends.shelf import ENGINE_FILE, RECORD_FILE, Shelf
 from onnxbench.errors import Unsupported
 from onnxbench.spec import Settings
 
@@ -30,9 +30,9 @@ def shelf(tmp_path, make_cell, make_artifact):
         time.ns += 2_000_000_000
         return f"plan {len(made)}".encode(), timings + b"%d" % len(made)
 
-    def engine(maker=OLD, sha256="ab" * 32, build=0, kept=None, **changes):
+    def engine(maker=OLD, sha256="ab" * 32, build=0, kept=None, more=(), make=make, **changes):
         workshop = Workshop(folder=tmp_path / "engines", now_ns=lambda: time.ns, build=build, file=kept)
-        return Shelf(workshop, make_artifact(sha256=sha256), make_cell(**changes), maker).engine(make)
+        return Shelf(workshop, make_artifact(sha256=sha256), make_cell(**changes), maker, more).engine(make)
 
     engine.made = made
     return engine
@@ -123,6 +123,19 @@ def test_what_the_builder_is_told_makes_another_engine(shelf, changes):
 def test_what_the_builder_is_not_told_does_not(shelf, changes):
     shelf()
     assert shelf(**changes).cached
+
+
+def test_further_values_make_another_engine_of_which_no_remark_is_made(shelf):
+    """Two runtimes share the folder of engines: neither finds the other's."""
+    shelf()
+    assert said(shelf(NEW, more=("another runtime", 2))) == (b"plan 2", 2, False, "")
+    assert shelf(NEW, more=("another runtime", 2)).cached
+    assert not shelf(NEW, more=("another runtime", 1)).cached
+
+
+def test_a_builder_that_learns_nothing_leaves_no_timings(shelf, tmp_path):
+    build = shelf(make=lambda timings: (b"package", b""))
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == {build.path, build.path.with_name(RECORD_FILE)}
 
 
 def test_a_graph_does_not_hide_the_other_options(shelf):

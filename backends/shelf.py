@@ -2,10 +2,10 @@
 
     engines/FILE-RECIPE/MAKER/engine.plan, engine.json      an engine; its sha256, its maker and the seconds of its build
     engines/FILE-RECIPE/MAKER/build-N/                      the same of further builds, which `--builds` asks for
-    engines/timings/MAKER                                   TensorRT's timing cache, for the next build by the same maker
+    engines/timings/MAKER                                   times of kernels, for the next build by the same maker (TensorRT)
 
-The maker is a version of TensorRT on a model of GPU. No other maker can load its engines; they stay in the cache. A user may
-keep an engine outside of the cache too, with its record beside it: FILE.engine and FILE.json.
+The maker is a version of a runtime on a model of GPU or CPU. No other maker can load its engines; they stay in the cache. A
+user may keep an engine outside of the cache too, with its record beside it: FILE.engine and FILE.json.
 """
 
 from __future__ import annotations
@@ -29,11 +29,17 @@ BuildEngine = Callable[[bytes], tuple[bytes, bytes]]
 
 
 class Shelf:
-    """Engines of one cell, one for each maker."""
+    """Engines of one cell, one for each maker.
 
-    def __init__(self, workshop: Workshop, artifact: Artifact, cell: Cell, maker: str) -> None:
+    `more`: values beside the file, the precision, the shapes and the options that decide the engine.
+    """
+
+    def __init__(
+        self, workshop: Workshop, artifact: Artifact, cell: Cell, maker: str, more: tuple[str | int, ...] = ()
+    ) -> None:
         options = [pair for pair in cell.settings.options if pair[0] != "cuda_graph"]  # it does not change the engine
-        recipe = digest([cell.precision, cell.shapes, options])[:12]
+        # `more` is left out where it is empty: records of engines that users keep have this digest
+        recipe = digest([cell.precision, cell.shapes, options, *([more] if more else [])])[:12]
         self._workshop, self._maker = workshop, maker
         self._recipe = f"{artifact.sha256[:16]}-{recipe}"
         self._folder = workshop.folder / self._recipe
@@ -52,9 +58,9 @@ class Shelf:
         begin = self._workshop.now_ns()
         plan, timings = build(self._known_timings())
         seconds = (self._workshop.now_ns() - begin) / 1e9
-        for folder in (self._workshop.folder, self._timings.parent, self._folder, *self._below()):
+        for folder in (self._workshop.folder, *([self._timings.parent] if timings else []), self._folder, *self._below()):
             folder.mkdir(mode=0o700, exist_ok=True)  # private: an engine is native code
-        if not self._workshop.build:
+        if timings and not self._workshop.build:
             replace_file(self._timings, lambda scratch: scratch.write_bytes(timings))
         replace_file(self._own / ENGINE_FILE, lambda scratch: scratch.write_bytes(plan))
         record = {"maker": self._maker, "seconds": seconds, "sha256": hashlib.sha256(plan).hexdigest()}

@@ -20,8 +20,8 @@ from typing import Any, ClassVar
 
 from ..errors import Unavailable
 from ..spec import Artifact, Cell, Concurrency, Device
-from . import shelf, snippets
-from .cuda import GRAPH_CHOICES, GRAPH_OPTION
+from ..tuning import Tunable
+from . import shelf, snippets, torch_options
 from .protocol import Availability, Engine, Session, SessionInfo, Workshop, join_types
 from .torch_eager import (
     TORCH_TYPES,
@@ -45,9 +45,11 @@ OLDEST = (2, 8)  # with device_index of load_package, and without clashes of pac
 LAYERS = ("conv", "linear", "matmul", ".mm.", ".bmm.", "addmm", "baddbmm", "einsum", "attention", "lstm", "gru")
 """Parts of the names of ATen operators that multiply by weights or activations."""
 
-TYPES, TF32 = "onnxbench_types", "onnxbench_tf32"  # names in the metadata of a package
+TYPES, TF32, LAYOUT = "onnxbench_types", "onnxbench_tf32", "onnxbench_channels_last"  # names in the metadata of a package
 NO_COMPILER = "AOTInductor compiles C++, and there is no compiler {name}"
 INSTALL_COMPILER = "apt-get install g++, or set CXX to a compiler"
+AUTOTUNE = {"max_autotune": "on: time several kernels for each product and take the fastest; off (default): choose by rules"}
+FREEZING = {"freezing": "on: fold and repack constant weights; off (default): leave them as they are"}
 RUNNERS = 4  # calls at once that a package of the CPU accepts at least; further calls would wait for one of them
 
 
@@ -92,8 +94,11 @@ class Package:
 
         `tf32` if the build allowed Triton to multiply FP32 in it.
         """
-        metadata = self._loader.get_metadata()
-        return "tf32" if metadata.get(TF32) == "True" else str(metadata.get(TYPES, ""))
+        return "tf32" if self.fact(TF32) == "True" else self.fact(TYPES)
+
+    def fact(self, name: str) -> str:
+        """Text that the build wrote into the package; empty for none."""
+        return str(self._loader.get_metadata().get(name, ""))
 
 
 class CompiledCudaSession(TorchCudaSession):
@@ -115,13 +120,15 @@ class TorchCompileCpu(TorchCpu):
 
     name = "torch-compile-cpu"
     builds = True
+    install = "pip install 'onnxbench[torch-compile]'"
     session: ClassVar[type[TorchSession]] = TorchSession
     program: ClassVar[str] = TORCH_COMPILE_CPU_PROGRAM
-    options: ClassVar[Mapping[str, str]] = {
-        "max_autotune": "on: time several kernels for each product and take the fastest; off: choose by rules",
-        "freezing": "on: fold and repack constant weights; off: leave them as they are",
+    options: ClassVar[Mapping[str, str]] = {**TorchCpu.options, **AUTOTUNE, **FREEZING}
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **TorchCpu.choices,
+        **dict.fromkeys((*AUTOTUNE, *FREEZING), ("off", "on")),
     }
-    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"max_autotune": ("off", "on"), "freezing": ("off", "on")}
+    tunables: ClassVar[tuple[Tunable, ...]] = ()  # each candidate would be compiled for half a minute
 
     def _probe(self) -> Availability:
         found = super()._probe()
@@ -160,7 +167,8 @@ class TorchCompileCpu(TorchCpu):
         module = _module(torch, artifact, options)
         with _compiling() as folder, torch.no_grad():
             exported = torch.export.export(module, _examples(torch, artifact, cell, options), strict=False)
-            facts = {TYPES: layer_types(exported), TF32: str(self._allows_tf32(torch))}
+            layout = torch_options.read_layout(torch, module)
+            facts = {TYPES: layer_types(exported), TF32: str(self._allows_tf32(torch)), LAYOUT: layout}
             place, configs = str(folder / "model.pt2"), {**self._configs(cell), "aot_inductor.metadata": facts}
             aoti_compile_and_package(exported, package_path=place, inductor_configs=configs)
             return Path(place).read_bytes()
@@ -205,8 +213,11 @@ class TorchCompileCpu(TorchCpu):
     def _types(self, module: Any) -> str:
         return str(module.types)
 
+    def _layout(self, torch: Any, module: Any) -> str:
+        return str(module.fact(LAYOUT)) or "off"
+
     def _info(self, torch: Any, module: Any, cell: Cell) -> SessionInfo:
-        return _with_settings(super()._info(torch, module, cell), cell, ("max_autotune", "freezing"))
+        return _with_settings(super()._info(torch, module, cell), cell, (*AUTOTUNE, *FREEZING))
 
     def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
         case = snippets.ProgramCase(artifact, cell, concurrency)
@@ -224,16 +235,8 @@ class TorchCompileCuda(TorchCompileCpu, TorchCuda):
     name = "torch-compile-cuda"
     session = CompiledCudaSession
     program: ClassVar[str] = TORCH_COMPILE_CUDA_PROGRAM
-    options: ClassVar[Mapping[str, str]] = {
-        **TorchCuda.options,
-        **GRAPH_OPTION,
-        "max_autotune": TorchCompileCpu.options["max_autotune"],
-    }
-    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        **TorchCuda.choices,
-        **GRAPH_CHOICES,
-        "max_autotune": ("off", "on"),
-    }
+    options: ClassVar[Mapping[str, str]] = {**TorchCuda.options, **AUTOTUNE}
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {**TorchCuda.choices, **dict.fromkeys(AUTOTUNE, ("off", "on"))}
 
     def _probe(self) -> Availability:
         found = super()._probe()
@@ -256,7 +259,7 @@ class TorchCompileCuda(TorchCompileCpu, TorchCuda):
         return bool(torch.backends.cuda.matmul.allow_tf32)
 
     def _info(self, torch: Any, module: Any, cell: Cell) -> SessionInfo:
-        return _with_settings(TorchCuda._info(self, torch, module, cell), cell, ("max_autotune",))
+        return _with_settings(TorchCuda._info(self, torch, module, cell), cell, tuple(AUTOTUNE))
 
 
 def layer_types(exported: Any) -> str:

@@ -285,13 +285,16 @@ class TorchCpu(Backend):
         floats = {str(weight.dtype).removeprefix("torch.") for weight in weights if weight.is_floating_point()}
         return "+".join(sorted(TORCH_TYPES.get(name, name) for name in floats))
 
+    def _layout(self, torch: Any, module: Any) -> str:
+        return torch_options.read_layout(torch, module)
+
     def _info(self, torch: Any, module: Any, cell: Cell) -> SessionInfo:
         settings = (
             ("threads", str(torch.get_num_threads())),
             ("interop_threads", str(torch.get_num_interop_threads())),
             ("omp_wait_policy", os.environ.get("OMP_WAIT_POLICY", "default")),
             ("float32_matmul_precision", torch.get_float32_matmul_precision()),
-            (torch_options.LAYOUT, torch_options.read_layout(torch, module)),
+            (torch_options.LAYOUT, self._layout(torch, module)),
         )
         return SessionInfo(executed=self._types(module) or cell.precision, settings=settings)
 

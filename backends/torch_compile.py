@@ -159,13 +159,13 @@ class TorchCompileCpu(TorchCpu):
 
     def _compile(self, torch: Any, artifact: Artifact, cell: Cell) -> bytes:
         """Export the module for the shapes of `cell`, compile it, and return the package."""
-        from torch._inductor import aoti_compile_and_package
-
         set_threads(torch, cell.settings.threads)
         self._set_arithmetic(torch, cell)
         options = self._torch_options(torch, cell, Concurrency(threads=cell.settings.threads))
         module = _module(torch, artifact, options)
         with _compiling() as folder, torch.no_grad():
+            from torch._inductor import aoti_compile_and_package
+
             exported = torch.export.export(module, _examples(torch, artifact, cell, options), strict=False)
             layout = torch_options.read_layout(torch, module)
             facts = {TYPES: layer_types(exported), TF32: str(self._allows_tf32(torch)), LAYOUT: layout}
@@ -317,10 +317,16 @@ def _compiling() -> Iterator[Path]:
 
     The cache would be in a folder of /tmp with a known name, and a build would be faster after another tool's.
     """
-    from torch._inductor.utils import fresh_cache
+    folder = tempfile.mkdtemp(prefix="onnxbench-compile-")
+    try:
+        # set before Inductor is imported, which tries the compiler in the cache
+        with _environment(TORCHINDUCTOR_CACHE_DIR=folder, TRITON_CACHE_DIR=f"{folder}/triton"):
+            from torch._inductor.utils import fresh_cache
 
-    with tempfile.TemporaryDirectory(prefix="onnxbench-compile-") as folder, fresh_cache(dir=folder):
-        yield Path(folder)
+            with fresh_cache(dir=folder):
+                yield Path(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -143,7 +143,7 @@ class TorchCompileCpu(TorchCpu):
 
     def _build(self, artifact: Artifact, cell: Cell, workshop: Workshop) -> Engine | None:
         torch = import_torch()
-        more = (cell.backend, *self._fixed(cell))
+        more: tuple[str | int, ...] = (cell.backend, *self._fixed(cell))
         kept = shelf.Shelf(workshop, artifact, cell, self._maker(torch, cell), more)
         return kept.engine(lambda _: (self._compile(torch, artifact, cell), b""))
 

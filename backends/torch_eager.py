@@ -370,12 +370,14 @@ def _feed_values(artifact: Artifact, cell: Cell) -> dict[str, snippets.Code]:
 
 
 def import_torch() -> Any:
+    """The module torch."""
     with installed("PyTorch", TorchCpu.install):
         import torch
     return torch
 
 
 def set_threads(torch: Any, threads: int) -> None:
+    """Set the compute threads of this thread's calls, and one thread between operators."""
     torch.set_num_threads(threads)
     # torch raises if the number of inter-op threads is set twice in a process
     if torch.get_num_interop_threads() != 1:
@@ -383,6 +385,7 @@ def set_threads(torch: Any, threads: int) -> None:
 
 
 def load_module(artifact: Artifact) -> Any:
+    """The module of `artifact`, with its weights, for inference. `BadInput` for an ONNX file alone."""
     from safetensors.torch import load_model
 
     source = artifact.source

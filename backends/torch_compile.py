@@ -131,7 +131,7 @@ class TorchCompileCpu(TorchCpu):
     tunables: ClassVar[tuple[Tunable, ...]] = ()  # each candidate would be compiled for half a minute
 
     def _probe(self) -> Availability:
-        found = super()._probe()
+        availability = super()._probe()
         torch = import_torch()
         if tuple(int(part) for part in torch.__version__.split(".")[:2]) < OLDEST:
             oldest = ".".join(map(str, OLDEST))
@@ -139,13 +139,13 @@ class TorchCompileCpu(TorchCpu):
                 f"packages need PyTorch {oldest}, and this is {torch.__version__}", f"pip install 'torch>={oldest}'"
             )
         _compiler()
-        return found
+        return availability
 
     def _build(self, artifact: Artifact, cell: Cell, workshop: Workshop) -> Engine | None:
         torch = import_torch()
         more: tuple[str | int, ...] = (cell.backend, *self._fixed(cell))
-        kept = shelf.Shelf(workshop, artifact, cell, self._maker(torch, cell), more)
-        return kept.engine(lambda _: (self._compile(torch, artifact, cell), b""))
+        engines = shelf.Shelf(workshop, artifact, cell, self._maker(torch, cell), more)
+        return engines.engine(lambda _: (self._compile(torch, artifact, cell), b""))
 
     def _fixed(self, cell: Cell) -> tuple[int, ...]:
         """Numbers that the compiler gets beside the options: the threads, for which it divides loops."""
@@ -175,10 +175,10 @@ class TorchCompileCpu(TorchCpu):
 
     def _configs(self, cell: Cell) -> dict[str, Any]:
         """Settings of Inductor. Each is set, since variables of the environment change the defaults of some."""
-        chosen = dict(cell.settings.options)
+        values = dict(cell.settings.options)
         return {
-            "max_autotune": chosen.get("max_autotune") == "on",
-            "freezing": chosen.get("freezing") == "on",
+            "max_autotune": values.get("max_autotune") == "on",
+            "freezing": values.get("freezing") == "on",
             "cpp.threads": cell.settings.threads,
             "cpp.dynamic_threads": True,
             "cpp.enable_unsafe_math_opt_flag": False,
@@ -239,10 +239,10 @@ class TorchCompileCuda(TorchCompileCpu, TorchCuda):
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {**TorchCuda.choices, **dict.fromkeys(AUTOTUNE, ("off", "on"))}
 
     def _probe(self) -> Availability:
-        found = super()._probe()
+        availability = super()._probe()
         if importlib.util.find_spec("triton") is None:
             raise Unavailable("AOTInductor needs Triton for kernels of a GPU, and it is not installed", "pip install triton")
-        return found
+        return availability
 
     def _fixed(self, cell: Cell) -> tuple[int, ...]:
         return (Device.parse(cell.device).index,)  # the compiled code names the GPU by its index
@@ -275,8 +275,8 @@ def _is_layer(operator: str) -> bool:
 
 
 def _with_settings(info: SessionInfo, cell: Cell, names: tuple[str, ...]) -> SessionInfo:
-    chosen = dict(cell.settings.options)
-    return replace(info, settings=(*info.settings, *((name, chosen.get(name, "off")) for name in names)))
+    values = dict(cell.settings.options)
+    return replace(info, settings=(*info.settings, *((name, values.get(name, "off")) for name in names)))
 
 
 def _module(torch: Any, artifact: Artifact, options: TorchOptions) -> Any:
@@ -286,22 +286,22 @@ def _module(torch: Any, artifact: Artifact, options: TorchOptions) -> Any:
 
 def _examples(torch: Any, artifact: Artifact, cell: Cell, options: TorchOptions) -> tuple[Any, ...]:
     """Tensors of zeros, with the shapes, types and layouts of the calls."""
-    shapes, made = dict(cell.shapes), []
+    shapes, tensors = dict(cell.shapes), []
     for spec in artifact.inputs:
         tensor = torch.zeros(shapes[spec.name], dtype=getattr(torch, spec.dtype), device=options.device)
         tensor = tensor.to(options.dtype) if tensor.is_floating_point() else tensor
         is_image = options.channels_last and tensor.dim() == 4
-        made.append(tensor.to(memory_format=torch.channels_last) if is_image else tensor)
-    return tuple(made)
+        tensors.append(tensor.to(memory_format=torch.channels_last) if is_image else tensor)
+    return tuple(tensors)
 
 
 def _compiler() -> str:
     """Path of the C++ compiler that Inductor uses: `$CXX`, or g++. Raise `Unavailable` without one."""
     name = os.environ.get("CXX") or "g++"
-    found = shutil.which(name)
-    if found is None:
+    path = shutil.which(name)
+    if path is None:
         raise Unavailable(NO_COMPILER.format(name=name), INSTALL_COMPILER)
-    return found
+    return path
 
 
 def _cpu_name() -> str:

@@ -17,6 +17,7 @@ from ..tuning import Tunable
 from . import snippets, torch_options
 from .cuda import FLUSH_SHARE, GRAPH_CHOICES, GRAPH_OPTION, use_graph
 from .protocol import Array, Availability, Backend, Session, SessionInfo
+from .torch_build import torch_build
 from .torch_programs import FEED, TORCH_CPU_PROGRAM, TORCH_CUDA_PROGRAM, TORCH_LIBRARIES, TORCH_MODULE
 
 TORCH_TYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
@@ -314,9 +315,10 @@ class TorchCuda(TorchCpu):
     searches: ClassVar[Mapping[str, tuple[str, ...]]] = {"cudnn_benchmark": ("on",)}
 
     def _probe(self) -> Availability:
+        installed_build = torch_build()
+        if installed_build and not installed_build.cuda:
+            raise Unavailable(f"PyTorch {installed_build.version} was built without CUDA", self.install)
         torch = import_torch()
-        if not torch.version.cuda:
-            raise Unavailable(f"PyTorch {torch.__version__} was built without CUDA", self.install)
         try:
             torch.cuda.init()
         except Exception as error:  # no driver, or one that is too old for this build

@@ -9,7 +9,12 @@ GPU_VENV := .venv-gpu
 RUNTIMES_VENV := .venv-runtimes
 RUNTIMES_PYTHON := $(abspath $(RUNTIMES_VENV))/bin/python
 CONVERTING := ncnn-cpu mnn-cpu
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt $(PIP_ARGS)
+# pip would compile on one core. A file that Python cannot compile is a template of another package.
+COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null || true
+
+# Workers import the package in fresh processes, which is a fifth slower without bytecode.
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTEST := $(BIN)/pytest -n 2
 comma := ,
@@ -64,14 +69,17 @@ format: $(VENV)/.test
 
 $(VENV)/.cpu: pyproject.toml constraints.txt | $(VENV)
 	$(PIP) -e '.[cpu,report]'
+	$(COMPILE)
 	touch $@
 
-$(VENV)/.test: $(VENV)/.cpu
+$(VENV)/.test: pyproject.toml constraints.txt | $(VENV)
 	$(PIP) -e '.[cpu,test]'
-	touch $@
+	$(COMPILE)
+	touch $(VENV)/.cpu $@
 
 $(VENV)/.docs: $(VENV)/.test
 	$(PIP) -e '.[docs]'
+	$(COMPILE)
 	touch $@
 
 $(GPU_VENV)/.gpu: pyproject.toml constraints.txt

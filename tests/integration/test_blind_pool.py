@@ -31,7 +31,19 @@ from onnxbench.runners.worker.file_jobs import (
     Refer,
     ReferenceCall,
 )
-from onnxbench.runners.worker.jobs import Build, CopyEngine, Data, Here, Open, ReadEnergy, There
+from onnxbench.runners.worker.jobs import (
+    Build,
+    CopyEngine,
+    Data,
+    Here,
+    Open,
+    ReadEnergy,
+    There,
+    TimeLatency,
+    TimeThroughput,
+    Verify,
+    WarmUp,
+)
 from onnxbench.runners.worker.rank_jobs import CountGpus
 from onnxbench.runners.worker.tasks import JOBS
 from onnxbench.spec import Concurrency, Load, Sweep
@@ -105,6 +117,22 @@ def _library(parent, blind, context):
         worker.ask(FetchLibrary(model=asked.model, random=True), 60)
 
 
+def test_a_measurement_and_a_check_are_done_by_workers_that_see_none_of_the_parents_folders(parent, pool):
+    blind, _ = pool
+    asked = {"artifacts": str(parent / "artifacts"), "backends": ("ort-cpu",), "batches": (1,)}
+    infer(Sweep(**asked, precisions=("fp32", "int8"), budget=TINY), Surroundings(out=parent / "measured", pool=blind))
+    rows = record.read_run(parent / "measured").cells
+    assert [(row.cell.precision, row.status, len(row.calls(0, "latency"))) for row in rows] == [
+        (precision, "ok", row.blocks[0].calls) for precision, row in zip(("fp32", "int8"), rows)
+    ]
+    check(Sweep(**asked, precisions=("int8",)), Surroundings(out=parent / "checked", pool=blind), ())
+    (checked,) = record.read_run(parent / "checked").cells
+    assert checked.status == "ok"
+    used = (Draw, Refer, Open, WarmUp, TimeLatency, TimeThroughput, Verify)
+    assert {JOBS[job].name for job in used} <= set(blind.asked)
+
+
+@pytest.mark.long
 def test_every_job_is_done_by_workers_that_see_none_of_the_parents_folders(parent, pool):
     blind, context = pool
     data = f"npz:{parent / 'images.npz'}"

@@ -170,6 +170,7 @@ def test_all_at_once_and_a_check(alone):
     assert list((alone.folder / "run/tensorboard").iterdir())
 
 
+@pytest.mark.long
 def test_a_training_is_logged_with_its_curves(alone):
     here("mlflow", "wandb", "tensorboard")
     everything = ("--track", "mlflow", "--track", "wandb", "--track", "tensorboard")

@@ -3,7 +3,8 @@
     python benchmarks/gpu_models.py [STEP ...]          steps: unpack export sweep loops pack page; default: all but page
     MODELS=resnet50,bert SWEEPS=0,2 PIECE_S=500 python benchmarks/gpu_models.py
 
-SWEEPS are numbers of the sweeps below: 0 is FP16, 1 the other precisions (four engines, a minute or more each), 2 the CPU.
+SWEEPS are numbers of the sweeps below: 0 is FP16, 1 the other precisions (four engines, a minute or more each), 2 the CPU,
+3 TensorRT's INT8 at batch 1 and 64, which the table of the README has (readme_table.py). Default: 0,1,2.
 It stops after PIECE_S seconds (default 540), or at Ctrl-C, and the same command then goes on where it was: each model has a
 folder of its own below RUN (default runs/gpu-models). `pack` writes RUN/MODEL.tar.gz, and `page` reads such
 files from the folders PACKED (default RUN) and writes docs/results/NAME.md with a chart a model. On another machine of the same
@@ -48,6 +49,7 @@ SWEEPS = (
     (GPU, "fp16", "1,8,64"),
     (GPU, "fp32,tf32,bf16,int8", "8"),
     (CPU, "fp32,int8", "1,8"),
+    ("tensorrt", "int8", "1,64"),
 )
 
 

@@ -126,7 +126,8 @@ def environment(folder, python, *packages):
     if not packages:
         return
     pip = (sys.executable, "-m", "pip", "--python", folder / "bin/python", "install", "--quiet", "--disable-pip-version-check")
-    subprocess.run([*pip, "--no-deps", *packages], check=True, timeout=280)
+    # Tests use a small part of the packages, and Python compiles that part when it is imported.
+    subprocess.run([*pip, "--no-compile", "--no-deps", *packages], check=True, timeout=280)
 
 
 @pytest.fixture(scope="session")

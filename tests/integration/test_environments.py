@@ -17,7 +17,7 @@ from onnxbench.runners.worker.jobs import Here, Open, Probe, StartCold, There, T
 from onnxbench.spec import Artifact, Cell, Concurrency, Settings, TensorSpec
 
 ROOT = Path(__file__).resolve().parents[2]
-PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile")
 
 
 def run(*command, **more):

@@ -219,6 +219,10 @@ def results() -> None:
     print(RESULTS / f"{name}.md")
 
 
+PROGRAMS_SAY = "Programs that `bench recommend` printed, run unchanged: their items a second, relative to the row's."
+LOOPS_SAY = "onnxbench relative to a bare loop, paired by round. Host and device are in ms, rates in items a second."
+
+
 def _page(facts: Mapping[str, Any], found: table.Table, content: Mapping[str, Any]) -> str:
     host = facts["host"]
     gpus = ", ".join(f"{gpu['name']} (driver {gpu.get('driver')})" for gpu in host["gpus"] or ())
@@ -230,11 +234,18 @@ def _page(facts: Mapping[str, Any], found: table.Table, content: Mapping[str, An
         f"Contract suite of {', '.join(BACKENDS)}: {(content['contract'] or 'not run').strip()}.",
         *content["remarks"],
         *("", "## Inference", "", _markdown(found)),
-        *("## Programs", "", "What `bench recommend` prints, run as it is: items a second over what the row says.", ""),
+        *("## Programs", "", PROGRAMS_SAY, ""),
         *_programs(content["programs"]),
-        *("", "## Training", "", "The CNN on digits; `speedup` is over the first row.", "", _trained(content["train"])),
-        *("## Against bare loops", "", "Ours over theirs, paired by round; host and device in ms, rate in items a second.", ""),
-        *("| cell | what | ours | theirs | ratio |", "|---|---|---|---|---|"),
+        *(
+            "",
+            "## Training",
+            "",
+            "The CNN on the digits. `speedup` is relative to the first row.",
+            "",
+            _trained(content["train"]),
+        ),
+        *("## Against bare loops", "", LOOPS_SAY, ""),
+        *("| cell | figure | onnxbench | bare loop | ratio |", "|---|---|---|---|---|"),
         *(f"| {line} |" for told in content["loops"] for line in _ratios(told)),
     ]
     return "\n".join(lines) + "\n"

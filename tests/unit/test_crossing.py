@@ -64,7 +64,8 @@ class Server:
         low, high = 100.0, 1 / SERVICE_S
         for _ in range(10):
             middle = (low + high) / 2
-            low, high = (middle, high) if self.answer(middle, 2000)[2].mean() <= 0.01 else (low, middle)
+            passes = 200 if high - low > 100 else 2000  # far from the capacity few passes decide
+            low, high = (middle, high) if self.answer(middle, passes)[2].mean() <= 0.01 else (low, middle)
         return (low + high) / 2
 
     def record(self, cell):

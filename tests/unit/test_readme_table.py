@@ -1,7 +1,11 @@
-"""The short table of the README, from the rows of runs."""
+"""The short table of the README and the page of a CPU, from runs."""
 
+from pathlib import Path
+
+import cpu_page
 import pytest
 import readme_table
+from onnxbench.results.store.record import read_run
 from readme_table import figures, lines, replaced
 
 
@@ -46,3 +50,12 @@ def test_the_table_replaces_the_one_in_the_page_and_nothing_else():
     assert "mJ a text |" in after
     with pytest.raises(SystemExit, match="no such table"):
         replaced("# T\n", new)
+
+
+def test_the_page_of_a_cpu_has_every_row_twice_and_its_facts_once():
+    run = read_run(Path(__file__).resolve().parents[1] / "data/v0_1/run")
+    text = "\n".join(cpu_page.page(run, "Two cores"))
+    assert text.startswith("# Two cores\n\nMeasured on 2026-11-28 at `normal`.")
+    assert sum(line.startswith("| ort-cpu ") for line in text.splitlines()) == 2 * 4
+    assert text.count("host Intel") == 1
+    assert "- openvino-cpu fp32 b1,8: throughput with NUM_STREAMS=2" in text

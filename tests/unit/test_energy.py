@@ -113,7 +113,7 @@ def test_the_first_value_is_no_renewal():
     ("last", "reason"),
     [
         (lambda: (None, "the GPU is lost"), "the GPU is lost"),
-        (lambda: 1 // 0, "the energy counter cannot be read (integer division or modulo by zero)"),
+        (lambda: int("no number", 0), "the energy counter cannot be read (invalid literal for int() with base 0: 'no number')"),
     ],
 )
 def test_what_goes_wrong_while_polling_is_the_reason(last, reason):

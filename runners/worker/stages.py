@@ -57,10 +57,11 @@ def _times(torch: Any, clock: Clock, layer: Any, x: torch.Tensor, job: MeasureSt
     times: list[float] = []
     for _ in range(TIMES):
         given = x.detach().requires_grad_(bool(times) and x.requires_grad)
+        activation = given.clone()  # a layer may write into it, which torch allows for no leaf that needs a gradient
         wait_for(job.device)
         begin = clock.now_ns()
         with arithmetic(job.device, job.precision):
-            y = layer(given)
+            y = layer(activation)
         if y.requires_grad:
             y.backward(torch.ones_like(y))
         wait_for(job.device)

@@ -100,7 +100,7 @@ BUDGETS: Mapping[str, Budget] = {
             load_s=1,
             load_halvings=2,
             load_passes=1,
-            tune_s=8,
+            tune_s=10,
         ),
         Budget(
             name="normal",
@@ -127,7 +127,7 @@ BUDGETS: Mapping[str, Budget] = {
             load_s=2,
             load_halvings=3,
             load_passes=5,
-            tune_s=30,
+            tune_s=40,
         ),
         Budget(
             name="thorough",

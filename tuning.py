@@ -40,8 +40,8 @@ class Tuned:
     """Result of a search: the options for single calls and for parallel calls, as far as they differ from the default.
 
     `beside`: key of the cell with the default options. Where the search found nothing faster, the figures of that cell are
-    those of this one. `default`: that cell's target. `untried`: names of options for which the time limit left no time.
-    `candidates`: those that were tried.
+    those of this one. `default`: that cell's target. `untried`: options for which the time limit left no time, each after
+    `latency` or `throughput`. `candidates`: those that were tried.
     """
 
     latency: Pairs = ()
@@ -49,7 +49,7 @@ class Tuned:
     beside: str = ""
     default: str = ""
     seconds: float = 0.0
-    untried: tuple[str, ...] = ()
+    untried: Pairs = ()
     candidates: tuple[TriedOptions, ...] = ()
 
     @property

@@ -25,7 +25,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     CORES: ("ANY_CORE", "PCORE_ONLY", "ECORE_ONLY"),
     MMAP: ("YES", "NO"),
 }
-TUNABLES = tuple(Tunable(name=name, values=values) for name, values in CHOICES.items())
+TUNABLES = tuple(Tunable(name=name, values=CHOICES[name]) for name in (PINNING, HINT, THREADS, CORES, MMAP))
 
 
 def changed(properties: Mapping[str, Any], cell: Cell) -> dict[str, Any]:

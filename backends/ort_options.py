@@ -22,7 +22,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     SPINNING: ("1", "0"),
     INTER_OP: ("1", "2"),
 }
-TUNABLES = tuple(Tunable(name=name, values=CHOICES[name]) for name in (LEVEL, SPINNING, INTER_OP, ARENA))
+TUNABLES = tuple(Tunable(name=name, values=CHOICES[name]) for name in (SPINNING, INTER_OP, ARENA, LEVEL))
 LEVELS: Mapping[str, str] = {"all": "ORT_ENABLE_ALL", "extended": "ORT_ENABLE_EXTENDED", "basic": "ORT_ENABLE_BASIC"}
 SPINNING_ENTRY = "session.intra_op.allow_spinning"
 

@@ -81,7 +81,9 @@ KINDS: Mapping[str, Kind] = {
         sentence="its options for {of} are the default, so a difference from {beside} in {of} is noise",
     ),
     "tuned_dropped": Kind(severity=INFO, sentence="the search dropped {options} for {of}: {reason}"),
-    "tuned_untried": Kind(severity=INFO, sentence="the search had no time left for {options}; a longer --budget has more time"),
+    "tuned_untried": Kind(
+        severity=INFO, sentence="the search for {of} had no time left for {options}; a longer --budget has more time"
+    ),
     "engine_kept": Kind(severity=INFO, sentence="its engine is kept in {file}"),
     "engine_reused": Kind(severity=INFO, sentence="no engine was built: the row has the one that was kept in {file}"),
     "made_otherwise": Kind(

@@ -39,5 +39,5 @@ def of_tuning(record: CellRecord) -> Iterator[Finding]:
                 yield Finding.of("tuned_partly", of=of, beside=tuned.default)
     for item in tuned.dropped:
         yield Finding.of("tuned_dropped", options=written(item.options), of=item.of, reason=item.reason)
-    if tuned.untried:
-        yield Finding.of("tuned_untried", options=", ".join(tuned.untried))
+    for of in dict.fromkeys(of for of, _ in tuned.untried):
+        yield Finding.of("tuned_untried", options=", ".join(name for other, name in tuned.untried if other == of), of=of)

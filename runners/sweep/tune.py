@@ -23,8 +23,11 @@ from .tune_bench import TuneBench
 
 PASSES = 3  # least passes of a race: with two, a single disturbed block decides
 GAIN = 1.02  # other options must gain 2 % in a race, because the default needs no reason
-DUELS, SURE_GAIN, SURE_SHARE = 7, 1.01, 0.8
-"""Further pairs of blocks of a race's winner and of the best so far; the least gain, and the share of pairs to win."""
+DUELS, LOSSES, SURE_GAIN = 10, 1, 1.01
+"""Further pairs of blocks of a race's winner and of the best so far, the most that it may lose, and the least gain.
+
+Of two equal candidates, one wins nine of ten pairs or more with a probability of 1 %.
+"""
 
 FAILED_GAIN = 2.0  # of a candidate over one that failed
 
@@ -78,7 +81,7 @@ def _tune(run: RunContext, hire: Hire, beside: str, active: ActiveCell) -> None:
         beside=beside,
         default=str(active.planned.beside.target) if active.planned.beside else "",
         seconds=run.context.clock.since_s(begin),
-        untried=tuple(dict.fromkeys(search.untried)),
+        untried=tuple(search.untried),
         candidates=(*search.candidates, *bench.dropped),
     )
     _take(run, active, tuned)
@@ -92,7 +95,7 @@ class Search:
     def __init__(self, bench: TuneBench, tunables: Sequence[Tunable], passes: int, limit_s: float) -> None:
         self._bench, self._tunables, self._passes, self._limit_s = bench, tunables, max(PASSES, passes), limit_s
         self.candidates: list[TriedOptions] = []
-        self.untried: list[str] = []
+        self.untried: list[tuple[str, str]] = []
 
     def best(self, of: str) -> Pairs:
         """Options that are surely faster than the default `of` latency or throughput, with right answers; empty for none."""
@@ -101,7 +104,7 @@ class Search:
         speed = 1.0
         for tunable in self._tunables:
             if self._bench.spent_s() > self._limit_s:
-                self.untried.append(tunable.name)
+                self.untried.append((of, tunable.name))
                 continue
             best, speed = self._race(of, tunable, best, speed)
             self._bench.keep(((), best))
@@ -121,13 +124,14 @@ class Search:
         """True if `first` is faster in nearly all of further pairs of blocks: a race alone picks the luckiest of several."""
         own: list[float] = []
         others: list[float] = []
-        for number in range(DUELS):
-            order = (than, first) if number % 2 else (first, than)  # in turn: neither is always the later one
+        losses = 0
+        while losses <= LOSSES and len(own) < DUELS:
+            order = (than, first) if len(own) % 2 else (first, than)  # in turn: neither is always the later one
             rates = {options: self._bench.rate(of, options) for options in order}
             own.append(rates[first])
             others.append(rates[than])
-        wins = sum(rate > other for rate, other in zip(own, others))
-        return _gain(own, others) > SURE_GAIN and wins >= SURE_SHARE * DUELS
+            losses += rates[first] <= rates[than]
+        return losses <= LOSSES and _gain(own, others) > SURE_GAIN
 
 
 def _gain(rates: Sequence[float], than: Sequence[float]) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeVar
 
-from ...errors import BenchError, Interrupted, StorageFailed
+from ...errors import BenchError, Interrupted, OutOfMemory, StorageFailed
 from ...evidence import LATENCY, THROUGHPUT, Opened, Verified
 from ...results.store.verdict import OK, RANKS, judge
 from ...spec import Cell, Concurrency
@@ -38,6 +38,7 @@ class TuneBench:
         self._executed: dict[Pairs, str] = {}
         self._statuses: dict[Pairs, str] = {}
         self._concurrency: Concurrency | None = None
+        self._is_alone = False  # the memory is too short for two candidates
         self._of, self._begin_ns, self._built_s = LATENCY, 0, 0.0
         self.dropped: list[TriedOptions] = []
 
@@ -68,13 +69,27 @@ class TuneBench:
         if options in self._reasons:
             return 0.0
         try:
-            cell = self._opened(options)
-            return self._single_rate(cell) if of == LATENCY else self._parallel_rate(cell)
+            return self._rate(of, options)
         except (StorageFailed, Interrupted):  # of the machine or the user, and not of the candidate
             raise
+        except OutOfMemory as error:
+            return self._rate_alone(of, options, error)
         except BenchError as error:
             self._drop(options, error)
             return 0.0
+
+    def _rate(self, of: str, options: Pairs) -> float:
+        cell = self._opened(options)
+        return self._single_rate(cell) if of == LATENCY else self._parallel_rate(cell)
+
+    def _rate_alone(self, of: str, options: Pairs, error: OutOfMemory) -> float:
+        """Rate of a candidate for which the memory was too short: without the other candidates, from now on."""
+        if self._is_alone:
+            self._drop(options, error)
+            return 0.0
+        self._is_alone = True
+        self._dismiss()
+        return self.rate(of, options)
 
     def keep(self, needed: Iterable[Pairs]) -> None:
         """Close every candidate that is not in `needed`, which frees its memory."""
@@ -99,6 +114,8 @@ class TuneBench:
         """The cell with `options`, open and warm. Raises `BenchError` where it computes in other types than the default."""
         if options in self._open:
             return self._open[options]
+        if self._is_alone:
+            self.keep(())
         active, cell = self._active, with_options(self._active.planned.cell, options)
         file, sweep = active.planned.artifact, self._run.sweep
         if active.planned.builds:

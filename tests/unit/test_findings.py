@@ -78,8 +78,8 @@ SAID = {
         "the search dropped a=1 for latency: no kernel",
     ),
     "tuned_untried": (
-        {"options": "a, b"},
-        "the search had no time left for a, b; a longer --budget has more time",
+        {"options": "a, b", "of": "latency"},
+        "the search for latency had no time left for a, b; a longer --budget has more time",
     ),
     "same_options": (
         {"beside": "ort-cpu"},

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from onnxbench.backends.null import Null, NullSession
-from onnxbench.errors import BadInput, Interrupted, RuntimeFailed, WorkerDied
+from onnxbench.errors import BadInput, Interrupted, OutOfMemory, RuntimeFailed, WorkerDied
 from onnxbench.evidence import LATENCY, THROUGHPUT, Tuned
 from onnxbench.results.recommend.candidates import candidates, parse_request
 from onnxbench.results.store.record import read_run
@@ -213,10 +213,32 @@ def test_an_option_that_gains_nothing_is_not_added_to_one_that_does(ready, shop)
     assert result(ready().infer(tune=True, **ONE)).latency == (("layout", "tiles"),)
 
 
+def test_candidates_that_do_not_fit_beside_each_other_are_timed_one_by_one(ready, shop, monkeypatch):
+    shop.latency_ns = {"columns": -300_000}
+    of_null, alive = shop.open, []
+
+    def open_in_little_memory(artifact, cell, concurrency):
+        session = of_null(artifact, cell, concurrency)
+        alive[:] = [(worker, other) for worker, other in alive if worker.alive]
+        if any(worker is shop.works.started[-1] for worker, _ in alive):
+            raise OutOfMemory("too little memory")
+        entry = (shop.works.started[-1], session)
+        alive.append(entry)
+        session.close = lambda: entry in alive and alive.remove(entry)
+        return session
+
+    monkeypatch.setattr(Null, "_open", staticmethod(open_in_little_memory))
+    monkeypatch.setattr(Null, "concurrencies", lambda _, threads: (Concurrency(threads=threads),))
+    found = ready().infer(tune=True, **ONE)
+    assert result(found).latency == (("layout", "columns"),)
+    assert not result(found).dropped
+
+
 def test_the_budget_ends_the_search(ready, shop):
     shop.latency_ns = {"columns": -300_000, "off": -300_000}
     found = ready().infer(tune=True, budget=replace(TINY, tune_s=1e-9), **ONE)
-    assert (result(found).is_default, result(found).untried) == (True, ("layout", "spin"))
+    untried = tuple((of, name) for of in (LATENCY, THROUGHPUT) for name in ("layout", "spin"))
+    assert (result(found).is_default, result(found).untried) == (True, untried)
     assert "tuned_untried" in kinds_of(found)
 
 

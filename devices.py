@@ -9,6 +9,10 @@ from .errors import BadInput
 
 USE = "use cpu, cuda or cuda:N; for several GPUs of one machine use cuda:all or cuda:N-M"
 
+CPU_OR_CUDA = r"cpu|cuda(?::(?:(?P<every>all)|(?P<first>[0-9]{1,4})(?:-(?P<last>[0-9]{1,4}))?))?"
+OTHERS = r"(?:dml|npu|webgpu)(?::(?P<first>[0-9]{1,4}))?"
+"""Accelerators of which no clock, energy or memory is read. `gpu` is not among them: people write it for `cuda`."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Device:
@@ -24,17 +28,17 @@ class Device:
 
     @classmethod
     def parse(cls, text: str) -> Device:
-        """Parse `cpu`, `cuda`, `cuda:1`, `cuda:0-3` or `cuda:all`. `BadInput` for other texts."""
+        """Parse `cpu`, `cuda`, `cuda:1`, `cuda:0-3`, `cuda:all` or one of OTHERS. `BadInput` for other texts."""
         if text == "cpu:all":
             raise BadInput(f"{text!r} is not a device: all cores of the machine are one device", "use cpu, and --threads N")
-        match = re.fullmatch(r"cpu|cuda(?::(?:(?P<every>all)|(?P<first>[0-9]{1,4})(?:-(?P<last>[0-9]{1,4}))?))?", text)
+        match = re.fullmatch(OTHERS, text) or re.fullmatch(CPU_OR_CUDA, text)
         if not match:
             raise BadInput(f"{text!r} is not a device", USE)
-        first, last = int(match["first"] or 0), match["last"]
+        first, last = int(match["first"] or 0), match.groupdict().get("last")
         if last and int(last) <= first:
             right = f"cuda:{first}" if int(last) == first else f"cuda:{int(last)}-{first}"
             raise BadInput(f"{text!r} is not a range of devices", f"write {right}")
-        return cls(kind=text.partition(":")[0], index=first, last=int(last) if last else None, every=match["every"] is not None)
+        return cls(kind=text.partition(":")[0], index=first, last=int(last) if last else None, every=text.endswith(":all"))
 
     @classmethod
     def one(cls, text: str, instead: str) -> Device:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from ..errors import BadInput, Unavailable, one_line
 from ..spec import nearest
+from .ort_providers import PROVIDERS
 
 if TYPE_CHECKING:
     from .protocol import Backend
@@ -52,6 +53,10 @@ BUILT_IN: Mapping[str, Registration] = {
     "openvino-cpu": Registration(target="onnxbench.backends.openvino_cpu:OpenVinoCpu", network=False, package="openvino"),
     "ncnn-cpu": Registration(target="onnxbench.backends.ncnn_cpu:NcnnCpu", network=False, package="ncnn", default=False),
     "mnn-cpu": Registration(target="onnxbench.backends.mnn_cpu:MnnCpu", network=False, package="mnn", default=False),
+    **{
+        name: Registration(target=f"onnxbench.backends.ort_ep:{name}", network=False, package=entry.package, default=False)
+        for name, entry in PROVIDERS.items()
+    },
     "null": Registration(target="onnxbench.backends.null:Null", instrument=True, network=False),
 }
 

@@ -16,7 +16,7 @@ from ..errors import RuntimeFailed, Unavailable, installed, quantity
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency
 from ..tuning import Tunable
-from . import openvino_options, snippets
+from . import openvino_options, openvino_properties, snippets
 from .protocol import PROFILED_CALLS, UNCOUNTED_CALLS, Array, Availability, Backend, Session, SessionInfo, join_types
 
 NUMPY_NAMES = {"i64": "int64", "i32": "int32", "boolean": "bool"}
@@ -149,16 +149,10 @@ class OpenVinoCpu(Backend):
         return Availability(available=True, version=openvino.__version__.split("-")[0], devices=("cpu",))
 
     def concurrencies(self, threads: int) -> tuple[Concurrency, ...]:
-        """List numbers of streams that divide `threads`, each with one and with two infer requests per stream.
-
-        With two requests a stream has the next request ready when it ends one.
-        """
-        streams = [count for count in range(1, threads + 1) if threads % count == 0]
-        pairs = [(lanes * count, count) for count in streams for lanes in (1, 2)]
-        return tuple(Concurrency(lanes=lanes, streams=count, threads=threads // count) for lanes, count in pairs)
+        return openvino_properties.concurrencies(threads)
 
     def deploy(self, concurrency: Concurrency) -> str:
-        properties = _parallel_properties(concurrency)
+        properties = openvino_properties.parallel_properties(concurrency)
         settings = " ".join(f"{name}={properties[name]}" for name in ("NUM_STREAMS", "INFERENCE_NUM_THREADS"))
         return f"{settings} · {quantity(concurrency.lanes, 'infer request')}"
 
@@ -186,19 +180,8 @@ class OpenVinoCpu(Backend):
         return OpenVinoSession(compiled, artifact, info, recompile)
 
     def _properties(self, cell: Cell, concurrency: Concurrency) -> dict[str, Any]:
-        precision = {"INFERENCE_PRECISION_HINT": self.precisions[cell.precision]}
-        # By default (32) OpenVINO rounds the activations of layers with compressed weights to 8 bits, in groups of 32 values.
-        properties = {**precision, **_parallel_properties(concurrency), "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
+        properties = openvino_properties.cpu_properties(self.precisions[cell.precision], concurrency)
         return openvino_options.changed(properties, cell)
-
-
-def _parallel_properties(concurrency: Concurrency) -> dict[str, Any]:
-    # INFERENCE_NUM_THREADS is the sum over all streams; without pinning, the process's affinity mask alone chooses the cores
-    return {
-        "NUM_STREAMS": concurrency.streams,
-        "INFERENCE_NUM_THREADS": concurrency.streams * concurrency.threads,
-        "ENABLE_CPU_PINNING": False,
-    }
 
 
 def _import_openvino() -> Any:

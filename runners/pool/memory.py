@@ -31,7 +31,7 @@ class Room:
     def begin(self, workers: Iterable[Worker], device: str) -> bool:
         """Record the memory before a crew opens. True if a crew on `device` has no room beside the crews of `workers`."""
         parsed = Device.parse(device)
-        self._gpus = () if parsed.kind == "cpu" else tuple(each.index for each in parsed.each)
+        self._gpus = tuple(each.index for each in parsed.each) if parsed.kind == "cuda" else ()
         self._free_mb = self._gpu_free_mb()
         full = sum(worker.resident_mb() for worker in workers) + self._largest_mb > self._limits.resident_mb
         return full or (self._free_mb is not None and self._free_mb < self._largest_gpu_mb * GPU_SPARE)

@@ -111,9 +111,9 @@ def count_noise(state: State, cell: Cell) -> Iterator[Callable[[], Counts]]:
 
 
 def gpu_of(cell: Cell) -> int | None:
-    """CUDA's index of the cell's GPU; None for the CPU."""
+    """CUDA's index of the cell's GPU; None for other devices."""
     device = Device.parse(cell.device)
-    return None if device.kind == "cpu" else device.index
+    return device.index if device.kind == "cuda" else None
 
 
 def to_ns(ms: float) -> int:

@@ -42,10 +42,12 @@ def energy(state: State, report: Reporter, job: ReadEnergy) -> Energy:
     The answer contains `reason` alone if the counter cannot be read.
     """
     open_cell, clock = state.open_cells[job.key], state.clock
-    index = Device.parse(open_cell.cell.device).index
+    device = Device.parse(open_cell.cell.device)
+    if device.kind != "cuda":
+        return Energy(reason=f"no counter of energy is read for the device {device}")
 
     def read_counter() -> tuple[float | None, str | None]:
-        return state.gpu.energy_mj(index)
+        return state.gpu.energy_mj(device.index)
 
     value, reason = read_counter()
     if value is None:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench import backends
 from onnxbench.backends.null import Null
+from onnxbench.backends.ort_providers import PROVIDERS
 from onnxbench.backends.protocol import Availability, Backend, join_types
 from onnxbench.errors import BadInput, RuntimeFailed, Unavailable, Unsupported
 from onnxbench.spec import PRECISIONS, Concurrency, Settings
@@ -55,7 +56,8 @@ def plugin(tmp_path, monkeypatch):
 def test_every_built_in_backend_is_what_its_line_says(name):
     found = backends.get(name)
     assert (found.name, found.instrument) == (name, backends.BUILT_IN[name].instrument)
-    assert found.device_kind == ("cuda" if name.endswith("-cuda") or name == "tensorrt" else "cpu")
+    kind = "cuda" if name.endswith("-cuda") or name == "tensorrt" else "cpu"
+    assert found.device_kind == (PROVIDERS[name].device_kind if name in PROVIDERS else kind)
     assert "fp32" in found.precisions
 
 

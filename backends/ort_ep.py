@@ -38,9 +38,9 @@ HARDWARE: Mapping[str, str] = {"cpu": "CPU", "cuda": "GPU", "dml": "GPU", "webgp
 SYSTEMS: Mapping[str, str] = {"Darwin": "macOS"}
 """Common names of operating systems that Python calls by others."""
 
-DEFAULT, PINNED = "default", "pinned"
+DEFAULT, STRICT = "default", "strict"
 ARITHMETIC_OPTION: Mapping[str, str] = MappingProxyType(
-    {"arithmetic": "pinned: compute in the precision of the row; default: let the provider choose, which may be another"}
+    {"arithmetic": "strict: compute in the precision of the row; default: let the provider choose, which may be another"}
 )
 OWN_SESSION = "session = onnxruntime.InferenceSession(MODEL, options, providers=[$provider])"
 PLUGIN_SESSION = """\
@@ -77,10 +77,10 @@ class OrtProvider(OrtCpu):
     def _probe(self) -> Availability:
         onnxruntime = self._import()
         devices = self._devices(onnxruntime)
-        self._trial("fp32", PINNED, 0)  # a provider that is listed may still not start
+        self._trial("fp32", STRICT, 0)  # a provider that is listed may still not start
         for precision in set(self.precisions) & {"bf16", "int8"}:
             with suppress(Exception):  # the reason of a row that asks for it, and not of all rows
-                self._trial(precision, PINNED, 0)
+                self._trial(precision, STRICT, 0)
         names = [f"{self.device_kind}:{index} {device}" for index, device in enumerate(devices)]
         return Availability(
             available=True,
@@ -125,7 +125,7 @@ class OrtProvider(OrtCpu):
         return openvino_properties.concurrencies(threads) if self.entry.streams else super().concurrencies(threads)
 
     def deploy(self, concurrency: Concurrency) -> str:
-        settings = self._settings("fp32", PINNED, concurrency)
+        settings = self._settings("fp32", STRICT, concurrency)
         callers = f"{quantity(concurrency.lanes, 'thread')} calling run on one session"
         return " · ".join([f"{self.entry.provider} {name}={value}" for name, value in settings] + [callers])
 
@@ -146,7 +146,7 @@ class OrtProvider(OrtCpu):
 
     def _settings(self, precision: str, arithmetic: str, concurrency: Concurrency) -> Options:
         """Options of the provider for a precision; without its pin for the arithmetic `default`."""
-        pin = self.entry.precisions[precision] if arithmetic == PINNED else ""
+        pin = self.entry.precisions[precision] if arithmetic == STRICT else ""
         return tuple(sorted(self.entry.arguments(pin, concurrency).items()))
 
     def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:
@@ -161,7 +161,7 @@ class OrtProvider(OrtCpu):
         """Types of the arithmetic with the settings of `cell`. Raise `Unavailable` if a lower precision is not among them."""
         types = self._trial(cell.precision, _arithmetic(cell), index)
         request = PRECISIONS[cell.precision].arithmetic
-        exact = cell.precision not in ("fp32", *self.on_request) and _arithmetic(cell) == PINNED
+        exact = cell.precision not in ("fp32", *self.on_request) and _arithmetic(cell) == STRICT
         if exact and request not in types.split("+"):
             raise Unavailable(f"{self.entry.provider} computes in {types} here, and not in {request}")
         return types
@@ -216,7 +216,7 @@ class OrtProvider(OrtCpu):
 
 
 def _arithmetic(cell: Cell) -> str:
-    return setting(cell, "arithmetic", PINNED)
+    return setting(cell, "arithmetic", STRICT)
 
 
 @cache
@@ -254,7 +254,7 @@ def make_class(name: str, entry: Provider) -> type[OrtProvider]:
         "precisions": entry.precisions,
         "on_request": entry.on_request,
         "options": ARITHMETIC_OPTION if has_pins else {},
-        "choices": {"arithmetic": (PINNED, DEFAULT)} if has_pins else {},
+        "choices": {"arithmetic": (STRICT, DEFAULT)} if has_pins else {},
         "tunables": (),
         "int8_scheme": entry.int8_schemes[-1],
         "int8_schemes": entry.int8_schemes,

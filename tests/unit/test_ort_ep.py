@@ -171,7 +171,7 @@ def test_a_users_option_gives_the_providers_own_default(fake, opened):
     backend = fake(Runtime(computes=follow))
     assert backend.options == ARITHMETIC_OPTION
     assert opened(backend, arithmetic="default").info.executed == "bf16"
-    assert opened(backend, arithmetic="pinned").info.executed == "fp32"
+    assert opened(backend, arithmetic="strict").info.executed == "fp32"
 
 
 def test_a_lower_precision_that_is_not_computed_has_no_row(fake, opened):

@@ -50,6 +50,9 @@ NO_COMPILER = "AOTInductor compiles C++, and there is no compiler {name}"
 INSTALL_COMPILER = "apt-get install g++, or set CXX to a compiler"
 AUTOTUNE = {"max_autotune": "on: time several kernels for each product and take the fastest; off (default): choose by rules"}
 FREEZING = {"freezing": "on: fold and repack constant weights; off (default): leave them as they are"}
+OWN_FILES = {"cpp_cache_precompile_headers": False, "aot_inductor.precompile_headers": False}
+"""Precompiled headers would be in a folder of /tmp with a known name, where another user can write before."""
+
 RUNNERS = 4  # calls at once that a package of the CPU accepts at least; further calls would wait for one of them
 
 
@@ -184,6 +187,7 @@ class TorchCompileCpu(TorchCpu):
             "cpp.enable_unsafe_math_opt_flag": False,
             "cpp.enable_floating_point_contract_flag": "off",
             "compile_threads": 1,
+            **OWN_FILES,
         }
 
     def _allows_tf32(self, torch: Any) -> bool:
@@ -253,7 +257,7 @@ class TorchCompileCuda(TorchCompileCpu, TorchCuda):
         return f"{super()._maker(torch, cell)} for {torch.cuda.get_device_name(index)} sm_{major}{minor}"
 
     def _configs(self, cell: Cell) -> dict[str, Any]:
-        return {"max_autotune": dict(cell.settings.options).get("max_autotune") == "on", "freezing": False}
+        return {"max_autotune": dict(cell.settings.options).get("max_autotune") == "on", "freezing": False, **OWN_FILES}
 
     def _allows_tf32(self, torch: Any) -> bool:
         return bool(torch.backends.cuda.matmul.allow_tf32)

@@ -1,8 +1,9 @@
 """NVML's figures of a GPU: energy, clocks, memory, and the causes that slowed it during a measurement.
 
-Standard library, and the package `nvidia-ml-py` (module `pynvml`) where it is installed. Nothing here raises:
-a figure that NVML does not report is None, and one reason explains it. Names and units are those of nvml.h:
-energy in mJ, power in mW, memory in bytes, clocks in MHz.
+Standard library, and the package `nvidia-ml-py` (module `pynvml`) where it is installed; elsewhere
+nvml_library.py calls the driver's library. Nothing here raises: a figure that NVML does not report is None, and
+one reason explains it. Names and units are those of nvml.h: energy in mJ, power in mW, memory in bytes, clocks
+in MHz.
 
 CUDA's index selects a GPU. NVML numbers all GPUs by their place on the PCI bus. CUDA numbers the fastest
 first unless CUDA_DEVICE_ORDER=PCI_BUS_ID, and shows only CUDA_VISIBLE_DEVICES, in that order. Workers
@@ -23,7 +24,7 @@ from typing import Any
 
 from ...errors import one_line
 from ...evidence import GpuCounts
-from . import procfs
+from . import nvml_library, procfs
 
 ORDER, PCI_ORDER, VISIBLE = "CUDA_DEVICE_ORDER", "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES"
 
@@ -45,9 +46,12 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {ORDER: PCI_ORDER, **environ}
 
 
-def _pynvml() -> Any:
-    import pynvml
-
+def _nvml() -> Any:
+    """The package `nvidia-ml-py`, or without it the driver's library itself: a worker may have another Python."""
+    try:
+        import pynvml
+    except ImportError:
+        return nvml_library.load()
     pynvml.nvmlInit()
     return pynvml
 
@@ -78,7 +82,7 @@ class Nvml:
     `pid` is the querying process, and `proc` the folder of the process table.
     """
 
-    load: Callable[[], Any] = _pynvml
+    load: Callable[[], Any] = _nvml
     environ: Mapping[str, str] = field(default_factory=lambda: environment(os.environ))
     pid: int = field(default_factory=os.getpid)
     proc: Path = procfs.PROC

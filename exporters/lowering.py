@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import onnx
 
 OF_ITS_INPUT = ("GroupNormalization",)  # operators for which onnx infers nothing; their output has the type of their input
+Refused = dict[str, Unsupported]  # the first error of each operator, by its name and version
 LOWEST, NEWEST = 15, 28  # opsets between which the rules are complete
 METADATA_IR = 10  # first version of the format in which nodes and values have metadata
 
@@ -64,7 +65,7 @@ def external_locations(model: onnx.ModelProto) -> list[str]:
 def lower(model: onnx.ModelProto, opset: int, folder: Path) -> onnx.ModelProto:
     """Return `model` in `opset`, with all functions inlined. `folder`: that of the files with its weights.
 
-    Raises `Unsupported` for an operator that has no equivalent in `opset`, and `BadInput` for an opset outside the rules.
+    Raises `Unsupported` with all operators that have no equivalent in `opset`, and `BadInput` for an opset outside the rules.
     """
     current = opset_of(model)
     if not LOWEST <= opset < current:
@@ -74,9 +75,19 @@ def lower(model: onnx.ModelProto, opset: int, folder: Path) -> onnx.ModelProto:
     span = Span(current=current, target=opset)
     scope_of = partial(_inferred, folder=folder)
     model, scope = expand(_inline(model), partial(_needs_body, span=span), scope_of, current)
-    _lower_graph(model.graph, scope, span)
+    refused: Refused = {}
+    _lower_graph(model.graph, scope, span, refused)
+    if refused:
+        raise _of_all(refused)
     _restamp(model, opset)
     return model
+
+
+def _of_all(refused: Refused) -> Unsupported:
+    """One error for all operators that cannot be lowered: the reason of the first one, and the names of the others."""
+    first, *others = refused
+    also = f"; neither can {', '.join(others)}" if others else ""
+    return Unsupported(f"{refused[first].message}{also}", refused[first].hint)
 
 
 def _choices(current: int) -> str:
@@ -152,13 +163,17 @@ def _names(graph: onnx.GraphProto) -> Iterator[str]:
     yield from (name for node in graph.node for name in (*node.input, *node.output))
 
 
-def _lower_graph(graph: onnx.GraphProto, scope: GraphValues, span: Span) -> None:
-    """Lower the nodes of `graph` and of its subgraphs in place."""
+def _lower_graph(graph: onnx.GraphProto, scope: GraphValues, span: Span, refused: Refused) -> None:
+    """Lower the nodes of `graph` and of its subgraphs in place. Nodes that cannot be lowered stay, and join `refused`."""
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
         for inner in subgraphs([node]):
-            _lower_graph(inner, scope.inner(inner), span)
-        nodes += _lower_node(node, scope, span)
+            _lower_graph(inner, scope.inner(inner), span, refused)
+        try:
+            nodes += _lower_node(node, scope, span)
+        except Unsupported as error:
+            nodes.append(node)
+            refused.setdefault(f"{node.op_type}-{since(node.op_type, span.current)}", error)
     copies = [type(node).FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:]
     graph.node.extend(copies)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import BadInput
@@ -47,10 +49,22 @@ EXAMPLES: Mapping[str, str] = {
 """A model of each library, for hints."""
 
 
+ALIASES = {"transformers": "hf", "huggingface": "hf"}  # other names of a library
+NEAR = 0.8  # likeness of a misspelled name to a library's
+
+
 def name_in_rows(model: str) -> str:
     """Name of a library's model in rows: its text, but for a folder the last part of the path."""
     prefix, _, name = model.partition(":")
     return f"{prefix}:{Path(name).resolve().name}" if prefix == "hf" and Path(name).is_dir() else model
+
+
+def _near_library(module: str) -> str:
+    """Prefix of LIBRARIES that `module` nearly is; empty for a module that is here."""
+    prefix = ALIASES.get(module.lower(), "")
+    near = get_close_matches(module.lower(), LIBRARIES, n=1, cutoff=NEAR) if module.isidentifier() else []
+    is_here = Path(f"{module}.py").exists() or Path(module).is_dir()
+    return prefix or (near[0] if near and not is_here and not find_spec(module) else "")
 
 
 def kind_of(model: str) -> str:
@@ -62,6 +76,8 @@ def kind_of(model: str) -> str:
     if model.lower().endswith(".onnx"):
         return "file"
     module, colon, factory = model.partition(":")
+    if colon and factory and (library := _near_library(module)):
+        raise BadInput(f"{model!r} is not a model", f"did you mean {library}:{factory}?")
     if colon and all(part.isidentifier() for part in (*module.split("."), factory)):
         return "factory"
     if model.removesuffix(":") in LIBRARIES:

@@ -45,6 +45,9 @@ bench infer --model tiny.onnx --backend null --option wrok=1
 bench infer --model tiny.onnx --backend null --option ort-cpu.threads=1
 bench infer --model tiny.onnx --backend null --option work
 bench infer --model tiny.onnx --backend null --device gpu
+bench infer --model tim:resnet18 --backend null
+bench infer --model HF:bert --backend null
+bench export --model transformers:bert-base
 bench train --device tpu
 bench train --device cuda:all
 bench infer --model tiny.onnx --backend null --device cpu:all

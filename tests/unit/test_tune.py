@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from onnxbench.backends import BUILT_IN, get
 from onnxbench.backends.null import Null, NullSession
 from onnxbench.errors import BadInput, Interrupted, OutOfMemory, RuntimeFailed, WorkerDied
 from onnxbench.evidence import LATENCY, THROUGHPUT, Tuned
@@ -301,6 +302,16 @@ def test_some_options_are_always_searched():
     assert (str(tuned.target), [item.name for item in tuned.searched]) == ("some@tuned", ["layout"])
     (_, tuned) = with_tuned([always], Sweep(tune=True), Silent())
     assert [item.name for item in tuned.searched] == ["layout", "spin"]
+
+
+def test_the_layout_of_torch_on_a_gpu_is_always_searched_and_nothing_else_is():
+    always = [(name, item.name, item.images) for name in BUILT_IN for item in get(name).tunables if item.always]
+    assert always == [("torch-cuda", "channels_last", True)]
+
+
+def test_no_option_to_search_is_about_the_arithmetic():
+    names = {item.name for name in BUILT_IN for item in get(name).tunables}
+    assert names & {"use_tf32", "tf32", "inference_precision_hint", "cpu_denormals_optimization"} == set()
 
 
 def test_options_about_images_need_an_image():

@@ -4,6 +4,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from onnxbench import backends
+from onnxbench.commands.runs import split_interpreters
 from onnxbench.errors import BadInput
 from onnxbench.runners.pool.environments import interpreter, interpreters, targets_of
 from onnxbench.spec import Sweep
@@ -18,17 +20,30 @@ def test_backends_are_those_that_were_named_each_once():
 
 
 def test_all_backends_are_all_but_instruments():
-    everything = named()
-    assert {"torch-cpu", "torch-cuda", "ort-cpu", "ort-cuda", "openvino-cpu"} <= set(everything)
+    everything = named(backends=("all",))
+    assert {"torch-cpu", "torch-cuda", "ort-cpu", "ort-cuda", "openvino-cpu", "ncnn-cpu"} <= set(everything)
     assert "null" not in everything
-    assert named(backends=("all",)) == everything
     assert named(backends=("null", "all", "ort-cpu")) == ["null", *everything]
 
 
-@pytest.mark.parametrize("backends", [("ort-cup",), ("ort-cup@new",)])
-def test_a_backend_that_there_is_not_is_refused(backends):
+def test_a_sweep_that_names_none_measures_the_defaults():
+    everything, defaults = named(backends=("all",)), named()
+    assert defaults == [name for name in everything if backends.registrations()[name].default]
+    assert {"torch-cpu", "torch-cuda", "ort-cpu", "ort-cuda", "openvino-cpu", "tensorrt"} <= set(defaults)
+    assert [name for name in defaults if backends.get(name).converter] == []
+    assert named(pythons=(("ncnn-cpu", "a"),)) == [*defaults, "ncnn-cpu"]
+
+
+def test_an_interpreter_may_be_that_of_a_converter():
+    pairs = (("ort-cpu@old", "a"), ("pnnx", "b"), ("ncnn-cpu", "c"), ("mnnconvert", "d"), ("pnn", "e"))
+    assert split_interpreters(pairs) == ((pairs[0], pairs[2], pairs[4]), (pairs[1], pairs[3]))
+    assert split_interpreters(pairs[:1]) == (pairs[:1], ())
+
+
+@pytest.mark.parametrize("names", [("ort-cup",), ("ort-cup@new",)])
+def test_a_backend_that_there_is_not_is_refused(names):
     with pytest.raises(BadInput, match="'ort-cup' is not a backend; did you mean 'ort-cpu'"):
-        targets_of(Sweep(backends=backends))
+        targets_of(Sweep(backends=names))
 
 
 def test_an_environment_with_an_interpreter_is_measured_beside_its_backend():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     cls=Command,
     examples=(
         ("bench backends", "List the backends, their versions and devices, and the command that installs each missing one"),
-        ("bench backends --all", "List also the backends that a sweep measures only when --backend names them"),
+        ("bench backends --all", "List also the backends that are measured by name only, with all facts of each"),
         ("bench backends --python ort-cuda=venvs/gpu", "Look for one backend in another virtual environment"),
     ),
 )
@@ -42,10 +43,30 @@ def backends(everything: bool, pythons: Pairs, format: str, debug: bool) -> None
     pythons, _ = split_interpreters(pythons)
     names = [name for name, entry in registry.registrations().items() if everything or entry.default]
     listed = Sweep(backends=(*names, *(label for label, _ in pythons)), pythons=pythons)
+    pool = Local()
     with logs(debug) as folder:
-        surveyed = survey(interpreters(listed), folder, Local())
+        surveyed = survey(interpreters(listed), folder, pool)
         surveyed.dismiss()
-    print_table(table.build([_presence(item) for item in surveyed.backends]), format)
+    present = [_presence(item) for item in surveyed.backends]
+    if everything:
+        present = [_with_facts(fact, item, pool.threads()) for fact, item in zip(present, surveyed.backends)]
+    print_table(table.build(present, everything), format)
+
+
+def _with_facts(presence: Presence, item: ProbedBackend, threads: int) -> Presence:
+    from .. import backends as registry
+    from ..backends.packages import licence
+
+    # a probe that died knows no precisions
+    precisions = item.precisions if item.device_kind else ()
+    return replace(
+        presence,
+        install=item.install,
+        precisions=tuple(f"({name})" if name in item.on_request else name for name in precisions),
+        options=tuple(item.options),
+        threads=threads if item.device_kind == "cpu" and not item.instrument else 0,
+        licence=licence(registry.registrations()[item.name].package),
+    )
 
 
 def _presence(item: ProbedBackend) -> Presence:

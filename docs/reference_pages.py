@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import click
 from onnxbench import backends
+from onnxbench.backends.packages import PACKAGES, Distribution
 from onnxbench.cli import COMMANDS, main
 from onnxbench.commands.help import OUTPUT, SECTIONS, Command, section_of
 
@@ -36,6 +37,16 @@ which may download ([security](../SECURITY.md)).
 
 | backend | default | device | package | converter | precisions | INT8 schemes | engines | network |
 |---|---|---|---|---|---|---|---|---|
+"""
+PACKAGES_HEAD = """
+## Packages
+
+The tested version of each package, with its wheels and the licence that it declares. Libraries inside a
+package may have other licences. *Installed* is the size of its files on Linux x86-64, without packages that
+it needs. `bench backends --all` shows the licence beside the facts of this machine.
+
+| package | version | licence | wheels | Python | installed |
+|---|---|---|---|---|---:|
 """
 PLUGINS = """
 Other packages add backends by the entry-point group `onnxbench.backends`
@@ -96,7 +107,13 @@ def backends_page() -> str:
     named = {name: backends.get(name) for name in backends.BUILT_IN}
     rows = [f"| {' | '.join(_facts(name, backend))} |\n" for name, backend in named.items()]
     options = [part for name, backend in named.items() if backend.options for part in _options(name, backend)]
-    return "".join([BACKENDS_HEAD, *rows, PLUGINS, *options])
+    packages = [f"| `{name}` | {' | '.join(_package(facts))} |\n" for name, facts in PACKAGES.items()]
+    return "".join([BACKENDS_HEAD, *rows, PACKAGES_HEAD, *packages, PLUGINS, *options])
+
+
+def _package(facts: Distribution) -> tuple[str, ...]:
+    size = f"{facts.size_mb} MB" if facts.size_mb else ""
+    return facts.version, facts.licence, ", ".join(facts.platforms), facts.pythons, size
 
 
 def _facts(name: str, backend: backends.Backend) -> tuple[str, ...]:

@@ -23,6 +23,16 @@ FIELDS = (
     ),
     Field(name="default", number=False, priority=5, definition="yes: a sweep without --backend measures it."),
 )
+FACTS = (
+    Field(name="precisions", number=False, priority=6, definition="Precisions; those in parentheses are measured on request."),
+    Field(name="threads", priority=7, definition="Compute threads of a row without --threads; empty where a GPU computes."),
+    Field(name="licence", number=False, priority=8, definition="Licence that its package declares (SPDX)."),
+    Field(name="options", number=False, priority=9, definition="Names for --option."),
+    Field(name="install", number=False, priority=10, definition="Command that installs it."),
+)
+"""Further columns of `--all`."""
+
+STORED = ("reason", "install", "instrument")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +41,7 @@ class Presence:
 
     `reason`: cause of its absence. `install`: command that installs it. `instrument`: it measures onnxbench itself.
     `opset`: the highest ONNX opset that it takes; 0 without a limit. `default`: a sweep without `--backend` measures it.
+    `threads`: compute threads of a row without `--threads`; 0 where a GPU computes. `licence`: an SPDX expression.
     """
 
     backend: str
@@ -42,15 +53,20 @@ class Presence:
     instrument: bool = False
     opset: int = 0
     default: bool = True
+    precisions: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    threads: int = 0
+    licence: str = ""
 
 
-def build(backends: Sequence[Presence]) -> Table:
-    """Build the table of `backends`, in their order."""
+def build(backends: Sequence[Presence], everything: bool = False) -> Table:
+    """Build the table of `backends`, in their order. `everything`: with all facts of each."""
+    fields = (*FIELDS, *FACTS) if everything else FIELDS
     findings = [replace(finding, rows=(item.backend,)) for item in backends for finding in _findings(item)]
     return Table(
-        names=(*(field.name for field in FIELDS), "reason", "install", "instrument"),
+        names=tuple(dict.fromkeys((*(field.name for field in FIELDS), *STORED, *(field.name for field in fields)))),
         rows=tuple(map(_row, backends)),
-        fields=FIELDS,
+        fields=fields,
         findings=tuple(findings),
         head={"schema": SCHEMA, "findings": [finding.wire() for finding in findings]},
         grouped=False,
@@ -68,6 +84,10 @@ def _row(item: Presence) -> dict[str, Scalar]:
         "reason": item.reason or None,
         "install": item.install or None,
         "instrument": "yes" if item.instrument else None,
+        "precisions": ", ".join(item.precisions) or None,
+        "threads": item.threads or None,
+        "licence": item.licence or None,
+        "options": ", ".join(item.options) or None,
     }
 
 

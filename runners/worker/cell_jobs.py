@@ -157,7 +157,7 @@ def probe(state: State, report: Reporter, job: Probe) -> Probed:
     backend = backends.get(job.backend)
     availability = backend.probe()
     return Probed(
-        **asdict(availability),
+        **{**asdict(availability), "install": backend.install if availability.available else availability.install},
         opset=backend.highest_opset(availability.version),
         fixes_shapes=backend.fixes_shapes(availability.version),
         device_kind=backend.device_kind,

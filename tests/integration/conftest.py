@@ -6,13 +6,14 @@ import shutil
 import subprocess
 import sys
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
+from onnxbench.budgets import BUDGETS
 from onnxbench.cli import main
 
 REQUIRED = os.environ.get("BENCH_REQUIRE", "").split(",")
@@ -60,6 +61,18 @@ class Shell:
     def popen(self, **more):
         environment = {**os.environ, "ONNXBENCH_CACHE": str(self.cache), **self.environment}
         return {"cwd": self.folder, "env": environment, **more}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_blocks():
+    """Short blocks for `--budget quick` in commands of this process. Figures are steadier in longer ones, and no test needs it.
+
+    Commands in processes of their own, and runs that they began, have the blocks of a user.
+    """
+    short = replace(BUDGETS["quick"], block_ms=15, rate_ms=15, warmup_ms=20, warmup_limit_ms=200)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BUDGETS, "quick", short)
+        yield
 
 
 @pytest.fixture

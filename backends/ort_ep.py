@@ -161,6 +161,8 @@ class OrtProvider(OrtCpu):
         """Types of the arithmetic with the settings of `cell`. Raise `Unavailable` if a lower precision is not among them."""
         types = self._trial(cell.precision, _arithmetic(cell), index)
         request = PRECISIONS[cell.precision].arithmetic
+        if PRECISIONS[cell.precision].file == "fp16" and cell.precision not in self.on_request:
+            return request  # the graphs of the trial are FP32, and say nothing of a file in FP16
         exact = cell.precision not in ("fp32", *self.on_request) and _arithmetic(cell) == STRICT
         if exact and request not in types.split("+"):
             raise Unavailable(f"{self.entry.provider} computes in {types} here, and not in {request}")

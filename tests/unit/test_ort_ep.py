@@ -14,7 +14,9 @@ from onnxbench import backends
 from onnxbench.backends import ort_trial
 from onnxbench.backends.ort_ep import ARITHMETIC_OPTION, make_class
 from onnxbench.backends.ort_providers import PROVIDERS, Provider
+from onnxbench.devices import Device
 from onnxbench.errors import RuntimeFailed, Unavailable
+from onnxbench.runners.worker.blocks import gpu_of
 from onnxbench.spec import Concurrency, Settings
 
 
@@ -181,6 +183,19 @@ def test_a_lower_precision_that_is_not_computed_has_no_row(fake, opened):
     with pytest.raises(Unavailable, match="not in int8"):
         opened(backend, "int8")
     assert opened(backend, "fp16").info.executed == "fp32"
+
+
+def test_a_file_in_fp16_is_computed_in_its_own_type_unless_the_table_says_otherwise(fake, opened):
+    assert opened(fake(Runtime()), "fp16").info.executed == "fp32"
+    assert opened(fake(Runtime(), on_request=()), "fp16").info.executed == "fp16"
+
+
+@pytest.mark.parametrize("kind", sorted({entry.device_kind for entry in PROVIDERS.values()} - {"cpu", "cuda"}))
+def test_a_device_of_a_provider_has_a_name_and_is_no_gpu_of_nvidia(kind, make_cell):
+    device = Device.parse(f"{kind}:1")
+    assert (device.kind, device.index, str(device), device.several) == (kind, 1, f"{kind}:1", False)
+    assert str(Device.parse(kind)) == f"{kind}:0"
+    assert gpu_of(make_cell(device=str(device))) is None
 
 
 def test_integers_are_seen_beside_the_float_type(fake, opened):

@@ -44,7 +44,14 @@ class Converter:
         try:
             return tuple((name, version(name)) for name in self.packages)
         except PackageNotFoundError as error:
-            raise Unavailable(f"the converter {self.name} is not installed (no package {error})", self.install) from error
+            raise Unavailable(f"the converter {self.name} is not installed (no package {error.name})", self.install) from error
+
+    def packages_text(self) -> str:
+        """The packages with their versions, as `name version`; the reason that one is missing, and how to install it."""
+        try:
+            return ", ".join(map(" ".join, self.versions()))
+        except Unavailable as error:
+            return str(error)
 
 
 def run_program(command: Sequence[str | Path], folder: Path, name: str = "") -> str:

@@ -65,6 +65,7 @@ def _with_facts(presence: Presence, item: ProbedBackend, threads: int) -> Presen
         precisions=tuple(f"({name})" if name in item.on_request else name for name in precisions),
         options=tuple(item.options),
         threads=threads if item.device_kind == "cpu" and not item.instrument else 0,
+        converter=item.converter_packages,
         licence=licence(registry.registrations()[item.name].package),
     )
 

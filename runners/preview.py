@@ -76,12 +76,12 @@ def preview(sweep: Sweep, logs: Path, pool: Pool, progress: Progress) -> Preview
 
 
 def _engines(rows: Sequence[PlannedCell], sweep: Sweep) -> str:
-    """Sentence with the number of engines to build; empty without any."""
-    cells = sum(row.builds for row in rows)
-    if not cells:
-        return ""
+    """Sentence with the number of engines to build and of files to convert; empty without any."""
+    cells, converted = sum(row.builds for row in rows), sum(bool(row.converter) for row in rows)
     each = f", {sweep.builds} for each cell" if sweep.builds > 1 else ""
-    return f"engines to build, if the cache lacks them: {cells * sweep.builds}{each}"
+    engines = f"engines to build, if the cache lacks them: {cells * sweep.builds}{each}" if cells else ""
+    files = f"cells whose file a converter writes, if the cache lacks it: {converted}" if converted else ""
+    return "; ".join(filter(None, (engines, files)))
 
 
 def _open_dims(models: Sequence[ModelFiles]) -> tuple[str, ...]:

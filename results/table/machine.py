@@ -29,6 +29,12 @@ FACTS = (
     Field(name="licence", number=False, priority=8, definition="Licence that its package declares (SPDX)."),
     Field(name="options", number=False, priority=9, definition="Names for --option."),
     Field(name="install", number=False, priority=10, definition="Command that installs it."),
+    Field(
+        name="converter",
+        number=False,
+        priority=11,
+        definition="Packages that convert ONNX files to its format, with their versions, or the way to install them.",
+    ),
 )
 """Further columns of `--all`."""
 
@@ -42,6 +48,7 @@ class Presence:
     `reason`: cause of its absence. `install`: command that installs it. `instrument`: it measures onnxbench itself.
     `opset`: the highest ONNX opset that it takes; 0 without a limit. `default`: a sweep without `--backend` measures it.
     `threads`: compute threads of a row without `--threads`; 0 where a GPU computes. `licence`: an SPDX expression.
+    `converter`: packages of its converter.
     """
 
     backend: str
@@ -57,6 +64,7 @@ class Presence:
     options: tuple[str, ...] = ()
     threads: int = 0
     licence: str = ""
+    converter: str = ""
 
 
 def build(backends: Sequence[Presence], everything: bool = False) -> Table:
@@ -88,6 +96,7 @@ def _row(item: Presence) -> dict[str, Scalar]:
         "threads": item.threads or None,
         "licence": item.licence or None,
         "options": ", ".join(item.options) or None,
+        "converter": item.converter or None,
     }
 
 

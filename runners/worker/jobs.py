@@ -105,7 +105,8 @@ class Probed:
     """Description of a backend in the worker's environment (backends/protocol.Backend).
 
     `opset`: the highest one that it takes; 0 without a limit. `fixes_shapes`: it gets files with the shapes of its row.
-    `converter`: name of the program that writes its files; empty for a runtime that reads ONNX files.
+    `converter`: name of the program that writes its files; empty for a runtime that reads ONNX files. `converter_packages`: its
+    packages with their versions, or the reason that one is missing with the command that installs it.
     """
 
     available: bool
@@ -126,6 +127,7 @@ class Probed:
     opset: int = 0
     fixes_shapes: bool = False
     converter: str = ""
+    converter_packages: str = ""
     tunables: tuple[Tunable, ...] = ()
 
 

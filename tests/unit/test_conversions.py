@@ -149,6 +149,12 @@ def test_a_missing_package_of_the_converter_is_unavailable_with_its_command(conv
         convert(Copier(write, packages=("no_such_package",)))
 
 
+def test_packages_of_a_converter_are_told_with_their_versions_or_as_missing():
+    assert Copier(write).converter.packages_text() == f"numpy {sys.modules['numpy'].__version__}"
+    text = Copier(write, packages=("no_such_package",)).converter.packages_text()
+    assert all(part in text for part in ("no_such_package", "pip install copy"))
+
+
 def test_a_runtime_that_reads_onnx_files_converts_nothing(convert):
     backend = Copier(write)
     backend.converter = None

@@ -152,4 +152,6 @@ class NvmlLibrary:
 
     def _status(self, name: str, *arguments: Any) -> int:
         function = getattr(self._library, name, None)  # an older driver lacks newer functions
-        return NO_FUNCTION if function is None else int(function(*arguments))
+        # The header's integers are unsigned; ctypes would pass an int as a signed one.
+        typed = (ctypes.c_uint(item) if isinstance(item, int) else item for item in arguments)
+        return NO_FUNCTION if function is None else int(function(*typed))

@@ -55,7 +55,7 @@ class Driver:
         return filled(count, 2)
 
     def _DeviceGetHandleByIndex_v2(self, index, handle):
-        return filled(handle, 1000 + index)
+        return filled(handle, 1000 + index.value)
 
     def _DeviceGetHandleByUUID(self, uuid, handle):
         return filled(handle, int(uuid.value.decode().removeprefix("MIG-")))
@@ -64,10 +64,10 @@ class Driver:
         return filled(energy, 5_000_000_000 + device.value)
 
     def _DeviceGetClockInfo(self, device, which, clock):
-        return filled(clock, {1: 1980, 2: 3201}[which])
+        return filled(clock, {1: 1980, 2: 3201}[which.value])
 
     def _DeviceGetTemperature(self, device, sensor, celsius):
-        return filled(celsius, 40 + sensor)
+        return filled(celsius, 40 + sensor.value)
 
     def _DeviceGetPowerUsage(self, device, milliwatts):
         return filled(milliwatts, 120_500)
@@ -102,7 +102,7 @@ class Driver:
         return filled(count, len(self.pids))
 
     def _DeviceSetGpuLockedClocks(self, device, low, high):
-        self.locked = (device.value, low, high)
+        self.locked = (device.value, low.value, high.value)
         return 0
 
 
@@ -168,8 +168,8 @@ def test_a_part_of_a_gpu_and_a_lock_are_passed_on():
     driver = Driver()
     library = NvmlLibrary(driver)
     assert library.nvmlDeviceGetHandleByUUID("MIG-12").value == 12
-    library.nvmlDeviceSetGpuLockedClocks(library.nvmlDeviceGetHandleByIndex(1), 1500, 1600)
-    assert driver.locked == (1001, 1500, 1600)
+    library.nvmlDeviceSetGpuLockedClocks(library.nvmlDeviceGetHandleByIndex(1), 1500, 0xFFFFFF01)
+    assert driver.locked == (1001, 1500, 0xFFFFFF01)
     with pytest.raises(AttributeError):
         library.nvmlDeviceGetSerial  # noqa: B018
 

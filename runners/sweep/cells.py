@@ -5,7 +5,7 @@ An error in a step ends one cell: its row gives the reason, and the other cells 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -161,6 +161,15 @@ def resume_cell(planned: PlannedCell, stored: CellRecord, sweep: Sweep) -> Activ
         complete=complete,
         finished=complete and (stored.load is not None or not has_load(planned, sweep)),
     )
+
+
+def of_one_gpu(active: ActiveCell, cells: Iterable[ActiveCell]) -> Concurrency | None:
+    """Concurrency of each GPU of a cell on several: that of the same cell on one; None without it.
+
+    Two searches may end with different lanes, and the efficiency would then compare these.
+    """
+    own = active.planned.cell
+    return next((item.concurrency for item in cells if item.planned.cell.is_one_gpu_of(own)), None)
 
 
 def has_load(planned: PlannedCell, sweep: Sweep) -> bool:

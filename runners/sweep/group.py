@@ -31,7 +31,7 @@ from ..worker.jobs import (
 from . import rounds
 from .answers import answered, has_answers
 from .capacity import measure_under_load
-from .cells import ActiveCell, RunContext, has_load
+from .cells import ActiveCell, RunContext, has_load, of_one_gpu
 from .journal import sample_file
 from .opening import Hire, open_job, start_together
 from .parity import settle
@@ -262,6 +262,7 @@ class Group:
 
     def _warm(self, active: ActiveCell) -> None:
         budget = self._run.sweep.budget
+        active.concurrency = active.concurrency or of_one_gpu(active, self._waiting)
         warm = self._ask(active, self._warm_job(active))
         active.concurrency = warm.concurrency
         self._run.journal.add(active.key, warm)

@@ -246,6 +246,16 @@ def test_a_group_measures_both_rows_in_the_same_rounds(tmp_path, gpus, fault, fa
         assert all(len(block.throughput.each) == 2 for block in both.blocks.values())
 
 
+def test_each_gpu_has_the_lanes_of_the_row_of_one(tmp_path, gpus):
+    works, cells = TwoGpus(), [ActiveCell(planned=row) for row in planned("cuda:all", GPU)]
+    works.names[replace(cells[1].planned.cell, device="cuda:1").key] = "on the second"
+    single, both = read_run(measure(tmp_path / "run", cells, works).folder).cells
+    assert single.warm.tried
+    assert not both.warm.tried
+    assert both.warm.concurrency == single.warm.concurrency
+    assert both.warm.lanes == 2 * single.warm.lanes
+
+
 def test_a_worker_for_one_device_is_a_process_and_for_several_one_for_each(tmp_path, make_cell):
     started = []
 

@@ -14,7 +14,7 @@ from ...results.store.verdict import OK, RANKS, judge
 from ...spec import Cell, Concurrency
 from ...tuning import Pairs, TriedOptions
 from ..pool.pool import Worker
-from ..worker.jobs import Build, Close, Here, Job, Open, There, TimeLatency, TimeThroughput, Verify, WarmUp
+from ..worker.jobs import Build, Close, Here, Job, Open, Probe, There, TimeLatency, TimeThroughput, Verify, WarmUp
 from .cells import ActiveCell, RunContext, with_options
 from .opening import Hire
 from .parity import settle
@@ -39,7 +39,7 @@ class TuneBench:
         self._statuses: dict[Pairs, str] = {}
         self._concurrency: Concurrency | None = None
         self._is_alone = False  # the memory is too short for two candidates
-        self._of, self._begin_ns, self._built_s = LATENCY, 0, 0.0
+        self._of, self._begin_ns, self._apart_s = LATENCY, 0, 0.0
         self.dropped: list[TriedOptions] = []
 
     def __enter__(self) -> TuneBench:
@@ -50,7 +50,7 @@ class TuneBench:
 
     def begin(self, of: str) -> None:
         """Begin a search `of` latency or throughput. The concurrency of the default is searched for the latter."""
-        self._of, self._begin_ns, self._built_s = of, self._run.context.clock.now_ns(), 0.0
+        self._of, self._begin_ns, self._apart_s = of, self._run.context.clock.now_ns(), 0.0
         if of == THROUGHPUT and self._concurrency is None:
             try:
                 self._concurrency = self._warm(self._opened(()), None)
@@ -60,8 +60,8 @@ class TuneBench:
                 self._drop((), error)
 
     def spent_s(self) -> float:
-        """Seconds since `begin`, without those of engines, which take minutes and are built once."""
-        return self._run.context.clock.since_s(self._begin_ns) - self._built_s
+        """Seconds since `begin`, without those of engines, which are built once, and of the runtime's import."""
+        return self._run.context.clock.since_s(self._begin_ns) - self._apart_s
 
     def rate(self, of: str, options: Pairs) -> float:
         """Calls a second of a candidate in one block; 0 for one that failed, now or before."""
@@ -120,7 +120,7 @@ class TuneBench:
         file, sweep = active.planned.artifact, self._run.sweep
         if active.planned.builds:
             built = self._ask(Build(cell=cell, artifact=file), sweep.build_timeout_s or sweep.timeout_s)
-            self._built_s += 0.0 if built.engine_cached else built.build_s or 0.0
+            self._apart_s += 0.0 if built.engine_cached else built.build_s or 0.0
         opened = self._ask(Open(cell=cell, artifact=file, inputs=Here(path=active.inputs), drawn=active.drawn))
         self._open[options] = cell
         self._check(options, opened)
@@ -170,9 +170,13 @@ class TuneBench:
         return verdict.status if verdict and not parity.diverged else OK
 
     def _ask(self, job: Job[Answer], timeout_s: float | None = None) -> Answer:
+        limit_s = timeout_s or self._run.sweep.timeout_s
         if not self._workers:
+            begin = self._run.context.clock.now_ns()
             self._workers.append(self._hire(self._active))
-        return self._workers[0].ask(job, timeout_s or self._run.sweep.timeout_s)
+            self._workers[0].ask(Probe(backend=self._active.planned.cell.backend), limit_s)  # imports the runtime
+            self._apart_s += self._run.context.clock.since_s(begin)
+        return self._workers[0].ask(job, limit_s)
 
     def _drop(self, options: Pairs, error: BenchError) -> None:
         if error.spoils_worker:

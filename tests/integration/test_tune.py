@@ -10,7 +10,7 @@ import pytest
 from onnxbench.results.store.record import read_run
 
 FIXED = {"enable_cpu_mem_arena": "1", "inter_op_num_threads": "1", "graph_optimization_level": "all"}
-ASKED = ("--backend", "ort-cpu", "--precision", "fp32", "--batch", "1", *onnxfiles.MINI, "--out", "run")
+ASKED = ("--backend", "ort-cpu", "--precision", "fp32", "--batch", "1", "--threads", "1", *onnxfiles.MINI, "--out", "run")
 
 
 def test_options_are_searched_measured_and_written_into_a_program(shell):

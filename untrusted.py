@@ -29,6 +29,8 @@ PACKED_RATIO = 100
 WRONG = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError)
 """Exceptions that code raises when its data has unexpected types or values."""
 
+DECODER = json.JSONDecoder()
+
 
 def is_plain(path: Path) -> bool:
     """True for a regular file, which a reader can read to its end: no pipe, no device, no folder."""
@@ -69,9 +71,19 @@ def read_bytes(path: Path) -> bytes:
 def parse(text: bytes) -> Any:
     """Parse JSON. `ValueError` for other text, and for data that is nested too deep."""
     try:
-        return json.loads(text)
+        return _parse_line(text)
     except RecursionError as error:
         raise ValueError("nested too deep") from error
+
+
+def _parse_line(text: bytes) -> Any:
+    # json.loads guesses the encoding and looks for spaces first, which takes a third of its time for a line of a journal.
+    try:
+        line = text.decode()
+        data, end = DECODER.raw_decode(line)
+    except ValueError:
+        return json.loads(text)
+    return data if end == len(line) else json.loads(text)
 
 
 def is_sample_name(name: str, inside: str) -> bool:

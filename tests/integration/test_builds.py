@@ -57,6 +57,7 @@ def builder(shell, null_file):
     return infer
 
 
+@pytest.mark.long
 def test_the_middle_of_three_builds_is_measured_kept_and_measured_again(builder, shell):
     keep = ("--keep-engines", "kept")
     (row,) = builder("--builds", "3", *keep, "--out", "one")[0]["rows"]

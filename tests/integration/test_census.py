@@ -99,6 +99,7 @@ def kinds(tmp_path_factory):
     return census.work(iter(asked), folder, lambda entry: None)
 
 
+@pytest.mark.long
 def test_kinds_that_were_once_judged_wrongly_are_judged_right_in_every_precision(kinds):
     rows = [row for entry in kinds for row in entry.rows]
     assert {(row.case, row.precision) for row in rows if row.state == "mismatch"} == MISMATCHES
@@ -109,6 +110,7 @@ def test_kinds_that_were_once_judged_wrongly_are_judged_right_in_every_precision
     assert {row.case for row in rows if row.backend == "torch-cpu"} == set(census_models.MODULES)
 
 
+@pytest.mark.long
 def test_every_mismatch_has_a_cause_and_the_figures_of_bare_runtimes(kinds):
     far = [row for entry in kinds for row in entry.rows if row.state == "mismatch"]
     for row in far:

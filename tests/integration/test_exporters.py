@@ -314,7 +314,7 @@ def test_the_other_files_have_an_obstacle(write, scheme):
     assert last(loaded(path)) == {"DequantizeLinear"}
 
 
-@pytest.mark.parametrize(("method", "items"), [("percentile", 1024), ("entropy", 64)])
+@pytest.mark.parametrize(("method", "items"), [("percentile", 1024), pytest.param("entropy", 64, marks=pytest.mark.long)])
 def test_other_methods_cut_what_minmax_keeps(write, given, method, items):
     data = given(x=np.random.default_rng(0).standard_t(2, (items, 3, 12, 12)).astype(np.float32))
     orders = [int8(method=name, calibration=data) for name in (method, "minmax")]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxfiles
+import pytest
 from onnxbench.runners.prepare import checkpoints
 from onnxfiles import MINI
 
@@ -35,6 +36,7 @@ def test_export_reports_parity_and_the_second_one_is_from_the_cache(trained):
     assert again.stdout.count("taken from the cache") == 3
 
 
+@pytest.mark.long  # test_fault_matrix.py damages the entry of a small file in every way
 def test_a_damaged_cache_entry_is_made_again(trained, tmp_path):
     (entry,) = (trained.cache / "exports").glob("*/cnn.fp32.onnx")
     entry.write_bytes(b"damaged")
@@ -105,6 +107,7 @@ def test_a_checkpoint_is_data_and_records_its_split(trained):
     assert len(record["split_sha256"]) == 64
 
 
+@pytest.mark.long
 def test_bf16_training_and_an_npz_dataset(shell):
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 10, 60)

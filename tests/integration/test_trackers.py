@@ -135,6 +135,7 @@ def test_wandb_is_kept_here_without_a_key(alone):
     assert [row["status"] for row in kept] == ["ok", "ok"]
 
 
+@pytest.mark.long
 def test_wandb_is_off_where_its_own_variable_says_so(alone):
     here("wandb")
     alone.environment["WANDB_MODE"] = "disabled"

@@ -69,7 +69,7 @@ def short_blocks():
 
     Commands in processes of their own, and runs that they began, have the blocks of a user.
     """
-    short = replace(BUDGETS["quick"], block_ms=15, rate_ms=15, warmup_ms=20, warmup_limit_ms=60)
+    short = replace(BUDGETS["quick"], block_ms=15, rate_ms=15, warmup_ms=20, warmup_limit_ms=300)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(BUDGETS, "quick", short)
         yield

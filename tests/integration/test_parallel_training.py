@@ -19,7 +19,6 @@ from onnxbench.runners.prepare.train import Training, TrainingRow
 from onnxbench.runners.worker.file_jobs import TrainingSettings
 from onnxbench.runners.worker.jobs import Data
 from safetensors.numpy import load_file
-from sklearn.datasets import load_digits
 
 pytestmark = pytest.mark.long
 
@@ -77,6 +76,8 @@ def images(tmp_path_factory):
 def trained_ways(tmp_path_factory):
     """The CNN after one epoch on 301 digits, by way: what each rank answered, and the parameters."""
     folder, made = tmp_path_factory.mktemp("ways"), {}
+    from sklearn.datasets import load_digits  # a second, in every worker that collects this file
+
     digits, labels = load_digits(return_X_y=True)
     np.savez(folder / "digits.npz", x=(digits[:301] / 16).reshape(-1, 8, 8), y=labels[:301])
     data = f"npz:{folder / 'digits.npz'}"

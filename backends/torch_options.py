@@ -39,6 +39,8 @@ def has_channels_last(cell: Cell) -> bool:
 def apply_process_wide(torch: Any, benchmark: bool, sdpa: str) -> None:
     """Set the options that hold for the whole process. Sessions with other options may be open beside this one."""
     torch.backends.cudnn.benchmark = benchmark
+    if sdpa == "auto" and len(_enabled(torch)) != 1:  # no session has chosen: torch's own defaults stay
+        return
     for kind, name in KINDS.items():
         enable = getattr(torch.backends.cuda, f"enable_{name}_sdp", None)
         if enable:
@@ -53,9 +55,13 @@ def read_layout(torch: Any, module: Any) -> str:
     return "on" if last and all(last) else "off"
 
 
+def _enabled(torch: Any) -> list[str]:
+    return [kind for kind, name in KINDS.items() if getattr(torch.backends.cuda, f"{name}_sdp_enabled", lambda: False)()]
+
+
 def read_process_wide(torch: Any) -> Pairs:
     """The options that hold for the whole process, as torch reports them."""
-    enabled = [kind for kind, name in KINDS.items() if getattr(torch.backends.cuda, f"{name}_sdp_enabled", lambda: False)()]
+    enabled = _enabled(torch)
     sdpa = enabled[0] if len(enabled) == 1 else "auto"
     return ((BENCHMARK, str(torch.backends.cudnn.benchmark).lower()), (SDPA, sdpa))
 

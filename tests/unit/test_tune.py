@@ -1,10 +1,12 @@
 """Search of options: the null backend has some here, and its calls take as long as `Shop.cost_ns` says of them."""
 
 from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from onnxbench.backends import BUILT_IN, get
+from onnxbench.backends import BUILT_IN, get, torch_options
 from onnxbench.backends.null import Null, NullSession
 from onnxbench.errors import BadInput, Interrupted, OutOfMemory, RuntimeFailed, WorkerDied
 from onnxbench.evidence import LATENCY, THROUGHPUT, Tuned
@@ -312,6 +314,28 @@ def test_the_layout_of_torch_on_a_gpu_is_always_searched_and_nothing_else_is():
 def test_no_option_to_search_is_about_the_arithmetic():
     names = {item.name for name in BUILT_IN for item in get(name).tunables}
     assert names & {"use_tf32", "tf32", "inference_precision_hint", "cpu_denormals_optimization"} == set()
+
+
+class AttentionFlags:
+    """The switches of torch.backends.cuda for the kernels of attention."""
+
+    def __init__(self, **enabled):
+        self.enabled = enabled
+        for name in enabled:
+            setattr(self, f"{name}_sdp_enabled", partial(enabled.get, name))
+            setattr(self, f"enable_{name}_sdp", partial(enabled.__setitem__, name))
+
+
+def test_sessions_with_other_kernels_of_attention_share_a_process():
+    flags = AttentionFlags(flash=True, mem_efficient=True, math=True, cudnn=False)
+    torch = SimpleNamespace(backends=SimpleNamespace(cuda=flags, cudnn=SimpleNamespace(benchmark=False)))
+    torch_options.apply_process_wide(torch, False, "auto")
+    assert flags.enabled == {"flash": True, "mem_efficient": True, "math": True, "cudnn": False}
+    torch_options.apply_process_wide(torch, True, "efficient")
+    assert [name for name, is_on in flags.enabled.items() if is_on] == ["mem_efficient"]
+    assert torch_options.read_process_wide(torch) == (("cudnn_benchmark", "true"), ("sdpa", "efficient"))
+    torch_options.apply_process_wide(torch, False, "auto")
+    assert torch_options.read_process_wide(torch) == (("cudnn_benchmark", "false"), ("sdpa", "auto"))
 
 
 def test_options_about_images_need_an_image():

@@ -20,16 +20,23 @@ PYTEST := $(BIN)/pytest -n 2
 comma := ,
 space := $(subst ,, )
 
-.PHONY: bench gpu gpu-models lint check test test-runtimes test-long docs reference release-check format clean
+.PHONY: bench gpu gpu-models lint check test quick-tests all-tests test-runtimes test-long docs reference release-check format clean
 
 bench: $(VENV)/.cpu
 	$(BIN)/bench export
 	$(BIN)/bench infer
 
-check: lint
+# mypy computes on one core, beside the tests.
+check: $(VENV)/.test .typing/onnxbench
+	$(MAKE) --no-print-directory -j 2 lint quick-tests
+
+test: $(VENV)/.test .typing/onnxbench
+	$(MAKE) --no-print-directory -j 2 lint all-tests
+
+quick-tests: $(VENV)/.test
 	$(PYTEST) tests/unit tests/architecture
 
-test: lint
+all-tests: $(VENV)/.test
 	BENCH_REQUIRE=$${BENCH_REQUIRE-torch-cpu,ort-cpu,openvino-cpu,null,tensorrt-rtx,mlflow,wandb,tensorboard} $(PYTEST)
 
 test-long: $(VENV)/.test $(VENV)/.docs

@@ -288,10 +288,13 @@ def test_values_beyond_the_range_of_halves_are_clipped_and_parity_shows_it(write
     assert parity.sqnr_db < 50
 
 
-KINDS = [(scheme, method) for scheme in SCHEMES for method in METHODS if scheme == "portable" or method != "entropy"]
+KINDS = [(scheme, method) for scheme in SCHEMES for method in METHODS if method != "entropy"]
+ENTROPY = pytest.param("portable", "entropy", marks=pytest.mark.long)  # test_recipes.py makes such a file in the gate
 
 
-@pytest.mark.parametrize(("scheme", "method"), KINDS)  # entropy has a histogram for each activation, which no scheme changes
+@pytest.mark.parametrize(
+    ("scheme", "method"), [*KINDS, ENTROPY]
+)  # entropy has a histogram for each activation, which no scheme changes
 def test_every_scheme_and_method_makes_a_valid_file_near_to_fp32(write, scheme, method):
     path, found, parity = convert(write(network()), int8(scheme, method))
     assert shown(loaded(path)) == [("x", Type.FLOAT), ("y", Type.FLOAT)]

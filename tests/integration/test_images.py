@@ -91,6 +91,7 @@ def test_images_without_classes_calibrate(here):
     assert f"minmax over 24 of images:{here.folder}?size=8,mean=0.5,std=0.25" in done.stdout
 
 
+@pytest.mark.long
 def test_a_named_model_trains_on_images_of_its_size_alone(here):
     what = ("train", "--dataset", "images:set", "--epochs", "1", "--preprocess")
     (row,) = here.rows(*what, "size=48,mean=0.5,std=0.25")

@@ -570,6 +570,7 @@ RESUMED = (
 )
 
 
+@pytest.mark.long
 def test_damaged_runs_are_resumed_or_refused_in_one_sentence(small, monkeypatch):
     from click.testing import CliRunner
     from onnxbench.cli import main

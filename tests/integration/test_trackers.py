@@ -111,6 +111,7 @@ def test_mlflow_goes_where_its_own_variable_says_and_a_failed_row_is_a_failed_ru
         assert children["tiny torch-cuda fp32 b1 cuda:0"].data.tags["reason"]
 
 
+@pytest.mark.long
 def test_a_server_that_is_not_there_changes_neither_the_table_nor_the_exit_code(alone):
     here("mlflow")
     alone.environment |= {"MLFLOW_TRACKING_URI": "http://me:secret@127.0.0.1:9", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}

@@ -101,7 +101,7 @@ def section(name: str, result: Mapping[str, Any]) -> Iterator[str]:
         yield f"|{'|'.join('---' if key in TEXTS else '---:' for key in columns)}|\n"
         ordered = sorted(figures, key=lambda row: (row["batch"], row["p50_ms"]))
         yield from (f"| {' | '.join(_text(row, key) for key in columns)} |\n" for row in ordered)
-        yield _memory(figures)
+        yield _memory([row for row in figures if row.get("peak_rss_mb")])
     reasons = {_label(row): row["reason"] or row["status"] for row in rows if row["p50_ms"] is None}
     if reasons:
         yield "\nWithout figures:\n\n"
@@ -109,10 +109,12 @@ def section(name: str, result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _memory(rows: Sequence[Row]) -> str:
-    """Sentence on the memory of the processes of a run, each at its largest batch."""
+    """Sentence on the memory of the processes of a run, each at its largest batch; empty where it was not measured."""
+    if not rows:
+        return ""
     largest: dict[str, float] = {}
     for row in rows:
-        largest[_label(row)] = max(largest.get(_label(row), 0.0), row.get("peak_rss_mb") or 0.0)
+        largest[_label(row)] = max(largest.get(_label(row), 0.0), row["peak_rss_mb"])
     return f"\nFresh processes of these {len(largest)} backends together take {sum(largest.values()) / 1000:.1f} GB at most.\n"
 
 
@@ -134,7 +136,7 @@ def main() -> None:
     parser.add_argument("step", choices=("measure", "page"))
     parser.add_argument("models", nargs="*")
     parser.add_argument("--out", type=Path, required=True)
-    given = parser.parse_args(words[:split])
+    given = parser.parse_intermixed_args(words[:split])
     if given.step == "page":
         print(page(given.out), end="")
     elif given.models:

@@ -14,7 +14,7 @@ from .conftest import environment
 pytestmark = pytest.mark.runtimes
 
 QUICK = ("--budget", "quick", "--batch", "1", "--precision", "fp32")
-OPENVINO = "onnxruntime-ep-openvino==1.8.1"
+OPENVINO, WEBGPU = "onnxruntime-ep-openvino==1.8.1", "onnxruntime-ep-webgpu==0.4.0"
 BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 
@@ -51,7 +51,8 @@ def openvino(interpreter):
 
 
 def measure(shell, network, python, *options, backends="ort-openvino", code=0):
-    asked = ("--backend", backends, "--python", f"ort-openvino={python}", "--model", network, *QUICK, *options)
+    name = backends.partition(",")[0]
+    asked = ("--backend", backends, "--python", f"{name}={python}", "--model", network, *QUICK, *options)
     return {row["environment"] or "": row for row in shell.rows("infer", *asked, code=code)}
 
 
@@ -69,19 +70,17 @@ def test_the_pin_makes_openvino_compute_in_fp32_and_without_it_the_row_says_what
 
 
 def test_a_plugin_for_another_onnx_runtime_is_a_row_with_both_versions(shell, network, interpreter):
-    rows = measure(shell, network, interpreter("onnxruntime==1.23.2", OPENVINO), code=3)
+    rows = measure(shell, network, interpreter("onnxruntime==1.23.2", WEBGPU), backends="ort-webgpu", code=3)
     assert rows[""]["status"] == "unavailable"
-    for text in ("onnxruntime-ep-openvino 1.8.1", "onnxruntime 1.23.2", "pip install"):
+    for text in ("onnxruntime-ep-webgpu 0.4.0", "onnxruntime 1.23.2", "pip install"):
         assert text in rows[""]["reason"]
 
 
 def test_a_plugin_without_its_device_is_a_row_with_the_reason(shell, network, interpreter):
     """Here is no Vulkan driver: the plug-in loads, and finds nothing."""
-    python = interpreter("onnxruntime==1.31.1", "onnxruntime-ep-webgpu==0.4.0")
-    asked = ("--backend", "ort-webgpu", "--python", f"ort-webgpu={python}", "--model", network, *QUICK)
-    (row,) = shell.rows("infer", *asked, code=3)
-    assert row["status"] == "unavailable"
-    assert "WebGpuExecutionProvider" in row["reason"]
+    rows = measure(shell, network, interpreter("onnxruntime==1.31.1", WEBGPU), backends="ort-webgpu", code=3)
+    assert rows[""]["status"] == "unavailable"
+    assert "WebGpuExecutionProvider" in rows[""]["reason"]
 
 
 def test_a_missing_plugin_is_a_row_with_the_command_that_installs_it(shell, network, bare_python):

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache, partial
 from importlib import import_module, metadata
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 from ..errors import RuntimeFailed, Unavailable, installed, one_line, quantity
@@ -39,9 +38,7 @@ SYSTEMS: Mapping[str, str] = {"Darwin": "macOS"}
 """Common names of operating systems that Python calls by others."""
 
 DEFAULT, STRICT = "default", "strict"
-ARITHMETIC_OPTION: Mapping[str, str] = MappingProxyType(
-    {"arithmetic": "strict: compute in the precision of the row; default: let the provider choose, which may be another"}
-)
+CHOICE = "strict: compute in the precision of the row; default: let the provider choose, which computes in {} on some machines"
 OWN_SESSION = "session = onnxruntime.InferenceSession(MODEL, options, providers=[$provider])"
 PLUGIN_SESSION = """\
 onnxruntime.register_execution_provider_library($provider, importlib.import_module($module).get_library_path())
@@ -255,7 +252,7 @@ def make_class(name: str, entry: Provider) -> type[OrtProvider]:
         "device_kind": entry.device_kind,
         "precisions": entry.precisions,
         "on_request": entry.on_request,
-        "options": ARITHMETIC_OPTION if has_pins else {},
+        "options": {"arithmetic": CHOICE.format(entry.default)} if has_pins else {},
         "choices": {"arithmetic": (STRICT, DEFAULT)} if has_pins else {},
         "tunables": (),
         "int8_scheme": entry.int8_schemes[-1],

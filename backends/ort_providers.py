@@ -25,7 +25,7 @@ class Provider:
     `provider`: its name in ONNX Runtime. `package`: its package for pip. `module`: the module of a plug-in, with the path of
     its library; empty for a built-in provider. `systems`: operating systems that have it, in Python's words.
     `precisions`: each precision with the pin of its arithmetic, an argument of `arguments`; an empty pin where the provider has
-    no choice. `default`: type of its own default, where that is another than FP32 on some machines. `arguments`: options of the
+    no choice. `default`: the type that it chooses without a pin, on some machines. `arguments`: options of the
     provider for a pin and a concurrency; an empty pin leaves the arithmetic to the provider. `streams`: it divides its threads
     among streams. `tested`: the authors ran it.
     """
@@ -104,14 +104,12 @@ PROVIDERS: Mapping[str, Provider] = {
         device_kind="cuda",
         systems=("Linux", "Windows"),
         precisions={"fp32": "", "fp16": "", "int8": ""},
-        default="tf32",
     ),
     "ort-dnnl": Provider(
         provider="DnnlExecutionProvider",
         package="",
         install=OWN_BUILD.format("--use_dnnl"),
         systems=("Linux", "Windows"),
-        default="bf16",
     ),
     "ort-xnnpack": Provider(provider="XnnpackExecutionProvider", package="", install=OWN_BUILD.format("--use_xnnpack")),
     "ort-coreml": Provider(

@@ -12,7 +12,7 @@ import onnxruntime as real
 import pytest
 from onnxbench import backends
 from onnxbench.backends import ort_trial
-from onnxbench.backends.ort_ep import ARITHMETIC_OPTION, make_class
+from onnxbench.backends.ort_ep import make_class
 from onnxbench.backends.ort_providers import PROVIDERS, Provider
 from onnxbench.devices import Device
 from onnxbench.errors import RuntimeFailed, Unavailable
@@ -131,7 +131,7 @@ def fake(monkeypatch):
         plugin.get_library_path = lambda: "/lib/fake.so"
         monkeypatch.setitem(sys.modules, "fake_plugin", plugin)
         monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
-        given = {"module": "fake_plugin", "precisions": PINS, "on_request": ("fp16",), **facts}
+        given = {"module": "fake_plugin", "precisions": PINS, "on_request": ("fp16",), "default": "bf16", **facts}
         entry = Provider(
             provider="FakeExecutionProvider",
             package="numpy",  # an installed package, whose version is read
@@ -171,7 +171,7 @@ def test_a_pin_that_the_provider_ignores_is_seen(fake, opened):
 
 def test_a_users_option_gives_the_providers_own_default(fake, opened):
     backend = fake(Runtime(computes=follow))
-    assert backend.options == ARITHMETIC_OPTION
+    assert "bf16" in backend.options["arithmetic"]
     assert opened(backend, arithmetic="default").info.executed == "bf16"
     assert opened(backend, arithmetic="strict").info.executed == "fp32"
 
@@ -243,7 +243,7 @@ def test_an_entry_is_a_backend_that_no_plain_sweep_measures(name):
     assert (backend.name, backend.device_kind, dict(backend.precisions)) == (name, entry.device_kind, dict(entry.precisions))
     assert backend.install == entry.install != ""
     assert not backends.BUILT_IN[name].default
-    assert bool(backend.options) == any(entry.precisions.values())
+    assert bool(backend.options) == any(entry.precisions.values()) == bool(entry.default)
     for pin in {*entry.precisions.values(), ""}:
         given = entry.arguments(pin, Concurrency(threads=2))
         assert all(isinstance(text, str) for pair in given.items() for text in pair)

@@ -9,6 +9,8 @@ GPU_VENV := .venv-gpu
 RUNTIMES_VENV := .venv-runtimes
 RUNTIMES_PYTHON := $(abspath $(RUNTIMES_VENV))/bin/python
 CONVERTING := ncnn-cpu mnn-cpu
+ONNX2TF_VENV := .venv-onnx2tf
+PYTHON_ONNX2TF ?= python3.12
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt $(PIP_ARGS)
 # pip would compile on one core, tests of other packages included. Files that Python cannot compile are templates.
 COMPILE := $(BIN)/python -m compileall -q -j 0 -x /tests/ $(VENV)/lib > /dev/null || true
@@ -43,9 +45,9 @@ test-long: $(VENV)/.test $(VENV)/.docs
 	$(PYTEST) -m long tests/integration
 
 # The contract suite's stand-ins run these runtimes in an environment of their own, as `--python` does.
-test-runtimes: export BENCH_PYTHON = $(subst $(space),$(comma),$(CONVERTING:%=%=$(RUNTIMES_PYTHON)))
-test-runtimes: export BENCH_REQUIRE = torch-compile-cpu,$(subst $(space),$(comma),$(CONVERTING))
-test-runtimes: $(VENV)/.test $(RUNTIMES_VENV)/.runtimes
+test-runtimes: export BENCH_PYTHON = $(subst $(space),$(comma),$(CONVERTING:%=%=$(RUNTIMES_PYTHON)) litert-cpu=$(abspath $(ONNX2TF_VENV))/bin/python)
+test-runtimes: export BENCH_REQUIRE = torch-compile-cpu,litert-cpu,$(subst $(space),$(comma),$(CONVERTING))
+test-runtimes: $(VENV)/.test $(RUNTIMES_VENV)/.runtimes $(ONNX2TF_VENV)/.onnx2tf
 	$(PYTEST) -m runtimes tests/contract tests/integration
 
 lint: $(VENV)/.test .typing/onnxbench
@@ -94,6 +96,12 @@ $(GPU_VENV)/.gpu: pyproject.toml constraints.txt
 	$(GPU_VENV)/bin/python -m pip install --quiet -c constraints.txt $(PIP_ARGS) -e '.[gpu,openvino]' pytest pytest-timeout
 	touch $@
 
+# The packages of onnx2tf are pinned to other versions than constraints.txt has. LiteRT's runtime is among them.
+$(ONNX2TF_VENV)/.onnx2tf:
+	$(PYTHON_ONNX2TF) -m venv $(ONNX2TF_VENV)
+	$(ONNX2TF_VENV)/bin/python -m pip install --quiet $(PIP_ARGS) onnx2tf==2.6.9
+	touch $@
+
 $(RUNTIMES_VENV)/.runtimes: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(RUNTIMES_VENV)
 	$(RUNTIMES_PYTHON) -m pip install --quiet -c constraints.txt $(PIP_ARGS) numpy ncnn mnn
@@ -108,4 +116,4 @@ $(VENV):
 	ln -sfn .. $@
 
 clean:
-	rm -rf $(VENV) $(GPU_VENV) $(RUNTIMES_VENV) .typing build *.egg-info artifacts runs
+	rm -rf $(VENV) $(GPU_VENV) $(RUNTIMES_VENV) $(ONNX2TF_VENV) .typing build *.egg-info artifacts runs

@@ -57,6 +57,9 @@ BUILT_IN: Mapping[str, Registration] = {
         name: Registration(target=f"onnxbench.backends.ort_ep:{name}", network=False, package=entry.package, default=False)
         for name, entry in PROVIDERS.items()
     },
+    "litert-cpu": Registration(
+        target="onnxbench.backends.litert_cpu:LitertCpu", network=False, package="ai-edge-litert", default=False
+    ),
     "null": Registration(target="onnxbench.backends.null:Null", instrument=True, network=False),
 }
 

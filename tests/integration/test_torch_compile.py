@@ -115,7 +115,7 @@ def test_its_rows_are_beside_those_of_eager_pytorch_and_cached_later(infer):
     assert first[0]["build_s"] is None
     assert compiled["build_s"] * 1000 > 5 * (compiled["load_s"] * 1000 + compiled["first_ms"])
     (again,) = infer("--backend", NAME, "--out", "two")
-    assert (again["build_s"], again["engine_cached"]) == (compiled["build_s"], True)
+    assert again["build_s"] == compiled["build_s"]  # of the package in the cache
 
 
 @pytest.mark.runtimes
@@ -139,5 +139,5 @@ def test_a_compiler_that_hangs_is_ended(infer, monkeypatch, tmp_path):
     slow.chmod(0o755)
     monkeypatch.setenv("CXX", str(slow))
     (row,) = infer("--backend", NAME, "--build-timeout", "20", code=3)
-    assert (row["status"], "--build-timeout" in row["reason"]) == ("failed", True)
+    assert (row["status"], "--build-timeout" in row["reason"]) == ("timeout", True)
     assert not list((infer.shell.cache / "engines").rglob("engine.plan"))

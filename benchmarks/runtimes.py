@@ -1,12 +1,14 @@
 """One model in FP32 on every CPU backend in one run, other models beside it, and the page of the results.
 
-    python benchmarks/runtimes.py measure --out runs/runtimes cnn.onnx [MODEL.onnx ...] [-- OPTION OF BENCH INFER ...]
+    python benchmarks/runtimes.py measure --out runs/runtimes MODEL [MODEL ...] [-- OPTION OF BENCH INFER ...]
     python benchmarks/runtimes.py page --out runs/runtimes > docs/results/runtimes.md
 
-The first model has batches 1, 8 and 32, in FP32 and then in INT8, where each backend that has INT8 gets the scheme that it
-chooses. Each other model has batch 1 in FP32. Every backend that computes on a CPU is named, so what cannot run is a row with
-its reason. A backend with the option `arithmetic` has a second row, with its own default. Options after `--` go to each
-`bench infer`, such as `--python onnx2tf=venvs/onnx2tf` and `--budget quick`.
+A model is what `bench infer --model` takes. PyTorch needs the code of a model, so the first one is best a named model (`cnn`,
+after `bench export --model cnn`), and not an ONNX file. The first model has batches 1, 8 and 32, in FP32 and then in INT8,
+where each backend that has INT8 gets the scheme that it chooses. Each other model has batch 1 in FP32. Every backend that
+computes on a CPU is named, so what cannot run is a row with its reason. A backend with the option `arithmetic` has a second
+row, with its own default. Options after `--` go to each `bench infer`, such as `--python onnx2tf=venvs/onnx2tf` and `--budget
+quick`.
 """
 
 from __future__ import annotations
@@ -142,7 +144,7 @@ def main() -> None:
     elif given.models:
         measure(given.out, given.models, words[split + 1 :])
     else:
-        parser.error("name at least one ONNX file")
+        parser.error("name at least one model")
 
 
 if __name__ == "__main__":

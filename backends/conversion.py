@@ -6,10 +6,11 @@ cache, the times, the trial of the file (docs/adr/0044).
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 from ..errors import RuntimeFailed, Unavailable, one_line
 from ..spec import Options
 
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 READ_BYTES, KEPT_BYTES = 1 << 16, 1 << 14  # of a program's output: at once, and its end for a reason
 
 
@@ -71,6 +73,7 @@ def run_program(command: Sequence[str | Path], folder: Path, name: str = "") -> 
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             bufsize=0,
+            preexec_fn=_dies_with_worker(),  # noqa: PLW1509 (one system call, which is safe after a fork)
         ) as process:
             while process.stdout and (data := process.stdout.read(READ_BYTES)):
                 sys.stderr.buffer.write(data)
@@ -82,6 +85,21 @@ def run_program(command: Sequence[str | Path], folder: Path, name: str = "") -> 
     if process.returncode:
         raise RuntimeFailed(f"{name} {_end(process.returncode)}{_last_line(text)}")
     return text
+
+
+def _dies_with_worker() -> Callable[[], None] | None:
+    """Return a function that the program calls before it starts: the kernel ends it when the worker ends. None outside Linux.
+
+    The parent ends the whole group of a worker. This is for a worker that ends because its parent was killed.
+    """
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+
+    def request() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    return request
 
 
 def _end(code: int) -> str:

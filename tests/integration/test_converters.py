@@ -5,7 +5,6 @@ import os
 import sys
 
 import pytest
-from onnxbench.results.store.record import read_run
 from onnxfiles import MINI
 
 PLUGIN = '''
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from onnxbench.backends.conversion import Converter, run_program
 from onnxbench.backends.null import Null, NullSession
-from onnxbench.errors import RuntimeFailed, Unsupported
+from onnxbench.errors import RuntimeFailed
 from onnxbench.spec import Settings
 
 PROGRAMS = {
@@ -24,7 +23,6 @@ PROGRAMS = {
     "hang": "import time; print('thinking', flush=True); time.sleep(600)",
     "half": "open('net', 'w').write('a whole')",
     "eat": "block = b'1' * 600_000_000; import time; time.sleep(600)",
-    "lack": "print('operators that are not known: Foo, Bar')",
 }
 
 
@@ -37,9 +35,7 @@ class Backend(Null):
 
     def _convert(self, artifact, cell, folder):
         fault = dict(cell.settings.options).get("fault", "")
-        output = run_program([sys.executable, "-c", PROGRAMS[fault]], folder, name="copy")
-        if "not known" in output:
-            raise Unsupported(output)
+        run_program([sys.executable, "-c", PROGRAMS[fault]], folder, name="copy")
 
     def _open(self, artifact, cell, concurrency):
         if Path(artifact.converted, "net").read_text() != "a whole file":
@@ -48,10 +44,9 @@ class Backend(Null):
 '''
 ENDS = {
     "die": ("failed", "copy was killed by SIGKILL"),
-    "hang": ("timeout", "within 3 s"),
+    "hang": ("timeout", "within 2 s"),
     "half": ("failed", "ends too early"),
     "eat": ("failed", "400 MB is the limit"),
-    "lack": ("unsupported", "Foo, Bar"),
 }
 
 
@@ -82,7 +77,7 @@ def test_a_converter_that_fails_costs_its_row_and_leaves_nothing_in_the_cache(co
     shell.environment["ONNXBENCH_MEMORY_MB"] = "400"
     options = [word for fault in ENDS for word in ("--option", f"copier@{fault}.fault={fault}")]
     targets = ",".join(["copier", *(f"copier@{fault}" for fault in ENDS)])
-    rows = {row["environment"]: row for row in copier(targets, *options, "--build-timeout", "3", "--out", "run", code=3)}
+    rows = {row["environment"]: row for row in copier(targets, *options, "--build-timeout", "2", "--out", "run", code=3)}
     assert rows[None]["converter"].startswith("numpy ")
     assert (rows[None]["status"], rows[None]["convert_s"] > 0) == ("ok", True)
     assert {name: rows[name]["status"] for name in ENDS} == {name: status for name, (status, _) in ENDS.items()}
@@ -91,15 +86,6 @@ def test_a_converter_that_fails_costs_its_row_and_leaves_nothing_in_the_cache(co
     assert sorted(path.name for path in entry.rglob("*") if path.is_file()) == ["converted.json", "net"]
     assert not (shell.folder / "run/scratch").exists()
     assert "thinking" in (shell.folder / "run/logs/copier@hang-convert.log").read_text()
-
-    copier("copier", "--out", "again")
-    cells = [
-        next(item for item in read_run(shell.folder / name).cells if not item.cell.environment) for name in ("run", "again")
-    ]
-    first, second = (item.converted for item in cells)
-    assert (first.cached, second.cached) == (False, True)
-    assert (first.sha256, first.convert_s) == (second.sha256, second.convert_s)
-    assert entries(shell) == [entry]
 
 
 def interpreters():

@@ -183,6 +183,12 @@ def test_a_programs_output_is_logged_and_its_end_is_returned(tmp_path, capfd):
     assert len(capfd.readouterr().err) > conversion.KEPT_BYTES
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such signal")
+def test_a_program_ends_with_its_worker(tmp_path):
+    code = "import ctypes; signal = ctypes.c_int(); ctypes.CDLL(None).prctl(2, ctypes.byref(signal)); print(signal.value)"
+    assert program(code, tmp_path) == "9\n"
+
+
 def test_a_program_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(RuntimeFailed, match="cannot be started"):
         run_program(["/no/such/program"], tmp_path)

@@ -1,4 +1,4 @@
-"""Plug-ins of ONNX Runtime, each in an environment of its own: `make test-runtimes`, not in CI."""
+"""Plug-ins of ONNX Runtime, each in an environment of its own: `make test-runtimes`."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What needs large installations of its own, or models of hundreds of megabytes: `make test-runtimes`, not in CI."""
+"""What needs large installations of its own, or models of hundreds of megabytes: `make test-runtimes`."""
 
 import json
 import os

@@ -115,7 +115,7 @@ def test_a_sweep_that_is_done_is_not_asked_for_again(monkeypatch, tmp_path):
     monkeypatch.setenv("SWEEPS", "0,1")
     gpu_models.sweep(model)
     assert [words[words.index("--precision") + 1] for words in asked] == [
-        *(precisions for _, precisions, _ in gpu_models.SWEEPS),
+        *(precisions for _, precisions, _ in gpu_models.SWEEPS[:3]),  # the fourth is measured on request alone
         gpu_models.SWEEPS[1][1],
     ]
     assert all("sequence=128" in words for words in asked)

@@ -41,7 +41,8 @@ def test_the_version_is_the_tested_one(name):
 def test_all_facts_are_shown_on_request_alone():
     plain, whole = machine.build([FACTS]), machine.build([FACTS], everything=True)
     assert set(plain.names) < set(whole.names)
-    assert [field.name for field in whole.fields][-5:] == ["precisions", "threads", "licence", "options", "install"]
+    facts = ["precisions", "threads", "licence", "options", "install", "converter"]
+    assert [field.name for field in whole.fields][-len(facts) :] == facts
     row = whole.rows[0]
     assert [row[name] for name in ("precisions", "threads", "licence", "options")] == ["fp32, (fp16)", 2, "MIT", "graph"]
     assert len(set(whole.names)) == len(whole.names)

@@ -17,6 +17,7 @@ from ...errors import cut
 from ...spec import PRECISIONS
 from ..table.render import bare_paths, plain
 from .data import Report
+from .once import drawn_once
 from .points import Point, Spread, accuracy, frontier, speedups, spreads, thinned
 from .sheet import PAPER_SHEET, Sheet
 
@@ -282,9 +283,8 @@ def _between(row: Point) -> str:
 def new_figure(sheet: Sheet, height: float, panels: int = 1) -> tuple[Any, list[Any]]:
     """A figure of `height` inches with so many `panels`: side by side, or stacked on a narrow sheet."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(sheet.width, height), layout="constrained")
+    figure = drawn_once()(figsize=(sheet.width, height), layout="constrained")
     # pyplot would make the canvas, but it keeps every figure in memory and may look for a screen
     FigureCanvasAgg(figure)
     lines, columns = (panels, 1) if sheet.narrow else (1, panels)

@@ -145,6 +145,7 @@ def _wrapped(model: Any, names: list[str]) -> nn.Module:
     """Module that takes the inputs `names` in order, and returns the tensors of the model's answer as a tuple."""
     from torch import nn
 
+    # mypy does not follow torch, so the base class has the type Any
     class Wrapped(nn.Module):  # type: ignore[misc]
         """A model of transformers, called by position."""
 

@@ -14,6 +14,7 @@ from onnxbench.results.history.order import Order, numbered, version_key
 from onnxbench.results.history.timeline import tabulate
 from onnxbench.results.store.record import read_run
 from onnxbench.results.table.render import render
+from onnxbench.spec import COLD
 
 MS = 10**6
 DAY = 86_400
@@ -310,3 +311,46 @@ def test_a_report_of_several_hosts_says_why_it_has_no_history(history):
     plot = report_of(paths)["history"]
     assert plot.figure is None
     assert "Other CPU" in plot.caption
+
+
+def without_throughput(path):
+    """Remove the throughput from the journal of the run in `path`, as a run with cold caches has none."""
+    journal = path / "journal.jsonl"
+    events = [json.loads(line) for line in journal.read_text().splitlines()]
+    lines = [json.dumps({name: value for name, value in event.items() if name != "throughput"}) for event in events]
+    journal.write_text("\n".join(lines) + "\n")
+
+
+def test_rows_with_cold_caches_have_a_history_of_their_latency_alone(history, make_cell):
+    paths = history(stepped([4.0, 4.4]), cell=make_cell(cache=COLD))
+    for path in paths:
+        without_throughput(path)
+    (case,) = gathered(paths).cases
+    assert [case.points[step.at].name for step in case.steps] == ["run05"]
+    assert "cold" in case.name
+    code, _, error = run(*paths, "--metric", "throughput")
+    assert code == 2
+    assert len(error.splitlines()) == 1
+
+
+def test_cold_and_warm_rows_of_one_run_are_two_cases(run_folder, make_cell):
+    cells, paths = [make_cell(), make_cell(cache=COLD)], []
+    for number in range(6):
+        folder = run_folder(*cells, name=f"run{number}", began_unix_s=1.7e9 + DAY * number)
+        for cell, ms in zip(cells, (4, 9)):
+            folder.series(cell, [round(ms * MS * factor) for factor in SHAKEN])
+        paths.append(folder.path)
+    assert [round(case.points[0].value) for case in gathered(paths).cases] == [4, 9]
+    assert run(*paths, "--where", "cache=cold")[0] == 0
+    (only,) = gathered(paths, where=(("cache", "cold"),)).cases
+    assert round(only.points[0].value) == 9
+
+
+def test_figures_of_fresh_processes_have_a_history(history, make_cell):
+    cell = make_cell()
+    paths = history([4.0] * 6, cell=cell)
+    for number, path in enumerate(paths):
+        with (path / "journal.jsonl").open("a") as journal:
+            journal.write(json.dumps({"event": "cold", "cell": cell.key, "cold_s": 1.5 if number < 3 else 3.0}) + "\n")
+    (case,) = gathered(paths, metric="cold_s").cases
+    assert [point.value for point in case.points] == [1.5] * 3 + [3.0] * 3

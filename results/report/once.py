@@ -17,8 +17,7 @@ def drawn_once() -> Any:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    # mypy does not follow matplotlib, so the base class has the type Any
-    class DrawnOnce(Figure):  # type: ignore[misc]
+    class DrawnOnce(Figure):
         def draw(self, renderer: Any) -> None:
             engine = self.get_layout_engine()
             # matplotlib takes the engine away before it draws into the file

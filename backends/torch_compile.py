@@ -170,7 +170,7 @@ class TorchCompileCpu(TorchCpu):
             from torch._inductor import aoti_compile_and_package
 
             exported = torch.export.export(module, _examples(torch, artifact, cell, options), strict=False)
-            layout = torch_options.read_layout(torch, module)
+            layout = torch_options.read_layout(torch, module, cell)
             facts = {TYPES: layer_types(exported), TF32: str(self._allows_tf32(torch)), LAYOUT: layout}
             place, configs = str(folder / "model.pt2"), {**self._configs(cell), "aot_inductor.metadata": facts}
             aoti_compile_and_package(exported, package_path=place, inductor_configs=configs)
@@ -217,7 +217,7 @@ class TorchCompileCpu(TorchCpu):
     def _types(self, module: Any) -> str:
         return str(module.types)
 
-    def _layout(self, torch: Any, module: Any) -> str:
+    def _layout(self, torch: Any, module: Any, cell: Cell) -> str:
         return str(module.fact(LAYOUT)) or "off"
 
     def _info(self, torch: Any, module: Any, cell: Cell) -> SessionInfo:

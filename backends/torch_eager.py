@@ -286,8 +286,8 @@ class TorchCpu(Backend):
         floats = {str(weight.dtype).removeprefix("torch.") for weight in weights if weight.is_floating_point()}
         return "+".join(sorted(TORCH_TYPES.get(name, name) for name in floats))
 
-    def _layout(self, torch: Any, module: Any) -> str:
-        return torch_options.read_layout(torch, module)
+    def _layout(self, torch: Any, module: Any, cell: Cell) -> str:
+        return torch_options.read_layout(torch, module, cell)
 
     def _info(self, torch: Any, module: Any, cell: Cell) -> SessionInfo:
         settings = (
@@ -295,7 +295,7 @@ class TorchCpu(Backend):
             ("interop_threads", str(torch.get_num_interop_threads())),
             ("omp_wait_policy", os.environ.get("OMP_WAIT_POLICY", "default")),
             ("float32_matmul_precision", torch.get_float32_matmul_precision()),
-            (torch_options.LAYOUT, self._layout(torch, module)),
+            (torch_options.LAYOUT, self._layout(torch, module, cell)),
         )
         return SessionInfo(executed=self._types(module) or cell.precision, settings=settings)
 

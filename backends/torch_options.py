@@ -47,12 +47,12 @@ def apply_process_wide(torch: Any, benchmark: bool, sdpa: str) -> None:
             enable(sdpa in ("auto", kind))
 
 
-def read_layout(torch: Any, module: Any) -> str:
-    """`on` if the weights of convolutions are stored with channels last."""
-    # A kernel of 1 x 1 is contiguous in both layouts.
-    images = [weight for weight in module.parameters() if weight.dim() == 4 and max(weight.shape[2:]) > 1]
+def read_layout(torch: Any, module: Any, cell: Cell) -> str:
+    """`on` if the weights of convolutions are stored with channels last; the value of `cell` where no weight shows it."""
+    # A kernel of 1 x 1 or of one channel has the same bytes in both layouts.
+    images = [weight for weight in module.parameters() if weight.dim() == 4 and max(weight.shape[2:]) > 1 < weight.shape[1]]
     last = [weight.is_contiguous(memory_format=torch.channels_last) for weight in images]
-    return "on" if last and all(last) else "off"
+    return ("on" if all(last) else "off") if last else setting(cell, LAYOUT, "off")
 
 
 def _enabled(torch: Any) -> list[str]:

@@ -17,7 +17,7 @@ from onnxbench.runners.pool.progress import Silent
 from onnxbench.runners.pool.survey import ProbedBackend
 from onnxbench.runners.sweep.tuned_targets import tunables_of, with_tuned
 from onnxbench.runners.worker.race import race
-from onnxbench.spec import Concurrency, Sweep
+from onnxbench.spec import Concurrency, Settings, Sweep
 from onnxbench.tuning import Tunable, merged, written
 
 from .in_process import FP32, TINY, Notes
@@ -336,6 +336,35 @@ def test_sessions_with_other_kernels_of_attention_share_a_process():
     assert torch_options.read_process_wide(torch) == (("cudnn_benchmark", "true"), ("sdpa", "efficient"))
     torch_options.apply_process_wide(torch, False, "auto")
     assert torch_options.read_process_wide(torch) == (("cudnn_benchmark", "false"), ("sdpa", "auto"))
+
+
+class Weights:
+    """A module with weights of these shapes, which are stored with channels last or not."""
+
+    def __init__(self, *shapes, last):
+        self.shapes, self.last = shapes, last
+
+    def is_contiguous(self, memory_format):
+        return self.last
+
+    def parameters(self):
+        own = {"is_contiguous": self.is_contiguous}
+        return [SimpleNamespace(dim=lambda shape=shape: len(shape), shape=shape, **own) for shape in self.shapes]
+
+
+@pytest.mark.parametrize(
+    ("shapes", "last", "chosen", "layout"),
+    [
+        ([(8, 3, 3, 3), (10, 8)], True, "off", "on"),
+        ([(8, 3, 3, 3), (10, 8)], False, "on", "off"),
+        ([(8, 1, 3, 3), (8, 8, 1, 1), (10, 8)], True, "off", "off"),
+        ([(10, 8)], False, "on", "on"),
+    ],
+)
+def test_the_layout_is_that_of_the_weights_which_show_it(make_cell, shapes, last, chosen, layout):
+    cell = make_cell(settings=Settings(threads=1, options=(("channels_last", chosen),)))
+    torch = SimpleNamespace(channels_last="last")
+    assert torch_options.read_layout(torch, Weights(*shapes, last=last), cell) == layout
 
 
 def test_options_about_images_need_an_image():

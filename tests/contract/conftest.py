@@ -1,6 +1,7 @@
 """Each backend in turn, and each model as an artifact. What must be here and is not fails instead of skipping."""
 
 import os
+import sys
 import time
 from dataclasses import replace
 from uuid import uuid4
@@ -78,6 +79,17 @@ def backend(request, find, workshop):
 def target(request, find, workshop):
     """Every backend that can run here and computes what the file says: no instruments."""
     return _available(find(request.param), workshop)
+
+
+@pytest.fixture(params=params(backends.targets()))
+def target_alone(request, workshop):
+    """`target` in a process of its own.
+
+    After OpenVINO has run with every value of its options, a signal that the same process sends to itself ends it.
+    """
+    with remote.Interpreters(os.environ.get("BENCH_PYTHON", "")) as interpreters:
+        interpreters.pythons.setdefault(request.param, sys.executable)
+        yield _available(interpreters.backend(request.param), workshop)
 
 
 def _available(found, workshop):

@@ -345,26 +345,26 @@ def test_options_to_search_are_options_with_values_that_are_accepted(any_backend
             assert any_backend.supports(cell(any_backend, options=((item.name, value),)), artifacts["seeded_cnn"]) is None
 
 
-def test_every_value_to_search_answers_as_the_default_and_is_reported(target, cell, artifacts):
-    if target.builds:
-        pytest.skip(f"{target.name} builds an engine for each value, which takes minutes")
+def test_every_value_to_search_answers_as_the_default_and_is_reported(target_alone, cell, artifacts):
+    if target_alone.builds:
+        pytest.skip(f"{target_alone.name} builds an engine for each value, which takes minutes")
     artifact = artifacts["seeded_cnn"]
-    for name, value in [(item.name, value) for item in target.tunables for value in item.values]:
-        wanted = cell(target, "seeded_cnn", batch=2, options=((name, value),))
+    for name, value in [(item.name, value) for item in target_alone.tunables for value in item.values]:
+        wanted = cell(target_alone, "seeded_cnn", batch=2, options=((name, value),))
         arrays = draw(artifact, wanted)
         try:
-            with target.open(artifact, wanted) as session:
+            with target_alone.open(artifact, wanted) as session:
                 session.enter()
                 answer, settings = run(session, arrays), dict(session.info.settings)
         except RuntimeFailed:
             # A search drops what this GPU or this precision does not have.
-            assert target.device_kind != "cpu", (name, value)
+            assert target_alone.device_kind != "cpu", (name, value)
             continue
         assert distance(answer, dict(zip(answer, expected("seeded_cnn", arrays)))).sqnr_db > PARITY_DB, (name, value)
-        if target.device_kind == "cpu" and name not in OF_THE_MACHINE:
+        if target_alone.device_kind == "cpu" and name not in OF_THE_MACHINE:
             assert settings[name] == value
-        elif target.device_kind == "cpu":
-            assert settings[name] in target.choices[name]
+        elif target_alone.device_kind == "cpu":
+            assert settings[name] in target_alone.choices[name]
 
 
 def test_the_session_says_what_really_runs(backend, cell, artifacts):

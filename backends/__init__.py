@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from difflib import SequenceMatcher, get_close_matches
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
@@ -99,8 +100,15 @@ def check_name(name: str) -> str:
     """Return `name` if a backend has it. Raise `BadInput`, with the nearest name as the hint, if none has."""
     # BUILT_IN first: a built-in name needs no scan of the installed packages
     if name not in BUILT_IN and name not in registrations():
-        raise BadInput(f"{name!r} is not a backend", nearest(name, registrations()))
+        raise BadInput(f"{name!r} is not a backend", nearest(name, _equally_near(name) or registrations()))
     return name
+
+
+def _equally_near(name: str) -> list[str]:
+    """Names of default backends that are as near to `name` as the nearest of all; none if another one is nearer."""
+    neighbours = get_close_matches(name, registrations(), n=len(registrations()))
+    ratios = {backend: SequenceMatcher(None, backend, name).ratio() for backend in neighbours}
+    return [backend for backend in neighbours if ratios[backend] == ratios[neighbours[0]] and registrations()[backend].default]
 
 
 def _registration(name: str) -> Registration:

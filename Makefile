@@ -10,7 +10,8 @@ RUNTIMES_VENV := .venv-runtimes
 RUNTIMES_PYTHON := $(abspath $(RUNTIMES_VENV))/bin/python
 CONVERTING := ncnn-cpu mnn-cpu
 ONNX2TF_VENV := .venv-onnx2tf
-PYTHON_ONNX2TF ?= python3.12
+# The first of these that runs: onnx2tf 2.6 needs Python 3.12 or later, and a version manager's command may exist and not run.
+PYTHON_ONNX2TF ?= $(firstword $(foreach name,python3.12 python3.13 python3.14 $(PYTHON),$(shell $(name) -c 'import sys; sys.version_info >= (3, 12) and print("$(name)")' 2> /dev/null)))
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt $(PIP_ARGS)
 # pip would compile on one core, tests of other packages included. Files that Python cannot compile are templates.
 COMPILE := $(BIN)/python -m compileall -q -j 0 -x /tests/ $(VENV)/lib > /dev/null || true
@@ -98,6 +99,7 @@ $(GPU_VENV)/.gpu: pyproject.toml constraints.txt
 
 # The packages of onnx2tf are pinned to other versions than constraints.txt has. LiteRT's runtime is among them.
 $(ONNX2TF_VENV)/.onnx2tf:
+	@test -n "$(PYTHON_ONNX2TF)" || { echo 'onnx2tf needs Python 3.12 or later: make $(MAKECMDGOALS) PYTHON_ONNX2TF=PATH' >&2; exit 1; }
 	$(PYTHON_ONNX2TF) -m venv $(ONNX2TF_VENV)
 	$(ONNX2TF_VENV)/bin/python -m pip install --quiet $(PIP_ARGS) onnx2tf==2.6.9
 	touch $@

@@ -7,7 +7,7 @@ graphs (`ort_trial`), since a provider repeats options that it ignores.
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from functools import cache, partial
 from importlib import import_module, metadata
@@ -41,11 +41,14 @@ DEFAULT, STRICT = "default", "strict"
 CHOICE = "strict: compute in the precision of the row; default: let the provider choose, which computes in {} on some machines"
 OWN_SESSION = "session = onnxruntime.InferenceSession(MODEL, options, providers=[$provider])"
 PLUGIN_SESSION = """\
-onnxruntime.register_execution_provider_library($provider, importlib.import_module($module).get_library_path())
-devices = [device for device in onnxruntime.get_ep_devices() if device.ep_name == $provider]
-devices = [device for device in devices if device.device.type.name == $hardware]
-options.add_provider_for_devices(devices[$index : $index + 1], $settings)
-session = onnxruntime.InferenceSession(MODEL, options)"""
+if $provider in onnxruntime.get_available_providers():
+    session = onnxruntime.InferenceSession(MODEL, options, providers=[($provider, $settings)])
+else:
+    onnxruntime.register_execution_provider_library($provider, importlib.import_module($module).get_library_path())
+    devices = [device for device in onnxruntime.get_ep_devices() if device.ep_name == $provider]
+    devices = [device for device in devices if device.device.type.name == $hardware]
+    options.add_provider_for_devices(devices[$index : $index + 1], $settings)
+    session = onnxruntime.InferenceSession(MODEL, options)"""
 BUILT_IN_SESSION = "session = onnxruntime.InferenceSession(MODEL, options, providers=[($provider, $settings)])"
 
 
@@ -81,12 +84,16 @@ class OrtProvider(OrtCpu):
         names = [f"{self.device_kind}:{index} {device}" for index, device in enumerate(devices)]
         return Availability(
             available=True,
-            version=f"{onnxruntime.__version__}{self._plugin_version()}",
+            version=f"{onnxruntime.__version__}{self._plugin_version(onnxruntime)}",
             devices=("cpu",) if self.device_kind == "cpu" else tuple(names),
         )
 
-    def _plugin_version(self) -> str:
-        return f"+{metadata.version(self.entry.package)}" if self.entry.module else ""
+    def _plugin_version(self, onnxruntime: Any) -> str:
+        return f"+{metadata.version(self.entry.package)}" if self._is_plugin(onnxruntime) else ""
+
+    def _is_plugin(self, onnxruntime: Any) -> bool:
+        """True if the provider comes as a plug-in here, and is no part of the wheel of ONNX Runtime."""
+        return bool(self.entry.module) and self.entry.provider not in onnxruntime.get_available_providers()
 
     def _import(self) -> Any:
         """Import onnxruntime, with the plug-in registered. Raise `Unavailable` with the reason if it is not here."""
@@ -96,7 +103,7 @@ class OrtProvider(OrtCpu):
             raise Unavailable(f"{entry.provider} is for {systems}, and this is {SYSTEMS.get(system, system)}", self.install)
         onnxruntime = import_onnxruntime(self.install)
         version = onnxruntime.__version__
-        if entry.module:
+        if self._is_plugin(onnxruntime):
             if not hasattr(onnxruntime, "register_execution_provider_library"):
                 upgrade = f"pip install 'onnxruntime>={FIRST_WITH_PLUGINS}'"
                 raise Unavailable(f"onnxruntime {version} loads no plug-ins", upgrade)
@@ -107,16 +114,27 @@ class OrtProvider(OrtCpu):
 
     def _devices(self, onnxruntime: Any) -> list[str]:
         """Names of the devices that the provider finds. Raise `Unavailable` if it finds none of its kind."""
-        if not self.entry.module:
+        if not self._is_plugin(onnxruntime):
             return [self.entry.provider.removesuffix("ExecutionProvider")]
         devices = self._plugin_devices(onnxruntime)
         if not devices:
-            raise Unavailable(f"{self.entry.provider} finds no {HARDWARE[self.device_kind]} here that it can use", self.install)
+            raise self._refusal({str(device.device.vendor) for device in self._hardware(onnxruntime)})
         return [str(device.device.vendor) for device in devices]
 
+    def _refusal(self, vendors: Collection[str]) -> Unavailable:
+        """Error for a plug-in that takes none of the devices of these `vendors`."""
+        names = f", where it is of {', '.join(sorted(vendors))}" if vendors else ""
+        problem = f"{self.entry.provider} finds no {HARDWARE[self.device_kind]} here that it can use{names}"
+        folder = f"venvs/{self.name}"
+        own = f"python -m venv {folder} && {folder}/bin/pip install {self.entry.wheel}, then add --python {self.name}={folder}"
+        return Unavailable(problem, own if self.entry.wheel else self.install)
+
+    def _hardware(self, onnxruntime: Any) -> list[Any]:
+        """Devices of the backend's kind, each once for every provider that takes it."""
+        return [device for device in onnxruntime.get_ep_devices() if device.device.type.name == HARDWARE[self.device_kind]]
+
     def _plugin_devices(self, onnxruntime: Any) -> list[Any]:
-        own = [device for device in onnxruntime.get_ep_devices() if device.ep_name == self.entry.provider]
-        return [device for device in own if device.device.type.name == HARDWARE[self.device_kind]]
+        return [device for device in self._hardware(onnxruntime) if device.ep_name == self.entry.provider]
 
     def concurrencies(self, threads: int) -> tuple[Concurrency, ...]:
         return openvino_properties.concurrencies(threads) if self.entry.streams else super().concurrencies(threads)
@@ -190,7 +208,7 @@ class OrtProvider(OrtCpu):
         """Open `model` with settings on the device of an index. `RuntimeFailed` if another provider gets it."""
         (settings, index), entry = place, self.entry
         open_session = partial(onnxruntime.InferenceSession, model, options, enable_fallback=0)  # it would print, and go on
-        if entry.module:
+        if self._is_plugin(onnxruntime):
             options.add_provider_for_devices(self._plugin_devices(onnxruntime)[index : index + 1], dict(settings))
             session = open_session()
         else:

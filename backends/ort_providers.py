@@ -1,7 +1,7 @@
 """Table of ONNX Runtime's execution providers beside its own CPU and CUDA ones. Standard library only.
 
 A new provider is one entry. A plug-in is a package of its own, which ONNX Runtime loads while it runs. A built-in provider is
-part of some wheels of ONNX Runtime.
+part of some wheels of ONNX Runtime. One provider may come in both ways.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ class Provider:
     """An execution provider.
 
     `provider`: its name in ONNX Runtime. `package`: its package for pip. `module`: the module of a plug-in, with the path of
-    its library; empty for a built-in provider. `systems`: operating systems that have it, in Python's words.
-    `precisions`: each precision with the pin of its arithmetic, an argument of `arguments`; an empty pin where the provider has
-    no choice. `default`: the type that it chooses without a pin, on some machines. `arguments`: options of the
+    its library; empty for a built-in provider. `wheel`: a package of ONNX Runtime that has the provider built in, in place of
+    the plug-in; such a package takes devices that the plug-in may refuse. `systems`: operating systems that have it, in
+    Python's words. `precisions`: each precision with the pin of its arithmetic, an argument of `arguments`; an empty pin where
+    the provider has no choice. `default`: the type that it chooses without a pin, on some machines. `arguments`: options of the
     provider for a pin and a concurrency; an empty pin leaves the arithmetic to the provider. `streams`: it divides its threads
     among streams. `tested`: the authors ran it.
     """
@@ -34,6 +35,7 @@ class Provider:
     package: str
     install: str
     module: str = ""
+    wheel: str = ""
     device_kind: str = "cpu"
     systems: tuple[str, ...] = ("Linux", "Windows", "Darwin")
     precisions: Mapping[str, str] = field(default_factory=lambda: {"fp32": ""})
@@ -59,6 +61,7 @@ PROVIDERS: Mapping[str, Provider] = {
         provider="OpenVINOExecutionProvider",
         package="onnxruntime-ep-openvino",
         module="onnxruntime_ep_openvino",
+        wheel="onnxruntime-openvino",
         install="pip install 'onnxbench[ort-openvino]'",
         systems=("Linux", "Windows"),
         precisions={"fp32": "f32", "bf16": "bf16", "fp16": "f32", "int8": "f32"},

@@ -77,6 +77,8 @@ class Runtime:
     hardware: str = "CPU"
     wrong_version: bool = False
     gets: str = "FakeExecutionProvider"
+    built_in: bool = False
+    refused_vendor: str = ""
     opened: list = field(default_factory=list)
     __version__ = "1.31.1"
 
@@ -86,10 +88,12 @@ class Runtime:
 
     def get_ep_devices(self):
         device = SimpleNamespace(type=SimpleNamespace(name=self.hardware), vendor="Maker")
-        return [SimpleNamespace(ep_name="FakeExecutionProvider", device=device)]
+        own = [SimpleNamespace(ep_name="FakeExecutionProvider", device=device)]
+        other = SimpleNamespace(type=SimpleNamespace(name=self.hardware), vendor=self.refused_vendor)
+        return [SimpleNamespace(ep_name="CPUExecutionProvider", device=other)] if self.refused_vendor else own
 
     def get_available_providers(self):
-        return ["CPUExecutionProvider"]
+        return ["FakeExecutionProvider", "CPUExecutionProvider"] if self.built_in else ["CPUExecutionProvider"]
 
     def SessionOptions(self):
         options = SimpleNamespace(chosen=None, add_session_config_entry=lambda *_: None)
@@ -99,6 +103,7 @@ class Runtime:
 
     def InferenceSession(self, model, options, enable_fallback=1, providers=()):
         assert enable_fallback == 0
+        options.chosen = dict(providers[0][1]) if providers else options.chosen
         self.opened.append((model, options.chosen))
         name = self.computes(options.chosen)
 
@@ -219,6 +224,21 @@ def test_a_provider_is_available_with_both_versions(fake):
     assert (probe.available, probe.version, probe.devices) == (True, f"1.31.1+{np.__version__}", ("cpu",))
 
 
+def test_a_provider_inside_the_wheel_needs_no_plugin(fake, opened):
+    backend = fake(Runtime(computes=follow, built_in=True), module="no_such_plugin_here")
+    assert (backend.probe().version, backend.probe().available) == ("1.31.1", True)
+    assert opened(backend).info.executed == "fp32"
+    assert dict(opened(backend).info.settings) == {"precision": "f32", "threads": "2"}
+
+
+def test_a_plugin_that_refuses_the_cpu_of_a_vendor_names_the_wheel_that_takes_it(fake):
+    probe = fake(Runtime(refused_vendor="Other"), wheel="onnxruntime-fake").probe()
+    assert not probe.available
+    assert "Other" in probe.reason
+    assert "onnxruntime-fake" in probe.install
+    assert "--python ort-fake=" in probe.install
+
+
 @pytest.mark.parametrize(
     ("runtime", "facts", "says"),
     [
@@ -228,7 +248,7 @@ def test_a_provider_is_available_with_both_versions(fake):
         (Runtime(gets="CPUExecutionProvider"), {}, "fell back to CPUExecutionProvider"),
         (Runtime(), {"systems": ("Darwin",)}, "is for macOS, and this is "),
         (Runtime(), {"module": ""}, "onnxruntime 1.31.1 was built without FakeExecutionProvider"),
-        (SimpleNamespace(__version__="1.20.0"), {}, "onnxruntime 1.20.0 loads no plug-ins"),
+        (SimpleNamespace(__version__="1.20.0", get_available_providers=list), {}, "onnxruntime 1.20.0 loads no plug-ins"),
     ],
 )
 def test_a_provider_that_is_not_here_says_why(fake, runtime, facts, says):

@@ -12,6 +12,7 @@ from ...exporters.manifest import Maker
 from ...models.library import LibraryModel
 from ...parity import ImageSet
 from ...spec import Artifact, Cell, Conversion, Options, Shapes, TensorSpec
+from ...work import GraphWork
 from .jobs import Data, Done, Here, Job, There
 
 
@@ -192,6 +193,14 @@ class ReadSizeUse(Job[SizeUse]):
     """Find the use that the nodes of a file make of its open sizes."""
 
     artifact: Artifact
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountWork(Job[GraphWork]):
+    """Count the operations and bytes of one call of `artifact` with `shapes` for its inputs."""
+
+    artifact: Artifact
+    shapes: Shapes
 
 
 @dataclass(frozen=True, kw_only=True)

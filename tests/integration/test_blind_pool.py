@@ -21,6 +21,7 @@ from onnxbench.runners.prepare.request import ExportRequest
 from onnxbench.runners.preview import preview
 from onnxbench.runners.worker.file_jobs import (
     ConvertFormat,
+    CountWork,
     DecodeImages,
     Describe,
     DescribeLibrary,
@@ -170,6 +171,7 @@ def test_every_job_is_done_by_workers_that_see_none_of_the_parents_folders(paren
     with blind.start(parent / "logs/last.log") as worker:  # jobs that a CPU alone does not need
         assert worker.ask(CountGpus(), 60).gpus >= 0
         assert not worker.ask(ReadSizeUse(artifact=file), 60).needs_shapes
+        assert worker.ask(CountWork(artifact=file, shapes=cell.shapes), 60).layer_flops > 0
         decoded = worker.ask(DecodeImages(data=Data.named(f"images:{pictures(parent / 'pictures')}?size=8")), 60)
         assert (decoded.images.images, decoded.images.classes) == (20, 2)
         assert worker.ask(Build(cell=cell, artifact=file), 60).build_s is None

@@ -16,6 +16,7 @@ from onnxbench.runners.worker.file_jobs import (
     Convert,
     ConvertFormat,
     CountImages,
+    CountWork,
     DecodeImages,
     Describe,
     DescribeLibrary,
@@ -63,7 +64,7 @@ OF_TRAINING = (Train, MeasureStages, JoinRanks, TrainRank, OpenRendezvous, Count
 # need onnx, PyTorch or Pillow
 OF_LIBRARIES = (DescribeLibrary, FetchLibrary, ExportLibrary)
 OF_SEARCH = (RankNodes, EvaluateInt8)
-OF_CONVERSION = (Convert, Lower, ReadSizeUse, Explain, *OF_SEARCH)
+OF_CONVERSION = (Convert, Lower, ReadSizeUse, CountWork, Explain, *OF_SEARCH)
 OF_FILES = (Describe, DecodeImages, Adopt, Export, *OF_CONVERSION, Refer, MeasureFloor, *OF_LIBRARIES, *OF_TRAINING)
 SPECS = {
     "inputs": (TensorSpec(name="x", dtype="float32", shape=("N", 4)),),
@@ -181,6 +182,7 @@ def test_a_job_that_needs_more_names_what_is_missing(bare_python, folder, artifa
         Convert: making,
         Lower: {**making, "opset": 16},
         ReadSizeUse: {"artifact": artifact},
+        CountWork: {"artifact": artifact, "shapes": ()},
         Explain: making,
         RankNodes: making,
         EvaluateInt8: {**making, "backend": "ort-cpu", "device": "cpu"},

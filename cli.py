@@ -28,6 +28,7 @@ COMMANDS = {
     "compare": ("compare:compare", "Compare runs cell by cell: ratio, interval, verdict."),
     "history": ("history:history", "Follow one metric over many runs, and find the runs at which it changed."),
     "bisect": ("bisect:bisect", "Find the first version of a runtime that is slower."),
+    "profile": ("profile:profile", "Show where the time of a call goes, layer by layer, on several runtimes."),
     "recommend": ("recommend:recommend", "Recommend the best row within limits, and show how to deploy it."),
     "report": ("report:report", "Write runs into one file that you can read and share."),
     "import": ("import_:take", "Import files of other tools into the same table."),

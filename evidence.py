@@ -23,6 +23,10 @@ from .parity import Parity as Parity
 from .parity import PartDistance as PartDistance
 from .parity import Proof as Proof
 from .parity import Verified as Verified
+from .profiles import GraphNode as GraphNode
+from .profiles import Inspected as Inspected
+from .profiles import Kernel as Kernel
+from .profiles import Profiled as Profiled
 from .spec import Concurrency, Load
 from .tuning import Tuned as Tuned
 
@@ -143,28 +147,6 @@ class Opened(Built):
     searches: bool = False
     lowered: Lowered | None = None
     own_reference: bool = False
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Kernel:
-    """One step of a call as the runtime runs it: its own name (`node`) and operator, and the type that it computes in.
-
-    `type` is `fp32`, `int8` and so on; it is empty for a step that moves or converts data. `layer`: the step multiplies by
-    weights or activations. `ns`: its duration, None where the runtime does not report it.
-    """
-
-    node: str = ""
-    operator: str = ""
-    type: str = ""
-    layer: bool = False
-    ns: Number = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Inspected:
-    """The kernels that run in one call."""
-
-    kernels: tuple[Kernel, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from statistics import median
 from typing import Any, ClassVar
 
@@ -16,7 +17,9 @@ from ..errors import RuntimeFailed, Unavailable, installed, quantity
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency
 from ..tuning import Tunable
-from . import openvino_options, openvino_properties, snippets
+from . import openvino_options, openvino_profile, openvino_properties, snippets
+from .openvino_profile import OpenVinoProfiler
+from .profiling import SessionProfiler
 from .protocol import PROFILED_CALLS, UNCOUNTED_CALLS, Array, Availability, Backend, Session, SessionInfo, join_types
 
 NUMPY_NAMES = {"i64": "int64", "i32": "int32", "boolean": "bool"}
@@ -98,6 +101,14 @@ class OpenVinoSession(Session):
 
     def fork(self) -> Session:
         return OpenVinoLane(self._compiled, self._artifact, self.info, self._recompile)
+
+    def profiler(self, folder: Path) -> SessionProfiler:
+        compiled = self._recompile()
+        session = OpenVinoSession(compiled, self._artifact, self.info, self._recompile)
+        for port, new_port in zip(self._compiled.inputs, compiled.inputs):
+            session._request.set_tensor(new_port, self._request.get_tensor(port))
+        kernels, links = _kernels(compiled), openvino_profile.links_of(compiled, _text)
+        return OpenVinoProfiler(session, session._request, kernels, [links[kernel.node] for kernel in kernels])
 
     def kernels(self, timed: bool = False) -> tuple[Kernel, ...]:
         return _kernels(self._compiled, self._time_layers() if timed else {})

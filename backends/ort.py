@@ -6,10 +6,10 @@ IO binding puts inputs and outputs in place before the call. A timed call has no
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -18,10 +18,20 @@ from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency
 from ..tuning import Tunable
 from . import ort_options, ort_profile, snippets
+from .profiling import Recorded, SessionProfiler
 from .protocol import PROFILED_CALLS, Array, Availability, Backend, Session, SessionInfo
 
-Load = Callable[[Path | None], Any]
-"""Opens the file as an InferenceSession; with a folder, the session writes its profile there."""
+
+class SessionLoader(Protocol):
+    """Function that opens the file as an InferenceSession. With a `folder`, the session writes its profile there.
+
+    With `graph`, it writes its optimized graph there instead.
+    """
+
+    def __call__(self, folder: Path | None, graph: bool = False) -> Any: ...
+
+
+GRAPH, GRAPH_WEIGHTS = "optimized.onnx", "optimized.weights"
 
 ORT_PROGRAM = """\
 import onnxruntime
@@ -79,7 +89,7 @@ class OrtSession(Session):
 
     handover = "copied in place"
 
-    def __init__(self, session: Any, info: SessionInfo, load: Load) -> None:
+    def __init__(self, session: Any, info: SessionInfo, load: SessionLoader) -> None:
         self._session, self.info, self._load = session, info, load
         self._binding = session.io_binding()
         self._names = [output.name for output in session.get_outputs()]
@@ -134,12 +144,28 @@ class OrtSession(Session):
     def fork(self) -> Session:
         return OrtSession(self._session, self.info, self._load)
 
+    def profiler(self, folder: Path) -> SessionProfiler:
+        return OrtProfiler(self._load, self.info, self._arrays, folder)
+
     def kernels(self, timed: bool = False) -> tuple[Kernel, ...]:
         names = (port.name for port in self._session.get_inputs())
         return profile_kernels(self._load, {name: value.numpy() for name, value in zip(names, self._values)}, timed)
 
 
-def profile_kernels(load: Load, inputs: Mapping[str, Array], timed: bool) -> tuple[Kernel, ...]:
+class OrtProfiler(SessionProfiler):
+    """A session that writes a profile into `folder` when it ends. Another one wrote the optimized graph there before."""
+
+    def __init__(self, load: SessionLoader, info: SessionInfo, inputs: Mapping[str, Array], folder: Path) -> None:
+        load(folder, graph=True)  # by itself, because writing the graph would add to the times of the opening
+        self._profiled = load(folder)
+        self.session = OrtSession(self._profiled, info, load)
+        self.session.bind(inputs)
+
+    def read(self) -> Recorded:
+        return ort_profile.record(Path(self._profiled.end_profiling()), GRAPH)
+
+
+def profile_kernels(load: SessionLoader, inputs: Mapping[str, Array], timed: bool) -> tuple[Kernel, ...]:
     """List the kernels of one call on `inputs`, in a new session: profiling slows a session down, and is set when it opens."""
     with tempfile.TemporaryDirectory() as folder:
         session = load(Path(folder))
@@ -191,15 +217,19 @@ class OrtCpu(Backend):
         session = load(None)
         return OrtSession(session, self._info(session, cell), load)
 
-    def make_loader(self, artifact: Artifact, cell: Cell, concurrency: Concurrency, providers: Sequence[Any]) -> Load:
+    def make_loader(self, artifact: Artifact, cell: Cell, concurrency: Concurrency, providers: Sequence[Any]) -> SessionLoader:
         """Make a function that opens the file on `providers`. It raises `RuntimeFailed` if the session uses another one."""
         onnxruntime = import_onnxruntime(self.install)
 
-        def load(profile: Path | None) -> Any:
+        def load(folder: Path | None, graph: bool = False) -> Any:
             options = make_session_options(onnxruntime, artifact, cell, concurrency)
             ort_options.apply(onnxruntime, options, cell, concurrency)
-            if profile:
-                options.enable_profiling, options.profile_file_prefix = True, str(profile / "profile")
+            if folder and graph:
+                options.optimized_model_filepath = str(folder / GRAPH)
+                # apart, because a file with more than 2 GB of weights cannot be written
+                options.add_session_config_entry("session.optimized_model_external_initializers_file_name", GRAPH_WEIGHTS)
+            elif folder:
+                options.enable_profiling, options.profile_file_prefix = True, str(folder / "profile")
             session = onnxruntime.InferenceSession(artifact.path, options, providers=list(providers))
             # ONNX Runtime falls back to the next provider in silence when one cannot start
             actual = session.get_providers()[0]

@@ -16,10 +16,10 @@ from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency, Device
 from ..tuning import Tunable
 from . import cuda, snippets
-from .ort import Load, OrtCpu, import_onnxruntime, name_outputs, profile_kernels, resolve_symbols, undeclared_outputs
+from .ort import OrtCpu, SessionLoader, import_onnxruntime, name_outputs, profile_kernels, resolve_symbols, undeclared_outputs
 from .protocol import Array, Availability, Session, SessionInfo
 
-MakeLoad = Callable[[cuda.Stream], Load]
+MakeLoad = Callable[[cuda.Stream], SessionLoader]
 ReadInfo = Callable[[Any], SessionInfo]
 
 KIND = "cuda"
@@ -207,7 +207,7 @@ class OrtCuda(OrtCpu):
     def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:
         device, graph = Device.parse(cell.device), dict(cell.settings.options).get("cuda_graph", "auto")
 
-        def make_load(stream: cuda.Stream) -> Load:
+        def make_load(stream: cuda.Stream) -> SessionLoader:
             provider = (self.provider, {**self._provider(cell, device.index), "user_compute_stream": str(stream.handle)})
             return self.make_loader(artifact, cell, concurrency, [provider, "CPUExecutionProvider"])
 

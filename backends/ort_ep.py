@@ -11,9 +11,10 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from functools import cache, partial
 from importlib import import_module, metadata
+from pathlib import Path
 from typing import Any, ClassVar
 
-from ..errors import RuntimeFailed, Unavailable, installed, one_line, quantity
+from ..errors import RuntimeFailed, Unavailable, Unsupported, installed, one_line, quantity
 from ..evidence import Kernel
 from ..spec import PRECISIONS, Artifact, Cell, Concurrency, Device, Options
 from . import openvino_properties, ort_trial, snippets
@@ -28,6 +29,7 @@ from .ort import (
     resolve_symbols,
 )
 from .ort_providers import PROVIDERS, Provider
+from .profiling import SessionProfiler
 from .protocol import Array, Availability, Session, SessionInfo, setting
 
 FIRST_WITH_PLUGINS = "1.23"
@@ -64,6 +66,9 @@ class ProviderSession(OrtSession):
 
     def fork(self) -> Session:
         return ProviderSession(self._session, self.info, self._load)
+
+    def profiler(self, folder: Path) -> SessionProfiler:
+        raise Unsupported("its provider runs a part of the graph as one kernel, and reports nothing of the inside")
 
     def kernels(self, timed: bool = False) -> tuple[Kernel, ...]:
         return ()
@@ -170,7 +175,7 @@ class OrtProvider(OrtCpu):
         types = self._types(cell, index)  # known since the probe, unless the user chose the arithmetic
         options = make_session_options(onnxruntime, artifact, cell, concurrency)
         session = self._start(onnxruntime, artifact.path, options, (settings, index))
-        return ProviderSession(session, self._provider_info(session, cell, types), lambda profile: session)
+        return ProviderSession(session, self._provider_info(session, cell, types), lambda folder, graph=False: session)
 
     def _types(self, cell: Cell, index: int) -> str:
         """Types of the arithmetic with the settings of `cell`. Raise `Unavailable` if a lower precision is not among them."""

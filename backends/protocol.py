@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import BenchError, Unavailable, failure, one_line, quantity
+from ..errors import BenchError, Unavailable, Unsupported, failure, one_line, quantity
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency, Device, Options, has_any
 from ..tuning import Tunable
 from .conversion import Converter
 
 if TYPE_CHECKING:
+    from .profiling import SessionProfiler
     from .recurrence import Recurrence
     from .rotation import Rotation
 
@@ -160,6 +161,13 @@ class Session(abc.ABC):
         May load the model again, and run it. With `timed`, each kernel has its median time.
         """
         return ()
+
+    def profiler(self, folder: Path) -> SessionProfiler:
+        """Open a session on the bound inputs in which the runtime's own profiler is on. It may load the model again.
+
+        The runtime may write files into the empty `folder`. Raise `Unsupported` where the runtime reports no times.
+        """
+        raise Unsupported("its runtime reports no times of kernels to this tool")
 
     def device_ns(self) -> int | None:
         """Run one inference and time it with the device's clock, in ns from its begin on the device to its end.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 from ..errors import BadInput, RuntimeFailed, Unavailable, installed, one_line, quantity
@@ -16,9 +17,11 @@ from ..spec import Artifact, Cell, Concurrency, TensorSpec
 from ..tuning import Tunable
 from . import snippets, torch_options
 from .cuda import FLUSH_SHARE, GRAPH_CHOICES, GRAPH_OPTION, use_graph
+from .profiling import SessionProfiler
 from .protocol import Array, Availability, Backend, Session, SessionInfo
 from .torch_build import torch_build
-from .torch_programs import FEED, TORCH_CPU_PROGRAM, TORCH_CUDA_PROGRAM, TORCH_LIBRARIES, TORCH_MODULE
+from .torch_profile import TorchProfiler
+from .torch_programs import TORCH_CPU_PROGRAM, TORCH_CUDA_PROGRAM, TORCH_LIBRARIES, TORCH_MODULE, feed_values
 
 TORCH_TYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
 
@@ -98,6 +101,12 @@ class TorchSession(Session):
         if len(tensors) != len(self._artifact.outputs):
             raise RuntimeFailed(f"the module returns {len(tensors)} tensors, its ONNX file {len(self._artifact.outputs)}")
         return list(zip(self._artifact.outputs, tensors))
+
+    def profiler(self, folder: Path) -> SessionProfiler:
+        # launches of kernels belong to operations, and a replayed graph launches none
+        session = type(self)(self._module, self._artifact, replace(self._options, graph="off"), self._opened)
+        session._inputs = self._inputs
+        return TorchProfiler(session, self._module, self.info.executed.partition("+")[0], self._options.device != "cpu")
 
     def fork(self) -> Session:
         return type(self)(self._module, self._artifact, self._options, self._opened)
@@ -267,7 +276,7 @@ class TorchCpu(Backend):
             return ""
         factory, names = artifact.source.factory, [spec.name for spec in artifact.inputs]
         source = {"factory": factory, "name": factory.partition(":")[2], "names": names, "weights": artifact.source.weights}
-        values = {**source, **_feed_values(artifact, cell), **self._program_values(cell), **more}
+        values = {**source, **feed_values(artifact, cell), **self._program_values(cell), **more}
         head = TORCH_LIBRARIES.get(library_of(artifact.source.factory), TORCH_MODULE)
         return snippets.write_program(head + program, case, self.loop, **values)
 
@@ -359,16 +368,6 @@ class TorchCuda(TorchCpu):
         tf32 = torch.backends.cudnn.allow_tf32 and torch.backends.cuda.matmul.allow_tf32
         settings = (("tf32", str(tf32).lower()), *torch_options.read_process_wide(torch))
         return SessionInfo(executed="tf32" if tf32 else base.executed, settings=(*base.settings, *settings))
-
-
-def _feed_values(artifact: Artifact, cell: Cell) -> dict[str, snippets.Code]:
-    """Parts of a program that hand the state over; a plain call for a cell without feedback."""
-    if not cell.feedback:
-        return {"feed": snippets.Code(""), "run": snippets.Code("module(*tensors)")}
-    outputs, inputs = ([spec.name for spec in end] for end in (artifact.outputs, artifact.inputs))
-    places = {outputs.index(source): inputs.index(target) for source, target in cell.feedback}
-    feed = FEED.replace("$places", repr(places))
-    return {"feed": snippets.Code(feed), "run": snippets.Code("feed(tensors, module(*tensors))")}
 
 
 def import_torch() -> Any:

@@ -1,5 +1,8 @@
 """Programs to paste that run a PyTorch module, eager or compiled, as templates of snippets.py. Standard library only."""
 
+from ..spec import Artifact, Cell
+from . import snippets
+
 TORCH_MODULE = """\
 from importlib import import_module
 
@@ -191,3 +194,13 @@ TORCH_COMPILE_CPU_PROGRAM = _compiled(TORCH_CPU_PROGRAM, COMPILED_CPU)
 TORCH_COMPILE_CUDA_PROGRAM = _compiled(TORCH_CUDA_PROGRAM, COMPILED_CUDA).replace(
     "def open_lane():\n", "def open_lane():\n    module = load()\n"
 )
+
+
+def feed_values(artifact: Artifact, cell: Cell) -> dict[str, snippets.Code]:
+    """Parts of a program that hand the state over; a plain call for a cell without feedback."""
+    if not cell.feedback:
+        return {"feed": snippets.Code(""), "run": snippets.Code("module(*tensors)")}
+    outputs, inputs = ([spec.name for spec in end] for end in (artifact.outputs, artifact.inputs))
+    places = {outputs.index(source): inputs.index(target) for source, target in cell.feedback}
+    feed = FEED.replace("$places", repr(places))
+    return {"feed": snippets.Code(feed), "run": snippets.Code("feed(tensors, module(*tensors))")}

@@ -316,7 +316,8 @@ all_option = click.option(
     "--all",
     "everything",
     is_flag=True,
-    help="Print everything: backends that a sweep measures by name only; equal and inconclusive rows on a terminal too.",
+    help="Print everything: backends that a sweep measures by name only; equal and inconclusive rows on a terminal too; every"
+    " line of a profile.",
 )
 backend_option = click.option(
     "--backend",
@@ -378,7 +379,8 @@ selectors = group(
         type=Numbers(),
         metavar="N,...",
         default=(),
-        help="Send this many items in one call. Default: 1,8,32 (check: 8, bisect: 1), or the batch that the file fixes.",
+        help="Send this many items in one call. Default: 1,8,32 (check, profile: 8; bisect: 1), or the batch that the file"
+        " fixes.",
     ),
     dim_option,
     threads_option,

@@ -16,6 +16,7 @@ from ...untrusted import WRONG, parse, read_bytes
 SCHEMA = 3
 RUN = "run.json"
 CHECK = "check"  # the kind of a run that measures no time
+PROFILE = "profile"  # the kind of a run that times kernels
 Number = float | None
 
 

@@ -30,6 +30,7 @@ from ...evidence import (
     Life,
     Opened,
     Pooled,
+    Profiled,
     StepFailed,
     TimedBuild,
     Tuned,
@@ -46,7 +47,7 @@ END_BYTES = 22  # size of the last record of a zip file without a comment
 
 Event = (
     Drawn | Built | Cold | Opened | Inspected | Explained | Verified | Warm | Life | Energy | Block | Pooled | Finished | Failed
-    | StepFailed | UnderLoad | Imported | Answered | TimedBuild | KeptEngine | Converted | Tuned
+    | StepFailed | UnderLoad | Imported | Answered | TimedBuild | KeptEngine | Converted | Tuned | Profiled
 )  # fmt: skip
 
 EVENTS: Mapping[str, type[Any]] = {
@@ -72,6 +73,7 @@ EVENTS: Mapping[str, type[Any]] = {
     "kept_engine": KeptEngine,
     "converted": Converted,
     "tuned": Tuned,
+    "profiled": Profiled,
 }
 """Types of events by their names in a journal."""
 

@@ -46,6 +46,7 @@ from ...evidence import (
     Life,
     Opened,
     Pooled,
+    Profiled,
     StepFailed,
     TimedBuild,
     Tuned,
@@ -83,6 +84,7 @@ class CellRecord:
     `until`: the run measures rounds until the cell is finished. `imported`: the figures of another tool.
     `lives`: the openings after the first, each in a fresh process. `builds`: builds of its engine by their numbers; `built` is
     the one that was measured. `timed_builds`: figures of each build, where there are several. `tuned`: a search for options.
+    `profiled`: times of its kernels.
     `rounds_that_count`: what series.counted found, since every figure of a table needs it.
     """
 
@@ -113,6 +115,7 @@ class CellRecord:
     kept_engine: KeptEngine | None = None
     converted: Converted | None = None
     tuned: Tuned | None = None
+    profiled: Profiled | None = None
     blocks: Mapping[int, Block] = field(default_factory=dict)
     rounds_that_count: dict[bool, list[int]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -194,9 +197,11 @@ class CellRecord:
 
     @property
     def _complete(self) -> bool:
-        """True if the run has a result for the cell: a block, imported figures or a check's evidence."""
+        """True if the run has a result for the cell: a block, imported figures, a profile, or a check's evidence."""
         instrument = self.opened is not None and self.opened.instrument
-        return bool(self.blocks or self.imported) or (self.check and (self.inspected is not None or instrument))
+        return bool(self.blocks or self.imported or self.profiled) or (
+            self.check and (self.inspected is not None or instrument)
+        )
 
     def _far_from_reference(self) -> bool:
         """True if SQNR is below the precision's class floor, and too few real samples have the same answer.
@@ -353,6 +358,7 @@ def gather(cell: Cell, key: str, folder: Path, head: Head, events: Iterable[Even
         kept_engine=_last(KeptEngine, by_type),
         converted=_last(Converted, by_type),
         tuned=_last(Tuned, by_type),
+        profiled=_last(Profiled, by_type),
         blocks=blocks,
     )
 

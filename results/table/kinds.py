@@ -1,7 +1,7 @@
 """Kinds of findings: the severity and the sentence of each. Pure.
 
-With decision_kinds.py, this is the only module with sentences of findings. No code parses a sentence: code reads the kind and
-the values of a finding.
+With decision_kinds.py and profile_kinds.py, this is the only module with sentences of findings. No code parses a sentence: code
+reads the kind and the values of a finding.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from .decision_kinds import DECISION_KINDS
 from .kind import CAUTION, FAILURE, INFO, Kind
+from .profile_kinds import PROFILE_KINDS
 
 KINDS: Mapping[str, Kind] = {
     "status": Kind(severity=FAILURE, sentence="{status}: {reason}"),
@@ -388,5 +389,6 @@ KINDS: Mapping[str, Kind] = {
         " --max top1_drop_ci_high={limit:g} requires certainty",
     ),
     **DECISION_KINDS,
+    **PROFILE_KINDS,
 }
 """Every kind of finding, in the order in which a table shows them."""

@@ -46,6 +46,7 @@ from .jobs import (
     Verify,
     WarmUp,
 )
+from .profile_jobs import Profile, ReadGraph
 from .rank_jobs import CountGpus, JoinRanks, MeasureStages, OpenRendezvous, TrainRank
 from .search_jobs import CountParts, EvaluateInt8, RankNodes
 
@@ -73,6 +74,8 @@ JOBS: Mapping[type[Job[Any]], Task] = {
     Open: Task(name="open", target="cell_jobs:open_session"),
     Verify: Task(name="verify", target="cell_jobs:verify"),
     Inspect: Task(name="inspect", target="cell_jobs:inspect"),
+    Profile: Task(name="profile", target="profiling:profile"),
+    ReadGraph: Task(name="read_graph", target="profiling:read_graph"),
     WarmUp: Task(name="warm", target="cell_jobs:warm"),
     TimeLatency: Task(name="latency", target="blocks:latency"),
     TimeThroughput: Task(name="throughput", target="blocks:throughput"),

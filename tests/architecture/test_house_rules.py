@@ -13,7 +13,8 @@ import reference
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("backends", "commands", "exporters", "models", "results", "runners")
 SUBPACKAGES = (
-    *("results/bisect", "results/compare", "results/history", "results/imports", "results/recommend", "results/report"),
+    *("results/bisect", "results/compare", "results/history", "results/imports", "results/profile"),
+    *("results/recommend", "results/report"),
     *("results/stats", "results/store", "results/table", "results/table/columns", "results/trackers"),
     *("runners/pool", "runners/prepare", "runners/sweep", "runners/worker"),
 )
@@ -31,6 +32,7 @@ ROOT_FILES = {
     "files.py",
     "loop.py",
     "parity.py",
+    "profiles.py",
     "spec.py",
     "tuning.py",
     "untrusted.py",
@@ -150,7 +152,7 @@ def test_where_is_what_names_files_that_exist():
     text = (ROOT / "CONTRIBUTING.md").read_text()
     (table,) = re.findall(r"## Where is what\n\n(.*?)\n\n", text, re.DOTALL)
     tasks = [row.strip("|").split("|") for row in table.splitlines()[2:]]
-    assert len(tasks) == 14
+    assert len(tasks) == 15
     for task, files in tasks:
         paths = re.findall(r"`([^`]+)`( \(new\))?", files)
         assert paths, task

@@ -45,6 +45,7 @@ from onnxbench.runners.worker.jobs import (
     Verify,
     WarmUp,
 )
+from onnxbench.runners.worker.profile_jobs import Profile, ReadGraph
 from onnxbench.runners.worker.rank_jobs import CountGpus
 from onnxbench.runners.worker.tasks import JOBS
 from onnxbench.spec import Concurrency, Load, Sweep
@@ -118,6 +119,13 @@ def _library(parent, blind, context):
         worker.ask(FetchLibrary(model=asked.model, random=True), 60)
 
 
+def _profile(worker, cell, file, folder):
+    """Profile an open cell, and read the graph that its runtime wrote."""
+    calls = worker.ask(Profile(key=cell.key, folder=There(path=str(folder)), turns=1, turn_ms=1), 60)
+    runtime = Here(path=str(folder / calls.graph))
+    assert worker.ask(ReadGraph(artifact=file, shapes=cell.shapes, runtime=runtime), 60).runtime
+
+
 def test_a_measurement_and_a_check_are_done_by_workers_that_see_none_of_the_parents_folders(parent, pool):
     blind, _ = pool
     asked = {"artifacts": str(parent / "artifacts"), "backends": ("ort-cpu",), "batches": (1,)}
@@ -187,5 +195,6 @@ def test_every_job_is_done_by_workers_that_see_none_of_the_parents_folders(paren
         compared = {"artifact": file, "shapes": cell.shapes, "batch": cell.batch, "inputs": Here(path=inputs)}
         worker.ask(MeasureFloor(**compared, outputs=Here(path=str(parent / "expected")), precision="fp32"), 120)
         worker.ask(Open(cell=cell, artifact=file, inputs=Here(path=inputs)), 60)
+        _profile(worker, cell, file, parent / "own")
         assert worker.ask(ReadEnergy(key=cell.key, block_ms=5, concurrency=Concurrency()), 60).reason
     assert set(blind.asked) == {task.name for task in JOBS.values()}

@@ -22,7 +22,7 @@ FAULTS = {"raise": ("failed", "option fault"), "die": ("failed", "SIGKILL")}  # 
 WAYS = {"crash": ("failed", "SIGSEGV"), "starve": ("failed", "out of memory"), "hang": ("timeout", "no answer within 3 s")}
 KNOWN = {
     *("built", "cold", "opened", "inspected", "verified", "warm", "energy", "block", "finished", "load", "failed"),
-    *("step_failed", "drawn", "pooled", "life", "answered", "timed_build", "kept_engine", "converted", "tuned"),
+    *("step_failed", "drawn", "pooled", "life", "answered", "timed_build", "kept_engine", "converted", "tuned", "profiled"),
 }
 
 

@@ -55,6 +55,7 @@ from onnxbench.runners.worker.jobs import (
     Verify,
     WarmUp,
 )
+from onnxbench.runners.worker.profile_jobs import Profile, ReadGraph
 from onnxbench.runners.worker.rank_jobs import CountGpus, JoinRanks, MeasureStages, OpenRendezvous, TrainRank
 from onnxbench.runners.worker.search_jobs import CountParts, EvaluateInt8, RankNodes
 from onnxbench.runners.worker.tasks import JOBS
@@ -65,7 +66,7 @@ OF_TRAINING = (Train, MeasureStages, JoinRanks, TrainRank, OpenRendezvous, Count
 OF_LIBRARIES = (DescribeLibrary, FetchLibrary, ExportLibrary)
 OF_SEARCH = (RankNodes, EvaluateInt8)
 OF_CONVERSION = (Convert, Lower, ReadSizeUse, CountWork, Explain, *OF_SEARCH)
-OF_FILES = (Describe, DecodeImages, Adopt, Export, *OF_CONVERSION, Refer, MeasureFloor, *OF_LIBRARIES, *OF_TRAINING)
+OF_FILES = (Describe, ReadGraph, DecodeImages, Adopt, Export, *OF_CONVERSION, Refer, MeasureFloor, *OF_LIBRARIES, *OF_TRAINING)
 SPECS = {
     "inputs": (TensorSpec(name="x", dtype="float32", shape=("N", 4)),),
     "outputs": (TensorSpec(name="y", dtype="float32", shape=("N", 2)),),
@@ -121,6 +122,7 @@ def answers(bare_python, folder, artifact):
         Open(**of_cell, inputs=Here(path=drawn)),
         Verify(**key, reference=Here(path=outputs), samples=Here(path=samples)),
         Inspect(**key, timed=False),
+        Profile(**key, folder=There(path=str(folder / "own")), turns=1, turn_ms=1),
         WarmUp(**key, least_ms=20, limit_ms=100, passes=1),
         TimeLatency(**key, block_ms=5, calls=1, samples=There(path=str(folder / "block.npz")), keep=True),
         TimeThroughput(**key, block_ms=5, concurrency=ONE, keep=True),
@@ -155,6 +157,7 @@ def test_jobs_that_measure_answer_in_an_environment_of_numpy_and_a_runtime(answe
     assert answers[Open].info.executed == "fp32"
     assert answers[ApplyLoad].latency_ns["50"] > 0
     assert answers[ReadEnergy].reason
+    assert answers[Profile].kernels_ns > 0
     assert answers[CompareFile].parts[0].sqnr_db > 80
     assert answers[StartCold].answered_ns > answers[StartCold].up_ns
     with np.load(folder / "block.npz") as times:
@@ -173,6 +176,7 @@ def test_a_job_that_needs_more_names_what_is_missing(bare_python, folder, artifa
     member = {"parallel": "data", "rank": 0, "ranks": 2, "address": "127.0.0.1:1", "peer_s": 1, "join_s": 1}
     requests = {
         Describe: file,
+        ReadGraph: {"artifact": artifact, "shapes": (("x", (2, 4)),)},
         DecodeImages: {"data": Data.named("images:none")},
         Adopt: file,
         Export: {"model": "cnn", "factory": "onnxbench.models.cnn:cnn", "inputs": ()},

@@ -616,6 +616,42 @@ SAID = {
         {"on_cpu": "peak_rss_mb", "on_gpu": "device_mem_mb"},
         "memory has two meanings here: peak_rss_mb on the CPU, device_mem_mb on a GPU",
     ),
+    "profile_absent": (
+        {"status": "unsupported", "reason": "it reports no times"},
+        "no profile (unsupported): it reports no times",
+    ),
+    "profile_empty": ({}, "no profile: the runtime reported no time of any kernel"),
+    "profile_totals": (
+        {"p50_ms": 1.234, "kernels_ms": 1.2, "sum_p": 97.2, "mapped_p": 99.5, "cost_p": 4.2, "calls": 50},
+        "p50 1.234 ms without the profiler; the kernels take 1.2 ms (97 % of p50), and 99.5 % of their time is mapped to nodes;"
+        " the profiler adds 4.2 % to a call (50 calls)",
+    ),
+    "profile_gaps": (
+        {"gap_p": 40.2, "kernels": 12, "gap_us": 3.21, "cut_p": 2.0},
+        "40 % of p50 is not in kernels: 3.2 us for each of 12 kernels, in which the runtime starts them; 2 % of p50 is at most"
+        " the rounding of its clock",
+    ),
+    "profile_slowed": (
+        {"over_p": 30.0, "cost_p": 35.0},
+        "the kernels take 30 % more than p50, because the profiler slows them (+35 % on a call); their shares hold, and their"
+        " times are too long",
+    ),
+    "profile_moves": (
+        {"share_p": 21.4, "kernels": 3, "operators": "Reorder 20%, Transpose 1%"},
+        "21 % of the kernels' time moves data or changes its layout or type (Reorder 20%, Transpose 1%)",
+    ),
+    "profile_qdq": (
+        {"share_p": 12.0, "kernels": 4, "operators": "QuantizeLinear 12%"},
+        "12 % of the kernels' time quantizes and dequantizes outside of layers (QuantizeLinear 12%)",
+    ),
+    "profile_operator": (
+        {"operator": "Resize", "share_p": 35.0, "ms": 1.2, "lines": 3, "other": "b", "other_share_p": 4.0, "other_ms": 0.1},
+        "Resize takes 35 % (1.2 ms in 3 lines), and 4 % (0.1 ms) on b",
+    ),
+    "profile_slower": (
+        {"operators": "Conv+Relu", "node": "c1", "ms": 1.5, "first": "a", "first_ms": 1.0, "excess_ms": 0.5, "total_ms": -0.25},
+        "Conv+Relu (c1) takes 1.5 ms, and 1 ms on a: 0.5 ms more, where all kernels together differ by -0.25 ms",
+    ),
 }
 """Each kind with values, and its sentence: the one place that tests sentences of findings."""
 

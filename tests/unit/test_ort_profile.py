@@ -259,3 +259,57 @@ def test_only_what_is_json_is_read(tmp_path):
     path.write_text(re.sub(r"}]$", "", json.dumps([event("a", "Conv")])))
     with pytest.raises(ValueError, match="Expecting"):
         ort_profile.read_profile(path)
+
+
+def run_of(begin_us, *kernels):
+    """Events of one call: each kernel is (name, operator, begin, duration), in us from the begin of the call."""
+    events = [{**event(name, operator, dur=dur), "ts": begin_us + begin, "tid": 7} for name, operator, begin, dur in kernels]
+    return [*events, {"cat": "Session", "name": "model_run", "ts": begin_us, "dur": 1000}]
+
+
+def recorded(tmp_path, *events):
+    path = tmp_path / "calls.json"
+    path.write_text(json.dumps(list(events)))
+    return ort_profile.record(path, "graph.onnx")
+
+
+def test_a_record_has_the_kernels_of_each_call_with_their_begins(tmp_path):
+    calls = [run_of(begin, ("a", "Conv", 0, 30), ("b", "Relu", 40, 5)) for begin in (1000, 3000)]
+    found = recorded(tmp_path, *calls[0], *calls[1])
+    assert [(kernel.node, links.covers) for kernel, links in found.kernels] == [("a", ("a",)), ("b", ("b",))]
+    assert [[(ran.kernel, ran.ns, ran.begin_ns) for ran in call] for call in found.calls] == [
+        [(0, 30_000, 1_000_000), (1, 5_000, 1_040_000)],
+        [(0, 30_000, 3_000_000), (1, 5_000, 3_040_000)],
+    ]
+    assert (found.step_ns, found.graph) == (1000, "graph.onnx")
+
+
+def test_a_loop_has_the_time_without_the_kernels_inside(tmp_path):
+    found = recorded(tmp_path, *run_of(0, ("inner", "Add", 10, 30), ("inner", "Add", 50, 30), ("loop", "Loop", 0, 100)))
+    times = {found.kernels[ran.kernel][0].node: 0 for ran in found.calls[0]}
+    for ran in found.calls[0]:
+        times[found.kernels[ran.kernel][0].node] += ran.ns
+    assert times == {"loop": 40_000, "inner": 60_000}
+
+
+@pytest.mark.parametrize(
+    ("name", "covers"),
+    [
+        ("a_token_3", ("a_token_3", "a")),
+        ("t_nchwc", ("t_nchwc", "t")),
+        ("t_nchwc_token_4", ("t_nchwc_token_4", "t_nchwc", "t")),
+        ("_token_3", ("_token_3",)),
+    ],
+)
+def test_names_that_the_runtime_made_are_also_those_that_they_were_made_from(tmp_path, name, covers):
+    ((_, links),) = recorded(tmp_path, *run_of(0, (name, "Conv", 0, 1))).kernels
+    assert links.covers == covers
+
+
+def test_the_opening_is_read_from_the_events_of_the_session(tmp_path):
+    events = (
+        {"cat": "Session", "name": "model_loading_uri", "dur": 3},
+        {"cat": "Session", "name": "session_initialization", "dur": 5},
+    )
+    parts = recorded(tmp_path, *run_of(0, ("a", "Conv", 0, 1)), *({**item, "ts": 0} for item in events)).opening
+    assert [(part.name, part.ns) for part in parts] == [("parse", 3000), ("optimize and allocate", 5000)]

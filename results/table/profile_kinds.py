@@ -1,0 +1,45 @@
+"""Kinds of findings about a profile, which kinds.py joins to all others. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from .kind import CAUTION, FAILURE, INFO, Kind
+
+PROFILE_KINDS: Mapping[str, Kind] = {
+    "profile_absent": Kind(severity=FAILURE, sentence="no profile ({status}): {reason}"),
+    "profile_empty": Kind(severity=FAILURE, sentence="no profile: the runtime reported no time of any kernel"),
+    "profile_totals": Kind(
+        severity=INFO,
+        sentence="p50 {p50_ms:.4g} ms without the profiler; the kernels take {kernels_ms:.4g} ms ({sum_p:.0f} % of p50),"
+        " and {mapped_p:.1f} % of their time is mapped to nodes; the profiler adds {cost_p:.1f} % to a call ({calls} calls)",
+    ),
+    "profile_gaps": Kind(
+        severity=CAUTION,
+        sentence="{gap_p:.0f} % of p50 is not in kernels: {gap_us:.2g} us for each of {kernels} kernels, in which the runtime"
+        " starts them; {cut_p:.0f} % of p50 is at most the rounding of its clock",
+    ),
+    "profile_slowed": Kind(
+        severity=CAUTION,
+        sentence="the kernels take {over_p:.0f} % more than p50, because the profiler slows them ({cost_p:+.0f} % on a call);"
+        " their shares hold, and their times are too long",
+    ),
+    "profile_moves": Kind(
+        severity=CAUTION,
+        sentence="{share_p:.0f} % of the kernels' time moves data or changes its layout or type ({operators})",
+    ),
+    "profile_qdq": Kind(
+        severity=CAUTION,
+        sentence="{share_p:.0f} % of the kernels' time quantizes and dequantizes outside of layers ({operators})",
+    ),
+    "profile_operator": Kind(
+        severity=INFO,
+        sentence="{operator} takes {share_p:.0f} % ({ms:.3g} ms in {lines} lines), and {other_share_p:.0f} %"
+        " ({other_ms:.3g} ms) on {other}",
+    ),
+    "profile_slower": Kind(
+        severity=INFO,
+        sentence="{operators} ({node}) takes {ms:.3g} ms, and {first_ms:.3g} ms on {first}: {excess_ms:.3g} ms more, where all"
+        " kernels together differ by {total_ms:+.3g} ms",
+    ),
+}

@@ -33,6 +33,9 @@ MEANINGS = {
     "github": "annotations for GitHub Actions",
     "github-action-benchmark": "the last run, for its customSmallerIsBetter",
     "bencher": "the last run, as Bencher Metric Format",
+    "chrome-trace": "a trace for Perfetto or chrome://tracing",
+    "folded": "stacks for a flame graph",
+    "speedscope": "a flame graph for speedscope.app",
 }
 OBJECTIVE_NAMES = ("latency", "throughput", "memory", "energy", "slo_rate", "cost")
 

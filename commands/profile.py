@@ -15,6 +15,7 @@ from .options import RUN_FOLDER, all_option, debug_option, format_option, group,
 from .output import print_table
 from .runs import RUNS, run, stored, sweep_of
 
+EXPORTS = ("chrome-trace", "folded", "speedscope")  # results.profile.exports has them; help loads no NumPy
 NOT_OF_SWEEP = ("runs", "out", "everything", "format", "debug")
 
 
@@ -27,11 +28,12 @@ NOT_OF_SWEEP = ("runs", "out", "everything", "format", "debug")
             "Find the layers that became slower between two versions",
         ),
         ("bench profile runs/a runs/b --all", "Compare the profiles of two runs, with every line"),
+        ("bench profile runs/a --format speedscope > a.json", "Write a flame graph of a stored profile"),
     ),
 )
 @click.argument("runs", type=click.Path(path_type=Path), nargs=-1, metavar="[RUN]...")
 @selectors
-@group(all_option, out_option(RUN_FOLDER), format_option(), debug_option)
+@group(all_option, out_option(RUN_FOLDER), format_option(*EXPORTS), debug_option)
 @click.pass_context
 def profile(ctx: click.Context, /, runs: tuple[Path, ...], everything: bool, format: str, debug: bool, **_: Any) -> None:
     """Show where the time of a call goes, layer by layer, on several runtimes.
@@ -39,6 +41,7 @@ def profile(ctx: click.Context, /, runs: tuple[Path, ...], everything: bool, for
     Each runtime's own profiler times the kernels, in calls of their own. They are mapped to the nodes of the file. A line is a
     node, or a group of nodes that a runtime fused. With RUN, prints the profiles of stored runs, and measures nothing.
     """
+    from ..results.profile import exports
     from ..results.profile.lines import cases_of
     from ..results.profile.table import tabulate
     from ..untrusted import understood
@@ -51,7 +54,11 @@ def profile(ctx: click.Context, /, runs: tuple[Path, ...], everything: bool, for
         _check_stored(ctx)
     with understood(folders):
         measured = stored(folders)
-        print_table(tabulate(cases_of(measured), everything or format in ("csv", "json")), format)
+        cases = cases_of(measured)
+        if format in EXPORTS:
+            click.echo(exports.export(cases, format), nl=False)
+        else:
+            print_table(tabulate(cases, everything or format in ("csv", "json")), format)
     sys.exit(130 if interrupted else 0 if runs else _exit_code(measured))
 
 

@@ -13,6 +13,7 @@ from ...evidence import GraphNode, Kernel, Profiled
 from ..store.record import CellRecord, Run
 from ..table.table import names_of
 
+SHOWN_OPERATORS = 4
 LONGEST_NAME = 36  # characters of a node's name for people
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "MatMulInteger", "Attention", "LSTM", "GRU", "RNN", "Einsum")
 
@@ -83,9 +84,10 @@ class Line:
 
     @property
     def operators(self) -> str:
-        """Operators in the order of the graph: `Conv+Relu`, `Add+4 Mul`."""
+        """Operators in the order of the graph: `Conv+Relu`, `Add+4 Mul`; of a long line the first ones."""
         counts = Counter(node.operator for node in self.nodes)
-        return "+".join(name if count == 1 else f"{count} {name}" for name, count in counts.items())
+        texts = [name if count == 1 else f"{count} {name}" for name, count in counts.items()]
+        return "+".join((*texts[:SHOWN_OPERATORS], *(["…"] if len(texts) > SHOWN_OPERATORS else [])))
 
     @property
     def most_ns(self) -> float:

@@ -26,6 +26,7 @@ from .parity import Verified as Verified
 from .profiles import GraphNode as GraphNode
 from .profiles import Inspected as Inspected
 from .profiles import Kernel as Kernel
+from .profiles import OpeningPart as OpeningPart
 from .profiles import Profiled as Profiled
 from .spec import Concurrency, Load
 from .tuning import Tuned as Tuned
@@ -126,7 +127,7 @@ class Opened(Built):
     `made_by`: version of this tool that made the file by an older recipe. `invalid`: onnx.checker's reason to refuse the file.
     `program`: for a program of the user, the form of its loop: turns, runs or call. `searches`: the runtime timed kernels and
     chose the fastest, as it does again at every opening. `lowered`: the file was lowered to an opset that the runtime takes.
-    `own_reference`: a file of another precision without its FP32 file is compared with itself.
+    `own_reference`: a file of another precision without its FP32 file is compared with itself. `parts`: parts of the opening.
     """
 
     artifact_mb: Number = None
@@ -147,6 +148,7 @@ class Opened(Built):
     searches: bool = False
     lowered: Lowered | None = None
     own_reference: bool = False
+    parts: tuple[OpeningPart, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

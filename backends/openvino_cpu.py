@@ -18,6 +18,7 @@ from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency
 from ..tuning import Tunable
 from . import openvino_options, openvino_profile, openvino_properties, snippets
+from .opening import part
 from .openvino_profile import OpenVinoProfiler
 from .profiling import SessionProfiler
 from .protocol import PROFILED_CALLS, UNCOUNTED_CALLS, Array, Availability, Backend, Session, SessionInfo, join_types
@@ -174,14 +175,18 @@ class OpenVinoCpu(Backend):
 
     def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:
         openvino = _import_openvino()
-        core = openvino.Core()
+        with part("start"):
+            core = openvino.Core()
         if cell.precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise Unavailable("this CPU has no BF16 instructions")
         core.set_property(openvino_options.of_reading(cell))
-        model = core.read_model(artifact.path)
-        model.reshape(_shapes(model, cell))
+        with part("parse"):
+            model = core.read_model(artifact.path)
+        with part("reshape"):
+            model.reshape(_shapes(model, cell))
         properties = self._properties(cell, concurrency)
-        compiled = core.compile_model(model, "CPU", properties)
+        with part("optimize and allocate"):
+            compiled = core.compile_model(model, "CPU", properties)
 
         def recompile() -> Any:
             return core.compile_model(model, "CPU", {**properties, "PERF_COUNT": True})

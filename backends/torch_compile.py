@@ -31,9 +31,9 @@ from .torch_eager import (
     TorchOptions,
     TorchSession,
     import_torch,
-    load_module,
     set_threads,
 )
+from .torch_modules import load_module
 from .torch_programs import (
     BUILD_PACKAGE,
     LOAD_PACKAGE,

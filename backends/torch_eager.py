@@ -11,15 +11,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..errors import BadInput, RuntimeFailed, Unavailable, installed, one_line, quantity
-from ..factories import library_of, make_module
+from ..errors import RuntimeFailed, Unavailable, installed, one_line, quantity
+from ..factories import library_of
 from ..spec import Artifact, Cell, Concurrency, TensorSpec
 from ..tuning import Tunable
 from . import snippets, torch_options
 from .cuda import FLUSH_SHARE, GRAPH_CHOICES, GRAPH_OPTION, use_graph
+from .opening import part
 from .profiling import SessionProfiler
 from .protocol import Array, Availability, Backend, Session, SessionInfo
 from .torch_build import torch_build
+from .torch_modules import load_module
 from .torch_profile import TorchProfiler
 from .torch_programs import TORCH_CPU_PROGRAM, TORCH_CUDA_PROGRAM, TORCH_LIBRARIES, TORCH_MODULE, feed_values
 
@@ -250,9 +252,11 @@ class TorchCpu(Backend):
         set_threads(torch, concurrency.threads)
         self._set_arithmetic(torch, cell)
         options = self._torch_options(torch, cell, concurrency)
-        module = load_module(artifact).to(options.device, options.dtype)
-        if options.channels_last:
-            module = module.to(memory_format=torch.channels_last)
+        module = load_module(artifact)
+        with part("convert and move"):
+            module = module.to(options.device, options.dtype)
+            if options.channels_last:
+                module = module.to(memory_format=torch.channels_last)
         return self.session(module, artifact, options, self._info(torch, module, cell))
 
     def _torch_options(self, torch: Any, cell: Cell, concurrency: Concurrency) -> TorchOptions:
@@ -383,16 +387,3 @@ def set_threads(torch: Any, threads: int) -> None:
     # torch raises if the number of inter-op threads is set twice in a process
     if torch.get_num_interop_threads() != 1:
         torch.set_num_interop_threads(1)
-
-
-def load_module(artifact: Artifact) -> Any:
-    """The module of `artifact`, with its weights, for inference. `BadInput` for an ONNX file alone."""
-    from safetensors.torch import load_model
-
-    source = artifact.source
-    if source is None:
-        raise BadInput("PyTorch needs the model's code; this model is an ONNX file only", "give --model MODULE:FACTORY")
-    module = make_module(source.factory, source.weights)
-    if source.weights:
-        load_model(module, source.weights)
-    return module.eval()

@@ -19,6 +19,7 @@ from ..spec import Sweep
 from .infer import RunKind, Surroundings, open_run, refuse
 from .pool.pool import Worker
 from .sweep.cells import ActiveCell, RunContext
+from .sweep.cold import start_cold
 from .sweep.conversions import convert_files
 from .sweep.drawing import draw_inputs
 from .sweep.hiring import hire
@@ -35,7 +36,7 @@ def profile(sweep: Sweep, surroundings: Surroundings) -> None:
     """Time the kernels of `sweep`'s cells into the run folder `surroundings.out`. Raises the errors of `infer`."""
     if sweep.feedback or sweep.input_count > 1:
         raise BadInput("a profile has calls on one array each", "leave out --feedback and --inputs")
-    sweep = replace(sweep, budget=replace(BUDGETS["quick"], name=PROFILE))
+    sweep = replace(sweep, cold=True, budget=replace(BUDGETS["quick"], name=PROFILE, cold_starts=1))
     kind = RunKind(name=PROFILE, batches=BATCHES, computed_only=False)
     with open_run(sweep, surroundings, kind) as (rows, workers, run):
         refuse(rows, run)
@@ -43,6 +44,7 @@ def profile(sweep: Sweep, surroundings: Surroundings) -> None:
         run.total, run.after_stop = len(cells), "run bench profile again to start over"
         draw_inputs(run, cells)
         convert_files(run, cells)
+        start_cold(run, cells)
         profiles = Profiles(run=run, hire=hire(run.journal, run.context.pool, workers))
         for active in cells:
             run.check_stop()

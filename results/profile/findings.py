@@ -48,32 +48,49 @@ def _of_side(side: Side) -> Iterator[Finding]:
         cost_p=100 * (profiled.profiled_p50_ns / profiled.p50_ns - 1),
         calls=profiled.calls,
     )
+    yield from _start(side)
     yield from _difference(side)
     yield from _moves(side)
 
 
+def _start(side: Side) -> Iterator[Finding]:
+    """Times of a fresh process, and the parts of its load."""
+    starts = side.record.cold
+    if starts and starts[-1].cold_s is not None:
+        start = starts[-1]
+        seconds = {"cold_ms": start.cold_s, "process_ms": start.process_s, "import_ms": start.import_s, "load_ms": start.load_s}
+        times = {name: 1e3 * (value or 0) for name, value in seconds.items()}
+        yield Finding.of("profile_start", **times, first_ms=start.first_ms or 0)
+    opened = side.record.opened
+    load_ns = 1e9 * (opened.load_s or 0) if opened else 0
+    for parts in (side.profiled.opening, opened.parts if opened else ()):
+        if parts:
+            texts = ", ".join(f"{part.name} {part.ns / 1e6:.3g}" for part in parts)
+            yield Finding.of("profile_opening", parts=texts, source=parts[0].source, load_ms=load_ns / 1e6)
+
+
 def _difference(side: Side) -> Iterator[Finding]:
-    """Explanation of a sum of the kernels that differs from p50 by more than SUM_SHARE."""
+    """Explanation of a sum of the kernels that differs from p50 by more than SUM_SHARE.
+
+    The profiled calls, in which the kernels ran, decide between the reasons.
+    """
     profiled = side.profiled
     p50_ns, kernels_ns, profiled_ns = (profiled.p50_ns or 0, profiled.kernels_ns or 0, profiled.profiled_p50_ns or 0)
-    kernels = sum(bool(kernel.ns) for kernel in profiled.kernels)
-    if kernels_ns < (1 - SUM_SHARE) * p50_ns:
-        gap_ns = p50_ns - kernels_ns
+    figures = {"sum_p": 100 * (kernels_ns / p50_ns - 1), "cost_p": 100 * (profiled_ns / p50_ns - 1)}
+    if abs(kernels_ns / p50_ns - 1) <= SUM_SHARE:
+        return
+    if kernels_ns < p50_ns and kernels_ns < (1 - SUM_SHARE) * profiled_ns:
+        kernels, gap_ns = sum(bool(kernel.ns) for kernel in profiled.kernels), p50_ns - kernels_ns
         # A clock of whole steps cuts half a step off each kernel on average.
-        cut_ns = kernels * profiled.step_ns / 2
+        cut_ns = min(gap_ns, kernels * profiled.step_ns / 2)
+        gap_us = gap_ns / 1e3 / max(1, kernels)
         yield Finding.of(
-            "profile_gaps",
-            gap_p=100 * gap_ns / p50_ns,
-            kernels=kernels,
-            gap_us=gap_ns / 1e3 / max(1, kernels),
-            cut_p=100 * min(cut_ns, gap_ns) / p50_ns,
+            "profile_gaps", gap_p=100 * gap_ns / p50_ns, kernels=kernels, gap_us=gap_us, cut_p=100 * cut_ns / p50_ns
         )
-    elif kernels_ns > (1 + SUM_SHARE) * p50_ns:
-        yield Finding.of(
-            "profile_slowed",
-            over_p=100 * (kernels_ns / p50_ns - 1),
-            cost_p=100 * (profiled_ns / p50_ns - 1),
-        )
+    elif kernels_ns > p50_ns and profiled_ns - p50_ns >= (kernels_ns - p50_ns) / 2:
+        yield Finding.of("profile_slowed", **figures)
+    else:
+        yield Finding.of("profile_unsteady", **figures)
 
 
 def _moves(side: Side) -> Iterator[Finding]:

@@ -14,6 +14,12 @@ PROFILE_KINDS: Mapping[str, Kind] = {
         sentence="p50 {p50_ms:.4g} ms without the profiler; the kernels take {kernels_ms:.4g} ms ({sum_p:.0f} % of p50),"
         " and {mapped_p:.1f} % of their time is mapped to nodes; the profiler adds {cost_p:.1f} % to a call ({calls} calls)",
     ),
+    "profile_start": Kind(
+        severity=INFO,
+        sentence="{cold_ms:.0f} ms from the start of a process to the first output: process {process_ms:.0f}, import"
+        " {import_ms:.0f}, load {load_ms:.0f}, first call {first_ms:.0f} ms",
+    ),
+    "profile_opening": Kind(severity=INFO, sentence="parts of its load ({load_ms:.3g} ms): {parts} ms, by {source}"),
     "profile_gaps": Kind(
         severity=CAUTION,
         sentence="{gap_p:.0f} % of p50 is not in kernels: {gap_us:.2g} us for each of {kernels} kernels, in which the runtime"
@@ -21,8 +27,13 @@ PROFILE_KINDS: Mapping[str, Kind] = {
     ),
     "profile_slowed": Kind(
         severity=CAUTION,
-        sentence="the kernels take {over_p:.0f} % more than p50, because the profiler slows them ({cost_p:+.0f} % on a call);"
+        sentence="the kernels take {sum_p:.0f} % more than p50, because the profiler slows them ({cost_p:+.0f} % on a call);"
         " their shares hold, and their times are too long",
+    ),
+    "profile_unsteady": Kind(
+        severity=CAUTION,
+        sentence="the kernels differ from p50 by {sum_p:+.0f} %, and the profiler does not explain it ({cost_p:+.0f} % on a"
+        " call): other work disturbed the calls; profile it again on a quiet machine",
     ),
     "profile_moves": Kind(
         severity=CAUTION,

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from ... import backends
-from ...backends import protocol
+from ...backends import opening, protocol
 from ...backends.protocol import Array, Backend, Session
 from ...backends.recurrence import Recurrence
 from ...backends.rotation import Rotation
@@ -189,7 +189,8 @@ def open_session(state: State, report: Reporter, job: Open) -> Opened:
     backend.probe()  # imports the runtime: its time is no part of loading the model
     built = find_engine(state, backend, job)
     begin = now()
-    session = backend.open(file, cell, engine=built)
+    with opening.recorded(now) as parts:
+        session = backend.open(file, cell, engine=built)
     load_ns = now() - begin
     session.bind(arrays)
     first_ns = _first_call(session, now, job.drawn)
@@ -208,6 +209,7 @@ def open_session(state: State, report: Reporter, job: Open) -> Opened:
         **asdict(built_of(built, job.engine)),
         load_s=load_ns / 1e9,
         first_ms=first_ns / 1e6,
+        parts=tuple(parts),
         info=Info(executed=info.executed, placement=info.placement, settings=settings, remarks=info.remarks),
         instrument=backend.instrument,
         int8_scheme=backend.int8_scheme,

@@ -626,15 +626,28 @@ SAID = {
         "p50 1.234 ms without the profiler; the kernels take 1.2 ms (97 % of p50), and 99.5 % of their time is mapped to nodes;"
         " the profiler adds 4.2 % to a call (50 calls)",
     ),
+    "profile_start": (
+        {"cold_ms": 812.3, "process_ms": 100.2, "import_ms": 300.4, "load_ms": 250.0, "first_ms": 12.2},
+        "812 ms from the start of a process to the first output: process 100, import 300, load 250, first call 12 ms",
+    ),
+    "profile_opening": (
+        {"parts": "parse 3, optimize and allocate 150", "source": "clock", "load_ms": 158.4},
+        "parts of its load (158 ms): parse 3, optimize and allocate 150 ms, by clock",
+    ),
     "profile_gaps": (
         {"gap_p": 40.2, "kernels": 12, "gap_us": 3.21, "cut_p": 2.0},
         "40 % of p50 is not in kernels: 3.2 us for each of 12 kernels, in which the runtime starts them; 2 % of p50 is at most"
         " the rounding of its clock",
     ),
     "profile_slowed": (
-        {"over_p": 30.0, "cost_p": 35.0},
+        {"sum_p": 30.0, "cost_p": 35.0},
         "the kernels take 30 % more than p50, because the profiler slows them (+35 % on a call); their shares hold, and their"
         " times are too long",
+    ),
+    "profile_unsteady": (
+        {"sum_p": 30.0, "cost_p": -12.0},
+        "the kernels differ from p50 by +30 %, and the profiler does not explain it (-12 % on a call): other work disturbed the"
+        " calls; profile it again on a quiet machine",
     ),
     "profile_moves": (
         {"share_p": 21.4, "kernels": 3, "operators": "Reorder 20%, Transpose 1%"},

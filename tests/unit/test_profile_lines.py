@@ -1,6 +1,7 @@
 """Profiles side by side: lines, totals, and what is said of them."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from onnxbench.evidence import GraphNode, Kernel, Profiled
@@ -126,14 +127,36 @@ def test_a_profile_without_times_is_a_failure(case_of):
     assert kinds(case, "profile_empty") == [(("ort-cpu",), {})]
 
 
+EXPLAINED = {"profile_gaps", "profile_slowed", "profile_unsteady"}
+
+
 @pytest.mark.parametrize(
     ("p50", "cost", "kind"),
-    [(1.0, 1.0, None), (1.1, 1.0, None), (2.0, 1.0, "profile_gaps"), (0.5, 2.5, "profile_slowed")],
+    [
+        (1.0, 1.0, None),
+        (1.1, 1.0, None),
+        (2.0, 1.0, "profile_gaps"),
+        (0.5, 2.5, "profile_slowed"),
+        (0.7, 0.9, "profile_unsteady"),
+        (1.5, 0.68, "profile_unsteady"),
+    ],
 )
 def test_a_sum_that_is_not_p50_is_explained(case_of, p50, cost, kind):
     case = case_of(ort_cpu=profiled(kernel("conv", 50), kernel("gemm", 50), p50=p50, cost=cost, step_ns=1000))
-    found = {finding.kind for finding in tabulate([case]).findings}
-    assert found & {"profile_gaps", "profile_slowed"} == ({kind} if kind else set())
+    assert {finding.kind for finding in tabulate([case]).findings} & EXPLAINED == ({kind} if kind else set())
+
+
+def test_the_start_is_told_with_the_parts_of_the_load(run_folder, make_cell):
+    cell = make_cell(batch=8)
+    folder = run_folder(cell, kind="profile")
+    folder.cold(cell, process_s=0.1, cold_s=0.8, import_s=0.3, load_s=0.2, first_ms=5.0)
+    folder.opened(cell, parts=[{"name": "parse", "ns": 3e6, "source": "clock"}])
+    own = OpeningPart(name="optimize", ns=9e6, source="onnxruntime")
+    folder.add("profiled", cell, **to_wire(replace(profiled(kernel("conv", 1)), opening=(own,))))
+    (case,) = cases_of([read_run(folder.path)])
+    ((_, start),), parts = kinds(case, "profile_start"), kinds(case, "profile_opening")
+    assert (start["cold_ms"], start["import_ms"], start["first_ms"]) == (800, 300, 5)
+    assert [(values["parts"], values["source"]) for _, values in parts] == [("optimize 9", "onnxruntime"), ("parse 3", "clock")]
 
 
 def test_the_time_between_kernels_is_told_for_each_kernel_with_the_rounding_of_the_clock(case_of):

@@ -5,28 +5,21 @@ One worker after the other: a profile compares what happens inside of a call, an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from ..budgets import BUDGETS
 from ..errors import BadInput
-from ..evidence import Profiled
-from ..results.profile.mapping import mapped
 from ..results.store.head import PROFILE
 from ..spec import Sweep
 from .infer import RunKind, Surroundings, open_run, refuse
-from .pool.pool import Worker
 from .sweep.cells import ActiveCell, RunContext
 from .sweep.cold import start_cold
 from .sweep.conversions import convert_files
 from .sweep.drawing import draw_inputs
 from .sweep.hiring import hire
 from .sweep.opening import Hire, open_job
-from .sweep.plan import PlannedCell
-from .worker.jobs import Close, Here, There
-from .worker.profile_jobs import Profile, ProfiledCalls, ReadGraph
+from .sweep.profiles import profile_cell
+from .worker.jobs import Close
 
 BATCHES = (8,)
 TURNS = 10
@@ -53,51 +46,20 @@ def profile(sweep: Sweep, surroundings: Surroundings) -> None:
 
 @dataclass(kw_only=True)
 class Profiles:
-    """Profiles of a run in progress. `graphs`: places of the graphs that runtimes wrote."""
+    """Profiles of a run in progress, whose workers `hire` starts."""
 
     run: RunContext
     hire: Hire
-    count: int = field(default=0, init=False)
 
     def add(self, active: ActiveCell) -> None:
-        """Profile `active` in a worker of its own, and write the result into the journal."""
-        folder = self._folder()
-        with self._open(active) as worker:
-            job = Profile(key=active.slot, folder=There(path=str(folder)), turns=TURNS, turn_ms=self.run.sweep.budget.block_ms)
-            calls = worker.ask(job, self.run.sweep.timeout_s)
-        self.run.journal.add(active.key, self._mapped(active.planned, calls, folder))
-
-    def _folder(self) -> Path:
-        self.count += 1
-        return self.run.journal.scratch / f"profile-{self.count}"
-
-    @contextmanager
-    def _open(self, active: ActiveCell) -> Iterator[Worker]:
-        """Worker with `active` open. It ends here, because its memory belongs to the next one."""
+        """Profile `active` in a worker of its own, which ends then: its memory belongs to the next one."""
+        run, limit_s = self.run, self.run.sweep.timeout_s
+        # The opening builds the engine of a backend that has none.
+        build_s = run.sweep.build_timeout_s if active.planned.builds else None
         worker = self.hire(active)
         try:
-            self.run.journal.add(active.key, worker.ask(open_job(active), self._limit_s(active)))
-            yield worker
-            worker.ask(Close(key=active.slot), self.run.sweep.timeout_s)
+            run.journal.add(active.key, worker.ask(open_job(active), build_s or limit_s))
+            run.journal.add(active.key, profile_cell(run, active, lambda job: worker.ask(job, limit_s), TURNS))
+            worker.ask(Close(key=active.slot), limit_s)
         finally:
             worker.dismiss()
-
-    def _limit_s(self, active: ActiveCell) -> float:
-        """Longest time of the opening, which builds the engine of a backend that has none."""
-        sweep = self.run.sweep
-        return (sweep.build_timeout_s or sweep.timeout_s) if active.planned.builds else sweep.timeout_s
-
-    def _mapped(self, planned: PlannedCell, calls: ProfiledCalls, folder: Path) -> Profiled:
-        """Profile with the kernels mapped to the nodes of the file that ran."""
-        runtime = Here(path=str(folder / calls.graph)) if calls.graph else None
-        read = self.run.context.ask(ReadGraph(artifact=planned.artifact, shapes=planned.cell.shapes, runtime=runtime))
-        return Profiled(
-            kernels=mapped(calls.kernels, calls.links, read.nodes, read.runtime),
-            nodes=read.nodes,
-            calls=calls.calls,
-            p50_ns=calls.p50_ns,
-            profiled_p50_ns=calls.profiled_p50_ns,
-            kernels_ns=calls.kernels_ns,
-            step_ns=calls.step_ns,
-            opening=calls.opening,
-        )

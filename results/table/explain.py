@@ -106,8 +106,14 @@ def _against(total_ns: float, base: CellRecord | None) -> Finding:
 
 
 def _named(kernels: Sequence[Kernel]) -> str:
-    names = [kernel.node or kernel.operator for kernel in kernels]
+    names = [_name(kernel) for kernel in kernels]
     return ", ".join(names[:SHOWN_NODES]) + (", ..." if len(names) > SHOWN_NODES else "")
+
+
+def _name(kernel: Kernel) -> str:
+    """Name of a node of the file where the kernel is mapped to one, as --exclude takes it; else the runtime's own name."""
+    own = kernel.node or kernel.operator
+    return own if own in kernel.nodes else next(iter(kernel.nodes), own)
 
 
 def _counted(kernels: Sequence[Kernel]) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from ...errors import RuntimeFailed, WorkerDied, WorkerTimeout
+from ...errors import RuntimeFailed, Unsupported, WorkerDied, WorkerTimeout
 from ...evidence import ANSWERS, LOAD, ROUND, Block, Energy, Inspected, Layers, Life, Noise, Opened, Verified
 from ...exporters.derive import other_maker
 from ...results.stats.percentiles import samples_needed
@@ -36,8 +37,10 @@ from .journal import sample_file
 from .opening import Hire, open_job, start_together
 from .parity import settle
 from .plan import PlannedCell
+from .profiles import profile_cell
 from .repeats import measure_undisturbed
 
+TURNS = 3  # of a profile, in a check that times kernels
 OPENING_STEPS, ROUND_STEPS = 2, 2  # of the progress bar, for each cell
 ACCURACY = ("top1", "top1_drop", "agreement", "images", "lost", "gained", "accuracy_batch")
 PERCENTILES: Mapping[str, float] = {"p50": 50, "p90": 90, "p99": 99}
@@ -255,6 +258,10 @@ class Group:
     def _inspected(self, active: ActiveCell) -> Inspected:
         """Kernels of the cell. Empty, after a note, where the runtime does not report them: the cell is measured anyway."""
         try:
+            if self._timed:
+                with suppress(Unsupported):  # a runtime without a profiler may report its kernels alone
+                    profiled = profile_cell(self._run, active, lambda job: self._ask(active, job), TURNS)
+                    return Inspected(kernels=profiled.kernels)
             return self._ask(active, Inspect(key=active.slot, timed=self._timed))
         except RuntimeFailed as error:
             self._run.context.progress.note(f"{active.planned.cell.id}: the runtime reports no kernels ({error})")

@@ -149,6 +149,8 @@ def test_progress_ends_where_the_cells_do(bench):
 def test_kernels_are_in_the_journal_and_are_timed_where_that_is_to_explain_something(bench, explain):
     found = bench().check(explain=explain)
     assert found.works.asked("inspect", "timed") == [explain] * 3
+    # The null backend has no profiler: each cell is asked for a profile first, and then for its kernels alone.
+    assert len(found.works.asked("profile", "key")) == (3 if explain else 0)
     assert [row.inspected.kernels for row in found.rows.values()] == [()] * 3
 
 

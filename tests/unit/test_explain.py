@@ -360,3 +360,13 @@ def test_a_run_that_measured_time_is_not_explained(run_folder, make_cell):
     built = table.build([read_run(folder.path)])
     assert "explain" not in built.head
     assert built.remarks == ()
+
+
+@pytest.mark.parametrize(("nodes", "name"), [((), "t_nchwc"), (("conv", "relu"), "conv"), (("a", "t_nchwc"), "t_nchwc")])
+def test_a_float_layer_has_the_name_of_its_node(run_folder, make_cell, nodes, name):
+    """The name that --exclude takes, where the kernel was mapped to the file."""
+    cell = make_cell(precision="int8")
+    folder = run_folder(cell, kind="check")
+    kernel = {"node": "t_nchwc", "operator": "Conv", "type": "fp32", "layer": True, "ns": 100, "nodes": nodes}
+    folder.add("inspected", cell, kernels=[kernel])
+    assert values(explain(read_run(folder.path))["speed"])["int8_float_layers"]["nodes"] == name

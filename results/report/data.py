@@ -13,6 +13,7 @@ from ..recommend.by_model import ModelRows, split_models
 from ..recommend.candidates import Measured, Request, baseline_of
 from ..recommend.objective import Prices, parse_prices
 from ..recommend.recommend import Decision, decide, half_written
+from ..store.head import PROFILE
 from ..store.record import Run
 from ..table.findings import Finding
 from ..table.render import plain
@@ -111,6 +112,8 @@ def _facts(run: Run) -> Facts:
 def _kind(run: Run) -> str:
     if run.is_check:
         return "check: answers and accuracy, no times"
+    if run.head.kind == PROFILE:
+        return "profile: times of kernels"
     tools = sorted({record.imported.tool for record in run.cells if record.imported})
     return f"imported: times measured by {', '.join(tools)}" if tools else "measured times"
 

@@ -72,10 +72,11 @@ def drawable() -> bool:
 
 def draw(report: Report, sheet: Sheet = PAPER_SHEET) -> list[Plot]:
     """Every plot of `report`, in the order of the page."""
-    from .timeline import history  # which draws with the functions below
+    from .layers import layers  # both draw with the functions below
+    from .timeline import history
 
     with _styled():
-        plots = [plot(report, sheet) for plot in (latency, throughput, precision, speedup, history)]
+        plots = [plot(report, sheet) for plot in (latency, throughput, precision, speedup, history, layers)]
     return [replace(plot, sheet=sheet.name) for plot in plots if plot]
 
 

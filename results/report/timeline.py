@@ -9,6 +9,7 @@ from ...errors import BadInput, cut, one_line
 from ..history.history import CaseHistory, History, RunPoint, Subject, finding_of, gather
 from ..history.order import date_of
 from ..stats.steps import LEAST_SERIES
+from ..store.head import CHECK, PROFILE
 from ..table.render import bare_paths, plain
 from .data import Report
 from .plots import HEIGHT, INK, LETTERS, NAMED, Plot, legend_below, looks, new_figure, plain_ticks
@@ -19,7 +20,7 @@ LABELS, NARROW_LABELS = 8, 4  # dates below the axis, at most
 
 def history(report: Report, sheet: Sheet) -> Plot | None:
     """Plot p50 of the cases by date. None for fewer runs than a step needs; a plot without a figure for runs that differ."""
-    timed = [run for run in report.runs if not run.is_check]
+    timed = [run for run in report.runs if run.head.kind not in (CHECK, PROFILE)]
     if len(timed) < LEAST_SERIES:
         return None
     about: dict[str, Any] = {"name": "history", "title": "History of p50"}

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
-from ..errors import RuntimeFailed, quantity
+from ..errors import RuntimeFailed, Unsupported, quantity
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency, Device
 from ..tuning import Tunable
 from . import cuda, snippets
 from .ort import OrtCpu, SessionLoader, import_onnxruntime, name_outputs, profile_kernels, resolve_symbols, undeclared_outputs
+from .profiling import SessionProfiler
 from .protocol import Array, Availability, Session, SessionInfo
 
 MakeLoad = Callable[[cuda.Stream], SessionLoader]
@@ -134,6 +136,9 @@ class OrtCudaSession(cuda.CudaSession):
     def close(self) -> None:
         super().close()
         self._binding = self._session = None
+
+    def profiler(self, folder: Path) -> SessionProfiler:
+        raise Unsupported("ONNX Runtime times the start of a CUDA kernel and not the kernel")
 
     def kernels(self, timed: bool = False) -> tuple[Kernel, ...]:
         return mark_tf32(profile_kernels(self._load, self._inputs.on_host(), timed), self.info.executed)

@@ -19,7 +19,9 @@ from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency, Device
 from ..tuning import Tunable
 from . import cuda, shelf, snippets, trt_build, trt_layers
+from .profiling import SessionProfiler
 from .protocol import PROFILED_CALLS, Array, Availability, Backend, Engine, Session, SessionInfo, Workshop, join_types, setting
+from .trt_profile import TensorRtProfiler
 
 NUMPY_TYPES = {
     "FLOAT": "float32",
@@ -172,6 +174,14 @@ class TensorRtSession(cuda.CudaSession):
     def close(self) -> None:
         super().close()
         self._context = None
+
+    def profiler(self, folder: Path) -> SessionProfiler:
+        # layers of a graph that is replayed have no times
+        session = TensorRtSession(replace(self._loaded, graph="off"))
+        session.bind(self._inputs.on_host())
+        profiler = trt_build.make_profiler(self._loaded.trt)
+        session._context.profiler = profiler
+        return TensorRtProfiler(session, profiler.times_ns, self.kernels(), _layers_json(self._loaded))
 
     def kernels(self, timed: bool = False) -> tuple[Kernel, ...]:
         return trt_layers.read_layers(_layers_json(self._loaded), self._time_layers() if timed else {})

@@ -79,8 +79,9 @@ def _difference(side: Side) -> Iterator[Finding]:
     figures = {"sum_p": 100 * (kernels_ns / p50_ns - 1), "cost_p": 100 * (profiled_ns / p50_ns - 1)}
     if abs(kernels_ns / p50_ns - 1) <= SUM_SHARE:
         return
+    kernels = sum(bool(kernel.ns) for kernel in profiled.kernels)
     if kernels_ns < p50_ns and kernels_ns < (1 - SUM_SHARE) * profiled_ns:
-        kernels, gap_ns = sum(bool(kernel.ns) for kernel in profiled.kernels), p50_ns - kernels_ns
+        gap_ns = p50_ns - kernels_ns
         # A clock of whole steps cuts half a step off each kernel on average.
         cut_ns = min(gap_ns, kernels * profiled.step_ns / 2)
         gap_us = gap_ns / 1e3 / max(1, kernels)
@@ -88,7 +89,8 @@ def _difference(side: Side) -> Iterator[Finding]:
             "profile_gaps", gap_p=100 * gap_ns / p50_ns, kernels=kernels, gap_us=gap_us, cut_p=100 * cut_ns / p50_ns
         )
     elif kernels_ns > p50_ns and profiled_ns - p50_ns >= (kernels_ns - p50_ns) / 2:
-        yield Finding.of("profile_slowed", **figures)
+        cost_us = (profiled_ns - p50_ns) / 1e3 / max(1, kernels)
+        yield Finding.of("profile_slowed", **figures, kernels=kernels, cost_us=cost_us)
     else:
         yield Finding.of("profile_unsteady", **figures)
 

@@ -27,8 +27,8 @@ PROFILE_KINDS: Mapping[str, Kind] = {
     ),
     "profile_slowed": Kind(
         severity=CAUTION,
-        sentence="the kernels take {sum_p:.0f} % more than p50, because the profiler slows them ({cost_p:+.0f} % on a call);"
-        " their shares hold, and their times are too long",
+        sentence="the kernels take {sum_p:.0f} % more than p50, because the profiler slows them: by {cost_us:.2g} us for each"
+        " of {kernels} kernels ({cost_p:+.0f} % on a call); times and shares of kernels as short as that are too large",
     ),
     "profile_unsteady": Kind(
         severity=CAUTION,

@@ -640,9 +640,9 @@ SAID = {
         " the rounding of its clock",
     ),
     "profile_slowed": (
-        {"sum_p": 30.0, "cost_p": 35.0},
-        "the kernels take 30 % more than p50, because the profiler slows them (+35 % on a call); their shares hold, and their"
-        " times are too long",
+        {"sum_p": 30.0, "cost_p": 35.0, "cost_us": 12.34, "kernels": 9},
+        "the kernels take 30 % more than p50, because the profiler slows them: by 12 us for each of 9 kernels (+35 % on a"
+        " call); times and shares of kernels as short as that are too large",
     ),
     "profile_unsteady": (
         {"sum_p": 30.0, "cost_p": -12.0},

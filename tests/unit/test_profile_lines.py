@@ -165,6 +165,12 @@ def test_the_time_between_kernels_is_told_for_each_kernel_with_the_rounding_of_t
     assert values == {"gap_p": pytest.approx(50), "kernels": 2, "gap_us": pytest.approx(50), "cut_p": pytest.approx(0.5)}
 
 
+def test_a_slow_profiler_is_told_for_each_kernel(case_of):
+    case = case_of(ort_cpu=profiled(kernel("conv", 50), kernel("gemm", 50), p50=0.5, cost=2.5))
+    ((_, values),) = kinds(case, "profile_slowed")
+    assert (values["kernels"], round(values["cost_us"], 1), round(values["cost_p"])) == (2, 37.5, 150)
+
+
 def test_copies_and_pairs_of_quantization_are_told_apart(case_of):
     moves = kernel("relu", 20, type="", operator="Reorder"), kernel("pool", 10, type="", operator="QuantizeLinear")
     case = case_of(ort_cpu=profiled(kernel("conv", 70), *moves))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from .help import Command
 from .options import RUN_FOLDER, all_option, debug_option, format_option, group, out_option, selectors
 from .output import print_table
 from .runs import RUNS, run, stored, sweep_of
+
+if TYPE_CHECKING:
+    from ..results.store.record import Run
 
 EXPORTS = ("chrome-trace", "folded", "speedscope")  # results.profile.exports has them; help loads no NumPy
 NOT_OF_SWEEP = ("runs", "out", "everything", "format", "debug")
@@ -54,6 +57,7 @@ def profile(ctx: click.Context, /, runs: tuple[Path, ...], everything: bool, for
         _check_stored(ctx)
     with understood(folders):
         measured = stored(folders)
+        _check_kind(measured)
         cases = cases_of(measured)
         if format in EXPORTS:
             click.echo(exports.export(cases, format), nl=False)
@@ -81,12 +85,22 @@ def _measure(params: Mapping[str, Any], folder: Path, debug: bool) -> bool:
         return run(lambda: runner.profile(sweep, around), around, debug)
 
 
+def _check_kind(runs: Sequence[Run]) -> None:
+    """Raise `BadInput` for a run of another kind."""
+    from ..results.store.head import PROFILE
+
+    if other := next((run for run in runs if run.head.kind != PROFILE), None):
+        raise BadInput(f"{other.folder} holds no profile", "give a folder that bench profile wrote")
+
+
 def _check_stored(ctx: click.Context) -> None:
     """Raise `BadInput` for an option that selects what to measure, where stored runs are named."""
     shown = {"runs", "everything", "format", "debug"}
-    given = [name for name in ctx.params if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE]
-    if other := next((name for name in given if name not in shown), None):
-        raise BadInput(f"RUN is a stored run, and --{other} selects what to measure", "leave out one of them")
+    selecting = [param for param in ctx.command.params if param.name not in shown]
+    by_user = click.core.ParameterSource.COMMANDLINE
+    given = (param for param in selecting if param.name and ctx.get_parameter_source(param.name) is by_user)
+    if other := next(given, None):
+        raise BadInput(f"RUN is a stored run, and {other.opts[0]} selects what to measure", "leave out one of them")
 
 
 def _exit_code(measured: Any) -> int:

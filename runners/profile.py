@@ -28,7 +28,7 @@ TURNS = 10
 def profile(sweep: Sweep, surroundings: Surroundings) -> None:
     """Time the kernels of `sweep`'s cells into the run folder `surroundings.out`. Raises the errors of `infer`."""
     if sweep.feedback or sweep.input_count > 1:
-        raise BadInput("a profile has calls on one array each", "leave out --feedback and --inputs")
+        raise BadInput("a profile makes the same call again and again, without a state", "leave out --feedback")
     sweep = replace(sweep, cold=True, budget=replace(BUDGETS["quick"], name=PROFILE, cold_starts=1))
     kind = RunKind(name=PROFILE, batches=BATCHES, computed_only=False)
     with open_run(sweep, surroundings, kind) as (rows, workers, run):

@@ -35,11 +35,12 @@ Titled = Sequence[tuple[str, Side]]
 
 
 def _title(case: ProfiledCase, side: Side, cases: Sequence[ProfiledCase]) -> str:
-    return _text(f"{case.name} {side.label}" if len(cases) > 1 else side.label)
+    return _text(bare_paths(f"{case.name} {side.label}" if len(cases) > 1 else side.label))
 
 
 def _text(text: str) -> str:
-    return plain(bare_paths(text))[:LONGEST_FRAME]
+    # The names of nodes are paths too, and have no folder of the machine.
+    return plain(text)[:LONGEST_FRAME]
 
 
 def _chrome(sides: Titled) -> str:

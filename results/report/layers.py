@@ -35,10 +35,10 @@ def layers(report: Report, sheet: Sheet) -> Plot | None:
             name = f"layers-{number}-{place}"
             bar[0].set_gid(name)
             share = 100 * ms * 1e6 / side.total_ns if side.total_ns else 0.0
-            hover[name] = _text(f"{side.label}, {_name(line)}: {ms:.4g} ms, {share:.1f} %")
+            hover[name] = f"{_text(side.label)}, {_name(line)}: {ms:.4g} ms, {share:.1f} %"
         bar.set_label(cut(_text(side.label), LETTERS))
         handles.append(bar)
-    axes.set_yticks(range(len(lines)), [cut(_text(_name(line)), LETTERS - (14 if sheet.narrow else 0)) for line in lines])
+    axes.set_yticks(range(len(lines)), [cut(_name(line), LETTERS - (14 if sheet.narrow else 0)) for line in lines])
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("time in one call, ms")
@@ -52,7 +52,7 @@ def _text(text: str) -> str:
 
 
 def _name(line: Line) -> str:
-    return f"{line.operators} {short(line.main.name)}" if line.main else "not mapped"
+    return plain(f"{line.operators} {short(line.main.name)}") if line.main else "not mapped"
 
 
 def _caption(case: ProfiledCase, drawn: int, cases: int) -> str:

@@ -259,7 +259,8 @@ class Group:
         """Kernels of the cell. Empty, after a note, where the runtime does not report them: the cell is measured anyway."""
         try:
             if self._timed:
-                with suppress(Unsupported):  # a runtime without a profiler may report its kernels alone
+                # a runtime without a profiler, or with one that fails, may report its kernels alone
+                with suppress(Unsupported, RuntimeFailed):
                     profiled = profile_cell(self._run, active, lambda job: self._ask(active, job), TURNS)
                     return Inspected(kernels=profiled.kernels)
             return self._ask(active, Inspect(key=active.slot, timed=self._timed))

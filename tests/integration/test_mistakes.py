@@ -189,6 +189,10 @@ bench bisect --backend ort-cpu --good 1.28 --bad 1.31 --model tiny.onnx --batch 
 bench bisect --backend ort-cpu --good 1.28 --bad 1.31 --model missing.onnx
 bench bisect --backend ort-cpu --good 1.28 --bad 1.31 --model tiny.onnx --threshold 3
 bench bisect --backend ort-cpu --good 1.28 --bad 1.31 --model tiny.onnx --python ort-cpu=bare
+bench profile good
+bench profile good --batch 1
+bench profile --model tiny.onnx --backend null --feedback y=x
+bench profile --model missing.onnx --backend null
 bench import notes.txt --out imported
 bench import missing.json --out imported
 

@@ -67,6 +67,11 @@ def test_folded_stacks_are_paths_with_times_in_ns(exported):
     ]
 
 
+def test_a_name_that_looks_like_a_path_keeps_its_parts(exported):
+    kernels = (Kernel(node="k", operator="Conv", ns=1.0, nodes=("/conv1/Conv",)),)
+    assert exported("folded", kernels) == "ort-cpu;conv1;/conv1/Conv;Conv 1\n"
+
+
 def test_a_semicolon_in_a_name_ends_no_frame(exported):
     kernels = (Kernel(node="k", operator="a;b", ns=1.0, nodes=("x;y",)),)
     assert exported("folded", kernels) == "ort-cpu;x;x,y;a,b 1\n"

@@ -4,6 +4,8 @@ import json
 from dataclasses import replace
 
 import pytest
+from click.testing import CliRunner
+from onnxbench.cli import main
 from onnxbench.evidence import GraphNode, Kernel, Profiled
 from onnxbench.profiles import OpeningPart
 from onnxbench.results.profile.lines import cases_of
@@ -236,3 +238,19 @@ def test_a_profile_goes_through_json():
     part = OpeningPart(name="parse", ns=5.0, source="ort")
     value = Profiled(kernels=(kernel("conv", 1),), nodes=NODES, calls=3, p50_ns=1.0, opening=(part,))
     assert from_wire(Profiled, json.loads(json.dumps(to_wire(value)))) == value
+
+
+def test_a_run_of_another_kind_holds_no_profile(run_folder, make_cell):
+    folder = run_folder(cell := make_cell())
+    folder.measured(cell, 1000)
+    done = CliRunner().invoke(main, ["profile", str(folder.path)])
+    assert (done.exit_code, "holds no profile" in done.output) == (2, True)
+
+
+@pytest.mark.parametrize("format", ["csv", "json", "folded"])
+def test_a_stored_profile_is_printed_in_every_format(run_folder, make_cell, format):
+    folder = run_folder(cell := make_cell(batch=8), kind="profile")
+    folder.add("profiled", cell, **to_wire(profiled(kernel("conv", 10))))
+    done = CliRunner().invoke(main, ["profile", str(folder.path), "--format", format])
+    assert done.exit_code == 0, done.output
+    assert "conv" in done.output

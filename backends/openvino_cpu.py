@@ -104,12 +104,16 @@ class OpenVinoSession(Session):
         return OpenVinoLane(self._compiled, self._artifact, self.info, self._recompile)
 
     def profiler(self, folder: Path) -> SessionProfiler:
+        kernels, links = _kernels(self._compiled), openvino_profile.links_of(self._compiled, _text)
+        return OpenVinoProfiler(self._profiled, kernels, [links[kernel.node] for kernel in kernels])
+
+    def _profiled(self) -> tuple[Session, Any]:
+        """A session of a model that is compiled with PERF_COUNT, on the same inputs; and its request."""
         compiled = self._recompile()
         session = OpenVinoSession(compiled, self._artifact, self.info, self._recompile)
         for port, new_port in zip(self._compiled.inputs, compiled.inputs):
             session._request.set_tensor(new_port, self._request.get_tensor(port))
-        kernels, links = _kernels(compiled), openvino_profile.links_of(compiled, _text)
-        return OpenVinoProfiler(session, session._request, kernels, [links[kernel.node] for kernel in kernels])
+        return session, session._request
 
     def kernels(self, timed: bool = False) -> tuple[Kernel, ...]:
         return _kernels(self._compiled, self._time_layers() if timed else {})

@@ -61,9 +61,9 @@ def _call(session: Session) -> None:
 def _profiled_turn(profiler: SessionProfiler, now: Callable[[], int], turn_ns: int) -> list[int]:
     """Times of profiled calls in ns. The first one brings the weights back into the caches."""
     times: list[int] = []
-    session = profiler.session
-    session.enter()
     with profiler.turn():
+        session = profiler.session  # some profilers have another one in each turn
+        session.enter()
         end = now() + turn_ns
         while len(times) <= LEAST_CALLS or (now() < end and len(times) <= profiler.most_calls):
             begin = now()

@@ -23,7 +23,7 @@ class Budget:
     - `memory`: measure each cell's memory in a fresh process.
     - `cold_starts`: fresh processes that `--cold` starts for a cell.
     - `passes`: measurements of each candidate of concurrency.
-    - `energy_ms`: least duration of the calls that measure a cell's energy on a GPU.
+    - `energy_ms`: least duration of the calls that measure a cell's energy, where its device has a counter.
     - `throttle_pause_s`: seconds of the pause before a block with throttled clocks of the GPU is measured again. Each further
       pause for the block is twice as long. `throttle_s`: longest time of all pauses of a cell; 0 for no pauses.
     - `load_s`: least duration of one request rate of `--load`, in seconds.

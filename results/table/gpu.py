@@ -41,7 +41,8 @@ def dropped(record: CellRecord) -> int | None:
 def missing_evidence(record: CellRecord) -> list[str]:
     """Distinct reasons for missing evidence: the first one in the rounds, and that of the energy. Empty without a GPU."""
     reasons = [counts.reason for part in PARTS for counts in _counts(record, part) if counts.reason]
-    energy = [record.energy.reason] if record.energy and record.energy.reason else []
+    on_gpu = record.cell.device != "cpu"
+    energy = [record.energy.reason] if on_gpu and record.energy and record.energy.reason else []
     return list(dict.fromkeys([*reasons[:1], *energy]))
 
 

@@ -274,7 +274,7 @@ class Group:
         warm = self._ask(active, self._warm_job(active))
         active.concurrency = warm.concurrency
         self._run.journal.add(active.key, warm)
-        if not active.energy and not active.is_cold and active.planned.cell.device != "cpu" and budget.energy_ms > 0:
+        if not active.energy and not active.is_cold and active.planned.program is None and budget.energy_ms > 0:
             self._energy(active)
 
     def _warm_job(self, active: ActiveCell) -> WarmUp:
@@ -289,7 +289,7 @@ class Group:
         )
 
     def _energy(self, active: ActiveCell) -> None:
-        """Measure the energy of an item on a GPU, once for each cell. A failure becomes a note and the figure's reason."""
+        """Measure the energy of an item, once for each cell. A failure becomes a note and the figure's reason."""
         block_ms, concurrency = self._run.sweep.budget.energy_ms, active.concurrency or Concurrency()
         try:
             result = self._ask(active, ReadEnergy(key=active.slot, block_ms=block_ms, concurrency=concurrency))

@@ -1,8 +1,9 @@
-"""The worker's job that measures the GPU energy of an item, under a load longer than the counter's interval.
+"""The worker's job that measures the energy of an item on a GPU or a CPU, under a load longer than the counter's interval.
 
 NVML renews its energy counter about every 100 ms on an H100, which is as long as a block. Differences over
 blocks therefore carry little information. A thread records each renewal while the lanes are busy. Power is
-the slope between two renewals, which has no phase error. Standard library and the package only.
+the slope between two renewals, which has no phase error. RAPL renews its counters about every ms. They are read
+less often, because the reading takes time of the CPU that computes. Standard library and the package only.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from .jobs import ReadEnergy, Reporter
 from .serve import State
 
 POLL_S = 0.002
+CPU_POLL_S = 0.02
 LEAD_MS = 200.0  # two renewals: the first value covers time before the load
 LEAST_RENEWALS = 2
 
@@ -36,25 +38,30 @@ class Polled:
     reason: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Meter:
+    """Counter of a device: the function that reads it, and the time between two readings."""
+
+    read: Read
+    poll_s: float = POLL_S
+
+
 def energy(state: State, report: Reporter, job: ReadEnergy) -> Energy:
-    """Keep all lanes busy after a lead of LEAD_MS, and read the GPU's energy meanwhile.
+    """Keep all lanes busy after a lead of LEAD_MS, and read the energy of the device meanwhile.
 
     The answer contains `reason` alone if the counter cannot be read.
     """
     open_cell, clock = state.open_cells[job.key], state.clock
     device = Device.parse(open_cell.cell.device)
-    if device.kind != "cuda":
+    meter = _meter(state, device)
+    if meter is None:
         return Energy(reason=f"no counter of energy is read for the device {device}")
-
-    def read_counter() -> tuple[float | None, str | None]:
-        return state.gpu.energy_mj(device.index)
-
-    value, reason = read_counter()
+    value, reason = meter.read()
     if value is None:
         return Energy(reason=reason)
     sessions = open_cell.lanes(job.concurrency)
     length = lanes.Length(least_ns=int(job.block_ms * 1e6), lead_ns=int(LEAD_MS * 1e6))
-    with measure.quiet(), poll_counter(read_counter, clock) as record:
+    with measure.quiet(), poll_counter(meter.read, clock, meter.poll_s) as record:
         begin_ns = clock.now_ns()
         rate = lanes.throughput(sessions, clock.now_ns, length)
         end_ns = clock.now_ns()
@@ -62,6 +69,15 @@ def energy(state: State, report: Reporter, job: ReadEnergy) -> Energy:
     if record.reason:
         return Energy(reason=record.reason)
     return figures(record.renewals, (begin_ns + length.lead_ns, end_ns), rate.calls_per_s * open_cell.cell.batch)
+
+
+def _meter(state: State, device: Device) -> Meter | None:
+    """Counter of `device`; None for a device that has none."""
+    if device.kind == "cuda":
+        return Meter(read=lambda: state.gpu.energy_mj(device.index))
+    if device.kind == "cpu":
+        return Meter(read=state.packages.energy_mj, poll_s=CPU_POLL_S)
+    return None
 
 
 def figures(renewals: Sequence[Renewal], loaded: tuple[int, int], items_per_s: float) -> Energy:
@@ -86,10 +102,10 @@ def figures(renewals: Sequence[Renewal], loaded: tuple[int, int], items_per_s: f
 
 
 @contextmanager
-def poll_counter(read: Read, clock: Clock) -> Iterator[Polled]:
-    """Read a counter every POLL_S in a thread of its own while the `with` block runs."""
+def poll_counter(read: Read, clock: Clock, poll_s: float = POLL_S) -> Iterator[Polled]:
+    """Read a counter every `poll_s` in a thread of its own while the `with` block runs."""
     record, ended = Polled(), threading.Event()
-    thread = threading.Thread(target=_poll, args=(read, clock, ended.is_set, record), daemon=True)
+    thread = threading.Thread(target=_poll, args=(read, clock, poll_s, ended.is_set, record), daemon=True)
     thread.start()
     try:
         yield record
@@ -98,7 +114,7 @@ def poll_counter(read: Read, clock: Clock) -> Iterator[Polled]:
         thread.join()
 
 
-def _poll(read: Read, clock: Clock, ended: Callable[[], bool], record: Polled) -> None:
+def _poll(read: Read, clock: Clock, poll_s: float, ended: Callable[[], bool], record: Polled) -> None:
     """Append a renewal for every value that differs from the previous value."""
     previous: float | None = None
     try:
@@ -111,6 +127,6 @@ def _poll(read: Read, clock: Clock, ended: Callable[[], bool], record: Polled) -
             if previous is not None and value != previous:
                 record.renewals.append((clock.now_ns(), value))
             previous = value
-            clock.sleep_s(POLL_S)
+            clock.sleep_s(poll_s)
     except Exception as error:  # an exception would end the thread in silence
         record.reason = f"the energy counter cannot be read ({one_line(error)})"

@@ -335,7 +335,7 @@ class CompareTimed(Job[TimedAnswers]):
 
 @dataclass(frozen=True, kw_only=True)
 class ReadEnergy(Job[Energy]):
-    """Keep all lanes of `concurrency` busy for `block_ms`, and read the GPU's energy meanwhile."""
+    """Keep all lanes of `concurrency` busy for `block_ms`, and read the energy of the device meanwhile."""
 
     key: str
     block_ms: float

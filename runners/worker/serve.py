@@ -25,6 +25,7 @@ from .clock import Clock
 from .jobs import Job, Reporter
 from .nvml import Nvml
 from .procfs import ReadCounters, counters
+from .rapl import Rapl
 from .tasks import BY_NAME, JOBS
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 class State:
     """State of a worker between jobs.
 
-    Its clock, the reader of disturbance counters, NVML, the open cells by key, and the flush of the
+    Its clock, the reader of disturbance counters, NVML, the counters of CPU energy, the open cells by key, and the flush of the
     host's caches once a cell has needed it. A rank also has its training, and
     the first rank the rendezvous, a TCPStore of torch. `search`: the file of a search for an INT8 file.
     """
@@ -48,6 +49,7 @@ class State:
     clock: Clock = field(default_factory=Clock)
     counters: ReadCounters = counters
     gpu: Nvml = field(default_factory=Nvml)
+    packages: Rapl = field(default_factory=Rapl)
     open_cells: dict[str, OpenCell] = field(default_factory=dict)
     host_flush: HostFlush | None = None
     rendezvous: Any = None

@@ -155,13 +155,13 @@ def test_a_price_that_cannot_be_taken_is_refused(run, price, said):
         ({}, {"most": ["top1_drop=1"]}, "top1_drop needs labelled samples: give --dataset"),
         ({}, {"most": ["cold=1"]}, "cold_s was not measured: give --cold"),
         ({}, {"least": ["sqnr=1"]}, "sqnr_db: the answers were not compared with the FP32 reference"),
-        ({}, {"most": ["energy=1"]}, "energy_mj is measured on GPUs only"),
+        ({}, {"most": ["energy=1"]}, "energy_mj is not in the run"),
         ({}, {"most": ["build=1"]}, "build_s: this runtime compiles nothing ahead"),
         ({}, {"least": ["speedup=1"]}, "speedup needs another row to compare with: measure with --baseline"),
         ({}, {"least": ["slo_rate=1"]}, "slo_rate_per_s was not measured: give --load poisson --slo p99=10ms"),
         ({"rounds": 4}, {"most": ["p50_ci_high=9"]}, "p50_ci_high_ms needs 10 rounds: measure at --budget normal"),
         ({}, {"objective": "memory"}, "peak_rss_mb is not measured at --budget quick: give --budget normal"),
-        ({}, {"objective": "energy"}, "energy_mj is measured on GPUs only"),
+        ({}, {"objective": "energy"}, "energy_mj is not in the run"),
         ({"stopped": False}, {}, Finding.of("unfinished").sentence),
     ],
 )
@@ -176,7 +176,7 @@ def test_every_metric_has_a_reason_to_be_absent(run):
     ((row, _),) = lines([run(({}, None))])
     kinds = {column.name: column.why_absent(row).kind for column in COLUMNS if column.number}
     assert all(kind.startswith("absent") for kind in kinds.values())
-    assert (kinds["p99_ms"], kinds["top1"], kinds["energy_mj"]) == ("absent_percentile", "absent_labels", "absent_on_cpu")
+    assert (kinds["p99_ms"], kinds["top1"], kinds["device_mem_mb"]) == ("absent_percentile", "absent_labels", "absent_on_cpu")
 
 
 def test_rows_that_are_not_ok_and_instruments_are_excluded_with_their_own_reason(run_folder, make_cell):

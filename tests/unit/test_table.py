@@ -41,6 +41,7 @@ CONTRACT = [
     *("convert_s", "converter"),
     *("tuned_latency", "tuned_throughput"),
     *("gpus", "scaling_efficiency", "scaling_efficiency_ci_low", "scaling_efficiency_ci_high"),
+    "cpu_power_w",
 ]
 AXES = {"model": "cnn", "backend": "ort-cpu", "device": "cpu", "precision": "fp32", "batch": 8, "threads": 2}
 CHANGE = ("top1_drop_ci_low", "top1_drop_ci_high", "top1_change_p")

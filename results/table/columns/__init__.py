@@ -35,6 +35,7 @@ COLUMNS: tuple[Column, ...] = (
     *builds.CONVERTED,
     *tuned.COLUMNS,
     *gpus.COLUMNS,
+    resources.CPU_POWER,
 )
 BY_NAME: Mapping[str, Column] = {column.name: column for column in COLUMNS}
 

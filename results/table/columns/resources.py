@@ -31,11 +31,18 @@ def _unmeasured_memory(name: str) -> Callable[[Row], Finding]:
     return finding
 
 
-def _unmeasured_energy(row: Row) -> Finding:
-    reason = row.record.energy.reason if row.record.energy else None
-    return (
-        Finding.of("absent_because", column="energy_mj", reason=reason) if reason else Finding.of("absent", column="energy_mj")
-    )
+def _unmeasured_energy(name: str) -> Callable[[Row], Finding]:
+    def finding(row: Row) -> Finding:
+        reason = row.record.energy.reason if row.record.energy else None
+        return Finding.of("absent_because", column=name, reason=reason) if reason else Finding.of("absent", column=name)
+
+    return finding
+
+
+def _power_w(row: Row, *, on_cpu: bool) -> Scalar:
+    """Mean power of the energy's pass, for a row on a device of this kind."""
+    energy = row.record.energy
+    return energy.power_w if energy and (row.record.cell.device == "cpu") == on_cpu else None
 
 
 COLUMNS = (
@@ -135,17 +142,16 @@ COLUMNS = (
         unit="mJ",
         title="energy",
         priority=34,
-        gpu=True,
         better=LESS,
         objective="energy",
         cheaper="takes less energy",
-        absent=_unmeasured_energy,
+        absent=_unmeasured_energy("energy_mj"),
         views=(RANKING_VIEW, PICK_VIEW),
-        definition="Energy of the GPU for one item with all lanes busy.",
+        definition="Energy of the GPU, or on a CPU of all whole CPU packages (RAPL), for one item with all lanes busy.",
     ),
     timed(
         "gpu_power_w",
-        stored("energy", "power_w"),
+        lambda row: _power_w(row, on_cpu=False),
         unit="W",
         title="GPU power",
         gpu=True,
@@ -170,4 +176,14 @@ COLUMNS = (
         shown=False,
         definition="Highest temperature of the GPU over the rounds that count.",
     ),
+)
+
+CPU_POWER = timed(
+    "cpu_power_w",
+    lambda row: _power_w(row, on_cpu=True),
+    unit="W",
+    title="CPU power",
+    shown=False,
+    absent=_unmeasured_energy("cpu_power_w"),
+    definition="Mean power of all whole CPU packages (RAPL), with everything that ran on them, while the energy was measured.",
 )

@@ -144,6 +144,7 @@ class _InferOptions(TypedDict, total=False):
     keep_engines: _Text | None
     build_timeout: float | None
     tune: bool | None
+    roof: bool | None
     cold: bool | None
     lock_clocks: int | bool | None
     out: _Text | None

@@ -269,7 +269,7 @@ class Cell:
     `sha256` is the hash of the file that the user gave or exported. Files derived from that file share the hash in their
     cells, and `scheme` names the INT8 scheme. The record has the hash of the file that ran. `dims`: sizes of `--dim`, by name.
     `feedback`: outputs that are fed back, each with its input. `inputs`: number of different arrays that the calls get in turn.
-    `cache`: WARM, or COLD where the caches are flushed before each call.
+    `cache`: WARM, or COLD where the caches are flushed before each call. `roof`: kind of a graph that measures the machine.
     """
 
     model: str
@@ -286,6 +286,12 @@ class Cell:
     feedback: Options = ()
     inputs: int = 1
     cache: str = WARM
+    roof: str = ""
+
+    @property
+    def latency_only(self) -> bool:
+        """True if single calls alone are measured."""
+        return self.cache == COLD or bool(self.roof)
 
     @property
     def key(self) -> str:
@@ -341,7 +347,7 @@ class Sweep:
     - `feedback`: outputs that each call hands to the next, with their inputs. `step_seconds`: seconds of signal in one call.
     - `pythons`: interpreters, or folders of virtual environments, by `Target`. `converters`: those of converters, by name.
     - `baseline`: target that speed-ups are relative to. Without a baseline the stop rule uses `metric` (of STOPPING_METRICS).
-    - `cold`: measure cold starts. `load`: find the highest request rate within a latency limit. `tune`: search options.
+    - `cold`: measure cold starts. `load`: find the highest rate within a limit. `tune`: search options. `roof`: and roofs.
     - `timeout_s`: longest time for one answer of a worker, in seconds. `build_timeout_s`: the same for one engine.
     - `lock_clocks`: clock in MHz at which the GPU is locked; 0 for its base clock, None for no lock.
     - `schemes`: INT8 schemes to measure, each in its file; `best` for the one that each backend chooses.
@@ -384,6 +390,7 @@ class Sweep:
     build_timeout_s: float | None = None
     converters: tuple[tuple[str, str], ...] = ()
     tune: bool = False
+    roof: bool = False
 
     @property
     def named(self) -> tuple[str, ...]:

@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 Shape = tuple[int, ...]
+COMPUTE, MEMORY, NODES = "compute", "memory", "nodes"
+"""Kinds of graphs that measure a machine: a matrix product, a sum of large arrays, a chain of tiny products."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,3 +72,34 @@ class GraphWork:
         """Operators whose operations cannot be counted, each with its reason, the most frequent first."""
         reasons = Counter(f"{node.operator}: {node.unknown}" for node in self.nodes if node.flops is None)
         return tuple(reason for reason, _ in reasons.most_common())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Workload:
+    """Sums of a GraphWork, as a run stores them for a cell. None where they cannot be counted.
+
+    `nodes`: number of nodes that run, without those that only rename or reshape a value. `unknown`: operators that are not
+    counted, each with its reason.
+    """
+
+    layer_flops: int | None = None
+    weight_bytes: int | None = None
+    input_bytes: int | None = None
+    output_bytes: int | None = None
+    nodes: int = 0
+    unknown: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, work: GraphWork) -> Workload:
+        """Sums of `work`."""
+        parts = (work.weight_bytes, work.input_bytes, work.output_bytes)
+        weights, inputs, outputs = parts
+        nodes = sum(node.times for node in work.nodes if node.flops or node.read_bytes or node.flops is None)
+        sizes = {"weight_bytes": weights, "input_bytes": inputs, "output_bytes": outputs}
+        return cls(layer_flops=work.layer_flops, **sizes, nodes=nodes, unknown=work.unknown)
+
+    def least_bytes(self, weight_share: float = 1.0) -> float | None:
+        """Bytes that a call moves at least. `weight_share`: of the weights' bytes, where a runtime stores them narrower."""
+        if self.weight_bytes is None or self.input_bytes is None or self.output_bytes is None:
+            return None
+        return self.weight_bytes * weight_share + self.input_bytes + self.output_bytes

@@ -45,6 +45,7 @@ from .sweep.opening import Hire
 from .sweep.plan import DEFAULT_BATCHES, Defaults, PlannedCell, plan, precisions_of, schemes_of, skipped_precisions
 from .sweep.portions import build_portions
 from .sweep.programs import Programs, check_programs, is_alone, program_rows
+from .sweep.roofs import count_work, roof_rows
 from .sweep.tune import prepare_unit
 from .sweep.tuned_targets import with_tuned
 from .worker.clock import Clock
@@ -137,6 +138,7 @@ def open_run(
         rows = rows_of(prepare.make_files(expected, context) if expected else [], backends, context, kind)
         rows = lower_rows(rows, sweep, context)
         rows += program_rows(sweep, rows, surroundings.pool.threads())
+        rows += roof_rows(sweep, rows, backends, context)
         sweep = builds.with_lives(sweep, rows)
         engine_files.note_builds(rows, sweep, surroundings.progress)
         kind.guard(rows, context)
@@ -339,9 +341,10 @@ def _measure(sweep: Sweep, rows: Sequence[PlannedCell], hire_worker: Hire, run: 
     left = [item for item in cells if item.live]
     run.total = len(left) * (ROUND_STEPS * sweep.budget.looks[0] + OPENING_STEPS * sweep.budget.openings)
     with_file = [item for item in cells if not item.planned.program]
-    fresh = [item for item in with_file if item.cold < cold.start_count(sweep)]
+    fresh = [item for item in with_file if not item.planned.cell.roof and item.cold < cold.start_count(sweep)]
     # A finished baseline of a live cell is visited again, and needs its inputs again.
     draw_inputs(run, [item for item in with_file if item in fresh or item in rounds.due_cells(cells, sweep)])
+    count_work(run, with_file)
     fresh_hire = hire(run.journal, run.context.pool, {})
     engine_files.find_kept(run, left, stored)
     open_now: list[ActiveCell] = []

@@ -5,7 +5,7 @@ The same holds for sizes of --dim: a fast answer to a short input is no alternat
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ...spec import COLD, Cell
@@ -79,11 +79,18 @@ def split_models(runs: Sequence[Run], measured: Measured) -> list[ModelRows]:
 
 
 def _of_one_cache(runs: Sequence[Run], measured: Measured) -> tuple[Sequence[Run], Measured]:
-    """The runs and their lines without rows of cold caches, if other rows have times: those have every figure."""
+    """The runs and their lines without roofs, and without rows of cold caches if other rows have times: those have every
+    figure."""
+    runs, measured = _without(runs, measured, lambda cell: bool(cell.roof))
     if not any(row.record.cell.cache != COLD for row, _ in measured):
         return runs, measured
-    warm = [replace(run, cells=tuple(record for record in run.cells if record.cell.cache != COLD)) for run in runs]
-    return warm, [(row, cells) for row, cells in measured if row.record.cell.cache != COLD]
+    return _without(runs, measured, lambda cell: cell.cache == COLD)
+
+
+def _without(runs: Sequence[Run], measured: Measured, left_out: Callable[[Cell], bool]) -> tuple[Sequence[Run], Measured]:
+    """The runs and their lines without the cells that are `left_out`."""
+    reduced = [replace(run, cells=tuple(record for record in run.cells if not left_out(record.cell))) for run in runs]
+    return reduced, [(row, cells) for row, cells in measured if not left_out(row.record.cell)]
 
 
 def _subject(cell: Cell) -> str:

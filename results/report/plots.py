@@ -72,11 +72,12 @@ def drawable() -> bool:
 
 def draw(report: Report, sheet: Sheet = PAPER_SHEET) -> list[Plot]:
     """Every plot of `report`, in the order of the page."""
-    from .layers import layers  # both draw with the functions below
+    from .layers import layers  # all three draw with the functions below
+    from .roofline import roofline
     from .timeline import history
 
     with _styled():
-        plots = [plot(report, sheet) for plot in (latency, throughput, precision, speedup, history, layers)]
+        plots = [plot(report, sheet) for plot in (latency, throughput, precision, speedup, roofline, history, layers)]
     return [replace(plot, sheet=sheet.name) for plot in plots if plot]
 
 
@@ -151,7 +152,7 @@ def throughput(report: Report, sheet: Sheet) -> Plot:
     # a staircase, because no row lies between two measured ones; with several models a line would join different sets
     axes.plot(*_xy(best), color=INK, linewidth=1, linestyle="--" if one_model else "none", drawstyle="steps-post")
     axes.plot(*_xy(best), color=INK, linestyle="none", marker="o", markersize=12, fillstyle="none", markeredgewidth=1)
-    hover = _dots(axes, drawn, looks(report), "frontier", "p50 {0.x:.4g} ms, {0.y:.4g} items/s", sheet)
+    hover = draw_dots(axes, drawn, looks(report), "frontier", "p50 {0.x:.4g} ms, {0.y:.4g} items/s", sheet)
     if not sheet.narrow and len(best) <= NAMED:  # on a narrow sheet names would cover each other; the caption has them
         for point in best:
             axes.annotate(_short(point.name), (point.x, point.y), (0, 9), textcoords="offset points", ha="center", fontsize=8)
@@ -160,7 +161,7 @@ def throughput(report: Report, sheet: Sheet) -> Plot:
         scale("log")
         plain_ticks(axis)
     axes.set(xlabel="p50 of one call, ms (log)", ylabel="items a second (log)")
-    _legend(figure, report, drawn, sheet)
+    draw_legend(figure, report, drawn, sheet)
     return Plot(**about, caption=_frontier_caption(points, drawn, best), figure=figure, hover=hover)
 
 
@@ -186,7 +187,7 @@ def precision(report: Report, sheet: Sheet) -> Plot:
     hover: dict[str, str] = {}
     for (metric, points), axes in zip(drawn.items(), panels):
         hover |= _panel(axes, points, looks(report), metric, sheet)
-    _legend(figure, report, [point for points in drawn.values() for point in points], sheet)
+    draw_legend(figure, report, [point for points in drawn.values() for point in points], sheet)
     complete = all(len(measured[metric]) == len(points) for metric, points in drawn.items())
     return Plot(**about, caption=_accuracy_caption(drawn, complete), figure=figure, hover=hover)
 
@@ -233,7 +234,7 @@ def _panel(
     if metric == "top1_drop":
         axes.axhline(0, color=INK, linewidth=0.8)
     form = "drop {0.y:.2f} points" if metric == "top1_drop" else "SQNR {0.y:.1f} dB"
-    return _dots(axes, placed, look, metric, form, sheet)
+    return draw_dots(axes, placed, look, metric, form, sheet)
 
 
 def speedup(report: Report, sheet: Sheet) -> Plot:
@@ -318,7 +319,7 @@ def looks(report: Report) -> Callable[[str, str], dict[str, Any]]:
     return look
 
 
-def _dots(
+def draw_dots(
     axes: Any, points: Sequence[Point], look: Callable[..., dict[str, Any]], name: str, form: str, sheet: Sheet
 ) -> dict[str, str]:
     """Draw markers. Some are elements of their own with a text for the pointer, which is a point in the format `form`.
@@ -342,7 +343,7 @@ def _dots(
     return {f"{name}-{place}": f"{point.name}: {form.format(point)}" for place, point in enumerate(named)}
 
 
-def _legend(figure: Any, report: Report, points: Sequence[Point], sheet: Sheet) -> None:
+def draw_legend(figure: Any, report: Report, points: Sequence[Point], sheet: Sheet) -> None:
     """Draw the meaning of colours, markers and fills: of the first targets, and of precisions where there are several."""
     from matplotlib.lines import Line2D
 

@@ -58,7 +58,7 @@ def frontier(report: Report) -> list[Point]:
     """p50 (ms) and throughput (items a second) of every row with the status ok. Marked is the Pareto set of a model: no other
     row of the model is better in one figure and at least as good in the other."""
     rows = [cells for _, cells in _good(report) if cells["throughput_per_s"]]
-    points = [_point(cells, report, float(cells["p50_ms"] or 0), float(cells["throughput_per_s"] or 0)) for cells in rows]
+    points = [named_point(cells, report, float(cells["p50_ms"] or 0), float(cells["throughput_per_s"] or 0)) for cells in rows]
     models: dict[object, list[int]] = {}
     for index, cells in enumerate(rows):
         models.setdefault(cells["model"], []).append(index)
@@ -75,7 +75,7 @@ def accuracy(report: Report, metric: str) -> list[Point]:
     points: dict[tuple[object, ...], Point] = {}
     for cells in rows:
         low, high = (_number(cells.get(f"{metric}_ci_{end}")) for end in ("low", "high"))
-        point = replace(_point(cells, report, 0.0, float(cells[metric] or 0)), low=low, high=high)
+        point = replace(named_point(cells, report, 0.0, float(cells[metric] or 0)), low=low, high=high)
         # accuracy does not depend on the batch, so rows of several batches are one point
         points.setdefault((cells["model"], point.target, point.precision, point.y), point)
     return list(points.values())
@@ -91,7 +91,7 @@ def speedups(report: Report) -> tuple[list[Point], int]:
     ]
     points = [
         replace(
-            _point(cells, report, float(cells["speedup"] or 0), 0.0),
+            named_point(cells, report, float(cells["speedup"] or 0), 0.0),
             low=_number(cells["speedup_ci_low"]),
             high=_number(cells["speedup_ci_high"]),
         )
@@ -118,7 +118,8 @@ def _good(report: Report) -> list[tuple[Row, RowValues]]:
     ]
 
 
-def _point(cells: RowValues, report: Report, x: float, y: float) -> Point:
+def named_point(cells: RowValues, report: Report, x: float, y: float) -> Point:
+    """A row at the position `x`, `y`."""
     return Point(name=_name(cells, report), target=_target(cells), precision=str(cells["precision"]), x=x, y=y)
 
 

@@ -40,6 +40,7 @@ from ...evidence import (
 )
 from ...spec import from_wire, set_fields
 from ...untrusted import is_sample_name, parse, read_bytes
+from ...work import Workload
 
 JOURNAL, SAMPLES = "journal.jsonl", "samples"
 FORMER = {"stopped": "finished", "ended": "failed"}  # event names before schema 3
@@ -48,6 +49,7 @@ END_BYTES = 22  # size of the last record of a zip file without a comment
 Event = (
     Drawn | Built | Cold | Opened | Inspected | Explained | Verified | Warm | Life | Energy | Block | Pooled | Finished | Failed
     | StepFailed | UnderLoad | Imported | Answered | TimedBuild | KeptEngine | Converted | Tuned | Profiled
+    | Workload
 )  # fmt: skip
 
 EVENTS: Mapping[str, type[Any]] = {
@@ -74,6 +76,7 @@ EVENTS: Mapping[str, type[Any]] = {
     "converted": Converted,
     "tuned": Tuned,
     "profiled": Profiled,
+    "work": Workload,
 }
 """Types of events by their names in a journal."""
 

@@ -56,6 +56,7 @@ from ...evidence import (
 )
 from ...spec import PRECISIONS, Cell, Sweep
 from ...untrusted import load_times, understood
+from ...work import Workload
 from ..stats.percentiles import nearest_rank
 from .beside import with_defaults
 from .builds import middle_build
@@ -102,6 +103,7 @@ class CellRecord:
     answered: Answered | None = None
     warm: Warm | None = None
     energy: Energy | None = None
+    work: Workload | None = None
     load: UnderLoad | None = None
     pooled: Pooled | None = None
     finished: Finished | None = None
@@ -272,8 +274,8 @@ class Run:
         return self.head.sweep
 
     def is_instrument(self, cell: Cell) -> bool:
-        """True if `cell` measures this tool itself, and cannot be deployed."""
-        return cell.backend in self.head.instruments
+        """True if `cell` measures this tool itself, or the machine, and cannot be deployed."""
+        return cell.backend in self.head.instruments or bool(cell.roof)
 
     def base_of(self, record: CellRecord, baseline: str | None) -> CellRecord | None:
         """The baseline's fp32 cell of the same question (axes.py); None without such a cell."""
@@ -345,6 +347,7 @@ def gather(cell: Cell, key: str, folder: Path, head: Head, events: Iterable[Even
         answered=_last(Answered, by_type),
         warm=_merged(by_type.get(Warm, ())),
         energy=_last(Energy, by_type),
+        work=_last(Workload, by_type),
         load=_last(UnderLoad, by_type),
         pooled=_last(Pooled, by_type),
         finished=_last(Finished, by_type),

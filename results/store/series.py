@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from ...evidence import KINDS, Percentiles, Pooled
 from ...loop import PHASES
-from ...spec import WARM
 from ..stats.intervals import LEAST_LIVES, LEAST_ROUNDS, LIFE, ROUND, Interval, Repeated, Unit, values_of_lives
 from ..stats.percentiles import PERCENTILES, nearest_rank, percentile, samples_needed
 from ..stats.tails import tail_interval
@@ -56,7 +55,7 @@ def _measured(record: CellRecord, metric: str) -> set[int]:
     if metric != "throughput" or not record.blocks:
         return set(record.blocks)
     rounds = {number for number, block in record.blocks.items() if block.throughput}
-    if not rounds and record.cell.cache == WARM:
+    if not rounds and not record.cell.latency_only:
         raise ValueError(f"no round of {record.cell.id} has a throughput")
     return rounds
 
@@ -196,7 +195,7 @@ def figures(record: CellRecord) -> Mapping[str, Repeated]:
         for name, p50s in medians.items()
         if all(p50s.values())
     }
-    if record.cell.cache == WARM:
+    if not record.cell.latency_only:
         timed["throughput"] = values(record, "throughput")
     return {name: by_life(by_round, record) for name, by_round in timed.items()} if rounds else {}
 

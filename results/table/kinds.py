@@ -178,6 +178,7 @@ KINDS: Mapping[str, Kind] = {
     "absent_conversion": Kind(severity=INFO, sentence="{column}: this runtime reads ONNX files"),
     "absent_builds": Kind(severity=INFO, sentence="{column} needs several builds: give --builds 3"),
     "absent_search": Kind(severity=INFO, sentence="{column}: its options were not searched: give --tune"),
+    "absent_roof": Kind(severity=INFO, sentence="{column} was not measured: give --roof"),
     "absent_cold": Kind(severity=INFO, sentence="{column} was not measured: give --cold"),
     "absent_at_quick": Kind(severity=INFO, sentence="{column} is not measured at --budget quick: give --budget normal"),
     "absent_when_cold": Kind(

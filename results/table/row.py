@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,6 +23,7 @@ from .executed import unlike
 from .findings import Finding
 from .grade import grade
 from .parity import of_parity
+from .roof import RoofShares, limits_of
 from .tuning import of_tuning
 
 FORMS = {"turns": "driven in blocks", "runs": "one run in each round", "call": "a call of Python"}
@@ -36,7 +37,7 @@ class Row:
 
     `run`: unique name of its run in the table. `instrument`: its backend measures onnxbench itself. `verdict`: conclusion on
     the speed-up, corrected for the number of speed-ups in the table. `one_gpu`: the record of the same cell on one GPU, of a
-    record on several.
+    record on several. `roofs`: the run's records of what the machine attains.
     """
 
     record: CellRecord
@@ -47,6 +48,7 @@ class Row:
     instrument: bool = False
     verdict: str | None = None
     one_gpu: CellRecord | None = None
+    roofs: Sequence[CellRecord] = ()
 
     @cached_property
     def speedup(self) -> Interval | None:
@@ -76,6 +78,11 @@ class Row:
         if self.one_gpu is None or not (self.one_gpu.measured and self.record.measured):
             return Repeated(())
         return series.paired(self.one_gpu, self.record, "throughput")
+
+    @cached_property
+    def limits(self) -> RoofShares:
+        """Least times of a call by the run's roofs, over its measured time."""
+        return limits_of(self.record, self.roofs)
 
     @cached_property
     def pooled(self) -> Pooled:

@@ -66,7 +66,7 @@ def mean_speedups(measured: Measured) -> list[MeanSpeedup]:
 
     Rows without the status `ok` do not count: a wrong answer that is fast is no speed-up. Nor do the rows of the baseline.
     """
-    models = list(dict.fromkeys(str(cells["model"]) for _, cells in measured))
+    models = list(dict.fromkeys(str(cells["model"]) for row, cells in measured if not row.record.cell.roof))
     speedups: dict[tuple[Scalar, ...], dict[str, list[float]]] = {}
     for row, cells in measured:
         if len(models) > 1 and row.base is not None and row.base is not row.record and not row.instrument:

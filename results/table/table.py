@@ -122,6 +122,7 @@ def names_of(runs: Sequence[Run]) -> list[str]:
 def _rows(run: Run, name: str, baseline: str | None) -> list[Row]:
     """Rows of `run`, each with the record of its baseline, and of its cell on one GPU."""
     several = any(record.cell != record.cell.alone for record in run.cells)
+    roofs = [record for record in run.cells if record.cell.roof]
     return [
         Row(
             record=record,
@@ -131,6 +132,7 @@ def _rows(run: Run, name: str, baseline: str | None) -> list[Row]:
             sweep=run.sweep,
             instrument=run.is_instrument(record.cell),
             one_gpu=next((item for item in run.cells if item.cell.is_one_gpu_of(record.cell)), None) if several else None,
+            roofs=roofs,
         )
         for record in run.cells
     ]

@@ -14,7 +14,7 @@ from ...budgets import Budget
 from ...errors import BenchError, Interrupted, StorageFailed
 from ...evidence import ROUND, Converted, Failed, StepFailed, TimedBuild, Tuned
 from ...results.store.record import CellRecord
-from ...spec import COLD, Cell, Concurrency, Options, Sweep
+from ...spec import Cell, Concurrency, Options, Sweep
 from ...tuning import merged
 from ..pool.context import Context
 from ..worker.jobs import TimedLatency, TimedThroughput
@@ -32,7 +32,7 @@ class ActiveCell:
     are generated. `compared`: what parity is measured with; None without a reference. `latency`, `throughput`: the
     parts of its current round. `dirty`: the last part was disturbed. `throttled`: by throttled clocks of the GPU.
     `dropped`: number of such parts in the current round that were measured again. `cooled_s`: time of all pauses
-    for them. `energy`, `loaded`: this step is done, with a figure or a reason.
+    for them. `energy`, `work`, `loaded`: this step is done, with a figure or a reason.
     `built`: all builds of the cell exist. `engines`: hash of each build's engine, by its number; empty for a runtime without
     engines. `build`: number of the build that is measured. `timed`: builds that were timed, with their turns.
     `engine_file`: file that keeps the engine for the user. `converted`: facts of its file in the runtime's own format.
@@ -58,6 +58,7 @@ class ActiveCell:
     verified: bool = False
     concurrency: Concurrency | None = None
     energy: bool = False
+    work: bool = False
     loaded: bool = False
     cold: int = 0
     rounds: int = 0
@@ -106,14 +107,14 @@ class ActiveCell:
         return not self.finished and not self.out
 
     @property
-    def is_cold(self) -> bool:
-        """True if the caches are flushed before each call. Only latency is then measured."""
-        return self.planned.cell.cache == COLD
+    def latency_only(self) -> bool:
+        """True for cold caches, and for a roof: only latency is then measured."""
+        return self.planned.cell.latency_only
 
     @property
     def single(self) -> Concurrency | None:
         """Concurrency of a cell that needs no search for the best one; None for any other."""
-        return Concurrency(threads=self.planned.cell.settings.threads) if self.is_cold else None
+        return Concurrency(threads=self.planned.cell.settings.threads) if self.latency_only else None
 
     @property
     def renewed(self) -> bool:
@@ -124,7 +125,9 @@ class ActiveCell:
     def crew(self) -> tuple[Any, ...]:
         """Key of the cell's process. Cells share it with the same target, device, file, precision and process-wide settings."""
         cell, file = self.planned.cell, self.planned.artifact
-        return (cell.backend, cell.environment, cell.device, file.sha256, cell.precision, cell.settings)
+        # All roofs of a runtime share a process: their graphs are small.
+        content = "roof" if cell.roof else file.sha256
+        return (cell.backend, cell.environment, cell.device, content, cell.precision, cell.settings)
 
 
 def with_options(cell: Cell, changes: Options) -> Cell:
@@ -151,6 +154,7 @@ def resume_cell(planned: PlannedCell, stored: CellRecord, sweep: Sweep) -> Activ
         verified=stored.inspected is not None,
         concurrency=stored.warm.concurrency if stored.warm else None,
         energy=stored.energy is not None,
+        work=stored.work is not None,
         loaded=stored.load is not None,
         # A stored start without times is enough where the sweep needs memory alone.
         cold=sum(event.cold_s is not None or not sweep.cold for event in stored.cold),
@@ -175,7 +179,9 @@ def of_one_gpu(active: ActiveCell, cells: Iterable[ActiveCell]) -> Concurrency |
 def has_load(planned: PlannedCell, sweep: Sweep) -> bool:
     """True if the sweep has a load, and loads this cell: it has one device, and a batch of at most `--max-batch`."""
     cell = planned.cell
-    return sweep.load is not None and cell == cell.alone and cell.batch <= (sweep.load.max_batch or cell.batch)
+    return (
+        sweep.load is not None and not cell.roof and cell == cell.alone and cell.batch <= (sweep.load.max_batch or cell.batch)
+    )
 
 
 def _complete(stored: CellRecord, budget: Budget) -> bool:

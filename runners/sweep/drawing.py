@@ -43,14 +43,15 @@ def draw_inputs(run: RunContext, cells: Sequence[ActiveCell]) -> None:
 
 
 def _draw(run: RunContext, cells: Sequence[ActiveCell]) -> None:
-    artifact = cells[0].planned.reference
+    artifact, is_roof = cells[0].planned.reference, bool(cells[0].planned.cell.roof)
     folder = run.journal.scratch / artifact.sha256[:16]
     first = {cell.shapes: cell for cell in (active.planned.cell for active in cells)}
     input_folders = {shapes: folder / digest(shapes)[:16] for shapes in first}
     # One worker for all shapes: it loads the FP32 reference once.
     with run.context.pool.start(run.context.logs / "prepare.log", network=JOBS[Draw].network) as worker:
         for shapes, inputs_folder in input_folders.items():
-            worker.ask(_drawing(run, artifact, shapes, inputs_folder), run.sweep.timeout_s)
+            drawing = _drawing(run, artifact, shapes, inputs_folder)
+            worker.ask(replace(drawing, arrays=1) if is_roof else drawing, run.sweep.timeout_s)
         calls = tuple(
             ReferenceCall(
                 shapes=shapes,
@@ -61,7 +62,8 @@ def _draw(run: RunContext, cells: Sequence[ActiveCell]) -> None:
             )
             for (shapes, cell), inputs_folder in zip(first.items(), input_folders.values())
         )
-        referred = _refer(run, worker, cells[0].planned, calls, folder / "samples")
+        # Nobody needs the answers of a roof.
+        referred = None if is_roof else _refer(run, worker, cells[0].planned, calls, folder / "samples")
         refused = (
             {calls[item.call].inputs.path for item in referred.refused} if referred else {call.inputs.path for call in calls}
         )

@@ -154,7 +154,7 @@ class Group:
             latency = partial(self._attempt_all, step=partial(self._latency, number=number))
             measure_undisturbed(self._run, cells, latency, together=True)
             # With cold caches only latency is meaningful: calls in flight share the caches, and a flush would stop them all.
-            rated = [active for active in cells if self._rate_due and not active.is_cold]
+            rated = [active for active in cells if self._rate_due and not active.latency_only]
             measure_undisturbed(self._run, rated, partial(self._attempt_all, step=self._throughput), together=False)
             for active in (active for active in cells if not active.out):
                 self._add(active, number)
@@ -274,7 +274,7 @@ class Group:
         warm = self._ask(active, self._warm_job(active))
         active.concurrency = warm.concurrency
         self._run.journal.add(active.key, warm)
-        if not active.energy and not active.is_cold and active.planned.program is None and budget.energy_ms > 0:
+        if not active.energy and not active.latency_only and active.planned.program is None and budget.energy_ms > 0:
             self._energy(active)
 
     def _warm_job(self, active: ActiveCell) -> WarmUp:
@@ -326,7 +326,7 @@ class Group:
 
     def _add(self, active: ActiveCell, number: int) -> None:
         """Write the parts of a visit as one block of the journal. Raises ValueError where a part is missing."""
-        rated = self._rate_due and not active.is_cold
+        rated = self._rate_due and not active.latency_only
         latency, throughput = active.latency, active.throughput if rated else None
         if latency is None or (rated and throughput is None):
             raise ValueError("a part of the visit is missing")

@@ -60,8 +60,10 @@ def due_cells(cells: Sequence[ActiveCell], sweep: Sweep) -> list[ActiveCell]:
 
 
 def is_base(active: ActiveCell, of: ActiveCell, sweep: Sweep) -> bool:
-    """True if a ratio of `of` is computed against `active`: its speed-up, or its scaling over several GPUs."""
+    """True if a ratio of `of` is computed against `active`: its speed-up, its scaling over GPUs, or its share of a roof."""
     cell, other = active.planned.cell, of.planned.cell
+    if cell.roof and not other.roof and cell.device == other.alone.device:
+        return True
     return record.is_base(cell, other, sweep.baseline) or cell.is_one_gpu_of(other)
 
 
@@ -73,12 +75,21 @@ def finished_cells(folder: Path, cells: Sequence[ActiveCell], sweep: Sweep, late
     """
     last = sweep.budget.looks[0] if late else sweep.budget.looks[-1]
     # Between the looks nothing is computed: each further look at an interval lowers its coverage (optional stopping).
-    due = [active for active in cells if active.live and (_at_look(active, sweep.budget) or active.rounds >= last)]
+    # A roof is visited as long as another cell needs it, and needs no narrow interval of its own.
+    due = [
+        active
+        for active in cells
+        if active.live
+        and (_at_look(active, sweep.budget) or active.rounds >= (sweep.budget.looks[0] if active.planned.cell.roof else last))
+    ]
     if not due:
         return {}
     stored = record.read_run(folder)
     records = {item.key: item for item in stored.cells}
-    ends = {active.key: _end(stored, records[active.key], sweep, last) for active in due}
+    ends = {
+        active.key: _end(stored, records[active.key], sweep, sweep.budget.looks[0] if active.planned.cell.roof else last)
+        for active in due
+    }
     return {key: end for key, end in ends.items() if end}
 
 

@@ -74,10 +74,10 @@ def _tune(run: RunContext, hire: Hire, beside: str, active: ActiveCell) -> None:
     with TuneBench(run, active, hire) as bench:
         search = Search(bench, active.planned.tunables, run.sweep.budget.passes, run.sweep.budget.tune_s / 2)
         latency = search.best(LATENCY)
-        throughput = () if active.is_cold else search.best(THROUGHPUT)
+        throughput = () if active.latency_only else search.best(THROUGHPUT)
     tuned = Tuned(
         latency=latency,
-        throughput=latency if active.is_cold else throughput,
+        throughput=latency if active.latency_only else throughput,
         beside=beside,
         default=str(active.planned.beside.target) if active.planned.beside else "",
         seconds=run.context.clock.since_s(begin),

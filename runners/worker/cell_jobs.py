@@ -211,7 +211,7 @@ def open_session(state: State, report: Reporter, job: Open) -> Opened:
         first_ms=first_ns / 1e6,
         parts=tuple(parts),
         info=Info(executed=info.executed, placement=info.placement, settings=settings, remarks=info.remarks),
-        instrument=backend.instrument,
+        instrument=backend.instrument or bool(cell.roof),
         int8_scheme=backend.int8_scheme,
         searches=backend.is_searching(cell),
     )

@@ -204,6 +204,15 @@ class CountWork(Job[GraphWork]):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MakeRoof(Job[CacheEntry]):
+    """Write the ONNX file of a graph that measures the machine (models/roofs.RoofGraph)."""
+
+    kind: str
+    size: int
+    precision: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Explain(Making, Job[Explained]):
     """Find the accuracy that each node of the INT8 file costs."""
 

@@ -27,6 +27,7 @@ from onnxbench.runners.worker.file_jobs import (
     DescribeLibrary,
     Draw,
     FetchLibrary,
+    MakeRoof,
     MeasureFloor,
     ReadSizeUse,
     Refer,
@@ -180,6 +181,7 @@ def test_every_job_is_done_by_workers_that_see_none_of_the_parents_folders(paren
         assert worker.ask(CountGpus(), 60).gpus >= 0
         assert not worker.ask(ReadSizeUse(artifact=file), 60).needs_shapes
         assert worker.ask(CountWork(artifact=file, shapes=cell.shapes), 60).layer_flops > 0
+        assert not worker.ask(MakeRoof(kind="nodes", size=32, precision="fp32"), 60).artifact.dataset
         decoded = worker.ask(DecodeImages(data=Data.named(f"images:{pictures(parent / 'pictures')}?size=8")), 60)
         assert (decoded.images.images, decoded.images.classes) == (20, 2)
         assert worker.ask(Build(cell=cell, artifact=file), 60).build_s is None

@@ -26,6 +26,7 @@ from onnxbench.runners.worker.file_jobs import (
     ExportLibrary,
     FetchLibrary,
     Lower,
+    MakeRoof,
     MeasureFloor,
     ReadSizeUse,
     Refer,
@@ -65,7 +66,7 @@ OF_TRAINING = (Train, MeasureStages, JoinRanks, TrainRank, OpenRendezvous, Count
 # need onnx, PyTorch or Pillow
 OF_LIBRARIES = (DescribeLibrary, FetchLibrary, ExportLibrary)
 OF_SEARCH = (RankNodes, EvaluateInt8)
-OF_CONVERSION = (Convert, Lower, ReadSizeUse, CountWork, Explain, *OF_SEARCH)
+OF_CONVERSION = (Convert, Lower, ReadSizeUse, CountWork, MakeRoof, Explain, *OF_SEARCH)
 OF_FILES = (Describe, ReadGraph, DecodeImages, Adopt, Export, *OF_CONVERSION, Refer, MeasureFloor, *OF_LIBRARIES, *OF_TRAINING)
 SPECS = {
     "inputs": (TensorSpec(name="x", dtype="float32", shape=("N", 4)),),
@@ -187,6 +188,7 @@ def test_a_job_that_needs_more_names_what_is_missing(bare_python, folder, artifa
         Lower: {**making, "opset": 16},
         ReadSizeUse: {"artifact": artifact},
         CountWork: {"artifact": artifact, "shapes": ()},
+        MakeRoof: {"kind": "nodes", "size": 32, "precision": "fp32"},
         Explain: making,
         RankNodes: making,
         EvaluateInt8: {**making, "backend": "ort-cpu", "device": "cpu"},

@@ -85,6 +85,7 @@ SAID = {
         {"beside": "ort-cpu"},
         "has the options of ort-cpu, because the search found none that are faster",
     ),
+    "absent_roof": ({"column": "of_roof"}, "of_roof was not measured: give --roof"),
     "absent_search": ({"column": "tuned_latency"}, "tuned_latency: its options were not searched: give --tune"),
     "engine_kept": ({"file": "kept/a.engine"}, "its engine is kept in kept/a.engine"),
     "engine_reused": (

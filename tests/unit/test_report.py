@@ -23,7 +23,7 @@ from onnxbench.results.report.data import gather, machines
 from onnxbench.results.report.grid import grid, ordered, same
 from onnxbench.results.report.inline import inline
 from onnxbench.results.report.page import CARDS, PLAIN_ROWS, embedded, page
-from onnxbench.results.report.plots import HOVERED, _dots, draw, image, plain_ticks
+from onnxbench.results.report.plots import HOVERED, draw, draw_dots, image, plain_ticks
 from onnxbench.results.report.points import DOTS, LINES, Point
 from onnxbench.results.report.sheet import NARROW, WIDE
 from onnxbench.results.store.record import read_run
@@ -229,7 +229,7 @@ def test_many_points_share_artists_and_marked_ones_keep_their_text(count, named)
     for sheet, texts in ((WIDE, named), (NARROW, 0)):
         figure = Figure()
         axes = figure.subplots()
-        hover = _dots(axes, points, lambda *_: {"marker": "o"}, "dots", "{0.x:g}", sheet)
+        hover = draw_dots(axes, points, lambda *_: {"marker": "o"}, "dots", "{0.x:g}", sheet)
         assert len(hover) == texts
         assert sum(len(line.get_xdata()) for line in axes.lines) == count
         assert len(axes.lines) <= texts + 3
@@ -254,6 +254,23 @@ def test_a_plot_is_drawn_for_a_wide_and_for_a_narrow_screen(folder):
         for name, sheet in (("w", wide), ("n", narrow))
     }
     assert texts == {"w": [], "n": ["ort-cpu fp32 b1", f"{FAST} fp32 b1"]}
+
+
+def test_a_run_with_roofs_has_a_roofline_and_others_have_none(run_folder, make_cell):
+    row, product, total = make_cell(), make_cell(roof="compute", model="product"), make_cell(roof="memory", model="sum")
+    run = run_folder(row, product, total)
+    for cell, flops, ms in ((row, 10**9, 20), (product, 10**9, 10), (total, 0, 1)):
+        run.measured(cell, ms * 10**6)
+        run.add("work", cell, layer_flops=flops, weight_bytes=10**7, input_bytes=10**6, output_bytes=10**6, nodes=1)
+    drawn = {plot.name: plot for plot in draw(report(run.path))}
+    axes = drawn["roofline"].figure.axes[0]
+    (ceiling,) = [line for line in axes.lines if len(line.get_xdata()) == 3]
+    assert max(ceiling.get_ydata()) == pytest.approx(100)
+    assert list(drawn["roofline"].hover) == ["roofline-0"]
+    assert "100 GFLOP/s and 12 GB/s" in drawn["roofline"].caption
+    bare = run_folder(row, name="bare")
+    bare.measured(row, 10**6)
+    assert "roofline" not in {plot.name for plot in draw(report(bare.path))}
 
 
 def test_a_page_without_matplotlib_has_a_note_instead_of_plots(folder, tmp_path, monkeypatch):

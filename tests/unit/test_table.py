@@ -42,6 +42,7 @@ CONTRACT = [
     *("tuned_latency", "tuned_throughput"),
     *("gpus", "scaling_efficiency", "scaling_efficiency_ci_low", "scaling_efficiency_ci_high"),
     "cpu_power_w",
+    *("gflops", "gflops_per_s", "of_roof", "bound", "bound_compute", "bound_memory", "bound_launch", "gbytes_per_s"),
 ]
 AXES = {"model": "cnn", "backend": "ort-cpu", "device": "cpu", "precision": "fp32", "batch": 8, "threads": 2}
 CHANGE = ("top1_drop_ci_low", "top1_drop_ci_high", "top1_change_p")

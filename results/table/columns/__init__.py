@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..column import Column
-from . import accuracy, builds, case, clocks, gpus, load, others, phases, resources, tails, timing, tuned
+from . import accuracy, builds, case, clocks, gpus, load, others, phases, resources, roof, tails, timing, tuned
 
 COLUMNS: tuple[Column, ...] = (
     *case.COLUMNS,
@@ -36,6 +36,7 @@ COLUMNS: tuple[Column, ...] = (
     *tuned.COLUMNS,
     *gpus.COLUMNS,
     resources.CPU_POWER,
+    *roof.COLUMNS,
 )
 BY_NAME: Mapping[str, Column] = {column.name: column for column in COLUMNS}
 

@@ -67,7 +67,7 @@ def _speedup_bound(end: str) -> Callable[[Row], Scalar]:
 
 def _throughput(row: Row) -> Scalar:
     # all calls over all time, since a mean of rates would give a short block the weight of a long one
-    if row.record.cell.cache == COLD:
+    if row.record.cell.latency_only:
         return None
     rates = [row.record.blocks[number].throughput for number in series.values(row.record, "throughput")]
     calls, took_ns = (sum(getattr(rate, name) for rate in rates) for name in ("calls", "took_ns"))
@@ -90,7 +90,7 @@ def _disturbed(row: Row) -> Scalar:
 
 
 def _deployed(row: Row) -> Scalar:
-    return (row.record.warm and row.record.cell.cache != COLD and row.record.warm.deploy) or None
+    return (row.record.warm and not row.record.cell.latency_only and row.record.warm.deploy) or None
 
 
 def _build(row: Row) -> Scalar:

@@ -1,0 +1,151 @@
+"""Share of the machine's roof that a row reaches, and what bounds the row, by rounds that both measured. Pure.
+
+docs/roof.md has the definitions. A roof is the best of the run's runtimes on the row's device in the same round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from ...spec import COLD, PRECISIONS
+from ...work import COMPUTE, MEMORY, NODES, Workload
+from ..store.record import CellRecord
+from ..store.series import counted
+from .executed import executed
+
+LAUNCH, OVERHEAD = "launch", "overhead"
+LEAST_SHARE = 1 / 3
+"""Share of a row's time that its bound explains at least. Below it, most of the time is in none of the three limits."""
+
+SLACK = 0.9
+"""A call's inputs and outputs come on top of the file, by whose size the arrays of the sums are chosen."""
+
+NARROW = {"bf16": 0.5}  # bytes of a weight in that arithmetic over those in the FP32 file, for a runtime that converts it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoofShares:
+    """Least time of a row's call over its measured time, by what limits it: the median over the rounds; None without a roof.
+
+    `compute`: its operations at the rate of the best matrix product. `memory`: its least bytes at the rate of the best sum.
+    `launch`: its nodes at the cost of a tiny one. `of_roof`: the larger one of the first two, in each round.
+    `flops_per_s`, `bytes_per_s`: medians of the roofs.
+    """
+
+    compute: float | None = None
+    memory: float | None = None
+    launch: float | None = None
+    of_roof: float | None = None
+    flops_per_s: float | None = None
+    bytes_per_s: float | None = None
+
+    @property
+    def bound(self) -> str | None:
+        """Name of the limit with the largest share, or OVERHEAD if that is small; None where a share is missing."""
+        shares = {COMPUTE: self.compute, MEMORY: self.memory, LAUNCH: self.launch}
+        present = {name: share for name, share in shares.items() if share is not None}
+        if COMPUTE not in present or MEMORY not in present:
+            return None
+        largest = max(present, key=lambda name: present[name])
+        return largest if present[largest] >= LEAST_SHARE else OVERHEAD
+
+
+def limits_of(record: CellRecord, roofs: Sequence[CellRecord]) -> RoofShares:
+    """Limits of `record` by the `roofs` of its run. Empty without its operations, and for a roof itself."""
+    work = record.work
+    if work is None or record.cell.roof or not record.measured:
+        return RoofShares()
+    own = [roof for roof in roofs if roof.measured and roof.work and roof.cell.device == record.cell.alone.device]
+    products = [roof for roof in own if roof.cell.roof == COMPUTE and roof.cell.precision in types_of(record)]
+    chains = [roof for roof in own if roof.cell.roof == NODES and roof.cell.target == record.cell.target]
+    nbytes = _least_bytes(record, work)
+    # Of flushed caches nothing is left: the row reads its weights from memory.
+    sums = _nearest([roof for roof in own if roof.cell.roof == MEMORY], None if record.cell.cache == COLD else nbytes)
+    rounds = counted(record)
+    rates = _best(products, rounds, lambda roof: roof.layer_flops)
+    speeds = _best(sums, rounds, lambda roof: roof.least_bytes())
+    nodes = _best(chains, rounds, lambda roof: roof.nodes)
+    compute = _shares(record, rates, work.layer_flops)
+    memory = _shares(record, speeds, nbytes)
+    both = [max(compute[number], memory[number]) for number in compute.keys() & memory.keys()]
+    return RoofShares(
+        compute=_median(compute.values()),
+        memory=_median(memory.values()),
+        launch=_median(_shares(record, nodes, _kernels(record, work)).values()),
+        of_roof=_median(both),
+        flops_per_s=_median(rates.values()),
+        bytes_per_s=_median(speeds.values()),
+    )
+
+
+def types_of(record: CellRecord) -> tuple[str, ...]:
+    """Types in which the row computed its layers, as precisions: the first is that of most layers."""
+    ran = (executed(record) or "").split("+")
+    types = [name for name in ran if name in PRECISIONS]
+    return tuple(types) or (PRECISIONS[record.cell.precision].arithmetic,)
+
+
+def flops_per_s(record: CellRecord) -> float | None:
+    """Operations a second of single calls: those of one call over the median of the rounds' p50."""
+    times = [_seconds(record, number) for number in counted(record)]
+    typical = _median(time for time in times if time)
+    return record.work.layer_flops / typical if record.work and record.work.layer_flops and typical else None
+
+
+def bytes_per_s(record: CellRecord) -> float | None:
+    """Least bytes of a call over the median of the rounds' p50."""
+    nbytes = record.work and record.work.least_bytes()
+    typical = _median(time for number in counted(record) if (time := _seconds(record, number)))
+    return nbytes / typical if nbytes and typical else None
+
+
+def _least_bytes(record: CellRecord, work: Workload) -> float | None:
+    """Bytes that a call moves at least. A runtime that computes an FP32 file in a narrower type may store narrow weights."""
+    from_fp32 = PRECISIONS[record.cell.precision].file == "fp32"
+    return work.least_bytes(min((NARROW.get(name, 1.0) for name in types_of(record)), default=1.0) if from_fp32 else 1.0)
+
+
+def _kernels(record: CellRecord, work: Workload) -> int:
+    """Number of steps of a call: the kernels that the runtime reports, or the nodes of the file."""
+    return len(record.inspected.kernels) if record.inspected and record.inspected.kernels else work.nodes
+
+
+def _nearest(sums: Sequence[CellRecord], nbytes: float | None) -> list[CellRecord]:
+    """Sums of the smallest arrays that are as large as the row's bytes: they are in the same level of the caches."""
+    sizes = {roof.key: roof.work.least_bytes() or 0.0 for roof in sums if roof.work}
+    enough = [size for size in sizes.values() if nbytes is not None and size >= nbytes * SLACK]
+    size = min(enough, default=max(sizes.values(), default=0.0))
+    return [roof for roof in sums if sizes.get(roof.key) == size]
+
+
+def _best(
+    roofs: Iterable[CellRecord], rounds: Sequence[int], amount: Callable[[Workload], float | None]
+) -> Mapping[int, float]:
+    """Largest amount a second in each round that a roof measured."""
+    best: dict[int, float] = {}
+    for roof in roofs:
+        size = amount(roof.work) if roof.work else None
+        for number in rounds if size else ():
+            time = _seconds(roof, number) if number in roof.blocks else None
+            if time and size:
+                best[number] = max(best.get(number, 0.0), size / time)
+    return best
+
+
+def _shares(record: CellRecord, rates: Mapping[int, float], amount: float | None) -> dict[int, float]:
+    """Time of `amount` at the rate of each round, over the row's own time in the round."""
+    times = {number: _seconds(record, number) for number in rates}
+    return {number: amount / rates[number] / time for number, time in times.items() if time} if amount is not None else {}
+
+
+def _seconds(record: CellRecord, number: int) -> float | None:
+    """Median of single calls in a round, in seconds."""
+    p50_ns = record.p50_ns(number, "latency")
+    return p50_ns / 1e9 if p50_ns else None
+
+
+def _median(values: Iterable[float]) -> float | None:
+    present = list(values)
+    return median(present) if present else None

@@ -4,9 +4,9 @@ The rules, in their order. A later rule adds only what an earlier one left open.
 
 1. Names. A kernel covers the nodes that it names, by the node's name or by that of one of its outputs. A name that a runtime
    made from another one (`conv1/WithoutBiases`) counts as the longest part before a `/` that is a node.
-2. The runtime's own graph. If it has the tensors of a kernel, by the kernel's name or place, the kernel also covers the nodes
-   between the tensors that it writes and those that other kernels write, unless another kernel names them. This finds fused
-   nodes.
+2. Fusions. A kernel also covers the nodes before its last ones, up to the tensors that other kernels write and the nodes that
+   other kernels name. Its last nodes write its tensors, as the runtime's own graph has them by the kernel's name or place, or
+   are those that it names.
 3. Modules of PyTorch. The n-th operation of one kind in a module is the n-th such operation of the module in the traced graph.
    An operation without a counterpart covers the nodes of its module that no other operation of the module covers.
 4. Neighbours. A kernel without nodes, such as a copy to another layout, belongs to the kernel that needs it: the next layer
@@ -35,7 +35,7 @@ def mapped(
     own = _own_nodes(kernels, links, runtime)
     linked = [replace(each, reads=node.inputs, writes=node.outputs) if node else each for each, node in zip(links, own)]
     covered = [_by_names(each, graph) for each in linked]
-    _add_fused(covered, linked, graph, [node is not None for node in own])
+    _add_fused(covered, linked, graph)
     _add_modules(covered, linked, graph)
     _add_neighbours(covered, linked, kernels)
     return tuple(
@@ -83,15 +83,13 @@ def _by_names(links: Links, graph: Graph) -> set[int]:
     return {place for place in places if place is not None}
 
 
-def _add_fused(covered: Covered, links: Sequence[Links], graph: Graph, described: Sequence[bool]) -> None:
+def _add_fused(covered: Covered, links: Sequence[Links], graph: Graph) -> None:
     """Add the nodes between the tensors that a kernel writes and those that other kernels write."""
     named = set().union(*covered) if covered else set()
     written = {name for each in links for name in each.writes}
-    for own, each, is_described in zip(covered, links, described):
-        ends = {graph.writer_of[name] for name in each.writes if name in graph.writer_of}
-        if not ends and is_described:
-            # A kernel that changes the layout writes a tensor of the runtime's own. What it names is then the end.
-            ends = set(own)
+    for own, each in zip(covered, links):
+        # A kernel may write a tensor of the runtime's own, such as one in another layout. What it names is then the end.
+        ends = {graph.writer_of[name] for name in each.writes if name in graph.writer_of} or set(own)
         stops = (written - set(each.writes)) | set(each.reads)
         # A node that a kernel names belongs to that kernel alone, and the walk ends there.
         own.update(_between(ends - (named - own), stops, named, graph))

@@ -79,11 +79,19 @@ def test_a_copy_belongs_to_the_layer_beside_it():
 
 def test_a_chain_of_copies_belongs_to_the_kernel_at_its_end():
     links = [Links(writes=("a",)), Links(reads=("a",), writes=("b",)), Links(covers=("gemm",), reads=("b",))]
-    assert nodes_of(links) == [("gemm",)] * 3
+    assert nodes_of(links) == [("conv", "relu", "pool", "gemm")] * 3
+
+
+def test_a_node_that_no_kernel_names_belongs_to_the_kernel_after_it():
+    """A runtime may name a fused product after the sum alone."""
+    assert nodes_of([Links(covers=("relu",)), Links(covers=("gemm",))]) == [("conv", "relu"), ("pool", "gemm")]
 
 
 def test_a_kernel_beside_nothing_stays_unmapped():
-    assert nodes_of([Links(reads=("a",), writes=("b",)), Links(covers=("gemm",), reads=("z",))]) == [(), ("gemm",)]
+    assert nodes_of([Links(reads=("a",), writes=("b",)), Links(covers=("gemm",), reads=("z",))]) == [
+        (),
+        ("conv", "relu", "pool", "gemm"),
+    ]
 
 
 def of_module(name, scope, call, origin):

@@ -262,7 +262,7 @@ def warm(state: State, report: Reporter, job: WarmUp) -> Warm:
         open_cell.flush = flush.flush_of(open_cell.session, partial(_host_flush, state), state.clock)
     with measure.quiet():
         result = measure.warm_up(open_cell.session, now, least_ns=to_ns(job.least_ms), limit_ns=to_ns(job.limit_ms))
-        rates = {} if job.concurrency else _search(open_cell, state, to_ns(job.least_ms * SEARCH_SHARE), job.passes)
+        rates = {} if job.concurrency else _search(open_cell, state, job)
         concurrency = job.concurrency or list(rates)[-1]
         open_cell.keep(concurrency)
     return Warm(
@@ -313,10 +313,11 @@ def _deployed_cell(backend: Backend, cell: Cell, session: Session) -> Cell:
     return replace(cell, settings=replace(settings, options=tuple(options.items())))
 
 
-def _search(open_cell: OpenCell, state: State, length_ns: int, passes: int) -> dict[Concurrency, float]:
-    candidates = open_cell.backend.concurrencies(open_cell.cell.settings.threads)
+def _search(open_cell: OpenCell, state: State, job: WarmUp) -> dict[Concurrency, float]:
+    candidates, length_ns = open_cell.backend.concurrencies(open_cell.cell.settings.threads), to_ns(job.least_ms * SEARCH_SHARE)
     length = lanes.Length(least_ns=length_ns, lead_ns=length_ns // 2)
-    trial = lanes.Trial(length=length, passes=passes, rest=partial(measure.settle, state.clock))
+    rest = partial(measure.settle, state.clock)
+    trial = lanes.Trial(length=length, passes=job.passes, rest=rest, limit_ns=to_ns(job.limit_ms))
     return lanes.search(candidates, open_cell.lanes, state.clock.now_ns, trial=trial)
 
 

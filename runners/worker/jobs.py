@@ -238,6 +238,7 @@ class Inspect(Job[Inspected]):
 class WarmUp(Job[Warm]):
     """Warm up the open cell `key`. Search the best concurrency in `passes` unless `concurrency` is set.
 
+    After `limit_ms` the warm-up ends, and after `limit_ms` of the search no further pass begins.
     `engine_file`: name of the file from which the cell's program loads its engine; empty for a program that builds one.
     """
 

@@ -6,6 +6,7 @@ session has a thread of its own.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -137,12 +138,14 @@ def _threads(sessions: Sequence[Session], now: Now, length: Length) -> Rate:
 class Trial:
     """Settings of the search: every candidate runs for `length` in each of `passes`.
 
-    `rest` is called after each run, and returns when the threads of the run are idle.
+    `rest` is called after each run, and returns when the threads of the run are idle. `limit_ns`: time of the search after
+    which no further pass begins. Runs of slow calls are longer than `length`, and fewer of them measure as much.
     """
 
     length: Length
     passes: int
     rest: Callable[[], object]
+    limit_ns: float = math.inf
 
 
 def search(candidates: Sequence[Concurrency], open_lanes: Open, now: Now, *, trial: Trial) -> dict[Concurrency, float]:
@@ -157,7 +160,8 @@ def search(candidates: Sequence[Concurrency], open_lanes: Open, now: Now, *, tri
         trial.rest()
         return calls_per_s
 
-    result = race(candidates, rate, trial.passes)
+    begin = now()
+    result = race(candidates, rate, trial.passes, lambda: now() - begin > trial.limit_ns)
     near = [candidate for candidate, score in result.scores.items() if score * GAIN >= max(result.scores.values())]
     best = min(near, key=lambda candidate: (candidate.lanes, -result.scores[candidate]))
     order = [*(candidate for candidate in candidates if candidate != best), best]

@@ -23,8 +23,10 @@ class Race(Generic[C]):
     scores: Mapping[C, float]
 
 
-def race(candidates: Sequence[C], rate: Callable[[C], float], passes: int) -> Race[C]:
-    """Measure `candidates` in `passes`, each with all that are left in the race.
+def race(
+    candidates: Sequence[C], rate: Callable[[C], float], passes: int, is_late: Callable[[], bool] = lambda: False
+) -> Race[C]:
+    """Measure `candidates` in `passes`, each with all that are left in the race. No pass begins after `is_late` returns True.
 
     A score is the median over passes of a candidate's rate relative to the mean of the same pass, because a
     machine's speed changes between passes. From the third pass on, a candidate leaves the race if its score is
@@ -34,6 +36,8 @@ def race(candidates: Sequence[C], rate: Callable[[C], float], passes: int) -> Ra
     rates: dict[C, list[float]] = {candidate: [] for candidate in candidates}
     left = list(candidates)
     for number in range(passes if len(left) > 1 else 0):
+        if number and is_late():
+            break
         for candidate in left:
             rates[candidate].append(rate(candidate))
         scores = _scores({candidate: rates[candidate] for candidate in left})

@@ -219,10 +219,10 @@ class Workshop:
         return [FakeSession(self.clock, ns if isinstance(ns, int) else next(ns))]
 
 
-def found(script, least_ns=100_000, passes=5):
+def found(script, least_ns=100_000, passes=5, **limit):
     clock = FakeClock()
     workshop = Workshop(clock, script)
-    trial = Trial(length=Length(least_ns=least_ns), passes=passes, rest=lambda: workshop.opened.append(None))
+    trial = Trial(length=Length(least_ns=least_ns), passes=passes, rest=lambda: workshop.opened.append(None), **limit)
     rates = search(list(script), workshop, clock.now_ns, trial=trial)
     return rates, workshop
 
@@ -248,6 +248,13 @@ def test_who_is_far_behind_after_three_passes_is_left_out():
 def test_before_a_candidate_is_tried_the_one_before_is_idle():
     _, workshop = found({ONE: 100, TWO: 105}, passes=2)
     assert workshop.opened == [ONE, None, TWO, None] * 2
+
+
+@pytest.mark.parametrize(("limit_ns", "passes"), [(1, 1), (30_000, 2), (10**9, 5)])
+def test_no_pass_begins_after_the_time_of_the_search(limit_ns, passes):
+    rates, workshop = found({ONE: 10_000, TWO: 10_500}, least_ns=100, limit_ns=limit_ns)
+    assert [way for way in workshop.opened if way] == [ONE, TWO] * passes
+    assert list(rates)[-1] == ONE
 
 
 def test_a_single_candidate_is_not_tried():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -51,10 +52,16 @@ class Context:
 
     def ask(self, job: Job[Answer]) -> Answer:
         """Send `job` to a fresh worker and return its answer. Raises like `Worker.ask`, and `BadInput` for its images."""
-        task = JOBS[type(job)]
-        job = self.decoder.with_arrays(job, self.logs, self.pool, self.progress)
+        return self.ask_all([job])[0]
+
+    def ask_all(self, jobs: Sequence[Job[Answer]]) -> list[Answer]:
+        """Send `jobs` of one kind to a fresh worker, one after the other. Raises like `ask`."""
+        if not jobs:
+            return []
+        task = JOBS[type(jobs[0])]
+        jobs = [self.decoder.with_arrays(job, self.logs, self.pool, self.progress) for job in jobs]
         with self.pool.start(self.logs / "prepare.log", network=task.network) as worker:
             try:
-                return worker.ask(job, self.timeout_s)
+                return [worker.ask(job, self.timeout_s) for job in jobs]
             finally:
                 self.networks[task.name] = worker.network

@@ -135,7 +135,7 @@ def _file_in(base: Artifact, kind: File, request: ExportRequest, context: Contex
 
 
 def _keep(item: Exported, context: Context) -> ExportResult:
-    user_file.check_unchanged(item.artifact, context)
+    user_file.check_unchanged([item.artifact], context)
     return ExportResult(exported=item, cached=True)
 
 
@@ -300,8 +300,7 @@ def existing_artifacts(sweep: Sweep, context: Context) -> list[Artifact]:
     folder = folder_of(sweep) or Path(ARTIFACTS)
     items = manifest.read_manifest(folder) if sweep.model else manifest.read_last_export(folder)
     artifacts = with_schemes((item.artifact for item in items if sweep.model in (None, item.artifact.model)), sweep)
-    for item in artifacts:
-        user_file.check_unchanged(item, context)
+    user_file.check_unchanged(artifacts, context)
     other = sweep.dataset and any(item.dataset != absolute_name(sweep.dataset) for item in artifacts)
     return [] if other else artifacts
 

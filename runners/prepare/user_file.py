@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,14 +42,18 @@ def exported_from(base: Artifact, folder: Path, context: Context) -> list[Artifa
     # A file that `bench export --opset` lowered stands for the user's file in that folder, and not beside it.
     made = [item for item in manifest.read_manifest(folder) if item.artifact.derived and item.artifact.derived.recipe != OPSET]
     own = [item for item in made if item.artifact.derived and item.artifact.derived.origin == base.sha256]
-    for item in own:
-        check_unchanged(item.artifact, context)
+    check_unchanged([item.artifact for item in own], context)
     return [replace(item.artifact, model=base.model) for item in own]
 
 
-def check_unchanged(artifact: Artifact, context: Context) -> None:
-    """Raise `BadInput` where the file of `artifact` differs from its entry in the manifest."""
-    file = context.ask(Describe(file=Here(path=artifact.path), model=artifact.model))
+def check_unchanged(artifacts: Sequence[Artifact], context: Context) -> None:
+    """Raise `BadInput` where the file of one of `artifacts` differs from its entry in the manifest."""
+    jobs = [Describe(file=Here(path=artifact.path), model=artifact.model) for artifact in artifacts]
+    for artifact, file in zip(artifacts, context.ask_all(jobs)):
+        _check_unchanged(artifact, file)
+
+
+def _check_unchanged(artifact: Artifact, file: Artifact) -> None:
     if file.sha256 != artifact.sha256:
         raise BadInput(f"{artifact.path} changed since its export", "run bench export again, or measure it with --model")
     if _interface(file) != _interface(artifact):

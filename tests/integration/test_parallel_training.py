@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 import pytest
 from onnxbench.errors import BadInput, RuntimeFailed, WorkerDied, WorkerTimeout
-from onnxbench.models import MODELS, NamedModel
+from onnxbench.models import MODELS, NamedModel, datasets
 from onnxbench.runners.pool.pool import Local
 from onnxbench.runners.pool.ranks import CAUSE_S, LATE_S
 from onnxbench.runners.prepare import parallel
@@ -91,6 +91,15 @@ def trained_ways(tmp_path_factory):
             with Local().start(folder / "one.log") as worker:
                 made["one"] = (worker.ask(row.job(data_of(row), path), 120), load_file(path), [])
     return made
+
+
+def test_the_digits_are_those_of_scikit_learn(trained_ways):
+    """After `trained_ways`, which imports scikit-learn. The dataset reads its file, since the import takes seconds."""
+    from sklearn.datasets import load_digits
+
+    (images, labels), found = load_digits(return_X_y=True), datasets.load("digits")
+    assert np.array_equal(found.images.reshape(-1, 64), images)
+    assert np.array_equal(found.labels, labels)
 
 
 @pytest.mark.parametrize("way", ["data", "gpipe", "1f1b"])

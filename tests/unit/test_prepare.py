@@ -53,6 +53,9 @@ class Prepared(Context):
         found = answer(job) if callable(answer) else answer
         return from_wire(type(job).answer(), json.loads(json.dumps(to_wire(found))))
 
+    def ask_all(self, jobs):
+        return [self.ask(job) for job in jobs]
+
     def names(self):
         return [JOBS[type(job)].name for job in self.asked]
 

@@ -32,8 +32,7 @@ from .spec import Concurrency, Load
 from .tuning import Tuned as Tuned
 
 Number = float | None
-FAILED, TIMEOUT, UNAVAILABLE, UNSUPPORTED = "failed", "timeout", "unavailable", "unsupported"
-ENDINGS = (FAILED, TIMEOUT, UNAVAILABLE, UNSUPPORTED)
+FAILED, TIMEOUT, UNAVAILABLE, UNSUPPORTED = ENDINGS = ("failed", "timeout", "unavailable", "unsupported")
 KINDS = ("latency", "end_to_end", "device")  # kinds of times
 LATENCY, THROUGHPUT = "latency", "throughput"  # parts of a visit
 ROUND, LOAD, ANSWERS = "round", "load", "answers"
@@ -128,6 +127,7 @@ class Opened(Built):
     `program`: for a program of the user, the form of its loop: turns, runs or call. `searches`: the runtime timed kernels and
     chose the fastest, as it does again at every opening. `lowered`: the file was lowered to an opset that the runtime takes.
     `own_reference`: a file of another precision without its FP32 file is compared with itself. `parts`: parts of the opening.
+    `memory`: that of the process, if it is requested.
     """
 
     artifact_mb: Number = None
@@ -149,6 +149,7 @@ class Opened(Built):
     lowered: Lowered | None = None
     own_reference: bool = False
     parts: tuple[OpeningPart, ...] = ()
+    memory: Cold | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -355,12 +355,14 @@ def _measure(sweep: Sweep, rows: Sequence[PlannedCell], hire_worker: Hire, run: 
             conversions.convert_files(run, portion)  # of baselines that an earlier run finished
             builds.time_builds(run, [active for active in portion if active in left], fresh_hire)
             engine_files.keep_engines(run, portion, fresh_hire)
-            cold.start_cold(run, [active for active in portion if active in fresh and not active.is_default])
+            in_processes = [active for active in portion if active in fresh and not active.is_default]
+            cold.start_cold(run, [] if cold.are_lives(sweep) else in_processes)
             # Read after the builds and cold starts, whose processes have ended and given their memory back.
             limits = Limits(resident_mb=pool.memory_free_mb() * MEMORY_SHARE, gpu_free_mb=pool.gpu_free_mb)
             open_now += portion
             while due := rounds.due_cells(open_now, sweep):
                 Group(run, due, hire_worker, limits).run(rounds.next_round(cells))
+            cold.start_cold(run, in_processes)  # of those that no life opened first
     finally:
         _pool_calls(run.journal)
 

@@ -133,4 +133,6 @@ def _visit_s(budget: Budget) -> float:
 
 
 def _fresh_s(sweep: Sweep) -> float:
+    if cold.are_lives(sweep):  # a crew has fewer batches than lives, mostly
+        return 0.0
     return cold.start_count(sweep) * FRESH_PROCESS_S / (1 if sweep.cold else cold.SIDE_BY_SIDE)

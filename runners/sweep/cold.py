@@ -1,7 +1,7 @@
 """Cold starts: the memory of a cell in a fresh process, and the time to its first answer. Loads no framework.
 
-For memory alone, SIDE_BY_SIDE processes run at the same time, since neighbours do not change a process's memory. A timed cold
-start has the machine to itself.
+With lives, the process of a life gives the memory of the cell that it opens first. For memory alone, SIDE_BY_SIDE processes run
+at the same time, since neighbours do not change a process's memory. A timed cold start has the machine to itself.
 """
 
 from __future__ import annotations
@@ -38,6 +38,17 @@ def start_cold(run: RunContext, cells: Sequence[ActiveCell]) -> None:
 def start_count(sweep: Sweep) -> int:
     """Number of fresh processes for each cell."""
     return sweep.budget.cold_starts if sweep.cold else int(sweep.budget.memory)
+
+
+def are_lives(sweep: Sweep) -> bool:
+    """True if the processes of lives give the memory, and no time is measured."""
+    return bool(sweep.budget.life_rounds) and not sweep.cold
+
+
+def is_of_life(active: ActiveCell, sweep: Sweep) -> bool:
+    """True if the next process of a life that opens `active` first is to give its memory."""
+    cell = active.planned.cell
+    return are_lives(sweep) and not active.planned.program and cell == cell.alone and active.cold < start_count(sweep)
 
 
 def _start(run: RunContext, cells: Sequence[ActiveCell], timed: bool) -> None:

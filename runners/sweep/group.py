@@ -29,7 +29,7 @@ from ..worker.jobs import (
     Verify,
     WarmUp,
 )
-from . import rounds
+from . import cold, rounds
 from .answers import answered, has_answers
 from .capacity import measure_under_load
 from .cells import ActiveCell, RunContext, has_load, of_one_gpu
@@ -111,7 +111,7 @@ class Group:
             crews = list(dict.fromkeys(active.crew for active in self._visits))
             for position, crew in enumerate(rounds.opening_order(crews, self._run.sweep.seed, self._life)):
                 members = [active for active in cells if active.crew == crew]
-                for active in sorted(members, key=lambda active: -active.planned.cell.batch):
+                for active in rounds.order_of_batches(members, self._life):
                     self._run.check_stop()
                     self._attempt_all([active], partial(self._reopen, number=self._life, position=position))
 
@@ -215,8 +215,13 @@ class Group:
 
     def _reopen(self, active: ActiveCell, *, number: int, position: int) -> None:
         """Open and warm up a cell for a life, with the concurrency that was found before."""
-        opened = self._ask(active, open_job(active))
+        is_first = not any(other.key in self._open_keys for other in self._visits if other.crew == active.crew)
+        memory = is_first and cold.is_of_life(active, self._run.sweep)
+        opened = self._ask(active, replace(open_job(active), memory=memory))
         self._open_keys.add(active.key)
+        if opened.memory:
+            self._run.journal.add(active.key, opened.memory)
+            active.cold += 1
         # Until the latency is stationary, at most as long as a stationary series takes: the file was warmed up before, and
         # every life pays for it.
         job = self._warm_job(active)

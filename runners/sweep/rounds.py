@@ -48,6 +48,16 @@ def opening_order(crews: Sequence[Crew], seed: int, life: int) -> list[Crew]:
     return turned[::-1] if life % 2 else turned
 
 
+def order_of_batches(cells: Sequence[ActiveCell], life: int) -> list[ActiveCell]:
+    """Cells of one crew in the order in which they open in a life: the largest batch first, turned by one in every life.
+
+    The order is the same for all crews. The process has the memory of the first cell alone, before it opens the others.
+    """
+    largest_first = sorted(cells, key=lambda active: -active.planned.cell.batch)
+    turn = life % max(len(largest_first), 1)
+    return largest_first[turn:] + largest_first[:turn]
+
+
 def next_life(cells: Sequence[ActiveCell]) -> int:
     """Number of the next life: above every life of `cells`."""
     return max((active.last_life for active in cells), default=-1) + 1

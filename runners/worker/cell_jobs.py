@@ -18,7 +18,7 @@ from ...backends.protocol import Array, Backend, Session
 from ...backends.recurrence import Recurrence
 from ...backends.rotation import Rotation
 from ...errors import DRAWN, BenchError, RuntimeFailed, failure
-from ...evidence import Deployment, Info, Inspected, Opened, Tried, Verified, Warm
+from ...evidence import Cold, Deployment, Info, Inspected, Opened, Tried, Verified, Warm
 from ...spec import COLD, Artifact, Cell, Concurrency
 from . import flush, lanes, measure, procfs
 from .blocks import gpu_of, to_ns
@@ -207,6 +207,7 @@ def open_session(state: State, report: Reporter, job: Open) -> Opened:
     settings |= {"flush": flush.describe(session)} if cell.cache == COLD else {}
     return Opened(
         **asdict(built_of(built, job.engine)),
+        memory=_memory(state, open_cell) if job.memory else None,
         load_s=load_ns / 1e9,
         first_ms=first_ns / 1e6,
         parts=tuple(parts),
@@ -215,6 +216,15 @@ def open_session(state: State, report: Reporter, job: Open) -> Opened:
         int8_scheme=backend.int8_scheme,
         searches=backend.is_searching(cell),
     )
+
+
+def _memory(state: State, open_cell: OpenCell) -> Cold:
+    """Peak memory of the process in MB, and its memory on the GPU, after further calls: allocators grow after the first."""
+    measure.latency(open_cell.session, state.clock.now_ns, least_ns=0, least_calls=MEMORY_CALLS)
+    open_cell.session.fetch()
+    gpu, peak_rss_mb = gpu_of(open_cell.cell), procfs.peak_rss_mb()  # before NVML is loaded, which would add to it
+    device_mem_mb = None if gpu is None else state.gpu.memory_of(state.gpu.pid, gpu)
+    return Cold(peak_rss_mb=peak_rss_mb, device_mem_mb=device_mem_mb)
 
 
 def _first_call(session: Session, now: Callable[[], int], drawn: bool) -> int:
@@ -341,17 +351,13 @@ def cold(state: State, report: Reporter, job: StartCold) -> Started:
     open_job = Open(cell=cell, artifact=job.artifact, inputs=job.inputs, drawn=job.drawn, engine=job.engine)
     opened = open_session(state, report, open_job)
     answered_ns = now()
-    open_cell = state.open_cells[cell.key]
-    # Peak memory needs further calls: allocators grow after the first.
-    measure.latency(open_cell.session, now, least_ns=0, least_calls=MEMORY_CALLS)
-    open_cell.session.fetch()
-    gpu, peak_rss_mb = gpu_of(cell), procfs.peak_rss_mb()  # before NVML is loaded, which would add to it
+    memory = _memory(state, state.open_cells[cell.key])
     return Started(
         up_ns=up_ns,
         answered_ns=answered_ns,
         import_s=(imported_ns - up_ns) / 1e9,
         load_s=opened.load_s,
         first_ms=opened.first_ms,
-        peak_rss_mb=peak_rss_mb,
-        device_mem_mb=None if gpu is None else state.gpu.memory_of(state.gpu.pid, gpu),
+        peak_rss_mb=memory.peak_rss_mb,
+        device_mem_mb=memory.device_mem_mb,
     )

@@ -202,7 +202,8 @@ class CopyEngine(Job[Copied]):
 class Open(Job[Opened]):
     """Open a session, bind the arrays in the folder `inputs`, and make the first call. `drawn`: the arrays are generated.
 
-    `parallel`: the cell with the options of parallel calls, where they are others than those of single calls.
+    `parallel`: the cell with the options of parallel calls, where they are others than those of single calls. `memory`: make
+    some further calls, and report the memory of the process. It is that of the cell if the process has opened no other.
     """
 
     cell: Cell
@@ -211,6 +212,7 @@ class Open(Job[Opened]):
     drawn: bool = False
     engine: EngineChoice = EngineChoice()
     parallel: Cell | None = None
+    memory: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

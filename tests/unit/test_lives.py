@@ -78,6 +78,23 @@ def test_the_first_opening_alone_compares_answers_and_searches(run):
     assert all(result.cells[name].warm.tried for name in PAIR)
 
 
+def test_each_batch_opens_first_in_turn_and_the_process_then_has_its_memory(run):
+    """The memory of each cell is known after as many lives as its crew has batches."""
+    result = run(*PAIR, budget=replace(LIVES, memory=True))
+    opened = result.names("open")[4:]
+    firsts = [sorted(opened[place : place + 4 : 2]) for place in (0, 4, 8)]
+    assert firsts == [["bf16/8", "fp32/8"], ["bf16/1", "fp32/1"], ["bf16/8", "fp32/8"]]
+    assert all(len(result.cells[name].cold) == 1 for name in PAIR)
+    assert all(result.cells[name].cold[0].peak_rss_mb > 0 for name in PAIR)
+
+
+@pytest.mark.parametrize("changes", [{"memory": False}, {"memory": True, "cold": True}])
+def test_lives_give_no_memory_where_none_is_wanted_or_cold_starts_are_timed(run, changes):
+    sweep = {name: value for name, value in changes.items() if name == "cold"}
+    result = run(*PAIR, budget=replace(LIVES, memory=changes["memory"]), **sweep)
+    assert all(result.cells[name].cold == () for name in PAIR)
+
+
 def test_the_record_has_the_position_of_each_opening(run):
     cells = run(*PAIR, budget=replace(LIVES, looks=(8,))).cells
     one, other = ([life.position for life in cells[name].lives] for name in ("fp32/1", "bf16/1"))

@@ -1,31 +1,27 @@
 """Is a difference shown where there is none, and found where there is one? The tool calibrated like an instrument.
 
     python benchmarks/calibration.py [COMPARISONS]        2,000 simulated ones, a few minutes
-    python benchmarks/calibration.py real FILE.onnx [RUNS [SEED [BUDGET]]]        20 with the real ort-cpu at `thorough`
+    python benchmarks/calibration.py real BACKEND FILE.onnx [--minutes 10]        real runs, see real_calibration.py
+    python benchmarks/calibration.py report        a table of the real runs so far
 
 Simulated: a cell is compared with itself, and with a cell that is 3 % slower, by the code that measures (groups, rounds,
-journal, stop rule, statistics, verdicts) on a clock that is simulated (simulated.py says what its noise is). Real: each run
-measures ort-cpu, ort-cpu again in a process of its own, and ort-cpu with every call made 3 % longer, or longer by the share
-in the environment variable SLOWER.
+journal, stop rule, statistics, verdicts) on a clock that is simulated (simulated.py says what its noise is).
 """
 
 from __future__ import annotations
 
 import itertools
-import json
 import math
-import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import real_calibration
 import simulated
-import slowed_ort
 from onnxbench import backends
 from onnxbench.budgets import BUDGETS
 from onnxbench.results.store import record
@@ -42,7 +38,7 @@ from onnxbench.runners.sweep.plan import PlannedCell
 from onnxbench.runners.worker.verify import save_arrays
 from onnxbench.spec import Artifact, Cell, Settings, Sweep, TensorSpec
 
-SLOWER = slowed_ort.SLOWER
+SLOWER = 0.03
 BASE, SAME, SLOW = "simulated", "simulated-again", "simulated-slower"
 SHARED_MEMORY = Path("/dev/shm")
 SPEC = TensorSpec(name="x", dtype="float32", shape=("batch", 4))
@@ -108,37 +104,9 @@ def simulations(count: int) -> None:
             print(f"{budget}, {len(rows)} comparisons, {slower:.0%} slower: {report(rows, truth)}", flush=True)
 
 
-def real(file: str, seeds: range, budget: str, folder: Path) -> Iterator[list[dict[str, Any]]]:
-    environment = slowed_ort.installed(folder)
-    command = [sys.executable, "-m", "onnxbench.cli", "infer", "--model", file, "--backend", "ort-cpu,ort-again,ort-slower"]
-    command += ["--baseline", "ort-cpu", "--batch", "1", "--threads", "2", "--budget", budget, "--format", "json"]
-    for seed in seeds:
-        done = subprocess.run(
-            [*command, "--seed", str(seed), "--out", str(folder / str(seed))], env=environment, capture_output=True, text=True
-        )
-        yield json.loads(done.stdout)["rows"]
-
-
-def real_runs(file: str, seeds: range, budget: str) -> None:
-    found: dict[str, list[dict[str, Any]]] = {"ort-again": [], "ort-slower": []}
-    with tempfile.TemporaryDirectory() as folder:
-        for rows in real(file, seeds, budget, Path(folder)):
-            for row in rows[1:]:
-                found[row["backend"]].append(row)
-                print(
-                    f"{row['backend']}: {row['speedup']:.3f} [{row['speedup_ci_low']:.3f}, {row['speedup_ci_high']:.3f}]"
-                    f" {row['verdict']}, {row['rounds']} rounds, grade {row['grade']}",
-                    flush=True,
-                )
-    for name, truth in (("ort-again", 1.0), ("ort-slower", 1 / (1 + SLOWER))):
-        print(f"{name}, {len(seeds)} runs: {report(found[name], truth)}")
-
-
 def main() -> None:
-    if sys.argv[1:2] == ["real"]:
-        runs = int(sys.argv[3]) if len(sys.argv) > 3 else 20
-        first = int(sys.argv[4]) if len(sys.argv) > 4 else 0
-        real_runs(sys.argv[2], range(first, first + runs), sys.argv[5] if len(sys.argv) > 5 else "thorough")
+    if sys.argv[1:2] and sys.argv[1] in ("real", "report"):
+        real_calibration.main(sys.argv[1:])
     else:
         simulations(int(sys.argv[1]) if len(sys.argv) > 1 else 2000)
 

@@ -1,4 +1,4 @@
-"""Backends for calibration.py and two_builds.py: ONNX Runtime under another name, and with every call made longer."""
+"""A backend for real_calibration.py and two_builds.py: ONNX Runtime with every call made longer."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from onnxbench.backends.protocol import Session
 from onnxbench.spec import Artifact, Cell, Concurrency
 
 SLOWER = float(os.environ.get("SLOWER", "0.03"))  # the share by which a call takes longer
-ENTRY_POINTS = "[onnxbench.backends]\nort-again = slowed_ort:Again\nort-slower = slowed_ort:Slower\n"
+ENTRY_POINTS = "[onnxbench.backends]\nort-slower = slowed_ort:Slower\n"
 
 
 def installed(folder: Path) -> dict[str, str]:
-    """An environment in which `ort-again` and `ort-slower` are installed; `folder` is where what says so is put."""
+    """An environment in which `ort-slower` is installed; `folder` is where what says so is put."""
     info = folder / "slowed-0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: slowed\nVersion: 0\n")
@@ -24,12 +24,6 @@ def installed(folder: Path) -> dict[str, str]:
     known = os.environ.get("PYTHONPATH", "")
     paths = [str(folder), str(Path(__file__).parent), *filter(None, [known])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-
-
-class Again(OrtCpu):
-    """ONNX Runtime, in a process of its own."""
-
-    name = "ort-again"
 
 
 class SlowedSession(OrtSession):

@@ -1,8 +1,8 @@
 """Ways to get one figure and its interval from the rounds of several lives, compared on stored runs and on simulated lives.
 
-    python benchmarks/trims.py FOLDER ...     folders of same_twice.py; without one, simulated lives alone
+    python benchmarks/trims.py FILE.jsonl ...     results of real_calibration.py; without one, simulated lives alone
 
-A run of same_twice.py has one runtime under two names, so its true ratio is 1. Each rule gives a ratio from the same rounds.
+They compare one runtime with itself, so the true ratio is 1. Each rule gives a ratio from the same rounds.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 from statistics import fmean, median, stdev
 
 import numpy as np
+import real_calibration
 from onnxbench.results.stats.intervals import LIFE, Repeated, values_of_lives
-from onnxbench.results.store import record, series
 
 RUNS, SEED = 4000, 0
 Lives = Sequence[Sequence[float]]
@@ -41,16 +41,10 @@ RULES: Mapping[str, Rule] = {
 }
 
 
-def stored(folder: Path) -> Iterator[Lives]:
-    """Ratios by round and life of the complete runs in `folder`."""
-    for path in sorted(folder.iterdir()):
-        cells = record.read_run(path).cells if (path / "run.json").exists() else ()
-        if len(cells) == 2 and all(cell.finished and not cell.failed for cell in cells):
-            # by the name of the target, since the baseline changes from run to run
-            base, new = sorted(cells, key=lambda cell: str(cell.cell.target))
-            of_base, of_new = (series.values(cell, "p50") for cell in (base, new))
-            ratios = {number: of_new[number] / of_base[number] for number in of_base if number in of_new}
-            yield list(series.rounds_by_life(ratios, base, new).values())
+def stored(path: Path) -> Iterator[Lives]:
+    """Ratios by round and life of the comparisons of a runtime with itself in the file `path`."""
+    for line in real_calibration.lines_of(path):
+        yield from (row["ratios"] for row in line["rows"] if not row["slower"])
 
 
 def simulated(lives: int, rounds: int, spread: float, jumps: float) -> Iterator[Lives]:
@@ -75,8 +69,8 @@ def tell(name: str, runs: Sequence[Lives]) -> None:
 
 
 def main() -> None:
-    for folder in sys.argv[1:]:
-        tell(folder, list(stored(Path(folder))))
+    for file in sys.argv[1:]:
+        tell(file, list(stored(Path(file))))
     if sys.argv[1:]:
         return
     for lives, rounds in ((8, 5), (12, 5), (12, 12)):

@@ -128,12 +128,13 @@ def open_run(
             pool=surroundings.pool,
         )
         surroundings.progress.step("checking which backends can run here", 0, 1)
-        surveyed = survey(interpreter_of, journal.logs, surroundings.pool)
+        early: list[Sequence[ModelFiles]] = [[]] if is_alone(sweep) else []
+        find = partial(prepare.find_early, sweep, context, early)
+        surveyed = survey(interpreter_of, journal.logs, surroundings.pool, find)
         stack.callback(surveyed.dismiss)  # of the workers that no crew hired: `hire` takes a worker out of the survey
         note_absent(surveyed.backends, sweep, surroundings.progress)
         backends = with_tuned(surveyed.backends, sweep, surroundings.progress) if kind.tunes else surveyed.backends
-        with_schemes = replace(sweep, schemes=schemes_of(sweep, backends))
-        expected = [] if is_alone(sweep) else prepare.find_files(with_schemes, context)
+        expected = early[0] if early else prepare.find_files(replace(sweep, schemes=schemes_of(sweep, backends)), context)
         plan_rows(expected, backends, context, kind)  # for its errors, before a model is trained or exported
         rows = rows_of(prepare.make_files(expected, context) if expected else [], backends, context, kind)
         rows = lower_rows(rows, sweep, context)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -56,10 +56,10 @@ class Survey:
             worker.dismiss()
 
 
-def survey(places: Mapping[Target, str], logs: Path, pool: Pool) -> Survey:
+def survey(places: Mapping[Target, str], logs: Path, pool: Pool, meanwhile: Callable[[], object] = lambda: None) -> Survey:
     """Probe each target of `places` in its interpreter, all at the same time. A probe that dies makes its backend unavailable.
 
-    Raises `StorageFailed` where a log cannot be written.
+    `meanwhile` is called while the workers import their runtimes. Raises `StorageFailed` where a log cannot be written.
     """
     with ExitStack() as stack:
         # Send to all before the first answer: the imports of runtimes, seconds each, run at the same time.
@@ -69,6 +69,7 @@ def survey(places: Mapping[Target, str], logs: Path, pool: Pool) -> Survey:
             stack.callback(workers[target].dismiss)
             with suppress(WorkerDied):  # `receive` raises it again, with the worker's exit code
                 workers[target].send(Probe(backend=target.backend))
+        meanwhile()
         probed = [_answer(target, places[target], worker) for target, worker in workers.items()]
         stack.pop_all()
     usable = {item.target for item in probed if item.available}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...errors import BadInput, BenchError, StorageFailed, nearest
+from ...exporters.schemes import BEST
 from ...models import kind_of
 from ...spec import Artifact, Sweep
 from ..pool.context import Context
@@ -49,6 +50,12 @@ def find_files(sweep: Sweep, context: Context) -> list[ModelFiles]:
         return models
     _check_names(sweep, models)
     return [_with_name(_with_own_inputs(item), name) for item, name in zip(models, _names(models))]
+
+
+def find_early(sweep: Sweep, context: Context, models: list[Sequence[ModelFiles]]) -> None:
+    """Add the files of `sweep` to empty `models`, unless the probed backends choose the schemes. Raises like `find_files`."""
+    if not models and BEST not in sweep.schemes:
+        models.append(find_files(sweep, context))
 
 
 def _find(sweep: Sweep, context: Context) -> ModelFiles:

@@ -17,7 +17,7 @@ from onnxbench.exporters.manifest import Maker
 from onnxbench.results.store import record
 from onnxbench.results.store.outcome import check_exit_code, exit_code
 from onnxbench.runners.pool.context import Context
-from onnxbench.runners.prepare.model_files import find_files
+from onnxbench.runners.prepare.model_files import find_early, find_files
 from onnxbench.runners.worker.file_jobs import CacheEntry
 from onnxbench.runners.worker.jobs import There
 from onnxbench.spec import Sweep, TensorSpec, from_wire, to_wire
@@ -220,6 +220,14 @@ def test_models_of_several_names_keep_them_and_share_the_folder(tmp_path):
         ("a", "files", None),
         ("b", "files", None),
     ]
+
+
+@pytest.mark.parametrize(("schemes", "before", "count"), [((), [], 1), (("best",), [], 0), ((), [[]], 1), (("layers",), [], 1)])
+def test_files_are_found_early_unless_the_backends_choose_their_schemes(tmp_path, schemes, before, count):
+    context = Prepared(logs=tmp_path, progress=Notes(), timeout_s=1, answers={"describe": A})
+    find_early(Sweep(model="a.onnx", schemes=schemes), context, before)
+    assert len(before) == count
+    assert len(context.asked) == bool(before and before != [[]])
 
 
 def test_a_check_tests_the_nodes_of_a_model_with_its_own_shapes(bench):

@@ -35,7 +35,7 @@ Number = float | None
 FAILED, TIMEOUT, UNAVAILABLE, UNSUPPORTED = ENDINGS = ("failed", "timeout", "unavailable", "unsupported")
 KINDS = ("latency", "end_to_end", "device")  # kinds of times
 LATENCY, THROUGHPUT = "latency", "throughput"  # parts of a visit
-ROUND, LOAD, ANSWERS = "round", "load", "answers"
+ROUND, LOAD, ANSWERS, MEMORY = "round", "load", "answers", "memory"
 """Steps that may fail after a cell's figures are complete: the figures are kept."""
 
 

@@ -29,6 +29,7 @@ from ...errors import quantity
 from ...evidence import (
     ANSWERS,
     LOAD,
+    MEMORY,
     ROUND,
     Answered,
     Block,
@@ -71,6 +72,7 @@ MENDS: Mapping[type[Any], str] = {
     Block: ROUND,
     UnderLoad: LOAD,
     Answered: ANSWERS,
+    Cold: MEMORY,
 }  # the step whose earlier failure an event of this type cancels
 
 E = TypeVar("E")

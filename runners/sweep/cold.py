@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 
 from ... import backends
-from ...evidence import Cold
+from ...evidence import MEMORY, Cold
 from ...spec import Sweep
 from ..pool.pool import Worker
 from ..pool.replicas import start_worker
@@ -61,9 +61,9 @@ def _start(run: RunContext, cells: Sequence[ActiveCell], timed: bool) -> None:
             stack.callback(worker.dismiss)
             running.append((active, worker))
         for active, worker in running:
-            run.attempt(active, partial(_send, worker))
+            run.attempt(active, partial(_send, worker), name=MEMORY)
         for active, worker in running:
-            run.attempt(active, partial(_finish, run, worker, timed))
+            run.attempt(active, partial(_finish, run, worker, timed), name=MEMORY)
 
 
 def _send(worker: Worker, active: ActiveCell) -> None:

@@ -7,8 +7,8 @@ Each run measures BACKEND at batch 1 under several names of one interpreter. The
 names are compared with it. With --slower (ort-cpu alone), one more row has every call made longer by this share.
 
 Each run adds a line to docs/results/calibration-BACKEND.jsonl, so a later call goes on, on this machine or on another. The line
-has a hash of the code that measures: `report` puts only those runs together that the same code measured. Nothing else may run
-on the machine. The runs of a file and of a machine have different seeds.
+has a hash of the code that measures latency: `report` puts only those runs together that the same code measured. It computes
+the intervals again, from the ratios of the rounds. Nothing else may run on the machine. All runs of a file have other seeds.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from typing import Any
 
 import onnxbench
 import slowed_ort
-from onnxbench import backends
+from onnxbench.budgets import Budget
+from onnxbench.results.stats.intervals import LIFE, Interval, Repeated, values_of_lives
 from onnxbench.results.store import series
 from onnxbench.results.store.record import CellRecord, Run, read_run
 from onnxbench.results.table import table
@@ -38,12 +39,22 @@ from scipy.special import stdtrit
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs/results"
 PACKAGE = Path(onnxbench.__file__).parent
-MEASURES = (
-    *("budgets.py", "results/stats/intervals.py", "results/store/noise.py", "results/store/series.py"),
-    *(f"runners/sweep/{name}.py" for name in ("group", "opening", "repeats", "rounds")),
-    *(f"runners/worker/{name}.py" for name in ("blocks", "cell_jobs", "clock", "lanes", "measure", "race")),
+MEASURES: Mapping[str, tuple[str, ...]] = {
+    "runners/sweep/group.py": ("_live", "_round", "_reopen", "_warm_job", "_latency"),
+    "runners/sweep/opening.py": (),
+    "runners/sweep/repeats.py": (),
+    "runners/sweep/rounds.py": (),
+    "runners/worker/blocks.py": (),
+    "runners/worker/cell_jobs.py": ("open_session", "warm"),
+    "runners/worker/measure.py": (),
+}
+"""Functions that decide how a latency is measured, by their file; all of a file without names."""
+
+SCHEDULE = (
+    *("looks", "life_rounds", "half_width", "repeats", "cell_s", "block_ms", "block_calls", "rate_ms", "rate_rounds"),
+    *("warmup_ms", "warmup_limit_ms"),
 )
-"""Files whose code decides what is measured, and what is concluded from it. That of the backend is added."""
+"""Fields of the budget that decide it."""
 
 TITLES = (
     *("backend", "machine", "code", "budget", "change", "runs", "comparisons", "different"),
@@ -54,15 +65,18 @@ FOUND = 0.95  # share of the comparisons that would find the change in the last 
 Line = Mapping[str, Any]
 
 
-def code_of(backend: str) -> str:
-    """Hash of the code that measures `backend`, without its comments and docstrings."""
-    module = backends.BUILT_IN[backend].target.partition(":")[0].partition(".")[2].replace(".", "/")
-    text = "".join(_code(PACKAGE / name) for name in (*MEASURES, f"{module}.py"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+def code_of(budget: Budget) -> str:
+    """Hash of the code that measures latency, without its comments and docstrings, and of the budget's schedule."""
+    code = "".join(_code(PACKAGE / file, names) for file, names in MEASURES.items())
+    schedule = json.dumps([getattr(budget, name) for name in SCHEDULE])
+    return hashlib.sha256((code + schedule).encode()).hexdigest()[:12]
 
 
-def _code(path: Path) -> str:
+def _code(path: Path, names: Sequence[str] = ()) -> str:
     tree = ast.parse(path.read_text())
+    if names:
+        found = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+        tree = ast.Module(body=[found[name] for name in names], type_ignores=[])
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
@@ -109,7 +123,7 @@ def line_of(run: Run, slower: float) -> dict[str, Any]:
         "machine": run.host.cpu,
         "threads": run.host.usable_threads,
         "version": run.head.versions[str(base.cell.target)],
-        "code": code_of(base.cell.backend),
+        "code": code_of(sweep.budget),
         "tool": run.head.tool,
         "budget": sweep.budget.name,
         "seed": sweep.seed,
@@ -176,24 +190,34 @@ def _figures(pairs: Sequence[tuple[Line, Line]]) -> tuple[str, ...]:
     A row counts as different if its own interval excludes 1: Holm's correction for the other rows of its run would hide some.
     """
     rows = [row for _, row in pairs]
+    intervals = [interval for row in rows if (interval := _interval(row))]
     by_run: dict[tuple[str, int], list[Line]] = {}
     for line, row in pairs:
         by_run.setdefault((line["began"], line["seed"]), []).append(row)
-    means = [fmean(-math.log(row["speedup"]) for row in run) for run in by_run.values()]
-    different = sum(not row["speedup_ci_low"] <= 1 <= row["speedup_ci_high"] for row in rows)
-    half_widths = [math.sqrt(row["speedup_ci_high"] / row["speedup_ci_low"]) - 1 for row in rows]
-    ends = sorted(end - 1 for row in rows for end in (row["speedup_ci_high"], 1 / row["speedup_ci_low"]))
-    least = ends[min(len(ends) - 1, math.ceil(FOUND * len(ends)) - 1)]
+    means = [fmean(map(_log, run)) for run in by_run.values()]
+    different = sum(not each.low <= 1 <= each.high for each in intervals)
+    ends = sorted(end - 1 for each in intervals for end in (each.high, 1 / each.low))
+    least = ends[math.ceil(FOUND * len(ends)) - 1]
     return (
         str(len(by_run)),
         str(len(rows)),
         str(different),
         _mean(means),
         _mean([_place(run) for run in by_run.values()]),
-        f"{100 * stdev(-math.log(row['speedup']) for row in rows):.2f} %" if len(rows) > 1 else "",
-        f"{100 * median(half_widths):.2f} %",
+        f"{100 * stdev(map(_log, rows)):.2f} %" if len(rows) > 1 else "",
+        f"{100 * median(each.half_width for each in intervals):.2f} %",
         "" if rows[0]["slower"] else f"{100 * least:.1f} %",
     )
+
+
+def _log(row: Line) -> float:
+    """Log of the row's latency over that of its baseline."""
+    return -fmean(map(math.log, values_of_lives(row["ratios"])))
+
+
+def _interval(row: Line) -> Interval | None:
+    """Interval of the speed-up, from the ratios of all rounds."""
+    return Repeated(values_of_lives(row["ratios"]), LIFE).interval
 
 
 def _place(rows: Iterable[Line]) -> float:

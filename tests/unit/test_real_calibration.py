@@ -1,59 +1,66 @@
 """Lines of benchmarks/real_calibration.py, and the table that it makes of them."""
 
+from dataclasses import replace
+
 import pytest
 import real_calibration
+from onnxbench.budgets import BUDGETS
 from real_calibration import names_of, report
 
-LIVES = {"ratios": [[1.0, 1.0], [1.0, 1.0]], "later": [1, -1]}
+EVEN = (1, -1) * 4
 
 
-def row(low, high, speedup=1.0, **changes):
-    return {"slower": 0.0, "speedup": speedup, "speedup_ci_low": low, "speedup_ci_high": high, **LIVES, **changes}
+def row(ratio, spread=0.01, **changes):
+    """A row with eight lives, whose ratios are a share of `spread` above and below `ratio` in turn."""
+    return {
+        "slower": 0.0,
+        "ratios": [[ratio * (1 + spread * sign)] * 5 for sign in EVEN],
+        "later": [1, 1, -1, -1] * 2,
+        **changes,
+    }
 
 
-def line(*rows, seed=0, code="a1", **changes):
+def line(*rows, seed=0, code="a1"):
     facts = {"began": "2026", "machine": "Xeon", "threads": 2, "budget": "normal", "baseline": "ort-cpu@b", "code": code}
-    return {**facts, "seed": seed, "rows": rows, **changes}
+    return {**facts, "seed": seed, "rows": rows}
 
 
 def table_of(*lines):
-    """Cells of each row of the table."""
-    return [[cell.strip() for cell in text.strip("|").split("|")] for text in list(report(lines))[2:]]
+    """Cells of each row of the table, by its heading."""
+    head, _, *rows = [[cell.strip() for cell in text.strip("|").split("|")] for text in report(lines)]
+    return [dict(zip(head, cells, strict=True)) for cells in rows]
 
 
 def test_an_interval_without_1_is_a_difference():
-    (cells,) = table_of(line(row(0.98, 1.02), row(1.01, 1.05), seed=1), line(row(0.9, 0.99), row(0.99, 1.01), seed=2))
-    assert cells[:6] == ["ort-cpu", "Xeon, 2 threads", "`a1`", "`normal`", "none", "2"]
-    assert cells[6:8] == ["4", "2"]
+    (found,) = table_of(line(row(1.0), row(1.05), seed=1), line(row(0.95), row(1.0), seed=2))
+    assert (found["backend"], found["machine"], found["code"]) == ("ort-cpu", "Xeon, 2 threads", "`a1`")
+    assert (found["runs"], found["comparisons"], found["different"]) == ("2", "4", "2")
 
 
 def test_the_mean_is_over_runs_since_comparisons_of_one_run_share_their_baseline():
-    same = [line(row(0.9, 1.1, speedup), row(0.9, 1.1, speedup), seed=seed) for seed, speedup in enumerate((0.99, 1 / 0.99))]
-    single = [line(row(0.9, 1.1, speedup), seed=seed) for seed, speedup in enumerate((0.99, 1 / 0.99))]
-    assert table_of(*same)[0][8] == table_of(*single)[0][8]
+    several = [line(row(ratio), row(ratio), seed=seed) for seed, ratio in enumerate((0.99, 1.01))]
+    single = [line(row(ratio), seed=seed) for seed, ratio in enumerate((0.99, 1.01))]
+    assert table_of(*several)[0]["mean difference, 95 %"] == table_of(*single)[0]["mean difference, 95 %"]
 
 
 @pytest.mark.parametrize("level", [1.0, 1.1])
 def test_a_place_of_opening_that_is_faster_shows_whatever_the_two_processes_are(level):
-    """Two places later are 2 % faster in both lives."""
-    lives = {"ratios": [[level * 1.02] * 3, [level / 1.02] * 3], "later": [2, -2]}
-    (cells,) = table_of(*(line(row(0.9, 1.1, **lives), seed=seed) for seed in range(3)))
-    assert cells[9] == "-0.99 to -0.99 %"
+    """Two places later are 2 % faster in all lives."""
+    lives = {"ratios": [[level * 1.02**sign] * 5 for sign in EVEN], "later": [2 * sign for sign in EVEN]}
+    (found,) = table_of(*(line(row(1, **lives), seed=seed) for seed in range(3)))
+    assert found["opened one place later, 95 %"] == "-0.99 to -0.99 %"
 
 
 def test_runs_of_other_code_and_other_changes_have_rows_of_their_own():
-    rows = table_of(line(row(1, 1)), line(row(1, 1), row(0.9, 0.95, 0.92, slower=0.1), code="b2"))
-    assert [cells[2:5] for cells in rows] == [
-        ["`a1`", "`normal`", "none"],
-        ["`b2`", "`normal`", "none"],
-        ["`b2`", "`normal`", "10% slower"],
-    ]
+    rows = table_of(line(row(1), seed=1), line(row(1), row(0.91, slower=0.1), seed=2, code="b2"))
+    assert [(found["code"], found["change"]) for found in rows] == [("`a1`", "none"), ("`b2`", "none"), ("`b2`", "10% slower")]
 
 
 def test_the_least_change_is_what_all_but_a_few_intervals_would_show():
-    """A slower row is found where the interval, moved by the change, excludes 1: 38 of 40 ends are within 2 %."""
-    lines = [line(row(1 / 1.02, 1.02), seed=seed) for seed in range(19)]
-    assert table_of(*lines, line(row(1 / 1.2, 1.2), seed=19))[0][-1] == "2.0 %"
+    """Moved by the change, an interval has to exclude 1. One of twenty is wide at both ends, the others are like the first."""
+    lines = [line(row(1), seed=seed) for seed in range(19)]
+    least = table_of(*lines[:1])[0]["change that 95 % would find"]
+    assert table_of(*lines, line(row(1, spread=0.2), seed=19))[0]["change that 95 % would find"] == least
 
 
 def test_the_baseline_is_among_the_names():
@@ -73,8 +80,13 @@ def test_words_are_no_part_of_the_code(tmp_path, text, same):
     files[1].write_text(text)
     one, other = map(real_calibration._code, files)
     assert (one == other) is same
+    one, other = (real_calibration._code(file, ["f"]) for file in files)
+    assert one == other
 
 
-def test_every_file_that_measures_is_there():
-    assert len(real_calibration.code_of("ort-cpu")) == 12
-    assert real_calibration.code_of("ort-cpu") != real_calibration.code_of("openvino-cpu")
+def test_the_schedule_is_a_part_of_the_code_and_every_named_function_exists():
+    normal = BUDGETS["normal"]
+    code = real_calibration.code_of(normal)
+    assert len(code) == 12
+    assert real_calibration.code_of(replace(normal, block_ms=21)) != code
+    assert real_calibration.code_of(replace(normal, passes=9)) == code

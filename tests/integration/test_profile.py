@@ -90,6 +90,7 @@ def test_layers_of_two_runtimes_stand_side_by_side(profiled, shell):
 MADE = {"turned": "profile_moves", "rounded": "profile_qdq", "chain": "profile_slowed"}
 
 
+@pytest.mark.long
 def test_what_takes_the_time_of_a_model_that_is_made_for_it_is_found(shell):
     """Three models in one run."""
     graphs = {"turned": turned(), "rounded": rounded(), "chain": chain()}
@@ -103,6 +104,7 @@ def test_what_takes_the_time_of_a_model_that_is_made_for_it_is_found(shell):
     assert {row["case"] for row in data["rows"]} == {f"{name} b8" for name in MADE}
 
 
+@pytest.mark.long
 def test_the_layer_that_became_slower_between_two_runs_is_found(shell):
     """Of two files with the same nodes, one has 1024 times as much to do in one of them."""
     for run, times in (("old", 1), ("new", 1024)):
@@ -130,7 +132,7 @@ def test_a_backend_without_a_profile_is_a_row_with_the_reason(shell, null_file):
 @pytest.mark.parametrize(
     ("words", "what"),
     [
-        (("--model", "none.onnx"), "none.onnx"),
+        (("--model", "none.onnx", "--backend", "null"), "none.onnx"),
         (("run", "--batch", "1"), "stored run"),
         (("missing",), "not a run folder"),
     ],

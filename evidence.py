@@ -7,7 +7,7 @@ fields at their default. wire.from_wire checks every type, and that numbers are 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 from .built import Built as Built
 from .built import Converted as Converted
@@ -85,7 +85,9 @@ class Noise:
     @property
     def parts(self) -> Mapping[str, Counts]:
         """Counters of the parts that were measured, by part."""
-        return {"latency": self.latency} | ({"throughput": self.throughput} if self.throughput else {})
+        if self.throughput is None:
+            return {"latency": self.latency}
+        return {"latency": self.latency, "throughput": self.throughput}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -280,10 +282,11 @@ class Percentiles:
     p99_high_ns: Number = None
 
     def __post_init__(self) -> None:
-        # The shortest call may be 0 ns on a clock with coarse steps.
         positive = (self.p50_ns, self.p90_ns, self.p95_ns, self.p99_ns)
-        negative = any((getattr(self, item.name) or 0) < 0 for item in fields(self))
-        if negative or any(ns is not None and ns <= 0 for ns in positive):
+        ends = (self.p90_low_ns, self.p90_high_ns, self.p99_low_ns, self.p99_high_ns)
+        others = (self.samples, self.p999_ns, self.min_ns, self.mean_ns, self.max_ns)
+        # The shortest call may be 0 ns on a clock with coarse steps. `filter` leaves out None and 0.
+        if 0 in positive or min(filter(None, (*positive, *ends, *others)), default=0) < 0:
             raise TypeError("percentiles must be positive, and the other times and the number of samples not negative")
 
 

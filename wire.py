@@ -8,15 +8,13 @@ import math
 import types
 from collections import abc
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import MISSING, field, fields, is_dataclass, make_dataclass
-from functools import cache
+from dataclasses import MISSING, Field, fields, is_dataclass
+from functools import cache, partial
 from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
 SHORT = 60  # characters of a value that an error quotes
-OFTEN = 200  # values of a type after which a faster way to make them pays; to make one takes 0.5 ms
 Decoded = TypeVar("Decoded")
 Reader = Callable[[Any], Any]
-Decoders = Mapping[str, tuple[Collection[type], Reader]]
 
 
 def to_wire(value: Any) -> dict[str, Any]:
@@ -63,67 +61,74 @@ def from_wire(kind: type[Decoded], data: Mapping[str, Any]) -> Decoded:
     return decoded
 
 
+READER = """
+def read(data):
+    try:
+        get, value = data.get, new()
+        {fields}
+        value.__class__ = kind
+        {check}
+        return value
+    except (AttributeError, KeyError, TypeError):
+        pass
+    return checked(data)
+"""
+
+
 @cache  # get_type_hints takes longer than all other work of reading a large run
 def reader(kind: Any) -> Reader:
-    """Make the function that decodes data as the dataclass `kind`. To read a large run is to call it millions of times."""
-    decoders, make, made = _decoders(kind), kind, 0
+    """Make the function that decodes data as the dataclass `kind`. To read a large run is to call it millions of times.
 
-    def read(data: Any) -> Any:
-        nonlocal make, made
-        # Two checks, because isinstance on an abstract class is slow.
-        if type(data) is not dict and not isinstance(data, Mapping):
-            raise TypeError(f"{_short(data)} is no {kind.__name__}")
-        decoded = {}
-        try:
-            for name, value in data.items():
-                if name in decoders:
-                    plain, decode = decoders[name]
-                    decoded[name] = value if type(value) in plain else decode(value)
-            made += 1
-            make = _fast_maker(kind) if made == OFTEN else make
-            return make(**decoded)
-        except TypeError as error:
-            # Only after a failure: names of fields cost time that correct data need not pay for.
-            raise _error_of_field(decoders, data) or error from None
-
+    Its text has a statement for each field, as the text of __init__ that dataclasses makes.
+    """
+    hints = {name: hint for name, hint in get_type_hints(kind).items() if get_origin(hint) is not ClassVar}
+    decoders = {name: _decoder(hint) for name, hint in hints.items()}
+    scope = {"kind": kind, "new": _thawed(kind), "checked": partial(_checked, kind, decoders)}
+    scope |= {"MISSING": MISSING, "isfinite": math.isfinite}
+    statements = []
+    for place, item in enumerate(fields(kind)):
+        plain, (part, absent) = _plain_types(hints[item.name]), _absent(item, place)
+        scope |= {f"plain{place}": plain - {float}, f"decode{place}": decoders[item.name]}
+        scope |= {f"default{place}": item.default, f"make{place}": item.default_factory}
+        # A float is never taken unchecked, since it may be NaN or infinite.
+        finite = " or type(part) is float and isfinite(part)" if float in plain else ""
+        given = f"part if type(part) in plain{place}{finite} else decode{place}(part)"
+        statements += [f"part = {part}", f"value.{item.name} = {absent}{given}"]
+    check = "value.__post_init__()" if hasattr(kind, "__post_init__") else ""
+    exec(READER.format(fields="\n        ".join(statements), check=check), scope)
+    read: Reader = scope["read"]
     return read
 
 
-def _error_of_field(decoders: Decoders, data: Mapping[str, Any]) -> TypeError | None:
-    """The error of the first field of `data` that has the wrong type, with the field's name."""
-    for name, (_, decode) in decoders.items():
-        try:
-            if name in data:
-                decode(data[name])
-        except TypeError as error:
-            return TypeError(f"{name}: {error}")
-    return None
+def _absent(item: Field[Any], place: int) -> tuple[str, str]:
+    """Expression of a field's data, and the beginning of that of its value, for a field that the data may lack."""
+    if item.default is not MISSING:
+        return f"get({item.name!r}, default{place})", f"part if part is default{place} else "
+    if item.default_factory is not MISSING:
+        return f"get({item.name!r}, MISSING)", f"make{place}() if part is MISSING else "
+    return f"data[{item.name!r}]", ""
 
 
-def _decoders(kind: Any) -> Decoders:
-    """For each field: the types whose values need no decoding, and a decoder for all other values."""
-    # A float is never taken unchecked, since it may be NaN or infinite.
-    hints = {name: hint for name, hint in get_type_hints(kind).items() if get_origin(hint) is not ClassVar}
-    return {name: (_plain_types(hint) - {float}, _decoder(hint)) for name, hint in hints.items()}
+def _thawed(kind: Any) -> type[Any]:
+    """Class with the slots of the dataclass `kind` that is not frozen. Python lets its instance become one of `kind`.
 
-
-def _fast_maker(kind: Any) -> Callable[..., Any]:
-    """A function with the parameters of the dataclass `kind` that makes the same value faster.
-
-    A frozen dataclass sets each field by a call of object.__setattr__. A class with the same slots that is not frozen sets
-    them three times as fast, and Python lets its instance become one of `kind`.
+    A frozen dataclass sets each field by a call of object.__setattr__, which takes three times as long.
     """
-    if kind.__base__ is not object or "__slots__" not in vars(kind) or hasattr(kind, "__post_init__"):
-        return kind  # type: ignore[no-any-return]
-    parts = [(item.name, item.type, field(default=item.default, default_factory=item.default_factory)) for item in fields(kind)]
-    thawed = make_dataclass(kind.__name__, parts, slots=True, kw_only=True, repr=False, eq=False)
+    slots = {"__slots__": vars(kind)["__slots__"]} if "__slots__" in vars(kind) else {}
+    return type(kind.__name__, kind.__bases__, {**slots, "__init__": object.__init__, "__setattr__": object.__setattr__})
 
-    def make(**values: Any) -> Any:
-        value = thawed(**values)
-        value.__class__ = kind
-        return value
 
-    return make
+def _checked(kind: Any, decoders: Mapping[str, Reader], data: Any) -> Any:
+    """Decode `data` as `kind` in the plain way, which names the field that has the wrong type."""
+    if not isinstance(data, Mapping):
+        raise TypeError(f"{_short(data)} is no {kind.__name__}")
+    decoded = {}
+    for name in (name for name in decoders if name in data):
+        try:
+            decoded[name] = decoders[name](data[name])
+        except TypeError as error:
+            raise TypeError(f"{name}: {error}") from None
+    return kind(**decoded)
 
 
 PLAIN: Mapping[Any, tuple[type, ...]] = {

@@ -6,9 +6,8 @@ Each line is checked against the type of its event, since a run folder may come 
 from __future__ import annotations
 
 import os
-import stat
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +38,12 @@ from ...evidence import (
     Warm,
 )
 from ...spec import from_wire, set_fields
-from ...untrusted import is_sample_name, parse, read_bytes
+from ...untrusted import is_plain, is_sample_name, parse, read_bytes
 from ...work import Workload
 
 JOURNAL, SAMPLES = "journal.jsonl", "samples"
 FORMER = {"stopped": "finished", "ended": "failed"}  # event names before schema 3
+TOGETHER = 1000  # lines that are parsed in one call
 END_BYTES = 22  # size of the last record of a zip file without a comment
 
 Event = (
@@ -94,11 +94,8 @@ def read_journal(folder: Path) -> Iterator[tuple[str, Event]]:
     Skips blocks without a complete file of samples, and events that this version does not have.
     `BadInput` for an event with a field that does not fit its type.
     """
-    for line in _journal_bytes(folder).split(b"\n"):
-        try:
-            data = parse(line)
-        except ValueError:
-            continue  # a killed process leaves an incomplete last line
+    place = str(folder)
+    for data in _values(_journal_bytes(folder).split(b"\n")):
         kind = _kind(data)
         if kind is None:
             continue
@@ -107,8 +104,28 @@ def read_journal(folder: Path) -> Iterator[tuple[str, Event]]:
         except TypeError as error:
             what = f"the event {data['event']!r} has {error}"
             raise BadInput(f"the journal of {folder} is damaged: {one_line(what, 200)}", "measure it again") from error
-        if kind is not Block or _readable(folder, event):
+        if kind is not Block or (is_sample_name(event.samples, SAMPLES) and _is_complete(f"{place}/{event.samples}")):
             yield data["cell"], event
+
+
+def _values(lines: Sequence[bytes]) -> Iterator[Any]:
+    """Yield the JSON data of each complete line."""
+    for start in range(0, len(lines), TOGETHER):
+        some = [line for line in lines[start : start + TOGETHER] if line]
+        try:
+            # One call for many lines takes half of the time: the parser keeps the names in its memory for one call.
+            values = parse(b"[%b]" % b",".join(some))
+        except ValueError:
+            values = ()
+        yield from values if len(values) == len(some) else filter(None, map(_value, some))
+
+
+def _value(line: bytes) -> Any:
+    """The JSON data of a line; None for an incomplete line, which a killed process leaves."""
+    try:
+        return parse(line)
+    except ValueError:
+        return None
 
 
 def _kind(data: Any) -> type[Any] | None:
@@ -128,22 +145,21 @@ def _journal_bytes(folder: Path) -> bytes:
         raise BadInput(f"the journal of {folder} cannot be read ({one_line(error)})", "measure it again") from error
 
 
-def _readable(folder: Path, block: Block) -> bool:
-    """True if the block's samples are a complete .npz file."""
+def _is_complete(path: str) -> bool:
+    """True if `path` is a complete .npz file."""
     # The directory of a zip file is at its end, and a truncated file has no end record. Reading 22 bytes is enough to find
     # out; opening each file as an archive would read its directory too.
-    if not is_sample_name(block.samples, SAMPLES):
-        return False
-    path = f"{folder}/{block.samples}"
     try:
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a pipe would wait for a writer
     except OSError:
         return False
     try:
-        status = os.fstat(file)
-        if not stat.S_ISREG(status.st_mode) or status.st_size < END_BYTES:
-            return False
-        end = os.pread(file, END_BYTES, status.st_size - END_BYTES)
+        os.lseek(file, -END_BYTES, os.SEEK_END)  # an error for a pipe, and for a shorter file
+        end = os.read(file, END_BYTES)
+    except OSError:
+        return False
     finally:
         os.close(file)
-    return (end[:4] == b"PK\5\6" and end[-2:] == bytes(2)) or zipfile.is_zipfile(path)  # NumPy writes no comment
+    if end[:4] == b"PK\5\6" and end[-2:] == bytes(2):  # NumPy writes no comment
+        return True
+    return is_plain(Path(path)) and zipfile.is_zipfile(path)

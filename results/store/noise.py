@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 
 from ...evidence import Counts, Noise
 
@@ -25,6 +26,7 @@ TICK_NS = 10_000_000  # Linux counts CPU time in ticks of 10 ms, which limits th
 LEAST_TICKS = 2
 POWER_CAP = "sw_power_cap"
 COUNTERS = ("steal_ns", "others_ns", "run_delay_ns")  # on Linux only
+READINGS = attrgetter(*COUNTERS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,9 +50,11 @@ class Threshold:
 def _of_all_cpus(name: str) -> Callable[[Counts], float]:
     """Return a function for a counter's share of all CPUs' time; 0 for so few ticks that they may be rounding."""
 
+    read = attrgetter(name)
+
     def share(counts: Counts) -> float:
-        spent = float(getattr(counts, name) or 0)
-        return spent / _cpu_ns(counts) if spent > LEAST_TICKS * TICK_NS else 0.0
+        spent = read(counts) or 0
+        return float(spent) / _cpu_ns(counts) if spent > LEAST_TICKS * TICK_NS else 0.0
 
     return share
 
@@ -106,10 +110,16 @@ def disturbances(noise: Noise) -> tuple[str, ...]:
     return tuple(dict.fromkeys(cause for part, counts in noise.parts.items() for cause in above(part, counts)))
 
 
+def is_disturbed(noise: Noise) -> bool:
+    """True if something disturbed a part of a block."""
+    rate = noise.throughput
+    return disturbed("latency", noise.latency) or (rate is not None and disturbed("throughput", rate))
+
+
 def unseen(noise: Noise) -> tuple[str, ...]:
     """Counters that the system does not have. A disturbance that only they would show stays unseen."""
-    parts = noise.parts.values()
-    return tuple([name for name in COUNTERS if None in [getattr(counts, name) for counts in parts]])
+    readings = [READINGS(counts) for counts in noise.parts.values()]
+    return tuple([name for name, values in zip(COUNTERS, zip(*readings)) if None in values])
 
 
 def disturbed(part: str, counts: Counts) -> bool:

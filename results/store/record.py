@@ -58,12 +58,13 @@ from ...evidence import (
 from ...spec import PRECISIONS, Cell, Sweep
 from ...untrusted import load_times, understood
 from ...work import Workload
+from ..stats.intervals import Repeated
 from ..stats.percentiles import nearest_rank
 from .beside import with_defaults
 from .builds import middle_build
 from .head import CHECK, Head, Host, read_whole_head
 from .journal import Event, read_journal
-from .noise import COUNTERS, disturbances, unseen
+from .noise import COUNTERS, is_disturbed, unseen
 from .reasons import parity_reason, timed_reason
 from .verdict import MISMATCH, OK, UNDETERMINED, Verdict, enough_agreement, judge
 
@@ -88,7 +89,7 @@ class CellRecord:
     `lives`: the openings after the first, each in a fresh process. `builds`: builds of its engine by their numbers; `built` is
     the one that was measured. `timed_builds`: figures of each build, where there are several. `tuned`: a search for options.
     `profiled`: times of its kernels.
-    `rounds_that_count`: what series.counted found, since every figure of a table needs it.
+    `rounds_that_count`, `repeated`: what series.counted and series.repeated found, since several figures of a table need it.
     """
 
     cell: Cell
@@ -122,6 +123,7 @@ class CellRecord:
     profiled: Profiled | None = None
     blocks: Mapping[int, Block] = field(default_factory=dict)
     rounds_that_count: dict[bool, list[int]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    repeated: dict[str, Repeated] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def measured(self) -> bool:
@@ -221,7 +223,7 @@ class CellRecord:
     @cached_property
     def disturbed(self) -> frozenset[int]:
         """Numbers of the disturbed rounds."""
-        return frozenset(number for number, block in self.blocks.items() if disturbances(block.noise))
+        return frozenset([number for number, block in self.blocks.items() if is_disturbed(block.noise)])
 
     @cached_property
     def lives_of_rounds(self) -> Mapping[int, int]:
@@ -386,4 +388,4 @@ def _merged(warm: Sequence[Warm]) -> Warm | None:
         return None
     # A cell that a new worker opens again warms up again and does not repeat the search for a concurrency.
     tried = next((event.tried for event in reversed(warm) if event.tried), ())
-    return replace(warm[-1], tried=tried)
+    return warm[-1] if warm[-1].tried == tried else replace(warm[-1], tried=tried)

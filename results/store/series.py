@@ -202,7 +202,9 @@ def figures(record: CellRecord) -> Mapping[str, Repeated]:
 
 def repeated(record: CellRecord, metric: str) -> Repeated:
     """Values of `metric`, one for each life or round that counts."""
-    return by_life(values(record, metric), record)
+    if metric not in record.repeated:
+        record.repeated[metric] = by_life(values(record, metric), record)
+    return record.repeated[metric]
 
 
 def interval(record: CellRecord, metric: str) -> Interval | None:

@@ -1,9 +1,10 @@
 """Time to compare two large runs, and to show, recommend from and report one. Synthetic runs, whole commands.
 
-    python benchmarks/compare_size.py [ROWS] [ROUNDS]
+    python benchmarks/compare_size.py [ROWS ROUNDS [LIFE_ROUNDS]]
 
-ROWS are 1,000 and 10,000 unless they are said, ROUNDS are 10. The runs are as `bench infer` leaves them (large_runs.py); the
-disk's cache holds them. The best of TIMES, in seconds. The report takes the extra `report`.
+The runs are as `bench infer` leaves them (large_runs.py): SHAPES, unless one is given. With LIFE_ROUNDS they have lives of so
+many rounds, as the budget `normal` has. The disk's cache holds them. The best of TIMES, in seconds. The report takes the extra
+`report`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from large_runs import write
 
 TIMES = 3
-ROWS, ROUNDS = (1000, 10_000), 10
+SHAPES = ((1000, 10), (1000, 40, 5), (10_000, 10))  # rows, rounds, and rounds of one life
 
 
 def timed(*words: str | Path) -> tuple[float, float]:
@@ -34,10 +35,10 @@ def tell(rows: int, rounds: int, *words: str | Path) -> None:
     print(f"{words[0]}, {rows} rows of {rounds} rounds: {wall:.2f} s, {cpu:.2f} s of CPU time", flush=True)
 
 
-def measure(rows: int, rounds: int) -> None:
+def measure(rows: int, rounds: int, life_rounds: int = 0) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
-        base, new = (write(place / str(seed), rows, rounds, seed) for seed in (0, 1))
+        base, new = (write(place / str(seed), rows, rounds, seed, life_rounds) for seed in (0, 1))
         tell(rows, rounds, "compare", base, new)
         tell(rows, rounds, "show", base, "--format", "csv")
         tell(rows, rounds, "recommend", base)
@@ -45,9 +46,9 @@ def measure(rows: int, rounds: int) -> None:
 
 
 def main() -> None:
-    given = [int(word) for word in sys.argv[1:]]
-    for rows in given[:1] or ROWS:
-        measure(rows, given[1] if len(given) > 1 else ROUNDS)
+    asked = tuple(int(word) for word in sys.argv[1:])
+    for shape in (asked,) if asked else SHAPES:
+        measure(*shape)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from onnxbench.evidence import (
     Failed,
     Finished,
     Info,
+    Life,
     Noise,
     Opened,
     Rate,
@@ -66,8 +67,11 @@ class Held(CellRecord):
         return self.times[number][kind]
 
 
-def write(folder: Path, rows: int, rounds: int, seed: int = 0) -> Path:
-    """A finished run of `rows` cells; those of other seeds have the same cells and other times."""
+def write(folder: Path, rows: int, rounds: int, seed: int = 0, life_rounds: int = 0) -> Path:
+    """A finished run of `rows` cells; those of other seeds have the same cells and other times.
+
+    `life_rounds`: rounds of one life, whose first round alone measures the throughput; 0 for one process and no lives.
+    """
     (folder / SAMPLES).mkdir(parents=True)
     chance, sets = random.Random(seed), _sets(seed)
     known = {cell: cell.key for cell in _cells(rows)}
@@ -75,7 +79,8 @@ def write(folder: Path, rows: int, rounds: int, seed: int = 0) -> Path:
     (folder / RUN).write_text(json.dumps(head_to_wire(head, known)))
     with (folder / JOURNAL).open("w") as journal:
         for number, (cell, key) in enumerate(known.items()):
-            for event in _events(folder, cell, number, [chance.choice(sets) for _ in range(rounds)], chance):
+            drawn = [chance.choice(sets) for _ in range(rounds)]
+            for event in _events(folder, cell, number, drawn, chance, life_rounds):
                 journal.write(json.dumps(event_to_wire(key, event)) + "\n")
     return folder
 
@@ -110,16 +115,20 @@ def _sets(seed: int) -> list[Drawn]:
     return found
 
 
-def _events(folder: Path, cell: Cell, number: int, drawn: Sequence[Drawn], chance: random.Random) -> list[Event]:
+def _events(
+    folder: Path, cell: Cell, number: int, drawn: Sequence[Drawn], chance: random.Random, life_rounds: int
+) -> list[Event]:
     """All that the journal has of a cell, whose samples are written."""
     if number % FAILED == FAILED - 1:
         return [Failed(status="failed", reason=f"the runtime raised: no kernel for node_{number}")]
     rate = Rate(calls=100, took_ns=int(10**8 * chance.uniform(0.5, 2)), lanes=2)
-    blocks = {nth: _block(folder, cell, nth, block, rate) for nth, block in enumerate(drawn)}
+    count = -(-len(drawn) // life_rounds) if life_rounds else 0
+    lives = [Life(number=life, position=0, load_s=0.2, first_ms=9.5) for life in range(count)]
+    blocks = {nth: _block(folder, cell, nth, block, rate, life_rounds) for nth, block in enumerate(drawn)}
     times = {nth: block.times for nth, block in enumerate(drawn)}
     held = Held(cell=cell, folder=folder, blocks=blocks, times=times)
     finished = Finished(why="interval", of="p50", half_width=0.01, budget=BUDGET.name)
-    return [*_opened(cell, number, chance), *blocks.values(), finished, pool(held)]
+    return [*_opened(cell, number, chance), *lives, *blocks.values(), finished, pool(held)]
 
 
 def _opened(cell: Cell, number: int, chance: random.Random) -> list[Event]:
@@ -144,8 +153,16 @@ def _opened(cell: Cell, number: int, chance: random.Random) -> list[Event]:
     ]
 
 
-def _block(folder: Path, cell: Cell, number: int, drawn: Drawn, rate: Rate) -> Block:
+def _block(folder: Path, cell: Cell, number: int, drawn: Drawn, rate: Rate, life_rounds: int) -> Block:
     name = sample_file(cell.key, number)
     (folder / name).write_bytes(drawn.file)
-    noise = Noise(latency=COUNTED, throughput=COUNTED)
-    return Block(round=number, samples=name, calls=CALLS, p50_ns=drawn.p50_ns, throughput=rate, noise=noise)
+    rated = not life_rounds or number % life_rounds == 0
+    return Block(
+        round=number,
+        samples=name,
+        calls=CALLS,
+        p50_ns=drawn.p50_ns,
+        throughput=rate if rated else None,
+        noise=Noise(latency=COUNTED, throughput=COUNTED if rated else None),
+        life=number // life_rounds if life_rounds else None,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -57,6 +58,14 @@ class Command(click.Command):
         super().__init__(*args, **kwargs)
         self.examples = examples
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # click would silently keep the last list alone.
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        for option, times in Counter(order).items():
+            if times > 1 and (form := list_form(option)):
+                ctx.fail(f"{option.opts[0]} is there {times} times; write one list, as {option.opts[0]} {form}")
+        return super().parse_args(ctx, args)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {title: [] for title in (*SECTIONS, OUTPUT)}
         for parameter in sorted(self.get_params(ctx), key=_order):
@@ -71,6 +80,12 @@ class Command(click.Command):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_epilog(ctx, formatter)
         write_examples(self.examples, formatter)
+
+
+def list_form(parameter: click.Parameter) -> str:
+    """`N,...` for an option whose one value is a list; empty for other parameters."""
+    form = parameter.metavar or parameter.type.name
+    return form if form.endswith(",...") and not parameter.multiple else ""
 
 
 def section_of(parameter: click.Parameter) -> str:

@@ -91,6 +91,7 @@ bench infer --model tiny.onnx --backend null --lock-clocks --device cpu
 bench infer --model open.onnx --backend null
 bench infer --model tiny.onnx --backend null --batch 0
 bench infer --model tiny.onnx --backend null --batch '1;8'
+bench infer --model tiny.onnx --backend null --batch 1 --batch 8
 bench infer --model tiny.onnx --backend null --threads 0
 bench infer --model tiny.onnx --backend null --threads many
 bench infer --model tiny.onnx --backend null --builds 0

@@ -7,7 +7,7 @@ import click
 import pytest
 from click.testing import CliRunner
 from onnxbench.cli import COMMANDS, main
-from onnxbench.commands.help import SECTIONS, Command
+from onnxbench.commands.help import SECTIONS, Command, list_form
 from onnxbench.commands.infer import builds_of
 
 
@@ -24,6 +24,21 @@ def test_windows_is_refused_in_one_sentence(monkeypatch):
     assert done.exit_code == 2
     (line,) = done.output.splitlines()
     assert "Windows" in line
+
+
+LISTS = [(name, option.opts[0]) for name in COMMANDS for option in main.get_command(None, name).params if list_form(option)]
+
+
+@pytest.mark.parametrize(("name", "flag"), LISTS)
+def test_a_list_that_is_there_twice_is_refused(name, flag):
+    done = CliRunner().invoke(main, [name, flag, "1", f"{flag}=2"])
+    assert done.exit_code == 2
+    assert f"{flag} is there 2 times" in done.output
+
+
+def test_a_repeated_option_may_be_there_twice():
+    assert ("infer", "--batch") in LISTS
+    assert not {flag for _, flag in LISTS} & {"--option", "--dim", "--max", "--shape"}
 
 
 def context(line):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from ...spec import COLD, Cell
 from ..store.record import CellRecord, Run
+from ..table.row import Row
 from ..table.table import RowValues, lines
 from .candidates import Measured, Request, baseline_of, check_comparable
 from .objective import parse_prices
@@ -63,19 +64,12 @@ def split_models(runs: Sequence[Run], measured: Measured) -> list[ModelRows]:
     left out."""
     runs, measured = _of_one_cache(runs, measured)
     timed = {id(record) for run in runs if not run.is_check for record in run.cells}
-    # A model with rows of checks alone stays: its card in a report says why there is no pick.
-    models = dict.fromkeys(_subject(row.record.cell) for row, _ in measured)
-    reduced = _runs_by_model(runs)
-    return [
-        ModelRows(
-            model=model,
-            runs=tuple(reduced.get(model, ())),
-            measured=[
-                (row, cells) for row, cells in measured if _subject(row.record.cell) == model and id(row.record) in timed
-            ],
-        )
-        for model in models
-    ]
+    reduced, by_model = _runs_by_model(runs), dict[str, list[tuple[Row, RowValues]]]()
+    for row, cells in measured:
+        # A model with rows of checks alone stays: its card in a report says why there is no pick.
+        own = by_model.setdefault(_subject(row.record.cell), [])
+        own += [(row, cells)] if id(row.record) in timed else []
+    return [ModelRows(model=model, runs=tuple(reduced.get(model, ())), measured=own) for model, own in by_model.items()]
 
 
 def _of_one_cache(runs: Sequence[Run], measured: Measured) -> tuple[Sequence[Run], Measured]:

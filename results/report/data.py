@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import cached_property
 from typing import Any
 
 from ...errors import BadInput
@@ -47,6 +48,11 @@ class Report:
     picks: tuple[Pick, ...]
     baseline: str | None
     notes: tuple[Finding, ...]
+
+    @cached_property
+    def columns(self) -> frozenset[str]:
+        """Names of the columns of the table for people."""
+        return frozenset(field.name for field in self.table.fields)
 
 
 def gather(runs: Sequence[Run], request: Request, baseline: str | None = None) -> Report:

@@ -125,9 +125,8 @@ def named_point(cells: RowValues, report: Report, x: float, y: float) -> Point:
 
 def _name(cells: RowValues, report: Report) -> str:
     """A row's name, with its model and its run where these are columns of the table."""
-    columns = {field.name for field in report.table.fields}
-    model = f"{cells['model']} " if "model" in columns else ""
-    run = f" ({cells['run']})" if "run" in columns else ""
+    model = f"{cells['model']} " if "model" in report.columns else ""
+    run = f" ({cells['run']})" if "run" in report.columns else ""
     return plain(bare_paths(f"{model}{name_of(cells)}{run}"))
 
 

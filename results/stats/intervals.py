@@ -12,7 +12,7 @@ import math
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from statistics import fmean
 from typing import NamedTuple, TypeVar
 
@@ -31,6 +31,7 @@ LEAST_LIVES = 5
 """Fewest lives of an interval. The half-width at 95 % is 2.48 standard deviations at 3 lives, and 1.24 at 5."""
 LEAST_RUNS = 3
 DRIFT_P, DRIFT_SHARE = 0.01, 0.05
+LARGE_RUN = 10_000  # results that a cache keeps
 
 Key = TypeVar("Key")
 
@@ -87,7 +88,7 @@ class Repeated:
             return None
         return self._trimmed._replace(freedom=self._trimmed.freedom - self.unit.spent)
 
-    @property
+    @cached_property
     def interval(self) -> Interval | None:
         """Interval of `typical`; None for fewer values than the unit needs.
 
@@ -197,6 +198,7 @@ def _spread(parts: Sequence[Estimate]) -> tuple[float, float]:
     return math.sqrt(total), total**2 / weight if defined else min(part.freedom for part in parts)
 
 
+@lru_cache(LARGE_RUN)  # the rows of a run have the same images, and few different counts
 def drop_interval(lost: float, gained: float, images: int, alpha: float = 1 - CONFIDENCE) -> tuple[float, float]:
     """Exact interval of a drop in accuracy, in percentage points, from the discordant pairs on the same images.
 
@@ -228,6 +230,7 @@ def images_needed(points: float, alpha: float = 1 - CONFIDENCE) -> int:
     return math.ceil(math.log(alpha / 4) / math.log1p(-points / 100))
 
 
+@lru_cache(LARGE_RUN)
 def mcnemar(lost: int, gained: int) -> float:
     """Exact two-sided p-value of unequal numbers of lost and gained answers (McNemar, Psychometrika 12 (1947))."""
     return min(1.0, 2 * float(bdtr(min(lost, gained), lost + gained, 0.5))) if lost + gained else 1.0
@@ -254,12 +257,19 @@ def drift(values: Sequence[float]) -> float:
     """
     if len(values) < LEAST_ROUNDS:
         return 0.0
-    logs, middle = list(map(math.log, values)), (len(values) - 1) / 2
-    rounds, mean = [number - middle for number in range(len(logs))], fmean(logs)
-    spread = math.fsum(number**2 for number in rounds)
+    logs, (rounds, spread) = list(map(math.log, values)), _centred(len(values))
+    mean = fmean(logs)
     slope = math.fsum(map(operator.mul, rounds, logs)) / spread
     residual = math.fsum((log - mean - slope * number) ** 2 for number, log in zip(rounds, logs))
     error = math.sqrt(residual / (len(logs) - 2) / spread)
     p = 2 * float(stdtr(len(logs) - 2, -abs(slope) / error)) if error else float(slope == 0)
     change = slope * (len(logs) - 1)
     return math.expm1(change) if p < DRIFT_P and abs(change) > math.log1p(DRIFT_SHARE) else 0.0
+
+
+@lru_cache(LARGE_RUN)
+def _centred(count: int) -> tuple[Sequence[float], float]:
+    """Numbers of `count` rounds around 0, and the sum of their squares."""
+    middle = (count - 1) / 2
+    rounds = [number - middle for number in range(count)]
+    return rounds, math.fsum(number**2 for number in rounds)

@@ -44,7 +44,8 @@ def counted(record: CellRecord, other: CellRecord | None = None, metric: str = "
 def _counted(record: CellRecord, other: CellRecord, metric: str) -> list[int]:
     rounds = _measured(record, metric) & _measured(other, metric)
     clean = rounds - disturbed(record) - disturbed(other)
-    lives = {_life(number, record, other) for number in clean} if _have_lives(record, other) else {None}
+    of_rounds = _lives(record, other)
+    lives = {of_rounds.get(number) for number in clean} if of_rounds else {None}
     enough = len(clean) >= LEAST_ROUNDS if None in lives else len(lives) >= LEAST_LIVES
     return sorted(clean if enough else rounds)
 
@@ -60,14 +61,11 @@ def _measured(record: CellRecord, metric: str) -> set[int]:
     return rounds
 
 
-def _life(number: int, *records: CellRecord) -> int | None:
-    """Life of a round: the first that one of `records` has; None if the processes of all of them last for the run."""
-    lives = (record.lives_of_rounds.get(number) for record in records)
-    return next((life for life in lives if life is not None), None)
-
-
-def _have_lives(*records: CellRecord) -> bool:
-    return any(record.lives_of_rounds for record in records)
+def _lives(record: CellRecord, other: CellRecord | None = None) -> Mapping[int, int]:
+    """Life of each round: that of `record`, else that of `other`. Empty if the processes of both last for the run."""
+    if other is None or other is record:
+        return record.lives_of_rounds
+    return {**other.lives_of_rounds, **record.lives_of_rounds}
 
 
 def by_life(values: Mapping[int, float], *records: CellRecord) -> Repeated:
@@ -82,10 +80,11 @@ def by_life(values: Mapping[int, float], *records: CellRecord) -> Repeated:
 def rounds_by_life(values: Mapping[int, float], *records: CellRecord) -> Mapping[int, list[float]]:
     """Values of the rounds of each life, from one value a round; empty where the processes last for the run."""
     by_number: dict[int, list[float]] = {}
-    if not _have_lives(*records):
+    lives = _lives(*records)
+    if not lives:
         return by_number
     for number, value in values.items():
-        life = _life(number, *records)
+        life = lives.get(number)
         if life is None:
             return {}
         by_number.setdefault(life, []).append(value)

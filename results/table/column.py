@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,10 +93,7 @@ class Column(Field):
 
     def of(self, row: Row) -> Scalar:
         """Compute the value of this column in `row`."""
-        # the status comes first: the record of a failed row lacks parts that `value` reads
-        if self.measured and row.record.status not in MEASURED:
-            return None
-        return None if self.timed and not row.record.blocks else self.value(row)
+        return values_of((self,), row)[self.name]
 
     def why_absent(self, row: Row) -> Finding:
         """Reason for a `row` with figures that has none in this column."""
@@ -110,6 +107,17 @@ class Column(Field):
         if callable(self.absent):
             return self.absent(row)
         return Finding.of(self.absent, column=self.name)
+
+
+def values_of(columns: Iterable[Column], row: Row) -> dict[str, Scalar]:
+    """Compute the values of `columns` in `row`, by name."""
+    # the status comes first: the record of a failed row lacks parts that `value` reads
+    measured = row.record.status in MEASURED
+    timed = measured and bool(row.record.blocks)
+    return {
+        column.name: column.value(row) if (timed if column.timed else measured or not column.measured) else None
+        for column in columns
+    }
 
 
 def timed(name: str, value: Callable[[Row], Scalar], **traits: Any) -> Column:

@@ -23,11 +23,13 @@ def _info(record: CellRecord) -> Info:
 
 def executed(record: CellRecord) -> str | None:
     """Types of the arithmetic, such as `int8+fp32`: the type of most layers first, then of most other kernels."""
-    counted = Counter(kernel.type for kernel in kernels(record))
-    layers = Counter(kernel.type for kernel in kernels(record) if kernel.layer)
+    if not (computing := kernels(record)):
+        return _info(record).executed
+    counted = Counter(kernel.type for kernel in computing)
+    layers = Counter(kernel.type for kernel in computing if kernel.layer)
     # layers first: they take most of the time, and are what a precision is about
     names = sorted(counted, key=lambda name: (-layers[name], -counted[name]))
-    return "+".join(names) or _info(record).executed
+    return "+".join(names)
 
 
 def placement(record: CellRecord) -> str | None:

@@ -233,7 +233,7 @@ def without_places(table: Table) -> Table:
 
 def bare_paths(text: str) -> str:
     """Reduce each absolute path in `text` to its last part, since folders name the machine's user."""
-    return PLACE.sub(r"\1", text)
+    return PLACE.sub(r"\1", text) if text.count("/") > 1 else text
 
 
 def _json(table: Table) -> str:

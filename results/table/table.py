@@ -14,7 +14,7 @@ from ..stats.ambiguity import AMBIGUOUS, disagree
 from ..stats.intervals import Interval, holm
 from ..store.head import SCHEMA
 from ..store.record import Run
-from .column import CHECK_VIEW, Column, Field
+from .column import CHECK_VIEW, Column, Field, values_of
 from .columns import BY_NAME, COLUMNS, shown_in
 from .explain import explain, in_lines
 from .findings import Finding, grouped, of_status
@@ -102,7 +102,7 @@ def lines(runs: Sequence[Run], baseline: str | None = None) -> list[tuple[Row, R
         raise BadInput(f"no row has the baseline {baseline!r}", nearest(baseline, targets))
     names = names_of(runs)
     rows = _judged([row for run, name in zip(runs, names) for row in _rows(run, name, baseline)])
-    figures = [(row, {column.name: column.of(row) for column in COLUMNS} | _imported(row)) for row in rows]
+    figures = [(row, values_of(COLUMNS, row) | _imported(row)) for row in rows]
     return sorted(figures, key=lambda line: order(line[1]))
 
 
@@ -169,7 +169,7 @@ def _judged(rows: Sequence[Row]) -> list[Row]:
         differs = {"time_differs": index in significant, "cycles_differ": index in in_cycles}
         if index in speedups and disagree(speedups[index].middle, interval.middle, **differs):
             verdicts[index] = AMBIGUOUS
-    return [replace(row, verdict=verdicts.get(index)) for index, row in enumerate(rows)]
+    return [replace(row, verdict=verdicts[index]) if index in verdicts else row for index, row in enumerate(rows)]
 
 
 def _verdict(interval: Interval, significant: bool) -> str:
@@ -181,7 +181,7 @@ def _verdict(interval: Interval, significant: bool) -> str:
 def _fields(rows: Sequence[RowValues], view: Collection[Column]) -> list[Column]:
     """Columns for people: those of the `view` if there is one, else all columns that have something to show."""
     columns = [_always(column) for column in view] or COLUMNS
-    shown = [column for column in columns if _is_shown(column, _distinct(column, rows))]
+    shown = [column for column in columns if column.shown and _differs(column, _distinct(column, rows))]
     return sorted(shown, key=lambda column: not column.leads)
 
 
@@ -195,11 +195,11 @@ def _distinct(column: Column, rows: Sequence[RowValues]) -> set[Scalar]:
     return {row[column.name] for row in rows if not column.measured or row["status"] in MEASURED}
 
 
-def _is_shown(column: Column, values: set[Scalar]) -> bool:
-    """True if the table for people has `column`: a figure that some row has, or an axis that varies."""
+def _differs(column: Column, values: set[Scalar]) -> bool:
+    """True if `column` has something to show to people: a figure that some row has, or an axis that varies."""
     # a figure needs one value, an axis needs two: `varies` counts as 0 or 1
     different = values - {None} if column.partial or not column.varies else values
-    return column.shown and len(different) > column.varies
+    return len(different) > column.varies
 
 
 def _fastest(rows: Sequence[RowValues], unmarked: Collection[int]) -> list[int]:

@@ -15,8 +15,10 @@ from ..row import Row
 
 
 def _percentile(kind: str, which: int) -> Callable[[Row], Scalar]:
+    name = f"p{which}_ns"
+
     def value(row: Row) -> Scalar:
-        ns: float | None = getattr(row.pooled.kinds[kind], f"p{which}_ns")
+        ns: float | None = getattr(row.pooled.kinds[kind], name)
         return None if ns is None else ns / 1e6
 
     return value
@@ -40,11 +42,12 @@ def too_few_rounds(name: str) -> Callable[[Row], Finding]:
 
 def median_bound(kind: str, interval: Callable[[Row], Interval | None], end: str) -> Callable[[Row], Scalar]:
     """One end of a median's interval in ms."""
+    median = _percentile(kind, 50)
 
     def value(row: Row) -> Scalar:
         # p50 pools all calls, and its interval comes from the medians of the rounds, whose mean differs a little from p50: the
         # interval is moved to p50 as a ratio
-        p50, bounds = _percentile(kind, 50)(row), interval(row)
+        p50, bounds = median(row), interval(row)
         return None if bounds is None or not isinstance(p50, float) else p50 * getattr(bounds, end) / bounds.middle
 
     return value

@@ -11,7 +11,8 @@ RUNTIMES_PYTHON := $(abspath $(RUNTIMES_VENV))/bin/python
 CONVERTING := ncnn-cpu mnn-cpu
 ONNX2TF_VENV := .venv-onnx2tf
 # The first of these that runs: onnx2tf 2.6 needs Python 3.12 or later, and a version manager's command may exist and not run.
-PYTHON_ONNX2TF ?= $(firstword $(foreach name,python3.12 python3.13 python3.14 $(PYTHON),$(shell $(name) -c 'import sys; sys.version_info >= (3, 12) and print("$(name)")' 2> /dev/null)))
+PYTHONS_ONNX2TF := python3.12 python3.13 python3.14 $(PYTHON) $(wildcard $(HOME)/.pyenv/versions/3.12.*/bin/python3.12)
+PYTHON_ONNX2TF ?= $(firstword $(foreach name,$(PYTHONS_ONNX2TF),$(shell $(name) -c 'import sys; sys.version_info >= (3, 12) and print("$(name)")' 2> /dev/null)))
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt $(PIP_ARGS)
 # pip would compile on one core, tests of other packages included. Files that Python cannot compile are templates.
 COMPILE := $(BIN)/python -m compileall -q -j 0 -x /tests/ $(VENV)/lib > /dev/null || true

@@ -29,7 +29,7 @@ class Converter:
     `name`: its name in a record, and in `--python NAME=PATH`. `packages`: installed packages on which its files depend, with
     their versions. `revision`: raise it when the backend runs the converter with other arguments. `fixes_shapes`: a file has
     the shapes of one row, and not open dimensions. `from_fp32`: precisions whose file the converter makes from the FP32 file
-    by itself, where that is there.
+    by itself, where that is there. `calibrated`: those of them for which it needs calibration samples.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Converter:
     revision: int = 1
     fixes_shapes: bool = False
     from_fp32: tuple[str, ...] = ()
+    calibrated: tuple[str, ...] = ()
 
     def versions(self) -> Options:
         """Versions of the packages. `Unavailable` if one is missing."""

@@ -145,7 +145,7 @@ class OrtProvider(OrtCpu):
         return openvino_properties.concurrencies(threads) if self.entry.streams else super().concurrencies(threads)
 
     def deploy(self, concurrency: Concurrency) -> str:
-        settings = self._settings("fp32", STRICT, concurrency)
+        settings = self._settings("fp32", DEFAULT, concurrency)  # a row may have another arithmetic
         callers = f"{quantity(concurrency.lanes, 'thread')} calling run on one session"
         return " · ".join([f"{self.entry.provider} {name}={value}" for name, value in settings] + [callers])
 

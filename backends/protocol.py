@@ -279,12 +279,16 @@ class Backend(abc.ABC):
         """True if every opening of `cell` times kernels and chooses the fastest."""
         return has_any(cell.settings.options, self.searches)
 
-    def convert(self, artifact: Artifact, cell: Cell, folder: Path) -> None:
+    def convert(self, artifact: Artifact, cell: Cell, folder: Path, samples: Path | None = None) -> None:
         """Write the file of `cell` in the runtime's own format into the empty `folder`, which is `artifact.converted` later.
 
-        Raise `Unsupported` with the name of an operator that the converter lacks.
+        `samples`: an .npz file of calibration samples by input name, for a precision in `converter.calibrated`. The first axis
+        of each array counts samples. Raise `Unsupported` with the name of an operator that the converter lacks.
         """
-        self._guard("convert", lambda: self._convert(artifact, cell, folder))
+        if samples is None:
+            self._guard("convert", lambda: self._convert(artifact, cell, folder))
+        else:
+            self._guard("quantize", lambda: self._convert_calibrated(artifact, cell, folder, samples))
 
     def build(self, artifact: Artifact, cell: Cell, workshop: Workshop) -> Engine | None:
         """Compile the engine of `cell`, or find it in the workshop; None for a runtime that compiles none."""
@@ -311,6 +315,9 @@ class Backend(abc.ABC):
 
     def _convert(self, artifact: Artifact, cell: Cell, folder: Path) -> None:
         raise Unavailable(f"{self.name} has no converter")
+
+    def _convert_calibrated(self, artifact: Artifact, cell: Cell, folder: Path, samples: Path) -> None:
+        raise Unavailable(f"{self.name} has no quantizer")
 
     def _build(self, artifact: Artifact, cell: Cell, workshop: Workshop) -> Engine | None:
         return None

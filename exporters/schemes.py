@@ -57,6 +57,7 @@ SCHEMES: Mapping[str, Scheme] = {
     ),
     "ort": Scheme(text="what suits ONNX Runtime on x86", activations="QUInt8", options={"QDQKeepRemovableActivations": True}),
     "openvino": Scheme(text="what suits OpenVINO", activations="QUInt8"),
+    "litert": Scheme(text="the types of LiteRT, whose converter quantizes the FP32 file by itself", activations="QInt8"),
 }
 """By the names of `bench export --int8`. The first one is the default."""
 

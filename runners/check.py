@@ -16,9 +16,9 @@ from ..results.table.column import CHECK_VIEW
 from ..results.table.conditions import Condition
 from ..spec import PRECISIONS, Conversion, Sweep
 from .infer import RunKind, Surroundings, open_run, refuse
+from .pool import calibration_data
 from .pool.context import Context
 from .pool.memory import Limits
-from .prepare import calibration_data
 from .prepare.export_command import excluding, explaining, searching
 from .prepare.request import first_sizes, fixed_shapes
 from .sweep.cells import ActiveCell, RunContext

@@ -19,12 +19,13 @@ from ...models import MODELS, kind_of
 from ...models.library import LibraryModel
 from ...models.preprocessing import absolute_name, is_images
 from ...spec import RANDOM, Artifact, Conversion, Derived, Source, Sweep
+from ..pool import calibration_data
 from ..pool.context import Context
 from ..pool.environments import interpreters
 from ..pool.survey import survey
 from ..worker.file_jobs import CacheEntry, Convert
 from ..worker.jobs import Data
-from . import calibration_data, checkpoints, library_models, search_lines, user_file
+from . import checkpoints, library_models, search_lines, user_file
 from .base_files import ENTRIES, batched, check_inputs, data_of, name_of
 from .lowering import lowered
 from .request import (

@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ... import backends
-from ...errors import RuntimeFailed, WorkerTimeout
+from ...errors import RuntimeFailed, Unsupported, WorkerTimeout
 from ...evidence import Converted
+from ...spec import Conversion
+from ..pool import calibration_data
 from ..pool.environments import interpreter
 from ..pool.pool import Worker
-from ..worker.file_jobs import ConvertFormat
-from ..worker.jobs import There
+from ..worker.file_jobs import ConvertFormat, WriteSamples
+from ..worker.jobs import Data, Here, There
 from .cells import ActiveCell, RunContext
 
-SCRATCH = "converted"  # folder in the run's scratch folder, which ends with the run
+SCRATCH, SAMPLES = "converted", "samples"  # folders in the run's scratch folder, which ends with the run
 
 
 def is_unconverted(active: ActiveCell) -> bool:
@@ -40,6 +42,7 @@ class _Conversions:
         self._run = run
         self._worker: Worker | None = None
         self._late: dict[str, WorkerTimeout] = {}
+        self._samples: dict[str, Here] = {}
 
     def convert(self, cells: Sequence[ActiveCell]) -> None:
         try:
@@ -71,7 +74,13 @@ class _Conversions:
             raise self._late[planned.artifact.sha256]
         self._worker = self._worker or self._start(active)
         scratch = There(path=str(run.journal.scratch / SCRATCH))
-        job = ConvertFormat(cell=planned.cell, artifact=planned.artifact, origin=planned.origin, scratch=scratch)
+        job = ConvertFormat(
+            cell=planned.cell,
+            artifact=planned.artifact,
+            origin=planned.origin,
+            scratch=scratch,
+            samples=self._samples_of(active) if planned.calibrated else None,
+        )
         limit_s = run.sweep.build_timeout_s or run.sweep.timeout_s
         try:
             made = self._worker.ask(job, limit_s)
@@ -83,6 +92,32 @@ class _Conversions:
             raise RuntimeFailed(f"the worker of {planned.cell.target} has no converter")
         self._keep(active, made.converted)
         active.planned = replace(planned, artifact=replace(planned.artifact, converted=made.folder.path))
+
+    def _samples_of(self, active: ActiveCell) -> Here:
+        """The samples that calibrated the INT8 file of a cell, written once for each file."""
+        planned, run = active.planned, self._run
+        origin, derived = planned.origin, planned.source.derived
+        if origin is None or derived is None:
+            problem = f"{planned.converter} quantizes the FP32 file by itself, and this INT8 file has no FP32 file beside it"
+            raise Unsupported(problem, "give the FP32 file to --model")
+        name = planned.artifact.sha256
+        if name not in self._samples:
+            place, calibrated_on = calibration_data.locate(derived.calibration(origin.dataset), run.context)
+            file = There(path=str(run.journal.scratch / SAMPLES / f"{name}.npz"))
+            job = WriteSamples(
+                artifact=origin,
+                precision=planned.cell.precision,
+                how=Conversion.of(derived.options),
+                calibration=place,
+                calibrated_on=calibrated_on,
+                data=Data.of(origin.dataset),
+                shapes=planned.cell.shapes,
+                seed=run.sweep.seed,
+                file=file,
+            )
+            run.context.ask(job)
+            self._samples[name] = Here(path=file.path)
+        return self._samples[name]
 
     def _keep(self, active: ActiveCell, converted: Converted) -> None:
         """Record the file of a cell. `RuntimeFailed` if earlier rounds of the run measured another one."""

@@ -36,7 +36,8 @@ class PlannedCell:
     `opset`: the highest one that its backend takes; 0 without a limit. `fixes_shapes`: its backend gets files with the shapes
     of the cell where open ones do not run. `lowered`: facts of the lowering of its file, which was made from `lowered_from`.
     `converter`: name of the program that converts the file for its runtime; empty for a runtime that reads ONNX files.
-    `tunables`: options to search before the cell is measured. `beside`: the cell with the default options, for such a cell.
+    `calibrated`: that program needs calibration samples. `tunables`: options to search before the cell is measured.
+    `beside`: the cell with the default options, for such a cell.
     """
 
     cell: Cell
@@ -53,6 +54,7 @@ class PlannedCell:
     lowered: Lowered | None = None
     lowered_from: Artifact | None = None
     converter: str = ""
+    calibrated: bool = False
     tunables: tuple[Tunable, ...] = ()
     beside: Cell | None = None
 
@@ -265,7 +267,7 @@ def _cells(
         )
         rest: dict[str, Any] = {"refused": refused, "python": backend.python, "builds": backend.builds}
         rest["opset"], rest["fixes_shapes"] = backend.opset, backend.fixes_shapes
-        rest["converter"] = backend.converter
+        rest["converter"], rest["calibrated"] = backend.converter, precision in backend.calibrated
         rest["searches"] = has_any(settings.options, backend.searches)
         rest["tunables"] = tunables_of(backend, artifact, settings.options)
         rest["beside"] = None if backend.beside is None else replace(cell, environment=backend.beside)

@@ -171,6 +171,7 @@ def probe(state: State, report: Reporter, job: Probe) -> Probed:
         network=os.environ.get(NETWORK, "open"),
         converter=backend.converter.name if backend.converter else "",
         converter_packages=backend.converter.packages_text() if backend.converter else "",
+        calibrated=backend.converter.calibrated if backend.converter else (),
         int8_scheme=backend.int8_scheme,
         int8_schemes=backend.int8_schemes,
     )

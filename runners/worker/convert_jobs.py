@@ -24,8 +24,8 @@ from ...models.preprocessing import is_images
 from ...models.shapes import batch_rule, cell_shapes, check_shapes
 from ...spec import LABELLED, RANDOM, Artifact, TensorSpec, nearest
 from . import verify
-from .file_jobs import CacheEntry, Convert, Making
-from .jobs import Reporter
+from .file_jobs import CacheEntry, Convert, Making, WriteSamples
+from .jobs import Done, Reporter
 from .prepare_jobs import cache_entry, dataset_of, run_once
 from .reference import open_reference
 from .serve import State
@@ -112,6 +112,19 @@ def runs(source: Artifact, calibration: Calibration) -> bool:
     except Exception:  # whatever the runtime raises
         return False
     return True
+
+
+def write_samples(state: State, report: Reporter, job: WriteSamples) -> Done:
+    """Write the samples on which `convert` calibrates the same file. Inputs without a batch get one sample for each call."""
+    calibration, per_item = first_that_runs(job), per_item_of(job.artifact)
+    arrays = {
+        name: np.concatenate([feed[name] if name in per_item else feed[name][None] for feed in calibration.feeds])
+        for name in calibration.feeds[0]
+    }
+    Path(job.file.path).parent.mkdir(parents=True, exist_ok=True)
+    with Path(job.file.path).open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # names of inputs, and not options of savez
+    return Done()
 
 
 def _fingerprint(feeds: Feeds) -> str:

@@ -173,12 +173,21 @@ class ConvertFormat(Job[RuntimeFile]):
     """Convert `artifact` to the format of the cell's runtime. `scratch`: empty folder for what the converter writes.
 
     `origin`: the FP32 file from which `artifact` derives. Some converters make the cell's precision from it by themselves.
+    `samples`: the answer of `WriteSamples`, for a converter that quantizes.
     """
 
     cell: Cell
     artifact: Artifact
     scratch: There
     origin: Artifact | None = None
+    samples: Here | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteSamples(Making, Job[Done]):
+    """Write the calibration samples of an INT8 file to `file`: an .npz of arrays by input name, one sample after the other."""
+
+    file: There
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

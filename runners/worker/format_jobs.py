@@ -67,6 +67,8 @@ def _key(converter: Converter, job: ConvertFormat, shapes: str) -> str:
     """Key of the cache: the source, the converter with its versions, and what the file depends on."""
     cell = job.cell
     of_cell = [cell.backend, cell.precision, cell.settings.options, shapes]
+    if job.samples:
+        of_cell.append(job.artifact.sha256)  # which depends on the samples
     return digest([_source(converter, job).sha256, converter.name, converter.revision, converter.versions(), of_cell])
 
 
@@ -89,7 +91,7 @@ def _make(backend: Backend, job: ConvertFormat, converter: Converter, now_ns: Ca
     scratch.mkdir(parents=True)
     versions = dict(converter.versions())
     begin = now_ns()
-    backend.convert(_source(converter, job), job.cell, scratch)
+    backend.convert(_source(converter, job), job.cell, scratch, Path(job.samples.path) if job.samples else None)
     seconds = (now_ns() - begin) / 1e9
     sha256, nbytes = _content(scratch)
     if not nbytes:

@@ -106,7 +106,8 @@ class Probed:
 
     `opset`: the highest one that it takes; 0 without a limit. `fixes_shapes`: it gets files with the shapes of its row.
     `converter`: name of the program that writes its files; empty for a runtime that reads ONNX files. `converter_packages`: its
-    packages with their versions, or the reason that one is missing with the command that installs it.
+    packages with their versions, or the reason that one is missing with the command that installs it. `calibrated`: precisions
+    whose files it makes with calibration samples.
     """
 
     available: bool
@@ -128,6 +129,7 @@ class Probed:
     fixes_shapes: bool = False
     converter: str = ""
     converter_packages: str = ""
+    calibrated: tuple[str, ...] = ()
     tunables: tuple[Tunable, ...] = ()
 
 

@@ -28,6 +28,7 @@ from .file_jobs import (
     ReadSizeUse,
     Refer,
     Train,
+    WriteSamples,
 )
 from .jobs import (
     ApplyLoad,
@@ -96,6 +97,7 @@ JOBS: Mapping[type[Job[Any]], Task] = {
     Convert: Task(name="convert", target="convert_jobs:convert"),
     Lower: Task(name="lower", target="lower_jobs:lower"),
     ConvertFormat: Task(name="convert_format", target="format_jobs:convert_format"),
+    WriteSamples: Task(name="write_samples", target="convert_jobs:write_samples"),
     ReadSizeUse: Task(name="size_use", target="lower_jobs:read_size_use"),
     CountWork: Task(name="work", target="work_jobs:count"),
     MakeRoof: Task(name="make_roof", target="work_jobs:make_roof"),

@@ -41,10 +41,11 @@ def workshop(tmp_path_factory):
 
 
 class Building:
-    """A backend that converts and builds what it opens before, as a run does. `origin`: the FP32 file of other precisions."""
+    """A backend that converts and builds what it opens before, as a run does. `origin`: the FP32 file of other precisions.
+    `samples`: the calibration samples of INT8."""
 
     def __init__(self, backend, workshop):
-        self._backend, self._workshop, self.origin = backend, workshop, None
+        self._backend, self._workshop, self.origin, self.samples = backend, workshop, None, None
 
     def __getattr__(self, name):
         return getattr(self._backend, name)
@@ -64,7 +65,8 @@ class Building:
         if not folder.exists():
             scratch = folder.with_name(f"scratch-{uuid4()}")
             scratch.mkdir()
-            self._backend.convert(source, cell, scratch)
+            samples = (self.samples,) if cell.precision in converter.calibrated else ()
+            self._backend.convert(source, cell, scratch, *samples)
             scratch.rename(folder)
         return replace(artifact, converted=str(folder))
 

@@ -27,7 +27,7 @@ DECLARED = [
     for name in backends.targets()
     for precision in backends.get(name).precisions
 ]
-SCHEMES = ("portable", "layers", "dynamic", "ort", "openvino")
+SCHEMES = ("portable", "layers", "dynamic", "ort", "openvino", "litert")
 OF_THE_MACHINE = ("enable_hyper_threading", "scheduling_core_type")  # options whose value a CPU may not have
 PARITY_DB = 100.0  # the largest rounding noise of correct FP32 runs seen here is 133 dB
 
@@ -468,11 +468,13 @@ def converted(artifacts, tmp_path_factory):
     fp16.convert(Path(source.path), made["fp16"])
     shapes = zoo.SPECIMENS["seeded_cnn"].shapes(4)
     data = [random_inputs.draw(source.inputs, shapes, seed) for seed in range(10, 14)]
+    samples = folder / "samples.npz"
+    np.savez(samples, **{name: np.concatenate([feed[name] for feed in data]) for name in data[0]})
     for name in SCHEMES:
         how = Conversion(scheme=name, method="minmax")
         int8.convert(Path(source.path), made[name], how, data)
     found = {name: replace(onnx_file.describe(path, model="seeded_cnn"), source=source.source) for name, path in made.items()}
-    return {"fp32": source, "int8": found["portable"], **found}
+    return {"fp32": source, "int8": found["portable"], **found, "samples": samples}
 
 
 @pytest.fixture
@@ -482,6 +484,7 @@ def opened(converted, cell):
 
         def make(target, precision, file=None):
             artifact, target.origin = converted[file or PRECISIONS[precision].file], converted["fp32"]
+            target.samples = converted["samples"]
             wanted = replace(cell(target, "seeded_cnn", batch=3, precision=precision), sha256=artifact.sha256)
             refused = target.supports(wanted, artifact)
             if refused:

@@ -1,6 +1,7 @@
 """Every job in workers that see none of the parent's folders: what they need and what they make goes through the pool."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import fake_libraries
 import numpy as np
@@ -32,6 +33,7 @@ from onnxbench.runners.worker.file_jobs import (
     ReadSizeUse,
     Refer,
     ReferenceCall,
+    WriteSamples,
 )
 from onnxbench.runners.worker.jobs import (
     Build,
@@ -49,7 +51,7 @@ from onnxbench.runners.worker.jobs import (
 from onnxbench.runners.worker.profile_jobs import Profile, ReadGraph
 from onnxbench.runners.worker.rank_jobs import CountGpus
 from onnxbench.runners.worker.tasks import JOBS
-from onnxbench.spec import Concurrency, Load, Sweep
+from onnxbench.spec import Concurrency, Conversion, Load, Sweep
 from PIL import Image
 
 from .blind import Blind
@@ -105,6 +107,9 @@ def _lower(model, opset, folder, context):
         ExportRequest(model=model, dataset=None, precisions=("fp32",), opset=opset, folder=folder), context
     )
     assert made.exported.artifact.opset == opset
+    samples, how = str(folder / "samples.npz"), Conversion(scheme="portable", method="minmax")
+    context.ask(WriteSamples(artifact=made.exported.artifact, precision="int8", how=how, file=There(path=samples)))
+    assert Path(samples).is_file()
 
 
 def _library(parent, blind, context):

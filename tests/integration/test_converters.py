@@ -4,6 +4,8 @@ import json
 import os
 import sys
 
+import onnx
+import onnxfiles
 import pytest
 from onnxfiles import MINI
 
@@ -42,9 +44,11 @@ class Backend(Null):
             raise RuntimeFailed("the file ends too early")
         return NullSession(artifact, replace(cell, settings=Settings(threads=1)))
 '''
+CONVERTED = ("ncnn-cpu", "mnn-cpu", "litert-cpu")
+NO_INTERPRETER = "BENCH_PYTHON names no interpreter of these runtimes: make test-runtimes makes them"
 ENDS = {
     "die": ("failed", "copy was killed by SIGKILL"),
-    "hang": ("timeout", "within 2 s"),
+    "hang": ("timeout", "within 4 s"),
     "half": ("failed", "ends too early"),
     "eat": ("failed", "400 MB is the limit"),
 }
@@ -77,7 +81,7 @@ def test_a_converter_that_fails_costs_its_row_and_leaves_nothing_in_the_cache(co
     shell.environment["ONNXBENCH_MEMORY_MB"] = "400"
     options = [word for fault in ENDS for word in ("--option", f"copier@{fault}.fault={fault}")]
     targets = ",".join(["copier", *(f"copier@{fault}" for fault in ENDS)])
-    rows = {row["environment"]: row for row in copier(targets, *options, "--build-timeout", "2", "--out", "run", code=3)}
+    rows = {row["environment"]: row for row in copier(targets, *options, "--build-timeout", "4", "--out", "run", code=3)}
     assert rows[None]["converter"].startswith("numpy ")
     assert (rows[None]["status"], rows[None]["convert_s"] > 0) == ("ok", True)
     assert {name: rows[name]["status"] for name in ENDS} == {name: status for name, (status, _) in ENDS.items()}
@@ -91,18 +95,66 @@ def test_a_converter_that_fails_costs_its_row_and_leaves_nothing_in_the_cache(co
 def interpreters():
     """Interpreters of runtimes by backend, as BENCH_PYTHON names them for the contract suite."""
     pairs = (pair.partition("=") for pair in filter(None, os.environ.get("BENCH_PYTHON", "").split(",")))
-    return {name: python for name, _, python in pairs if name in ("ncnn-cpu", "mnn-cpu")}
+    return {name: python for name, _, python in pairs if name in CONVERTED}
+
+
+def named(pythons):
+    """Options that name these interpreters."""
+    return [word for name, python in pythons.items() for word in ("--python", f"{name}={python}")]
+
+
+@pytest.mark.runtimes
+def test_an_operator_that_a_runtime_lacks_is_named_in_its_row(shell):
+    pythons = interpreters()
+    if not pythons:
+        pytest.skip(NO_INTERPRETER)
+    nodes = [onnx.helper.make_node("Det", ["x"], ["y"], "determinant")]
+    ends = [
+        onnxfiles.value("x", onnx.TensorProto.FLOAT, ["N", 4, 3, 3]),
+        onnxfiles.value("y", onnx.TensorProto.FLOAT, ["N", 4]),
+    ]
+    file = onnxfiles.write(shell.folder / "det.onnx", onnx.helper.make_graph(nodes, "g", ends[:1], ends[1:]))
+    rows = shell.rows("infer", "--model", file, "--backend", ",".join(pythons), *named(pythons), "--batch", "1", *MINI, code=3)
+    assert {row["status"] for row in rows} <= {"unsupported", "failed"}
+    assert [row["backend"] for row in rows if "det" not in row["reason"].lower()] == []
+    assert not entries(shell)
+
+
+@pytest.mark.runtimes
+def test_litert_computes_int8_in_a_file_of_its_own_converter(small):
+    pythons = {name: python for name, python in interpreters().items() if name == "litert-cpu"}
+    if not pythons:
+        pytest.skip(NO_INTERPRETER)
+    asked = (
+        "infer",
+        "--backend",
+        "litert-cpu",
+        *named(pythons),
+        "--precision",
+        "fp32,int8",
+        "--int8",
+        "litert",
+        "--batch",
+        "1,8",
+    )
+    rows = small.rows(*asked, *MINI, "--out", "one")
+    assert [(row["precision"], row["status"]) for row in rows] == [("fp32", "ok"), ("int8", "ok")] * 2
+    assert {row["executed"] for row in rows if row["precision"] == "fp32"} == {"fp32"}
+    int8 = [row for row in rows if row["precision"] == "int8"]
+    assert {row["executed"].split("+")[0] for row in int8} == {"int8"}
+    assert {row["scheme"] for row in int8} == {"litert"}
+    again = small.rows(*asked, *MINI, "--out", "two")
+    assert [row["convert_s"] for row in again] == [row["convert_s"] for row in rows]  # of the file in the cache
 
 
 @pytest.mark.runtimes
 def test_runtimes_with_formats_of_their_own_compute_fp32_and_say_where_they_do_not(small):
-    pythons = interpreters()
+    pythons = {name: python for name, python in interpreters().items() if name != "litert-cpu"}
     if not pythons:
-        pytest.skip("BENCH_PYTHON names no interpreter with ncnn and MNN: make test-runtimes makes one")
-    environments = [word for name, python in pythons.items() for word in ("--python", f"{name}={python}")]
+        pytest.skip(NO_INTERPRETER)
     targets = ("--backend", ",".join(["ort-cpu", *pythons, "ncnn-cpu@default"]))
     options = ("--option", "ncnn-cpu@default.arithmetic=default", "--precision", "fp32,int8", "--batch", "1,8")
-    rows = small.rows("infer", *targets, *environments, *options, *MINI, code=3)
+    rows = small.rows("infer", *targets, *named(pythons), *options, *MINI, code=3)
     fp32 = {(row["backend"], row["environment"], row["batch"]): row for row in rows if row["precision"] == "fp32"}
     strict = [row for (_, environment, _), row in fp32.items() if environment is None]
     assert {row["status"] for row in strict} == {"ok"}

@@ -33,6 +33,7 @@ from onnxbench.runners.worker.file_jobs import (
     ReferenceCall,
     RuntimeFile,
     Train,
+    WriteSamples,
 )
 from onnxbench.runners.worker.jobs import (
     ApplyLoad,
@@ -106,6 +107,7 @@ def answers(bare_python, folder, artifact):
     data = Data.named(f"tensors:{folder / 'labelled.npz'}")
     labelled = replace(artifact, dataset=data.name)
     call = ReferenceCall(shapes=asked.shapes, batch=2, inputs=Here(path=drawn), outputs=There(path=outputs))
+    how = Conversion(scheme="portable", method="minmax")
     arriving = {"items": 50, "rate_per_s": 1000.0, "seed": 0, "wait_ms": 1.0, "give_up_ms": 500.0}
     refer = Refer(artifact=labelled, calls=(call,), samples=There(path=samples), images=8, data=data)
     with ProcessWorker(folder / "reference.log", Clock(), sys.executable) as worker:  # it reads the graph with onnx
@@ -115,7 +117,8 @@ def answers(bare_python, folder, artifact):
         Probe(backend="ort-cpu"),
         Support(**of_cell),
         CountImages(data=data),
-        CountParts(artifact=labelled, precision="int8", how=Conversion(scheme="portable", method="minmax"), data=data),
+        CountParts(artifact=labelled, precision="int8", how=how, data=data),
+        WriteSamples(artifact=labelled, precision="int8", how=how, data=data, file=There(path=str(folder / "to/samples.npz"))),
         Draw(artifact=artifact, shapes=asked.shapes, seed=0, folder=There(path=f"{drawn}-again")),
         Build(**of_cell),
         CopyEngine(**of_cell, file=There(path=str(folder / "no.engine")), record=There(path=str(folder / "no.json"))),
@@ -161,6 +164,8 @@ def test_jobs_that_measure_answer_in_an_environment_of_numpy_and_a_runtime(answe
     assert answers[Profile].kernels_ns > 0
     assert answers[CompareFile].parts[0].sqnr_db > 80
     assert answers[StartCold].answered_ns > answers[StartCold].up_ns
+    with np.load(folder / "to/samples.npz") as arrays:
+        assert {name: array.shape[1:] for name, array in arrays.items()} == {"x": (4,)}
     with np.load(folder / "block.npz") as times:
         assert set(times.files) == set(KINDS)
 

@@ -20,9 +20,9 @@ from onnxbench.runners.sweep.interrupt import Stop
 from onnxbench.runners.sweep.journal import Journal
 from onnxbench.runners.sweep.plan import PlannedCell
 from onnxbench.runners.worker import format_jobs
-from onnxbench.runners.worker.file_jobs import ConvertFormat, RuntimeFile
-from onnxbench.runners.worker.jobs import There
-from onnxbench.spec import Settings, Sweep, to_wire
+from onnxbench.runners.worker.file_jobs import ConvertFormat, RuntimeFile, WriteSamples
+from onnxbench.runners.worker.jobs import Done, Here, There
+from onnxbench.spec import Conversion, Derived, Settings, Sweep, to_wire
 
 from .in_process import Notes
 
@@ -41,8 +41,9 @@ class Copier:
     def probe(self):
         return SimpleNamespace(available=self.available)
 
-    def convert(self, artifact, cell, folder):
+    def convert(self, artifact, cell, folder, samples=None):
         self.made += 1
+        self.samples = samples
         self.write(folder)
 
     def open(self, artifact, cell):
@@ -55,10 +56,11 @@ def convert(tmp_path, monkeypatch, make_cell, make_artifact):
     """The worker's job, for one backend and a batch."""
     monkeypatch.setenv("ONNXBENCH_CACHE", str(tmp_path / "cache"))
 
-    def of(backend, batch=1, **changes):
+    def of(backend, batch=1, more=None, **changes):
         shapes = (("input", (batch, 3, 48, 48)),)
         cell = make_cell(batch=batch, shapes=shapes, **changes)
-        job = ConvertFormat(cell=cell, artifact=make_artifact(), scratch=There(path=str(tmp_path / "scratch")))
+        scratch = There(path=str(tmp_path / "scratch"))
+        job = ConvertFormat(cell=cell, **{"artifact": make_artifact(), "scratch": scratch, **(more or {})})
         now_ns = iter(range(0, 10**12, 10**9))
         return format_jobs.runtime_file(backend, job, lambda: next(now_ns))
 
@@ -104,6 +106,16 @@ def test_options_and_precisions_have_files_of_their_own(convert):
     for changes in ({}, {"precision": "bf16"}, {"settings": Settings(threads=2, options=(("a", "1"),))}):
         convert(backend, **changes)
     assert backend.made == 3
+
+
+def test_a_file_that_is_calibrated_depends_on_the_file_that_was_calibrated_with_the_same_samples(convert, make_artifact):
+    backend, samples = Copier(write, from_fp32=("int8",)), Here(path="/run/samples.npz")
+    for sha256 in ("1" * 64, "2" * 64, "2" * 64):
+        file = make_artifact(precision="int8", sha256=sha256)
+        convert(backend, precision="int8", more={"artifact": file, "origin": make_artifact(), "samples": samples})
+    assert (backend.made, backend.samples) == (2, Path(samples.path))
+    convert(backend, precision="int8", more={"artifact": file, "origin": make_artifact()})
+    assert (backend.made, backend.samples) == (3, None)
 
 
 def test_a_damaged_file_is_made_again(convert):
@@ -198,7 +210,7 @@ class Pool:
     """Starts workers that answer by `plot`: what they raise for a batch."""
 
     def __init__(self, plot):
-        self.plot, self.started, self.asked = plot, [], []
+        self.plot, self.started, self.asked, self.samples = plot, [], [], []
 
     def start(self, log, python, *, network=False):
         self.started.append((log.name, python))
@@ -212,6 +224,7 @@ class Worker:
     def ask(self, job, timeout_s):
         assert self.alive
         self.pool.asked.append((job.cell.batch, timeout_s))
+        self.pool.samples.append(job.samples)
         answer = self.pool.plot.get(job.cell.batch, DONE)
         if isinstance(answer, Exception):
             raise answer
@@ -226,7 +239,10 @@ def run(tmp_path):
     """A run whose workers answer by the plot, and its cells."""
 
     def of(plot=None, **sweep):
-        context = SimpleNamespace(progress=Notes(), pool=Pool(plot or {}))
+        jobs = []
+        context = SimpleNamespace(
+            progress=Notes(), pool=Pool(plot or {}), jobs=jobs, ask=lambda job: jobs.append(job) or Done()
+        )
         return RunContext(sweep=Sweep(**sweep), journal=journal, context=context, stop=Stop(), total=0)
 
     with Journal(tmp_path / "run") as journal:
@@ -253,6 +269,29 @@ def test_each_cell_opens_the_converted_file_and_says_how_it_was_made(run, active
     assert (events(now), len(now.context.pool.started)) == ([DONE, DONE], 1)
     convert_files(now, cells)
     assert len(now.context.pool.asked) == 2
+
+
+def test_samples_are_written_once_for_the_files_of_a_converter_that_quantizes(run, active_of, make_artifact):
+    how = Conversion(scheme="litert", method="minmax", images=64)
+    options = (*how.options, ("data", "/data/user.npz"), ("samples", "64"))
+    made = Derived(origin="0" * 64, recipe="int8", revision=1, tool="", options=options)
+    cells, now = [active_of(1), active_of(8)], run()
+    for active in cells:
+        file = make_artifact(precision="int8", derived=made)
+        active.planned = replace(active.planned, calibrated=True, artifact=file, origin=make_artifact())
+    convert_files(now, cells)
+    (job,) = now.context.jobs
+    assert isinstance(job, WriteSamples)
+    assert (job.how, job.calibration.path, job.artifact.precision) == (how, "/data/user.npz", "fp32")
+    assert now.context.pool.samples == [Here(path=job.file.path)] * 2
+
+
+def test_an_int8_file_of_somebody_else_has_no_samples(run, active_of):
+    active, now = active_of(), run()
+    active.planned = replace(active.planned, calibrated=True)
+    convert_files(now, [active])
+    (failed,) = events(now)
+    assert (failed.status, "no FP32 file beside it" in failed.reason) == ("unsupported", True)
 
 
 def test_a_converter_that_dies_costs_its_cell_and_the_next_has_a_new_worker(run, active_of):

@@ -133,7 +133,7 @@ def test_a_machine_without_a_compiler_has_a_row_that_says_how_to_get_one(infer, 
 
 
 @pytest.mark.runtimes
-def test_a_compiler_that_hangs_is_ended(infer, monkeypatch, tmp_path):
+def test_a_compiler_that_hangs_is_ended_and_leaves_nothing(infer, monkeypatch, tmp_path, scratch):
     slow = tmp_path / "g++"
     slow.write_text("#!/bin/sh\nsleep 100\n")
     slow.chmod(0o755)
@@ -141,3 +141,4 @@ def test_a_compiler_that_hangs_is_ended(infer, monkeypatch, tmp_path):
     (row,) = infer("--backend", NAME, "--build-timeout", "20", code=3)
     assert (row["status"], "--build-timeout" in row["reason"]) == ("timeout", True)
     assert not list((infer.shell.cache / "engines").rglob("engine.plan"))
+    assert list(scratch.iterdir()) == []

@@ -59,6 +59,21 @@ def test_a_kill_is_told_by_its_signal(worker, sign):
         worker.ask(NULL, 60)
 
 
+@pytest.mark.parametrize("sign", [None, signal.SIGKILL])
+def test_its_temporary_files_end_with_it(tmp_path, sign):
+    with ProcessWorker(tmp_path / "worker.log", Clock()) as worker:
+        worker.ask(NULL, 60)
+        variables = Path(f"/proc/{pid_of(worker)}/environ").read_text().split("\0")
+        folder = Path(next(line for line in variables if line.startswith("TMPDIR=")).removeprefix("TMPDIR="))
+        (folder / "compiled").mkdir()
+        (folder / "compiled/half.o").write_bytes(b"half a file")
+        if sign:
+            os.kill(pid_of(worker), sign)
+            with pytest.raises(WorkerDied):
+                worker.ask(NULL, 60)
+    assert not folder.exists()
+
+
 def test_its_last_words_are_told(worker):
     worker.ask(NULL, 60)
     worker.log.write_text("first\nassertion failed in a kernel\n\n")

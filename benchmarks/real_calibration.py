@@ -1,6 +1,7 @@
 """A real runtime against itself: does the tool call two processes of it different? And does it find calls that are made longer?
 
     python benchmarks/calibration.py real BACKEND FILE.onnx [--minutes 10] [--names 3] [--slower 0.1] [--budget normal]
+        [--note TEXT]
     python benchmarks/calibration.py report [FILE.jsonl ...]
 
 Each run measures BACKEND at batch 1 under several names of one interpreter. The baseline is each name in turn, and the other
@@ -8,7 +9,8 @@ names are compared with it. With --slower (ort-cpu alone), one more row has ever
 
 Each run adds a line to docs/results/calibration-BACKEND.jsonl, so a later call goes on, on this machine or on another. The line
 has a hash of the code that measures latency: `report` puts only those runs together that the same code measured. It computes
-the intervals again, from the ratios of the rounds. Nothing else may run on the machine. All runs of a file have other seeds.
+the intervals again, from the ratios of the rounds. All runs of a file have other seeds. Nothing else may run on the machine;
+where something does, --note says so, and such runs are apart.
 """
 
 from __future__ import annotations
@@ -111,7 +113,7 @@ def measure(options: argparse.Namespace, seed: int, folder: Path) -> Run:
     return run
 
 
-def line_of(run: Run, slower: float) -> dict[str, Any]:
+def line_of(run: Run, slower: float, note: str = "") -> dict[str, Any]:
     """Facts of a run, and each row that was compared with the baseline."""
     sweep, rows = run.sweep, table.build([run], run.sweep.baseline if run.sweep else None).rows
     assert sweep is not None
@@ -122,6 +124,7 @@ def line_of(run: Run, slower: float) -> dict[str, Any]:
         "began": began,
         "machine": run.host.cpu,
         "threads": run.host.usable_threads,
+        "note": note,
         "version": run.head.versions[str(base.cell.target)],
         "code": code_of(sweep.budget),
         "tool": run.head.tool,
@@ -162,7 +165,7 @@ def run_all(options: argparse.Namespace) -> None:
     while time.monotonic() + longest_s < end:
         seed, begin = 1 + max((line["seed"] for line in lines_of(path)), default=-1), time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
-            line = line_of(measure(options, seed, Path(folder)), options.slower)
+            line = line_of(measure(options, seed, Path(folder)), options.slower, options.note)
         with path.open("a") as file:
             file.write(json.dumps({**line, "took_s": round(time.monotonic() - begin, 1)}) + "\n")
         longest_s = max(longest_s, time.monotonic() - begin)
@@ -176,7 +179,7 @@ def report(lines: Iterable[Line]) -> Iterator[str]:
     groups: dict[tuple[Any, ...], list[tuple[Line, Line]]] = {}
     for line in lines:
         for row in line["rows"]:
-            place = f"{line['machine']}, {line['threads']} threads"
+            place = ", ".join(filter(None, (line["machine"], f"{line['threads']} threads", line["note"])))
             backend = line["baseline"].partition("@")[0]
             groups.setdefault((backend, place, line["code"], line["budget"], row["slower"]), []).append((line, row))
     for (backend, place, code, budget, slower), pairs in groups.items():
@@ -250,6 +253,7 @@ def main(arguments: Sequence[str]) -> None:
     real.add_argument("--names", type=int, default=3, choices=range(2, 2 + len(LETTERS)))
     real.add_argument("--slower", type=float, default=0.0)
     real.add_argument("--budget", default="normal")
+    real.add_argument("--note", default="")
     commands.add_parser("report").add_argument("files", nargs="*", type=Path)
     options = parser.parse_args(arguments)
     if options.command == "report":

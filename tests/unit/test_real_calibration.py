@@ -20,8 +20,16 @@ def row(ratio, spread=0.01, **changes):
     }
 
 
-def line(*rows, seed=0, code="a1"):
-    facts = {"began": "2026", "machine": "Xeon", "threads": 2, "budget": "normal", "baseline": "ort-cpu@b", "code": code}
+def line(*rows, seed=0, code="a1", note=""):
+    facts = {
+        "began": "2026",
+        "machine": "Xeon",
+        "threads": 2,
+        "note": note,
+        "budget": "normal",
+        "baseline": "ort-cpu@b",
+        "code": code,
+    }
     return {**facts, "seed": seed, "rows": rows}
 
 
@@ -54,6 +62,11 @@ def test_a_place_of_opening_that_is_faster_shows_whatever_the_two_processes_are(
 def test_runs_of_other_code_and_other_changes_have_rows_of_their_own():
     rows = table_of(line(row(1), seed=1), line(row(1), row(0.91, slower=0.1), seed=2, code="b2"))
     assert [(found["code"], found["change"]) for found in rows] == [("`a1`", "none"), ("`b2`", "none"), ("`b2`", "10% slower")]
+
+
+def test_runs_beside_other_work_are_apart():
+    rows = table_of(line(row(1), seed=1), line(row(1), seed=2, note="other programs at work"))
+    assert [found["machine"] for found in rows] == ["Xeon, 2 threads", "Xeon, 2 threads, other programs at work"]
 
 
 def test_the_least_change_is_what_all_but_a_few_intervals_would_show():

@@ -38,29 +38,36 @@ def shapes_of(option: str) -> Shapes:
     return tuple((name, tuple(shape)) for name, shape in json.loads(option or "[]"))
 
 
-def _fp16(source: Path, target: Path, options: Options, feeds: Feeds) -> RangeGrowth | None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Findings:
+    """Facts that a recipe found out while it made a file: see `Maker`."""
+
+    growth: RangeGrowth | None = None
+    in_float: tuple[str, ...] = ()
+
+
+def _fp16(source: Path, target: Path, options: Options, feeds: Feeds) -> Findings:
     from . import fp16
 
-    fp16.convert(source, target)
-    return None
+    return Findings(in_float=fp16.convert(source, target, feeds))
 
 
-def _int8(source: Path, target: Path, options: Options, feeds: Feeds) -> RangeGrowth | None:
+def _int8(source: Path, target: Path, options: Options, feeds: Feeds) -> Findings:
     from . import int8
 
-    return int8.convert(source, target, Conversion.of(options), feeds)
+    return Findings(growth=int8.convert(source, target, Conversion.of(options), feeds))
 
 
-def _lowered(source: Path, target: Path, options: Options, feeds: Feeds) -> RangeGrowth | None:
+def _lowered(source: Path, target: Path, options: Options, feeds: Feeds) -> Findings:
     from . import lowering
 
     lowering.convert(source, target, int(dict(options)[OPSET]), shapes_of(dict(options).get(SHAPES, "")))
-    return None
+    return Findings()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """A method to make a file. `make` returns the growth of calibrated ranges.
+    """A method to make a file. `make` returns what it found out.
 
     `name` is also the precision of the made file, unless the recipe keeps that of its source (`keeps_precision`).
     `libraries`: names of modules, not of packages, because several packages contain the module onnxruntime.
@@ -68,7 +75,7 @@ class Recipe:
 
     name: str
     revision: int
-    make: Callable[[Path, Path, Options, Feeds], RangeGrowth | None]
+    make: Callable[[Path, Path, Options, Feeds], Findings]
     exporter: str = "onnxruntime"
     libraries: tuple[str, ...] = ("onnx", "onnxruntime")
     keeps_precision: bool = False
@@ -81,7 +88,7 @@ class Recipe:
 RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
-        Recipe(name="fp16", revision=2, make=_fp16),
+        Recipe(name="fp16", revision=3, make=_fp16),
         Recipe(name="int8", revision=4, make=_int8),
         Recipe(name=OPSET, revision=1, make=_lowered, exporter="onnxbench", libraries=("onnx",), keeps_precision=True),
     )
@@ -128,10 +135,16 @@ def _make(folder: Path, source: Artifact, derived: Derived, tools: DerivationToo
     if recipe.keeps_precision:
         kind = f"{source.precision}.{recipe.name}{derived.option(recipe.name)}"
     target = folder / f"{entries.stem_of(source.model)}.{kind}.onnx"
-    growth = recipe.make(Path(source.path), target, derived.options, tools.feeds)
+    findings = recipe.make(Path(source.path), target, derived.options, tools.feeds)
     precision = source.precision if recipe.keeps_precision else recipe.name
     artifact = replace(tools.describe(target), precision=precision, source=None, dataset=source.dataset, derived=derived)
-    maker = Maker(exporter=recipe.exporter, versions=dict(derived.versions), parity=tools.parity(artifact), growth=growth)
+    maker = Maker(
+        exporter=recipe.exporter,
+        versions=dict(derived.versions),
+        parity=tools.parity(artifact),
+        growth=findings.growth,
+        in_float=findings.in_float,
+    )
     entries.write_entry(folder, artifact, maker)
 
 

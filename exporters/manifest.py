@@ -30,6 +30,7 @@ class Maker:
     """The exporter of a file, the versions of its libraries, and the parity of the file with its source.
 
     `growth`: change of the calibrated ranges with the last half of the data. `search`: the search that chose the file.
+    `in_float`: nodes that an FP16 file computes in FP32, because values are beyond FP16's range.
     """
 
     exporter: str
@@ -37,6 +38,7 @@ class Maker:
     parity: Parity | None = None
     growth: RangeGrowth | None = None
     search: SearchPath | None = None
+    in_float: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

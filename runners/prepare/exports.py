@@ -43,6 +43,7 @@ from .request import (
 )
 
 DEFAULT_MODEL, ARTIFACTS = "cnn", "artifacts"
+SHOWN_NODES = 5
 ORIGINS = {OPSET: "the file before it was lowered"}
 
 
@@ -65,9 +66,19 @@ class ExportResult:
         size = f"{artifact.nbytes / 1e6:.1f} MB, opset {artifact.opset}"
         file = f"{artifact.path}: {artifact.model} {artifact.precision}, {size}"
         growth = str(self.exported.made.growth or "")
+        beyond = in_float_line(self.exported.made.in_float)
         search = self.exported.made.search
         within = search_lines.result_line(search) if search else ""
-        return "; ".join(filter(None, (f"{file}, {source}", recipe, growth, distance, *unlike, within)))
+        return "; ".join(filter(None, (f"{file}, {source}", recipe, growth, beyond, distance, *unlike, within)))
+
+
+def in_float_line(names: Sequence[str]) -> str:
+    """Words for the nodes that an FP16 file computes in FP32; empty without any."""
+    if not names:
+        return ""
+    shown = ", ".join(names[:SHOWN_NODES]) + (", ..." if len(names) > SHOWN_NODES else "")
+    nodes = f"{len(names)} nodes stay" if len(names) > 1 else "1 node stays"
+    return f"{nodes} in FP32, because values are beyond FP16's range: {shown}"
 
 
 def int8_schemes(named: tuple[str, ...], context: Context) -> tuple[str, ...]:

@@ -93,6 +93,27 @@ def overflowing(variance=1e8):
     return helper.make_graph(nodes, "g", [ends[0]], [ends[1]], tensors)
 
 
+def overflowing_branch(factor=1e8):
+    """A product with a factor that FP16 cannot hold, and its inverse, inside the branches of an If."""
+    names = ("factor", "inverse")
+    tensors = [numpy_helper.from_array(np.float32(each), name) for name, each in zip(names, (factor, 1 / factor))]
+    tensors.append(numpy_helper.from_array(np.zeros(1, np.float32), "zero"))
+    branches = {}
+    for branch in ("then", "else"):
+        nodes = [
+            helper.make_node("Mul", ["x", "factor"], [f"{branch}_large"], name=f"{branch}_up"),
+            helper.make_node("Mul", [f"{branch}_large", "inverse"], [f"{branch}_y"], name=f"{branch}_down"),
+        ]
+        branches[f"{branch}_branch"] = helper.make_graph(nodes, branch, [], [value(f"{branch}_y", Type.FLOAT, ["N", 4])])
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["most"], name="most", keepdims=0),
+        helper.make_node("Greater", ["most", "zero"], ["positive"], name="positive"),
+        helper.make_node("If", ["positive"], ["y"], name="if", **branches),
+    ]
+    ends = value("x", Type.FLOAT, ["N", 4]), value("y", Type.FLOAT, ["N", 4])
+    return helper.make_graph(nodes, "g", [ends[0]], [ends[1]], tensors)
+
+
 def rescaled(path, target, factor=200.0):
     """The network of tests/data in the file `path` with some channels between its first two convolutions `factor` times as
     large: the same function in FP32, and one that 8 bits with one scale for all channels cannot hold."""

@@ -56,8 +56,8 @@ def test_what_is_left_out_is_said(table):
     assert "fp16 on torch-cpu, ort-cpu, openvino-cpu; int8 on torch-cpu" in table[1]
 
 
-def test_a_variance_that_fp16_cannot_hold_is_a_mismatch_and_no_fast_row(shell):
-    path = onnxfiles.write(shell.folder / "model.onnx", onnxfiles.overflowing())
+def test_a_factor_that_fp16_cannot_hold_is_a_mismatch_and_no_fast_row(shell):
+    path = onnxfiles.write(shell.folder / "model.onnx", onnxfiles.overflowing_branch())
     rows = shell.rows(
         "infer", "--model", path, "--backend", "ort-cpu", *MINI, "--batch", "1", "--precision", "fp32,fp16", code=3
     )
@@ -65,6 +65,15 @@ def test_a_variance_that_fp16_cannot_hold_is_a_mismatch_and_no_fast_row(shell):
     assert all(row["sqnr_db"] < 0 for row in rows if row["precision"] == "fp16")
     table = shell.bench("show", *shell.folder.glob("runs/*")).stdout
     assert "*" not in "".join(line for line in table.splitlines() if "fp16" in line)
+
+
+def test_a_variance_that_fp16_cannot_hold_stays_in_fp32(shell):
+    path = onnxfiles.write(shell.folder / "model.onnx", onnxfiles.overflowing())
+    done = shell.bench("export", "--model", path, "--precision", "fp16")
+    assert done.returncode == 0, done.stderr
+    assert "norm" in done.stdout + done.stderr
+    rows = shell.rows("infer", "--model", path, "--backend", "ort-cpu", *MINI, "--batch", "1", "--precision", "fp16")
+    assert [row["status"] for row in rows] == ["ok"]
 
 
 def test_a_file_from_elsewhere_is_converted_and_measured(shell):
@@ -115,7 +124,7 @@ def test_a_limit_that_is_broken_ends_with_1_and_names_the_row(small):
 
 
 def test_a_mismatch_ends_a_check_with_1(shell):
-    path = onnxfiles.write(shell.folder / "model.onnx", onnxfiles.overflowing())
+    path = onnxfiles.write(shell.folder / "model.onnx", onnxfiles.overflowing_branch())
     done = shell.bench("check", "--model", path, *RUNTIMES, "--precision", "fp16")
     assert done.returncode == 1
     assert "SQNR" in done.stdout

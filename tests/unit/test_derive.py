@@ -5,7 +5,7 @@ import pytest
 from onnxbench import __version__
 from onnxbench.evidence import Parity
 from onnxbench.exporters import cache
-from onnxbench.exporters.derive import RECIPES, SHAPES, DerivationTools, Recipe, derive, option_of, other_maker
+from onnxbench.exporters.derive import RECIPES, SHAPES, DerivationTools, Findings, Recipe, derive, option_of, other_maker
 from onnxbench.exporters.manifest import Maker
 from onnxbench.spec import Derived
 
@@ -27,6 +27,7 @@ def recipe(monkeypatch, made):
     def make(source, target, options, feeds):
         made.append(source.name)
         target.write_text(f"{source.read_text()} {dict(options)} {feeds}")
+        return Findings(in_float=("norm",))
 
     copy = Recipe(name="copy", revision=1, make=make, libraries=())
     monkeypatch.setitem(RECIPES, "copy", copy)
@@ -67,7 +68,7 @@ def test_a_file_is_made_once_and_says_how(source, tools, made):
     found = again.exported.artifact
     assert found.derived == Derived(origin=source.sha256, recipe="copy", revision=1, tool=__version__, options=OPTIONS)
     assert (found.precision, found.path, found.dataset) == ("copy", "net.copy.onnx", "digits")
-    assert again.exported.made == Maker(exporter="onnxruntime", parity=PARITY)
+    assert again.exported.made == Maker(exporter="onnxruntime", parity=PARITY, in_float=("norm",))
     assert replace(first, cached=True) == again
 
 

@@ -28,8 +28,9 @@ class Bert(torch.nn.Module):
         from transformers import BertConfig, BertModel
 
         super().__init__()
-        # `eager`: the products of attention as matrix products, which both counters see
-        self.net = BertModel(BertConfig(attn_implementation="eager"))
+        # `eager`: the products of attention as matrix products, which both counters see. The pooler is no part of the output,
+        # so an export leaves it out.
+        self.net = BertModel(BertConfig(attn_implementation="eager"), add_pooling_layer=False)
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> Any:
         return self.net(input_ids=ids, attention_mask=mask).last_hidden_state

@@ -74,7 +74,8 @@ def copier(shell, null_file):
 
 
 def entries(shell):
-    return list((shell.cache / "formats").iterdir())
+    folder = shell.cache / "formats"
+    return list(folder.iterdir()) if folder.is_dir() else []
 
 
 def test_a_converter_that_fails_costs_its_row_and_leaves_nothing_in_the_cache(copier, shell):
@@ -105,18 +106,16 @@ def named(pythons):
 
 @pytest.mark.runtimes
 def test_an_operator_that_a_runtime_lacks_is_named_in_its_row(shell):
-    pythons = interpreters()
+    pythons = {name: python for name, python in interpreters().items() if name != "litert-cpu"}  # which has this operator
     if not pythons:
         pytest.skip(NO_INTERPRETER)
-    nodes = [onnx.helper.make_node("Det", ["x"], ["y"], "determinant")]
-    ends = [
-        onnxfiles.value("x", onnx.TensorProto.FLOAT, ["N", 4, 3, 3]),
-        onnxfiles.value("y", onnx.TensorProto.FLOAT, ["N", 4]),
-    ]
-    file = onnxfiles.write(shell.folder / "det.onnx", onnx.helper.make_graph(nodes, "g", ends[:1], ends[1:]))
+    ends = [onnxfiles.value(name, onnx.TensorProto.FLOAT, ["N", 4]) for name in ("x", "y")]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Hardmax", ["x"], ["y"], "largest")], "g", ends[:1], ends[1:])
+    file = onnxfiles.write(shell.folder / "largest.onnx", graph)
     rows = shell.rows("infer", "--model", file, "--backend", ",".join(pythons), *named(pythons), "--batch", "1", *MINI, code=3)
-    assert {row["status"] for row in rows} <= {"unsupported", "failed"}
-    assert [row["backend"] for row in rows if "det" not in row["reason"].lower()] == []
+    assert [(row["backend"], row["status"], "Hardmax" in row["reason"]) for row in rows] == [
+        (name, "unsupported", True) for name in pythons
+    ]
     assert not entries(shell)
 
 

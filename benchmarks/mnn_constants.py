@@ -4,7 +4,7 @@
     python benchmarks/mnn_constants.py
 
 Each network is a convolution, and a node that combines its answer with ones. Only the shape and the place of the ones differ.
-MNN 3.6.1 computes those wrongly whose ones are the first operand and have two or more dimensions.
+MNN 3.6.1 computes those wrongly whose ones are the first operand and have as many dimensions as the answer of the convolution.
 """
 
 from __future__ import annotations

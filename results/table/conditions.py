@@ -49,9 +49,9 @@ class Condition:
 
 
 def metrics() -> dict[str, Column]:
-    """Columns that a condition may name, by their name with and without its unit."""
+    """Columns that a condition may name, by their name with and without its unit. A name goes before one without a unit."""
     numbers = [column for column in COLUMNS if column.number]
-    return {column.name: column for column in numbers} | {column.metric: column for column in numbers}
+    return {column.metric: column for column in numbers} | {column.name: column for column in numbers}
 
 
 def parse(pairs: Sequence[tuple[str, str]], *, most: bool) -> list[Condition]:

@@ -465,9 +465,9 @@ def converted(artifacts, tmp_path_factory):
 
     source, folder = artifacts["seeded_cnn"], tmp_path_factory.mktemp("converted")
     made = {name: folder / f"{name}.onnx" for name in ("fp16", *SCHEMES)}
-    fp16.convert(Path(source.path), made["fp16"])
     shapes = zoo.SPECIMENS["seeded_cnn"].shapes(4)
     data = [random_inputs.draw(source.inputs, shapes, seed) for seed in range(10, 14)]
+    fp16.convert(Path(source.path), made["fp16"], data)
     samples = folder / "samples.npz"
     np.savez(samples, **{name: np.concatenate([feed[name] for feed in data]) for name in data[0]})
     for name in SCHEMES:

@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto as Type
 from onnx import helper
 
-RUNTIMES = ("--backend", "ort-cpu,openvino-cpu")
+RUNTIMES = "ort-cpu,openvino-cpu"
 DRAWN = "inputs were drawn; give --input NAME=FILE.npy"
 value, node = onnxfiles.value, helper.make_node
 
@@ -18,9 +18,9 @@ def looked_up(*nodes, rows, constants=(), columns=3):
     return helper.make_graph([*nodes, node("Gather", ["w", "i"], ["y"])], "g", inputs, outputs, tensors)
 
 
-def checked(shell, graph, *more, code=0, batch="1,4"):
+def checked(shell, graph, *more, code=0, batch="1,4", backend=RUNTIMES):
     path = onnxfiles.write(shell.folder / "model.onnx", graph)
-    return shell.rows("check", "--model", path, *RUNTIMES, "--batch", batch, *more, code=code)
+    return shell.rows("check", "--model", path, "--backend", backend, "--batch", batch, *more, code=code)
 
 
 def test_values_that_the_graph_computes_out_of_range_are_drawn_again_smaller(shell):
@@ -61,6 +61,6 @@ def test_each_batch_has_a_reference_of_its_own(shell, fixed):
     nodes = [node("Reshape", ["x", "shape"], ["r"]), node("MatMul", ["r", "w"], ["y"])]
     ends = value("x", Type.FLOAT, ["N", 4]), value("y", Type.FLOAT, ["N", 2])
     graph = helper.make_graph(nodes, "g", [ends[0]], [ends[1]], [onnxfiles.weights(), shape])
-    rows = {row["batch"]: row for row in checked(shell, graph, "--backend", "ort-cpu", code=3)}
+    rows = {row["batch"]: row for row in checked(shell, graph, backend="ort-cpu", code=3)}
     assert (rows[fixed]["status"], rows[fixed]["sqnr_db"]) == ("ok", 200)
     assert {row["status"] for batch, row in rows.items() if batch != fixed} == {"failed"}

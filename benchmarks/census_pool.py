@@ -21,13 +21,17 @@ MOST_LOANS = 600  # of one process: runtimes do not free all memory of a compile
 
 @dataclass(eq=False)
 class LentWorker:
-    """A worker of `pool`. `dismiss` gives the worker back, unless it died or did not answer in time."""
+    """A worker of `pool`. `dismiss` gives the worker back, unless it died, or an answer is still to come.
+
+    `unread`: number of jobs whose answers nobody has read. The next borrower would take such an answer for its own.
+    """
 
     worker: Worker
     name: str
     pool: LendingPool
     loans: int = 0
     spoiled: bool = False
+    unread: int = 0
 
     @property
     def network(self) -> str:
@@ -44,16 +48,20 @@ class LentWorker:
     def send(self, job: Job[Any]) -> None:
         try:
             self.worker.send(job)
+            self.unread += 1
         except BenchError as error:
             self.spoiled = self.spoiled or error.spoils_worker
             raise
 
     def receive(self, job: Job[Answer], timeout_s: float, on_report: OnReport | None = None) -> Answer:
         try:
-            return self.worker.receive(job, timeout_s, on_report)
+            answer = self.worker.receive(job, timeout_s, on_report)
         except BenchError as error:
             self.spoiled = self.spoiled or error.spoils_worker
+            self.unread -= 1
             raise
+        self.unread -= 1
+        return answer
 
     def resident_mb(self) -> float:
         return self.worker.resident_mb()
@@ -89,7 +97,7 @@ class LendingPool:
 
     def take_back(self, lent: LentWorker) -> None:
         """Keep a worker for the next loan. End a spoiled one, and one after many loans."""
-        if lent.spoiled or lent.loans >= MOST_LOANS:
+        if lent.spoiled or lent.unread or lent.loans >= MOST_LOANS:
             lent.worker.dismiss()
         elif lent not in self.idle[lent.name]:
             self.idle[lent.name].append(lent)

@@ -182,6 +182,7 @@ def test_a_model_in_the_cache_of_the_hub_is_measured_on_every_runtime(shell):
     assert (root / "blobs/blob of model.onnx").is_file()
 
 
+@pytest.mark.vnni
 def test_measuring_a_file_does_not_change_what_the_next_plain_infer_measures(shell):
     exported = onnxfiles.write(shell.folder / "first.onnx", onnxfiles.dense())
     open_ended = onnxfiles.write(shell.folder / "second.onnx", onnxfiles.sequence())

@@ -44,6 +44,7 @@ def test_a_damaged_cache_entry_is_made_again(trained, tmp_path):
     assert "exported and checked" in again.stdout
 
 
+@pytest.mark.vnni
 def test_the_default_sweep_has_every_cpu_backend_at_every_batch(trained, table):
     planned, rows = trained.rows("infer", "--dry-run"), table[0]["rows"]
     for precision, backends in (("fp32", CPU_BACKENDS), ("int8", CPU_BACKENDS - {"torch-cpu"})):
@@ -55,6 +56,7 @@ def test_the_default_sweep_has_every_cpu_backend_at_every_batch(trained, table):
     assert {row["executed"] for row in rows if row["precision"] == "fp32"} == {"fp32"}
 
 
+@pytest.mark.vnni
 def test_figures_are_there_and_plausible(table):
     for row in table[0]["rows"]:
         assert 0 < row["p50_ms"] < row["first_ms"] * 50

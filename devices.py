@@ -1,9 +1,14 @@
-"""Names of the devices that compute, one or several of a machine. Standard library and errors only."""
+"""Names of the devices that compute, one or several of a machine, and the CPU's instructions.
+
+Standard library and errors only.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 from .errors import BadInput
 
@@ -70,3 +75,30 @@ def gpu_count(device: str) -> int | None:
     # Other tools name devices in other ways, which Device does not parse.
     match = re.fullmatch(r"[a-z]+:([0-9]{1,4})(?:-([0-9]{1,4}))?", device)
     return int(match[2] or match[1]) - int(match[1]) + 1 if match else None
+
+
+VNNI = ("avx512_vnni", "avx_vnni")
+INSTRUCTION_SETS = (
+    *("avx2", "avx512f", *VNNI, "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8"),
+    *("asimddp", "asimdhp", "i8mm", "bf16", "sve"),
+)
+
+
+@cache
+def instruction_sets() -> tuple[str, ...]:
+    """Instruction sets of this CPU that decide a runtime's choice of kernels, as Linux names them; empty on other systems."""
+    flags = _cpu_flags()
+    return tuple(name for name in INSTRUCTION_SETS if name in flags)
+
+
+def lacks_vnni() -> bool:
+    """True for an x86-64 CPU that cannot add products of 8 bits in 32 bits. False where the system does not tell."""
+    return "avx2" in instruction_sets() and not set(VNNI) & set(instruction_sets())
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
+    except OSError:
+        return set()
+    return {flag for name, _, flags in lines if name.strip() in ("flags", "Features") for flag in flags.split()}

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .. import devices
 from ..errors import RuntimeFailed, Unavailable, installed, quantity
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency
@@ -37,6 +38,7 @@ INT8_TYPES = ("i8", "u8")
 FLOAT_TYPES = ("f32", "bf16", "f16")
 GRAPH_ENDS = {"Const", "Input", "Output", "Result", "Parameter"}
 OPENVINO_MOVES = GRAPH_ENDS | {"Reorder", "Reshape", "FakeQuantize", "Transpose", "Convert"}
+SCHEMES_OF_7_BITS = ("portable-7bit", "openvino-7bit")
 REPORTED_PROPERTIES = ("INFERENCE_NUM_THREADS", "NUM_STREAMS", "INFERENCE_PRECISION_HINT")
 
 OPENVINO_PROGRAM = """\
@@ -153,8 +155,9 @@ class OpenVinoCpu(Backend):
     name = "openvino-cpu"
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "f32", "bf16": "bf16", "fp16": "f32", "int8": "f32"}
     on_request = ("fp16",)
-    int8_scheme = "openvino"
-    int8_schemes: ClassVar[tuple[str, ...]] = ("portable", "layers", "ort", "openvino")  # a dynamic file runs in FP32
+    int8_scheme, int8_scheme_without_vnni = "openvino", "openvino-7bit"
+    # a dynamic file runs in FP32
+    int8_schemes: ClassVar[tuple[str, ...]] = ("portable", "layers", "ort", "openvino", *SCHEMES_OF_7_BITS)
     options: ClassVar[Mapping[str, str]] = openvino_options.OPTIONS
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = openvino_options.CHOICES
     tunables: ClassVar[tuple[Tunable, ...]] = openvino_options.TUNABLES
@@ -196,7 +199,11 @@ class OpenVinoCpu(Backend):
             return core.compile_model(model, "CPU", {**properties, "PERF_COUNT": True})
 
         info = _info(compiled)
-        info = replace(info, settings=(*info.settings, *openvino_options.read_options(core, compiled, cell)))
+        info = replace(
+            info,
+            settings=(*info.settings, *openvino_options.read_options(core, compiled, cell)),
+            remarks=_remarks(info, cell),
+        )
         return OpenVinoSession(compiled, artifact, info, recompile)
 
     def _properties(self, cell: Cell, concurrency: Concurrency) -> dict[str, Any]:
@@ -240,6 +247,16 @@ def _info(compiled: Any) -> SessionInfo:
     others = join_types(NUMPY_NAMES.get(type, type) for _, kind, type in _layers(compiled) if kind not in OPENVINO_MOVES)
     settings = tuple((name.lower(), str(compiled.get_property(name))) for name in REPORTED_PROPERTIES)
     return SessionInfo(executed=executed or others or "none", settings=settings)
+
+
+def _remarks(info: SessionInfo, cell: Cell) -> tuple[str, ...]:
+    """A warning where layers in 8 bits may cut sums off; https://docs.openvino.ai calls that the saturation issue."""
+    if "int8" not in info.executed or cell.scheme in SCHEMES_OF_7_BITS or not devices.lacks_vnni():
+        return ()
+    return (
+        "this CPU has no VNNI, so OpenVINO adds products of 8 bits in 16 bits and may cut sums off;"
+        f" bench export --int8 {OpenVinoCpu.int8_scheme_without_vnni} makes a file whose sums fit",
+    )
 
 
 def _layers(compiled: Any) -> list[tuple[str, str, str]]:

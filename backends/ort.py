@@ -31,6 +31,13 @@ class SessionLoader(Protocol):
     def __call__(self, folder: Path | None, graph: bool = False) -> Any: ...
 
 
+RIGHT_SUMS = "session.x64quantprecision"
+REPLACES_TWICE = "Attempt to replace the existing tensor"
+CUTS_OFF = (
+    "layers of this file share 8-bit weights, and ONNX Runtime cannot load it with session.x64quantprecision=1;"
+    " without that, this CPU, which has no VNNI, may cut sums off"
+)
+"""Version 1.31 converts the weights of each layer to unsigned ones, and fails at weights that it has converted already."""
 GRAPH, GRAPH_WEIGHTS = "optimized.onnx", "optimized.weights"
 
 ORT_PROGRAM = """\
@@ -40,6 +47,7 @@ options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = THREADS
 options.inter_op_num_threads = 1
 ${tuned}options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
+options.add_session_config_entry("session.x64quantprecision", "1")
 for symbol, size in $symbols.items():
     options.add_free_dimension_override_by_name(symbol, size)
 session = onnxruntime.InferenceSession(MODEL, options, providers=[$provider])
@@ -188,7 +196,10 @@ class OrtCpu(Backend):
     precisions: ClassVar[Mapping[str, Any]] = {"fp32": {}, "fp16": {}, "int8": {}}
     on_request: ClassVar[tuple[str, ...]] = ("fp16",)
     int8_scheme = "ort"
-    int8_schemes: ClassVar[tuple[str, ...]] = ("portable", "layers", "dynamic", "ort", "openvino")
+    int8_schemes: ClassVar[tuple[str, ...]] = (
+        *("portable", "layers", "dynamic", "ort", "openvino"),
+        *("portable-7bit", "openvino-7bit"),
+    )
     arithmetic: ClassVar[Mapping[str, str]] = {"fp16": "fp32"}
     options: ClassVar[Mapping[str, str]] = ort_options.OPTIONS
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = ort_options.CHOICES
@@ -230,7 +241,7 @@ class OrtCpu(Backend):
                 options.add_session_config_entry("session.optimized_model_external_initializers_file_name", GRAPH_WEIGHTS)
             elif folder:
                 options.enable_profiling, options.profile_file_prefix = True, str(folder / "profile")
-            session = onnxruntime.InferenceSession(artifact.path, options, providers=list(providers))
+            session = _create(onnxruntime, artifact.path, options, providers)
             # ONNX Runtime falls back to the next provider in silence when one cannot start
             actual = session.get_providers()[0]
             if actual != self.provider:
@@ -243,7 +254,20 @@ class OrtCpu(Backend):
         options = session.get_session_options()
         settings = (("threads", str(options.intra_op_num_threads)), *ort_options.read_options(options, cell))
         executed = self.arithmetic.get(cell.precision, cell.precision)
-        return SessionInfo(executed=executed, placement=count_placement(session, self.provider), settings=settings)
+        placement = count_placement(session, self.provider)
+        remarks = () if options.get_session_config_entry(RIGHT_SUMS) == "1" else (CUTS_OFF,)
+        return SessionInfo(executed=executed, placement=placement, settings=settings, remarks=remarks)
+
+
+def _create(onnxruntime: Any, path: str, options: Any, providers: Sequence[Any]) -> Any:
+    """Create an InferenceSession, without RIGHT_SUMS for a file that ONNX Runtime cannot load with it."""
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=list(providers))
+    except Exception as error:  # ONNX Runtime's errors have no common base
+        if REPLACES_TWICE not in str(error):
+            raise
+    options.add_session_config_entry(RIGHT_SUMS, "0")
+    return onnxruntime.InferenceSession(path, options, providers=list(providers))
 
 
 def name_outputs(names: Sequence[str], arrays: Iterable[Array]) -> dict[str, Array]:
@@ -298,6 +322,9 @@ def make_session_options(onnxruntime: Any, artifact: Artifact, cell: Cell, concu
     # ONNX Runtime fuses 4-bit weights with their MatMul. By default (level 4) it rounds the activations to 8 bits; level 1
     # computes in FP32
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
+    # On x86-64 CPUs without VNNI, ONNX Runtime by default adds two products of 8 bits in 16 bits, and cuts the sum off. With
+    # this entry it adds them in 32 bits. On other CPUs the entry changes nothing.
+    options.add_session_config_entry(RIGHT_SUMS, "1")
     for symbol, size in resolve_symbols(artifact, cell).items():
         options.add_free_dimension_override_by_name(symbol, size)
     return options

@@ -181,7 +181,7 @@ class OrtCuda(OrtCpu):
     )
     searches: ClassVar[Mapping[str, tuple[str, ...]]] = {"cudnn_conv_algo_search": ("", "EXHAUSTIVE")}
     int8_scheme = "portable"
-    int8_schemes: ClassVar[tuple[str, ...]] = ("portable", "layers", "ort", "openvino")
+    int8_schemes: ClassVar[tuple[str, ...]] = ("portable", "layers", "ort", "openvino", "portable-7bit")
     on_request: ClassVar[tuple[str, ...]] = ("int8",)  # INT8 files run in FP32: it dequantizes before each layer
     arithmetic: ClassVar[Mapping[str, str]] = {"int8": "fp32"}
     install = "pip install 'onnxbench[ort-gpu]'"

@@ -279,6 +279,7 @@ def make_class(name: str, entry: Provider) -> type[OrtProvider]:
         "choices": {"arithmetic": (STRICT, DEFAULT)} if has_pins else {},
         "tunables": (),
         "int8_scheme": entry.int8_schemes[-1],
+        "int8_scheme_without_vnni": entry.int8_scheme_without_vnni,
         "int8_schemes": entry.int8_schemes,
         "install": entry.install,
     }

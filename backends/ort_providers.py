@@ -41,7 +41,8 @@ class Provider:
     precisions: Mapping[str, str] = field(default_factory=lambda: {"fp32": ""})
     on_request: tuple[str, ...] = ()
     default: str = ""
-    int8_schemes: tuple[str, ...] = ("portable", "layers")
+    int8_schemes: tuple[str, ...] = ("portable", "portable-7bit", "layers")
+    int8_scheme_without_vnni: str = ""
     arguments: Arguments = lambda pin, concurrency: {}
     streams: bool = False
     tested: bool = False
@@ -67,7 +68,8 @@ PROVIDERS: Mapping[str, Provider] = {
         precisions={"fp32": "f32", "bf16": "bf16", "fp16": "f32", "int8": "f32"},
         on_request=("fp16",),
         default="bf16",
-        int8_schemes=("portable", "layers", "ort", "openvino"),
+        int8_schemes=("portable", "layers", "ort", "portable-7bit", "openvino-7bit", "openvino"),
+        int8_scheme_without_vnni="openvino-7bit",
         arguments=_openvino,
         streams=True,
         tested=True,

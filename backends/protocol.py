@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import devices
 from ..errors import BenchError, Unavailable, Unsupported, failure, one_line, quantity
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency, Device, Options, has_any
@@ -203,8 +204,10 @@ class Backend(abc.ABC):
     promising first; none of them changes the arithmetic. `instrument`: the backend measures this tool, and nobody
     deploys on it. `on_request`: precisions that the runtime accepts but computes in another; they are skipped unless
     `--precision` names them. `int8_schemes`: the schemes of `bench export --int8` that the runtime takes. `int8_scheme`: the
-    fastest one on it. `opsets`: the highest ONNX opset that the runtime takes, by the version from which this holds; empty for
-    a runtime that states no limit. A file of a higher opset is lowered first.
+    fastest one on it. `int8_scheme_without_vnni`: the one in its place on x86-64 CPUs without VNNI, where some runtimes cut
+    sums off.
+    `opsets`: the highest ONNX opset that the runtime takes, by the version from which this holds; empty for a runtime that
+    states no limit. A file of a higher opset is lowered first.
     `open_shapes_since`: the first version that runs files which fill or gather integers or booleans by open sizes. Earlier ones
     build for the shapes of a row alone, and get such a file with these shapes. Empty for a runtime that always runs them.
     `converter`: program that writes the file which the runtime reads; None for a runtime that reads ONNX files.
@@ -222,7 +225,8 @@ class Backend(abc.ABC):
     tunables: ClassVar[tuple[Tunable, ...]] = ()
     on_request: ClassVar[tuple[str, ...]] = ()
     int8_scheme: ClassVar[str] = "portable"
-    int8_schemes: ClassVar[tuple[str, ...]] = ("portable", "layers")
+    int8_scheme_without_vnni: ClassVar[str] = ""
+    int8_schemes: ClassVar[tuple[str, ...]] = ("portable", "layers", "portable-7bit")
     opsets: ClassVar[Mapping[str, int]] = {}
     open_shapes_since: ClassVar[str] = ""
     converter: ClassVar[Converter | None] = None
@@ -252,6 +256,10 @@ class Backend(abc.ABC):
         if cell.scheme and cell.scheme not in self.int8_schemes:
             return f"{self.name} does not take the INT8 scheme {cell.scheme}; it takes {', '.join(self.int8_schemes)}"
         return self._supports(cell, artifact)
+
+    def fastest_int8_scheme(self) -> str:
+        """The fastest scheme whose answers are right on this CPU."""
+        return (self.int8_scheme_without_vnni if devices.lacks_vnni() else "") or self.int8_scheme
 
     def highest_opset(self, version: str) -> int:
         """Highest opset that this `version` takes; 0 without a limit, and for a version before all of `opsets`."""

@@ -89,7 +89,7 @@ RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         Recipe(name="fp16", revision=3, make=_fp16),
-        Recipe(name="int8", revision=4, make=_int8),
+        Recipe(name="int8", revision=5, make=_int8),
         Recipe(name=OPSET, revision=1, make=_lowered, exporter="onnxbench", libraries=("onnx",), keeps_precision=True),
     )
 }

@@ -35,7 +35,7 @@ def quantize(prepared: Path, target: Path, scheme: Scheme, exclude: Sequence[str
     quantizer = QDQQuantizer(
         model,
         per_channel=True,
-        reduce_range=False,
+        reduce_range=scheme.weight_bits == 7,
         weight_qType=QuantType.QInt8,
         activation_qType=getattr(QuantType, scheme.activations),
         tensors_range=ranges,

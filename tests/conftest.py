@@ -10,11 +10,10 @@ does not pass on.
 from __future__ import annotations
 
 import os
-import platform
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
+from onnxbench.devices import lacks_vnni
 
 SHARED = {
     "test_main_job.py": "trained",
@@ -36,16 +35,11 @@ with suppress(ImportError):  # a GPU machine has the contract suite's requiremen
     hypothesis.settings.load_profile("gate")
 
 
-def adds_8_bits_exactly():
-    """Whether this CPU adds products of 8 bits in 32 bits. On x86-64 that needs VNNI; without it, runtimes cut sums off."""
-    return platform.machine() != "x86_64" or "vnni" in Path("/proc/cpuinfo").read_text()
-
-
 def pytest_runtest_setup(item):
     """Skip a test of right INT8 answers on a CPU that cannot give them; fail it where BENCH_REQUIRE has `vnni`."""
-    if item.get_closest_marker("vnni") and not adds_8_bits_exactly():
+    if item.get_closest_marker("vnni") and lacks_vnni():
         refuse = pytest.fail if "vnni" in os.environ.get("BENCH_REQUIRE", "").split(",") else pytest.skip
-        refuse("this x86-64 CPU has no VNNI, so ONNX Runtime and OpenVINO give other answers in INT8")
+        refuse("this x86-64 CPU has no VNNI, so OpenVINO gives other answers with weights of 8 bits")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 
+from ...devices import instruction_sets
 from ...results.store.head import Gpu, Host
 from ..worker.nvml import Nvml
 from ..worker.procfs import read_text
@@ -51,7 +52,7 @@ def describe(gpu: Nvml | None = None) -> Host:
         usable_threads=usable_threads(),
         cpu_quota=cpu_quota(),
         memory_gb=round(psutil.virtual_memory().total / 2**30, 1),
-        isa=tuple(_isa()),
+        isa=instruction_sets(),
         os=f"{platform.system()} {platform.release()}",
         machine=platform.machine(),
         python=platform.python_version(),
@@ -66,15 +67,3 @@ def _cpuinfo(field: str) -> str:
 
 def _cpu_model() -> str:
     return _cpuinfo("model name") or platform.processor() or platform.machine()
-
-
-INSTRUCTION_SETS = (
-    *("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8"),
-    *("asimddp", "asimdhp", "i8mm", "bf16", "sve"),
-)
-
-
-def _isa() -> list[str]:
-    """Instruction sets of this CPU that decide a runtime's choice of kernels."""
-    flags = {*_cpuinfo("flags").split(), *_cpuinfo("Features").split()}
-    return [flag for flag in INSTRUCTION_SETS if flag in flags]

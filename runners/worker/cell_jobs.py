@@ -172,7 +172,7 @@ def probe(state: State, report: Reporter, job: Probe) -> Probed:
         converter=backend.converter.name if backend.converter else "",
         converter_packages=backend.converter.packages_text() if backend.converter else "",
         calibrated=backend.converter.calibrated if backend.converter else (),
-        int8_scheme=backend.int8_scheme,
+        int8_scheme=backend.fastest_int8_scheme(),
         int8_schemes=backend.int8_schemes,
     )
 
@@ -214,7 +214,7 @@ def open_session(state: State, report: Reporter, job: Open) -> Opened:
         parts=tuple(parts),
         info=Info(executed=info.executed, placement=info.placement, settings=settings, remarks=info.remarks),
         instrument=backend.instrument or bool(cell.roof),
-        int8_scheme=backend.int8_scheme,
+        int8_scheme=backend.fastest_int8_scheme(),
         searches=backend.is_searching(cell),
     )
 

@@ -27,7 +27,7 @@ DECLARED = [
     for name in backends.targets()
     for precision in backends.get(name).precisions
 ]
-SCHEMES = ("portable", "layers", "dynamic", "ort", "openvino", "litert")
+SCHEMES = ("portable", "layers", "dynamic", "ort", "openvino", "litert", "portable-7bit", "openvino-7bit")
 OF_THE_MACHINE = ("enable_hyper_threading", "scheduling_core_type")  # options whose value a CPU may not have
 PARITY_DB = 100.0  # the largest rounding noise of correct FP32 runs seen here is 133 dB
 
@@ -510,16 +510,10 @@ def of_declared(test):
     return pytest.mark.parametrize(("target", "precision"), DECLARED, indirect=["target"])(test)
 
 
-def of_right_answers(case):
-    """A case of `DECLARED`; INT8 on a CPU has right answers where the CPU can give them."""
-    name, precision = case.values
-    more = [pytest.mark.vnni] if precision == "int8" and name.endswith("-cpu") else []
-    return pytest.param(name, precision, marks=[*case.marks, *more])
-
-
-@pytest.mark.parametrize(("target", "precision"), [of_right_answers(case) for case in DECLARED], indirect=["target"])
+@of_declared
 def test_every_declared_precision_is_near_fp32(target, precision, opened):
-    session, arrays = opened(target, precision)
+    cuts_sums_off = precision == "int8" and target.fastest_int8_scheme() != target.int8_scheme
+    session, arrays = opened(target, precision, "portable-7bit" if cuts_sums_off else None)
     found, (wanted,) = session.fetch(), expected("seeded_cnn", arrays)
     (name,) = found
     assert found[name].dtype == np.float32

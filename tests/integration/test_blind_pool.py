@@ -132,7 +132,6 @@ def _profile(worker, cell, file, folder):
     assert worker.ask(ReadGraph(artifact=file, shapes=cell.shapes, runtime=runtime), 60).runtime
 
 
-@pytest.mark.vnni
 def test_a_measurement_and_a_check_are_done_by_workers_that_see_none_of_the_parents_folders(parent, pool):
     blind, _ = pool
     asked = {"artifacts": str(parent / "artifacts"), "backends": ("ort-cpu",), "batches": (1,)}

@@ -256,7 +256,7 @@ def noisy():
     return made
 
 
-@pytest.mark.parametrize("order", [pytest.param(FP16, id="fp16"), pytest.param(int8(), id="int8", marks=pytest.mark.vnni)])
+@pytest.mark.parametrize("order", [pytest.param(FP16, id="fp16"), pytest.param(int8(), id="int8")])
 def test_an_output_that_is_an_input_is_converted_with_all_outputs(write, order):
     path, found, parity = convert(write(through()), order)
     assert len(loaded(path).output) == len(found.outputs) == 2
@@ -522,7 +522,6 @@ def test_conversions_know_their_origin(write):
         assert convert(path, order)[1].derived.origin == origin
 
 
-@pytest.mark.vnni
 def test_a_table_and_a_product_are_converted(write):
     made = onnxfiles.lookup()
     made.node.append(helper.make_node("MatMul", ["y", "v"], ["z"]))
@@ -556,7 +555,6 @@ def test_the_layers_between_which_channels_were_rescaled_are_named_and_what_excl
     assert (proof.data, proof.items) == ("new random inputs", 64)
 
 
-@pytest.mark.vnni
 def test_a_group_of_sensitive_nodes_is_found_though_parts_of_it_bring_nothing(write):
     found = explain(write(rescaling(blocks=5, between=2)))
     assert set(found.exclude) == {f"{kind}{block}" for kind in ("norm", "conv") for block in range(5)}

@@ -65,7 +65,6 @@ def old(shell):
     return shell
 
 
-@pytest.mark.vnni
 def test_a_file_of_each_precision_is_lowered_and_its_rows_say_so(old):
     backends = ("--backend", "old-ort,ort-cpu")
     asked = ("--model", "net.onnx", "--batch", "2", "--precision", "fp32,fp16,int8", "--out", "run")

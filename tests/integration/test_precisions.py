@@ -77,7 +77,6 @@ def test_a_variance_that_fp16_cannot_hold_stays_in_fp32(shell):
     assert [row["status"] for row in rows] == ["ok"]
 
 
-@pytest.mark.vnni
 def test_a_file_from_elsewhere_is_converted_and_measured(shell):
     path = onnxfiles.write(shell.folder / "model.onnx", onnxfiles.overflowing(variance=1.0))
     rows = shell.rows("infer", "--model", path, "--backend", "ort-cpu", *ALL, *MINI, "--batch", "2")
@@ -133,7 +132,6 @@ def test_a_mismatch_ends_a_check_with_1(shell):
     assert "SQNR" in done.stdout
 
 
-@pytest.mark.vnni
 def test_the_doctor_finds_what_was_made_sensitive_and_its_suggestion_helps(small, shell):
     path = onnxfiles.rescaled(small.folder / "artifacts/small.onnx", shell.folder / "sensitive.onnx")
     what = ("--model", path, "--dataset", f"npz:{small.folder / 'images.npz'}")

@@ -16,8 +16,7 @@ from functools import cached_property, lru_cache
 from statistics import fmean
 from typing import NamedTuple, TypeVar
 
-from scipy.special import bdtr, betaincinv, stdtr, stdtrit
-
+from .distributions import bdtr, betaincinv, stdtr, stdtrit
 from .percentiles import CONFIDENCE
 
 ALPHA = 0.04

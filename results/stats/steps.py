@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import fdtrc, stdtr, stdtrit
 
+from .distributions import fdtrc, stdtr, stdtrit
 from .percentiles import CONFIDENCE
 
 LEAST_LEVEL = 2

@@ -8,8 +8,8 @@ from statistics import fmean, stdev
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
+from .distributions import stdtrit
 from .percentiles import CONFIDENCE, nearest_rank
 
 

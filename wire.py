@@ -88,16 +88,23 @@ def reader(kind: Any) -> Reader:
     statements = []
     for place, item in enumerate(fields(kind)):
         plain, (part, absent) = _plain_types(hints[item.name]), _absent(item, place)
-        scope |= {f"plain{place}": plain - {float}, f"decode{place}": decoders[item.name]}
+        scope |= {f"plain{place}": plain - {float}, f"decode{place}": _direct(hints[item.name]) or decoders[item.name]}
         scope |= {f"default{place}": item.default, f"make{place}": item.default_factory}
         # A float is never taken unchecked, since it may be NaN or infinite.
         finite = " or type(part) is float and isfinite(part)" if float in plain else ""
-        given = f"part if type(part) in plain{place}{finite} else decode{place}(part)"
+        given = f"part if type(part) in plain{place}{finite} else decode{place}(part)" if plain else f"decode{place}(part)"
         statements += [f"part = {part}", f"value.{item.name} = {absent}{given}"]
     check = "value.__post_init__()" if hasattr(kind, "__post_init__") else ""
     exec(READER.format(fields="\n        ".join(statements), check=check), scope)
     read: Reader = scope["read"]
     return read
+
+
+def _direct(kind: Any) -> Reader | None:
+    """The reader of a field that may be one dataclass or null, without the alternatives: its errors name no field. None for
+    another field."""
+    kinds = [item for item in _alternatives(kind) if item is not type(None)]
+    return reader(kinds[0]) if len(kinds) == 1 and is_dataclass(kinds[0]) else None  # type: ignore[arg-type]
 
 
 def _absent(item: Field[Any], place: int) -> tuple[str, str]:
@@ -163,9 +170,18 @@ def _decoder(kind: Any) -> Reader:
         decoders = [_decoder(item) for item in arguments]
         return lambda data: tuple(decode(item) for decode, item in zip(decoders, _sequence(data, len(decoders))))
     if origin is abc.Mapping:
-        plain, decode = _plain_types(arguments[1]) - {float}, _decoder(arguments[1])
-        return lambda data: {str(name): item if type(item) in plain else decode(item) for name, item in _mapping(data).items()}
+        return _mapping_of(arguments[1])
     return reader(kind) if is_dataclass(kind) else _same  # type: ignore[arg-type]  # a class is hashable
+
+
+def _mapping_of(kind: Any) -> Reader:
+    """Make a decoder for a mapping to values of the type `kind`."""
+    kinds, decode, isfinite = _plain_types(kind), _decoder(kind), math.isfinite
+    plain, is_number = kinds - {float}, float in kinds
+    return lambda data: {
+        str(name): item if type(item) in plain or (is_number and type(item) is float and isfinite(item)) else decode(item)
+        for name, item in _mapping(data).items()
+    }
 
 
 def _name(kind: Any) -> str:

@@ -117,9 +117,11 @@ def _timed(pair: Pair, metric: Metric, sides: Sides) -> Change | None:
         return change._replace(verdict=None, reason="the control")
     control = sides.control_of(pair) if sides.control else None
     change = _with_interval(change, _basis(metric, (base, new), control, sides), sides)
-    change = change._replace(cycles=_cycles(pair, metric, control, sides))
     # another host is another speed: the ratio stays for information, without an interval
-    return change if sides.match.same_host else change._replace(ends=None, reason=OTHER_HOST, cycles=None)
+    if not sides.match.same_host:
+        return change._replace(ends=None, reason=OTHER_HOST)
+    cycles = _cycles(pair, metric, control, sides)
+    return change._replace(cycles=cycles) if cycles else change
 
 
 def _cycles(pair: Pair, metric: Metric, control: Pair | None, sides: Sides) -> Cycles | None:

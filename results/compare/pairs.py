@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...axes import values
+from ...axes import AXES
 from ...spec import Cell, set_fields, to_wire
 from ..store.record import CellRecord, Run
 from ..table.findings import Finding
@@ -18,6 +18,8 @@ from ..table.row import MEASURED
 
 IDENTITY = ("cpu", "cores", "machine", "isa", "gpus")  # a host that differs in one of these is another host
 UNSTABLE = ("memory_gb",)  # one host reports different values from day to day
+# version 0.1 did not store the scheme, so it cannot be part of the identity of a cell
+OF_AXES = tuple(axis.of for axis in AXES.values() if axis.name != "scheme")
 INTERRUPTED = "the run was interrupted before the cell was finished"
 
 Key = tuple[Any, ...]
@@ -85,9 +87,7 @@ def records_by_cell(runs: Sequence[Run], by_scheme: Collection[Key] | None = Non
 
 def _key(cell: Cell) -> Key:
     """Identity of a cell across runs: its axes without the scheme, its shapes and its options."""
-    # version 0.1 did not store the scheme, so it cannot be part of the identity
-    axes = tuple(value for name, value in values(cell).items() if name != "scheme")
-    return (*axes, cell.shapes, tuple(sorted(cell.settings.options)))
+    return (*[of(cell) for of in OF_AXES], cell.shapes, tuple(sorted(cell.settings.options)))
 
 
 def _with_schemes(runs: Sequence[Run]) -> set[Key]:

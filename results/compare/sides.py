@@ -49,9 +49,8 @@ class Sides:
 
     def figures(self, records: Records, metric: Metric, *, cycles: bool = False) -> Figures:
         """Figures of `metric` by run, of those `records` in which it was timed. `cycles`: in cycles of the GPU."""
-        name = metric.name + CYCLES if cycles else metric.name
-        figures = {number: self._figures[id(record)].get(name) for number, record in records.items()}
-        return {number: figure for number, figure in figures.items() if figure}
+        name, figures = metric.name + CYCLES if cycles else metric.name, self._figures
+        return {number: figure for number, record in records.items() if (figure := figures[id(record)].get(name))}
 
     @property
     def lives(self) -> bool:

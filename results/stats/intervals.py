@@ -125,12 +125,11 @@ def trimmed(values: Sequence[float], trim: float = TRIM) -> Estimate:
     logs = sorted(map(math.log, values))
     count, cut = len(logs), int(trim * len(logs))
     middle = logs[cut : count - cut]
-    size = len(middle)
+    size, mean = len(middle), fmean(middle)
     if size < 2:
-        return Estimate(mean=fmean(middle), error=math.inf, freedom=1)
+        return Estimate(mean, math.inf, 1)
     winsorized = [*middle[:1] * cut, *middle, *middle[-1:] * cut]
-    error = _deviation(winsorized) * math.sqrt((count - 1) / (size * (size - 1)))
-    return Estimate(mean=fmean(middle), error=error, freedom=size - 1)
+    return Estimate(mean, _deviation(winsorized) * math.sqrt((count - 1) / (size * (size - 1))), size - 1)
 
 
 def values_of_lives(lives: Sequence[Sequence[float]], trim: float = TRIM) -> list[float]:
@@ -163,7 +162,7 @@ def _deviation(values: Sequence[float]) -> float:
     """Standard deviation of a sample."""
     # statistics.stdev computes in fractions, and takes many times as long.
     mean = fmean(values)
-    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+    return math.sqrt(math.fsum([(value - mean) ** 2 for value in values]) / (len(values) - 1))
 
 
 def difference(
@@ -181,8 +180,14 @@ def difference(
     beyond = max(0.0, abs(middle) - allowance)
     distance = beyond / error if error else math.inf if beyond else 0.0
     p = min(1.0, 2 * float(stdtr(freedom, -distance)) * (1 - CONFIDENCE) / alpha)
-    half = float(stdtrit(freedom, 1 - alpha / 2)) * error + allowance
+    half = quantile(freedom, 1 - alpha / 2) * error + allowance
     return Interval(math.exp(middle), math.exp(middle - half), math.exp(middle + half), p)
+
+
+@lru_cache(LARGE_RUN)  # the rows of a run have few numbers of rounds
+def quantile(freedom: float, share: float) -> float:
+    """Quantile of Student's t below which is a `share` of the distribution."""
+    return float(stdtrit(freedom, share))
 
 
 def _spread(parts: Sequence[Estimate]) -> tuple[float, float]:
@@ -191,8 +196,8 @@ def _spread(parts: Sequence[Estimate]) -> tuple[float, float]:
     Welch (The generalization of Student's problem when several different population variances are involved,
     Biometrika 34 (1947)) and Satterthwaite.
     """
-    total = math.fsum(part.error**2 for part in parts)
-    weight = math.fsum(part.error**4 / part.freedom for part in parts)
+    total = math.fsum([part.error**2 for part in parts])
+    weight = math.fsum([part.error**4 / part.freedom for part in parts])
     defined = weight > 0 and math.isfinite(total)
     return math.sqrt(total), total**2 / weight if defined else min(part.freedom for part in parts)
 
@@ -259,7 +264,7 @@ def drift(values: Sequence[float]) -> float:
     logs, (rounds, spread) = list(map(math.log, values)), _centred(len(values))
     mean = fmean(logs)
     slope = math.fsum(map(operator.mul, rounds, logs)) / spread
-    residual = math.fsum((log - mean - slope * number) ** 2 for number, log in zip(rounds, logs))
+    residual = math.fsum([(log - mean - slope * number) ** 2 for number, log in zip(rounds, logs)])
     error = math.sqrt(residual / (len(logs) - 2) / spread)
     p = 2 * float(stdtr(len(logs) - 2, -abs(slope) / error)) if error else float(slope == 0)
     change = slope * (len(logs) - 1)

@@ -22,7 +22,7 @@ CYCLES_PER_NS = 1e-3  # at 1 MHz
 
 def block_mhz(block: Block, part: str) -> float | None:
     """Clock in MHz of one part of a block; None on a CPU, and where NVML does not report it."""
-    counts = block.noise.parts.get(part)
+    counts = block.noise.latency if part == LATENCY else block.noise.throughput
     gpu = counts and counts.gpu
     readings = [gpu.sm_mhz, gpu.sm_begin_mhz if part == LATENCY else None] if gpu else []
     present = [mhz for mhz in readings if mhz]

@@ -89,7 +89,8 @@ class CellRecord:
     `lives`: the openings after the first, each in a fresh process. `builds`: builds of its engine by their numbers; `built` is
     the one that was measured. `timed_builds`: figures of each build, where there are several. `tuned`: a search for options.
     `profiled`: times of its kernels.
-    `rounds_that_count`, `repeated`: what series.counted and series.repeated found, since several figures of a table need it.
+    `rounds_that_count`, `by_round`, `repeated`: what series.counted, series.values and series.repeated found, since several
+    figures of a table need it.
     """
 
     cell: Cell
@@ -123,6 +124,7 @@ class CellRecord:
     profiled: Profiled | None = None
     blocks: Mapping[int, Block] = field(default_factory=dict)
     rounds_that_count: dict[bool, list[int]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    by_round: dict[str, Mapping[int, float]] = field(default_factory=dict, init=False, repr=False, compare=False)
     repeated: dict[str, Repeated] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property

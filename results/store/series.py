@@ -19,7 +19,7 @@ from ..stats.percentiles import PERCENTILES, nearest_rank, percentile, samples_n
 from ..stats.tails import tail_interval
 from .record import CellRecord
 
-Values = dict[int, float]
+Values = Mapping[int, float]
 NOTED = (50, 90, 99)
 
 
@@ -178,8 +178,10 @@ MEDIANS = {"p50": "latency", "e2e_p50": "end_to_end", "device_p50": "device"}
 
 def values(record: CellRecord, metric: str) -> Values:
     """Value of `metric` by round, for the rounds that count: times in ns, throughput in items a second."""
-    value_of = ROUND_METRICS[metric]
-    return {number: value_of(record, number) for number in counted(record, metric=metric)}
+    if metric not in record.by_round:
+        value_of = ROUND_METRICS[metric]
+        record.by_round[metric] = {number: value_of(record, number) for number in counted(record, metric=metric)}
+    return record.by_round[metric]
 
 
 def figures(record: CellRecord) -> Mapping[str, Repeated]:
@@ -188,11 +190,9 @@ def figures(record: CellRecord) -> Mapping[str, Repeated]:
     A median that a round lacks is left out. Empty without rounds.
     """
     rounds = counted(record)
-    medians = {name: {number: record.p50_ns(number, kind) for number in rounds} for name, kind in MEDIANS.items()}
-    timed = {
-        name: {number: max(1.0, p50) for number, p50 in p50s.items() if p50}
-        for name, p50s in medians.items()
-        if all(p50s.values())
+    medians = {name: [record.p50_ns(number, kind) for number in rounds] for name, kind in MEDIANS.items()}
+    timed: dict[str, Values] = {
+        name: {number: max(1.0, p50) for number, p50 in zip(rounds, p50s) if p50} for name, p50s in medians.items() if all(p50s)
     }
     if not record.cell.latency_only:
         timed["throughput"] = values(record, "throughput")

@@ -93,7 +93,9 @@ class Column(Field):
 
     def of(self, row: Row) -> Scalar:
         """Compute the value of this column in `row`."""
-        return values_of((self,), row)[self.name]
+        if (self.measured or self.timed) and row.record.status not in MEASURED:
+            return None
+        return None if self.timed and not row.record.blocks else self.value(row)
 
     def why_absent(self, row: Row) -> Finding:
         """Reason for a `row` with figures that has none in this column."""

@@ -34,8 +34,9 @@ def at_power_limit(record: CellRecord) -> bool:
 def dropped(record: CellRecord) -> int | None:
     """Number of measurements that were dropped because of throttled clocks; None if NVML reports no causes of them."""
     blocks = record.blocks.values()
-    seen = [gpu.throttle is not None for block in blocks for counts in block.noise.parts.values() if (gpu := counts.gpu)]
-    return sum(block.throttled for block in blocks) if any(seen) else None
+    parts = [counts for block in blocks for counts in (block.noise.latency, block.noise.throughput) if counts]
+    seen = any(counts.gpu and counts.gpu.throttle is not None for counts in parts)
+    return sum(block.throttled for block in blocks) if seen else None
 
 
 def missing_evidence(record: CellRecord) -> list[str]:

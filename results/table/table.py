@@ -180,8 +180,8 @@ def _verdict(interval: Interval, significant: bool) -> str:
 
 def _fields(rows: Sequence[RowValues], view: Collection[Column]) -> list[Column]:
     """Columns for people: those of the `view` if there is one, else all columns that have something to show."""
-    columns = [_always(column) for column in view] or COLUMNS
-    shown = [column for column in columns if column.shown and _differs(column, _distinct(column, rows))]
+    columns, measured = [_always(column) for column in view] or COLUMNS, _measured(rows)
+    shown = [column for column in columns if column.shown and _differs(column, _distinct(column, rows, measured))]
     return sorted(shown, key=lambda column: not column.leads)
 
 
@@ -190,9 +190,15 @@ def _always(column: Column) -> Column:
     return replace(column, shown=True, varies=column.varies and not column.measured)
 
 
-def _distinct(column: Column, rows: Sequence[RowValues]) -> set[Scalar]:
-    """Distinct values of a column, in the rows that can have one."""
-    return {row[column.name] for row in rows if not column.measured or row["status"] in MEASURED}
+def _measured(rows: Sequence[RowValues]) -> list[RowValues]:
+    """Rows with figures."""
+    return [row for row in rows if row["status"] in MEASURED]
+
+
+def _distinct(column: Column, rows: Sequence[RowValues], measured: Sequence[RowValues]) -> set[Scalar]:
+    """Distinct values of a column, in the rows that can have one: all, or those with figures."""
+    name = column.name
+    return {row[name] for row in (measured if column.measured else rows)}
 
 
 def _differs(column: Column, values: set[Scalar]) -> bool:
@@ -220,14 +226,15 @@ def _p50(row: RowValues) -> float:
 
 def _facts(runs: Sequence[Run], rows: Sequence[RowValues], baseline: str | None, shown: Collection[str]) -> tuple[str, ...]:
     """Lines above the table: values that all rows share and no `shown` column has, versions, and the baseline."""
-    values = {c.name: _distinct(c, rows) for c in COLUMNS if c.varies and not c.leads and c.name not in shown}
+    once, measured = [c for c in COLUMNS if c.varies and not c.leads and c.name not in shown], _measured(rows)
+    values = {c.name: _distinct(c, rows, measured) for c in once}
     same = {name: next(iter(distinct)) for name, distinct in values.items() if len(distinct) == 1}
     # the ends of an interval stand in the fact of their figure
     ends = {end for name in same for end in BY_NAME[name].interval or ()}
-    once = [_fact(BY_NAME[name], value, same) for name, value in same.items() if name not in ends]
+    texts = [_fact(BY_NAME[name], value, same) for name, value in same.items() if name not in ends]
     versions = [f"{name} {version}" for run in runs for name, version in run.head.versions.items()]
     against = [f"speed-up against {baseline} fp32 at the same batch"] if baseline else []
-    return tuple(line for line in (" · ".join(filter(None, once)), " · ".join(dict.fromkeys(versions)), *against) if line)
+    return tuple(line for line in (" · ".join(filter(None, texts)), " · ".join(dict.fromkeys(versions)), *against) if line)
 
 
 def _fact(column: Column, value: Scalar, same: RowValues) -> str:

@@ -70,11 +70,10 @@ from .verdict import MISMATCH, OK, UNDETERMINED, Verdict, enough_agreement, judg
 
 BEGINNINGS = (Built, Cold, Converted, KeptEngine, Opened, Tuned)
 MENDS: Mapping[type[Any], str] = {
-    Block: ROUND,
     UnderLoad: LOAD,
     Answered: ANSWERS,
     Cold: MEMORY,
-}  # the step whose earlier failure an event of this type cancels
+}  # the step whose earlier failure an event of this type cancels, as a block cancels that of ROUND
 
 E = TypeVar("E")
 
@@ -89,8 +88,7 @@ class CellRecord:
     `lives`: the openings after the first, each in a fresh process. `builds`: builds of its engine by their numbers; `built` is
     the one that was measured. `timed_builds`: figures of each build, where there are several. `tuned`: a search for options.
     `profiled`: times of its kernels.
-    `rounds_that_count`, `by_round`, `repeated`: what series.counted, series.values and series.repeated found, since several
-    figures of a table need it.
+    `rounds_that_count`, `by_round`, `repeated`: what series.counted, values and repeated found, for several figures of a table.
     """
 
     cell: Cell
@@ -323,21 +321,7 @@ def _collector_off() -> Iterator[None]:
 
 def gather(cell: Cell, key: str, folder: Path, head: Head, events: Iterable[Event]) -> CellRecord:
     """Build the record of `cell` from its `events`. A cell that begins again after a failure drops all earlier events."""
-    by_type: dict[type[Any], list[Any]] = {}
-    blocks: dict[int, Block] = {}
-    failed_steps: dict[str, StepFailed] = {}
-    for event in events:
-        # A retry of a failed cell begins with one of BEGINNINGS. Its figures must not mix with those of the failed try.
-        if Failed in by_type and isinstance(event, BEGINNINGS):
-            by_type, blocks, failed_steps = {}, {}, {}
-        failed_steps.pop(MENDS.get(type(event), ""), None)
-        if isinstance(event, StepFailed):
-            failed_steps[event.step] = event
-        elif isinstance(event, Block):
-            blocks[event.round] = event
-            by_type.pop(Pooled, None)  # percentiles of the rounds before this round
-        else:
-            by_type.setdefault(type(event), []).append(event)
+    by_type, blocks, failed_steps = _grouped(events)
     return CellRecord(
         cell=cell,
         key=key,
@@ -370,6 +354,28 @@ def gather(cell: Cell, key: str, folder: Path, head: Head, events: Iterable[Even
         profiled=_last(Profiled, by_type),
         blocks=blocks,
     )
+
+
+def _grouped(events: Iterable[Event]) -> tuple[dict[type[Any], list[Any]], dict[int, Block], dict[str, StepFailed]]:
+    """Events by their type, the blocks by their round, and the failures of steps by the step."""
+    by_type: dict[type[Any], list[Any]] = {}
+    blocks: dict[int, Block] = {}
+    failed_steps: dict[str, StepFailed] = {}
+    for event in events:
+        if type(event) is Block:  # most events of a large run
+            blocks[event.round] = event
+            failed_steps.pop(ROUND, None)
+            by_type.pop(Pooled, None)  # percentiles of the rounds before this round
+            continue
+        # A retry of a failed cell begins with one of BEGINNINGS. Its figures must not mix with those of the failed try.
+        if Failed in by_type and isinstance(event, BEGINNINGS):
+            by_type, blocks, failed_steps = {}, {}, {}
+        failed_steps.pop(MENDS.get(type(event), ""), None)
+        if isinstance(event, StepFailed):
+            failed_steps[event.step] = event
+        else:
+            by_type.setdefault(type(event), []).append(event)
+    return by_type, blocks, failed_steps
 
 
 def _last(kind: type[E], by_type: Mapping[type[Any], Sequence[Any]]) -> E | None:

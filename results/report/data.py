@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from functools import cached_property
-from typing import Any
+from functools import cached_property, wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ...errors import BadInput
 from ...spec import Sweep, set_fields
@@ -22,6 +22,8 @@ from ..table.table import Table, lines, tabulate
 
 SETTINGS = ("model", "models", "dataset", "threads", "baseline", "metric", "images", "cold", "options", "seed")
 Facts = list[tuple[str, str]]
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,7 @@ class Report:
     `measured`: each row with the values of its columns, in the order of the table.
     `picks`: one for each model, in the order of the table.
     `baseline`: the target that speed-ups refer to; None without one.
+    `plot_data`: results of the functions that `compute_once` marks.
     """
 
     runs: tuple[Run, ...]
@@ -48,11 +51,26 @@ class Report:
     picks: tuple[Pick, ...]
     baseline: str | None
     notes: tuple[Finding, ...]
+    plot_data: dict[tuple[object, ...], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def columns(self) -> frozenset[str]:
         """Names of the columns of the table for people."""
         return frozenset(field.name for field in self.table.fields)
+
+
+def compute_once(compute: Callable[Concatenate[Report, P], R]) -> Callable[Concatenate[Report, P], R]:
+    """Make a function that computes its data of a report once, since a page draws each plot for two widths of screens."""
+
+    @wraps(compute)
+    def once(report: Report, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        key = (compute, *args, *kwargs.items())
+        if key not in report.plot_data:
+            report.plot_data[key] = compute(report, *args, **kwargs)
+        data: R = report.plot_data[key]
+        return data
+
+    return once
 
 
 def gather(runs: Sequence[Run], request: Request, baseline: str | None = None) -> Report:

@@ -16,7 +16,7 @@ from typing import Any
 from ...errors import cut
 from ...spec import PRECISIONS
 from ..table.render import bare_paths, plain
-from .data import Report
+from .data import Report, compute_once
 from .once import drawn_once
 from .points import Point, Spread, accuracy, frontier, speedups, spreads, thinned
 from .sheet import PAPER_SHEET, Sheet
@@ -305,6 +305,7 @@ def _rows_figure(sheet: Sheet, names: Sequence[str]) -> tuple[Any, Any]:
     return figure, axes
 
 
+@compute_once
 def looks(report: Report) -> Callable[[str, str], dict[str, Any]]:
     """The style of a target in a precision, as a function. It is the same in all plots."""
     targets = sorted({plain(bare_paths(str(record.cell.target))) for run in report.runs for record in run.cells})

@@ -11,7 +11,7 @@ from ..store.series import samples
 from ..table.render import bare_paths, plain
 from ..table.row import MEASURED, Row
 from ..table.table import RowValues, name_of, target_of
-from .data import Report
+from .data import Report, compute_once
 
 LINES, DOTS = 24, 250  # rows of a plot of rows, and points of a plot of points, at most
 QUANTILES = (5, 25, 50, 75, 90, 95, 99)
@@ -41,6 +41,7 @@ class Spread:
     quantiles: Mapping[int, float]
 
 
+@compute_once
 def spreads(report: Report) -> tuple[list[Spread], int]:
     """The LINES rows with the lowest p50, the fastest first, and the number of all rows."""
     rows = sorted(_good(report), key=lambda line: float(line[1]["p50_ms"] or 0))
@@ -54,6 +55,7 @@ def _spread(row: Row, cells: RowValues, name: str) -> Spread:
     return Spread(name=name, target=_target(cells), precision=str(cells["precision"]), quantiles=times_ms)
 
 
+@compute_once
 def frontier(report: Report) -> list[Point]:
     """p50 (ms) and throughput (items a second) of every row with the status ok. Marked is the Pareto set of a model: no other
     row of the model is better in one figure and at least as good in the other."""
@@ -69,6 +71,7 @@ def frontier(report: Report) -> list[Point]:
     return [replace(point, marked=index in best) for index, point in enumerate(points)]
 
 
+@compute_once
 def accuracy(report: Report, metric: str) -> list[Point]:
     """`metric` (top1_drop with its interval, or sqnr_db) by precision; `x` is 0. Equal points of a target appear once."""
     rows = [cells for cells in report.table.rows if cells["status"] in MEASURED and _number(cells[metric]) is not None]
@@ -81,6 +84,7 @@ def accuracy(report: Report, metric: str) -> list[Point]:
     return list(points.values())
 
 
+@compute_once
 def speedups(report: Report) -> tuple[list[Point], int]:
     """The LINES rows with the largest speed-up over the baseline (`x`), the largest first, and the number of all such rows. The
     baseline's own rows are none of them."""

@@ -10,22 +10,31 @@ from ..history.history import CaseHistory, History, RunPoint, Subject, finding_o
 from ..history.order import date_of
 from ..stats.steps import LEAST_SERIES
 from ..store.head import CHECK, PROFILE
+from ..store.record import Run
 from ..table.render import bare_paths, plain
-from .data import Report
+from .data import Report, compute_once
 from .plots import HEIGHT, INK, LETTERS, NAMED, Plot, legend_below, looks, new_figure, plain_ticks
 from .sheet import Sheet
 
 LABELS, NARROW_LABELS = 8, 4  # dates below the axis, at most
 
 
+@compute_once
+def _gathered(report: Report) -> History:
+    return gather(_timed(report), Subject())
+
+
+def _timed(report: Report) -> list[Run]:
+    return [run for run in report.runs if run.head.kind not in (CHECK, PROFILE)]
+
+
 def history(report: Report, sheet: Sheet) -> Plot | None:
     """Plot p50 of the cases by date. None for fewer runs than a step needs; a plot without a figure for runs that differ."""
-    timed = [run for run in report.runs if run.head.kind not in (CHECK, PROFILE)]
-    if len(timed) < LEAST_SERIES:
+    if len(_timed(report)) < LEAST_SERIES:
         return None
     about: dict[str, Any] = {"name": "history", "title": "History of p50"}
     try:
-        gathered = gather(timed, Subject())
+        gathered = _gathered(report)
     except BadInput as error:
         return Plot(**about, caption=f"There is no plot of the history: {plain(bare_paths(one_line(error)))}.")
     # cases with steps first: a page has room for few

@@ -211,9 +211,9 @@ def escaped(text: str) -> str:
 
 def _csv(table: Table) -> str:
     sink = io.StringIO()
-    writer = csv.DictWriter(sink, table.names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _inert(plain(v)) if isinstance(v, str) else v for name, v in row.items()} for row in table.rows)
+    writer = csv.writer(sink, lineterminator="\n")
+    writer.writerow(table.names)
+    writer.writerows([_inert(plain(v)) if isinstance(v := row[name], str) else v for name in table.names] for row in table.rows)
     return sink.getvalue()
 
 

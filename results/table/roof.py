@@ -89,16 +89,21 @@ def types_of(record: CellRecord) -> tuple[str, ...]:
 
 def flops_per_s(record: CellRecord) -> float | None:
     """Operations a second of single calls: those of one call over the median of the rounds' p50."""
-    times = [_seconds(record, number) for number in counted(record)]
-    typical = _median(time for time in times if time)
-    return record.work.layer_flops / typical if record.work and record.work.layer_flops and typical else None
+    flops = record.work and record.work.layer_flops
+    typical = _typical_seconds(record) if flops else None
+    return flops / typical if flops and typical else None
 
 
 def bytes_per_s(record: CellRecord) -> float | None:
     """Least bytes of a call over the median of the rounds' p50."""
     nbytes = record.work and record.work.least_bytes()
-    typical = _median(time for number in counted(record) if (time := _seconds(record, number)))
+    typical = _typical_seconds(record) if nbytes else None
     return nbytes / typical if nbytes and typical else None
+
+
+def _typical_seconds(record: CellRecord) -> float | None:
+    """Median of the rounds' p50 in seconds."""
+    return _median(time for number in counted(record) if (time := _seconds(record, number)))
 
 
 def _least_bytes(record: CellRecord, work: Workload) -> float | None:

@@ -1,6 +1,7 @@
 """The worker's jobs of a profile: time the kernels of an open cell, and read the nodes of a graph. NumPy and a runtime only.
 
-Calls with the profiler and calls without it take turns. The difference of their medians is the cost of the profiler.
+Calls with the profiler and calls without it take turns. The difference of their medians is the cost of the profiler. Each turn
+begins when the threads of the turn before are idle: ONNX Runtime's spin for about 50 ms, and would take a CPU from it.
 """
 
 from __future__ import annotations
@@ -36,11 +37,14 @@ def profile(state: State, report: Reporter, job: Profile) -> ProfiledCalls:
     plain: list[int] = []
     with session.profiler(folder) as profiler, measure.quiet():
         measure.warm_up(session, now, least_ns=turn_ns, limit_ns=4 * turn_ns)
+        measure.settle(state.clock)
         turns = [_profiled_turn(profiler, now, turn_ns)]  # to warm up: not counted
         for _ in range(job.turns):
             report(ProgressReport())
+            measure.settle(state.clock)
             _call(session)  # brings its weights back into the caches
             plain += measure.latency(session, now, least_ns=turn_ns, least_calls=LEAST_CALLS).tolist()
+            measure.settle(state.clock)
             turns.append(_profiled_turn(profiler, now, turn_ns))
         recorded = profiler.read()
     made = [(number > 0 and place > 0, ns) for number, turn in enumerate(turns) for place, ns in enumerate(turn)]

@@ -194,7 +194,10 @@ def _figures(distance: Distance, own: PartAnswers, expected: PartAnswers) -> Eva
 
 
 def _first_look(state: State, job: EvaluateInt8, bench: SearchBench, session: Session, call: PartCall) -> FirstLook | None:
-    """Medians of calls of the candidate and of FP32 in turns; None where the backend does not run FP32."""
+    """Medians of calls of the candidate and of FP32 in turns; None where the backend does not run FP32.
+
+    A turn begins when the threads of the other session are idle, which spin after a call, and its first call is not counted.
+    """
     try:
         plain = bench.plain.get("fp32") or bench.plain.setdefault("fp32", _open(job, job.artifact, call, "fp32"))
     except BenchError:
@@ -207,6 +210,8 @@ def _first_look(state: State, job: EvaluateInt8, bench: SearchBench, session: Se
     with measure.quiet():
         for _ in range(TURNS):
             for each, series in times.items():
+                measure.settle(state.clock)
+                run_once(each, call.arrays)
                 series.append(look(each))
     fp32_ms, ms = (float(np.median(np.concatenate(series))) / 1e6 for series in times.values())
     calls = min(sum(map(len, series)) for series in times.values())

@@ -1,7 +1,7 @@
 """The worker's job of a profile: turns, uncounted calls, times over calls."""
 
 from contextlib import contextmanager
-from itertools import groupby
+from itertools import groupby, pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -80,7 +80,7 @@ def asked(tmp_path):
 
     def ask(turns=3, lost=0, profiles=True):
         machine = Machine()
-        state = State(clock=Clock(now_ns=machine.now, cpu_ns=lambda: 0, sleep_s=lambda _: None))
+        state = State(clock=Clock(now_ns=machine.now, cpu_ns=lambda: 0, sleep_s=lambda _: machine.events.append("rest")))
         session = FakeSession(machine, "plain", 20, FakeProfiler(machine, lost) if profiles else None)
         state.open_cells["key"] = SimpleNamespace(session=session)
         job = Profile(key="key", folder=There(path=str(tmp_path / "own")), turns=turns, turn_ms=0.2)
@@ -101,6 +101,9 @@ def test_calls_with_the_profiler_and_without_it_take_turns(asked):
     _, machine = asked(turns=2)
     made = [event for event in machine.events if event in ("plain", "profiled")]
     assert [event for event, _ in groupby(made)] == ["plain", *(("profiled", "plain") * 2), "profiled"]
+    changes = pairwise(event for event, _ in groupby(event for event in machine.events if event in (*made, "rest")))
+    # threads that spin after a turn take no CPU from the next one
+    assert all("rest" in change for change in changes)
     assert machine.events[-1] == "close profiled"
 
 

@@ -132,6 +132,7 @@ def test_a_mismatch_ends_a_check_with_1(shell):
     assert "SQNR" in done.stdout
 
 
+@pytest.mark.long
 def test_the_doctor_finds_what_was_made_sensitive_and_its_suggestion_helps(small, shell):
     path = onnxfiles.rescaled(small.folder / "artifacts/small.onnx", shell.folder / "sensitive.onnx")
     what = ("--model", path, "--dataset", f"npz:{small.folder / 'images.npz'}")

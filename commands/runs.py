@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from ..budgets import BUDGETS
 from ..errors import BadInput
 from ..spec import Device, Sweep, Target
@@ -99,12 +101,20 @@ def split_interpreters(pythons: Pairs) -> tuple[Pairs, Pairs]:
 
 
 def stored(folders: Iterable[Path]) -> list[Run]:
-    """Read the runs in `folders`, for a command that ends after them."""
+    """Read the runs in `folders`, for a command that ends after them. Until then, no garbage is collected."""
     import gc
 
     # All runs stay until the command ends. Searching them for garbage takes a third of the time of a large run.
     gc.disable()
+    click.get_current_context().call_on_close(_collect_again)
     return read_runs(folders)
+
+
+def _collect_again() -> None:
+    import gc
+
+    gc.freeze()  # a program that ends here would search all runs once more
+    gc.enable()
 
 
 def run(work: Callable[[], object], around: Surroundings, debug: bool) -> bool:

@@ -1,5 +1,6 @@
 """Two sides of runs: what is matched, what is said of each metric, and what a gate makes of it."""
 
+import gc
 import itertools
 import json
 import re
@@ -428,6 +429,12 @@ def test_memory_has_an_interval_even_after_few_rounds(run, make_cell):
 
 def command(*words):
     return CliRunner().invoke(main, ["compare", *map(str, words)])
+
+
+@pytest.mark.parametrize("limit", ["p50>5%", "nothing"], ids=["compared", "refused"])
+def test_garbage_is_collected_again_after_the_command(run, make_cell, limit):
+    command(run(make_cell(), ms=4.0), run(make_cell(), ms=4.0), "--fail-on", limit)
+    assert gc.isenabled()
 
 
 @pytest.mark.parametrize(("ms", "code", "kinds"), [(5.0, 1, ["limit_broken"]), (4.25, 0, ["limit_unsure"]), (4.0, 0, [])])

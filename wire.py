@@ -101,10 +101,9 @@ def reader(kind: Any) -> Reader:
 
 
 def _direct(kind: Any) -> Reader | None:
-    """The reader of a field that may be one dataclass or null, without the alternatives: its errors name no field. None for
-    another field."""
+    """Reader of the dataclass in a field that is of one dataclass, or of one dataclass or null; None for any other field."""
     kinds = [item for item in _alternatives(kind) if item is not type(None)]
-    return reader(kinds[0]) if len(kinds) == 1 and is_dataclass(kinds[0]) else None  # type: ignore[arg-type]
+    return reader(kinds[0]) if len(kinds) == 1 and is_dataclass(kinds[0]) else None  # type: ignore[arg-type]  # hashable
 
 
 def _absent(item: Field[Any], place: int) -> tuple[str, str]:

@@ -22,7 +22,17 @@ from . import openvino_options, openvino_profile, openvino_properties, snippets
 from .opening import part
 from .openvino_profile import OpenVinoProfiler
 from .profiling import SessionProfiler
-from .protocol import PROFILED_CALLS, UNCOUNTED_CALLS, Array, Availability, Backend, Session, SessionInfo, join_types
+from .protocol import (
+    PROFILED_CALLS,
+    SCHEMES_OF_7_BITS,
+    UNCOUNTED_CALLS,
+    Array,
+    Availability,
+    Backend,
+    Session,
+    SessionInfo,
+    join_types,
+)
 
 NUMPY_NAMES = {"i64": "int64", "i32": "int32", "boolean": "bool"}
 OPENVINO_TYPES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8", "f64": "fp64"}
@@ -38,7 +48,6 @@ INT8_TYPES = ("i8", "u8")
 FLOAT_TYPES = ("f32", "bf16", "f16")
 GRAPH_ENDS = {"Const", "Input", "Output", "Result", "Parameter"}
 OPENVINO_MOVES = GRAPH_ENDS | {"Reorder", "Reshape", "FakeQuantize", "Transpose", "Convert"}
-SCHEMES_OF_7_BITS = ("portable-7bit", "openvino-7bit")
 REPORTED_PROPERTIES = ("INFERENCE_NUM_THREADS", "NUM_STREAMS", "INFERENCE_PRECISION_HINT")
 
 OPENVINO_PROGRAM = """\

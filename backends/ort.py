@@ -19,7 +19,7 @@ from ..spec import Artifact, Cell, Concurrency
 from ..tuning import Tunable
 from . import ort_options, ort_profile, snippets
 from .profiling import Recorded, SessionProfiler
-from .protocol import PROFILED_CALLS, Array, Availability, Backend, Session, SessionInfo
+from .protocol import PROFILED_CALLS, SCHEMES_OF_7_BITS, Array, Availability, Backend, Session, SessionInfo
 
 
 class SessionLoader(Protocol):
@@ -196,10 +196,7 @@ class OrtCpu(Backend):
     precisions: ClassVar[Mapping[str, Any]] = {"fp32": {}, "fp16": {}, "int8": {}}
     on_request: ClassVar[tuple[str, ...]] = ("fp16",)
     int8_scheme = "ort"
-    int8_schemes: ClassVar[tuple[str, ...]] = (
-        *("portable", "layers", "dynamic", "ort", "openvino"),
-        *("portable-7bit", "openvino-7bit"),
-    )
+    int8_schemes: ClassVar[tuple[str, ...]] = ("portable", "layers", "dynamic", "ort", "openvino", *SCHEMES_OF_7_BITS)
     arithmetic: ClassVar[Mapping[str, str]] = {"fp16": "fp32"}
     options: ClassVar[Mapping[str, str]] = ort_options.OPTIONS
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = ort_options.CHOICES

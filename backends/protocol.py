@@ -35,6 +35,8 @@ Answer = TypeVar("Answer")
 DEVICE_LANES = (1, 2, 4)
 PROFILED_CALLS, UNCOUNTED_CALLS = 10, 2
 """Calls whose kernels are timed, and how many of the first are left out: they allocate memory and start threads."""
+SCHEMES_OF_7_BITS = ("portable-7bit", "openvino-7bit")
+"""INT8 schemes with weights of 7 bits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,9 +7,9 @@ torch exports has the module and the operation of each node, which map one to th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import Unsupported
 from ..profiles import Kernel, Links
@@ -23,6 +23,16 @@ TORCH_MOVES = re.compile(
     r"|slice|select|narrow|split\w*|chunk|unbind|unsqueeze|squeeze|unflatten|empty\w*|zeros\w*|ones\w*|full\w*|arange|pad\w*"
     r"|index_select|gather|embedding|detach|alias|lift_fresh|item|_local_scalar_dense|is_nonzero|dropout|broadcast\w*)$"
 )
+
+
+class Operation(NamedTuple):
+    """Operation of PyTorch in a call: the `number`-th one of its name that the module `scope` calls, and its time."""
+
+    scope: str
+    name: str
+    number: int
+    ns: float
+    begin_ns: float | None
 
 
 class TorchProfiler(SessionProfiler):
@@ -53,10 +63,9 @@ class TorchProfiler(SessionProfiler):
             self._begin()
             yield
             self._end()
-        events = list(profiled.events())
-        roots = [event for event in events if event.name == CALL]
         # the mark of a call that was opened and never made has no operations
-        self._calls += [self._read(events, root) for root in sorted(roots, key=lambda event: event.time_range.start)[:-1]]
+        calls = operations(list(profiled.events()), self._on_device)[:-1]
+        self._calls += [[Ran(self._place(each), each.ns, each.begin_ns) for each in call] for call in calls]
 
     def collect(self) -> None:
         self._end()
@@ -93,20 +102,9 @@ class TorchProfiler(SessionProfiler):
 
         return marked
 
-    def _read(self, events: Iterable[Any], root: Any) -> list[Ran]:
-        """Runs of the operations that modules call in one call."""
-        counts: dict[tuple[str, str], int] = {}
-        ran: list[Ran] = []
-        inside = (event for event in events if _within(event, root) and _is_operation(event))
-        for event in sorted(inside, key=lambda event: event.time_range.start):
-            scope = event.cpu_parent.name.removeprefix(MODULE)
-            number = counts[scope, event.name] = counts.get((scope, event.name), -1) + 1
-            time_us = event.device_time_total if self._on_device else event.cpu_time_total
-            ran.append(Ran(self._place(scope, event.name, number), time_us * 1e3, event.time_range.start * 1e3))
-        return ran
-
-    def _place(self, scope: str, operation: str, number: int) -> int:
-        """Place of a kernel: the operation of that number among those of its name in the module `scope`."""
+    def _place(self, of: Operation) -> int:
+        """Place of the kernel that is the operation `of`."""
+        scope, operation, number, *_ = of
         key = (scope, operation, number)
         if key not in self._places:
             self._places[key] = len(self._pairs)
@@ -125,6 +123,31 @@ class TorchProfiler(SessionProfiler):
 
     def close(self) -> None:
         """Keep the module: the session that was measured has the same one."""
+
+
+def operations(events: Sequence[Any], on_device: bool) -> list[list[Operation]]:
+    """Operations that modules call themselves, in each marked call. `on_device`: their times are those of a GPU's kernels.
+
+    torch gives an operation the kernels that it starts, and those that the operations inside it start. A mark stands a second
+    time among the events of the GPU, around the kernels.
+    """
+    on_cpu = sorted((event for event in events if event.device_type.name == "CPU"), key=lambda event: event.time_range.start)
+    inside = [event for event in on_cpu if _is_operation(event)]
+    return [_of_call([event for event in inside if _within(event, root)], on_device) for root in on_cpu if root.name == CALL]
+
+
+def _of_call(events: Sequence[Any], on_device: bool) -> list[Operation]:
+    counts: dict[tuple[str, str], int] = {}
+    found = []
+    for event in events:
+        scope = event.cpu_parent.name.removeprefix(MODULE)
+        number = counts[scope, event.name] = counts.get((scope, event.name), -1) + 1
+        if on_device:  # the begin on the CPU is that of the start of its kernels
+            found.append(Operation(scope, event.name, number, event.device_time_total * 1e3, None))
+        else:
+            begin_ns = event.time_range.start * 1e3
+            found.append(Operation(scope, event.name, number, event.cpu_time_total * 1e3, begin_ns))
+    return found
 
 
 def _within(event: Any, root: Any) -> bool:

@@ -18,6 +18,7 @@ from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency
 from ..tuning import Tunable
 from . import ort_options, ort_profile, snippets
+from .ort_profile import GRAPH, GRAPH_WEIGHTS
 from .profiling import Recorded, SessionProfiler
 from .protocol import PROFILED_CALLS, SCHEMES_OF_7_BITS, Array, Availability, Backend, Session, SessionInfo
 
@@ -38,7 +39,6 @@ CUTS_OFF = (
     " without that, this CPU, which has no VNNI, may cut sums off"
 )
 """Version 1.31 converts the weights of each layer to unsigned ones, and fails at weights that it has converted already."""
-GRAPH, GRAPH_WEIGHTS = "optimized.onnx", "optimized.weights"
 
 ORT_PROGRAM = """\
 import onnxruntime

@@ -7,17 +7,18 @@ used: it waits for the GPU inside every call, and the graph belongs to one threa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..errors import RuntimeFailed, Unsupported, quantity
+from ..errors import RuntimeFailed, quantity
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency, Device
 from ..tuning import Tunable
 from . import cuda, snippets
 from .ort import OrtCpu, SessionLoader, import_onnxruntime, name_outputs, profile_kernels, resolve_symbols, undeclared_outputs
+from .ort_cuda_profile import OrtCudaProfiler, mark_tf32
 from .profiling import SessionProfiler
 from .protocol import Array, Availability, Session, SessionInfo
 
@@ -69,19 +70,27 @@ def open_lane():
 
 
 class OrtCudaSession(cuda.CudaSession):
-    """An InferenceSession on a stream of its own.
+    """An InferenceSession on a stream of its own. `profile`: folder for its profile; None without one.
 
     Outputs of another shape than the file declares are allocated in every call, because ONNX Runtime refuses bound ones. Their
     addresses change, and no CUDA graph is captured then.
     """
 
-    def __init__(self, make_load: MakeLoad, artifact: Artifact, device: Device, graph: str, read_info: ReadInfo) -> None:
+    def __init__(
+        self,
+        make_load: MakeLoad,
+        artifact: Artifact,
+        device: Device,
+        graph: str,
+        read_info: ReadInfo,
+        profile: Path | None = None,
+    ) -> None:
         import onnxruntime
 
         stream = cuda.Stream(device.index, OrtCuda.install)
         self._arguments = (make_load, artifact, device, graph, read_info)
         self._load, self._types = make_load(stream), {spec.name: spec.dtype for spec in artifact.outputs}
-        self._session = self._load(None)
+        self._session = self._load(profile)
         self._binding, self._index = self._session.io_binding(), device.index
         self._undeclared: list[str] = []
         # without it every run waits for the GPU, and a CUDA graph cannot be captured
@@ -138,15 +147,15 @@ class OrtCudaSession(cuda.CudaSession):
         self._binding = self._session = None
 
     def profiler(self, folder: Path) -> SessionProfiler:
-        raise Unsupported("ONNX Runtime times the start of a CUDA kernel and not the kernel")
+        make_load, artifact, device, _, read_info = self._arguments
+        self._load(folder, graph=True)  # by itself, because writing the graph would add to the times of the opening
+        # nodes run once when a graph is captured, and not when it is replayed
+        session = OrtCudaSession(make_load, artifact, device, "off", read_info, folder)
+        session.bind(self._inputs.on_host())
+        return OrtCudaProfiler(session, session._session, OrtCuda.provider, self.info.executed)
 
     def kernels(self, timed: bool = False) -> tuple[Kernel, ...]:
         return mark_tf32(profile_kernels(self._load, self._inputs.on_host(), timed), self.info.executed)
-
-
-def mark_tf32(kernels: Iterable[Kernel], executed: str) -> tuple[Kernel, ...]:
-    """Give FP32 kernels the type `tf32` in a session that computes in TF32: the profile says `float` for both."""
-    return tuple(replace(item, type="tf32") if (executed, item.type) == ("tf32", "fp32") else item for item in kernels)
 
 
 class OrtCuda(OrtCpu):

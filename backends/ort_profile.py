@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..evidence import Kernel
 from ..profiles import Links, OpeningPart
@@ -29,8 +29,23 @@ ORT_MOVES = re.compile(
 )
 KERNEL, BLOCKED = "_kernel_time", "_nchwc"  # ends of names: of an event, and of a node on blocked channels
 PARTS = {"model_loading_uri": "parse", "session_initialization": "optimize and allocate"}
+GRAPH, GRAPH_WEIGHTS = "optimized.onnx", "optimized.weights"  # files of the graph that ONNX Runtime made of the model
 STEP_NS = 1000  # the profile has whole microseconds
 FUSED_SUFFIX = re.compile(r"_token_\d+$")  # ONNX Runtime adds it to the name of a node that replaces several
+
+Event = Mapping[str, Any]
+
+
+class TimedNode(NamedTuple):
+    """The event of a node, its time in us, and the begin of that time on the clock of the profile in us."""
+
+    event: Event
+    us: float
+    begin_us: float
+
+
+Timing = Callable[[Sequence[Event], Sequence[Event]], Iterable[TimedNode]]
+"""Takes all events of a profile, and those of its nodes."""
 
 
 def read_profile(profile: Path) -> tuple[Kernel, ...]:
@@ -45,29 +60,36 @@ def read_profile(profile: Path) -> tuple[Kernel, ...]:
     return tuple(_kernel(*key, times_us[UNCOUNTED_CALLS:] or times_us) for key, times_us in times.items())
 
 
-def record(profile: Path, graph: str) -> Recorded:
+def record(profile: Path, graph: str, timed: Timing | None = None) -> Recorded:
     """Read all calls of a profile. `graph`: name of the file with the optimized graph, whose nodes the kernels are.
 
-    A kernel that runs others, such as a Loop, has its own time alone.
+    A kernel that runs others, such as a Loop, has its own time alone. `timed`: another source of the times.
     """
     events = json.loads(profile.read_text())
-    begins = sorted(int(event["ts"]) for event in events if event.get("name") == "model_run")
+    begins = run_begins(events)
+    nodes = [event for event in events if _is_kernel(event)]
     kernels: dict[tuple[str, str, str, str, str], int] = {}
     calls: list[list[Ran]] = [[] for _ in begins]
-    for event, own_us in sorted(_own_times([event for event in events if _is_kernel(event)]), key=_begin):
+    of_nodes = timed(events, nodes) if timed else own_times(nodes)
+    for event, us, begin_us in sorted(of_nodes, key=lambda each: int(each.event["ts"])):
         call = bisect_right(begins, int(event["ts"])) - 1
         args = event["args"]
         # with the place in the graph, because nodes may have no name
         key = (_node(event), str(args["op_name"]), _type(args), str(event["tid"]), str(args.get("node_index")))
         if call >= 0:
             place = kernels.setdefault(key, len(kernels))
-            calls[call].append(Ran(place, own_us * 1000, int(event["ts"]) * 1000))
+            calls[call].append(Ran(place, us * 1000, begin_us * 1000))
     pairs = [(replace(_kernel(*key[:3]), thread=key[3]), Links(covers=_names(key[0]))) for key in kernels]
     return Recorded(kernels=pairs, calls=calls, step_ns=STEP_NS, graph=graph, opening=_opening(events))
 
 
-def _own_times(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], int]]:
-    """Each event with its time in us without the events inside it, which the same thread recorded."""
+def run_begins(events: Iterable[Event]) -> list[int]:
+    """Begins of the calls in us."""
+    return sorted(int(event["ts"]) for event in events if event.get("name") == "model_run")
+
+
+def own_times(events: Sequence[Event]) -> Iterator[TimedNode]:
+    """Each event with its time without the events inside it, which the same thread recorded."""
     open_events: list[list[Any]] = []
     for event in sorted(events, key=lambda event: (event["tid"], event["ts"], -int(event["dur"]))):
         end = int(event["ts"]) + int(event["dur"])
@@ -80,20 +102,16 @@ def _own_times(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[st
         yield _closed(open_events)
 
 
-def _begin(timed: tuple[Mapping[str, Any], int]) -> int:
-    return int(timed[0]["ts"])
-
-
-def _closed(open_events: list[list[Any]]) -> tuple[Mapping[str, Any], int]:
+def _closed(open_events: list[list[Any]]) -> TimedNode:
     event, _, own_us = open_events.pop()
-    return event, max(0, own_us)
+    return TimedNode(event, max(0, own_us), int(event["ts"]))
 
 
-def _is_kernel(event: Mapping[str, Any]) -> bool:
+def _is_kernel(event: Event) -> bool:
     return event.get("cat") == "Node" and str(event.get("name")).endswith(KERNEL)
 
 
-def _node(event: Mapping[str, Any]) -> str:
+def _node(event: Event) -> str:
     return str(event["name"]).removesuffix(KERNEL)
 
 
@@ -106,7 +124,7 @@ def _names(node: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, (node, bare, bare.removesuffix(BLOCKED)))))
 
 
-def _opening(events: Iterable[Mapping[str, Any]]) -> tuple[OpeningPart, ...]:
+def _opening(events: Iterable[Event]) -> tuple[OpeningPart, ...]:
     """Parts of the opening: reading the file, and the rest of the session's initialization."""
     times = {str(event["name"]): int(event["dur"]) * 1000 for event in events if event.get("cat") == "Session"}
     return tuple(OpeningPart(name=part, ns=times[name], source="onnxruntime") for name, part in PARTS.items() if name in times)

@@ -76,6 +76,8 @@ Place = Mapping[str, Any]
 class LitertSession(Session):
     """An interpreter of the file, which runs one call at a time."""
 
+    no_profile = "LiteRT's interpreter reports no times of its operators to Python"
+
     def __init__(self, folder: Path, artifact: Artifact, shapes: Shapes, threads: int) -> None:
         self._folder, self._artifact, self._shapes, self._threads = folder, artifact, shapes, threads
         self._layout = json.loads((folder / LAYOUT).read_text())

@@ -55,6 +55,8 @@ def open_lane():
 class MnnSession(Session):
     """A module of MNN. A call is one `forward`, which computes before it returns."""
 
+    no_profile = "a module of MNN reports no times of its operators to Python"
+
     def __init__(self, net: Any, artifact: Artifact, info: SessionInfo) -> None:
         self._net, self._artifact, self.info = net, artifact, info
         self._values: list[Any] = []

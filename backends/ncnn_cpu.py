@@ -67,6 +67,8 @@ def open_lane():
 class NcnnSession(Session):
     """An open network. Each call has an extractor of its own, which computes the outputs one after the other."""
 
+    no_profile = "ncnn times its layers if it is built with NCNN_BENCHMARK, and its Python package is built without"
+
     def __init__(self, net: Any, artifact: Artifact, layout: Mapping[str, Mapping[str, int]], info: SessionInfo) -> None:
         self._net, self._artifact, self._layout, self.info = net, artifact, layout, info
         own_names = set(net.input_names())

@@ -11,10 +11,9 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from functools import cache, partial
 from importlib import import_module, metadata
-from pathlib import Path
 from typing import Any, ClassVar
 
-from ..errors import RuntimeFailed, Unavailable, Unsupported, installed, one_line, quantity
+from ..errors import RuntimeFailed, Unavailable, installed, one_line, quantity
 from ..evidence import Kernel
 from ..spec import PRECISIONS, Artifact, Cell, Concurrency, Device, Options
 from . import openvino_properties, ort_trial, snippets
@@ -29,7 +28,6 @@ from .ort import (
     resolve_symbols,
 )
 from .ort_providers import PROVIDERS, Provider
-from .profiling import SessionProfiler
 from .protocol import Array, Availability, Session, SessionInfo, setting
 
 FIRST_WITH_PLUGINS = "1.23"
@@ -61,14 +59,13 @@ class ProviderSession(OrtSession):
     """
 
     handover = Session.handover
+    no_profile = "its provider runs a part of the graph as one kernel, and reports nothing of the inside"
     feed = Session.feed
+    profiler = Session.profiler
     refill = Session.refill
 
     def fork(self) -> Session:
         return ProviderSession(self._session, self.info, self._load)
-
-    def profiler(self, folder: Path) -> SessionProfiler:
-        raise Unsupported("its provider runs a part of the graph as one kernel, and reports nothing of the inside")
 
     def kernels(self, timed: bool = False) -> tuple[Kernel, ...]:
         return ()

@@ -107,13 +107,14 @@ class Session(abc.ABC):
     """One call in flight on one compiled model; a context manager. One thread at a time may use a session.
 
     `asynchronous`: `start` returns while the device computes. One thread can then keep many lanes busy. `handover`: the way
-    in which `feed` moves a state. `recurrence`: the state that the worker feeds back between calls; None without `--feedback`.
-    `rotation`: the arrays that the calls get in turn; None without `--inputs`. `precede`: work before each single
-    call, outside of its time, such as a flush of the caches.
+    in which `feed` moves a state. `no_profile`: the reason of a session without a profiler. `recurrence`: the state that the
+    worker feeds back between calls; None without `--feedback`. `rotation`: the arrays that the calls get in turn; None without
+    `--inputs`. `precede`: work before each single call, outside of its time, such as a flush of the caches.
     """
 
     info: SessionInfo
     asynchronous: ClassVar[bool] = False
+    no_profile: ClassVar[str] = "its runtime reports no times of kernels to this tool"
     handover: ClassVar[str] = "fetched and bound again"
     recurrence: Recurrence | None = None
     rotation: Rotation | None = None
@@ -170,7 +171,7 @@ class Session(abc.ABC):
 
         The runtime may write files into the empty `folder`. Raise `Unsupported` where the runtime reports no times.
         """
-        raise Unsupported("its runtime reports no times of kernels to this tool")
+        raise Unsupported(self.no_profile)
 
     def device_ns(self) -> int | None:
         """Run one inference and time it with the device's clock, in ns from its begin on the device to its end.

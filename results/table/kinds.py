@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from .advice_kinds import ADVICE_KINDS
 from .decision_kinds import DECISION_KINDS
 from .kind import CAUTION, FAILURE, INFO, Kind
 from .profile_kinds import PROFILE_KINDS
@@ -391,5 +392,6 @@ KINDS: Mapping[str, Kind] = {
     ),
     **DECISION_KINDS,
     **PROFILE_KINDS,
+    **ADVICE_KINDS,
 }
 """Every kind of finding, in the order in which a table shows them."""

@@ -5,7 +5,7 @@ docs/roof.md has the definitions. A roof is the best of the run's runtimes on th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -22,7 +22,7 @@ LEAST_SHARE = 1 / 3
 SLACK = 0.9
 """A call's inputs and outputs come on top of the file, by whose size the arrays of the sums are chosen."""
 
-NARROW = {"bf16": 0.5}  # bytes of a weight in that arithmetic over those in the FP32 file, for a runtime that converts it
+NARROW = {"bf16": 0.5}  # bytes of a value in that arithmetic over those in the FP32 file, for a runtime that converts it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,32 +52,71 @@ class RoofShares:
         return largest if present[largest] >= LEAST_SHARE else OVERHEAD
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Demand:
+    """What a call or a part of it needs: operations, bytes that it moves at least, and number of kernels. None: not counted."""
+
+    flops: float | None
+    nbytes: float | None
+    kernels: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Roofs:
+    """Roofs of the device of a row: `products`, `sums`, and the `chains` of its own runtime."""
+
+    products: Sequence[CellRecord]
+    sums: Sequence[CellRecord]
+    chains: Sequence[CellRecord]
+
+    @classmethod
+    def beside(cls, record: CellRecord, roofs: Sequence[CellRecord]) -> Roofs:
+        """Those of `roofs` that hold for `record`."""
+        own = [roof for roof in roofs if roof.measured and roof.work and roof.cell.device == record.cell.alone.device]
+        by_kind = {kind: [roof for roof in own if roof.cell.roof == kind] for kind in (COMPUTE, MEMORY, NODES)}
+        chains = [roof for roof in by_kind[NODES] if roof.cell.target == record.cell.target]
+        return cls(products=by_kind[COMPUTE], sums=by_kind[MEMORY], chains=chains)
+
+    def shares(self, demand: Demand, times_s: Mapping[int, float], types: Sequence[str], flushed: bool = False) -> RoofShares:
+        """Least times of `demand` over the measured `times_s`, by round.
+
+        `types`: types of the arithmetic. `flushed`: the caches are cold, so all bytes come from memory.
+        """
+        products = [roof for roof in self.products if roof.cell.precision in types]
+        sums = _nearest(self.sums, None if flushed else demand.nbytes)
+        rates = _best(products, times_s, lambda roof: roof.layer_flops)
+        speeds = _best(sums, times_s, lambda roof: roof.least_bytes())
+        nodes = _best(self.chains, times_s, lambda roof: roof.nodes)
+        compute = _shares(times_s, rates, demand.flops)
+        memory = _shares(times_s, speeds, demand.nbytes)
+        both = [max(compute[number], memory[number]) for number in compute.keys() & memory.keys()]
+        return RoofShares(
+            compute=_median(compute.values()),
+            memory=_median(memory.values()),
+            launch=_median(_shares(times_s, nodes, demand.kernels).values()),
+            of_roof=_median(both),
+            flops_per_s=_median(rates.values()),
+            bytes_per_s=_median(speeds.values()),
+        )
+
+
 def limits_of(record: CellRecord, roofs: Sequence[CellRecord]) -> RoofShares:
     """Limits of `record` by the `roofs` of its run. Empty without its operations, and for a roof itself."""
     work = record.work
     if work is None or record.cell.roof or not record.measured:
         return RoofShares()
-    own = [roof for roof in roofs if roof.measured and roof.work and roof.cell.device == record.cell.alone.device]
-    products = [roof for roof in own if roof.cell.roof == COMPUTE and roof.cell.precision in types_of(record)]
-    chains = [roof for roof in own if roof.cell.roof == NODES and roof.cell.target == record.cell.target]
-    nbytes = _least_bytes(record, work)
+    times_s = {number: time for number in counted(record) if (time := _seconds(record, number))}
+    demand = Demand(flops=work.layer_flops, nbytes=_least_bytes(record, work), kernels=kernels_of(record, work))
     # Of flushed caches nothing is left: the row reads its weights from memory.
-    sums = _nearest([roof for roof in own if roof.cell.roof == MEMORY], None if record.cell.cache == COLD else nbytes)
-    rounds = counted(record)
-    rates = _best(products, rounds, lambda roof: roof.layer_flops)
-    speeds = _best(sums, rounds, lambda roof: roof.least_bytes())
-    nodes = _best(chains, rounds, lambda roof: roof.nodes)
-    compute = _shares(record, rates, work.layer_flops)
-    memory = _shares(record, speeds, nbytes)
-    both = [max(compute[number], memory[number]) for number in compute.keys() & memory.keys()]
-    return RoofShares(
-        compute=_median(compute.values()),
-        memory=_median(memory.values()),
-        launch=_median(_shares(record, nodes, _kernels(record, work)).values()),
-        of_roof=_median(both),
-        flops_per_s=_median(rates.values()),
-        bytes_per_s=_median(speeds.values()),
-    )
+    return Roofs.beside(record, roofs).shares(demand, times_s, types_of(record), record.cell.cache == COLD)
+
+
+def product_rates(record: CellRecord, roofs: Sequence[CellRecord]) -> dict[str, float]:
+    """Operations a second of matrix products on the device of `record`, by precision: medians over its rounds."""
+    products = Roofs.beside(record, roofs).products
+    by_type = {name: [roof for roof in products if roof.cell.precision == name] for name in PRECISIONS}
+    best = {name: _best(own, counted(record), lambda roof: roof.layer_flops) for name, own in by_type.items()}
+    return {name: median(rates.values()) for name, rates in best.items() if rates}
 
 
 def types_of(record: CellRecord) -> tuple[str, ...]:
@@ -112,7 +151,7 @@ def _least_bytes(record: CellRecord, work: Workload) -> float | None:
     return work.least_bytes(min((NARROW.get(name, 1.0) for name in types_of(record)), default=1.0) if from_fp32 else 1.0)
 
 
-def _kernels(record: CellRecord, work: Workload) -> int:
+def kernels_of(record: CellRecord, work: Workload) -> int:
     """Number of steps of a call: the kernels that the runtime reports, or the nodes of the file."""
     return len(record.inspected.kernels) if record.inspected and record.inspected.kernels else work.nodes
 
@@ -126,7 +165,7 @@ def _nearest(sums: Sequence[CellRecord], nbytes: float | None) -> list[CellRecor
 
 
 def _best(
-    roofs: Iterable[CellRecord], rounds: Sequence[int], amount: Callable[[Workload], float | None]
+    roofs: Iterable[CellRecord], rounds: Collection[int], amount: Callable[[Workload], float | None]
 ) -> Mapping[int, float]:
     """Largest amount a second in each round that a roof measured."""
     best: dict[int, float] = {}
@@ -139,10 +178,9 @@ def _best(
     return best
 
 
-def _shares(record: CellRecord, rates: Mapping[int, float], amount: float | None) -> dict[int, float]:
-    """Time of `amount` at the rate of each round, over the row's own time in the round."""
-    times = {number: _seconds(record, number) for number in rates}
-    return {number: amount / rates[number] / time for number, time in times.items() if time} if amount is not None else {}
+def _shares(times_s: Mapping[int, float], rates: Mapping[int, float], amount: float | None) -> dict[int, float]:
+    """Time of `amount` at the rate of each round, over the measured time of the round."""
+    return {number: amount / rate / times_s[number] for number, rate in rates.items()} if amount is not None else {}
 
 
 def _seconds(record: CellRecord, number: int) -> float | None:

@@ -16,7 +16,7 @@ from ..stats.percentiles import samples_needed
 from ..store import clocks, series
 from ..store.record import CellRecord
 from ..store.verdict import MISMATCH, OK, UNDETERMINED
-from . import gpu, load
+from . import advice, gpu, load
 from .arrays import of_arrays
 from .builds import of_builds
 from .executed import unlike
@@ -126,7 +126,8 @@ def _findings(row: Row) -> list[Finding]:
     findings += [*of_builds(record), *of_tuning(record)]
     if record.check:  # a check measures no time
         return findings
-    return [*findings, *_of_rounds(row), *load.notes(record, row.sweep), *_of_gpu(record)]
+    helpful = advice.of_limits(record, row.limits, row.roofs) if row.roofs else ()
+    return [*findings, *_of_rounds(row), *load.notes(record, row.sweep), *_of_gpu(record), *helpful]
 
 
 def _of_lowering(lowered: Lowered) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from ..stats.ambiguity import AMBIGUOUS, disagree
 from ..stats.intervals import Interval, holm
 from ..store.head import SCHEMA
 from ..store.record import Run
+from .advice import of_batches
 from .column import CHECK_VIEW, Column, Field, values_of
 from .columns import BY_NAME, COLUMNS, shown_in
 from .explain import explain, in_lines
@@ -255,13 +256,9 @@ def _figure(value: Scalar, column: Column) -> str:
 def _findings(lines: Sequence[tuple[Row, RowValues]]) -> list[Finding]:
     """Reasons and findings of all rows. Equal ones are merged."""
     prefixes = _prefixes([cells for _, cells in lines])
-    return grouped(
-        [
-            (prefixes[str(cells["model"])] + name_of(cells), finding)
-            for row, cells in lines
-            for finding in (*of_status(cells), *row.findings)
-        ]
-    )
+    named = [(prefixes[str(cells["model"])] + name_of(cells), row, cells) for row, cells in lines]
+    own = [(name, finding) for name, row, cells in named for finding in (*of_status(cells), *row.findings)]
+    return grouped([*own, *of_batches([(name, row) for name, row, _ in named])])
 
 
 def _prefixes(rows: Sequence[RowValues]) -> dict[str, str]:

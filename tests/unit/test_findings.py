@@ -640,6 +640,62 @@ SAID = {
         "40 % of p50 is not in kernels: 3.2 us for each of 12 kernels, in which the runtime starts them; 2 % of p50 is at most"
         " the rounding of its clock",
     ),
+    "profile_graph": (
+        {"gap_p": 40.2, "option": "--option torch-cuda.cuda_graph=on"},
+        "40 % of p50 is not in kernels, and it has no CUDA graph: use one (--option torch-cuda.cuda_graph=on)",
+    ),
+    "profile_roof": (
+        {"of_roof_p": 62.4, "bound": "compute"},
+        "a call reaches 62 % of what this machine attains; its bound is compute",
+    ),
+    "profile_room": (
+        {"operators": "Conv+Relu", "node": "c1", "share_p": 40.0, "of_roof_p": 25.0, "room_p": 30.0},
+        "Conv+Relu (c1) takes 40 % of the kernels' time at 25 % of the roof: at the roof, all kernels together would take 30 %"
+        " less",
+    ),
+    "help_memory": (
+        {"share_p": 91.0, "weights_p": 99.0},
+        "it reads at 91 % of the memory bandwidth that this machine attains, and 99 % of its bytes are weights: INT8 has fewer"
+        " bytes, and a larger batch reads the weights once for more items",
+    ),
+    "help_memory_batch": (
+        {"share_p": 91.0, "weights_p": 99.0},
+        "it reads at 91 % of the memory bandwidth that this machine attains, and 99 % of its bytes are weights: a larger batch"
+        " reads the weights once for more items",
+    ),
+    "help_memory_values": (
+        {"share_p": 91.0, "weights_p": 3.0},
+        "it moves bytes at 91 % of the memory bandwidth that this machine attains, and only 3 % of them are weights: smaller"
+        " inputs and outputs, or a narrower type for them, would help",
+    ),
+    "help_compute": (
+        {"share_p": 88.0, "type": "fp32", "other": "int8", "ratio": 3.14},
+        "it computes at 88 % of the rate of matrix products in fp32 here: int8 would help, in which products are 3.1 times as"
+        " fast here, or a model with fewer operations",
+    ),
+    "help_compute_alone": (
+        {"share_p": 88.0, "type": "fp32"},
+        "it computes at 88 % of the rate of matrix products in fp32 here: only fewer operations, or another type, would make it"
+        " much faster",
+    ),
+    "help_launch": (
+        {"share_p": 64.0, "kernels": 120},
+        "the start of its 120 kernels explains 64 % of its time: a larger batch does more in each, and a runtime that fuses"
+        " more has fewer",
+    ),
+    "help_graph": (
+        {"share_p": 64.0, "kernels": 120, "option": "--option torch-cuda.cuda_graph=on"},
+        "the start of its 120 kernels explains 64 % of its time, and it has no CUDA graph: use one (--option"
+        " torch-cuda.cuda_graph=on)",
+    ),
+    "help_profile": (
+        {"largest_p": 12.0},
+        "computing, memory and launches explain at most 12 % of its time: bench profile --roof shows the layers that take it",
+    ),
+    "help_batch": (
+        {"of_roof_p": 20.0, "other_p": 80.0, "batch": 32},
+        "it reaches 20 % of the roof, and 80 % at batch 32: a larger batch uses more of the machine",
+    ),
     "profile_slowed": (
         {"sum_p": 30.0, "cost_p": 35.0, "cost_us": 12.34, "kernels": 9},
         "the kernels take 30 % more than p50, because the profiler slows them: by 12 us for each of 9 kernels (+35 % on a"
@@ -649,6 +705,11 @@ SAID = {
         {"sum_p": 30.0, "cost_p": -12.0},
         "the kernels differ from p50 by +30 %, and the profiler does not explain it (-12 % on a call): other work disturbed the"
         " calls; profile it again on a quiet machine",
+    ),
+    "profile_coarse": (
+        {"nodes": 300, "kernels": "1 kernel"},
+        "it runs 300 nodes in 1 kernel, whose time cannot be divided: they have lines of their own, and its layers cannot be"
+        " compared with those of another runtime",
     ),
     "profile_moves": (
         {"share_p": 21.4, "kernels": 3, "operators": "Reorder 20%, Transpose 1%"},

@@ -24,6 +24,7 @@ from ..errors import RuntimeFailed, Unsupported, installed, one_line, quantity
 from ..spec import Artifact, Cell, Concurrency, Conversion, Shapes, TensorSpec
 from . import snippets
 from .conversion import Converter, run_program
+from .opening import part
 from .protocol import Array, Availability, Backend, Session, SessionInfo, join_types
 
 NET, LAYOUT = "net.tflite", "layout.json"
@@ -81,8 +82,10 @@ class LitertSession(Session):
     def __init__(self, folder: Path, artifact: Artifact, shapes: Shapes, threads: int) -> None:
         self._folder, self._artifact, self._shapes, self._threads = folder, artifact, shapes, threads
         self._layout = json.loads((folder / LAYOUT).read_text())
-        self._interpreter = open_interpreter(folder / NET, threads)
-        _allocate(self._interpreter, self._layout["inputs"], shapes)
+        with part("parse"):
+            self._interpreter = open_interpreter(folder / NET, threads)
+        with part("optimize and allocate"):
+            _allocate(self._interpreter, self._layout["inputs"], shapes)
         self._inputs, self._outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         self.info = _info(self._interpreter, threads)
 

@@ -23,6 +23,7 @@ from ..spec import Artifact, Cell, Concurrency
 from . import snippets
 from .arithmetic import arithmetic_of
 from .conversion import Converter, run_program
+from .opening import part
 from .protocol import Array, Availability, Backend, Session, SessionInfo
 
 NET, PROBE = "net.mnn", "probe.mnn"  # the converted file, and the network of one multiplication
@@ -140,7 +141,8 @@ class MnnCpu(Backend):
         level = _winograd(cell)
         load = partial(_load, mode=mode, threads=concurrency.threads, winograd=level)
         names = ([spec.name for spec in specs] for specs in (artifact.inputs, artifact.outputs))
-        net = load(folder / NET, *names)
+        with part("parse and optimize"):
+            net = load(folder / NET, *names)
         executed = arithmetic_of(partial(_answer, load(folder / PROBE, ["values", "weights"], ["sum"])))
         settings = (("threads", str(concurrency.threads)), ("precision", mode), ("winograd", str(level)))
         return MnnSession(net, artifact, SessionInfo(executed=executed, settings=settings))

@@ -24,6 +24,7 @@ from ..spec import Artifact, Cell, Concurrency, TensorSpec
 from . import snippets
 from .arithmetic import arithmetic_of
 from .conversion import Converter, run_program
+from .opening import part
 from .protocol import Array, Availability, Backend, Session, SessionInfo
 
 PARAM, WEIGHTS, LAYOUT = "net.ncnn.param", "net.ncnn.bin", "layout.json"  # the converted file: graph, weights, batch axes
@@ -192,7 +193,11 @@ class NcnnCpu(Backend):
         _check_reductions(param)
         net = ncnn.Net()
         _set_options(net.opt, fp16=self._is_fp16(cell), threads=concurrency.threads)
-        if net.load_param(str(folder / PARAM)) or net.load_model(str(folder / WEIGHTS)):
+        with part("parse"):
+            failed = net.load_param(str(folder / PARAM))
+        with part("read and convert the weights"):
+            failed = failed or net.load_model(str(folder / WEIGHTS))
+        if failed:
             raise RuntimeFailed("ncnn does not load the file of pnnx")
         return NcnnSession(net, artifact, _layout(folder), _info(net.opt))
 

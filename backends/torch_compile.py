@@ -22,6 +22,7 @@ from ..errors import Unavailable
 from ..spec import Artifact, Cell, Concurrency, Device
 from ..tuning import Tunable
 from . import shelf, snippets, torch_options
+from .opening import part
 from .protocol import Availability, Engine, Session, SessionInfo, Workshop, join_types
 from .torch_eager import (
     TORCH_TYPES,
@@ -66,7 +67,7 @@ class Package:
         self._path, self._options, self._runners, self._owner = path, options, runners, owner
         on_gpu = options.device != "cpu"
         self._folder = Path(tempfile.mkdtemp(prefix="onnxbench-package-"))
-        with _environment(TMPDIR=str(self._folder)):  # torch extracts the package there
+        with part("extract and load"), _environment(TMPDIR=str(self._folder)):  # torch extracts the package there
             # The class of C++, and not aoti_load_package, which imports the compiler (3 s) and parses JSON in each call.
             # On a GPU without synchronization of several calls, which a CUDA graph cannot capture.
             self._loader = torch._C._aoti.AOTIModelPackageLoader(

@@ -19,6 +19,7 @@ from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency, Device
 from ..tuning import Tunable
 from . import cuda, shelf, snippets, trt_build, trt_layers
+from .opening import part
 from .profiling import SessionProfiler
 from .protocol import PROFILED_CALLS, Array, Availability, Backend, Engine, Session, SessionInfo, Workshop, join_types, setting
 from .trt_profile import TensorRtProfiler
@@ -284,8 +285,9 @@ class TensorRt(Backend):
         # a stream makes the cell's GPU current in this thread: TensorRT builds and loads on the current GPU
         cuda.Stream(Device.parse(cell.device).index, self.install)
         plan = engine.path.read_bytes() if engine else trt_build.build_engine(trt, _recipe(artifact, cell))[0]
-        runtime = trt.Runtime(trt_build.get_logger(trt))
-        cuda_engine = runtime.deserialize_cuda_engine(plan)
+        with part("load the engine"):
+            runtime = trt.Runtime(trt_build.get_logger(trt))
+            cuda_engine = runtime.deserialize_cuda_engine(plan)
         if cuda_engine is None:
             raise trt_build.logged_error(trt, "TensorRT cannot load the engine")
         loaded = LoadedEngine(
@@ -297,7 +299,9 @@ class TensorRt(Backend):
             graph=dict(cell.settings.options).get("cuda_graph", "auto"),
             info=SessionInfo(executed=cell.precision),
         )
-        return TensorRtSession(replace(loaded, info=_info(loaded)))
+        info = _info(loaded)
+        with part("make the context"):
+            return TensorRtSession(replace(loaded, info=info))
 
     def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:
         return self._open_engine(artifact, cell, concurrency, None)

@@ -34,7 +34,7 @@ LEAST_INSIDE = 0.9
 """Share of the starts of kernels that must lie within the time of a node. Below it, the two clocks do not agree."""
 
 
-class Launch(NamedTuple):
+class KernelStart(NamedTuple):
     """A kernel or copy on the GPU: the begin of the call of CUDA that started it, its own begin, and its time, all in ns."""
 
     launch_ns: int
@@ -52,7 +52,7 @@ class OrtCudaProfiler(SessionProfiler):
 
     def __init__(self, session: Session, profiled: Any, provider: str, executed: str) -> None:
         self.session, self._profiled, self._provider, self._executed = session, profiled, provider, executed
-        self._torch, self._launches, self._count = _torch_with_cuda(), list[Launch](), 0
+        self._torch, self._launches, self._count = _torch_with_cuda(), list[KernelStart](), 0
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -70,7 +70,7 @@ class OrtCudaProfiler(SessionProfiler):
     def read(self) -> Recorded:
         begin_ns = int(self._profiled.get_profiling_start_time_ns())
         path = Path(self._profiled.end_profiling())
-        launches = [Launch(each.launch_ns - begin_ns, each.begin_ns - begin_ns, each.ns) for each in self._launches]
+        launches = [KernelStart(each.launch_ns - begin_ns, each.begin_ns - begin_ns, each.ns) for each in self._launches]
         recorded = record(path, GRAPH, lambda events, nodes: node_times(events, nodes, launches, self._provider))
         marked = mark_tf32((kernel for kernel, _ in recorded.kernels), self._executed)
         return replace(
@@ -97,7 +97,7 @@ def _torch_with_cuda() -> Any:
     return None
 
 
-def launches_of(events: Iterable[Any]) -> list[Launch]:
+def launches_of(events: Iterable[Any]) -> list[KernelStart]:
     """Kernels and copies among the `events` of torch.profiler's Kineto, each with its start."""
     starts: dict[int, int] = {}
     on_device = []
@@ -107,14 +107,14 @@ def launches_of(events: Iterable[Any]) -> list[Launch]:
         elif event.name().startswith("cu"):  # cudaLaunchKernel, cuLaunchKernelEx, cudaMemcpyAsync, ...
             starts[event.correlation_id()] = event.start_ns()
     return [
-        Launch(starts[event.correlation_id()], event.start_ns(), event.duration_ns())
+        KernelStart(starts[event.correlation_id()], event.start_ns(), event.duration_ns())
         for event in on_device
         if event.correlation_id() in starts
     ]
 
 
 def node_times(
-    events: Sequence[Event], nodes: Sequence[Event], launches: Sequence[Launch], provider: str
+    events: Sequence[Event], nodes: Sequence[Event], launches: Sequence[KernelStart], provider: str
 ) -> Iterator[TimedNode]:
     """Time of each node: that of its kernels for a node on `provider`, 0 without a kernel, and its own for any other.
 
@@ -146,20 +146,20 @@ def _of_trace(events: Sequence[Event], nodes: Sequence[Event]) -> Iterator[tuple
                 yield place, float(event["dur"]), float(event["ts"])
 
 
-def _of_launches(launches: Sequence[Launch], nodes: Sequence[Event]) -> Iterator[tuple[int, float, float]]:
+def _of_launches(launches: Sequence[KernelStart], nodes: Sequence[Event]) -> Iterator[tuple[int, float, float]]:
     """As `_of_trace`, by the time at which each kernel was started. `RuntimeFailed` where the clocks do not agree.
 
     Copies of inputs and outputs between two calls belong to no node.
     """
     begins = [int(node["ts"]) for node in nodes]
-    found, outside = [], 0
+    placed, outside = list[tuple[int, float, float]](), 0
     for launch_ns, begin_ns, ns in launches:
         place = bisect_right(begins, launch_ns / 1e3) - 1
         if place >= 0 and launch_ns / 1e3 <= begins[place] + int(nodes[place]["dur"]) + SLACK_US:
-            found.append((place, ns / 1e3, begin_ns / 1e3))
+            placed.append((place, ns / 1e3, begin_ns / 1e3))
         else:
             outside += 1
-    if launches and len(found) < LEAST_INSIDE * len(launches):
+    if launches and len(placed) < LEAST_INSIDE * len(launches):
         total = quantity(len(launches), "kernel")
         raise RuntimeFailed(f"{outside} of {total} were started outside of the nodes that ONNX Runtime timed")
-    yield from found
+    yield from placed

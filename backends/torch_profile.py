@@ -138,16 +138,16 @@ def operations(events: Sequence[Any], on_device: bool) -> list[list[Operation]]:
 
 def _of_call(events: Sequence[Any], on_device: bool) -> list[Operation]:
     counts: dict[tuple[str, str], int] = {}
-    found = []
+    called = []
     for event in events:
         scope = event.cpu_parent.name.removeprefix(MODULE)
         number = counts[scope, event.name] = counts.get((scope, event.name), -1) + 1
         if on_device:  # the begin on the CPU is that of the start of its kernels
-            found.append(Operation(scope, event.name, number, event.device_time_total * 1e3, None))
+            called.append(Operation(scope, event.name, number, event.device_time_total * 1e3, None))
         else:
             begin_ns = event.time_range.start * 1e3
-            found.append(Operation(scope, event.name, number, event.cpu_time_total * 1e3, begin_ns))
-    return found
+            called.append(Operation(scope, event.name, number, event.cpu_time_total * 1e3, begin_ns))
+    return called
 
 
 def _within(event: Any, root: Any) -> bool:

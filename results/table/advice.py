@@ -79,7 +79,7 @@ def of_batches(rows: Sequence[tuple[str, Row]]) -> list[tuple[str, Finding]]:
     for name, row in rows:
         if row.roofs and row.limits.of_roof is not None:
             families.setdefault((row.run, replace(row.record.cell, batch=0, shapes=())), []).append((name, row))
-    return [(name, found) for family in families.values() for name, row in family if (found := _larger(row, family))]
+    return [(name, advice) for family in families.values() for name, row in family if (advice := _larger(row, family))]
 
 
 def _larger(row: Row, family: Sequence[tuple[str, Row]]) -> Finding | None:

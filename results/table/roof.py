@@ -54,7 +54,7 @@ class RoofShares:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Demand:
-    """What a call or a part of it needs: operations, bytes that it moves at least, and number of kernels. None: not counted."""
+    """Needs of a call or of a part of it: operations, bytes that it moves at least, number of kernels. None: not counted."""
 
     flops: float | None
     nbytes: float | None

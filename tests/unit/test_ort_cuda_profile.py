@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from onnxbench.backends import ort_profile
-from onnxbench.backends.ort_cuda_profile import Launch, OrtCudaProfiler, launches_of, node_times
+from onnxbench.backends.ort_cuda_profile import KernelStart, OrtCudaProfiler, launches_of, node_times
 from onnxbench.errors import RuntimeFailed, Unsupported
 
 CUDA = "CUDAExecutionProvider"
@@ -33,18 +33,22 @@ def times(launches=(), events=(), nodes=NODES):
 
 
 def test_a_node_has_the_time_of_the_kernels_that_it_started():
-    launches = [Launch(1_003_000, 1_100_000, 30_500), Launch(1_006_000, 1_131_000, 1_500), Launch(1_021_000, 1_140_000, 4_000)]
+    launches = [
+        KernelStart(1_003_000, 1_100_000, 30_500),
+        KernelStart(1_006_000, 1_131_000, 1_500),
+        KernelStart(1_021_000, 1_140_000, 4_000),
+    ]
     assert times(launches) == {"cpu": (5, 1012), "conv": (32.0, 1100.0), "relu": (4.0, 1140.0), "view": (0.0, 1040.0)}
 
 
 def test_a_few_kernels_between_two_nodes_belong_to_none():
-    launches = [Launch(1_002_000 + number, 1_100_000, 1_000) for number in range(19)]
-    assert times([*launches, Launch(1_075_000, 1_200_000, 9_000)])["view"] == (0.0, 1040.0)
+    launches = [KernelStart(1_002_000 + number, 1_100_000, 1_000) for number in range(19)]
+    assert times([*launches, KernelStart(1_075_000, 1_200_000, 9_000)])["view"] == (0.0, 1040.0)
 
 
 def test_clocks_that_do_not_agree_are_an_error():
     with pytest.raises(RuntimeFailed, match="1 of 2 kernels"):
-        times([Launch(1_003_000, 1_100_000, 1), Launch(900_000, 1_000_000, 1)])
+        times([KernelStart(1_003_000, 1_100_000, 1), KernelStart(900_000, 1_000_000, 1)])
 
 
 def test_kernels_of_a_build_with_cuda_profiling_belong_to_their_node_in_their_own_call():
@@ -84,7 +88,7 @@ def test_a_kernel_has_the_start_of_its_own_correlation():
         kineto("aten::mm", 11, 90, 30),
         kineto("Memset (Device)", 11, 700, 4, "CUDA"),
     ]
-    assert launches_of(events) == [Launch(100, 500, 90)]
+    assert launches_of(events) == [KernelStart(100, 500, 90)]
 
 
 @pytest.fixture
@@ -96,7 +100,7 @@ def profiled(tmp_path):
     inference = SimpleNamespace(get_profiling_start_time_ns=lambda: 10**18, end_profiling=lambda: str(path))
     profiler = OrtCudaProfiler(SimpleNamespace(close=lambda: None), inference, CUDA, "tf32")
     profiler._launches = [
-        Launch(10**18 + (ts + 12) * 1000, 10**18 + (ts + 40) * 1000, ns) for ts, ns in ((2000, 500), (3000, 700))
+        KernelStart(10**18 + (ts + 12) * 1000, 10**18 + (ts + 40) * 1000, ns) for ts, ns in ((2000, 500), (3000, 700))
     ]
     return profiler
 

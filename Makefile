@@ -1,7 +1,8 @@
 # `make bench`: from nothing to a table. `make check`: the quick gate, for every commit. `make test`: everything that CI runs.
 # `make test-long`: tests that train or measure for minutes. `make test-runtimes`: what needs large installations of its own.
 # `make gpu`: everything of a GPU machine, into docs/results (STEPS='sweep results' for some of it, TENSORRT=PYTHON where that
-# has TensorRT). `make gpu-models`: ResNet-50, BERT and other models of libraries there. PIP_ARGS adds to every pip install.
+# has TensorRT). `make gpu-models`: ResNet-50, BERT and other models of libraries there. `make gpu-profiles`: their layers.
+# PIP_ARGS adds to every pip install.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,7 +25,7 @@ PYTEST := $(BIN)/pytest -n 2
 comma := ,
 space := $(subst ,, )
 
-.PHONY: bench gpu gpu-models lint check test quick-tests all-tests test-runtimes test-long docs reference release-check format clean
+.PHONY: bench gpu gpu-models gpu-profiles lint check test quick-tests all-tests test-runtimes test-long docs reference release-check format clean
 
 bench: $(VENV)/.cpu
 	$(BIN)/bench export
@@ -61,6 +62,10 @@ lint: $(VENV)/.test .typing/onnxbench
 gpu-models: $(GPU_VENV)/.gpu
 	$(GPU_VENV)/bin/python -m pip install --quiet -c constraints.txt $(PIP_ARGS) -e '.[torchvision,timm,hf]'
 	$(GPU_VENV)/bin/python benchmarks/gpu_models.py $(STEPS)
+
+gpu-profiles: $(GPU_VENV)/.gpu
+	$(GPU_VENV)/bin/python -m pip install --quiet -c constraints.txt $(PIP_ARGS) -e '.[torchvision,hf]'
+	$(GPU_VENV)/bin/python benchmarks/gpu_profiles.py $(STEPS)
 
 gpu: $(GPU_VENV)/.gpu
 	$(GPU_VENV)/bin/python benchmarks/gpu.py $(STEPS)

@@ -19,7 +19,7 @@ class Kernel:
 
     A profile has more. `low_ns`, `high_ns`: quartiles of the duration over calls. `begin_ns`: begin, counted from the first
     kernel of one call; None where the runtime gives none. `thread`: thread or stream. `nodes`: names of the nodes of the graph
-    that it computes; empty where they are not known.
+    that it computes; empty where they are not known. `turns_ns`: median of the duration in each turn, of a profile with roofs.
     """
 
     node: str = ""
@@ -32,6 +32,7 @@ class Kernel:
     begin_ns: Number = None
     thread: str = ""
     nodes: tuple[str, ...] = ()
+    turns_ns: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +64,9 @@ class GraphNode:
     `shapes`: shape of each output, `?` for an unknown size; `dtype`: that of the first output. `scope`: path of the PyTorch
     module that it was exported from, None without one. `call`: the operation of the module (`aten::linear`). `origin`: name of
     that operation in the traced module, which several nodes may share.
+
+    A profile with roofs has more. `flops`: nominal operations of the multiply-adds in one call, None where they cannot be
+    counted. `reads`, `writes`: bytes of each of `inputs` and `outputs` that a call moves; None where they cannot be counted.
     """
 
     name: str
@@ -74,6 +78,9 @@ class GraphNode:
     scope: str | None = None
     call: str = ""
     origin: str = ""
+    flops: int | None = None
+    reads: tuple[int | None, ...] = ()
+    writes: tuple[int | None, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +98,8 @@ class Profiled:
 
     `calls`: profiled calls. `p50_ns`: median of calls without the profiler, made in turns with the profiled ones, whose median
     is `profiled_p50_ns`. `kernels_ns`: median over calls of the sum of the kernels. `step_ns`: step of the runtime's clock.
-    `opening`: parts of the opening of the session.
+    `opening`: parts of the opening of the session. `rounds`: number of the round of roofs beside each turn; empty without them.
+    `turns_p50_ns`: median in each turn of the calls without the profiler.
     """
 
     kernels: tuple[Kernel, ...] = ()
@@ -102,3 +110,5 @@ class Profiled:
     kernels_ns: Number = None
     step_ns: float = 0
     opening: tuple[OpeningPart, ...] = ()
+    rounds: tuple[int, ...] = ()
+    turns_p50_ns: tuple[float, ...] = ()

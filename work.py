@@ -21,6 +21,7 @@ class NodeWork:
     - `flops`: operations, 2 for each multiply-add; None where they cannot be counted, for the reason in `unknown`.
     - `layer`: the node multiplies by weights or activations. Its `flops` are these products alone.
     - `read_bytes`, `write_bytes`: bytes of inputs and outputs in the types of the file; None where they cannot be counted.
+    - `reads`, `writes`: bytes of each of its inputs and outputs that have a name. A view of its first input has zeros.
     - `times`: number of times that the node runs in one call. `flops` and bytes are those of all times together.
     """
 
@@ -33,6 +34,8 @@ class NodeWork:
     layer: bool = False
     read_bytes: int | None = None
     write_bytes: int | None = None
+    reads: tuple[int | None, ...] = ()
+    writes: tuple[int | None, ...] = ()
     times: int = 1
     unknown: str = ""
 

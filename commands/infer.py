@@ -13,7 +13,7 @@ import click
 from ..errors import BadInput, quantity
 from ..spec import Load
 from .help import Command
-from .metrics import budget_option, metric_option
+from .metrics import budget_option, metric_option, roof_option
 from .options import (
     RUN_FOLDER,
     Choice,
@@ -155,12 +155,7 @@ def builds_of(options: dict[str, Any]) -> dict[str, Any]:
         help="Search the options of each runtime for latency and for throughput, and measure the fastest ones in a row"
         " NAME@tuned beside the row with the default options.",
     ),
-    click.option(
-        "--roof",
-        is_flag=True,
-        help="Also measure what this machine attains, in the same rounds: matrix products, memory, and the cost of a node. Each"
-        " row gets its operations, its share of that roof, and what bounds it.",
-    ),
+    roof_option,
     click.option("--cold", is_flag=True, help="Time fresh processes too, from their start to the first output."),
     click.option(
         "--lock-clocks",

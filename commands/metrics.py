@@ -33,6 +33,12 @@ budget_option = click.option(
     help="Choose how long to measure. quick: a first look without intervals. normal: until the interval is within 2 %, or"
     " 4.5 s a cell. thorough: within 1.5 %, or 45 s a cell.",
 )
+roof_option = click.option(
+    "--roof",
+    is_flag=True,
+    help="Also measure what this machine attains, in the same rounds: matrix products, memory, and the cost of a node. Each"
+    " row, and each layer of a profile, gets its operations, its share of that roof, and what bounds it.",
+)
 control_option = click.option(
     "--control",
     metavar="BACKEND[@ENV]",

@@ -11,6 +11,7 @@ import click
 
 from ..errors import BadInput
 from .help import Command
+from .metrics import roof_option
 from .options import RUN_FOLDER, all_option, debug_option, format_option, group, out_option, selectors
 from .output import print_table
 from .runs import RUNS, run, stored, sweep_of
@@ -30,12 +31,17 @@ NOT_OF_SWEEP = ("runs", "out", "everything", "format", "debug")
             "bench profile --model net.onnx --backend ort-cpu,ort-cpu@old --python ort-cpu@old=old/bin/python",
             "Find the layers that became slower between two versions",
         ),
+        (
+            "bench profile --model net.onnx --backend ort-cpu,openvino-cpu --roof",
+            "Compare each layer with what the machine attains",
+        ),
         ("bench profile runs/a runs/b --all", "Compare the profiles of two runs, with every line"),
         ("bench profile runs/a --format speedscope > a.json", "Write a flame graph of a stored profile"),
     ),
 )
 @click.argument("runs", type=click.Path(path_type=Path), nargs=-1, metavar="[RUN]...")
 @selectors
+@roof_option
 @group(all_option, out_option(RUN_FOLDER), format_option(*EXPORTS), debug_option)
 @click.pass_context
 def profile(ctx: click.Context, /, runs: tuple[Path, ...], everything: bool, format: str, debug: bool, **_: Any) -> None:

@@ -8,13 +8,15 @@ https://docs.pytorch.org/docs/stable/onnx_export.html
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..profiles import GraphNode
 from ..spec import Shapes
+from ..work import GraphWork, NodeWork
 from . import onnx_file
 
 if TYPE_CHECKING:
@@ -106,3 +108,18 @@ def _texts(text: str) -> list[str]:
         value = ast.literal_eval(text)
         return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
     return []
+
+
+def with_work(nodes: Iterable[GraphNode], work: GraphWork) -> tuple[GraphNode, ...]:
+    """`nodes` with the operations and bytes of `work`, which are 0 for a node that is computed at load."""
+    by_output = {name: each for each in work.nodes for name in each.outputs}
+    return tuple(_with_work(node, by_output.get(next(iter(node.outputs), ""))) for node in nodes)
+
+
+def _with_work(node: GraphNode, work: NodeWork | None) -> GraphNode:
+    if work is None:
+        return replace(node, flops=0)
+    if work.operator.rpartition(".")[2] != node.operator:  # the last node of a function, whose other nodes are no nodes here
+        return node
+    flops = None if work.flops is None else work.flops * work.layer
+    return replace(node, flops=flops, reads=work.reads, writes=work.writes)

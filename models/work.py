@@ -115,9 +115,7 @@ def _node(node: onnx.NodeProto, scope: _Scope) -> NodeWork:
     reads = _reads(work.operator, inputs, outputs)
     for name, nbytes in zip(node.input, reads):
         _note_weight(scope, name, nbytes)
-    moved = {} if work.operator in operations.VIEWS else {"read": _sum(reads), "write": _sum(item.nbytes for item in outputs)}
-    figures: dict[str, Any] = {f"{name}_bytes": _times(nbytes, scope.times) for name, nbytes in moved.items()}
-    figures = figures or {"read_bytes": 0, "write_bytes": 0}
+    figures = _moved(node, scope, reads, [item.nbytes for item in outputs])
     call = SizedNode(
         operator=work.operator,
         attributes=_attributes(node),
@@ -128,6 +126,15 @@ def _node(node: onnx.NodeProto, scope: _Scope) -> NodeWork:
         return replace(work, flops=operations.count(call) * scope.times, **figures)
     except Uncounted as reason:
         return replace(work, unknown=str(reason), **figures)
+
+
+def _moved(node: onnx.NodeProto, scope: _Scope, reads: Sequence[int | None], writes: Sequence[int | None]) -> dict[str, Any]:
+    """Bytes that all runs of a node move, of each end and together; zeros for a view."""
+    is_view = node.domain in STANDARD and node.op_type in operations.VIEWS
+    named = [nbytes for name, nbytes in zip(node.input, reads) if name]
+    ends = {"reads": named, "writes": writes}
+    each = {end: tuple(0 if is_view else _times(nbytes, scope.times) for nbytes in sizes) for end, sizes in ends.items()}
+    return {**each, "read_bytes": _sum(each["reads"]), "write_bytes": _sum(each["writes"])}
 
 
 def _named(node: onnx.NodeProto, scope: _Scope, inputs: Sequence[Value | None] = (), outputs: Sequence[Value] = ()) -> NodeWork:

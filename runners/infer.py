@@ -1,8 +1,7 @@
 """`bench infer`: plan -> inputs -> portions (engines -> fresh processes -> groups of cells in rounds) -> journal.
 
-Loads no framework.
-Cells are visited in rounds. Each round has a seeded random order, and a drift of the machine therefore falls on all cells
-alike. A group has as many open cells as fit into memory. The baselines of a group's cells are in the group.
+Loads no framework. Cells are visited in rounds. Each round has a seeded random order, so a drift of the machine falls on all
+cells alike. A group has as many open cells as fit into memory. The baselines of a group's cells are in the group.
 """
 
 from __future__ import annotations
@@ -92,7 +91,8 @@ class RunKind:
     """Kind of a run.
 
     `name`: its name in run.json. `batches`: for files with an open batch. `computed_only`: skip precisions that a backend
-    computes in FP32. `tunes`: has rows of searched options. `guard`: a check of the rows before any long work (`BadInput`).
+    computes in FP32. `tunes`: has rows of searched options. `guard`: checks the rows before any long work (`BadInput`).
+    `sum_bytes`: more sizes of the arrays of roofs on a CPU.
     """
 
     name: str = ""
@@ -100,6 +100,7 @@ class RunKind:
     computed_only: bool = True
     tunes: bool = False
     guard: Callable[[Sequence[PlannedCell], Context], None] = _pass
+    sum_bytes: tuple[int, ...] = ()
 
 
 INFER = RunKind(tunes=True)
@@ -139,7 +140,7 @@ def open_run(
         rows = rows_of(prepare.make_files(expected, context) if expected else [], backends, context, kind)
         rows = lower_rows(rows, sweep, context)
         rows += program_rows(sweep, rows, surroundings.pool.threads())
-        rows += roof_rows(sweep, rows, backends, context)
+        rows += roof_rows(sweep, rows, backends, context, kind.sum_bytes)
         sweep = builds.with_lives(sweep, rows)
         engine_files.note_builds(rows, sweep, surroundings.progress)
         kind.guard(rows, context)
@@ -349,8 +350,7 @@ def _measure(sweep: Sweep, rows: Sequence[PlannedCell], hire_worker: Hire, run: 
     fresh_hire = hire(run.journal, run.context.pool, {})
     engine_files.find_kept(run, left, stored)
     open_now: list[ActiveCell] = []
-    pool = run.context.pool
-    build = partial(prepare_unit, run, cells)
+    pool, build = run.context.pool, partial(prepare_unit, run, cells)
     try:
         for portion in build_portions(run, cells, build):
             conversions.convert_files(run, portion)  # of baselines that an earlier run finished

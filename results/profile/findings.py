@@ -6,11 +6,16 @@ Each finding has the figures that it rests on. The limits below decide which fac
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from ...errors import quantity
+from ...evidence import OpeningPart
+from ..store.record import CellRecord
+from ..table.advice import graph_option, has_no_graph
 from ..table.findings import Finding
 from .lines import Line, ProfiledCase, Side, short
+from .roofs import SideWork
 
 SUM_SHARE = 0.10  # difference of the kernels' sum and p50 that needs an explanation
 MOVES_SHARE = 0.10  # of the kernels' time: copies and changes of layout or type
@@ -20,16 +25,23 @@ OPERATOR_SHARE, OPERATOR_RATIO = 0.10, 2.0
 """An operator stands out if it takes this share of one side's time, and this times the share that it takes on another side."""
 SLOWER_SHARE, SLOWER_LINES = 0.05, 3
 """A line is slower if it costs this share of the first side's time more, and the quartiles of both sides do not overlap."""
+ROOM_SHARE, ROOM_LINES = 0.05, 3
+"""A line has room if its time above the roof is this share of all kernels' time."""
 
 
 def findings_of(case: ProfiledCase) -> list[Finding]:
     """Findings on the sides of `case`, each with the label of its side."""
     absent = [(label, Finding.of("profile_absent", status=status, reason=reason)) for label, status, reason in case.absent]
     labelled = [replace(finding, rows=(label,)) for label, finding in absent]
+    labelled += [replace(finding, rows=(label,)) for label, record in case.unprofiled for finding in _start(record)]
     for side in case.sides:
         labelled += [replace(finding, rows=(side.label,)) for finding in _of_side(side)]
+    for place, kernels in case.coarse.items():
+        count = sum(len(kernel.nodes) for kernel in kernels)
+        coarse = Finding.of("profile_coarse", kernels=quantity(len(kernels), "kernel"), nodes=count)
+        labelled.append(replace(coarse, rows=(case.sides[place].label,)))
     for place, side in enumerate(case.sides):
-        pairs = (*_operators(case, place), *(_slower(case, place) if place else ()))
+        pairs = (*_operators(case, place), *(_slower(case, place) if place else ()), *_roof(case, place))
         labelled += [replace(finding, rows=(side.label,)) for finding in pairs]
     return labelled
 
@@ -48,22 +60,22 @@ def _of_side(side: Side) -> Iterator[Finding]:
         cost_p=100 * (profiled.profiled_p50_ns / profiled.p50_ns - 1),
         calls=profiled.calls,
     )
-    yield from _start(side)
+    yield from _start(side.record, profiled.opening)
     yield from _difference(side)
     yield from _moves(side)
 
 
-def _start(side: Side) -> Iterator[Finding]:
-    """Times of a fresh process, and the parts of its load."""
-    starts = side.record.cold
+def _start(record: CellRecord, opening: Sequence[OpeningPart] = ()) -> Iterator[Finding]:
+    """Times of a fresh process, and the parts of its load: those that the runtime reports, and those of the worker."""
+    starts = record.cold
     if starts and starts[-1].cold_s is not None:
         start = starts[-1]
         seconds = {"cold_ms": start.cold_s, "process_ms": start.process_s, "import_ms": start.import_s, "load_ms": start.load_s}
         times = {name: 1e3 * (value or 0) for name, value in seconds.items()}
         yield Finding.of("profile_start", **times, first_ms=start.first_ms or 0)
-    opened = side.record.opened
+    opened = record.opened
     load_ns = 1e9 * (opened.load_s or 0) if opened else 0
-    for parts in (side.profiled.opening, opened.parts if opened else ()):
+    for parts in (opening, opened.parts if opened else ()):
         if parts:
             texts = ", ".join(f"{part.name} {part.ns / 1e6:.3g}" for part in parts)
             yield Finding.of("profile_opening", parts=texts, source=parts[0].source, load_ms=load_ns / 1e6)
@@ -88,6 +100,8 @@ def _difference(side: Side) -> Iterator[Finding]:
         yield Finding.of(
             "profile_gaps", gap_p=100 * gap_ns / p50_ns, kernels=kernels, gap_us=gap_us, cut_p=100 * cut_ns / p50_ns
         )
+        if has_no_graph(side.record):
+            yield Finding.of("profile_graph", gap_p=100 * gap_ns / p50_ns, option=graph_option(side.record.cell))
     elif kernels_ns > p50_ns and profiled_ns - p50_ns >= (kernels_ns - p50_ns) / 2:
         cost_us = (profiled_ns - p50_ns) / 1e3 / max(1, kernels)
         yield Finding.of("profile_slowed", **figures, kernels=kernels, cost_us=cost_us)
@@ -114,7 +128,7 @@ def _operators(case: ProfiledCase, place: int) -> Iterator[Finding]:
     """Operators that take a much larger share on this side than on another one."""
     own, side = _by_operator(case, place), case.sides[place]
     for other_place, other in enumerate(case.sides):
-        if other_place == place or not side.total_ns or not other.total_ns:
+        if other_place == place or not side.total_ns or not other.total_ns or case.coarse.keys() & {place, other_place}:
             continue
         theirs = _by_operator(case, other_place)
         for operator, ns in own.most_common():
@@ -134,6 +148,27 @@ def _operators(case: ProfiledCase, place: int) -> Iterator[Finding]:
                 )
 
 
+def _roof(case: ProfiledCase, place: int) -> Iterator[Finding]:
+    """Share of the roof that a call reaches, and the lines whose time is most above their roof."""
+    side = case.sides[place]
+    work = SideWork.of(side)
+    if work is None or not side.total_ns:
+        return
+    call = work.of_call()
+    if call.of_roof is not None:
+        yield Finding.of("profile_roof", of_roof_p=100 * call.of_roof, bound=call.bound)
+    rooms = []
+    for line in case.lines:
+        part = line.parts[place]
+        of_roof = work.of_line(line, part).shares.of_roof
+        if part and line.main and of_roof is not None and of_roof < 1:
+            rooms.append((part.ns * (1 - of_roof), of_roof, part.ns, line.operators, short(line.main.name)))
+    for room_ns, of_roof, ns, operators, node in sorted(rooms, reverse=True)[:ROOM_LINES]:
+        if room_ns >= ROOM_SHARE * side.total_ns:
+            shares = {"share_p": 100 * ns / side.total_ns, "of_roof_p": 100 * of_roof, "room_p": 100 * room_ns / side.total_ns}
+            yield Finding.of("profile_room", operators=operators, node=node, **shares)
+
+
 def _by_operator(case: ProfiledCase, place: int) -> Counter[str]:
     """Time of one side in ns, by the operator that names the line."""
     times: Counter[str] = Counter()
@@ -147,6 +182,8 @@ def _by_operator(case: ProfiledCase, place: int) -> Counter[str]:
 def _slower(case: ProfiledCase, place: int) -> Iterator[Finding]:
     """Lines that explain most of the time by which this side is slower than the first, the largest first."""
     first, side = case.sides[0], case.sides[place]
+    if case.coarse.keys() & {0, place}:  # the time of their lines is in another line on one side
+        return
     slower = sorted(case.lines, key=lambda line: -_excess_ns(line, place))[:SLOWER_LINES]
     for line in slower:
         excess_ns, main = _excess_ns(line, place), line.main

@@ -6,8 +6,8 @@ Runtimes fuse different nodes. A line has the smallest group of nodes whose kern
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from ...evidence import GraphNode, Kernel, Profiled
 from ..store.record import CellRecord, Run
@@ -16,15 +16,21 @@ from ..table.table import names_of
 SHOWN_OPERATORS = 4
 LONGEST_NAME = 36  # characters of a node's name for people
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "MatMulInteger", "Attention", "LSTM", "GRU", "RNN", "Einsum")
+COARSE_LAYERS, COARSE_SHARE = 8, 0.25
+"""A kernel is coarse if it has so many layers, and this share of all: TensorRT runs most of a transformer as one kernel."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """Profile of one cell. `label`: its name in the table, by what distinguishes it from the other sides."""
+    """Profile of one cell. `label`: its name in the table, by what distinguishes it from the other sides.
+
+    `roofs`: records of its run that measure the machine.
+    """
 
     label: str
     record: CellRecord
     profiled: Profiled
+    roofs: tuple[CellRecord, ...] = ()
 
     @property
     def total_ns(self) -> float:
@@ -98,13 +104,16 @@ class Line:
 class ProfiledCase:
     """Sides that answer one question: the same model, batch and shapes. `name`: what distinguishes it from other cases.
 
-    `absent`: labels and reasons of cells without a profile.
+    `absent`: labels and reasons of cells without a profile, and `unprofiled` their records. `coarse`: coarse kernels by the
+    place of their side, whose time belongs to lines of their own.
     """
 
     name: str
     sides: tuple[Side, ...]
     lines: tuple[Line, ...]
     absent: tuple[tuple[str, str, str], ...] = ()
+    unprofiled: tuple[tuple[str, CellRecord], ...] = ()
+    coarse: Mapping[int, tuple[Kernel, ...]] = field(default_factory=dict)
 
     @property
     def idle(self) -> int:
@@ -121,12 +130,13 @@ def short(name: str) -> str:
 def cases_of(runs: Sequence[Run]) -> list[ProfiledCase]:
     """Cases of all `runs`, in the order of their first cells."""
     named = list(zip(names_of(runs), runs)) if len(runs) > 1 else [("", run) for run in runs]
-    cells = [(name, record) for name, run in named for record in run.cells]
+    cells = [(name, record) for name, run in named for record in run.cells if not record.cell.roof]
+    roofs = {name: tuple(record for record in run.cells if record.cell.roof) for name, run in named}
     questions: dict[tuple[object, ...], list[tuple[str, CellRecord]]] = {}
     for name, record in cells:
         questions.setdefault(_question(record), []).append((name, record))
     several = len({record.cell.model for _, record in cells}) > 1
-    return [_case(members, several) for members in questions.values()]
+    return [_case(members, several, roofs) for members in questions.values()]
 
 
 def _question(record: CellRecord) -> tuple[object, ...]:
@@ -134,23 +144,26 @@ def _question(record: CellRecord) -> tuple[object, ...]:
     return cell.model, cell.batch, cell.dims, cell.shapes
 
 
-def _case(members: Sequence[tuple[str, CellRecord]], several_models: bool) -> ProfiledCase:
+def _case(
+    members: Sequence[tuple[str, CellRecord]], several_models: bool, roofs: Mapping[str, tuple[CellRecord, ...]]
+) -> ProfiledCase:
     cells = [record.cell for _, record in members]
     precisions = {(cell.precision, cell.scheme) for cell in cells}
     labels = [_label(run, record, len(precisions) > 1) for run, record in members]
     sides = tuple(
-        Side(label=label, record=record, profiled=record.profiled)
-        for label, (_, record) in zip(labels, members)
+        Side(label=label, record=record, profiled=record.profiled, roofs=roofs[run])
+        for label, (run, record) in zip(labels, members)
         if record.profiled and not record.failed
     )
     shown = {side.label for side in sides}
-    absent = tuple(
-        (label, record.status, record.reason or "") for label, (_, record) in zip(labels, members) if label not in shown
-    )
+    unprofiled = tuple((label, record) for label, (_, record) in zip(labels, members) if label not in shown)
+    absent = tuple((label, record.status, record.reason or "") for label, record in unprofiled)
     first = cells[0]
     dims = "".join(f" {name}={size}" for name, size in first.dims)
     name = f"{first.model} b{first.batch}{dims}" if several_models else f"b{first.batch}{dims}"
-    return ProfiledCase(name=name, sides=sides, lines=tuple(aligned(sides)), absent=absent)
+    coarse = coarse_kernels(sides)
+    lines = tuple(aligned(sides, coarse))
+    return ProfiledCase(name=name, sides=sides, lines=lines, absent=absent, unprofiled=unprofiled, coarse=coarse)
 
 
 def _label(run: str, record: CellRecord, with_precision: bool) -> str:
@@ -160,33 +173,56 @@ def _label(run: str, record: CellRecord, with_precision: bool) -> str:
     return " ".join(filter(None, (run, str(cell.target), precision)))
 
 
-def aligned(sides: Sequence[Side]) -> list[Line]:
-    """Lines of `sides` in the order of the graph; kernels without nodes come last, in one line."""
+def coarse_kernels(sides: Sequence[Side]) -> dict[int, tuple[Kernel, ...]]:
+    """Coarse kernels by the place of their side; none where all sides have some, which can then be compared as they are."""
+    coarse = {place: kernels for place, side in enumerate(sides) if (kernels := _coarse(side))}
+    return coarse if len(coarse) < len(sides) else {}
+
+
+def _coarse(side: Side) -> tuple[Kernel, ...]:
+    layers = {node.name for node in side.profiled.nodes if node.operator in LAYERS}
+    least = max(COARSE_LAYERS, COARSE_SHARE * len(layers))
+    return tuple(kernel for kernel in side.profiled.kernels if len(layers & set(kernel.nodes)) >= least)
+
+
+def aligned(sides: Sequence[Side], coarse: Mapping[int, tuple[Kernel, ...]]) -> list[Line]:
+    """Lines of `sides` in the order of the graph; kernels without nodes come last, in one line, and then `coarse` ones."""
     nodes = {node.name: node for side in reversed(sides) for node in side.profiled.nodes}
     order = list(dict.fromkeys(node.name for side in sides for node in side.profiled.nodes))
     groups = _Groups()
-    for side in sides:
-        for kernel in side.profiled.kernels:
+    own = [coarse.get(place, ()) for place in range(len(sides))]
+    fine = [[kernel for kernel in side.profiled.kernels if kernel not in apart] for side, apart in zip(sides, own)]
+    for kernels in fine:
+        for kernel in kernels:
             groups.join(kernel.nodes)
     members: dict[str, list[str]] = {}
     for name in order:
         if name in groups.parent:
             members.setdefault(groups.root(name), []).append(name)
-    roots = [*members, *([""] if any(not kernel.nodes for side in sides for kernel in side.profiled.kernels) else [])]
-    parts = [_parts(side, groups) for side in sides]
-    return [
+    roots = [*members, *([""] if any(not kernel.nodes for kernels in fine for kernel in kernels) else [])]
+    parts = [_parts(kernels, groups) for kernels in fine]
+    of_coarse = [
+        Line(
+            nodes=tuple(nodes[name] for name in kernel.nodes),
+            parts=tuple(SidePart(kernels=(kernel,)) if other == place else None for other in range(len(sides))),
+        )
+        for place, kernels in coarse.items()
+        for kernel in kernels
+    ]
+    lines = [
         Line(
             nodes=tuple(nodes[name] for name in members.get(root, ())),
             parts=tuple(of_side.get(root) for of_side in parts),
         )
         for root in roots
     ]
+    return [*lines, *of_coarse]
 
 
-def _parts(side: Side, groups: _Groups) -> dict[str, SidePart]:
-    """SidePart of each group, by the group's root; kernels without nodes have the root of an empty name."""
+def _parts(of_side: Iterable[Kernel], groups: _Groups) -> dict[str, SidePart]:
+    """SidePart of each group of kernels, by the group's root; kernels without nodes have the root of an empty name."""
     kernels: dict[str, list[Kernel]] = {}
-    for kernel in side.profiled.kernels:
+    for kernel in of_side:
         kernels.setdefault(groups.root(kernel.nodes[0]) if kernel.nodes else "", []).append(kernel)
     return {root: SidePart(kernels=tuple(of_root)) for root, of_root in kernels.items()}
 

@@ -72,12 +72,15 @@ def drawable() -> bool:
 
 def draw(report: Report, sheet: Sheet = PAPER_SHEET) -> list[Plot]:
     """Every plot of `report`, in the order of the page."""
-    from .layers import layers  # all three draw with the functions below
+    from .layer_roofline import layer_roofline  # all of these draw with the functions below
+    from .layers import layers
     from .roofline import roofline
     from .timeline import history
 
     with _styled():
-        plots = [plot(report, sheet) for plot in (latency, throughput, precision, speedup, roofline, history, layers)]
+        plots = [
+            plot(report, sheet) for plot in (latency, throughput, precision, speedup, roofline, history, layers, layer_roofline)
+        ]
     return [replace(plot, sheet=sheet.name) for plot in plots if plot]
 
 

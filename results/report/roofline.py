@@ -3,11 +3,13 @@ functions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from ..store.record import CellRecord
 from ..table.render import bare_paths, plain
-from ..table.roof import types_of
+from ..table.roof import RoofShares, types_of
 from ..table.row import Row
 from ..table.table import RowValues
 from .data import Report
@@ -38,7 +40,24 @@ def roofline(report: Report, sheet: Sheet) -> Plot | None:
     if not rows:
         return None
     points = [_point(row, cells, report) for row, cells in rows]
-    drawn, roofs = thinned(points), roofs_of([row for row, _ in rows])
+    roofs = highest([roof for row, _ in rows for roof in roofs_of(types_of(row.record)[0], row.record, row.limits)])
+    caption = (
+        "Nominal operations a second of single calls, against operations for each byte that a call moves at least."
+        f" {attained(roofs)}"
+    )
+    about = {"name": "roofline", "title": "Roofline", "caption": caption}
+    return draw_roofline(report, sheet, thinned(points), roofs, about, ("weights, inputs and outputs", "single calls"))
+
+
+def draw_roofline(
+    report: Report,
+    sheet: Sheet,
+    points: Sequence[Point],
+    roofs: Sequence[Roof],
+    about: Mapping[str, Any],
+    of: tuple[str, str],
+) -> Plot:
+    """Plot `points` below `roofs`. `about`: name, title and caption. `of`: what has the bytes, and what the operations."""
     figure, (axes,) = new_figure(sheet, HEIGHT + 0.9)
     ridges = [roof.gflops_per_s / roof.gbytes_per_s for roof in roofs]
     ends = [min([*ridges, *(point.x for point in points)]) / 2, max([*ridges, *(point.x for point in points)]) * 2]
@@ -47,14 +66,14 @@ def roofline(report: Report, sheet: Sheet) -> Plot | None:
         axes.plot(places, [roof.at(place) for place in places], color=INK, linewidth=1)
         axes.annotate(roof.name, (places[-1], roof.at(places[-1])), (0, 4), textcoords="offset points", ha="right", fontsize=8)
     form = "{0.y:.4g} GFLOP/s at {0.x:.3g} FLOP a byte"
-    hover = draw_dots(axes, drawn, looks(report), "roofline", form, sheet)
+    hover = draw_dots(axes, points, looks(report), about["name"], form, sheet)
     axes.margins(0.1)
     for axis, scale in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
         scale("log")
         plain_ticks(axis)
-    axes.set(xlabel="operations a byte of weights, inputs and outputs (log)", ylabel="GFLOP/s of single calls (log)")
-    draw_legend(figure, report, drawn, sheet)
-    return Plot(name="roofline", title="Roofline", caption=_caption(roofs), figure=figure, hover=hover)
+    axes.set(xlabel=f"operations a byte of {of[0]} (log)", ylabel=f"GFLOP/s of {of[1]} (log)")
+    draw_legend(figure, report, points, sheet)
+    return Plot(**about, figure=figure, hover=hover)
 
 
 def _point(row: Row, cells: RowValues, report: Report) -> Point:
@@ -63,26 +82,30 @@ def _point(row: Row, cells: RowValues, report: Report) -> Point:
     return named_point(cells, report, float(cells["gflops"] or 0) * GIGA / nbytes, float(cells["gflops_per_s"] or 0))
 
 
-def roofs_of(rows: Sequence[Row]) -> list[Roof]:
-    """The highest roof of each device and type among `rows`, the fastest first."""
-    highest: dict[str, Roof] = {}
-    for row in rows:
-        limits, name = row.limits, f"{types_of(row.record)[0]} on {row.record.cell.alone.device}"
-        if limits.flops_per_s and limits.bytes_per_s:
-            old = highest.get(name, Roof(name=name, gflops_per_s=0.0, gbytes_per_s=0.0))
-            flops, nbytes = limits.flops_per_s / GIGA, limits.bytes_per_s / GIGA
-            highest[name] = Roof(
-                name=name, gflops_per_s=max(flops, old.gflops_per_s), gbytes_per_s=max(nbytes, old.gbytes_per_s)
-            )
-    return sorted(highest.values(), key=lambda roof: -roof.gflops_per_s)[:LINES]
+def roofs_of(type: str, record: CellRecord, shares: RoofShares) -> list[Roof]:
+    """Roof of the arithmetic `type` on the device of `record`; none without its figures."""
+    if not shares.flops_per_s or not shares.bytes_per_s:
+        return []
+    name = f"{type} on {record.cell.alone.device}"
+    return [Roof(name=name, gflops_per_s=shares.flops_per_s / GIGA, gbytes_per_s=shares.bytes_per_s / GIGA)]
 
 
-def _caption(roofs: Sequence[Roof]) -> str:
-    attained = "; ".join(
+def highest(roofs: Sequence[Roof]) -> list[Roof]:
+    """The highest roof of each name, the fastest first."""
+    by_name: dict[str, Roof] = {}
+    for roof in roofs:
+        old = by_name.get(roof.name, roof)
+        flops, nbytes = max(roof.gflops_per_s, old.gflops_per_s), max(roof.gbytes_per_s, old.gbytes_per_s)
+        by_name[roof.name] = Roof(name=roof.name, gflops_per_s=flops, gbytes_per_s=nbytes)
+    return sorted(by_name.values(), key=lambda roof: -roof.gflops_per_s)[:LINES]
+
+
+def attained(roofs: Sequence[Roof]) -> str:
+    """Sentences of a caption on the lines of `roofs`."""
+    figures = "; ".join(
         f"{plain(bare_paths(roof.name))} {roof.gflops_per_s:.3g} GFLOP/s and {roof.gbytes_per_s:.3g} GB/s" for roof in roofs
     )
     return (
-        "Nominal operations a second of single calls, against operations for each byte that a call moves at least. The lines"
-        f" are what matrix products and sums attained in the same rounds, medians: {attained}. A row above its line computes"
-        " with fewer operations than the nominal ones, as Winograd's algorithm does."
+        f"The lines are what matrix products and sums attained in the same rounds, medians: {figures}. A point above its line"
+        " computes with fewer operations than the nominal ones, as Winograd's algorithm does."
     )

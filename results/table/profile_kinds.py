@@ -25,6 +25,10 @@ PROFILE_KINDS: Mapping[str, Kind] = {
         sentence="{gap_p:.0f} % of p50 is not in kernels: {gap_us:.2g} us for each of {kernels} kernels, in which the runtime"
         " starts them; {cut_p:.0f} % of p50 is at most the rounding of its clock",
     ),
+    "profile_graph": Kind(
+        severity=CAUTION,
+        sentence="{gap_p:.0f} % of p50 is not in kernels, and it has no CUDA graph: use one ({option})",
+    ),
     "profile_slowed": Kind(
         severity=CAUTION,
         sentence="the kernels take {sum_p:.0f} % more than p50, because the profiler slows them: by {cost_us:.2g} us for each"
@@ -34,6 +38,11 @@ PROFILE_KINDS: Mapping[str, Kind] = {
         severity=CAUTION,
         sentence="the kernels differ from p50 by {sum_p:+.0f} %, and the profiler does not explain it ({cost_p:+.0f} % on a"
         " call): other work disturbed the calls; profile it again on a quiet machine",
+    ),
+    "profile_coarse": Kind(
+        severity=INFO,
+        sentence="it runs {nodes} nodes in {kernels}, whose time cannot be divided: they have lines of their own, and its"
+        " layers cannot be compared with those of another runtime",
     ),
     "profile_moves": Kind(
         severity=CAUTION,
@@ -47,6 +56,15 @@ PROFILE_KINDS: Mapping[str, Kind] = {
         severity=INFO,
         sentence="{operator} takes {share_p:.0f} % ({ms:.3g} ms in {lines} lines), and {other_share_p:.0f} %"
         " ({other_ms:.3g} ms) on {other}",
+    ),
+    "profile_roof": Kind(
+        severity=INFO,
+        sentence="a call reaches {of_roof_p:.0f} % of what this machine attains; its bound is {bound}",
+    ),
+    "profile_room": Kind(
+        severity=INFO,
+        sentence="{operators} ({node}) takes {share_p:.0f} % of the kernels' time at {of_roof_p:.0f} % of the roof: at the"
+        " roof, all kernels together would take {room_p:.0f} % less",
     ),
     "profile_slower": Kind(
         severity=INFO,

@@ -115,6 +115,15 @@ class Group:
                     self._run.check_stop()
                     self._attempt_all([active], partial(self._reopen, number=self._life, position=position))
 
+    def open(self) -> None:
+        """Open and warm up as many cells as fit, for `visit`."""
+        self._open_what_fits()
+
+    def visit(self, number: int) -> None:
+        """Visit all open cells once, as round `number`."""
+        live = [active for active in self._visits if active.live]
+        self._round(rounds.shuffle_sets(live, self._run.sweep.seed, number), number)
+
     def verify(self, timed: bool) -> None:
         """Open every cell and compare its answers. `timed`: also measure the time of each kernel."""
         self._timed = timed

@@ -29,32 +29,48 @@ GPU_BYTES = 768 * MEGABYTE  # far above the last-level cache of a GPU, 50 MB on 
 
 
 def roof_rows(
-    sweep: Sweep, rows: Sequence[PlannedCell], backends: Sequence[ProbedBackend], context: Context
+    sweep: Sweep,
+    rows: Sequence[PlannedCell],
+    backends: Sequence[ProbedBackend],
+    context: Context,
+    sum_bytes: Sequence[int] = (),
 ) -> list[PlannedCell]:
-    """Rows of the roofs of `rows`, for a sweep that requests them. Makes their files. `BadInput` where none can be made."""
+    """Rows of the roofs of `rows`, for a sweep that requests them. Makes their files. `BadInput` where none can be made.
+
+    `sum_bytes`: more sizes of arrays on a CPU, beside those of the files.
+    """
     if not sweep.roof:
         return []
     usable = [row for row in rows if not (row.refused or row.program or row.beside)]
     files: dict[RoofGraph, Artifact] = {}
     planned: dict[Cell, PlannedCell] = {}
+    measured: set[tuple[str, RoofGraph, str]] = set()
     for backend in _runtimes(usable, backends):
         own = [row for row in usable if row.cell.target == backend.target]
         for row in {(row.cell.alone.device, row.cell.settings.threads): row for row in own}.values():
-            for graph, precision in _graphs(backend, row.cell.alone.device, usable):
+            for graph, precision in _graphs(backend, row.cell.alone.device, usable, sum_bytes):
+                # An engine takes up to a minute to build, and no runtime needs one for a roof that another one measures.
+                if backend.builds and (row.cell.alone.device, graph, precision) in measured:
+                    continue
                 if graph not in files:
                     files[graph] = _file(graph, context)
                 one = _row(row, files[graph], graph, precision)
                 planned[one.cell] = one
+                if not backend.builds:
+                    measured.add((one.cell.device, graph, precision))
     return list(planned.values())
 
 
 def _runtimes(rows: Sequence[PlannedCell], backends: Sequence[ProbedBackend]) -> list[ProbedBackend]:
-    """Runtimes of `rows` that open an ONNX file, or PyTorch's own form of it, as it is."""
+    """Runtimes of `rows` that open an ONNX file, or PyTorch's own form of it, as it is; those that build engines last."""
     targets: set[Target] = {row.cell.target for row in rows}
-    return [item for item in backends if item.target in targets and item.available and not (item.converter or item.instrument)]
+    own = [item for item in backends if item.target in targets and item.available and not (item.converter or item.instrument)]
+    return sorted(own, key=lambda item: item.builds)
 
 
-def _graphs(backend: ProbedBackend, device: str, rows: Sequence[PlannedCell]) -> Iterator[tuple[RoofGraph, str]]:
+def _graphs(
+    backend: ProbedBackend, device: str, rows: Sequence[PlannedCell], sum_bytes: Sequence[int]
+) -> Iterator[tuple[RoofGraph, str]]:
     """Graphs that `backend` runs on `device`, each with the precision of its row."""
     requested = dict.fromkeys((FP32, *(row.cell.precision for row in rows if row.cell.alone.device == device)))
     side = CPU_SIDE if device == "cpu" else GPU_SIDE
@@ -63,16 +79,20 @@ def _graphs(backend: ProbedBackend, device: str, rows: Sequence[PlannedCell]) ->
         if precision in backend.precisions and precision not in backend.on_request and "+" not in precision:
             yield RoofGraph(kind=COMPUTE, size=side, precision=file), precision
     if FP32 in backend.precisions:
-        for nbytes in _array_bytes(device, rows):
+        for nbytes in _array_bytes(device, rows, sum_bytes):
             yield RoofGraph(kind=MEMORY, size=nbytes), FP32
         yield RoofGraph(kind=NODES, size=CHAIN_LENGTH), FP32
 
 
-def _array_bytes(device: str, rows: Sequence[PlannedCell]) -> list[int]:
-    """Bytes of the arrays of each sum: those of each file on `device`, which a cache may hold, and far more than the caches."""
+def _array_bytes(device: str, rows: Sequence[PlannedCell], sum_bytes: Sequence[int]) -> list[int]:
+    """Bytes of the arrays of each sum: those of each file on `device`, which a cache may hold, and far more than the caches.
+
+    `sum_bytes`: more of them on a CPU. On a GPU, a call with arrays that small is mostly its start.
+    """
     cached = int(flush.host_bytes() / flush.SHARE) * CACHES
     far = GPU_BYTES if device != "cpu" else min(max(cached, LEAST_BYTES), MOST_BYTES)
     sizes = {-(-row.artifact.nbytes // MEGABYTE) * MEGABYTE for row in rows if row.cell.alone.device == device}
+    sizes |= set(sum_bytes) if device == "cpu" else set()
     return [*sorted(size for size in sizes if 0 < size < far), far]
 
 

@@ -7,7 +7,8 @@ begins when the threads of the turn before are idle: ONNX Runtime's spin for abo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,42 +20,85 @@ from ...errors import RuntimeFailed
 from ...models import graph_nodes
 from . import measure
 from .blocks import to_ns
+from .clock import Clock
 from .jobs import ProgressReport, Reporter
 from .profile_jobs import GraphNodes, Profile, ProfiledCalls, ReadGraph
 from .serve import State
+from .work_jobs import work_of
 
 Times = NDArray[np.float64]
 
 LEAST_CALLS = 3
 
 
+@dataclass(kw_only=True)
+class ProfileInProgress:
+    """Turns of a profile so far. `plain`, `profiled`: times of the calls of each turn in ns.
+
+    The first profiled turn, and the first call of each, are to warm up and do not count.
+    """
+
+    session: Session
+    profiler: SessionProfiler
+    clock: Clock
+    turn_ns: int
+    plain: list[list[int]] = field(default_factory=list)
+    profiled: list[list[int]] = field(default_factory=list)
+
+    def begin(self) -> None:
+        """Warm up both sessions."""
+        measure.warm_up(self.session, self.clock.now_ns, least_ns=self.turn_ns, limit_ns=4 * self.turn_ns)
+        measure.settle(self.clock)
+        self.profiled.append(_profiled_turn(self.profiler, self.clock.now_ns, self.turn_ns))
+
+    def turn(self) -> None:
+        """Make calls without the profiler, then calls with it."""
+        measure.settle(self.clock)
+        _call(self.session)  # brings its weights back into the caches
+        plain = measure.latency(self.session, self.clock.now_ns, least_ns=self.turn_ns, least_calls=LEAST_CALLS)
+        self.plain.append(plain.tolist())
+        measure.settle(self.clock)
+        self.profiled.append(_profiled_turn(self.profiler, self.clock.now_ns, self.turn_ns))
+
+    def result(self, by_turn: bool) -> ProfiledCalls:
+        """Times of the kernels in all turns. `by_turn`: and in each turn. `RuntimeFailed` where the runtime lost calls."""
+        recorded = self.profiler.read()
+        made = [(number, place, ns) for number, turn in enumerate(self.profiled) for place, ns in enumerate(turn)]
+        if len(recorded.calls) != len(made):
+            raise RuntimeFailed(f"the runtime recorded {len(recorded.calls)} calls of {len(made)}")
+        counted = [(call, number, ns) for call, (number, place, ns) in zip(recorded.calls, made) if number and place]
+        calls, numbers = [call for call, _, _ in counted], [number for _, number, _ in counted]
+        return replace(
+            summary(recorded, calls, numbers if by_turn else ()),
+            p50_ns=float(np.median([ns for turn in self.plain for ns in turn])),
+            profiled_p50_ns=float(np.median([ns for _, _, ns in counted])),
+            calls=len(calls),
+            turns_p50_ns=tuple(float(np.median(turn)) for turn in self.plain) if by_turn else (),
+        )
+
+
 def profile(state: State, report: Reporter, job: Profile) -> ProfiledCalls:
     """Time the kernels of an open cell. Raise `Unsupported` where the runtime reports no times."""
-    session, now, turn_ns = state.open_cells[job.key].session, state.clock.now_ns, to_ns(job.turn_ms)
-    folder = Path(job.folder.path)
-    folder.mkdir(parents=True, exist_ok=True)
+    session, folder = state.open_cells[job.key].session, Path(job.folder.path)
     session.enter()
-    plain: list[int] = []
-    with session.profiler(folder) as profiler, measure.quiet():
-        measure.warm_up(session, now, least_ns=turn_ns, limit_ns=4 * turn_ns)
-        measure.settle(state.clock)
-        turns = [_profiled_turn(profiler, now, turn_ns)]  # to warm up: not counted
+    running = state.profiles.pop(job.key, None)
+    by_turn = running is not None
+    with ExitStack() as stack, measure.quiet():
+        if running is None:
+            folder.mkdir(parents=True, exist_ok=True)
+            profiler = session.profiler(folder)
+            running = ProfileInProgress(session=session, profiler=profiler, clock=state.clock, turn_ns=to_ns(job.turn_ms))
+        stack.enter_context(running.profiler)
+        if not running.profiled:
+            running.begin()
         for _ in range(job.turns):
             report(ProgressReport())
-            measure.settle(state.clock)
-            _call(session)  # brings its weights back into the caches
-            plain += measure.latency(session, now, least_ns=turn_ns, least_calls=LEAST_CALLS).tolist()
-            measure.settle(state.clock)
-            turns.append(_profiled_turn(profiler, now, turn_ns))
-        recorded = profiler.read()
-    made = [(number > 0 and place > 0, ns) for number, turn in enumerate(turns) for place, ns in enumerate(turn)]
-    if len(recorded.calls) != len(made):
-        raise RuntimeFailed(f"the runtime recorded {len(recorded.calls)} calls of {len(made)}")
-    calls = [call for call, (counts, _) in zip(recorded.calls, made) if counts]
-    profiled = [ns for counts, ns in made if counts]
-    return replace(
-        summary(recorded, calls), p50_ns=float(np.median(plain)), profiled_p50_ns=float(np.median(profiled)), calls=len(calls)
-    )
+            running.turn()
+        if job.goes_on:
+            stack.pop_all()  # the profiler stays open for the next job
+            state.profiles[job.key] = running
+            return ProfiledCalls()
+        return running.result(by_turn)
 
 
 def _call(session: Session) -> None:
@@ -77,8 +121,10 @@ def _profiled_turn(profiler: SessionProfiler, now: Callable[[], int], turn_ns: i
     return times
 
 
-def summary(recorded: Recorded, calls: Sequence[Sequence[Ran]]) -> ProfiledCalls:
+def summary(recorded: Recorded, calls: Sequence[Sequence[Ran]], turns: Sequence[int] = ()) -> ProfiledCalls:
     """Time of each kernel over `calls`, the median of their sums, and the begins of one usual call.
+
+    `turns`: number of the turn of each call, for times by turn as well.
 
     A kernel's time is the mean of the middle half of its times in all calls. A median would have the step of the runtime's
     clock, which may be as long as a small kernel.
@@ -90,17 +136,23 @@ def summary(recorded: Recorded, calls: Sequence[Sequence[Ran]]) -> ProfiledCalls
     sums = times.sum(axis=1)
     usual = calls[int(np.argsort(sums)[len(calls) // 2])] if len(calls) else ()
     begins = _begins(usual)
+    of_turns = [np.median(times[np.array(turns) == number], axis=0) for number in sorted(set(turns))]
     columns = zip(recorded.kernels, *_middle(times))
     kernels = [
-        replace(kernel, ns=float(ns), low_ns=float(low), high_ns=float(high), begin_ns=begins.get(place))
+        replace(
+            kernel,
+            ns=float(ns),
+            low_ns=float(low),
+            high_ns=float(high),
+            begin_ns=begins.get(place),
+            turns_ns=tuple(float(medians[place]) for medians in of_turns),
+        )
         for place, ((kernel, _), low, ns, high) in enumerate(columns)
     ]
     return ProfiledCalls(
         kernels=tuple(kernels),
         links=tuple(links for _, links in recorded.kernels),
         calls=len(calls),
-        p50_ns=None,
-        profiled_p50_ns=None,
         kernels_ns=float(np.median(sums)) if len(calls) else None,
         step_ns=recorded.step_ns,
         graph=recorded.graph,
@@ -129,4 +181,6 @@ def _begins(call: Sequence[Ran]) -> dict[int, float]:
 def read_graph(state: State, report: Reporter, job: ReadGraph) -> GraphNodes:
     """Nodes of a file, and those of the graph that the runtime made of it."""
     runtime = graph_nodes.read_nodes(Path(job.runtime.path)) if job.runtime else ()
-    return GraphNodes(nodes=graph_nodes.read_nodes(Path(job.artifact.path), job.shapes), runtime=runtime)
+    path = Path(job.artifact.path)
+    nodes = graph_nodes.read_nodes(path, job.shapes)
+    return GraphNodes(nodes=graph_nodes.with_work(nodes, work_of(path, job.shapes)) if job.work else nodes, runtime=runtime)

@@ -31,6 +31,7 @@ from .tasks import BY_NAME, JOBS
 if TYPE_CHECKING:
     from .cell_jobs import OpenCell
     from .flush import HostFlush
+    from .profiling import ProfileInProgress
     from .rank_job import RankTraining
     from .search import SearchBench
 
@@ -41,8 +42,8 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 class State:
     """State of a worker between jobs.
 
-    Its clock, the reader of disturbance counters, NVML, the counters of CPU energy, the open cells by key, and the flush of the
-    host's caches once a cell has needed it. A rank also has its training, and
+    Its clock, the reader of disturbance counters, NVML, the counters of CPU energy, the open cells and profiles that go on by
+    key, and the flush of the host's caches once a cell has needed it. A rank also has its training, and
     the first rank the rendezvous, a TCPStore of torch. `search`: the file of a search for an INT8 file.
     """
 
@@ -51,6 +52,7 @@ class State:
     gpu: Nvml = field(default_factory=Nvml)
     packages: Rapl = field(default_factory=Rapl)
     open_cells: dict[str, OpenCell] = field(default_factory=dict)
+    profiles: dict[str, ProfileInProgress] = field(default_factory=dict)
     host_flush: HostFlush | None = None
     rendezvous: Any = None
     rank: RankTraining | None = None

@@ -122,6 +122,31 @@ def test_the_layer_that_became_slower_between_two_runs_is_found(shell):
     assert "make_m" not in slower
 
 
+@pytest.mark.long
+def test_layers_are_compared_with_what_the_machine_attains(shell):
+    """Two runtimes with roofs: operations and bytes by hand, shares, a chart, and a second look at the stored run."""
+    model = write(shell.folder / "wide.onnx", wide(layers=2, columns=512))
+    what = ("--model", model, "--backend", BOTH, "--out", "run", "--roof", "--format", "json")
+    done = shell.bench("profile", *what)
+    assert done.returncode == 0, done.stderr
+    data = json.loads(done.stdout)
+    assert [side["label"] for side in data["sides"]] == BOTH.split(",")
+    assert all(0 < side["of_roof"] < 300 for side in data["sides"])
+    products = [row for row in data["rows"] if "MatMul" in row["operators"]]
+    assert [row["gflops"] for row in products] == [pytest.approx(2 * 8 * 512 * 512 / 1e9)] * 2
+    for label in BOTH.split(","):
+        for row in products:
+            assert 0 < row[f"{label}.of_roof"] < 300
+            assert row[f"{label}.gflops_per_s"] == pytest.approx(row["gflops"] / row[f"{label}.ms"] * 1e3, rel=0.5)
+            assert row[f"{label}.bound"] in ("compute", "memory", "launch", "overhead")
+    assert sum(finding["kind"] == "profile_roof" for finding in data["findings"]) == 2
+    again = json.loads(shell.bench("profile", "run", "--format", "json").stdout)
+    assert again["rows"] == data["rows"]
+    report = shell.bench("report", "run", "--out", "page.html")
+    assert report.returncode == 0, report.stderr
+    assert "Roofline of the layers" in (shell.folder / "page.html").read_text()
+
+
 def test_a_backend_without_a_profile_is_a_row_with_the_reason(shell, null_file):
     done = shell.bench("profile", "--model", null_file, "--backend", "null,ort-cpu", "--out", "run")
     assert done.returncode == 3

@@ -1,6 +1,7 @@
 """`--roof` on a real runtime: the rows of the roofs, the shares of the model, and what other commands make of both."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,38 @@ def test_a_sweep_with_roofs(shell, small_arrays):
     assert "roof-" not in json.dumps(advice["pick"]["name"])
     compared = shell.bench("compare", "run", "run", "--format", "json")
     assert "roof-product" not in compared.stdout
+
+
+def starved():
+    """A product whose weights are read once for one row: 64 MB for 33 MFLOP."""
+    return onnxfiles.wide(layers=1, columns=4096)
+
+
+def tiny_steps(count=200):
+    """Sums so small that starting them takes most of the time."""
+    ends = [onnxfiles.value(name, onnxfiles.Type.FLOAT, ["N", 4]) for name in ("x", f"s{count}")]
+    names = ["x", *(f"s{number}" for number in range(1, count + 1))]
+    nodes = [onnx.helper.make_node("Add", [name, "one"], [following]) for name, following in pairwise(names)]
+    one = onnx.numpy_helper.from_array(np.ones(4, np.float32), "one")
+    return onnx.helper.make_graph(nodes, "g", ends[:1], ends[1:], [one])
+
+
+def busy():
+    """Products that compute for far longer than they read."""
+    return onnxfiles.wide(layers=2, columns=1024)
+
+
+MADE = {"help_memory": (starved, 1), "help_launch": (tiny_steps, 1), "help_compute_alone": (busy, 512)}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", MADE)
+def test_a_model_that_is_made_for_a_limit_gets_its_advice(shell, kind):
+    graph, batch = MADE[kind]
+    model = onnxfiles.write(shell.folder / "made.onnx", graph())
+    asked = ("--backend", "ort-cpu", "--precision", "fp32", "--batch", batch, "--budget", "quick", "--format", "json")
+    done = shell.bench("infer", "--model", model, "--roof", *asked, "--out", "run")
+    assert kind in {finding["kind"] for finding in json.loads(done.stdout)["findings"]}
 
 
 def test_without_the_option_there_is_no_roof(shell):

@@ -254,3 +254,46 @@ def test_a_stored_profile_is_printed_in_every_format(run_folder, make_cell, form
     done = CliRunner().invoke(main, ["profile", str(folder.path), "--format", format])
     assert done.exit_code == 0, done.output
     assert "conv" in done.output
+
+
+MANY = tuple(GraphNode(name=f"n{number}", operator="MatMul") for number in range(12))
+
+
+def test_a_kernel_that_computes_most_layers_is_a_line_of_its_own(case_of):
+    """Else every line of the other side would be a part of it."""
+    whole = kernel(" ".join(node.name for node in MANY), 60)
+    case = case_of(
+        tensorrt=profiled(whole, nodes=MANY), ort_cuda=profiled(*(kernel(node.name, 10) for node in MANY), nodes=MANY)
+    )
+    assert [parts for _, *parts in lines(case)] == [[None, 10]] * 12 + [[60, None]]
+    ((rows, values),) = kinds(case, "profile_coarse")
+    assert (rows, values) == (("tensorrt",), {"kernels": "1 kernel", "nodes": 12})
+    assert {finding.kind for finding in tabulate([case]).findings} & {"profile_slower", "profile_operator"} == set()
+
+
+def test_two_sides_that_both_run_most_layers_as_one_kernel_are_compared(case_of):
+    whole = " ".join(node.name for node in MANY)
+    case = case_of(old=profiled(kernel(whole, 60), nodes=MANY), new=profiled(kernel(whole, 70), nodes=MANY))
+    assert [parts for _, *parts in lines(case)] == [[60, 70]]
+    assert kinds(case, "profile_coarse") == []
+
+
+def test_time_between_kernels_without_a_cuda_graph_asks_for_one(run_folder, make_cell):
+    cell = make_cell(backend="torch-cuda", device="cuda:0", batch=8)
+    folder = run_folder(cell, kind="profile")
+    folder.add("opened", cell, info={"executed": "fp32", "settings": {"cuda_graph": "off"}})
+    folder.add("profiled", cell, **to_wire(profiled(kernel("conv", 50), kernel("gemm", 50), p50=2.0)))
+    (case,) = cases_of([read_run(folder.path)])
+    ((_, values),) = kinds(case, "profile_graph")
+    assert values == {"gap_p": pytest.approx(50), "option": "--option torch-cuda.cuda_graph=on"}
+
+
+def test_a_backend_without_a_profile_has_its_start(run_folder, make_cell):
+    cell = make_cell(backend="ncnn-cpu", batch=8)
+    folder = run_folder(cell, kind="profile")
+    folder.cold(cell, process_s=0.1, cold_s=0.8, import_s=0.3, load_s=0.2, first_ms=5.0)
+    folder.opened(cell, parts=[{"name": "parse", "ns": 3e6, "source": "clock"}])
+    folder.add("failed", cell, status="unsupported", reason="no times")
+    (case,) = cases_of([read_run(folder.path)])
+    ((rows, start),), ((_, parts),) = kinds(case, "profile_start"), kinds(case, "profile_opening")
+    assert (rows, start["cold_ms"], parts["parts"]) == (("ncnn-cpu",), 800, "parse 3")

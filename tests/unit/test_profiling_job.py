@@ -1,6 +1,7 @@
 """The worker's job of a profile: turns, uncounted calls, times over calls."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import groupby, pairwise
 from types import SimpleNamespace
 
@@ -142,3 +143,26 @@ def test_a_kernel_that_runs_several_times_in_a_call_has_the_sum():
 def test_no_calls_give_no_times():
     summary = profiling.summary(Recorded(kernels=KERNELS, calls=[]), [])
     assert (summary.kernels_ns, [kernel.ns for kernel in summary.kernels]) == (None, [0, 0])
+
+
+def test_a_profile_may_go_on_in_several_jobs_and_has_then_the_times_of_each_turn(tmp_path):
+    machine = Machine()
+    state = State(clock=Clock(now_ns=machine.now, cpu_ns=lambda: 0, sleep_s=lambda _: None))
+    state.open_cells["key"] = SimpleNamespace(session=FakeSession(machine, "plain", 20, FakeProfiler(machine)))
+    job = Profile(key="key", folder=There(path=str(tmp_path / "own")), turns=1, turn_ms=0.2)
+    for _ in range(2):
+        unfinished = profiling.profile(state, lambda _: None, replace(job, goes_on=True))
+        assert (unfinished.kernels, unfinished.calls) == ((), 0)
+        machine.events.append("other work")
+    assert "close profiled" not in machine.events
+    calls = profiling.profile(state, lambda _: None, job)
+    assert calls.turns_p50_ns == (20_000,) * 3
+    assert [kernel.turns_ns for kernel in calls.kernels] == [(10_000,) * 3, (5_000,) * 3]
+    assert (calls.p50_ns, calls.kernels_ns) == (20_000, 15_000)
+    assert machine.events[-1] == "close profiled"
+    assert state.profiles == {}
+
+
+def test_a_profile_in_one_job_has_no_times_by_turn(asked):
+    calls, _ = asked()
+    assert (calls.turns_p50_ns, [kernel.turns_ns for kernel in calls.kernels]) == ((), [(), ()])

@@ -196,6 +196,32 @@ def test_a_runtime_that_converts_files_or_cannot_run_gives_no_roof(make_artifact
     assert planned_roofs(rows, others)[0] == []
 
 
+def test_a_runtime_that_builds_engines_measures_only_the_roofs_that_no_other_one_does(make_artifact):
+    """One GPU runtime has no INT8 products of its own, and the builder alone needs an engine for these."""
+    rows = [
+        planned(make_artifact(), name, precision, device="cuda:0")
+        for name in ("eager", "built")
+        for precision in ("fp32", "int8")
+    ]
+    runtimes = [probed("built", "fp32", "int8", device_kind="cuda", builds=True), probed("eager", "fp32", device_kind="cuda")]
+    found = {(row.cell.backend, row.cell.roof, row.cell.precision) for row in planned_roofs(rows, runtimes)[0]}
+    assert found == {
+        *(("eager", COMPUTE, "fp32"), ("eager", MEMORY, "fp32"), ("eager", NODES, "fp32")),
+        ("built", COMPUTE, "int8"),
+    }
+    alone = planned_roofs(rows[2:], runtimes[:1])[0]
+    assert {row.cell.roof for row in alone} == {COMPUTE, MEMORY, NODES}
+
+
+def test_a_profile_has_sums_as_large_as_a_layer_on_a_cpu_alone(make_artifact):
+    rows = [planned(make_artifact()), planned(make_artifact(), "eager", device="cuda:0")]
+    runtimes = (ORT, probed("eager", "fp32", device_kind="cuda"))
+    asked = Asked()
+    found = roof_rows(Sweep(roof=True), rows, runtimes, asked, (4 << 20,))
+    small = [row.cell.device for row in found if row.cell.model == "roof-sum-4MB"]
+    assert small == ["cpu"]
+
+
 def test_a_refused_row_needs_no_roof(make_artifact):
     refused = replace(planned(make_artifact(), precision="int8"), refused=("unsupported", "no file"))
     assert {row.cell.precision for row in planned_roofs([planned(make_artifact()), refused])[0]} == {"fp32"}

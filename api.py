@@ -95,11 +95,14 @@ def train(model: Any = None, *, progress: bool = False, **options: Any) -> Rows:
 def read(run: Any, *, baseline: str | None = None) -> Measurement:
     """Read the run or the check in a folder, with speed-ups against the target `baseline`."""
     from .results.store.head import CHECK, read_head
-    from .results.table.values import checked, measured
+    from .results.store.nodes import is_of_nodes
+    from .results.table.values import checked, measured, of_nodes
     from .untrusted import understood
 
     folder = Path(_folder(run))
     with understood([folder]):
+        if is_of_nodes(folder):
+            return of_nodes(folder, baseline)
         return checked(folder) if read_head(folder).kind == CHECK else measured(folder, baseline)
 
 
@@ -195,7 +198,8 @@ def _carried_out(name: str, progress: bool, **options: Any) -> Measurement:
         request.work(request.sweep, request.around(listener))
         result = request.result()
         if request.trackers:
-            trackers.track(request.trackers, of_run(result.run, request.baseline), listener.note)
+            for run in result.runs or (result.run,):
+                trackers.track(request.trackers, of_run(run, request.baseline), listener.note)
     return replace(result, notes=tuple(notes))
 
 

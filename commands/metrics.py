@@ -61,7 +61,8 @@ wanted_options = group(
         type=KeyValue(),
         multiple=True,
         metavar="BACKEND|HOST=AMOUNT",
-        help="Set the price of one hour, in any currency, of BACKEND[@ENV], or of a host by a part of its name.",
+        help="Set the price of one hour, in any currency, of BACKEND[@ENV], or of a host by a part of its name, such as the"
+        " kind of a node.",
     ),
 )
 

@@ -58,15 +58,16 @@ def carry_out(request: RunRequest, format: str, debug: bool) -> None:
         interrupted = run(lambda: request.work(request.sweep, around), around, debug)
     result = request.result()
     print_table(result.table, format)
-    track(request.trackers, lambda: of_run(result.run, request.baseline), interrupted)
+    for measured in result.runs or (result.run,):
+        track(request.trackers, partial(of_run, measured, request.baseline), interrupted)
     sys.exit(130 if interrupted else result.exit_code)
 
 
 def read_runs(folders: Iterable[Path]) -> list[Run]:
-    """Read the runs in `folders`."""
-    from ..results.store import record
+    """Read the runs in `folders`. A folder of several nodes has a run for each."""
+    from ..results.store import nodes, record
 
-    return [record.read_run(folder) for folder in folders]
+    return [record.read_run(folder) for folder in nodes.run_folders(folders)]
 
 
 def sweep_of(options: dict[str, Any], *, replicas: bool = False) -> Sweep:

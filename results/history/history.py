@@ -161,7 +161,7 @@ def _conditions(where: Pairs) -> str:
 
 def _row(run: Run, record: CellRecord, name: str) -> Row:
     instrument = run.is_instrument(record.cell)
-    return Row(record=record, base=None, host=run.host.cpu or "unknown", run=name, sweep=run.sweep, instrument=instrument)
+    return Row(record=record, base=None, host=run.host.label, run=name, sweep=run.sweep, instrument=instrument)
 
 
 def _matching(rows: Sequence[Row], where: Pairs) -> set[int]:

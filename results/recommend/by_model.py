@@ -47,9 +47,7 @@ def decide_models(runs: Sequence[Run], request: Request, selection: Selection = 
 def _targets(runs: Sequence[Run]) -> list[RowValues]:
     """Backend, environment and host of every row."""
     cells = ((run, record.cell) for run in runs for record in run.cells)
-    return [
-        {"backend": cell.backend, "environment": cell.environment, "host": run.host.cpu or "unknown"} for run, cell in cells
-    ]
+    return [{"backend": cell.backend, "environment": cell.environment, "host": run.host.label} for run, cell in cells]
 
 
 def _selected(runs: Sequence[Run], selected: Sequence[Run]) -> Measured:

@@ -6,6 +6,7 @@ Cost is not a column of a run: the price, in currency an hour, comes from the us
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -71,7 +72,7 @@ UNITS = {column.name: column.unit for column in COLUMNS} | {COST: COST_OBJECTIVE
 
 
 def parse_prices(pairs: Sequence[tuple[str, str]], rows: Sequence[RowValues]) -> Prices:
-    """Parse prices an hour, by backend[@environment] of `rows` or by the complete name of a host.
+    """Parse prices an hour, by backend[@environment] of `rows`, by the complete name of a host, or by a kind of several nodes.
 
     `BadInput` for an invalid amount, a name that no row has, and a text that is part of several hosts' names.
     """
@@ -82,7 +83,7 @@ def parse_prices(pairs: Sequence[tuple[str, str]], rows: Sequence[RowValues]) ->
 
 def _priced(name: str, targets: Collection[str], hosts: Collection[str]) -> str:
     # a complete name wins, even if it is part of another host's name
-    if name in targets or name in hosts:
+    if name in targets or name in hosts or (name and name in map(_kind, hosts)):
         return name
     matches = [host for host in sorted(hosts) if name and name.lower() in host.lower()]
     if len(matches) > 1:
@@ -90,6 +91,12 @@ def _priced(name: str, targets: Collection[str], hosts: Collection[str]) -> str:
     if not matches:
         raise BadInput(f"--price {name!r} is not a backend or host of these runs", nearest(name, {*targets, *hosts}))
     return matches[0]
+
+
+def _kind(host: str) -> str:
+    """Kind of a node that is one of several: `cpu-a` of `cpu-a#2`. Empty for any other host."""
+    match = re.fullmatch(r"(.+)#[0-9]+", host)
+    return match[1] if match else ""
 
 
 def _amount(name: str, text: str) -> float:
@@ -103,9 +110,9 @@ def _amount(name: str, text: str) -> float:
 
 
 def price_of(cells: RowValues, prices: Prices) -> float | None:
-    """Price of a row an hour: that of its environment, else of its backend, else of its host; None without a price."""
+    """Price of a row an hour: that of its environment, else of its backend, host or kind of host; None without a price."""
     # the most specific price first
-    names = (str(target_of(cells)), str(cells["backend"]), str(cells["host"]))
+    names = (str(target_of(cells)), str(cells["backend"]), str(cells["host"]), _kind(str(cells["host"])))
     return next((prices[name] for name in names if name in prices), None)
 
 

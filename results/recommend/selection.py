@@ -62,7 +62,7 @@ def _check(option: str, names: Iterable[str], choices: Collection[str], matches:
 
 
 def _host(run: Run) -> str:
-    return run.host.cpu or "unknown"
+    return run.host.label
 
 
 def _is_part(part: str, host: str) -> bool:

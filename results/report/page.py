@@ -77,7 +77,7 @@ def _parts(report: Report) -> dict[str, Any]:
 
 def _measured_on(runs: Sequence[Run]) -> list[str]:
     """Hosts and days of `runs`, each once."""
-    hosts = dict.fromkeys(run.host.cpu or "unknown host" for run in runs)
+    hosts = dict.fromkeys(run.host.name or run.host.cpu or "unknown host" for run in runs)
     days = dict.fromkeys(day for run in runs if (day := date(run).partition(" ")[0]))
     return [*hosts, *days]
 

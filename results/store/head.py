@@ -35,7 +35,11 @@ class Gpu:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Host:
-    """Facts of the machine that measured; `gpus` are in the order of CUDA's indices, `cpu_quota` is in CPUs."""
+    """Facts of the machine that measured; `gpus` are in the order of CUDA's indices, `cpu_quota` is in CPUs.
+
+    `name`: name of the machine in a table, where its CPU alone does not tell it from others: its kind in a cluster, and for one
+    of several nodes of a kind `KIND#NUMBER`.
+    """
 
     cpu: str | None = None
     cores: int | None = None
@@ -47,6 +51,12 @@ class Host:
     machine: str | None = None
     python: str | None = None
     gpus: tuple[Gpu, ...] | None = None
+    name: str | None = None
+
+    @property
+    def label(self) -> str:
+        """Name of the machine in a table."""
+        return self.name or self.cpu or "unknown"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +87,15 @@ def read_head(folder: Path) -> Head:
 
 def read_whole_head(folder: Path) -> tuple[Head, dict[Cell, str]]:
     """Read run.json with its cells and their keys in the journal. Raises the errors of `read_head`."""
-    head, data = _read_head(folder)
+    return _whole_head(*_read_head(folder), folder)
+
+
+def head_of_text(text: bytes, folder: Path) -> tuple[Head, dict[Cell, str]]:
+    """Read the text of a run.json that is to be written to `folder`. Raises the errors of `read_head`."""
+    return _whole_head(*_parse_head(text, folder), folder)
+
+
+def _whole_head(head: Head, data: Mapping[str, Any], folder: Path) -> tuple[Head, dict[Cell, str]]:
     try:
         return head, {from_wire(Cell, cell): _key(cell) for cell in data["cells"]}
     except WRONG as error:
@@ -86,10 +104,22 @@ def read_whole_head(folder: Path) -> tuple[Head, dict[Cell, str]]:
 
 def _read_head(folder: Path) -> tuple[Head, Mapping[str, Any]]:
     try:
-        data = parse(read_bytes(folder / RUN))
+        text = read_bytes(folder / RUN)
+    except OSError as error:
+        raise _no_run(folder, error) from error
+    return _parse_head(text, folder)
+
+
+def _no_run(folder: Path, error: Exception) -> BadInput:
+    return BadInput(f"{folder} is not a run folder ({one_line(error)})", "give a folder that bench infer wrote")
+
+
+def _parse_head(text: bytes, folder: Path) -> tuple[Head, Mapping[str, Any]]:
+    try:
+        data = parse(text)
         head = from_wire(Head, _readable(data))
-    except (OSError, *WRONG) as error:
-        raise BadInput(f"{folder} is not a run folder ({one_line(error)})", "give a folder that bench infer wrote") from error
+    except WRONG as error:
+        raise _no_run(folder, error) from error
     if head.schema > SCHEMA:
         raise BadInput(f"{folder} has schema {head.schema}; this version reads up to {SCHEMA}", "upgrade onnxbench")
     return head, data

@@ -110,6 +110,16 @@ def read_journal(folder: Path) -> Iterator[tuple[str, Event]]:
             yield data["cell"], event
 
 
+def event_of_line(line: bytes) -> tuple[str, Event] | None:
+    """Cell's key and event of one line; None for an incomplete line, and for an event that this version does not have.
+
+    `TypeError` for an event with a field that does not fit its type.
+    """
+    data = _value(line)
+    kind = _kind(data)
+    return (data["cell"], reader(kind)(data)) if kind else None  # type: ignore[arg-type]  # a class is hashable
+
+
 def _values(lines: Sequence[bytes]) -> Iterator[Iterable[Any]]:
     """Yield the JSON data of the complete lines, of many lines at a time."""
     for start in range(0, len(lines), TOGETHER):

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...axes import QUESTION, Scalar
-from ...errors import BadInput
+from ...errors import BadInput, quantity
 from ...spec import PRECISIONS, Target, gpu_count, nearest, set_fields
 from ..stats.ambiguity import AMBIGUOUS, disagree
 from ..stats.intervals import Interval, holm
-from ..store.head import SCHEMA
+from ..store.head import SCHEMA, Host
 from ..store.record import Run
 from .advice import of_batches
 from .column import CHECK_VIEW, Column, Field, values_of
@@ -72,6 +72,7 @@ def tabulate(runs: Sequence[Run], lines: Sequence[tuple[Row, RowValues]], baseli
         [*_findings(lines), *unlike, *(finding for mean in means for finding in mean.findings)],
     )
     texts = {topic: in_lines(about) for topic, about in explained.items()}
+    named_hosts = {run.host.label: set_fields(run.host) for run in runs if run.host.name}
     fields = _fields(rows, shown_in(CHECK_VIEW) if runs and all(run.is_check for run in runs) else ())
     return Table(
         names=tuple(column.name for column in COLUMNS),
@@ -86,6 +87,7 @@ def tabulate(runs: Sequence[Run], lines: Sequence[tuple[Row, RowValues]], baseli
             "schema": SCHEMA,
             "host": set_fields(runs[0].host) if runs else {},
             "versions": runs[0].head.versions if runs else {},
+            **({"hosts": named_hosts} if named_hosts else {}),
             "findings": [finding.wire() for finding in (*findings, *explained["speed"], *explained["accuracy"])],
             **({"mean_speedups": [mean.wire() for mean in means]} if means else {}),
             **({"explain": texts} if any(texts.values()) else {}),
@@ -128,7 +130,7 @@ def _rows(run: Run, name: str, baseline: str | None) -> list[Row]:
         Row(
             record=record,
             base=run.base_of(record, baseline),
-            host=run.host.cpu or "unknown",
+            host=run.host.label,
             run=name,
             sweep=run.sweep,
             instrument=run.is_instrument(record.cell),
@@ -235,7 +237,18 @@ def _facts(runs: Sequence[Run], rows: Sequence[RowValues], baseline: str | None,
     texts = [_fact(BY_NAME[name], value, same) for name, value in same.items() if name not in ends]
     versions = [f"{name} {version}" for run in runs for name, version in run.head.versions.items()]
     against = [f"speed-up against {baseline} fp32 at the same batch"] if baseline else []
-    return tuple(line for line in (" · ".join(filter(None, texts)), " · ".join(dict.fromkeys(versions)), *against) if line)
+    machines = dict.fromkeys(_machine(run.host) for run in runs if run.host.name and run.host.cpu)
+    return tuple(
+        line for line in (" · ".join(filter(None, texts)), " · ".join(dict.fromkeys(versions)), *machines, *against) if line
+    )
+
+
+def _machine(host: Host) -> str:
+    """Line about a machine whose name is not that of its CPU."""
+    gpus = [f"{count} x {name}" for name, count in Counter(gpu.name or "unknown GPU" for gpu in host.gpus or ()).items()]
+    threads, memory = host.usable_threads, host.memory_gb
+    facts = (host.cpu, threads and quantity(threads, "thread"), memory and f"{memory:g} GB", *gpus)
+    return f"{host.label}: {', '.join(str(fact) for fact in facts if fact)}"
 
 
 def _fact(column: Column, value: Scalar, same: RowValues) -> str:

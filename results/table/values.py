@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,8 @@ from ...axes import Scalar
 from ...errors import installed
 from ...spec import Sweep
 from ..store import outcome
+from ..store.head import CHECK
+from ..store.nodes import read_nodes, run_folders
 from ..store.record import Run, read_run
 from . import conditions
 from .columns import BY_NAME
@@ -85,16 +87,18 @@ class Rows:
 class Measurement(Rows):
     """Result of `infer`, `check` or `measure`: the table of a `run`, and the exit code of the command.
 
+    `runs`: the run of each node, for a measurement on several; `run` is then the first, and `folder` that of all.
     `exit_code`: 0; 1 for a mismatch or a broken limit of a check; 3 if a cell failed or a named value has no `ok` row.
     """
 
     run: Run
     exit_code: int
+    runs: tuple[Run, ...] = ()
 
     @property
     def folder(self) -> Path:
         """Folder of the run."""
-        return self.run.folder
+        return self.run.folder.parent if self.runs else self.run.folder
 
 
 def measured(folder: Path, baseline: str | None = None, sweep: Sweep | None = None) -> Measurement:
@@ -110,6 +114,34 @@ def checked(folder: Path, limits: Sequence[conditions.Condition] = (), sweep: Sw
     table = conditions.judged(build([run]), limits)
     code = outcome.check_exit_code(run, sweep or run.sweep or Sweep(), table.head["broken"])
     return Measurement(table=table, run=run, exit_code=code)
+
+
+def measured_on_nodes(folder: Path, baseline: str | None, sweep: Sweep) -> Measurement:
+    """Read the runs of all nodes in `folder`. A named value needs an `ok` row on one of them."""
+    runs, every = _runs_of_nodes(folder)
+    return Measurement(table=build(runs, baseline), run=runs[0], runs=runs, exit_code=outcome.exit_code(every, sweep))
+
+
+def checked_on_nodes(folder: Path, limits: Sequence[conditions.Condition], sweep: Sweep) -> Measurement:
+    """Read the checks of all nodes in `folder`, and judge their rows by `limits`."""
+    runs, every = _runs_of_nodes(folder)
+    table = conditions.judged(build(runs), limits)
+    code = outcome.check_exit_code(every, sweep, table.head["broken"])
+    return Measurement(table=table, run=runs[0], runs=runs, exit_code=code)
+
+
+def of_nodes(folder: Path, baseline: str | None = None) -> Measurement:
+    """Read the runs or the checks of all nodes in `folder`, by the stored request."""
+    nodes = read_nodes(folder)
+    return (
+        checked_on_nodes(folder, (), nodes.sweep) if nodes.task == CHECK else measured_on_nodes(folder, baseline, nodes.sweep)
+    )
+
+
+def _runs_of_nodes(folder: Path) -> tuple[tuple[Run, ...], Run]:
+    """The run of each node in `folder`, and a run that has the cells of all."""
+    runs = tuple(map(read_run, run_folders([folder])))
+    return runs, replace(runs[0], cells=tuple(record for run in runs for record in run.cells))
 
 
 def data_frame(rows: Iterable[RowValues], names: Sequence[str]) -> DataFrame:

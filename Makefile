@@ -50,7 +50,7 @@ test-long: $(VENV)/.test $(VENV)/.docs
 # The contract suite's stand-ins run these runtimes in an environment of their own, as `--python` does.
 test-runtimes: export BENCH_PYTHON = $(subst $(space),$(comma),$(CONVERTING:%=%=$(RUNTIMES_PYTHON)) litert-cpu=$(abspath $(ONNX2TF_VENV))/bin/python)
 test-runtimes: export BENCH_REQUIRE = torch-compile-cpu,litert-cpu,$(subst $(space),$(comma),$(CONVERTING))
-test-runtimes: $(VENV)/.test $(RUNTIMES_VENV)/.runtimes $(ONNX2TF_VENV)/.onnx2tf
+test-runtimes: $(VENV)/.test $(VENV)/.ray $(RUNTIMES_VENV)/.runtimes $(ONNX2TF_VENV)/.onnx2tf
 	$(PYTEST) -m runtimes tests/contract tests/integration
 
 lint: $(VENV)/.test .typing/onnxbench
@@ -92,6 +92,10 @@ $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)
 	$(PIP) -e '.[cpu,test]'
 	$(COMPILE)
 	touch $(VENV)/.cpu $@
+
+$(VENV)/.ray: $(VENV)/.test
+	$(PIP) -e '.[ray]'
+	touch $@
 
 $(VENV)/.docs: $(VENV)/.test
 	$(PIP) -e '.[docs]'

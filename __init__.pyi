@@ -76,6 +76,9 @@ class _CheckOptions(TypedDict, total=False):
     min: _Pairs | None
     explain: bool | None
     images: int | None
+    on: str | None
+    node: _Names | None
+    every_node: bool | None
     out: _Text | None
     track: Literal["mlflow", "wandb", "tensorboard"] | Iterable[Literal["mlflow", "wandb", "tensorboard"]] | None
 
@@ -147,6 +150,9 @@ class _InferOptions(TypedDict, total=False):
     roof: bool | None
     cold: bool | None
     lock_clocks: int | bool | None
+    on: str | None
+    node: _Names | None
+    every_node: bool | None
     out: _Text | None
     resume: bool | None
     track: Literal["mlflow", "wandb", "tensorboard"] | Iterable[Literal["mlflow", "wandb", "tensorboard"]] | None

@@ -104,6 +104,10 @@ class WorkerTimeout(BenchError):
     spoils_worker = True
 
 
+class NodeLost(BenchError):
+    """A node of a cluster ended, left the cluster, or never became free."""
+
+
 class PeerLost(BenchError):
     """A process of a parallel training waited in vain for another process, whose own error is the reason."""
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from .clusters import CLUSTER_OPTIONS, cluster_options, on_cluster, toured
 from .help import Command
 from .options import (
     RUN_FOLDER,
@@ -34,6 +35,7 @@ from .runs import RUNS, RunRequest, carry_out, sweep_of
     limit_options,
     click.option("--explain", is_flag=True, help="Explain the speed of INT8, and list the nodes that cost accuracy."),
     images_option,
+    cluster_options,
     out_option(RUN_FOLDER),
     track_option,
     format_option(),
@@ -58,15 +60,17 @@ def requested(ctx: click.Context) -> RunRequest:
     from ..runners.check import check as work
     from ..runners.worker.clock import Clock
 
-    options = {name: value for name, value in ctx.params.items() if name not in ("format", "debug")}
+    options = {name: value for name, value in ctx.params.items() if name not in ("format", "debug", *CLUSTER_OPTIONS)}
+    on_nodes = on_cluster(ctx.params) is not None
     most, least, out, explain = (options.pop(name) for name in ("most", "least", "out", "explain"))
     trackers.check(names := options.pop("track"))
     limits = [*conditions.parse(most, most=True), *conditions.parse(least, most=False)]
     sweep, folder = sweep_of({**options, "budget": "thorough"}, replicas=True), out or RUNS / f"{Clock().stamp()}-{CHECK}"
-    return RunRequest(
+    request = RunRequest(
         sweep=sweep,
         out=folder,
         work=lambda sweep, around: work(sweep, around, limits, explain),
         result=lambda: checked(folder, limits, sweep),
         trackers=names,
     )
+    return toured(request, ctx.params, CHECK, most, least, explain) if on_nodes else request

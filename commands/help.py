@@ -39,6 +39,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Versions to compare": ("good", "bad", "threshold", "package"),
     "Time": ("budget", "metric", "baseline", "cold", "cache", "lock-clocks", "timeout", "dry-run"),
     "Builds": ("builds", "keep-engines", "build-timeout"),
+    "Nodes of a cluster": ("on", "node", "every-node"),
     "Arriving requests": ("load", "slo", "max-batch", "max-wait"),
     "Training": ("epochs", "batch-size", "lr", "data-parallel", "scale-batch", "pipeline", "schedule", "microbatches"),
     "INT8": ("int8", "calibration", "calibration-images", "calibration-method", "exclude"),

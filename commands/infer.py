@@ -12,6 +12,7 @@ import click
 
 from ..errors import BadInput, quantity
 from ..spec import Load
+from .clusters import CLUSTER_OPTIONS, cluster_options, on_cluster, toured
 from .help import Command
 from .metrics import budget_option, metric_option, roof_option
 from .options import (
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
 
 # not about which cells to measure
 OUTPUT_OPTIONS = {"out", "resume", "format", "debug", "baseline", "track", "builds", "keep_engines", "build_timeout_s"}
-NOT_OF_SWEEP = ("out", "resume", "format", "debug", "dry_run")
+OUTPUT_OPTIONS |= {*CLUSTER_OPTIONS}
+NOT_OF_SWEEP = ("out", "resume", "format", "debug", "dry_run", *CLUSTER_OPTIONS)
 
 build_options = group(
     click.option(
@@ -165,6 +167,7 @@ def builds_of(options: dict[str, Any]) -> dict[str, Any]:
         metavar="[MHZ]",
         help="Lock the clock of the GPU while measuring, at MHZ or at its base clock. Needs the rights of an administrator.",
     ),
+    cluster_options,
     click.option("--dry-run", is_flag=True, help="Print the cells and an estimate of the time, and measure nothing."),
     out_option(RUN_FOLDER),
     click.option("--resume", is_flag=True, help="Resume the run in --out. Default: the latest run."),
@@ -180,6 +183,10 @@ def infer(ctx: click.Context, /, format: str, debug: bool, dry_run: bool, **_: A
     Trains and exports first where a file is missing.
     """
     if dry_run:
+        if on_cluster(ctx.params):
+            raise BadInput(
+                "--dry-run lists the cells of this machine, and not those of a cluster", "leave --on or --dry-run out"
+            )
         return _preview(_previewed(ctx.params), format, debug)
     return carry_out(requested(ctx), format, debug)
 
@@ -192,12 +199,14 @@ def requested(ctx: click.Context) -> RunRequest:
 
     options, builds, names = _split(ctx.params)
     resume = ctx.params["resume"]
-    folder = ctx.params["out"] or _latest_run(resume)
+    on_nodes = on_cluster(ctx.params) is not None
+    folder = ctx.params["out"] or _latest_run(resume, on_nodes)
     reading = partial(understood, [folder]) if resume else nullcontext
     with reading():
-        sweep = runner.saved_sweep(folder) if resume and not _selects(ctx, folder) else sweep_of(options, replicas=True)
+        _check_place(folder, resume, on_nodes)
+        sweep = _saved(folder) if resume and not _selects(ctx, folder) else sweep_of(options, replicas=True)
         # An engine is native code, and a run folder may come from anybody: its own folder of engines does not count.
-        saved = {"builds": runner.saved_builds(folder) if resume else 1, "keep_engines": ""}
+        saved = {"builds": _saved_builds(folder) if resume else 1, "keep_engines": ""}
         sweep = replace(sweep, **{**saved, **builds})
     baseline = options["baseline"] or sweep.baseline
 
@@ -209,7 +218,32 @@ def requested(ctx: click.Context) -> RunRequest:
         with reading():
             return measured(folder, baseline, sweep)
 
-    return RunRequest(sweep=sweep, out=folder, work=work, result=result, resume=resume, baseline=baseline, trackers=names)
+    request = RunRequest(sweep=sweep, out=folder, work=work, result=result, resume=resume, baseline=baseline, trackers=names)
+    return toured(request, ctx.params, "infer") if on_nodes else request
+
+
+def _check_place(folder: Path, resume: bool, on_nodes: bool) -> None:
+    """Raise `BadInput` for a folder of a cluster's runs that would be continued on this machine."""
+    from ..results.store.nodes import is_of_nodes
+
+    if is_of_nodes(folder) and not on_nodes:
+        raise BadInput(f"{folder} holds runs of a cluster", "add --on ray" if resume else "give another --out")
+
+
+def _saved_builds(folder: Path) -> int:
+    """Number of builds of the run or the runs in `folder`."""
+    from ..results.store.nodes import is_of_nodes
+    from ..runners import infer as runner
+
+    return _saved(folder).builds if is_of_nodes(folder) else runner.saved_builds(folder)
+
+
+def _saved(folder: Path) -> Sweep:
+    """The sweep that started the run or the runs in `folder`."""
+    from ..results.store.nodes import is_of_nodes, read_nodes
+    from ..runners import infer as runner
+
+    return read_nodes(folder).sweep if is_of_nodes(folder) else runner.saved_sweep(folder)
 
 
 def _previewed(params: dict[str, Any]) -> Sweep:
@@ -253,17 +287,23 @@ def _preview(sweep: Sweep, format: str, debug: bool) -> None:
 def _selects(ctx: click.Context, folder: Path) -> bool:
     """True if an option selects what to measure. Otherwise a resumed run measures the sweep that it began with."""
     given = {name for name in ctx.params if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
-    return bool(given - OUTPUT_OPTIONS) or not (folder / "run.json").exists()
+    from ..results.store.nodes import is_of_nodes
+
+    return bool(given - OUTPUT_OPTIONS) or not ((folder / "run.json").exists() or is_of_nodes(folder))
 
 
-def _latest_run(resume: bool) -> Path:
-    """Folder of the latest run, to `resume` it; otherwise a new folder."""
+def _latest_run(resume: bool, on_nodes: bool) -> Path:
+    """Folder of the latest run, to `resume` it; otherwise a new folder. `on_nodes`: the latest one of a cluster."""
     from ..results.store.head import is_measured
+    from ..results.store.nodes import NODES
     from ..runners.worker.clock import Clock
 
     if not resume:
         return RUNS / Clock().stamp()
-    runs = [path.parent for path in sorted(RUNS.glob("*/run.json")) if is_measured(path.parent)]
+    places = RUNS.glob(f"*/{NODES}" if on_nodes else "*/run.json")
+    runs = [path.parent for path in sorted(places) if on_nodes or is_measured(path.parent)]
     if not runs:
-        raise BadInput(f"there is no run in {RUNS}/ to resume", "write its folder as --out")
+        raise BadInput(
+            f"there is no run {'of a cluster ' if on_nodes else ''}in {RUNS}/ to resume", "write its folder as --out"
+        )
     return runs[-1]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -164,6 +164,16 @@ def add(folder: Path, exported: Exported, entry: Path, files: list[Path], export
             f"cannot write to {folder} ({error.strerror})", "free some space, or write another folder as --out"
         ) from error
     return replace(exported, artifact=relocate(new, str(folder.absolute())))
+
+
+def portion(folder: Path, paths: Collection[str]) -> str:
+    """Text of a manifest with those entries of `folder` whose files have `paths`. All of them count as the last export.
+
+    Raises the errors of `read_manifest`.
+    """
+    items = [item for item in read_manifest(folder) if item.artifact.path in paths]
+    entries = [to_wire(replace(item, artifact=_relative(item.artifact, folder))) for item in items]
+    return json.dumps({"schema": SCHEMA, "artifacts": entries, LAST: [_name(item.artifact) for item in items]}, indent=1)
 
 
 def _last_export(items: Sequence[Exported], last: list[Name] | None, new: Exported, export: str) -> list[Name] | None:

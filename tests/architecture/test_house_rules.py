@@ -16,7 +16,7 @@ SUBPACKAGES = (
     *("results/bisect", "results/compare", "results/history", "results/imports", "results/profile"),
     *("results/recommend", "results/report"),
     *("results/stats", "results/store", "results/table", "results/table/columns", "results/trackers"),
-    *("runners/pool", "runners/prepare", "runners/sweep", "runners/worker"),
+    *("runners/cluster", "runners/pool", "runners/prepare", "runners/sweep", "runners/worker"),
 )
 ROOT_FILES = {
     "__init__.py",

@@ -20,7 +20,7 @@ from onnxbench.evidence import Counts
 from onnxbench.runners.worker import serve as worker
 from onnxbench.runners.worker.clock import Clock
 from onnxbench.runners.worker.jobs import Job
-from onnxbench.runners.worker.tasks import JOBS
+from onnxbench.runners.worker.tasks import task_of
 from onnxbench.spec import Artifact, Cell, Concurrency, from_wire, to_wire
 
 STEP_S = 0.05
@@ -126,7 +126,7 @@ class InProcess:
         self._state = worker.State(clock=machine.clock, counters=lambda *_: Counts())
 
     def ask(self, job: Job[Answer], timeout_s: float, on_report: Any = None) -> Answer:
-        asked = {"job": JOBS[type(job)].name, "asked": to_wire(job)}
+        asked = {"job": task_of(type(job)).name, "asked": to_wire(job)}
         kind, content = worker.answer(self._state, asked, lambda _: None)
         if kind == "error":
             raise decode_error(dict(content))

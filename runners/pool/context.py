@@ -11,7 +11,7 @@ from ...models.library import LibraryModel
 from ...parity import ImageSet
 from ..worker.clock import Clock
 from ..worker.jobs import Data, Here, Job
-from ..worker.tasks import JOBS
+from ..worker.tasks import task_of
 from .decoding import Decoder
 from .pool import Local, Pool
 from .progress import Progress
@@ -58,7 +58,7 @@ class Context:
         """Send `jobs` of one kind to a fresh worker, one after the other. Raises like `ask`."""
         if not jobs:
             return []
-        task = JOBS[type(jobs[0])]
+        task = task_of(type(jobs[0]))
         jobs = [self.decoder.with_arrays(job, self.logs, self.pool, self.progress) for job in jobs]
         with self.pool.start(self.logs / "prepare.log", network=task.network) as worker:
             try:

@@ -27,7 +27,7 @@ from ...untrusted import open_plain
 from ..worker import bootstrap, nvml
 from ..worker.clock import Clock
 from ..worker.jobs import Job, ProgressReport
-from ..worker.tasks import JOBS
+from ..worker.tasks import task_of
 from . import host, watchdog
 from .watchdog import Watchdog
 
@@ -150,7 +150,7 @@ class ProcessWorker:
 
     def send(self, job: Job[Any]) -> None:
         """Send `job` without waiting for its answer. Raises `WorkerDied`."""
-        name = JOBS[type(job)].name
+        name = task_of(type(job)).name
         line = json.dumps({"job": name, "asked": to_wire(job)}).encode() + b"\n"
         try:
             while line:
@@ -175,7 +175,7 @@ class ProcessWorker:
 
     def _message(self, job: Job[Answer], timeout_s: float) -> Answer | ProgressReport | BenchError:
         """Read one message. Ends a worker whose message breaks the protocol."""
-        name = JOBS[type(job)].name
+        name = task_of(type(job)).name
         line = self._line(name, timeout_s)
         try:
             message = json.loads(line)

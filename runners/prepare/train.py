@@ -18,7 +18,7 @@ from ..pool.progress import Progress
 from ..worker.file_jobs import Train, Trained, TrainingSettings
 from ..worker.jobs import Data, ProgressReport, There
 from ..worker.rank_jobs import RankTrained
-from ..worker.tasks import JOBS
+from ..worker.tasks import task_of
 from . import checkpoints
 from . import parallel as ranks
 from .parallel import Parallel, Place, Plan
@@ -163,7 +163,7 @@ def _rank_result(rank: RankTrained) -> RankResult:
 
 def _network(device: str) -> bool:
     """True if the worker keeps the network. On a GPU it does, since a network namespace is not tested with CUDA."""
-    return JOBS[Train].network or Device.parse(device).kind != "cpu"
+    return task_of(Train).network or Device.parse(device).kind != "cpu"
 
 
 def _train_row(row: TrainingRow, data: Data, target: Path, place: Place, progress: Progress) -> None:

@@ -16,7 +16,7 @@ from ...spec import Artifact, Shapes, digest
 from ..pool.pool import Worker
 from ..worker.file_jobs import Draw, Refer, ReferenceCall, Referred
 from ..worker.jobs import Here, There
-from ..worker.tasks import JOBS
+from ..worker.tasks import task_of
 from .cells import ActiveCell, RunContext
 from .parity import Reference, compare_files, of_array
 from .plan import PlannedCell
@@ -48,7 +48,7 @@ def _draw(run: RunContext, cells: Sequence[ActiveCell]) -> None:
     first = {cell.shapes: cell for cell in (active.planned.cell for active in cells)}
     input_folders = {shapes: folder / digest(shapes)[:16] for shapes in first}
     # One worker for all shapes: it loads the FP32 reference once.
-    with run.context.pool.start(run.context.logs / "prepare.log", network=JOBS[Draw].network) as worker:
+    with run.context.pool.start(run.context.logs / "prepare.log", network=task_of(Draw).network) as worker:
         for shapes, inputs_folder in input_folders.items():
             drawing = _drawing(run, artifact, shapes, inputs_folder)
             worker.ask(replace(drawing, arrays=1) if is_roof else drawing, run.sweep.timeout_s)

@@ -18,7 +18,7 @@ from ..pool.pool import Worker
 from ..pool.survey import ProbedBackend
 from ..worker import flush
 from ..worker.file_jobs import CountWork, MakeRoof
-from ..worker.tasks import JOBS
+from ..worker.tasks import task_of
 from .cells import ActiveCell, RunContext
 from .plan import PlannedCell
 
@@ -124,7 +124,7 @@ def count_work(run: RunContext, cells: Sequence[ActiveCell]) -> None:
     if not uncounted:
         return
     counted: dict[CountWork, Workload | None] = {}
-    with run.context.pool.start(run.context.logs / "prepare.log", network=JOBS[CountWork].network) as worker:
+    with run.context.pool.start(run.context.logs / "prepare.log", network=task_of(CountWork).network) as worker:
         for active in uncounted:
             job = CountWork(artifact=active.planned.source, shapes=active.planned.cell.shapes)
             if job not in counted:

@@ -12,21 +12,20 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ...errors import BenchError, StorageFailed, Unavailable, encode_error, failure
 from ...spec import from_wire, to_wire
 from .bootstrap import NETWORK
 from .clock import Clock
-from .jobs import Job, Reporter
+from .jobs import Reporter
 from .nvml import Nvml
 from .procfs import ReadCounters, counters
 from .rapl import Rapl
-from .tasks import BY_NAME, JOBS
+from .tasks import BY_NAME
 
 if TYPE_CHECKING:
     from .cell_jobs import OpenCell
@@ -78,8 +77,8 @@ def answer(state: State, request: Mapping[str, Any], report: Reporter) -> tuple[
     A request is {"job": name, "asked": fields of the job}. Progress reports go to `report` during the job.
     """
     try:
-        kind = BY_NAME[request["job"]]
-        return "ok", to_wire(_find(kind)(state, report, from_wire(kind, request["asked"])))
+        task = BY_NAME[request["job"]]
+        return "ok", to_wire(task.function()(state, report, from_wire(task.kind(), request["asked"])))
     except BenchError as error:
         return "error", encode_error(error)
     except Exception as error:  # any exception of a runtime becomes the reason of a failed row
@@ -99,9 +98,3 @@ def _named(error: Exception) -> BenchError:
             "free some space, then repeat with --resume",
         )
     return failure(type(error).__name__, error)
-
-
-def _find(kind: type[Job[Any]]) -> Callable[[State, Reporter, Job[Any]], Any]:
-    module, _, name = JOBS[kind].target.partition(":")
-    function: Callable[[State, Reporter, Job[Any]], Any] = getattr(import_module(f".{module}", __package__), name)
-    return function

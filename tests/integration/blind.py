@@ -14,7 +14,7 @@ from pathlib import Path
 from onnxbench.models import onnx_file
 from onnxbench.runners.pool.pool import Local
 from onnxbench.runners.worker.jobs import Here, There
-from onnxbench.runners.worker.tasks import JOBS
+from onnxbench.runners.worker.tasks import task_of
 from onnxbench.spec import Artifact, Source
 
 ENTER = """#!{python}
@@ -113,7 +113,7 @@ class Worker:
 
     def receive(self, job, timeout_s, on_report=None):
         answer = self.inner.receive(self.theirs, timeout_s, on_report)
-        self.pool.asked.append(JOBS[type(job)].name)
+        self.pool.asked.append(task_of(type(job)).name)
         for place, path in self.written:
             fetch(place, path)
         return moved(answer, {There: self._fetched})

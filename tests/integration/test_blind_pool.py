@@ -50,7 +50,7 @@ from onnxbench.runners.worker.jobs import (
 )
 from onnxbench.runners.worker.profile_jobs import Profile, ReadGraph
 from onnxbench.runners.worker.rank_jobs import CountGpus
-from onnxbench.runners.worker.tasks import JOBS
+from onnxbench.runners.worker.tasks import BY_NAME, task_of
 from onnxbench.spec import Concurrency, Conversion, Load, Sweep
 from PIL import Image
 
@@ -144,7 +144,7 @@ def test_a_measurement_and_a_check_are_done_by_workers_that_see_none_of_the_pare
     (checked,) = record.read_run(parent / "checked").cells
     assert checked.status == "ok"
     used = (Draw, Refer, Open, WarmUp, TimeLatency, TimeThroughput, Verify)
-    assert {JOBS[job].name for job in used} <= set(blind.asked)
+    assert {task_of(job).name for job in used} <= set(blind.asked)
 
 
 @pytest.mark.long
@@ -204,4 +204,4 @@ def test_every_job_is_done_by_workers_that_see_none_of_the_parents_folders(paren
         worker.ask(Open(cell=cell, artifact=file, inputs=Here(path=inputs)), 60)
         _profile(worker, cell, file, parent / "own")
         assert worker.ask(ReadEnergy(key=cell.key, block_ms=5, concurrency=Concurrency()), 60).reason
-    assert set(blind.asked) == {task.name for task in JOBS.values()}
+    assert set(blind.asked) == set(BY_NAME)

@@ -26,7 +26,7 @@ from onnxbench.runners.pool import environments
 from onnxbench.runners.pool.process import ProcessWorker
 from onnxbench.runners.worker.clock import Clock
 from onnxbench.runners.worker.jobs import Probe
-from onnxbench.runners.worker.tasks import JOBS
+from onnxbench.runners.worker.tasks import TASKS
 from onnxfiles import MINI
 
 REQUIRED = os.environ.get("BENCH_REQUIRE", "").split(",")
@@ -97,9 +97,9 @@ def test_each_job_has_the_network_that_it_declares(listening, tmp_path, monkeypa
         monkeypatch.setenv(name, value)
     seen = Path(listening.environment["SEEN"])
     # One process for each module and network: a process leaves the network before its first job, and cannot come back.
-    groups = {(declared.network, kind.__module__): [] for kind, declared in JOBS.items()}
-    for kind, declared in JOBS.items():
-        groups[declared.network, kind.__module__].append(kind)
+    groups = {(task.network, task.kind().__module__): [] for task in TASKS}
+    for task in TASKS:
+        groups[task.network, task.kind().__module__].append(task.kind())
     for (network, _), kinds in groups.items():
         seen.unlink(missing_ok=True)
         with ProcessWorker(tmp_path / "log", Clock(), network=network) as worker:

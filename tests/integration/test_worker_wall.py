@@ -60,7 +60,7 @@ from onnxbench.runners.worker.jobs import (
 from onnxbench.runners.worker.profile_jobs import Profile, ReadGraph
 from onnxbench.runners.worker.rank_jobs import CountGpus, JoinRanks, MeasureStages, OpenRendezvous, TrainRank
 from onnxbench.runners.worker.search_jobs import CountParts, EvaluateInt8, RankNodes
-from onnxbench.runners.worker.tasks import JOBS
+from onnxbench.runners.worker.tasks import TASKS
 from onnxbench.spec import Artifact, Cell, Concurrency, Conversion, Settings, TensorSpec
 
 OF_TRAINING = (Train, MeasureStages, JoinRanks, TrainRank, OpenRendezvous, CountGpus)
@@ -142,7 +142,7 @@ def answers(bare_python, folder, artifact):
 
 
 def test_every_job_is_tried(answers):
-    assert {*answers, *OF_FILES} == set(JOBS)
+    assert {*answers, *OF_FILES} == {task.kind() for task in TASKS}
 
 
 def test_jobs_that_measure_answer_in_an_environment_of_numpy_and_a_runtime(answers, folder):

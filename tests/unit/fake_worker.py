@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from onnxbench.errors import decode_error
 from onnxbench.runners.worker.serve import answer
-from onnxbench.runners.worker.tasks import JOBS
+from onnxbench.runners.worker.tasks import task_of
 from onnxbench.spec import from_wire, to_wire
 
 
@@ -41,7 +41,7 @@ class InProcess:
 
     def ask(self, job, timeout_s, on_report=None):
         assert self.alive
-        name, job = JOBS[type(job)].name, from_wire(type(job), json.loads(json.dumps(to_wire(job))))
+        name, job = task_of(type(job)).name, from_wire(type(job), json.loads(json.dumps(to_wire(job))))
         self.begin(name, job)
         found = self._answer(name, job)
         return from_wire(type(job).answer(), json.loads(json.dumps(to_wire(found), allow_nan=False)))

@@ -4,7 +4,6 @@ import json
 import types
 from collections import abc
 from dataclasses import fields, is_dataclass
-from importlib import import_module
 from typing import Union, get_args, get_origin, get_type_hints
 
 import pytest
@@ -14,7 +13,7 @@ from onnxbench.results.store.head import Head
 from onnxbench.results.store.journal import EVENTS
 from onnxbench.runners import worker
 from onnxbench.runners.worker.jobs import Job, ProgressReport
-from onnxbench.runners.worker.tasks import BY_NAME, JOBS
+from onnxbench.runners.worker.tasks import BY_NAME, TASKS, task_of
 from onnxbench.spec import from_wire, to_wire
 
 FEW = 20
@@ -26,6 +25,7 @@ PLAIN = {
     bool: st.booleans(),
     type(None): st.none(),
 }
+JOBS = [task.kind() for task in TASKS]
 ANSWERS = {kind.answer() for kind in JOBS}
 FLOWING = {*JOBS, *ANSWERS, *EVENTS.values(), ProgressReport, Head}
 
@@ -94,14 +94,13 @@ def test_what_is_of_another_type_is_refused_with_the_fields_name(kind, data):
 
 @every_job
 def test_a_job_is_done_by_a_function_of_its_type_that_answers_what_it_says(kind):
-    module, _, name = JOBS[kind].target.partition(":")
-    hints = get_type_hints(getattr(import_module(f"{worker.__name__}.{module}"), name))
+    hints = get_type_hints(task_of(kind).function())
     assert (hints["job"], hints["return"]) == (kind, kind.answer())
 
 
 def test_there_is_no_other_job_and_each_has_a_name_of_its_own():
     assert {kind for kind in Job.__subclasses__() if kind.__module__.startswith(worker.__name__)} == set(JOBS)
-    assert len(BY_NAME) == len(JOBS)
+    assert len(BY_NAME) == len(TASKS)
 
 
 @pytest.mark.parametrize("kind", sorted_by_name(FLOWING), ids=lambda kind: kind.__name__)

@@ -14,7 +14,7 @@ from onnxbench.runners.prepare import library_models
 from onnxbench.runners.prepare.exports import expected_artifacts
 from onnxbench.runners.prepare.request import ExportRequest
 from onnxbench.runners.worker.file_jobs import DescribeLibrary, ExportLibrary, FetchLibrary
-from onnxbench.runners.worker.tasks import JOBS
+from onnxbench.runners.worker.tasks import task_of
 from onnxbench.spec import Sweep, TensorSpec
 
 IMAGE = TensorSpec(name="input", dtype="float32", shape=("batch", 3, 24, 24))
@@ -91,7 +91,7 @@ def test_random_weights_are_for_libraries(model):
 
 def test_only_one_job_has_the_network():
     jobs = (DescribeLibrary, ExportLibrary, FetchLibrary)
-    assert [JOBS[job].network for job in jobs] == [False, False, True]
+    assert [task_of(job).network for job in jobs] == [False, False, True]
 
 
 def test_a_model_that_is_here_is_not_fetched(scripted):

@@ -18,7 +18,7 @@ from onnxbench.runners.prepare.exports import (
 from onnxbench.runners.prepare.request import DEFAULT_CONVERSION, ExportRequest, files_of, with_schemes
 from onnxbench.runners.worker.file_jobs import Adopt, CacheEntry, Convert, Export
 from onnxbench.runners.worker.jobs import Data, Here, There
-from onnxbench.runners.worker.tasks import JOBS
+from onnxbench.runners.worker.tasks import task_of
 from onnxbench.spec import Conversion, Source, Sweep, TensorSpec, from_wire, to_wire
 
 from .in_process import derived
@@ -47,7 +47,7 @@ class Prepared(Context):
 
     def ask(self, job):
         self.asked.append(job)
-        answer = self.answers[job.precision if isinstance(job, Convert) else JOBS[type(job)].name]
+        answer = self.answers[job.precision if isinstance(job, Convert) else task_of(type(job)).name]
         if isinstance(answer, BenchError):
             raise answer
         found = answer(job) if callable(answer) else answer
@@ -57,7 +57,7 @@ class Prepared(Context):
         return [self.ask(job) for job in jobs]
 
     def names(self):
-        return [JOBS[type(job)].name for job in self.asked]
+        return [task_of(type(job)).name for job in self.asked]
 
     def orders(self):
         return {job.precision: job for job in self.asked if isinstance(job, Convert)}

@@ -38,7 +38,7 @@ from onnxbench.runners.worker.jobs import (
 )
 from onnxbench.runners.worker.nvml import Nvml, environment
 from onnxbench.runners.worker.serve import State, answer
-from onnxbench.runners.worker.tasks import JOBS
+from onnxbench.runners.worker.tasks import task_of
 from onnxbench.runners.worker.verify import save_arrays
 from onnxbench.spec import PRECISIONS, Concurrency, Settings, Target, from_wire, to_wire
 
@@ -66,7 +66,7 @@ def ignore(_):
 
 def ask(state, job, report=ignore):
     """What comes back over the pipe."""
-    request = {"job": JOBS[type(job)].name, "asked": to_wire(job)}
+    request = {"job": task_of(type(job)).name, "asked": to_wire(job)}
     return json.loads(json.dumps(answer(state, json.loads(json.dumps(request)), report)))
 
 

@@ -21,7 +21,7 @@ from ..infer import Surroundings
 from ..pool.context import Context
 from ..pool.progress import Progress
 from ..sweep.interrupt import Stop, interruptible
-from .cluster import Cluster, News, NodeOrder, Visit
+from .cluster import INFER, Cluster, News, NodeOrder, Visit
 from .node_run import NodeRun, is_complete, local_text, stored_files
 from .nodes import Node, Station, kinds_of, resumed, stations
 from .parcel import Packed, pack
@@ -250,8 +250,8 @@ def tour(
         stack.callback(state.end)
         _visit_all(state, stop)
     if state.stopping:
-        again = f"bench {request.task} --on {request.on} --out {around.out}" + (" --resume" if request.task == "infer" else "")
-        raise Interrupted("stopped by Ctrl-C", f"to continue, run {again}")
+        again = f"to continue, run bench infer --on {request.on} --out {around.out} --resume"
+        raise Interrupted("stopped by Ctrl-C", again if request.task == INFER else "run bench check again to start over")
 
 
 def _visit_all(state: _Tour, stop: Stop) -> None:
@@ -279,7 +279,7 @@ def _check_out(request: TourRequest, around: Surroundings) -> None:
         return
     task = read_nodes(out).task
     if task != request.task or not around.resume:
-        hint = "give --resume to continue it, or another --out" if task == request.task == "infer" else "give another --out"
+        hint = "give --resume to continue it, or another --out" if task == request.task == INFER else "give another --out"
         raise BadInput(f"{out} holds runs of bench {task} on a cluster already", hint)
 
 

@@ -197,11 +197,19 @@ bench profile --model missing.onnx --backend null
 bench import notes.txt --out imported
 bench import missing.json --out imported
 
+# clusters
+bench infer --model tiny.onnx --on http://host:1
+bench infer --model tiny.onnx --node cpu
+bench infer --model tiny.onnx --on ray --dry-run
+bench infer --model tiny.onnx --on ray --keep-engines kept
+bench check --model tiny.onnx --every-node
+
 # runtimes and libraries that are not installed
 bench infer --model tiny.onnx --backend ort-cpu --python ort-cpu=bare --out new
 bench infer --model tiny.onnx --backend null --device cuda --out new
 bench infer --model tiny.onnx --backend null --track wandb
 bench report good --out report.png
+bench infer --model tiny.onnx --on ray
 """
 
 
@@ -257,18 +265,22 @@ def make(line, folder):
     return done.exit_code, text
 
 
+ABSENT = ("matplotlib", "ray")
+
+
 class Absent:
-    """Finder of modules for which plotting is not installed."""
+    """Finder of modules for which the libraries ABSENT are not installed."""
 
     @staticmethod
     def find_spec(name, path=None, target=None):
-        if name.partition(".")[0] == "matplotlib":
-            raise ModuleNotFoundError("No module named 'matplotlib'", name="matplotlib")
+        library = name.partition(".")[0]
+        if library in ABSENT:
+            raise ModuleNotFoundError(f"No module named {library!r}", name=library)
 
 
 def hide_libraries(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+    for name in [name for name in sys.modules if name.partition(".")[0] in ABSENT]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [Absent, *sys.meta_path])
 

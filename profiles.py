@@ -19,7 +19,8 @@ class Kernel:
 
     A profile has more. `low_ns`, `high_ns`: quartiles of the duration over calls. `begin_ns`: begin, counted from the first
     kernel of one call; None where the runtime gives none. `thread`: thread or stream. `nodes`: names of the nodes of the graph
-    that it computes; empty where they are not known. `turns_ns`: median of the duration in each turn, of a profile with roofs.
+    that it computes; empty where they are not known. `usual_ns`: duration in the call that has the begins. `turns_ns`:
+    median of the duration in each turn, of a profile with roofs.
     """
 
     node: str = ""
@@ -32,6 +33,7 @@ class Kernel:
     begin_ns: Number = None
     thread: str = ""
     nodes: tuple[str, ...] = ()
+    usual_ns: Number = None
     turns_ns: tuple[float, ...] = ()
 
 

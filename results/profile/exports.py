@@ -59,7 +59,9 @@ def _events(number: int, title: str, side: Side) -> Iterator[Mapping[str, Any]]:
     for kernel in side.profiled.kernels:
         if kernel.ns:
             begin_ns = next_ns if kernel.begin_ns is None else kernel.begin_ns
-            next_ns = begin_ns + kernel.ns
+            # the durations of the call that has the begins: a mean over calls may be longer than the time to the next kernel
+            ns = kernel.ns if kernel.usual_ns is None else kernel.usual_ns
+            next_ns = begin_ns + ns
             facts = {"nodes": [_text(name) for name in kernel.nodes], "type": kernel.type, "kernel": _text(kernel.node)}
             yield {
                 "ph": "X",
@@ -67,7 +69,7 @@ def _events(number: int, title: str, side: Side) -> Iterator[Mapping[str, Any]]:
                 "tid": threads.setdefault(kernel.thread, len(threads) + 1),
                 "name": _text(kernel.operator),
                 "ts": begin_ns / 1e3,
-                "dur": kernel.ns / 1e3,
+                "dur": ns / 1e3,
                 "args": {**facts, "begin": "not reported" if kernel.begin_ns is None else "measured"},
             }
 

@@ -135,7 +135,7 @@ def summary(recorded: Recorded, calls: Sequence[Sequence[Ran]], turns: Sequence[
             row[ran.kernel] += ran.ns
     sums = times.sum(axis=1)
     usual = calls[int(np.argsort(sums)[len(calls) // 2])] if len(calls) else ()
-    begins = _begins(usual)
+    begins, usual_ns = _begins(usual), _durations(usual)
     of_turns = [np.median(times[np.array(turns) == number], axis=0) for number in sorted(set(turns))]
     columns = zip(recorded.kernels, *_middle(times))
     kernels = [
@@ -145,6 +145,7 @@ def summary(recorded: Recorded, calls: Sequence[Sequence[Ran]], turns: Sequence[
             low_ns=float(low),
             high_ns=float(high),
             begin_ns=begins.get(place),
+            usual_ns=usual_ns.get(place),
             turns_ns=tuple(float(medians[place]) for medians in of_turns),
         )
         for place, ((kernel, _), low, ns, high) in enumerate(columns)
@@ -176,6 +177,15 @@ def _begins(call: Sequence[Ran]) -> dict[int, float]:
             begins[ran.kernel] = min(ran.begin_ns, begins.get(ran.kernel, ran.begin_ns))
     first = min(begins.values(), default=0)
     return {place: begin - first for place, begin in begins.items()}
+
+
+def _durations(call: Sequence[Ran]) -> dict[int, float]:
+    """Duration of each kernel in `call`; empty where the runtime gives no begins."""
+    durations: dict[int, float] = {}
+    for ran in call:
+        if ran.begin_ns is not None:
+            durations[ran.kernel] = durations.get(ran.kernel, 0.0) + ran.ns
+    return durations
 
 
 def read_graph(state: State, report: Reporter, job: ReadGraph) -> GraphNodes:

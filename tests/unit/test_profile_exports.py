@@ -96,3 +96,11 @@ def test_a_name_is_inert(exported, format):
 def test_a_run_without_profiles_gives_an_empty_file(run_folder, make_cell, format):
     folder = run_folder(make_cell(), kind="profile")
     assert isinstance(export(cases_of([read_run(folder.path)]), format), str)
+
+
+def test_a_trace_has_the_durations_of_the_call_that_has_the_begins(exported):
+    """A mean over calls may be longer, and two events of one thread would overlap."""
+    slow = (replace(KERNELS[0], ns=9000.0, usual_ns=2000.0), KERNELS[1])
+    _, *events = json.loads(exported("chrome-trace", slow))["traceEvents"]
+    assert [(event["ts"], event["dur"]) for event in events] == [(0, 2), (2.5, 0.5)]
+    assert "9000" in exported("folded", slow)

@@ -166,3 +166,9 @@ def test_a_profile_may_go_on_in_several_jobs_and_has_then_the_times_of_each_turn
 def test_a_profile_in_one_job_has_no_times_by_turn(asked):
     calls, _ = asked()
     assert (calls.turns_p50_ns, [kernel.turns_ns for kernel in calls.kernels]) == ((), [(), ()])
+
+
+def test_a_kernel_has_its_duration_in_the_usual_call_beside_the_mean():
+    calls = [[Ran(0, ns, 5.0)] for ns in (1.0, 2.0, 6.0, 7.0, 90.0)]
+    (kernel,) = profiling.summary(Recorded(kernels=KERNELS[:1], calls=calls), calls).kernels
+    assert (kernel.usual_ns, kernel.ns) == (6.0, 5.0)

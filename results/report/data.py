@@ -28,11 +28,35 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, kw_only=True)
 class Pick:
-    """The decision for the rows of one `model`. Without a decision, `undecided` is the reason, as a sentence."""
+    """The decision for the `rows` of one model, made when it is read: a page has cards of its first models alone.
 
-    model: str
-    decision: Decision | None
-    undecided: str = ""
+    Without a decision, `undecided` is the reason, as a sentence.
+    """
+
+    rows: ModelRows
+    request: Request
+    prices: Prices
+
+    @property
+    def model(self) -> str:
+        return self.rows.model
+
+    @property
+    def decision(self) -> Decision | None:
+        return self._decided[0]
+
+    @property
+    def undecided(self) -> str:
+        return self._decided[1]
+
+    @cached_property
+    def _decided(self) -> tuple[Decision | None, str]:
+        if not self.rows.measured:
+            return None, "A check measures no time. Measure times with bench infer."
+        try:
+            return decide(self.rows.runs, self.request, self.rows.measured, self.prices), ""
+        except BadInput as error:
+            return None, f"There is no recommendation: {error}."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,19 +110,10 @@ def gather(runs: Sequence[Run], request: Request, baseline: str | None = None) -
         runs=tuple(runs),
         measured=measured,
         table=tabulate(runs, measured, against),
-        picks=tuple(_pick(item, request, prices) for item in split_models(runs, measured)),
+        picks=tuple(Pick(rows=item, request=request, prices=prices) for item in split_models(runs, measured)),
         baseline=against,
         notes=tuple(unfinished(runs)),
     )
-
-
-def _pick(rows: ModelRows, request: Request, prices: Prices) -> Pick:
-    if not rows.measured:
-        return Pick(model=rows.model, decision=None, undecided="A check measures no time. Measure times with bench infer.")
-    try:
-        return Pick(model=rows.model, decision=decide(rows.runs, request, rows.measured, prices))
-    except BadInput as error:
-        return Pick(model=rows.model, decision=None, undecided=f"There is no recommendation: {error}.")
 
 
 def unfinished(runs: Sequence[Run]) -> list[Finding]:

@@ -16,6 +16,7 @@ from .record import CellRecord
 
 LATENCY, THROUGHPUT = "latency", "throughput"
 METRICS = ("p50", "e2e_p50", THROUGHPUT)
+CPU = "cpu"
 MHZ = 1e6
 CYCLES_PER_NS = 1e-3  # at 1 MHz
 
@@ -63,7 +64,9 @@ def ratios(base: CellRecord, new: CellRecord) -> Repeated:
 
 
 def _cycles(record: CellRecord, metric: str, other: CellRecord | None = None) -> dict[int, float]:
-    """Figure of `metric` in cycles by round. `other`: a second record that must have measured the rounds too."""
+    """Figure of `metric` in cycles by round; empty on the CPU. `other`: a second record that must have the rounds too."""
+    if record.cell.device == CPU:
+        return {}
     value_of, part = series.ROUND_METRICS[metric], THROUGHPUT if metric == THROUGHPUT else LATENCY
     figures = {number: (value_of(record, number), mhz) for number, mhz in _clocks(record, part, other).items()}
     if part == THROUGHPUT:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from statistics import median
 
 from ...evidence import GpuCounts
+from ..store.clocks import CPU
 from ..store.noise import POWER_CAP
 from ..store.record import CellRecord
 from ..store.series import counted
@@ -32,7 +33,10 @@ def at_power_limit(record: CellRecord) -> bool:
 
 
 def dropped(record: CellRecord) -> int | None:
-    """Number of measurements that were dropped because of throttled clocks; None if NVML reports no causes of them."""
+    """Number of measurements that were dropped because of throttled clocks; None if NVML reports no causes of them, and for a
+    cell on the CPU."""
+    if record.cell.device == CPU:
+        return None
     blocks = record.blocks.values()
     parts = [counts for block in blocks for counts in (block.noise.latency, block.noise.throughput) if counts]
     seen = any(counts.gpu and counts.gpu.throttle is not None for counts in parts)
@@ -42,7 +46,7 @@ def dropped(record: CellRecord) -> int | None:
 def missing_evidence(record: CellRecord) -> list[str]:
     """Distinct reasons for missing evidence: the first one in the rounds, and that of the energy. Empty without a GPU."""
     reasons = [counts.reason for part in PARTS for counts in _counts(record, part) if counts.reason]
-    on_gpu = record.cell.device != "cpu"
+    on_gpu = record.cell.device != CPU
     energy = [record.energy.reason] if on_gpu and record.energy and record.energy.reason else []
     return list(dict.fromkeys([*reasons[:1], *energy]))
 
@@ -59,7 +63,7 @@ def _counts(record: CellRecord, part: str) -> list[GpuCounts]:
 
 def _rounds(record: CellRecord) -> list[dict[str, GpuCounts]]:
     """NVML's reports by part, in each round that counts; none for a cell on the CPU."""
-    if record.cell.device == "cpu":
+    if record.cell.device == CPU:
         return []
     noises = [record.blocks[number].noise for number in counted(record)]
     return [{part: counts.gpu for part, counts in noise.parts.items() if counts.gpu} for noise in noises]

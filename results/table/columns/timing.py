@@ -54,7 +54,8 @@ def median_bound(kind: str, interval: Callable[[Row], Interval | None], end: str
 
 
 def _real_time_factor(row: Row) -> Scalar:
-    p50_ms, step_s = _percentile("latency", 50)(row), row.sweep and row.sweep.step_seconds
+    step_s = row.sweep and row.sweep.step_seconds
+    p50_ms = _percentile("latency", 50)(row) if step_s else None
     return p50_ms / 1e3 / step_s if isinstance(p50_ms, float) and step_s else None
 
 

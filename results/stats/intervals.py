@@ -85,7 +85,8 @@ class Repeated:
         """Mean with its error; None for fewer values than the unit needs."""
         if len(self.values) < self.unit.least:
             return None
-        return self._trimmed._replace(freedom=self._trimmed.freedom - self.unit.spent)
+        mean, error, freedom = self._trimmed
+        return Estimate(mean, error, freedom - self.unit.spent)
 
     @cached_property
     def interval(self) -> Interval | None:

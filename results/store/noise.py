@@ -23,7 +23,7 @@ from operator import attrgetter
 from ...evidence import Counts, Noise
 
 TICK_NS = 10_000_000  # Linux counts CPU time in ticks of 10 ms, which limits the resolution in short blocks
-LEAST_TICKS = 2
+LEAST_NS = 2 * TICK_NS
 POWER_CAP = "sw_power_cap"
 COUNTERS = ("steal_ns", "others_ns", "run_delay_ns")  # on Linux only
 READINGS = attrgetter(*COUNTERS)
@@ -53,19 +53,14 @@ def _of_all_cpus(name: str) -> Callable[[Counts], float]:
     read = attrgetter(name)
 
     def share(counts: Counts) -> float:
-        spent = read(counts)
-        return float(spent) / _cpu_ns(counts) if spent and spent > LEAST_TICKS * TICK_NS else 0.0
+        spent: float | None = read(counts)
+        return spent / (counts.wall_ns * counts.cpus) if spent and spent > LEAST_NS else 0.0
 
     return share
 
 
-def _cpu_ns(counts: Counts) -> float:
-    """Time of all CPUs in ns."""
-    return counts.wall_ns * counts.cpus
-
-
 def _waiting(counts: Counts) -> float:
-    return (counts.run_delay_ns or 0) / _cpu_ns(counts)
+    return (counts.run_delay_ns or 0) / (counts.wall_ns * counts.cpus)
 
 
 def _faults(counts: Counts) -> float:

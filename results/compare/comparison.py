@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...axes import AXES, Scalar, values
+from ...axes import AXES, Scalar
 from ..stats.ambiguity import AMBIGUOUS
 from ..stats.intervals import LEAST_ROUNDS, LEAST_RUNS
 from ..store.head import SCHEMA
@@ -132,12 +132,11 @@ def _undecided(sides: Sides, changes: Sequence[Change]) -> list[Finding]:
 
 
 def _row(change: Change) -> RowValues:
-    cell, none = change.pair.cell, (None, None, None)
+    none = (None, None, None)
     effect = (change.effect, *(change.ends or (None, None)))
     ratio, points = (none, effect) if change.metric.in_points else (effect, none)
     row: tuple[Scalar, ...] = (
-        *values(cell).values(),
-        " ".join(f"{name}={value}" for name, value in cell.settings.options) or None,
+        *change.pair.case,
         *(change.metric.column, change.metric.unit, change.base, change.new),
         *ratio,
         *points,

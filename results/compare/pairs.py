@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from ...axes import AXES
+from ...axes import AXES, Scalar, values
 from ...spec import Cell, set_fields, to_wire
 from ..store.record import CellRecord, Run
 from ..table.findings import Finding
@@ -33,6 +34,12 @@ class Pair:
     cell: Cell
     base: Records
     new: Records
+
+    @cached_property
+    def case(self) -> tuple[Scalar, ...]:
+        """Value of each axis, and the runtime's options as a text, None for none: the same in all rows of the pair."""
+        options = " ".join(f"{name}={value}" for name, value in self.cell.settings.options)
+        return (*values(self.cell).values(), options or None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ LEAST_WIDTH = 40
 LONGEST_TEXT = 26  # names of processors and folders may have 60 characters
 GAP, NARROW_GAP = 3, 2
 INDENT = "  "
+COMBINING = "\u0300"
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 RED, GREEN, YELLOW, DIM = "31", "1;32", "33", "2"
 
@@ -102,8 +103,9 @@ def _aligned(texts: Sequence[str], *, right: bool) -> list[str]:
 
 def width_of(text: str) -> int:
     """Width of `text` in the characters of a terminal. Its colours have none."""
-    # wcswidth looks at each letter, and a large table has hundreds of thousands of texts.
-    if text.isascii() and text.isprintable():
+    # wcswidth looks at each letter, and a large table has hundreds of thousands of texts. All printable letters below the first
+    # combining one, such as µ and ±, are one character wide.
+    if text.isprintable() and (text.isascii() or max(text) < COMBINING):
         return len(text)
     from wcwidth import wcswidth
 

@@ -72,7 +72,9 @@ def _start(record: CellRecord, opening: Sequence[OpeningPart] = ()) -> Iterator[
         start = starts[-1]
         seconds = {"cold_ms": start.cold_s, "process_ms": start.process_s, "import_ms": start.import_s, "load_ms": start.load_s}
         times = {name: 1e3 * (value or 0) for name, value in seconds.items()}
-        yield Finding.of("profile_start", **times, first_ms=start.first_ms or 0)
+        first_ms = start.first_ms or 0
+        rest_ms = max(0.0, times["cold_ms"] - times["process_ms"] - times["import_ms"] - times["load_ms"] - first_ms)
+        yield Finding.of("profile_start", **times, first_ms=first_ms, rest_ms=rest_ms)
     opened = record.opened
     load_ns = 1e9 * (opened.load_s or 0) if opened else 0
     for parts in (opening, opened.parts if opened else ()):

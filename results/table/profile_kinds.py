@@ -17,7 +17,8 @@ PROFILE_KINDS: Mapping[str, Kind] = {
     "profile_start": Kind(
         severity=INFO,
         sentence="{cold_ms:.0f} ms from the start of a process to the first output: process {process_ms:.0f}, import"
-        " {import_ms:.0f}, load {load_ms:.0f}, first call {first_ms:.0f} ms",
+        " {import_ms:.0f}, load {load_ms:.0f}, first call {first_ms:.0f}, rest {rest_ms:.0f} ms (inputs, and the"
+        " build of an engine where none was)",
     ),
     "profile_opening": Kind(severity=INFO, sentence="parts of its load ({load_ms:.3g} ms): {parts} ms, by {source}"),
     "profile_gaps": Kind(

@@ -628,8 +628,9 @@ SAID = {
         " the profiler adds 4.2 % to a call (50 calls)",
     ),
     "profile_start": (
-        {"cold_ms": 812.3, "process_ms": 100.2, "import_ms": 300.4, "load_ms": 250.0, "first_ms": 12.2},
-        "812 ms from the start of a process to the first output: process 100, import 300, load 250, first call 12 ms",
+        {"cold_ms": 812.3, "process_ms": 100.2, "import_ms": 300.4, "load_ms": 250.0, "first_ms": 12.2, "rest_ms": 149.5},
+        "812 ms from the start of a process to the first output: process 100, import 300, load 250, first call 12, rest 150 ms"
+        " (inputs, and the build of an engine where none was)",
     ),
     "profile_opening": (
         {"parts": "parse 3, optimize and allocate 150", "source": "clock", "load_ms": 158.4},

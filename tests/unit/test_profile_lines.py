@@ -158,6 +158,7 @@ def test_the_start_is_told_with_the_parts_of_the_load(run_folder, make_cell):
     (case,) = cases_of([read_run(folder.path)])
     ((_, start),), parts = kinds(case, "profile_start"), kinds(case, "profile_opening")
     assert (start["cold_ms"], start["import_ms"], start["first_ms"]) == (800, 300, 5)
+    assert start["rest_ms"] == pytest.approx(800 - 100 - 300 - 200 - 5)
     assert [(values["parts"], values["source"]) for _, values in parts] == [("optimize 9", "onnxruntime"), ("parse 3", "clock")]
 
 

@@ -27,7 +27,7 @@ from overhead import turns
 
 NODES = Path(__file__).resolve().parents[1] / "tests/integration/ray_nodes.py"
 PAIRS, SIZE, LAYERS, WORK_NS = 30, 512, 4, 200_000
-SWEEP = ("--backend", "null,ort-cpu", "--batch", "1", "--budget", "quick", "--format", "json")
+SWEEP = ("--backend", "null,ort-cpu", "--batch", "64", "--budget", "quick", "--format", "json")
 
 
 def write_model(path: Path) -> None:

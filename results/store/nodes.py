@@ -51,8 +51,11 @@ class NodeList:
 
 
 def is_of_nodes(folder: Path) -> bool:
-    """True for a folder with the runs of several nodes."""
-    return (folder / NODES).is_file() and not (folder / RUN).exists()
+    """True for a folder with the runs of several nodes. A path that the system refuses is no such folder."""
+    try:
+        return (folder / NODES).is_file() and not (folder / RUN).exists()
+    except OSError:  # the reader of the folder says why
+        return False
 
 
 def read_nodes(folder: Path) -> NodeList:

@@ -5,6 +5,9 @@ In the schedule, a fixture that is long to make is made by one of them.
 An integration test goes alone to the worker that is free. Unit tests go by their files, and so do files that share a fixture of
 the session: their tests go to one worker, one file after the other. pytest-xdist 3.8 has groups for that, which pytest 9.2
 does not pass on.
+
+A test that ends its worker fails, and the others go on in a new worker. pytest-xdist 3.8 would wait forever there: it hands out
+finished tests again, of which no report comes back, and a worker begins a test only when it knows the next one.
 """
 
 from __future__ import annotations
@@ -52,5 +55,20 @@ def pytest_xdist_make_scheduler(config, log):
             if nodeid.startswith("tests/contract/"):
                 return "contract"
             return SHARED.get(file, nodeid) if "/integration/" in nodeid else file
+
+        def _reschedule(self, node):
+            while node in self.registered_collections and not node.shutting_down:
+                super()._reschedule(node)
+                if self._pending_of(self.assigned_work[node]) > 1:
+                    break
+
+        def remove_node(self, node):
+            work = self.assigned_work.pop(node)
+            left = [(scope, test) for scope, unit in work.items() for test, is_done in unit.items() if not is_done]
+            for scope, test in left[1:]:
+                self.workqueue.setdefault(scope, {})[test] = False
+            for other in self.assigned_work:
+                self._reschedule(other)
+            return left[0][1] if left else None
 
     return ByFixture(config, log)

@@ -1,0 +1,27 @@
+"""The gate itself: a test that ends pytest's worker fails alone, and the run ends."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCHEDULE = Path(__file__).resolve().parents[1] / "conftest.py"
+FILE = """
+import os, signal, pytest
+@pytest.mark.parametrize("number", range(12))
+def test_of(number):
+    if number in {deadly}:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(("folder", "deadly"), [("integration", (5,)), ("integration", (11,)), ("unit", (3, 4))])
+def test_a_test_that_ends_its_worker_fails_alone(tmp_path, folder, deadly):
+    (tmp_path / "tests" / folder).mkdir(parents=True)
+    (tmp_path / "tests/conftest.py").write_text(SCHEDULE.read_text())
+    (tmp_path / "tests" / folder / "test_it.py").write_text(FILE.replace("{deadly}", str(deadly)))
+    command = [sys.executable, "-m", "pytest", "-n", "2", "-q", "-p", "no:cacheprovider", "--rootdir", tmp_path, tmp_path]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert f"{len(deadly)} failed, {12 - len(deadly)} passed" in done.stdout
+    assert all(f"test_of[{number}]" in done.stdout for number in deadly)

@@ -155,7 +155,9 @@ def _compile_key(concurrency: Concurrency) -> tuple[int, int]:
 def probe(state: State, report: Reporter, job: Probe) -> Probed:
     """Description of a backend, with its availability."""
     backend = backends.get(job.backend)
-    availability = backend.probe()
+    # Collections were a fifth of the import of PyTorch. A timed cold start has them, as a deployment does.
+    with measure.importing():
+        availability = backend.probe()
     return Probed(
         **{**asdict(availability), "install": backend.install if availability.available else availability.install},
         opset=backend.highest_opset(availability.version),

@@ -40,9 +40,24 @@ class WarmUpResult:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Disable garbage collection inside: its pauses belong to the harness, not to the runtime."""
-    enabled = gc.isenabled()
     gc.collect()
     gc.freeze()  # later collections skip the surviving objects: a framework's heap takes long to walk
+    with uncollected():
+        yield
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Disable garbage collection inside. Later collections skip the objects that an import makes, which stay."""
+    with uncollected():
+        yield
+        gc.freeze()
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Disable garbage collection inside, without a collection before."""
+    enabled = gc.isenabled()
     gc.disable()
     try:
         yield

@@ -9,6 +9,7 @@ from onnxbench.runners.worker.measure import (
     WarmUpResult,
     end_to_end,
     first_call,
+    importing,
     latency,
     on_device,
     quiet,
@@ -237,6 +238,23 @@ def test_no_garbage_is_collected_while_it_is_quiet(enabled):
 def test_garbage_is_collected_again_after_an_error():
     with pytest.raises(ValueError, match="x"), quiet():
         raise ValueError("x")
+    assert gc.isenabled()
+
+
+def test_collections_neither_interrupt_an_import_nor_walk_what_it_makes():
+    try:
+        with importing():
+            assert not gc.isenabled()
+            made = [[]]
+        assert gc.isenabled()
+        assert not any(item is made for item in gc.get_objects())  # which lists the objects that a collection walks
+    finally:
+        gc.unfreeze()
+
+
+def test_a_failed_import_leaves_collections_on():
+    with pytest.raises(ImportError), importing():
+        raise ImportError
     assert gc.isenabled()
 
 

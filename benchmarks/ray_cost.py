@@ -1,6 +1,6 @@
 """Ray's cost to the p50 of a row: the same sweep alone and on a node of a Ray cluster, at the same time and in turns.
 
-    python benchmarks/ray_cost.py run FOLDER [PAIRS]      30 pairs, about 75 s each; a second call continues
+    python benchmarks/ray_cost.py run FOLDER [PAIRS]      30 pairs, about 77 s each; a second call continues
     python benchmarks/ray_cost.py show FOLDER             ratios with their 95 % intervals
 
 Rows: the null backend with fixed work, and ort-cpu on a chain of matrix products.
@@ -45,13 +45,13 @@ PAIRS, SIZE, LAYERS, WORK_NS, END_S = 30, 512, 4, 200_000, 60
 SWEEP = ("--backend", "null,ort-cpu", "--batch", "8", "--budget", "normal")
 SCHEDULE = replace(
     BUDGETS["normal"],
-    looks=(50,),
-    life_rounds=10,
+    looks=(45,),
+    life_rounds=9,
     block_ms=10,
     warmup_ms=100,
     warmup_limit_ms=500,
     rate_ms=20,
-    rate_rounds=10,
+    rate_rounds=9,
     passes=1,
     repeats=0,
     memory=False,
@@ -84,7 +84,11 @@ def cluster(**variables: str) -> Iterator[tuple[int, str]]:
             process.stdin.write("add node\n")
             process.stdin.flush()
             process.stdout.readline()
-            yield process.pid, address
+            try:
+                yield process.pid, address
+            finally:  # also on Ctrl-C, on which Popen does not wait
+                process.stdin.close()
+                process.wait(END_S)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from .runs import RunRequest
 
 if TYPE_CHECKING:
     from ..results.table.values import Measurement
-    from ..runners.cluster.tour import TourRequest
+    from ..runners.cluster.cluster import TourRequest
     from ..runners.infer import Surroundings
 
 CLUSTER_OPTIONS = ("on", "kinds", "every_node")
@@ -56,7 +56,7 @@ def toured(
     request: RunRequest, params: Mapping[str, Any], task: str, most: Pairs = (), least: Pairs = (), explain: bool = False
 ) -> RunRequest:
     """`request` as a tour of a cluster, whose result is the table of all nodes. `most`, `least`: limits of a check."""
-    from ..runners.cluster.tour import TourRequest
+    from ..runners.cluster.cluster import TourRequest
 
     sweep = request.sweep
     if sweep.keep_engines:

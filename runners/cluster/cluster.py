@@ -6,7 +6,7 @@ that there is a cluster.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -22,6 +22,22 @@ FILES, OUT = "files", "run"  # in that folder: this machine's files under their 
 INFER, CHECK = "infer", "check"
 
 
+@dataclass(frozen=True, kw_only=True)
+class TourRequest:
+    """Request to measure on a cluster. `task`, `most`, `least`, `explain`: as in NodeOrder, with the user's limits.
+
+    `on`: the cluster, as the user wrote it. `kinds`: kinds that the user named; empty for all. `every`: every node of a kind.
+    """
+
+    task: str
+    on: str = "ray"
+    kinds: tuple[str, ...] = ()
+    every: bool = False
+    most: tuple[tuple[str, str], ...] = ()
+    least: tuple[tuple[str, str], ...] = ()
+    explain: bool = False
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parcel:
     """Files that the sweep reads, by their absolute paths here: bytes, uint8 [N]. `texts`: files with FOLDER in paths."""
@@ -32,14 +48,14 @@ class Parcel:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NodeOrder:
-    """Order to a node. `task`: INFER or CHECK. `sweep`: data of the sweep, with FOLDER in its paths.
+    """Order to a node. `task`: INFER or CHECK. `request`: data of the sweep, with FOLDER in its paths.
 
     `most`, `least`, `explain`: those of a check. `place`: working folder here, which a relative path is relative to.
     `stored`: files of a run folder to continue, by their relative paths; empty for a new run.
     """
 
     task: str
-    sweep: Mapping[str, Any]
+    request: Mapping[str, Any]
     place: str
     most: tuple[tuple[str, str], ...] = ()
     least: tuple[tuple[str, str], ...] = ()
@@ -87,7 +103,10 @@ class Cluster(Protocol):
     """Nodes that can measure."""
 
     def nodes(self) -> Sequence[Node]:
-        """Nodes that are there now and have CPUs for work, with their facts."""
+        """Nodes that are there now and have CPUs for work, with their facts except `busy`."""
+
+    def busy(self) -> Collection[str]:
+        """Ids of the nodes with work now. Empty where the cluster does not tell."""
 
     def load(self, parcel: Parcel) -> None:
         """Take the files that the visits need. They travel once to each node."""

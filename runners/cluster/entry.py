@@ -66,7 +66,7 @@ def carry_out_order(folder: Path, lines: Lines) -> BenchError | None:
     order = json.loads((folder / ORDER).read_text())
     around = Surroundings(out=folder / OUT, resume=order["resume"], progress=lines)
     try:
-        TASKS[order["task"]](from_wire(Sweep, order["sweep"]), around, order)
+        TASKS[order["task"]](from_wire(Sweep, order["request"]), around, order)
     except KeyboardInterrupt:
         return Interrupted("stopped by Ctrl-C")
     except BenchError as error:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ... import __version__
-from ...errors import BadInput, BenchError, StorageFailed
+from ...errors import BadInput, BenchError, Interrupted, StorageFailed
 from ...evidence import ROUND, Failed, StepFailed
 from ...files import replace_file
 from ...results.store import record
@@ -49,7 +49,7 @@ def is_complete(folder: Path) -> bool:
 
 
 class NodeRun:
-    """Writer of the run folder of one node, until `close`.
+    """Writer of the run folder of one node, until `finish`.
 
     `sweep`: the user's, with the paths of this machine. `models`: their names in rows. Raises the errors of `Journal`.
     """
@@ -58,14 +58,18 @@ class NodeRun:
         self.folder, self.station, self.task, self.sweep, self.models = folder, station, task, sweep, models
         self._journal = Journal(folder).__enter__()
 
-    def close(self) -> None:
-        """Let go of the folder."""
-        self._journal.__exit__(None, None, None)
+    def finish(self, error: BenchError | None) -> None:
+        """End the writing. An interrupted run needs no reason in its rows: they tell how to continue."""
+        try:
+            if error and (not isinstance(error, Interrupted) or not (self.folder / RUN).exists()):
+                self._fail(error)
+        finally:
+            self._journal.__exit__(None, None, None)
 
     def add(self, news: News) -> None:
         """Write `news`. Raises `StorageFailed`, and `BadInput` for data that no run has."""
         if news.head is not None:
-            head, cells = head_of_text(self._local(news.head).encode(), self.folder)
+            head, cells = head_of_text(self.local(news.head).encode(), self.folder)
             host = replace(head.host, name=self.station.name)
             self._journal.write_head(replace(head, host=host, sweep=self.sweep), cells)
         for name, content in news.samples:
@@ -76,7 +80,7 @@ class NodeRun:
 
     def _event(self, line: str) -> tuple[str, Event] | None:
         try:
-            return event_of_line(self._local(line).encode())
+            return event_of_line(self.local(line).encode())
         except TypeError as error:
             raise BadInput(f"the node {self.station.name} sent {error}", "use one version of onnxbench on all nodes") from error
 
@@ -91,10 +95,11 @@ class NodeRun:
             problem = f"cannot write to {self.folder} ({error.strerror})"
             raise StorageFailed(problem, "free some space, then go on with --resume") from error
 
-    def _local(self, text: str) -> str:
+    def local(self, text: str) -> str:
+        """`text` of the node with the paths of this machine."""
         return local_text(text, self.folder)
 
-    def fail(self, error: BenchError) -> None:
+    def _fail(self, error: BenchError) -> None:
         """Record that `error` ended the node's run. A cell with blocks keeps them, and a resumed run continues it."""
         if not (self.folder / RUN).exists():
             self._journal.write_head(self._empty_head(), {cell: cell.key for cell in self._expected()})

@@ -19,6 +19,7 @@ class Node:
     - `cpus`, `gpus`: those that the cluster may give to work. `accelerator`: type of its GPUs or other accelerators.
     - `labels`: labels by name. `cpu`: model of the CPU. `machine`: equal for nodes that share a machine.
     - `unfit`: reason why it cannot measure; empty for a node that can.
+    - `busy`: other work had some of its CPUs or GPUs when it was looked at.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Node:
     cpu: str = ""
     machine: str = ""
     unfit: str = ""
+    busy: bool = False
 
     @property
     def kind(self) -> str:
@@ -74,14 +76,18 @@ def _kind(name: str, kinds: Collection[str]) -> str:
 def stations(nodes: Sequence[Node], kinds: Collection[str], *, every: bool) -> list[Station]:
     """Nodes of these `kinds` to measure, in the order of the kinds: one of each kind, or `every` one.
 
-    A node that can measure goes before one that cannot.
+    A node that can measure goes before one that cannot, and a free one before a busy one.
     """
     selected: list[Station] = []
     for kind in kinds:
-        own = sorted((node for node in nodes if node.kind == kind), key=lambda node: (bool(node.unfit), node.address, node.id))
+        own = sorted((node for node in nodes if node.kind == kind), key=_rank)
         names = [f"{kind}#{number}" for number in range(1, len(own) + 1)] if every and len(own) > 1 else [kind]
         selected += [Station(name=name, kind=kind, node=node) for name, node in zip(names, own)]
     return selected
+
+
+def _rank(node: Node) -> tuple[bool, bool, str, str]:
+    return bool(node.unfit), node.busy, node.address, node.id
 
 
 def resumed(entries: Sequence[NodeEntry], nodes: Sequence[Node]) -> tuple[list[Station], list[NodeEntry]]:
@@ -95,7 +101,7 @@ def resumed(entries: Sequence[NodeEntry], nodes: Sequence[Node]) -> tuple[list[S
     for entry in entries:
         if entry.name in own:
             continue
-        others = sorted((node for node in free.values() if node.kind == entry.kind), key=lambda node: bool(node.unfit))
+        others = sorted((node for node in free.values() if node.kind == entry.kind), key=_rank)
         if others:
             own[entry.name] = free.pop(others[0].id)
         else:

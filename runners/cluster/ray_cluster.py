@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,8 +50,9 @@ def address_of(text: str) -> str:
 class RayCluster:
     """Nodes of a Ray cluster. `connect` makes one."""
 
-    def __init__(self, ray: Any, quiet: ExitStack) -> None:
+    def __init__(self, ray: Any, quiet: ExitStack, *, is_client: bool) -> None:
         self._ray, self._quiet, self._facts, self._parcel = ray, quiet, dict[str, Node](), None
+        self._is_client = is_client
 
     @classmethod
     def connect(cls, address: str) -> RayCluster:
@@ -70,7 +71,7 @@ class RayCluster:
                 raise BadInput(f"no Ray cluster can be used {where} ({_first_line(error)})", START) from error
             quiet.callback(ray.shutdown)
             ray.cloudpickle.register_pickle_by_value(probe)  # a node may lack this package
-            return cls(ray, quiet.pop_all())
+            return cls(ray, quiet.pop_all(), is_client=address.startswith(SCHEME))
 
     def nodes(self) -> Sequence[Node]:
         """Nodes with CPUs. New ones are probed, all at the same time. Raises `NodeLost` where the cluster is gone."""
@@ -83,6 +84,24 @@ class RayCluster:
         for item in new:
             self._facts[item["NodeID"]] = self._node(item, probes[item["NodeID"]])
         return [self._facts[item["NodeID"]] for item in alive]
+
+    def busy(self) -> Collection[str]:
+        """Ids of the nodes of which other work has CPUs or GPUs. Empty where this Ray does not tell."""
+        try:
+            available = self._available()
+        except Exception:  # a private function of Ray, which may change; it only decides between equal nodes
+            return ()
+        nodes = ((node, available[node.id]) for node in self._facts.values() if node.id in available)
+        return {node.id for node, free in nodes if free.get("CPU", 0) < node.cpus or free.get("GPU", 0) < node.gpus}
+
+    def _available(self) -> Mapping[str, Mapping[str, float]]:
+        """Free resources of each node by its id; empty for a client, which has no state of the cluster."""
+        if self._is_client:
+            return {}
+        from ray._private.state import available_resources_per_node  # Ray has no public function for it
+
+        available: Mapping[str, Mapping[str, float]] = available_resources_per_node()
+        return available
 
     def _probe(self, node_id: str) -> Any:
         task = self._ray.remote(probe.node_facts)
@@ -126,7 +145,7 @@ class RayCluster:
         """Ask for an actor on `node` with all of its CPUs and GPUs."""
         options = {"num_cpus": node.cpus, "num_gpus": node.gpus, "max_restarts": 0, "max_task_retries": 0}
         actor = self._ray.remote(Visitor).options(**options, scheduling_strategy=self._on(node.id)).remote()
-        return RayVisit(self._ray, actor, actor.begin.remote(order, self._parcel))
+        return RayVisit(self._ray, actor, actor.arrive.remote(), actor.begin.remote(order, self._parcel))
 
     def wait(self, visits: Sequence[Visit], limit_s: float) -> None:
         """Wait for the next answer of an actor."""
@@ -140,18 +159,19 @@ class RayCluster:
 
 
 class RayVisit:
-    """A visit by an actor. `answer`: reference of its next answer."""
+    """A visit by an actor. `answer`: reference of its next answer. `begun`: that of the answer after the first."""
 
-    def __init__(self, ray: Any, actor: Any, answer: Any) -> None:
-        self._ray, self._actor, self.answer, self._begun = ray, actor, answer, False
+    def __init__(self, ray: Any, actor: Any, answer: Any, begun: Any) -> None:
+        self._ray, self._actor, self.answer, self._begun, self._arrived = ray, actor, answer, begun, False
 
     def news(self) -> Sequence[News]:
         """The next answer, if it is there."""
         if not _asked(lambda: self._ray.wait([self.answer], timeout=0)[0]):
             return ()
         news: News = _asked(lambda: self._ray.get(self.answer))
-        self._begun = True
-        if news.end is None:
+        if not self._arrived:
+            self._arrived, self.answer = True, self._begun
+        elif news.end is None:
             self.answer = self._actor.poll.remote(POLL_S)
         return (news,)
 
@@ -162,7 +182,7 @@ class RayVisit:
 
     def end(self) -> None:
         """Let the actor end its processes, then end the actor. The kernel ends the processes of an actor that is killed."""
-        if self._begun:
+        if self._arrived:
             with suppress(Exception):
                 self._ray.get(self._actor.close.remote(), timeout=END_S)
         with suppress(Exception):

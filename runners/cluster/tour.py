@@ -6,67 +6,50 @@ they would disturb each other. A visit is never repeated by itself: a node that 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ...errors import BadInput, BenchError, Interrupted, NodeLost, StorageFailed, WorkerTimeout, decode_error
-from ...results.store.head import RUN
-from ...results.store.nodes import NodeEntry, NodeList, is_of_nodes, read_nodes, write_nodes
-from ...spec import Sweep, to_wire
+from ...errors import BadInput, BenchError, Interrupted, NodeLost, WorkerTimeout, decode_error
+from ...spec import Sweep
 from ..infer import Surroundings
 from ..pool.context import Context
 from ..pool.progress import Progress
 from ..sweep.interrupt import Stop, interruptible
-from .cluster import INFER, Cluster, News, NodeOrder, Visit
-from .node_run import NodeRun, is_complete, local_text, stored_files
-from .nodes import Node, Station, kinds_of, resumed, stations
+from .cluster import CHECK, INFER, Cluster, News, TourRequest, Visit
+from .nodes import Node, Station, kinds_of, stations
 from .parcel import Packed, pack
+from .records import Record, Records
+from .runs import RunRecords, check_out
 
+VERBS = {INFER: "measuring", CHECK: "checking"}
+STOPPED = "stopped by Ctrl-C"
 WAIT_S, LIST_S = 1.0, 10.0  # longest wait for news, and time between two looks for nodes that joined
-
-
-@dataclass(frozen=True, kw_only=True)
-class TourRequest:
-    """Request to measure on a cluster. `task`, `most`, `least`, `explain`: as in NodeOrder, with the user's limits.
-
-    `on`: the cluster, as the user wrote it. `kinds`: kinds that the user named; empty for all. `every`: every node of a kind.
-    """
-
-    task: str
-    on: str = "ray"
-    kinds: tuple[str, ...] = ()
-    every: bool = False
-    most: tuple[tuple[str, str], ...] = ()
-    least: tuple[tuple[str, str], ...] = ()
-    explain: bool = False
 
 
 @dataclass(kw_only=True)
 class _Stay:
-    """A visit that is under way, with its run folder. `heard`: the node is free, and its run has begun."""
+    """A visit that is under way, with its record. `heard`: it has the node for itself. `movable`: another node would do."""
 
     station: Station
     visit: Visit
-    run: NodeRun
+    record: Record
     began_ns: int
+    movable: bool
     heard: bool = False
     done: float = 0.0
 
 
 @dataclass(kw_only=True)
 class _Tour:
-    """State of a tour. `waiting`: stations to visit. `stays`: visits that are under way."""
+    """State of a tour. `waiting`: stations to visit. `stays`: visits that are under way. `ended`: number of complete ones."""
 
     request: TourRequest
-    sweep: Sweep
-    packed: Packed
+    records: Records
     around: Surroundings
     cluster: Cluster
-    entries: list[NodeEntry] = field(default_factory=list)
     waiting: list[Station] = field(default_factory=list)
     stays: list[_Stay] = field(default_factory=list)
     ended: int = 0
@@ -76,33 +59,10 @@ class _Tour:
     def progress(self) -> Progress:
         return self.around.progress
 
-    def folder_of(self, station: Station) -> Path:
-        """Run folder of a station."""
-        return self.around.out / next(entry.folder for entry in self.entries if entry.name == station.name)
-
     def enlist(self, new: Sequence[Station]) -> None:
-        """Write `new` stations into nodes.json, and let them wait for their visit. Raises `StorageFailed`."""
-        for station in new:
-            entry = NodeEntry(name=station.name, kind=station.kind, id=station.node.id, folder=self._new_folder(station.name))
-            same = [index for index, old in enumerate(self.entries) if old.name == station.name]
-            if same:
-                self.entries[same[0]] = replace(self.entries[same[0]], id=station.node.id)
-            else:
-                self.entries.append(entry)
+        """Let `new` stations wait for their visit."""
+        self.records.enlist(new)
         self.waiting += new
-        request = self.request
-        nodes = NodeList(
-            task=request.task, sweep=self.sweep, kinds=request.kinds, every=request.every, nodes=tuple(self.entries)
-        )
-        try:
-            write_nodes(self.around.out, nodes)
-        except OSError as error:
-            raise StorageFailed(f"cannot write to {self.around.out} ({error.strerror})", "give another --out") from error
-
-    def _new_folder(self, name: str) -> str:
-        base = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "node"
-        used = {entry.folder for entry in self.entries}
-        return next(text for text in (base, *(f"{base}-{n}" for n in range(2, len(used) + 3))) if text not in used)
 
     def start_what_can(self) -> None:
         """Begin the visits to machines that no visit is on."""
@@ -113,27 +73,21 @@ class _Tour:
                 self._start(station)
 
     def _start(self, station: Station) -> None:
-        folder = self.folder_of(station)
-        stored = stored_files(folder)
-        run = NodeRun(folder, station, self.request.task, self.sweep, self.packed.models)
+        order = self.records.order(station)
+        record = self.records.open(station)
         if station.node.unfit:
-            self._close(run, NodeLost(station.node.unfit))
+            record.finish(NodeLost(station.node.unfit))
             return
-        order = NodeOrder(
-            task=self.request.task,
-            sweep=to_wire(self.packed.sweep),
-            place=str(Path.cwd()),
-            most=self.request.most,
-            least=self.request.least,
-            explain=self.request.explain,
-            stored=stored,
-        )
-        self.progress.note(f"{station.name}: {'continuing' if stored else 'measuring'} on {station.node.address or 'its node'}")
+        verb = "continuing" if order.stored else VERBS[self.request.task]
+        self.progress.note(f"{station.name}: {verb} on {station.node.address or 'its node'}")
         visit = self.cluster.start(station.node, order)
-        self.stays.append(_Stay(station=station, visit=visit, run=run, began_ns=self.around.clock.now_ns()))
+        # Blocks of one run are of one machine.
+        movable = not order.stored and not self.request.every
+        began_ns = self.around.clock.now_ns()
+        self.stays.append(_Stay(station=station, visit=visit, record=record, began_ns=began_ns, movable=movable))
 
     def hear(self, stay: _Stay) -> None:
-        """Write the news of a visit. Ends the visit where the run ended, the node was lost, or never became free."""
+        """Keep the news of a visit. Ends the visit where the run ended, the node was lost, or never became free."""
         try:
             news = stay.visit.news()
         except NodeLost as error:
@@ -147,22 +101,22 @@ class _Tour:
                 self._finish(stay, error)
                 return
             if item.end:
-                self._finish(stay, _error(item, stay.run.folder))
+                self._finish(stay, _error(item, stay.record))
                 return
-        limit_s = self.sweep.timeout_s
+        limit_s = self.records.limit_s
         if not stay.heard and (self.stopping or self.around.clock.since_s(stay.began_ns) > limit_s):
             busy = WorkerTimeout(f"other work kept the node busy for {limit_s:g} s", "wait for it, or give a larger --timeout")
-            self._finish(stay, Interrupted("stopped by Ctrl-C") if self.stopping else busy)
+            self._finish(stay, Interrupted(STOPPED) if self.stopping else busy)
 
     def _write(self, stay: _Stay, news: News) -> None:
-        stay.run.add(news)
+        stay.record.add(news)
         for note in news.notes:
-            self.progress.note(f"{stay.station.name}: {local_text(note, stay.run.folder)}")
+            self.progress.note(f"{stay.station.name}: {stay.record.local(note)}")
         if news.step:
             what, done, total = news.step
             stay.done = done / total if total else 0.0
             of_all = self.ended + sum(item.done for item in self.stays)
-            self.progress.step(f"{stay.station.name}: {what}", round(of_all, 2), len(self.entries))
+            self.progress.step(f"{stay.station.name}: {what}", round(of_all, 2), len(self.records.entries))
 
     def _finish(self, stay: _Stay, error: BenchError | None) -> None:
         stay.visit.end()
@@ -170,24 +124,13 @@ class _Tour:
         self.ended += 1
         if error and not isinstance(error, Interrupted):
             self.progress.note(f"{stay.station.name}: {error}")
-        self._close(stay.run, error)
-
-    def _close(self, run: NodeRun, error: BenchError | None) -> None:
-        """End the writing of a run. An interrupted run needs no reason in its rows: they tell how to continue."""
-        try:
-            if error and (not isinstance(error, Interrupted) or not (run.folder / RUN).exists()):
-                run.fail(error)
-        finally:
-            run.close()
+        stay.record.finish(error)
 
     def stop(self) -> None:
         """Ask every visit to end after its current block."""
         self.stopping = True
         for station in self.waiting:
-            folder = self.folder_of(station)
-            if not (folder / RUN).exists():
-                run = NodeRun(folder, station, self.request.task, self.sweep, self.packed.models)
-                self._close(run, Interrupted("stopped by Ctrl-C"))
+            self.records.open(station).finish(Interrupted(STOPPED))
         self.waiting.clear()
         for stay in self.stays:
             stay.visit.stop()
@@ -196,14 +139,29 @@ class _Tour:
         """End every visit now."""
         for stay in list(self.stays):
             stay.visit.end()
-            stay.run.close()
+            stay.record.finish(None)
+
+    def move(self) -> None:
+        """Let visits that wait for a busy node go to a free one of its kind."""
+        waiting = [stay for stay in self.stays if stay.movable and not stay.heard]
+        nodes = looked_at(self.cluster) if waiting else []
+        busy = {node.id for node in nodes if node.busy}
+        for stay in waiting:
+            station, used = stay.station, {entry.id for entry in self.records.entries}
+            free = [node for node in nodes if node.id not in used | busy and not node.unfit and station.node.id in busy]
+            for other in stations(free, [station.kind], every=False):
+                self.progress.note(f"{station.name}: other work keeps {station.node.address or 'its node'} busy")
+                stay.visit.end()
+                self.stays.remove(stay)
+                stay.record.finish(None)
+                self.enlist([replace(station, node=other.node)])
 
     def welcome(self) -> None:
         """Enlist nodes that joined since, of kinds that have no station yet; with --every-node all new ones."""
         if self.request.kinds:
             return
         nodes = self.cluster.nodes()
-        ids, kinds = {entry.id for entry in self.entries}, {entry.kind for entry in self.entries}
+        ids, kinds = {entry.id for entry in self.records.entries}, {entry.kind for entry in self.records.entries}
         fit = [node for node in nodes if node.id not in ids and not node.unfit]
         new = [node for node in fit if self.request.every or node.kind not in kinds]
         if new:
@@ -212,8 +170,8 @@ class _Tour:
     def _named(self, new: Sequence[Node]) -> list[Station]:
         """Stations of nodes that joined. A further node of a kind has the next number."""
         selected = stations(new, tuple(dict.fromkeys(node.kind for node in new)), every=self.request.every)
-        names = {entry.name for entry in self.entries}
-        counts = {kind: sum(entry.kind == kind for entry in self.entries) for kind in {item.kind for item in selected}}
+        names = {entry.name for entry in self.records.entries}
+        counts = {kind: sum(entry.kind == kind for entry in self.records.entries) for kind in {item.kind for item in selected}}
         numbered = []
         for item in selected:
             counts[item.kind] += 1
@@ -222,9 +180,15 @@ class _Tour:
         return numbered
 
 
-def _error(news: News, folder: Path) -> BenchError | None:
+def _error(news: News, record: Record) -> BenchError | None:
     data = news.end.error if news.end else None
-    return decode_error({key: local_text(text, folder) for key, text in data.items()}) if data else None
+    return decode_error({key: record.local(text) for key, text in data.items()}) if data else None
+
+
+def looked_at(cluster: Cluster) -> list[Node]:
+    """Nodes of the cluster, with those that are busy now."""
+    nodes, busy = cluster.nodes(), cluster.busy()
+    return [replace(node, busy=node.id in busy) for node in nodes]
 
 
 def tour(
@@ -238,23 +202,42 @@ def tour(
 
     Raises `BadInput` before any long work, `StorageFailed` for this machine's disk, and `Interrupted`. What was measured stays.
     """
-    _check_out(request, around)
-    nodes = cluster.nodes()
+    check_out(request, around.out, resume=around.resume)
+    nodes = looked_at(cluster)
     kinds = kinds_of(request.kinds, nodes)
+    records = RunRecords(request=request, sweep=sweep, packed=(packing or packed)(sweep, around), out=around.out)
+    cluster.load(records.packed.parcel)
+    around.out.mkdir(parents=True, exist_ok=True)
+    selected, ended, absent = records.stations(nodes, kinds)
+    for entry in absent:
+        around.progress.note(f"{entry.name}: no node of this kind is in the cluster, so that its rows stay as they are")
+    if visit_all(request, records, selected, around, cluster, ended):
+        again = f"to continue, run bench infer --on {request.on} --out {around.out} --resume"
+        raise Interrupted(STOPPED, again if request.task == INFER else "run bench check again to start over")
+
+
+def visit_all(
+    request: TourRequest,
+    records: Records,
+    selected: Sequence[Station],
+    around: Surroundings,
+    cluster: Cluster,
+    ended: int = 0,
+) -> bool:
+    """Visit the `selected` stations, and keep their news in `records`. True if the user interrupted it.
+
+    `ended`: number of entries that are complete already. A second Ctrl-C raises KeyboardInterrupt.
+    """
+    state = _Tour(request=request, records=records, around=around, cluster=cluster, ended=ended)
     with ExitStack() as stack:
-        state = _Tour(request=request, sweep=sweep, packed=(packing or packed)(sweep, around), around=around, cluster=cluster)
-        cluster.load(state.packed.parcel)
-        around.out.mkdir(parents=True, exist_ok=True)
-        state.enlist(_stations(request, state, nodes, kinds))
+        state.enlist(selected)
         stop = stack.enter_context(interruptible())
         stack.callback(state.end)
-        _visit_all(state, stop)
-    if state.stopping:
-        again = f"to continue, run bench infer --on {request.on} --out {around.out} --resume"
-        raise Interrupted("stopped by Ctrl-C", again if request.task == INFER else "run bench check again to start over")
+        _visit(state, stop)
+    return state.stopping
 
 
-def _visit_all(state: _Tour, stop: Stop) -> None:
+def _visit(state: _Tour, stop: Stop) -> None:
     listed_ns = state.around.clock.now_ns()
     while state.waiting or state.stays:
         state.start_what_can()
@@ -263,24 +246,12 @@ def _visit_all(state: _Tour, stop: Stop) -> None:
         for stay in list(state.stays):
             state.hear(stay)
         if stop.requested and not state.stopping:
-            state.progress.note("stopping after the current block of each node; press Ctrl-C again to stop at once")
+            state.progress.note(f"stopping after {state.records.pause} of each node; press Ctrl-C again to stop at once")
             state.stop()
         if not state.stopping and state.around.clock.since_s(listed_ns) > LIST_S:
             listed_ns = state.around.clock.now_ns()
             state.welcome()
-
-
-def _check_out(request: TourRequest, around: Surroundings) -> None:
-    """Raise `BadInput` where the folder has other runs, or runs that the user did not ask to continue."""
-    out = around.out
-    if (out / RUN).exists():
-        raise BadInput(f"{out} holds a run of one machine", "give another --out")
-    if not is_of_nodes(out):
-        return
-    task = read_nodes(out).task
-    if task != request.task or not around.resume:
-        hint = "give --resume to continue it, or another --out" if task == request.task == INFER else "give another --out"
-        raise BadInput(f"{out} holds runs of bench {task} on a cluster already", hint)
+            state.move()
 
 
 def packed(sweep: Sweep, around: Surroundings) -> Packed:
@@ -291,17 +262,3 @@ def packed(sweep: Sweep, around: Surroundings) -> Packed:
             logs=Path(logs), clock=around.clock, progress=around.progress, timeout_s=sweep.timeout_s, pool=around.pool
         )
         return pack(sweep, context)
-
-
-def _stations(request: TourRequest, state: _Tour, nodes: Sequence[Node], kinds: Sequence[str]) -> list[Station]:
-    """Stations to visit: for a resumed tour those that are not complete, and new ones."""
-    if not is_of_nodes(state.around.out):
-        return stations(nodes, kinds, every=request.every)
-    state.entries = list(read_nodes(state.around.out).nodes)
-    left = [entry for entry in state.entries if not is_complete(state.around.out / entry.folder)]
-    state.ended = len(state.entries) - len(left)
-    selected, absent = resumed([entry for entry in left if entry.kind in kinds or not request.kinds], nodes)
-    for entry in absent:
-        state.progress.note(f"{entry.name}: no node of this kind is in the cluster, so that its rows stay as they are")
-    present = {entry.kind for entry in state.entries}
-    return selected + stations(nodes, [kind for kind in kinds if kind not in present], every=request.every)

@@ -67,6 +67,10 @@ class Visitor:
         self._ending: End | None = None
         self._lock: IO[bytes] | None = None
 
+    def arrive(self) -> News:
+        """Empty news: the node is free, and its files are on their way."""
+        return News()
+
     def begin(self, order: NodeOrder, parcel: Parcel) -> News:
         """Write the files and start the run. An error of the disk is the end of the visit."""
         try:
@@ -90,7 +94,7 @@ class Visitor:
         for name, data in order.stored.items():
             self._write(folder / OUT / name, data)
         self._journal = len(order.stored.get(JOURNAL, b""))
-        wire: dict[str, Any] = {"task": order.task, "sweep": order.sweep, "most": order.most, "least": order.least}
+        wire: dict[str, Any] = {"task": order.task, "request": order.request, "most": order.most, "least": order.least}
         wire |= {"explain": order.explain, "resume": bool(order.stored)}
         self._write(folder / ORDER, _filled(json.dumps(wire), folder).encode())
         (root / order.place.lstrip("/")).mkdir(parents=True, exist_ok=True)

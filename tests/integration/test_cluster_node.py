@@ -17,10 +17,10 @@ from onnxbench.results.store.nodes import run_folders
 from onnxbench.results.store.record import read_run
 from onnxbench.runners import infer as runner
 from onnxbench.runners.cluster import visitor as visitors
-from onnxbench.runners.cluster.cluster import INFER, NodeOrder
+from onnxbench.runners.cluster.cluster import INFER, NodeOrder, TourRequest
 from onnxbench.runners.cluster.nodes import Node
 from onnxbench.runners.cluster.parcel import pack
-from onnxbench.runners.cluster.tour import TourRequest, tour
+from onnxbench.runners.cluster.tour import tour
 from onnxbench.runners.infer import Surroundings
 from onnxbench.runners.pool.context import Context
 from onnxbench.runners.pool.progress import Notes
@@ -53,6 +53,9 @@ class HereCluster:
 
     def nodes(self):
         return [Node(id=kind, labels={"kind": kind}, machine="here") for kind in self.kinds]
+
+    def busy(self):
+        return ()
 
     def load(self, parcel):
         self.parcel = parcel
@@ -123,7 +126,7 @@ def test_a_file_travels_with_its_weights_its_inputs_and_its_place(here, tmp_path
 def packed(sweep, tmp_path):
     context = Context(logs=tmp_path / "logs", progress=Notes(), timeout_s=60)
     done = pack(sweep, context)
-    return NodeOrder(task=INFER, sweep=to_wire(done.sweep), place=str(Path.cwd())), done.parcel
+    return NodeOrder(task=INFER, request=to_wire(done.sweep), place=str(Path.cwd())), done.parcel
 
 
 def all_news(visitor, order, parcel, meanwhile=lambda lines: None):

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import onnxfiles
 import psutil
 import pytest
+from onnxbench.results.store.nodes import read_nodes
 from onnxbench.results.store.record import read_run
 from onnxbench.runners.worker.clock import Clock
 
@@ -182,6 +183,28 @@ def test_a_node_of_another_version_or_without_the_runtime_has_rows_with_reasons(
     assert all("0.0.1" in row["reason"] for row in by_host["old"])
     assert {(row["backend"], row["status"]) for row in by_host["cpu-b"]} == {("null", "ok"), ("ort-cuda", "unavailable")}
     shell.nodes.say("kill", "old")
+
+
+def test_a_free_node_goes_before_a_busy_one_and_the_first_that_is_free_before_all(shell):
+    for _ in range(2):
+        shell.nodes.say("add", "twin")
+    quick = ("infer", "--node", "twin", *QUICK[:2], "--backend", "null", "--budget", "quick", "--batch", "1")
+    shell.nodes.say("hold", "twin")
+    done = shell.bench(*quick, "--on", "ray", "--timeout", "60", "--out", "free")
+    assert done.returncode == 0, done.stderr
+    (free,) = read_nodes(shell.folder / "free").nodes
+    shell.nodes.say("hold", "twin")
+    with shell.popen(*quick, "--on", "ray", "--out", "moved") as process:
+        until((shell.folder / "moved/nodes.json").exists)
+        (waiting,) = read_nodes(shell.folder / "moved").nodes
+        shell.nodes.say("free", "twin")
+        _, stderr = process.communicate(timeout=280)
+    assert process.returncode == 0, stderr
+    (moved,) = read_nodes(shell.folder / "moved").nodes
+    assert waiting.id < moved.id == free.id
+    shell.nodes.say("free", "twin")
+    for _ in range(2):
+        shell.nodes.say("kill", "twin")
 
 
 def test_a_killed_node_leaves_the_other_whole_and_resume_finishes(shell):

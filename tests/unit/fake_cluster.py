@@ -62,7 +62,10 @@ class FakeVisit:
 
 @dataclass
 class FakeCluster:
-    """`present`: the nodes. `scripts`: for a node's id, a function that makes the script of a visit from its order."""
+    """`present`: the nodes. `working`: ids of those with other work.
+
+    `scripts`: for a node's id, a function that makes the script of a visit from its order.
+    """
 
     present: list
     scripts: dict
@@ -70,9 +73,13 @@ class FakeCluster:
     most_together: dict = field(default_factory=dict)
     waits: int = 0
     at_wait: dict = field(default_factory=dict)
+    working: set = field(default_factory=set)
 
     def nodes(self):
         return list(self.present)
+
+    def busy(self):
+        return set(self.working)
 
     def load(self, parcel):
         self.parcel = parcel

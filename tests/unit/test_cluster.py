@@ -14,9 +14,9 @@ from onnxbench.results.store.head import RUN, Head
 from onnxbench.results.store.record import read_run
 from onnxbench.results.table import conditions, table, values
 from onnxbench.runners.cluster import node_run, ray_cluster
-from onnxbench.runners.cluster.cluster import CHECK, FOLDER, INFER, News
+from onnxbench.runners.cluster.cluster import CHECK, FOLDER, INFER, News, TourRequest
 from onnxbench.runners.cluster.nodes import Station, kinds_of, resumed, stations
-from onnxbench.runners.cluster.tour import TourRequest, tour
+from onnxbench.runners.cluster.tour import tour
 from onnxbench.runners.infer import Surroundings
 from onnxbench.runners.worker.clock import Clock
 from onnxbench.spec import Sweep, to_wire
@@ -55,9 +55,7 @@ def go(tmp_path):
 
     def of(cluster, resume=False, sweep=SWEEP, **request):
         notes = Notes()
-        around = Surroundings(
-            out=tmp_path / "tour", resume=resume, progress=notes, clock=Clock(now_ns=Ticking(), cpu_ns=lambda: 0)
-        )
+        around = Surroundings(out=of.out, resume=resume, progress=notes, clock=Clock(now_ns=Ticking(), cpu_ns=lambda: 0))
         tour(TourRequest(**{"task": INFER, **request}), sweep, around, cluster, packed)
         return notes
 
@@ -99,6 +97,9 @@ def test_one_node_of_a_kind_is_one_that_can_measure_and_every_node_has_a_number(
     nodes = [node("1", "a", unfit="old"), node("2", "a"), node("3", "b")]
     assert [(one.name, one.node.id) for one in stations(nodes, ["a", "b"], every=False)] == [("a", "2"), ("b", "3")]
     assert [one.name for one in stations(nodes, ["a", "b"], every=True)] == ["a#1", "a#2", "b"]
+    busy = [node("1", "a", unfit="old"), node("2", "a", busy=True), node("3", "a")]
+    assert [one.node.id for one in stations(busy, ["a"], every=False)] == ["3"]
+    assert [one.node.id for one in stations(busy[:2], ["a"], every=False)] == ["2"]
 
 
 def test_a_resumed_node_is_the_same_one_or_another_of_its_kind():
@@ -197,6 +198,42 @@ def test_a_busy_node_has_a_row_after_the_time_limit(go, ran):
     assert rows(go.out)["a", 1]["status"] == "timeout"
     assert rows(go.out)["b", 1]["status"] == "ok"
     assert all(visit.over for visit in cluster.visits)
+
+
+def test_a_free_node_of_a_kind_is_measured_in_place_of_a_busy_one(go, ran):
+    cluster = FakeCluster([node("1", "a"), node("2", "a")], {"2": whole(ran)}, working={"1"})
+    go(cluster)
+    assert [visit.node.id for visit in cluster.visits] == ["2"]
+    (entry,) = stored.read_nodes(go.out).nodes
+    assert (entry.name, entry.id) == ("a", "2")
+
+
+def test_a_visit_that_waits_moves_to_the_node_that_is_free_first(go, ran):
+    nodes = [node("1", "a"), node("2", "a"), node("3", "b")]
+    cluster = FakeCluster(nodes, {"1": lambda order: repeat(None), "2": whole(ran), "3": whole(ran)}, working={"1", "2"})
+    cluster.at_wait[5] = lambda: cluster.working.remove("2")
+    go(cluster)
+    assert [visit.node.id for visit in cluster.visits] == ["1", "3", "2"]
+    assert all(visit.over for visit in cluster.visits)
+    assert {row["status"] for row in rows(go.out).values()} == {"ok"}
+    assert [(entry.name, entry.id) for entry in stored.read_nodes(go.out).nodes] == [("a", "2"), ("b", "3")]
+
+
+def test_a_visit_that_has_its_node_or_its_blocks_stays(go, ran):
+    """A node works for the visit itself as soon as the visit has it."""
+    nodes = [node("1", "a"), node("2", "a")]
+    cluster = FakeCluster(nodes, {"1": lambda order: [News(), *[None] * 30, *news_of(ran, 5), NodeLost("lost")]})
+    cluster.at_wait[1] = lambda: cluster.working.add("1")
+    go(cluster)
+    assert [visit.node.id for visit in cluster.visits] == ["1"]
+    quiet = FakeCluster(nodes, {"1": lambda order: [*[None] * 30, *whole(ran)(order)]})  # a cluster that does not tell
+    go.out = go.out.with_name("quiet")
+    go(quiet)
+    assert [visit.node.id for visit in quiet.visits] == ["1"]
+    go.out = go.out.with_name("tour")
+    again = FakeCluster(nodes, {"1": lambda order: [*[None] * 30, *whole(ran)(order)]}, working={"1"})
+    go(again, resume=True)
+    assert [visit.node.id for visit in again.visits] == ["1"]
 
 
 @pytest.mark.parametrize(
@@ -310,7 +347,7 @@ def test_paths_of_a_node_become_those_of_this_machine(tmp_path, ran):
     data = json.loads((ran / RUN).read_text())
     there = to_wire(replace(SWEEP, model=f"{FOLDER}/files/home/me/net.onnx"))
     run.add(News(head=json.dumps({**data, "sweep": there, "commit": f"{FOLDER}/files/home/me {FOLDER}/run/logs"})))
-    run.close()
+    run.finish(None)
     head = read_run(tmp_path / "new").head
     assert head.sweep == SWEEP
     assert head.commit == f"/home/me {tmp_path / 'new'}/logs"

@@ -191,6 +191,9 @@ class _TrainOptions(TypedDict, total=False):
     threads: int | None
     seed: int | None
     timeout: float | None
+    on: str | None
+    node: _Names | None
+    every_node: bool | None
     track: Literal["mlflow", "wandb", "tensorboard"] | Iterable[Literal["mlflow", "wandb", "tensorboard"]] | None
 
 def bisect(

@@ -83,9 +83,9 @@ def train(model: Any = None, *, progress: bool = False, **options: Any) -> Rows:
     from .commands.train import requested, trained
     from .results.table.values import Rows
 
-    training, _ = requested(_context("train", model=model, **options))
+    request = requested(_context("train", model=model, **options))
     with logs(debug=False) as folder, _listener(progress) as (listener, notes):
-        _, table, interrupted = trained(training, folder, listener)
+        _, table, interrupted = trained(request, folder, listener)
     if interrupted:
         raise Interrupted("the training was interrupted", "train again to start over")
     return Rows(table=table, notes=tuple(notes))

@@ -1,4 +1,4 @@
-"""`--on`: the work of `infer` and `check` on the nodes of a cluster. click only."""
+"""`--on`: the work of `infer`, `check` and `train` on the nodes of a cluster. click only."""
 
 from __future__ import annotations
 
@@ -16,9 +16,13 @@ from .options import Names, Pairs, group
 from .runs import RunRequest
 
 if TYPE_CHECKING:
+    from ..results.table.table import Table
+    from ..results.table.training import Result
     from ..results.table.values import Measurement
     from ..runners.cluster.cluster import TourRequest
     from ..runners.infer import Surroundings
+    from ..runners.pool.progress import Progress
+    from ..runners.prepare.train import Training
 
 CLUSTER_OPTIONS = ("on", "kinds", "every_node")
 
@@ -67,6 +71,27 @@ def toured(
     address = str(on_cluster(dict(params)))
     result = partial(_result, request.out, request.baseline, sweep, route)
     return replace(request, work=partial(_tour, route, address), result=result)
+
+
+def trained_on_cluster(training: Training, params: Mapping[str, Any], progress: Progress) -> tuple[list[Result], Table, bool]:
+    """Rows of `training` on the nodes of a cluster, their table, and True if the user interrupted it."""
+    from ..results.table import training as tables
+    from ..runners.cluster.cluster import TRAIN, TourRequest
+    from ..runners.cluster.ray_cluster import RayCluster
+    from ..runners.cluster.training import check, train_on_nodes
+    from ..runners.infer import Surroundings
+
+    check(training)
+    address = str(on_cluster(dict(params)))
+    progress.step(f"connecting to the cluster ({address})", 0, 1)
+    cluster = RayCluster.connect(address)
+    route = TourRequest(task=TRAIN, on=params["on"], kinds=params["kinds"], every=params["every_node"])
+    try:
+        records, interrupted = train_on_nodes(route, training, Surroundings(out=Path(), progress=progress), cluster)
+    finally:
+        cluster.close()
+    results = records.results()
+    return results, tables.build(results, training.head(), records.hosts()), interrupted
 
 
 def _tour(route: TourRequest, address: str, sweep: Sweep, around: Surroundings) -> None:

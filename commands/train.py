@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from click.core import ParameterSource
 
 from ..errors import BadInput
 from ..spec import Device
+from .clusters import CLUSTER_OPTIONS, cluster_options, on_cluster, trained_on_cluster
 from .help import Command
 from .options import (
     Finite,
@@ -81,6 +83,7 @@ parallel_options = (
         ("bench train", "Train the CNN on scikit-learn's digits, which need no download"),
         ("bench train --device cpu --device cuda --precision fp32,bf16", "Compare CPU and GPU in one table"),
         ("bench train --data-parallel 2 --pipeline 2", "Compare two ways over two processes with one device"),
+        ("bench train --on ray", "Train on one node of each kind of a Ray cluster, and compare them in one table"),
         ("bench train --dataset idx:fashion-mnist --epochs 2", "Train on the files of MNIST or Fashion-MNIST in a folder"),
     ),
 )
@@ -104,6 +107,7 @@ parallel_options = (
     threads_option,
     seed_option,
     timeout_option,
+    cluster_options,
     track_option,
     format_option(),
     debug_option,
@@ -111,23 +115,33 @@ parallel_options = (
 @click.pass_context
 def train(ctx: click.Context, /, format: str, debug: bool, **_: Any) -> None:
     """Train a named model, and compare CPU, GPU and several processes in one table."""
+    from ..results.table.training import is_successful
     from ..results.trackers.logged import of_training
     from ..runners.pool.progress import terminal
     from ..runners.worker.clock import Clock
 
-    training, names = requested(ctx)
+    request = requested(ctx)
     clock = Clock()
     began_s, folder = clock.wall_s(), RUNS / f"{clock.stamp()}-train"
     with logs(debug) as log_folder, terminal().live() as progress:
-        results, table, interrupted = trained(training, log_folder, progress)
+        results, table, interrupted = trained(request, log_folder, progress)
     print_table(table, format)
-    track(names, lambda: of_training(results, table, folder, began_s))
-    if interrupted or any(result.status != "ok" for result in results):
+    track(request.trackers, lambda: of_training(results, table, folder, began_s))
+    if interrupted or not is_successful(results):
         sys.exit(130 if interrupted else 3)
 
 
-def requested(ctx: click.Context) -> tuple[Training, tuple[str, ...]]:
-    """Training that the parsed options request, and the trackers. Raises `BadInput` before any work."""
+@dataclass(frozen=True, kw_only=True)
+class TrainRequest:
+    """Request of the options. `cluster`: the options of a cluster by name; empty for this machine."""
+
+    training: Training
+    trackers: tuple[str, ...]
+    cluster: Mapping[str, Any]
+
+
+def requested(ctx: click.Context) -> TrainRequest:
+    """Request of the parsed options. Raises `BadInput` before any work."""
     from ..models import MODELS, kind_of
     from ..models.preprocessing import full_name
     from ..results import trackers
@@ -136,22 +150,29 @@ def requested(ctx: click.Context) -> tuple[Training, tuple[str, ...]]:
 
     options = {name: value for name, value in ctx.params.items() if name not in ("format", "debug")}
     trackers.check(names := options.pop("track"))
+    cluster = {name: options.pop(name) for name in CLUSTER_OPTIONS}
+    on_nodes = on_cluster(cluster) is not None
     model = options.pop("model")
     if kind_of(model) != "named":
         raise BadInput(f"{model!r} is not a named model, and only those can be trained", f"write --model {' or '.join(MODELS)}")
     dataset = full_name(options.pop("dataset"), options.pop("preprocess"))
     parallel = _parallel(options, ctx.get_parameter_source("timeout_s") is ParameterSource.COMMANDLINE)
     options["devices"] = tuple(str(Device.one(device, MORE_GPUS)) for device in options["devices"])
-    options["threads"] = options["threads"] or Local().threads()
-    return runner.Training(model=model, dataset=dataset or runner.default_dataset(model), parallel=parallel, **options), names
+    # Each node of a cluster has its own number of threads.
+    options["threads"] = options["threads"] or (0 if on_nodes else Local().threads())
+    training = runner.Training(model=model, dataset=dataset or runner.default_dataset(model), parallel=parallel, **options)
+    return TrainRequest(training=training, trackers=names, cluster=cluster if on_nodes else {})
 
 
-def trained(training: Training, log_folder: Path, progress: Progress) -> tuple[Sequence[Result], Table, bool]:
-    """Results of `training`, their table, and True if the user interrupted it."""
+def trained(request: TrainRequest, log_folder: Path, progress: Progress) -> tuple[Sequence[Result], Table, bool]:
+    """Results of the training, their table, and True if the user interrupted it."""
+    if request.cluster:
+        return trained_on_cluster(request.training, request.cluster, progress)
     from ..results.table import training as tables
     from ..runners.pool.pool import Local
     from ..runners.prepare import train as runner
 
+    training = request.training
     results, interrupted = runner.run_training(training, log_folder, Local(), progress)
     return results, tables.build(results, training.head()), interrupted
 

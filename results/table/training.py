@@ -11,6 +11,7 @@ from ...axes import Scalar
 from ...evidence import Epoch
 from ..stats.intervals import Repeated, Unit
 from ..store.head import SCHEMA
+from ..store.outcome import BROKEN
 from .column import SCIENTIFIC, Field
 from .findings import grouped, of_status
 from .table import Table
@@ -18,6 +19,7 @@ from .table import Table
 EPOCH = Unit("epoch", 5, 0.0)
 """Unit of the interval of images a second. It describes this process: another one may differ by more (docs/adr/0025)."""
 
+HOST = Field(name="host", number=False, priority=0)
 FIELDS = (
     Field(name="device", number=False, priority=0),
     Field(name="precision", number=False, priority=0),
@@ -51,6 +53,7 @@ PARALLEL_FIELDS = (
     Field(name="rank_memory_mb", title="memory by rank", unit="MB", number=False, priority=12),
     Field(name="output_error", title="output error", digits=SCIENTIFIC, priority=13),
 )
+MEMORY = "memory is the process's on cpu and the allocator's on cuda"
 PARALLEL_FACTS = (
     "efficiency: images a second over those of as many single processes, each with the threads or the GPU of one rank",
     "communication: share of a step with a transfer in progress, waiting included; bubble: share in which a rank does not"
@@ -75,7 +78,8 @@ class Result:
     """Result of a training on one device in one precision. A failed training has the epochs before the failure.
 
     `parallel`: empty for one process, `data`, or the schedule of a pipeline. `threads`: of each process. `batch_size`: of all
-    processes together. `losses`: training loss of the first steps, None where it is not finite.
+    processes together. `losses`: training loss of the first steps, None where it is not finite. `host`: name of the node of
+    a cluster; None for a training on this machine.
     """
 
     device: str
@@ -92,15 +96,20 @@ class Result:
     torch: str | None = None
     ranks: tuple[RankResult, ...] = ()
     losses: tuple[float | None, ...] = ()
+    host: str | None = None
 
     @property
     def name(self) -> str:
-        """Name of the row: its device, its precision, and its way to train if it has several processes."""
-        return f"{self.device} {self.precision}" + (f" {self.parallel} {self.processes}" if self.parallel else "")
+        """Name of the row: its device, its precision, its way to train if it has several processes, and its host."""
+        way = f" {self.parallel} {self.processes}" if self.parallel else ""
+        return f"{self.device} {self.precision}{way}" + (f" on {self.host}" if self.host else "")
 
 
-def build(results: Sequence[Result], head: Mapping[str, Any]) -> Table:
-    """Build the table of the `results` of one training. A failed one has the figures of its epochs, and no speed-up."""
+def build(results: Sequence[Result], head: Mapping[str, Any], hosts: Mapping[str, str] | None = None) -> Table:
+    """Build the table of the `results` of one training. A failed one has the figures of its epochs, and no speed-up.
+
+    `hosts`: facts of each node of a cluster by its name.
+    """
     rows = [_row(result) for result in results]
     # speed-ups are against the first row; after a single epoch they rest on the first, which includes set-up on both sides
     for row in rows:
@@ -109,16 +118,35 @@ def build(results: Sequence[Result], head: Mapping[str, Any]) -> Table:
         row["efficiency"] = _efficiency(row, rows)
     named = [(result.name, row) for result, row in zip(results, rows)]
     findings = grouped([(name, status) for name, row in named for status in of_status(row)])
-    facts = " · ".join(f"{name} {head[name]}" for name in ("model", "dataset", "epochs", "batch_size", "lr", "seed", "threads"))
+    names = ("model", "dataset", "epochs", "batch_size", "lr", "seed", "threads")
+    facts = " · ".join(f"{name} {head[name]}" for name in names if head[name] is not None)
     several = any(result.parallel for result in results)
     return Table(
-        names=(*(field.name for field in (*FIELDS, *RATE_ENDS, *PARALLEL_FIELDS)), "reason"),
+        names=(*(field.name for field in (*FIELDS, *RATE_ENDS, *PARALLEL_FIELDS)), "reason", HOST.name),
         rows=tuple(rows),
-        fields=_fields(rows, several),
-        facts=(facts, "memory is the process's on cpu and the allocator's on cuda", *(PARALLEL_FACTS if several else ())),
+        fields=(*((HOST,) if hosts else ()), *_fields(rows, several)),
+        facts=(facts, *_host_facts(results, hosts or {}), MEMORY, *(PARALLEL_FACTS if several else ())),
         findings=tuple(findings),
-        head={"schema": SCHEMA, **head},
+        head={"schema": SCHEMA, **head, **({"hosts": dict(hosts)} if hosts else {})},
     )
+
+
+def is_successful(results: Sequence[Result]) -> bool:
+    """True if no training failed, and each requested one succeeded on a host."""
+    ways = [(result.device, result.precision, result.parallel, result.processes) for result in results]
+    done = {way for way, result in zip(ways, results) if result.status == "ok"}
+    return done == set(ways) and not any(result.status in BROKEN for result in results)
+
+
+def _host_facts(results: Sequence[Result], hosts: Mapping[str, str]) -> list[str]:
+    """A line for each host, with its version of PyTorch and the threads of a single process."""
+    lines = []
+    for host, facts in hosts.items():
+        own = [result for result in results if result.host == host]
+        versions = dict.fromkeys(f"PyTorch {result.torch}" for result in own if result.torch)
+        threads = [f"{result.threads} threads" for result in own if result.threads and not result.parallel][:1]
+        lines.append(f"{host}: {' · '.join([facts, *threads, *versions])}")
+    return lines
 
 
 def _fields(rows: Sequence[Mapping[str, Scalar]], several: bool) -> tuple[Field, ...]:
@@ -133,7 +161,7 @@ def _efficiency(row: Mapping[str, Scalar], rows: Sequence[Mapping[str, Scalar]])
     """Rate in per cent of that of as many single processes; None without a row of such a process."""
     if not row["parallel"] or row["status"] != "ok":
         return None
-    same = ["precision", "device"] + (["threads"] if row["device"] == "cpu" else [])
+    same = ["host", "precision", "device"] + (["threads"] if row["device"] == "cpu" else [])
     for single in rows:
         if not single["parallel"] and single["status"] == "ok" and all(single[name] == row[name] for name in same):
             return 100 * _number(row["train_per_s"]) / (_number(row["processes"]) * _number(single["train_per_s"]))
@@ -168,6 +196,7 @@ def _row(result: Result) -> dict[str, Scalar]:
         "threads": result.threads,
         "batch": result.batch_size,
         "microbatches": result.microbatches,
+        "host": result.host,
         **_rank_cells(result),
     }
 

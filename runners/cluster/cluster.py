@@ -19,7 +19,8 @@ FOLDER = "@onnxbench-folder@"
 """Stands for the folder of a visit on its node, in every text that passes: nobody here knows that folder's path."""
 
 FILES, OUT = "files", "run"  # in that folder: this machine's files under their absolute paths, and the run folder
-INFER, CHECK = "infer", "check"
+INFER, CHECK, TRAIN = "infer", "check", "train"
+WEIGHTS = "weights.safetensors"  # in that folder: checkpoint of a training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ class Parcel:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NodeOrder:
-    """Order to a node. `task`: INFER or CHECK. `request`: data of the sweep, with FOLDER in its paths.
+    """Order to a node. `task`: INFER, CHECK or TRAIN. `request`: data of the sweep or the training, with FOLDER in its paths.
 
     `most`, `least`, `explain`: those of a check. `place`: working folder here, which a relative path is relative to.
     `stored`: files of a run folder to continue, by their relative paths; empty for a new run.
@@ -75,7 +76,8 @@ class News:
     """News of a node since the last ones.
 
     `head`: text of run.json if it changed. `samples`: new files of samples by name. `lines`: new complete lines of the journal;
-    the samples of its blocks came before. `step`: last step, with the steps done and their total.
+    the samples of its blocks came before. `results`: JSON list of the rows of a training if they changed. `weights`: content of
+    its checkpoint, which comes with the end. `step`: last step, with the steps done and their total.
     """
 
     head: str | None = None
@@ -83,6 +85,8 @@ class News:
     lines: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     step: tuple[str, float, float] | None = None
+    results: str | None = None
+    weights: bytes = b""
     end: End | None = None
 
 

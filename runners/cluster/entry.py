@@ -1,6 +1,7 @@
 """Program on a node: the ordinary run of an order, in a process of its own. `python -m onnxbench.runners.cluster.entry FOLDER`.
 
-stdout has one JSON object a line: a note, a step, and at the end the error of the run. Everything else goes to stderr.
+stdout has one JSON object a line: a note, a step, rows of a training, and at the end the error of the run. Everything else
+goes to stderr.
 """
 
 from __future__ import annotations
@@ -9,18 +10,21 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 from ...errors import BenchError, Interrupted, encode_error, of_system
 from ...results.table import conditions
-from ...spec import Sweep, from_wire
+from ...results.table.training import Result
+from ...spec import Sweep, from_wire, to_wire
 from .. import check as checks
 from .. import infer as sweeps
 from ..infer import Surroundings
+from ..prepare.train import Training, run_training
 from ..worker.clock import Clock
-from .cluster import CHECK, INFER, OUT
+from .cluster import CHECK, INFER, OUT, TRAIN, WEIGHTS
 
 ORDER = "order.json"
 STEP_S = 1.0  # between two lines with steps: each wakes a process beside the measured one
@@ -47,18 +51,36 @@ class Lines:
             self._last = self._clock.now_ns()
             self.write(step=[what, done, total])
 
+    def results(self, rows: Sequence[Result]) -> None:
+        """Pass the rows of a training on."""
+        self.write(results=list(map(to_wire, rows)))
 
-def _infer(sweep: Sweep, around: Surroundings, _: Mapping[str, Any]) -> None:
-    sweeps.infer(sweep, around)
+
+def _infer(around: Surroundings, _: Lines, order: Mapping[str, Any]) -> None:
+    sweeps.infer(from_wire(Sweep, order["request"]), around)
 
 
-def _check(sweep: Sweep, around: Surroundings, order: Mapping[str, Any]) -> None:
+def _check(around: Surroundings, _: Lines, order: Mapping[str, Any]) -> None:
     most, least = ([(str(name), str(limit)) for name, limit in order[side]] for side in ("most", "least"))
     limits = [*conditions.parse(most, most=True), *conditions.parse(least, most=False)]
-    checks.check(sweep, around, limits, bool(order["explain"]))
+    checks.check(from_wire(Sweep, order["request"]), around, limits, bool(order["explain"]))
 
 
-TASKS: Mapping[str, Callable[[Sweep, Surroundings, Mapping[str, Any]], None]] = {INFER: _infer, CHECK: _check}
+def _train(around: Surroundings, lines: Lines, order: Mapping[str, Any]) -> None:
+    training, logs, weights = from_wire(Training, order["request"]), around.out / "logs", around.out.with_name(WEIGHTS)
+    training = replace(training, threads=training.threads or around.pool.threads())
+    logs.mkdir(parents=True)
+    results, interrupted = run_training(training, logs, around.pool, around.progress, lines.results, weights)
+    if interrupted:
+        raise KeyboardInterrupt
+    lines.results(results)
+
+
+TASKS: Mapping[str, Callable[[Surroundings, Lines, Mapping[str, Any]], None]] = {
+    INFER: _infer,
+    CHECK: _check,
+    TRAIN: _train,
+}
 
 
 def carry_out_order(folder: Path, lines: Lines) -> BenchError | None:
@@ -66,7 +88,7 @@ def carry_out_order(folder: Path, lines: Lines) -> BenchError | None:
     order = json.loads((folder / ORDER).read_text())
     around = Surroundings(out=folder / OUT, resume=order["resume"], progress=lines)
     try:
-        TASKS[order["task"]](from_wire(Sweep, order["request"]), around, order)
+        TASKS[order["task"]](around, lines, order)
     except KeyboardInterrupt:
         return Interrupted("stopped by Ctrl-C")
     except BenchError as error:

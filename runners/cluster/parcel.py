@@ -168,6 +168,20 @@ def _add_dataset(name: str, packing: _Packing) -> None:
     packing.add(path)
 
 
+def data_parcel(name: str) -> Parcel:
+    """Files of the dataset `name`, whose path is absolute; empty for one without files. Raises as `pack` does."""
+    packing = _Packing()
+    if split_name(name)[1]:
+        _add_dataset(name, packing)
+    return packing.parcel()
+
+
+def data_there(name: str) -> str:
+    """Path on a node of the files of the dataset `name`; empty for one without files."""
+    place = split_name(name)[1]
+    return _there(place) if place else ""
+
+
 def _with_datasets(text: str, names: Sequence[str]) -> str:
     for name in names:
         text = text.replace(json.dumps(name), json.dumps(_dataset_there(name)))

@@ -18,13 +18,13 @@ from ..infer import Surroundings
 from ..pool.context import Context
 from ..pool.progress import Progress
 from ..sweep.interrupt import Stop, interruptible
-from .cluster import CHECK, INFER, Cluster, News, TourRequest, Visit
+from .cluster import CHECK, INFER, TRAIN, Cluster, News, TourRequest, Visit
 from .nodes import Node, Station, kinds_of, stations
 from .parcel import Packed, pack
 from .records import Record, Records
 from .runs import RunRecords, check_out
 
-VERBS = {INFER: "measuring", CHECK: "checking"}
+VERBS = {INFER: "measuring", CHECK: "checking", TRAIN: "training"}
 STOPPED = "stopped by Ctrl-C"
 WAIT_S, LIST_S = 1.0, 10.0  # longest wait for news, and time between two looks for nodes that joined
 

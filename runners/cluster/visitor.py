@@ -25,7 +25,7 @@ from ...results.store.journal import JOURNAL, SAMPLES
 from ...untrusted import is_sample_name, open_plain
 from ..pool.process import dies_with_parent, end_group, last_line
 from ..worker.clock import Clock
-from .cluster import FILES, FOLDER, OUT, End, News, NodeOrder, Parcel
+from .cluster import FILES, FOLDER, OUT, WEIGHTS, End, News, NodeOrder, Parcel
 from .entry import ORDER
 
 ENTRY = "onnxbench.runners.cluster.entry"
@@ -131,15 +131,28 @@ class Visitor:
         """News of the next `wait_s` seconds, or until the run ends."""
         notes: list[str] = []
         step: tuple[str, float, float] | None = None
+        results: str | None = None
         for data in self._progress(wait_s):
             if "note" in data:
                 notes.append(self._sent(data["note"]))
             elif "step" in data:
                 step = (str(data["step"][0]), float(data["step"][1]), float(data["step"][2]))
+            elif "results" in data:
+                results = self._sent(json.dumps(data["results"]))
             else:
                 self._ending = End(error=data["end"] and {key: self._sent(text) for key, text in data["end"].items()})
         lines, samples = self._new_lines()
-        return News(head=self._new_head(), samples=samples, lines=lines, notes=tuple(notes), step=step, end=self._end(lines))
+        end = self._end(lines)
+        return News(
+            head=self._new_head(),
+            samples=samples,
+            lines=lines,
+            notes=tuple(notes),
+            step=step,
+            results=results,
+            weights=(end and self._content(WEIGHTS)) or b"",
+            end=end,
+        )
 
     def _progress(self, wait_s: float) -> Iterator[Mapping[str, Any]]:
         """Lines of the run's stdout that arrive within `wait_s` seconds."""
@@ -192,12 +205,12 @@ class Visitor:
         self._journal += len(data)
         lines = data.decode().splitlines()
         names = [name for line in lines if (name := _samples_of(line))]
-        samples = [(name, content) for name in names if (content := self._content(name)) is not None]
+        samples = [(name, content) for name in names if (content := self._content(OUT, name)) is not None]
         return tuple(map(self._sent, lines)), tuple(samples)
 
-    def _content(self, name: str) -> bytes | None:
+    def _content(self, *parts: str) -> bytes | None:
         try:
-            return self._path(OUT, name).read_bytes()
+            return self._path(*parts).read_bytes()
         except OSError:
             return None
 

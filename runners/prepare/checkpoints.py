@@ -1,8 +1,7 @@
-"""Paths of trained weights, and the choice of a checkpoint without a dataset. Standard library only."""
+"""Paths of trained weights, their records, and the choice of a checkpoint without a dataset. Loads no framework."""
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from ...errors import BadInput
 from ...exporters import cache
 from ...models.preprocessing import absolute_name
 from ...spec import digest
+from ...untrusted import WRONG, parse
 
 LENGTH_BYTES = 8  # a safetensors file begins with its header's length, https://huggingface.co/docs/safetensors
 
@@ -44,7 +44,16 @@ def read_record(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(LENGTH_BYTES), "little")
-            header = json.loads(file.read(min(length, path.stat().st_size)))
-        return dict(json.loads(header["__metadata__"]["onnxbench"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+            return _record(file.read(min(length, path.stat().st_size)))
+    except (OSError, *WRONG) as error:
         raise BadInput(f"{path} is not a checkpoint of this tool", "run bench train again") from error
+
+
+def record_of(content: bytes) -> dict[str, Any]:
+    """Metadata of a checkpoint with that `content`. Raises the exceptions WRONG for other data."""
+    length = int.from_bytes(content[:LENGTH_BYTES], "little")
+    return _record(content[LENGTH_BYTES : LENGTH_BYTES + length])
+
+
+def _record(header: bytes) -> dict[str, Any]:
+    return dict(parse(parse(header)["__metadata__"]["onnxbench"].encode()))

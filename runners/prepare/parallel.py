@@ -128,6 +128,11 @@ def check(parallel: Parallel, devices: Sequence[str], batch_size: int, place: Pl
     """Raise `BadInput` for what cannot be trained in parallel, before anything is trained."""
     for device in devices if parallel.counts else ():
         _check_room(max(parallel.counts), Device.parse(device), place)
+    check_batch(parallel, batch_size)
+
+
+def check_batch(parallel: Parallel, batch_size: int) -> None:
+    """Raise `BadInput` for a batch that the processes cannot divide, and for a wrong schedule."""
     for count in parallel.data:
         if batch_size % count and not parallel.scale_batch:
             raise BadInput(

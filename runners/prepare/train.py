@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,14 @@ from typing import Any
 from ...errors import BadInput, BenchError, StorageFailed
 from ...evidence import Epoch
 from ...models import MODELS, datasets
-from ...models.preprocessing import absolute_name
+from ...models.preprocessing import QUERY, absolute_name, split_name
 from ...results.table.training import RankResult, Result
 from ...spec import Device
 from ..pool.decoding import Decoder
 from ..pool.pool import Pool
 from ..pool.progress import Progress
 from ..worker.file_jobs import Train, Trained, TrainingSettings
-from ..worker.jobs import Data, ProgressReport, There
+from ..worker.jobs import Data, Here, ProgressReport, There
 from ..worker.rank_jobs import RankTrained
 from ..worker.tasks import task_of
 from . import checkpoints
@@ -28,10 +29,14 @@ TRAINING_INTERRUPTED = "interrupted before its training ended"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Training:
-    """Settings of a training. The time limit holds for each report of the worker."""
+    """Settings of a training. The time limit holds for each report of the worker.
+
+    `place`: path of the dataset's files, where it is another one than in its name.
+    """
 
     model: str = "cnn"
     dataset: str = "digits"
+    place: str = ""
     devices: tuple[str, ...] = ("cpu",)
     precisions: tuple[str, ...] = ("fp32",)
     epochs: int = 10
@@ -45,7 +50,19 @@ class Training:
     def head(self) -> dict[str, Any]:
         """Settings that all rows share."""
         names = ("model", "dataset", "epochs", "batch_size", "lr", "seed", "threads")
-        return {name: getattr(self, name) for name in names}
+        return {**{name: getattr(self, name) for name in names}, "threads": self.threads or None}
+
+    @property
+    def source(self) -> str:
+        """Name of the dataset with the path of its files."""
+        kind, _, steps = split_name(self.dataset)
+        return f"{kind}:{self.place}" + (f"{QUERY}{steps}" if steps else "") if self.place else self.dataset
+
+    def data(self) -> Data:
+        """The dataset for a worker. Its name stands in the checkpoint."""
+        if self.place:
+            return Data(name=self.dataset, place=Here(path=self.place))
+        return Data.named(absolute_name(self.dataset))
 
 
 def default_dataset(model: str) -> str:
@@ -53,15 +70,23 @@ def default_dataset(model: str) -> str:
     return MODELS[model].dataset
 
 
-def run_training(training: Training, logs: Path, pool: Pool, progress: Progress) -> tuple[list[Result], bool]:
+def run_training(
+    training: Training,
+    logs: Path,
+    pool: Pool,
+    progress: Progress,
+    on_results: Callable[[list[Result]], None] | None = None,
+    checkpoint: Path | None = None,
+) -> tuple[list[Result], bool]:
     """Train on every device in every precision, one after the other. The first success writes the checkpoint.
 
     Returns one result for each, and True if Ctrl-C ended the training. Raises `BadInput` and `StorageFailed`.
+    `on_results`: takes the results so far, before each training. `checkpoint`: its path, by default that of this machine.
     """
-    datasets.check(training.dataset)
+    datasets.check(training.source)
     place = Place(pool=pool, log=logs / "train.log", timeout_s=training.timeout_s, peer_s=training.parallel.peer_s)
     ranks.check(training.parallel, training.devices, training.batch_size, place)
-    data = Decoder().data_of(Data.named(absolute_name(training.dataset)), logs, pool, progress)
+    data = Decoder().data_of(training.data(), logs, pool, progress)
     rows = [
         TrainingRow(training=training, device=device, precision=precision, plan=plan)
         for device in training.devices
@@ -74,8 +99,11 @@ def run_training(training: Training, logs: Path, pool: Pool, progress: Progress)
     spare_checkpoint = logs / "unkept.safetensors"  # of every success after the first
     try:
         for row in rows:
+            if on_results:
+                on_results([item.result() for item in rows])
             has_checkpoint = any(other.status == "ok" for other in rows)
-            target = spare_checkpoint if has_checkpoint else checkpoints.prepare_path(training.model, training.dataset)
+            target = checkpoint or checkpoints.prepare_path(training.model, training.dataset)
+            target = spare_checkpoint if has_checkpoint else target
             place_of_row = replace(place, log=logs / f"train-{row.log_name}.log")
             _train_row(row, data, target, place_of_row, progress)
     except KeyboardInterrupt:

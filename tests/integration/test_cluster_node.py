@@ -17,13 +17,17 @@ from onnxbench.results.store.nodes import run_folders
 from onnxbench.results.store.record import read_run
 from onnxbench.runners import infer as runner
 from onnxbench.runners.cluster import visitor as visitors
-from onnxbench.runners.cluster.cluster import INFER, NodeOrder, TourRequest
+from onnxbench.runners.cluster.cluster import INFER, TRAIN, NodeOrder, TourRequest
 from onnxbench.runners.cluster.nodes import Node
 from onnxbench.runners.cluster.parcel import pack
 from onnxbench.runners.cluster.tour import tour
+from onnxbench.runners.cluster.training import train_on_nodes
 from onnxbench.runners.infer import Surroundings
 from onnxbench.runners.pool.context import Context
+from onnxbench.runners.pool.pool import Local
 from onnxbench.runners.pool.progress import Notes
+from onnxbench.runners.prepare.checkpoints import checkpoint_path, read_record
+from onnxbench.runners.prepare.train import Training
 from onnxbench.spec import Sweep, to_wire
 
 
@@ -103,6 +107,21 @@ def test_a_node_has_the_rows_of_a_run_here(here, small, monkeypatch):
     assert [record.opened.sha256 for record in run.cells] == [record.opened.sha256 for record in alone.cells]
     assert run.sweep == sweep
     assert str(here.parent / "tmp") not in (run.folder / "run.json").read_text()
+    assert list((here.parent / "tmp").iterdir()) == []
+
+
+@pytest.mark.long  # test_ray.py shows the same over two nodes
+def test_a_node_trains_as_this_machine_does(here):
+    draw = np.random.default_rng(0)
+    np.savez(here / "data.npz", x=draw.integers(0, 256, (100, 8, 8), np.uint8), y=np.arange(100) % 10)
+    training = Training(dataset="npz:data.npz", epochs=1, threads=0)
+    around = Surroundings(out=here, progress=Notes())
+    records, interrupted = train_on_nodes(TourRequest(task=TRAIN), training, around, HereCluster("a"))
+    (row,) = records.results()
+    assert (row.host, row.status, row.reason, row.threads, interrupted) == ("a", "ok", None, Local().threads(), False)
+    record = read_record(checkpoint_path("cnn", "npz:data.npz"))
+    assert record["dataset"] == f"npz:{here}/data.npz"
+    assert record["epochs_done"] == [to_wire(row.epochs[0])]
     assert list((here.parent / "tmp").iterdir()) == []
 
 

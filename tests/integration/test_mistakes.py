@@ -203,6 +203,9 @@ bench infer --model tiny.onnx --node cpu
 bench infer --model tiny.onnx --on ray --dry-run
 bench infer --model tiny.onnx --on ray --keep-engines kept
 bench check --model tiny.onnx --every-node
+bench train --node cpu
+bench train --on ray --data-parallel 2 --batch-size 63
+bench train --on ray --dataset npz:missing.npz
 
 # runtimes and libraries that are not installed
 bench infer --model tiny.onnx --backend ort-cpu --python ort-cpu=bare --out new

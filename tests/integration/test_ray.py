@@ -1,4 +1,4 @@
-"""`bench infer --on ray` over a local Ray cluster of labelled nodes. Needs the extra `ray`: `make test-runtimes`."""
+"""`--on ray` over a local Ray cluster of labelled nodes. Needs the extra `ray`: `make test-runtimes`."""
 
 import json
 import os
@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import onnxfiles
 import psutil
 import pytest
 from onnxbench.results.store.nodes import read_nodes
 from onnxbench.results.store.record import read_run
+from onnxbench.runners.prepare.checkpoints import read_record
 from onnxbench.runners.worker.clock import Clock
 
 pytestmark = pytest.mark.runtimes
@@ -154,6 +156,35 @@ def test_a_load_is_found_on_a_node(shell):
     assert "rate under load" in done.stdout
 
 
+def draw_images(path):
+    """A dataset of 100 images in 10 classes."""
+    draw = np.random.default_rng(0)
+    np.savez(path, x=draw.integers(0, 256, (100, 8, 8), np.uint8), y=np.arange(100) % 10)
+
+
+def test_a_training_has_the_rows_of_all_nodes_in_one_table(shell):
+    """The weights of the first node are here afterwards, so that nothing trains again."""
+    draw_images(shell.folder / "data.npz")
+    ways = ("--dataset", "npz:data.npz", "--epochs", "2", "--threads", "1", "--data-parallel", "2", "--batch-size", "20")
+    done = shell.bench("train", "--on", "ray", "--node", "cpu-a,cpu-b", *ways, "--format", "json")
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert [(row["host"], row["parallel"], row["processes"], row["status"]) for row in shown["rows"]] == [
+        *(("cpu-a", None, 1, "ok"), ("cpu-a", "data", 2, "ok"), ("cpu-b", None, 1, "ok"), ("cpu-b", "data", 2, "ok"))
+    ]
+    first, _, second, _ = shown["rows"]
+    assert first["accuracy"] == second["accuracy"]  # one seed and one dataset
+    assert set(shown["hosts"]) == {"cpu-a", "cpu-b"}
+    (path,) = (shell.folder / "cache/checkpoints/cnn").glob("*.safetensors")
+    assert read_record(path)["dataset"] == f"npz:{shell.folder}/data.npz"
+    exported = shell.bench("export", "--dataset", "npz:data.npz", "--precision", "fp32", "--artifacts", "trained")
+    assert exported.returncode == 0, exported.stderr
+    assert "training it first" not in exported.stderr
+    alone = json.loads(shell.bench("train", *ways, "--format", "json").stdout)
+    assert {tuple(row) for row in (*alone["rows"], *shown["rows"])} == {tuple(first)}
+    assert runs_on_nodes() == []
+
+
 def test_mistakes_end_in_one_sentence(shell):
     for options, part in (
         (("--on", "ray", "--node", "tpu"), "tpu"),
@@ -231,6 +262,20 @@ def test_a_killed_node_leaves_the_other_whole_and_resume_finishes(shell):
     assert lines(shell.folder / "killed/cpu-b") == other
     again = read_run(shell.folder / "killed/cpu-a")
     assert all(item.status == "ok" and item.finished and blocks[item.key] <= set(item.blocks) for item in again.cells)
+
+
+def test_a_node_that_is_killed_while_it_trains_has_a_row_with_the_reason(shell):
+    draw_images(shell.folder / "data.npz")
+    training = ("--dataset", "npz:data.npz", "--epochs", "60", "--format", "json")
+    with shell.popen("train", "--on", "ray", "--node", "cpu-a,cpu-b", *training) as process:
+        assert any("epoch 2/60" in line for line in process.stderr)
+        shell.nodes.say("kill", "cpu-a")
+        stdout, stderr = process.communicate(timeout=280)
+    assert process.returncode == 3, stderr
+    lost, whole = json.loads(stdout)["rows"]
+    assert (lost["host"], lost["status"], whole["host"], whole["status"]) == ("cpu-a", "failed", "cpu-b", "ok")
+    assert "lost" in lost["reason"]
+    shell.nodes.say("add", "cpu-a")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])

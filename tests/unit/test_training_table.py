@@ -5,14 +5,14 @@ import pytest
 from onnxbench.evidence import Epoch
 from onnxbench.results.store.head import SCHEMA
 from onnxbench.results.table.render import FORMATS, render
-from onnxbench.results.table.training import RankResult, Result, build
+from onnxbench.results.table.training import RankResult, Result, build, is_successful
 
 HEAD = {"model": "cnn", "dataset": "digits", "epochs": 3, "batch_size": 64, "lr": 0.01, "seed": 0, "threads": 2}
 PARALLEL = (
     *("train_per_s_low", "train_per_s_high", "parallel", "threads", "batch", "microbatches", "efficiency", "communication"),
-    *("bubble", "bubble_formula", "step_ms", "rank_busy_ms", "rank_communication_ms", "rank_memory_mb", "output_error"),
+    *("bubble", "bubble_formula", "step_ms", "rank_busy_ms", "rank_communication_ms", "rank_memory_mb", "output_error", "host"),
 )
-"""Columns that have no value in a row of one process and few epochs."""
+"""Columns that have no value in a row of one process and few epochs on this machine."""
 
 
 def epoch(seconds, **changes):
@@ -141,6 +141,21 @@ def test_without_such_a_process_there_is_no_efficiency():
 def test_on_a_gpu_the_threads_do_not_matter():
     one, two = replace(single(1.5, 8), device="cuda:0"), replace(of_ranks("data", rank(), rank(), threads=4), device="cuda:0")
     assert build([one, two], HEAD).rows[1]["efficiency"] == pytest.approx(75.0)
+
+
+def test_on_a_cluster_the_single_process_is_one_of_the_same_host():
+    own = [replace(item, host="b") for item in (single(1.0, 2), single(1.6, 1), of_ranks("data", rank(), rank()))]
+    other = replace(single(0.1, 1), host="a")
+    assert build([other, *own], HEAD, {"a": "", "b": ""}).rows[3]["efficiency"] == pytest.approx(80.0)
+
+
+def test_a_device_is_needed_on_one_host_only_and_a_failure_counts_on_each():
+    cpu, gpu, absent = (ran("cpu", epoch(1.0)), ran("cuda:0", epoch(1.0)), failed("cuda:0"))
+    assert is_successful([cpu, gpu])
+    assert not is_successful([cpu, absent])
+    on_a, on_b = ([replace(item, host=host) for item in items] for host, items in (("a", (cpu, absent)), ("b", (cpu, gpu))))
+    assert is_successful(on_a + on_b)
+    assert not is_successful([*on_a, *on_b, replace(cpu, status="failed", host="c")])
 
 
 def test_communication_is_the_mean_share_of_the_ranks():

@@ -9,7 +9,7 @@ A shared machine changes its speed by half within seconds, so two runs one after
 are therefore made at the same time, and take turns job by job (ray_turns.py): each block of one stands beside the same block
 of the other. While the run alone has its turn, all processes of Ray stand still (SIGSTOP): its daemons, its workers and the
 program that started the run on the node. So the ratio has what they cost. The figure of a pair is the trimmed mean of the
-ratios of its blocks, as for a speed-up in one run. Each run has five lives of its processes.
+ratios of its blocks, as for a speed-up in one run. Each run has four lives of its processes.
 
 Needs Linux, the extra `ray`, and a machine that does nothing else.
 """
@@ -45,13 +45,13 @@ PAIRS, SIZE, LAYERS, WORK_NS, END_S = 30, 512, 4, 200_000, 60
 SWEEP = ("--backend", "null,ort-cpu", "--batch", "8", "--budget", "normal")
 SCHEDULE = replace(
     BUDGETS["normal"],
-    looks=(45,),
-    life_rounds=9,
+    looks=(44,),
+    life_rounds=11,
     block_ms=10,
     warmup_ms=100,
     warmup_limit_ms=500,
     rate_ms=20,
-    rate_rounds=9,
+    rate_rounds=11,
     passes=1,
     repeats=0,
     memory=False,

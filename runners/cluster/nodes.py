@@ -52,11 +52,11 @@ class Station:
 
 
 def kinds_of(names: Sequence[str], nodes: Iterable[Node]) -> tuple[str, ...]:
-    """The kinds that the user's `names` mean: complete names, or parts of one name. Every kind without names.
+    """The kinds that the user's `names` mean: complete names, or parts of one name. Every kind by name without them.
 
     `BadInput` for a name that no kind has, and for a part of several.
     """
-    kinds = list(dict.fromkeys(node.kind for node in nodes))
+    kinds = sorted({node.kind for node in nodes})  # a cluster lists its nodes in any order
     if not kinds:
         raise BadInput("the cluster has no node with CPUs for work", "start one: ray start --address=HOST:6379")
     return tuple(dict.fromkeys(_kind(name, kinds) for name in names)) or tuple(kinds)

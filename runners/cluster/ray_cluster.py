@@ -28,6 +28,7 @@ CONNECT_S, PROBE_S, END_S, POLL_S = 5.0, 60.0, 15.0, 1.0
 ACCELERATOR = "accelerator_type:"  # prefix of a resource that a node with such an accelerator has
 LOST = ("ActorDiedError", "ActorUnavailableError", "NodeDiedError", "RayActorError", "LocalRayletDiedError")
 RESUME = "--resume continues it"
+VERSIONS = re.compile(r"Ray: (\S+)\s+Python: (\S+)")  # of the cluster and of this program, in Ray's error
 START = "start one with: ray start --head"
 
 Answer = TypeVar("Answer")
@@ -67,8 +68,7 @@ class RayCluster:
             try:
                 ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL)
             except Exception as error:  # Ray raises nearly any class: ConnectionError, RuntimeError, its own
-                where = "on this machine" if address == "auto" else f"at {address}"
-                raise BadInput(f"no Ray cluster can be used {where} ({_first_line(error)})", START) from error
+                raise _refused(address, error) from error
             quiet.callback(ray.shutdown)
             ray.cloudpickle.register_pickle_by_value(probe)  # a node may lack this package
             return cls(ray, quiet.pop_all(), is_client=address.startswith(SCHEME))
@@ -207,6 +207,16 @@ def _install_there() -> str:
     return f"run pip install 'onnxbench[ray]=={__version__}' on the node"
 
 
+def _refused(address: str, error: Exception) -> BadInput:
+    """An error of a connection. Ray refuses a program with another version of Ray, or another patch version of Python."""
+    where = "on this machine" if address == "auto" else f"at {address}"
+    versions = VERSIONS.findall(str(error))
+    if len(versions) != 2:
+        return BadInput(f"no Ray cluster can be used {where} ({_first_line(error)})", START)
+    there, here = (f"Ray {ray} and Python {python}" for ray, python in versions)
+    return BadInput(f"the Ray cluster {where} has {there}, and this program has {here}", "use the cluster's versions here")
+
+
 def _minor(version: str) -> list[str]:
     return version.split(".")[:2]
 
@@ -235,5 +245,6 @@ def _asked(ask: Callable[[], Answer]) -> Answer:
 
 
 def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return one_line(lines[0] if lines else error, 160)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [str(error)]
+    # The reason of a server's error is the last line of its traceback.
+    return one_line(f"{lines[0]} {lines[-1]}" if lines[0].endswith(":") else lines[0], 160)

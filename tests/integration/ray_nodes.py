@@ -7,6 +7,7 @@ free KIND                the work that began last ends
 """
 
 import socket
+import subprocess
 import sys
 from collections import defaultdict
 
@@ -18,17 +19,27 @@ BYTES = 100_000_000  # of each node's object store
 
 
 class Work:
-    """Work that has a node until it is killed."""
+    """Work that has a node until the program that began it ends."""
 
     def begun(self):
         return True
 
 
-def held(node_id):
+def hold(address, node_id):
+    """Work on a node until stdin ends. Ray prints what happens to nodes, so it has a process of its own."""
+    ray.init(address, log_to_driver=False)
     there = NodeAffinitySchedulingStrategy(node_id, soft=False)
     actor = ray.remote(Work).options(num_cpus=2, scheduling_strategy=there).remote()
     ray.get(actor.begun.remote())
-    return actor
+    print("held", flush=True)
+    sys.stdin.read()
+
+
+def held(address, node_id):
+    command = [sys.executable, __file__, address, node_id]
+    work = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert "held\n" in work.stdout
+    return work
 
 
 def main():
@@ -42,12 +53,9 @@ def main():
         if verb == "kill":
             cluster.remove_node(nodes[kind].pop(), allow_graceful=False)
         elif verb == "hold":
-            ray.init(cluster.address, ignore_reinit_error=True, log_to_driver=False)
-            works.append(held(sorted(node.node_id for node in nodes[kind])[len(works)]))
+            works.append(held(cluster.address, sorted(node.node_id for node in nodes[kind])[len(works)]))
         elif verb == "free":
-            ray.kill(works.pop())
-            if not works:
-                ray.shutdown()  # else Ray prints the end of a killed node here
+            works.pop().communicate()
         else:
             variables = {"PYTHONPATH": more[0]} if more else {}
             facts = {"num_cpus": 2, "labels": {"kind": kind}, "object_store_memory": BYTES, "env_vars": variables}
@@ -57,4 +65,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    (hold if sys.argv[1:] else main)(*sys.argv[1:])

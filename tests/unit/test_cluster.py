@@ -82,7 +82,7 @@ def test_a_kind_is_a_label_or_else_accelerators_or_else_cpus():
 
 
 def test_kinds_are_named_by_themselves_or_by_a_part():
-    nodes = [node("1", "cpu-a"), node("2", "cpu-b"), node("3", "gpu"), node("4", "gpu")]
+    nodes = [node("2", "cpu-b"), node("3", "gpu"), node("1", "cpu-a"), node("4", "gpu")]
     assert kinds_of((), nodes) == ("cpu-a", "cpu-b", "gpu")
     assert kinds_of(("GP", "cpu-b", "gpu"), nodes) == ("gpu", "cpu-b")
     for name, shown in (("cpu", "cpu-a"), ("tpu", "gpu")):
@@ -391,6 +391,16 @@ def test_a_node_with_another_version_cannot_measure():
     assert ray_cluster.unlike(same) == ""
     for change in ({"missing": "No module named 'onnxbench'", "tool": ""}, {"tool": "0.0.1"}, {"python": "3.99.1"}):
         assert ray_cluster.unlike({**same, **change})
+
+
+def test_another_version_of_ray_or_python_is_one_sentence():
+    """Ray 2.60 refuses a connection so."""
+    cluster, program = "    Ray: 2.60.0\n    Python: 3.11.7\n", "    Ray: 2.60.0\n    Python: 3.12.1\n"
+    text = f"Version mismatch: The cluster was started with:\n{cluster}This process on Ray Client was started with:\n{program}"
+    refused = ray_cluster._refused("ray://h:10001", RuntimeError(text))
+    assert all(part in str(refused) for part in ("ray://h:10001", "2.60.0", "3.11.7", "3.12.1"))
+    assert "no disk" in str(ray_cluster._refused("auto", ConnectionError("failure from server:\nTraceback:\nOSError: no disk")))
+    assert "3.12" not in str(ray_cluster._refused("auto", ConnectionError("no answer\nPython: 3.12.1")))
 
 
 def test_an_error_passes_with_its_class():

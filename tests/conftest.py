@@ -6,8 +6,9 @@ An integration test goes alone to the worker that is free. Unit tests go by thei
 the session: their tests go to one worker, one file after the other. pytest-xdist 3.8 has groups for that, which pytest 9.2
 does not pass on.
 
-A test that ends its worker fails, and the others go on in a new worker. pytest-xdist 3.8 would wait forever there: it hands out
-finished tests again, of which no report comes back, and a worker begins a test only when it knows the next one.
+A test in which its worker ends is tried once more in a new worker, and fails if that one ends too. pytest-xdist 3.8 would
+wait forever there: it hands out finished tests again, of which no report comes back, and a worker begins a test only when it
+knows the next one.
 """
 
 from __future__ import annotations
@@ -46,10 +47,22 @@ def pytest_runtest_setup(item):
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    """Say how a worker ended that was lost: its exit code, or minus the number of the signal."""
+    if error:
+        with suppress(Exception):  # attributes of execnet 2.1 that are not public
+            print(f"\n{node.gateway.id} ended with {node.gateway._io.popen.wait(10)}", flush=True)
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFixture(LoadScopeScheduling):
+        def __init__(self, *given):
+            super().__init__(*given)
+            self.lost = set()
+
         def _split_scope(self, nodeid):
             file = nodeid.partition("::")[0].rpartition("/")[2]
             if nodeid.startswith("tests/contract/"):
@@ -65,10 +78,13 @@ def pytest_xdist_make_scheduler(config, log):
         def remove_node(self, node):
             work = self.assigned_work.pop(node)
             left = [(scope, test) for scope, unit in work.items() for test, is_done in unit.items() if not is_done]
-            for scope, test in left[1:]:
-                self.workqueue.setdefault(scope, {})[test] = False
+            crashed = left[0][1] if left and left[0][1] in self.lost else None
+            for scope, test in left:
+                if test != crashed:
+                    self.workqueue.setdefault(scope, {})[test] = False
+            self.lost |= {test for _, test in left[:1]}
             for other in self.assigned_work:
                 self._reschedule(other)
-            return left[0][1] if left else None
+            return crashed
 
     return ByFixture(config, log)

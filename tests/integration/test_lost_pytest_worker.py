@@ -1,4 +1,4 @@
-"""The gate itself: a test that ends pytest's worker fails alone, and the run ends."""
+"""The gate itself: a test that ends pytest's worker again fails alone, and the run ends."""
 
 import subprocess
 import sys
@@ -11,13 +11,14 @@ FILE = """
 import os, signal, pytest
 @pytest.mark.parametrize("number", range(12))
 def test_of(number):
-    if number in {deadly}:
+    if number in {deadly} or (number == 7 and not os.path.exists("once")):
+        open("once", "a").close()
         os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
 @pytest.mark.parametrize(("folder", "deadly"), [("integration", (5,)), ("integration", (11,)), ("unit", (3, 4))])
-def test_a_test_that_ends_its_worker_fails_alone(tmp_path, folder, deadly):
+def test_a_test_that_ends_its_worker_twice_fails_alone(tmp_path, folder, deadly):
     (tmp_path / "tests" / folder).mkdir(parents=True)
     (tmp_path / "tests/conftest.py").write_text(SCHEDULE.read_text())
     (tmp_path / "tests" / folder / "test_it.py").write_text(FILE.replace("{deadly}", str(deadly)))

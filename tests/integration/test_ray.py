@@ -148,13 +148,16 @@ def test_a_check_runs_on_one_kind_over_a_client(shell):
     assert {row["host"] for row in shell.rows("show", "checked")} == {"cpu-b"}
 
 
-def test_a_load_is_found_on_a_node(shell):
-    load = ("--load", "poisson", "--slo", "p99=20ms", "--batch", "1")
+def test_a_node_measures_under_load(shell):
+    """Whether a rate is within the limit depends on what else the machine does. The curve is there in any case."""
+    load = ("--load", "poisson", "--slo", "p99=20ms", "--batch", "1", "--out", "loaded")
     done = shell.bench(
         "infer", "--on", "ray", "--node", "cpu-a", *QUICK[:2], "--backend", "ort-cpu", "--budget", "quick", *load
     )
     assert done.returncode == 0, done.stderr
-    assert "rate under load" in done.stdout
+    (cell,) = read_run(shell.folder / "loaded/cpu-a").cells
+    assert all(curve.points for curve in cell.load.ways)
+    assert cell.load.ways
 
 
 def draw_images(path):

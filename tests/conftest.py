@@ -59,9 +59,9 @@ def pytest_xdist_make_scheduler(config, log):
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFixture(LoadScopeScheduling):
-        def __init__(self, *given):
-            super().__init__(*given)
-            self.lost = set()
+        def __init__(self, config, log):
+            super().__init__(config, log)
+            self.tried = set()  # tests in which a worker ended
 
         def _split_scope(self, nodeid):
             file = nodeid.partition("::")[0].rpartition("/")[2]
@@ -78,11 +78,11 @@ def pytest_xdist_make_scheduler(config, log):
         def remove_node(self, node):
             work = self.assigned_work.pop(node)
             left = [(scope, test) for scope, unit in work.items() for test, is_done in unit.items() if not is_done]
-            crashed = left[0][1] if left and left[0][1] in self.lost else None
+            crashed = left[0][1] if left and left[0][1] in self.tried else None
             for scope, test in left:
                 if test != crashed:
                     self.workqueue.setdefault(scope, {})[test] = False
-            self.lost |= {test for _, test in left[:1]}
+            self.tried |= {test for _, test in left[:1]}
             for other in self.assigned_work:
                 self._reschedule(other)
             return crashed

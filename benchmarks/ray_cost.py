@@ -1,6 +1,6 @@
 """Ray's cost to the p50 of a row: the same sweep alone and on a node of a Ray cluster, at the same time and in turns.
 
-    python benchmarks/ray_cost.py run FOLDER [PAIRS]      30 pairs, about 77 s each; a second call continues
+    python benchmarks/ray_cost.py run FOLDER [PAIRS]      30 pairs, 1 to 1.5 minutes each; a second call continues
     python benchmarks/ray_cost.py show FOLDER             ratios with their 95 % intervals
 
 Rows: the null backend with fixed work, and ort-cpu on a chain of matrix products.

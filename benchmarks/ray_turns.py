@@ -192,7 +192,7 @@ def likeness(alone: int, node: int) -> dict[str, Any] | None:
 
 
 def facts(pid: int) -> dict[str, str]:
-    """What a process has from the process that started it: variables, priority, CPUs, limits."""
+    """Settings that a process takes from the one that started it: variables, priority, CPUs, limits."""
     folder = Path(f"/proc/{pid}")
     variables = [item.partition("=") for item in (folder / "environ").read_text(errors="replace").split("\0") if item]
     found = {f"${name}": value for name, _, value in variables if name not in OWN}

@@ -82,6 +82,8 @@ def pytest_xdist_make_scheduler(config, log):
             for scope, test in left:
                 if test != crashed:
                     self.workqueue.setdefault(scope, {})[test] = False
+            if left and crashed is None:
+                print(f"\n{left[0][1]} is tried again, because its worker ended", flush=True)
             self.tried |= {test for _, test in left[:1]}
             for other in self.assigned_work:
                 self._reschedule(other)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import shlex
 import shutil
+import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -53,6 +55,12 @@ AUTOTUNE = {"max_autotune": "on: time several kernels for each product and take 
 FREEZING = {"freezing": "on: fold and repack constant weights; off (default): leave them as they are"}
 OWN_FILES = {"cpp_cache_precompile_headers": False, "aot_inductor.precompile_headers": False}
 """Precompiled headers would be in a folder of /tmp with a known name, where another user can write before."""
+
+OWN_SYMBOLS = "-Wl,-Bsymbolic"
+"""A package then calls its own functions of the C++ library. PyTorch's libraries have some of the same names, from another
+compiler, and the two do not fit: with g++ 13.3 and PyTorch 2.11 for CUDA 13, std::regex in a package ended the process when it
+was loaded (SIGSEGV). See github.com/pytorch/pytorch/issues/50779."""
+OWN_STATICS = "-fno-gnu-unique"  # GCC: the same for static variables of templates
 
 RUNNERS = 4  # calls at once that a package of the CPU accepts at least; further calls would wait for one of them
 
@@ -173,7 +181,8 @@ class TorchCompileCpu(TorchCpu):
             exported = torch.export.export(module, _examples(torch, artifact, cell, options), strict=False)
             layout = torch_options.read_layout(torch, module, cell)
             facts = {TYPES: layer_types(exported), TF32: str(self._allows_tf32(torch)), LAYOUT: layout}
-            place, configs = str(folder / "model.pt2"), {**self._configs(cell), "aot_inductor.metadata": facts}
+            compiler, place = _write_compiler(folder), str(folder / "model.pt2")
+            configs = {**self._configs(cell), "cpp.cxx": (None, compiler), "aot_inductor.metadata": facts}
             aoti_compile_and_package(exported, package_path=place, inductor_configs=configs)
             return Path(place).read_bytes()
 
@@ -226,7 +235,9 @@ class TorchCompileCpu(TorchCpu):
 
     def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
         case = snippets.ProgramCase(artifact, cell, concurrency)
-        return self._write(self.program.replace("@PACKAGE@", BUILD_PACKAGE), case, configs=self._configs(cell))
+        compiler = _compiler_name()
+        values = {"configs": self._configs(cell), "compiler": Path(compiler).name, "script": own_symbols(compiler)}
+        return self._write(self.program.replace("@PACKAGE@", BUILD_PACKAGE), case, **values)
 
     def engine_snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency, engine: Engine) -> str:
         case = snippets.ProgramCase(artifact, cell, concurrency)
@@ -300,13 +311,35 @@ def _examples(torch: Any, artifact: Artifact, cell: Cell, options: TorchOptions)
     return tuple(tensors)
 
 
+def _compiler_name() -> str:
+    """The C++ compiler that Inductor uses: `$CXX`, or g++."""
+    return os.environ.get("CXX") or "g++"
+
+
 def _compiler() -> str:
-    """Path of the C++ compiler that Inductor uses: `$CXX`, or g++. Raise `Unavailable` without one."""
-    name = os.environ.get("CXX") or "g++"
+    """Path of the C++ compiler. Raise `Unavailable` without one."""
+    name = _compiler_name()
     path = shutil.which(name)
     if path is None:
         raise Unavailable(NO_COMPILER.format(name=name), INSTALL_COMPILER)
     return path
+
+
+def own_symbols(compiler: str) -> str:
+    """Text of a script that calls `compiler` with OWN_SYMBOLS: Inductor has no option for flags of the linker.
+
+    The script must have the file name of the compiler, from which Inductor knows its kind.
+    """
+    flags = "" if "clang" in Path(compiler).name else f"{OWN_STATICS} "
+    return f'#!/bin/sh\nexec {shlex.quote(compiler)} {flags}"$@" {OWN_SYMBOLS}\n'
+
+
+def _write_compiler(folder: Path) -> str:
+    """Write the script of `own_symbols` into `folder`; its path."""
+    path = folder / Path(_compiler()).name
+    path.write_text(own_symbols(_compiler()))
+    path.chmod(stat.S_IRWXU)
+    return str(path)
 
 
 def _cpu_name() -> str:

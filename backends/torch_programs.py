@@ -137,10 +137,14 @@ BUILD_PACKAGE = """\
 with torch.no_grad():
     exported = torch.export.export(module, tuple(made()), strict=False)
 # takes seconds to minutes, and may choose other kernels than those that were measured: bench infer --keep-engines keeps those
-PACKAGE = tempfile.mkdtemp() + "/model.pt2"
+FOLDER = pathlib.Path(tempfile.mkdtemp())
+PACKAGE, COMPILER = str(FOLDER / "model.pt2"), FOLDER / $compiler
+COMPILER.write_text($script)  # the package calls its own functions of the C++ library, and not those of PyTorch
+COMPILER.chmod(0o700)
 import torch._inductor
 
-torch._inductor.aoti_compile_and_package(exported, package_path=PACKAGE, inductor_configs=$configs)
+configs = {**$configs, "cpp.cxx": (None, str(COMPILER))}
+torch._inductor.aoti_compile_and_package(exported, package_path=PACKAGE, inductor_configs=configs)
 """
 LOAD_PACKAGE = """\
 PACKAGE = $engine  # the package that was measured, compiled from the module
@@ -181,7 +185,7 @@ def load():
 
 
 """
-IMPORTS = "import hashlib\nimport tempfile\n\n"
+IMPORTS = "import hashlib\nimport pathlib\nimport tempfile\n\n"
 
 
 def _compiled(program: str, loading: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -117,6 +118,9 @@ class LendingPool:
 
     def memory_free_mb(self) -> float:
         return self.local.memory_free_mb()
+
+    def contiguous_memory(self) -> AbstractContextManager[object]:
+        return nullcontext()  # nothing is timed
 
     def gpu_free_mb(self, index: int) -> float | None:
         return self.local.gpu_free_mb(index)

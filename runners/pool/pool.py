@@ -18,7 +18,7 @@ from ..worker.clock import Clock
 from ..worker.jobs import Job
 from ..worker.nvml import Nvml
 from ..worker.threads import usable_threads
-from . import host
+from . import fragments, host
 from .clock_lock import locked_clocks
 from .process import OnReport, ProcessWorker
 
@@ -71,6 +71,9 @@ class Pool(Protocol):
     def memory_free_mb(self) -> float:
         """Memory in MB that workers can still use."""
 
+    def contiguous_memory(self) -> AbstractContextManager[object]:
+        """Give workers that open while inside memory in large blocks, where the system can."""
+
     def gpu_free_mb(self, index: int) -> float | None:
         """Free memory in MB of the GPU with CUDA's `index`; None where no driver reports it."""
 
@@ -97,6 +100,9 @@ class Local:
 
     def memory_free_mb(self) -> float:
         return host.memory_free_mb()
+
+    def contiguous_memory(self) -> AbstractContextManager[object]:
+        return fragments.contiguous_memory(host.memory_free_mb())
 
     def gpu_free_mb(self, index: int) -> float | None:
         return self.gpu.memory_free_mb(index)

@@ -79,7 +79,7 @@ class Group:
     def run(self, number: int) -> None:
         """Open and warm up the cells, then visit them in rounds until every cell has ended. `number`: of the first round."""
         try:
-            self._open_what_fits()
+            self.open()
             begin, budget = self._run.context.clock.now_ns(), self._run.sweep.budget
             limit_s = budget.cell_s * len(self._visits)
             while cells := rounds.due_cells(self._visits, self._run.sweep):
@@ -109,15 +109,17 @@ class Group:
             self._run.check_stop()
             self._workers |= start_together(cells, self._hire, self._run.sweep.timeout_s)
             crews = list(dict.fromkeys(active.crew for active in self._visits))
-            for position, crew in enumerate(rounds.opening_order(crews, self._run.sweep.seed, self._life)):
-                members = [active for active in cells if active.crew == crew]
-                for active in rounds.order_of_batches(members, self._life):
-                    self._run.check_stop()
-                    self._attempt_all([active], partial(self._reopen, number=self._life, position=position))
+            with self._run.context.pool.contiguous_memory():
+                for position, crew in enumerate(rounds.opening_order(crews, self._run.sweep.seed, self._life)):
+                    members = [active for active in cells if active.crew == crew]
+                    for active in rounds.order_of_batches(members, self._life):
+                        self._run.check_stop()
+                        self._attempt_all([active], partial(self._reopen, number=self._life, position=position))
 
     def open(self) -> None:
         """Open and warm up as many cells as fit, for `visit`."""
-        self._open_what_fits()
+        with self._run.context.pool.contiguous_memory():
+            self._open_what_fits()
 
     def visit(self, number: int) -> None:
         """Visit all open cells once, as round `number`."""

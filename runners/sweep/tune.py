@@ -71,7 +71,7 @@ def _take(run: RunContext, active: ActiveCell, tuned: Tuned) -> None:
 def _tune(run: RunContext, hire: Hire, beside: str, active: ActiveCell) -> None:
     """Find the options of `active`."""
     begin = run.context.clock.now_ns()
-    with TuneBench(run, active, hire) as bench:
+    with run.context.pool.contiguous_memory(), TuneBench(run, active, hire) as bench:
         search = Search(bench, active.planned.tunables, run.sweep.budget.passes, run.sweep.budget.tune_s / 2)
         latency = search.best(LATENCY)
         throughput = () if active.latency_only else search.best(THROUGHPUT)

@@ -62,6 +62,9 @@ class Blind:
     def memory_free_mb(self):
         return self.local.memory_free_mb()
 
+    def contiguous_memory(self):
+        return self.local.contiguous_memory()
+
     def gpu_free_mb(self, index):
         return self.local.gpu_free_mb(index)
 

@@ -2,6 +2,7 @@
 
 import math
 import threading
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -68,7 +69,7 @@ class Works:
         self.slept, self.nvml = [], FakeNvml()
         self.clock = Clock(now_ns=self.look, cpu_ns=lambda: 0, sleep_s=self.slept.append)
         self.asked, self.hired, self.names, self.most_alive = [], [], {}, 0
-        self.gpu_mb = None
+        self.gpu_mb, self.contiguous, self.scattered = None, False, []
         self.stop, self._plot, self._lock = Stop(), plot, threading.Lock()
 
     def look(self):
@@ -86,6 +87,12 @@ class Works:
         self.most_alive = max(self.most_alive, sum(worker.alive for worker in self.hired))
         return self.hired[-1]
 
+    @contextmanager
+    def contiguous_memory(self):
+        self.contiguous = True
+        yield
+        self.contiguous = False
+
     def gpu_free_mb(self, index):
         total_mb, each_mb = self.gpu_mb or (0, 0)
         return total_mb - each_mb * sum(worker.alive for worker in self.hired) if self.gpu_mb else None
@@ -94,6 +101,7 @@ class Works:
         name = self._name(request)
         found = self._plot(job, name, self.asked.count((job, name)))
         self.asked.append((job, name))
+        self.scattered += [name] if job == "open" and not self.contiguous else []
         self.tick, self.disturbed = found.get("tick", 100), found.get("disturbed", False)
         self.nvml.bits = [found.get("bits", 0)]
         self.stop.requested |= found.get("stop", False)
@@ -137,7 +145,7 @@ def measure(folder, cells, works, memory_mb=math.inf, **sweep):
         journal.write_head(Head(schema=SCHEMA, sweep=asked), {active.planned.cell: active.key for active in cells})
         save_arrays(journal.scratch, {"input": np.zeros((1, 2), np.float32)})
         save_arrays(journal.scratch / "reference", {"logits": np.zeros((1, 10), np.float32)})
-        context = Context(logs=journal.logs, clock=works.clock, progress=Silent(), timeout_s=1)
+        context = Context(logs=journal.logs, clock=works.clock, progress=Silent(), timeout_s=1, pool=works)
         run = RunContext(sweep=asked, journal=journal, context=context, stop=works.stop)
         for active in cells:
             active.inputs, works.names[active.key] = str(journal.scratch), name_of(active.planned.cell)

@@ -3,6 +3,7 @@ what reads a model or a dataset is answered from what the test says of them."""
 
 import signal
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,6 +76,9 @@ class Works:
 
     def memory_free_mb(self):
         return 1e6
+
+    def contiguous_memory(self):
+        return nullcontext()
 
     def gpu_free_mb(self, index):
         return self.gpu.memory_free_mb(index)

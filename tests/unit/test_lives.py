@@ -103,6 +103,14 @@ def test_the_record_has_the_position_of_each_opening(run):
     assert one == [life.position for life in cells["fp32/8"].lives]
 
 
+@pytest.mark.parametrize("budget", [LIVES, replace(LIVES, life_rounds=0)])
+def test_memory_is_contiguous_wherever_a_cell_opens(run, budget):
+    """Else the first to open would have scattered pages, and be slower."""
+    works = run(*PAIR, budget=budget).works
+    assert works.scattered == []
+    assert not works.contiguous
+
+
 def test_a_cell_that_does_not_open_again_ends_and_the_others_go_on(run):
     def plot(job, name, nth):
         return {"raised": RuntimeFailed("no")} if (job, name, nth) == ("open", "bf16/8", 2) else {}

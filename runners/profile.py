@@ -78,7 +78,8 @@ class Profiles:
         build_s = run.sweep.build_timeout_s if active.planned.builds else None
         worker = self.hire(active)
         try:
-            run.journal.add(active.key, worker.ask(open_job(active), build_s or limit_s))
+            with run.context.pool.contiguous_memory():
+                run.journal.add(active.key, worker.ask(open_job(active), build_s or limit_s))
             visit = self._visit_roofs if self.roofs else None
             profiled = profile_cell(run, active, lambda job: worker.ask(job, limit_s), TURNS, visit)
             run.journal.add(active.key, profiled)

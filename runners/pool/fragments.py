@@ -10,7 +10,7 @@ from __future__ import annotations
 import mmap
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..worker.procfs import read_text
@@ -24,15 +24,26 @@ SHARE = 0.125  # of the free memory, at most
 
 @contextmanager
 def contiguous_memory(free_mb: float, buddyinfo: Path = BUDDYINFO) -> Iterator[int]:
-    """Take the small free blocks while inside, at most SHARE of `free_mb`. Yield the bytes taken; 0 where nothing is known."""
+    """Take the small free blocks while inside, at most SHARE of `free_mb`. Yield the bytes taken; 0 where it cannot."""
     size = min(small_blocks(buddyinfo), int(free_mb * 1e6 * SHARE)) // mmap.PAGESIZE * mmap.PAGESIZE
-    if sys.platform != "linux" or not size:
-        yield 0
-        return
-    with mmap.mmap(-1, size) as area:
+    area = _pages(size) if sys.platform == "linux" and size else None
+    try:
+        yield 0 if area is None else len(area)
+    finally:
+        if area is not None:
+            area.close()
+
+
+def _pages(size: int) -> mmap.mmap | None:
+    """New pages of `size` bytes together; None where a limit of this process does not allow them."""
+    try:
+        area = mmap.mmap(-1, size)
+    except OSError:
+        return None
+    with suppress(OSError):  # a kernel without huge pages
         area.madvise(mmap.MADV_NOHUGEPAGE)  # a huge page is no small block
-        area[:: mmap.PAGESIZE] = bytes(size // mmap.PAGESIZE)  # the kernel gives a page when it is written
-        yield size
+    area[:: mmap.PAGESIZE] = bytes(size // mmap.PAGESIZE)  # the kernel gives a page when it is written
+    return area
 
 
 def small_blocks(buddyinfo: Path = BUDDYINFO) -> int:

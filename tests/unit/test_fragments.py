@@ -29,6 +29,12 @@ def test_a_system_that_says_nothing_has_none(tmp_path):
         assert taken == 0
 
 
+def test_a_process_that_may_not_have_the_memory_takes_none(buddyinfo):
+    buddyinfo.write_text("Node 0, zone Normal 9999999999999 0 0 0\n")  # more bytes than addresses
+    with fragments.contiguous_memory(1e12, buddyinfo) as taken:
+        assert taken == 0
+
+
 @pytest.mark.skipif(not fragments.BUDDYINFO.exists(), reason="only Linux has blocks of memory to take")
 @pytest.mark.parametrize(("free_mb", "pages"), [(1e6, 46), (0.8, 24), (0, 0)])
 def test_all_small_blocks_are_taken_but_an_eighth_of_the_free_memory_at_most(buddyinfo, free_mb, pages):

@@ -43,6 +43,7 @@ RESULTS = Path(__file__).resolve().parent.parent / "docs/results"
 PACKAGE = Path(onnxbench.__file__).parent
 MEASURES: Mapping[str, tuple[str, ...]] = {
     "runners/pool/fragments.py": (),
+    "runners/pool/holding.py": (),
     "runners/sweep/group.py": ("_live", "_round", "_reopen", "_warm_job", "_latency"),
     "runners/sweep/opening.py": (),
     "runners/sweep/repeats.py": (),

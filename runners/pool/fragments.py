@@ -8,9 +8,10 @@ process that opened first was up to 5 % slower for as long as it lived (ADR 0061
 from __future__ import annotations
 
 import mmap
+import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..worker.procfs import read_text
@@ -18,6 +19,7 @@ from ..worker.procfs import read_text
 BUDDYINFO = Path("/proc/buddyinfo")
 """Free blocks of each zone by order: a block of order n has 2**n pages (`Documentation/filesystems/proc.rst` of Linux)."""
 
+HOLDING = Path(__file__).with_name("holding.py")
 ORDERS = 4  # blocks of 1, 2, 4 and 8 pages count as small
 SHARE = 0.125  # of the free memory, at most
 
@@ -26,24 +28,19 @@ SHARE = 0.125  # of the free memory, at most
 def contiguous_memory(free_mb: float, buddyinfo: Path = BUDDYINFO) -> Iterator[int]:
     """Take the small free blocks while inside, at most SHARE of `free_mb`. Yield the bytes taken; 0 where it cannot."""
     size = min(small_blocks(buddyinfo), int(free_mb * 1e6 * SHARE)) // mmap.PAGESIZE * mmap.PAGESIZE
-    area = _pages(size) if sys.platform == "linux" and size else None
-    try:
-        yield 0 if area is None else len(area)
-    finally:
-        if area is not None:
-            area.close()
-
-
-def _pages(size: int) -> mmap.mmap | None:
-    """New pages of `size` bytes together; None where a limit of this process does not allow them."""
-    try:
-        area = mmap.mmap(-1, size)
-    except OSError:
-        return None
-    with suppress(OSError):  # a kernel without huge pages
-        area.madvise(mmap.MADV_NOHUGEPAGE)  # a huge page is no small block
-    area[:: mmap.PAGESIZE] = bytes(size // mmap.PAGESIZE)  # the kernel gives a page when it is written
-    return area
+    if sys.platform != "linux" or not size:
+        yield 0
+        return
+    # A process of its own: this one stays small, and if memory gets too short, the kernel ends the other one first.
+    command = [sys.executable, "-I", "-S", str(HOLDING), str(size)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as holder:
+        try:
+            # Nothing is said where a limit of the process does not allow that much.
+            yield int((holder.stdout.readline() if holder.stdout else "") or 0)
+        finally:
+            holder.kill()
 
 
 def small_blocks(buddyinfo: Path = BUDDYINFO) -> int:

@@ -1,4 +1,4 @@
-"""Is the process that opens first slower? ONNX Runtime in several processes, which open one by one and then take turns.
+"""Speed of a process by its place of opening: ONNX Runtime in several processes, which open one by one and then take turns.
 
     python benchmarks/places.py FILE.onnx [LIVES] [PLACES] [WAY]
 

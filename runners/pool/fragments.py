@@ -1,8 +1,8 @@
 """Small free blocks of memory, taken while processes open, so that each of these gets memory in large blocks. Linux only.
 
 The kernel gives away its smallest free blocks first. A process that opens early then has pages that are scattered over the
-memory, the next one fewer of them. Neighbours in memory share entries of the table that translates addresses (TLB), so the
-process that opened first was up to 5 % slower for as long as it lived (ADR 0061).
+memory, and the next one has fewer of them. The first of five processes was 3 % slower than their mean, for as long as it lived
+(ADR 0061).
 """
 
 from __future__ import annotations

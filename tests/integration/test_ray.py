@@ -149,7 +149,7 @@ def test_a_check_runs_on_one_kind_over_a_client(shell):
 
 
 def test_a_node_measures_under_load(shell):
-    """Whether a rate is within the limit depends on what else the machine does. The curve is there in any case."""
+    """The rate within the limit depends on other work of the machine. The curve is there in any case."""
     load = ("--load", "poisson", "--slo", "p99=20ms", "--batch", "1", "--out", "loaded")
     done = shell.bench(
         "infer", "--on", "ray", "--node", "cpu-a", *QUICK[:2], "--backend", "ort-cpu", "--budget", "quick", *load

@@ -9,7 +9,8 @@ It stops after PIECE_S seconds (default 540), or at Ctrl-C, and the same command
 folder of its own below RUN (default runs/gpu-models). `pack` writes RUN/MODEL.tar.gz, and `page` reads such
 files from the folders PACKED (default RUN) and writes docs/results/NAME.md with a chart a model. On another machine of the same
 kind, CONTINUE names a folder of such files to go on with. TENSORRT names the Python that has TensorRT, where it is not this
-one. BUDGET is quick, normal (the default) or thorough.
+one, and LEVEL the optimization level of its builder, where it is not the default of TensorRT. BUDGET is quick, normal (the
+default) or thorough. PRECISIONS are the files that `export` makes (default fp32,fp16,int8).
 
 Weights are random: nothing is downloaded. torchvision, timm and transformers must be installed.
 """
@@ -40,6 +41,8 @@ ROOT = Path(__file__).resolve().parents[1]
 RUN = Path(os.environ.get("RUN", "runs/gpu-models")).absolute()
 TENSORRT = os.environ.get("TENSORRT", "")
 BUDGET = os.environ.get("BUDGET", "normal")
+LEVEL = os.environ.get("LEVEL", "")
+PRECISIONS = os.environ.get("PRECISIONS", "fp32,fp16,int8")
 ROUNDS = 12
 GRACE_S = 25.0  # for a sweep to write what it has after an interrupt
 GPU, CPU = "torch-cuda,ort-cuda,tensorrt", "ort-cpu,openvino-cpu"
@@ -108,8 +111,10 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None, **
 
 def bench(*arguments: str) -> int:
     """Run the tool; its exit code. Its output goes where ours does."""
-    where = ("--python", f"tensorrt={TENSORRT}") if TENSORRT and "tensorrt" in " ".join(arguments) else ()
-    return run([*COMMAND, *arguments, *where]).returncode
+    engines = "tensorrt" in " ".join(arguments)
+    where = ("--python", f"tensorrt={TENSORRT}") if TENSORRT and engines else ()
+    level = ("--option", f"tensorrt.optimization_level={LEVEL}") if LEVEL and engines else ()
+    return run([*COMMAND, *arguments, *where, *level]).returncode
 
 
 def folder(model: Model) -> Path:
@@ -117,7 +122,7 @@ def folder(model: Model) -> Path:
 
 
 def export(model: Model) -> None:
-    """Files in FP32, FP16 and INT8, once."""
+    """Files in PRECISIONS, once."""
     done, made = folder(model) / "exported", folder(model) / "artifacts"
     if done.exists():
         return
@@ -126,7 +131,7 @@ def export(model: Model) -> None:
         place.mkdir(parents=True, exist_ok=True)
         (place / "config.json").write_text(json.dumps(BERT))
     random = ("--random-weights",) if model.random else ()
-    how = ("--precision", "fp32,fp16,int8", "--calibration-images", "16", "--out", str(made))
+    how = ("--precision", PRECISIONS, "--calibration-images", "16", "--out", str(made))
     code = bench("export", "--model", model.text, *random, *model.options, *model.dims, *how)
     if code:
         raise SystemExit(f"{model.name} was not exported (exit code {code})")

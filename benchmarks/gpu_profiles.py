@@ -7,13 +7,13 @@
 It stops after PIECE_S seconds (default 540), and the same command then goes on with the profiles that are missing. Each model
 has two runs in the folder RUN (default runs/gpu-profiles): `MODEL-eager` has torch-cuda and ort-cuda, with the roofs, and
 `MODEL-tensorrt` has TensorRT, whose engine may take minutes to build. TENSORRT names the Python that has TensorRT, where it is
-not this one. LEVEL is the builder's optimization level (default 2). Weights are random: nothing is downloaded. torchvision and
+not this one, and LEVEL the builder's optimization level, where it is not TensorRT's default. The files are those of
+gpu_models.py, which exports them where they are missing. Weights are random: nothing is downloaded. torchvision and
 transformers must be installed.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -21,7 +21,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpu_models import BERT, MODELS, Model, OutOfTimeError, bench
+from gpu_models import MODELS, Model, OutOfTimeError, bench, export, folder
 from onnxbench.errors import BadInput
 from onnxbench.results.profile.lines import Line, ProfiledCase, cases_of
 from onnxbench.results.profile.roofs import SideWork
@@ -30,7 +30,6 @@ from recommendation import COMMAND
 
 RUN = Path(os.environ.get("RUN", "runs/gpu-profiles")).absolute()
 PRECISION, BATCH = os.environ.get("PRECISION", "fp16"), os.environ.get("BATCH", "8")
-LEVEL = os.environ.get("LEVEL", "2")
 SIDES = {"eager": "torch-cuda,ort-cuda", "tensorrt": "tensorrt"}
 SHOWN = 12  # layers of a difference
 
@@ -44,17 +43,12 @@ def profile(model: Model, side: str) -> None:
     out = run_folder(model, side)
     if (out / "run.json").exists():
         return
-    text = model.text
-    if text.startswith("hf:"):
-        folder = RUN / "bert-base"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(json.dumps(BERT))
-        text = f"hf:{folder}"
-    random = ("--random-weights",) if model.random else ()
-    what = ("--model", text, *random, *model.options, *model.dims, "--precision", PRECISION, "--batch", BATCH)
-    how = ("--roof",) if side == "eager" else ("--option", f"tensorrt.optimization_level={LEVEL}")
+    what = ("--artifacts", str(folder(model) / "artifacts"), *model.dims, "--precision", PRECISION, "--batch", BATCH)
+    roof = ("--roof",) if side == "eager" else ()
     try:
-        bench("profile", *what, "--backend", SIDES[side], *how, "--out", str(out))
+        folder(model).mkdir(parents=True, exist_ok=True)
+        export(model)
+        bench("profile", *what, "--backend", SIDES[side], *roof, "--out", str(out))
     except OutOfTimeError:
         shutil.rmtree(out, ignore_errors=True)  # a part of a profile would pass for all of it
         raise
@@ -62,11 +56,11 @@ def profile(model: Model, side: str) -> None:
 
 def show(model: Model) -> None:
     """Print the profiles of all sides as one table, and the layers behind the largest difference of two sides."""
-    folders = [folder for side in SIDES if ((folder := run_folder(model, side)) / "run.json").exists()]
+    folders = [place for side in SIDES if ((place := run_folder(model, side)) / "run.json").exists()]
     if not folders:
         return
     subprocess.run([*COMMAND, "profile", *map(str, folders)], check=False)
-    for case in cases_of([read_run(folder) for folder in folders]):
+    for case in cases_of([read_run(place) for place in folders]):
         print(f"\n{model.name} {case.name}", flush=True)
         print_difference(case)
 

@@ -13,6 +13,7 @@ import shlex
 import shutil
 import stat
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -56,11 +57,10 @@ FREEZING = {"freezing": "on: fold and repack constant weights; off (default): le
 OWN_FILES = {"cpp_cache_precompile_headers": False, "aot_inductor.precompile_headers": False}
 """Precompiled headers would be in a folder of /tmp with a known name, where another user can write before."""
 
-OWN_SYMBOLS = "-Wl,-Bsymbolic"
-"""A package then calls its own functions of the C++ library. PyTorch's libraries have some of the same names, from another
-compiler, and the two do not fit: with g++ 13.3 and PyTorch 2.11 for CUDA 13, std::regex in a package ended the process when it
-was loaded (SIGSEGV). See github.com/pytorch/pytorch/issues/50779."""
-OWN_STATICS = "-fno-gnu-unique"  # GCC: the same for static variables of templates
+OWN_LIBRARY = "-Wl,--exclude-libs,libstdc++.a" if sys.platform == "linux" else ""
+"""Some compilers put a copy of the C++ library into a package, as an archive. Its functions and those of the library that
+PyTorch has loaded have the same names, and a package that calls some of both fails when it is loaded (SIGSEGV, or
+std::bad_cast). With the flag, a package calls its own copy alone. It changes nothing where the C++ library is a shared one."""
 
 RUNNERS = 4  # calls at once that a package of the CPU accepts at least; further calls would wait for one of them
 
@@ -236,7 +236,7 @@ class TorchCompileCpu(TorchCpu):
     def snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> str:
         case = snippets.ProgramCase(artifact, cell, concurrency)
         compiler = _compiler_name()
-        values = {"configs": self._configs(cell), "compiler": Path(compiler).name, "script": own_symbols(compiler)}
+        values = {"configs": self._configs(cell), "compiler": Path(compiler).name, "script": own_library(compiler)}
         return self._write(self.program.replace("@PACKAGE@", BUILD_PACKAGE), case, **values)
 
     def engine_snippet(self, artifact: Artifact, cell: Cell, concurrency: Concurrency, engine: Engine) -> str:
@@ -325,19 +325,18 @@ def _compiler() -> str:
     return path
 
 
-def own_symbols(compiler: str) -> str:
-    """Text of a script that calls `compiler` with OWN_SYMBOLS: Inductor has no option for flags of the linker.
+def own_library(compiler: str) -> str:
+    """Text of a script that calls `compiler` with OWN_LIBRARY: Inductor has no option for flags of the linker.
 
     The script must have the file name of the compiler, from which Inductor knows its kind.
     """
-    flags = "" if "clang" in Path(compiler).name else f"{OWN_STATICS} "
-    return f'#!/bin/sh\nexec {shlex.quote(compiler)} {flags}"$@" {OWN_SYMBOLS}\n'
+    return f'#!/bin/sh\nexec {shlex.quote(compiler)} "$@" {OWN_LIBRARY}\n'
 
 
 def _write_compiler(folder: Path) -> str:
-    """Write the script of `own_symbols` into `folder`; its path."""
+    """Write the script of `own_library` into `folder`; its path."""
     path = folder / Path(_compiler()).name
-    path.write_text(own_symbols(_compiler()))
+    path.write_text(own_library(_compiler()))
     path.chmod(stat.S_IRWXU)
     return str(path)
 

@@ -139,7 +139,7 @@ with torch.no_grad():
 # takes seconds to minutes, and may choose other kernels than those that were measured: bench infer --keep-engines keeps those
 FOLDER = pathlib.Path(tempfile.mkdtemp())
 PACKAGE, COMPILER = str(FOLDER / "model.pt2"), FOLDER / $compiler
-COMPILER.write_text($script)  # the package calls its own functions of the C++ library, and not those of PyTorch
+COMPILER.write_text($script)  # the package calls its own copy of the C++ library, if it has one
 COMPILER.chmod(0o700)
 import torch._inductor
 

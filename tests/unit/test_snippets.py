@@ -114,7 +114,7 @@ def test_no_source_no_program_for_pytorch_and_none_for_what_has_none(snippet):
         ("torch-cuda", {}, "memory_format=torch.preserve_format"),
         ("torch-compile-cuda", {"precision": "fp32"}, "allow_tf32 = False"),
         ("torch-compile-cpu", {}, "'cpp.threads': 5"),
-        ("torch-compile-cuda", {}, "-Wl,-Bsymbolic"),
+        ("torch-compile-cuda", {}, "--exclude-libs"),
         ("ort-cuda", {}, "if not False:"),
         ("tensorrt", {"precision": "int8+fp16"}, "if name in ('INT8', 'FP16') else"),
         ("tensorrt", {}, "if not True:"),

@@ -8,7 +8,9 @@ The rules, in their order. A later rule adds only what an earlier one left open.
    other kernels name. Its last nodes write its tensors, as the runtime's own graph has them by the kernel's name or place, or
    are those that it names.
 3. Modules of PyTorch. The n-th operation of one kind in a module is the n-th such operation of the module in the traced graph.
-   An operation without a counterpart covers the nodes of its module that no other operation of the module covers.
+   An operation without a counterpart covers the nodes of its module that no other operation of the module covers. A module
+   without nodes covers those that read its parameters: an exporter that folds a BatchNorm into a convolution keeps one node,
+   which has the name of one module and the weights of the other.
 4. Neighbours. A kernel without nodes, such as a copy to another layout, belongs to the kernel that needs it: the next layer
    that reads it, else a layer that it reads from, else any kernel beside it.
 """
@@ -115,7 +117,7 @@ def _add_modules(covered: Covered, links: Sequence[Links], graph: Graph) -> None
     for own, each in zip(covered, links):
         if each.scope is None or own:
             continue
-        key = (each.scope, each.call)
+        key = (each.scope, _kind(each.call))
         place, counts[key] = counts.get(key, 0), counts.get(key, 0) + 1
         operations = by_call.get(key, ())
         if place < len(operations):
@@ -132,15 +134,26 @@ def _operations(graph: Graph) -> dict[tuple[str, str], list[set[int]]]:
     groups: dict[tuple[str, str], dict[str, set[int]]] = {}
     for place, node in enumerate(graph.nodes):
         if node.scope is not None:
-            groups.setdefault((node.scope, node.call), {}).setdefault(node.origin, set()).add(place)
+            groups.setdefault((node.scope, _kind(node.call)), {}).setdefault(node.origin, set()).add(place)
     return {key: list(of_key.values()) for key, of_key in groups.items()}
 
 
+def _kind(call: str) -> str:
+    """Name of an operation, the same one for an operation in place: `aten::relu_` is `aten::relu`."""
+    return call.removesuffix("_")
+
+
 def _of_module(scope: str, graph: Graph) -> set[int]:
-    """Nodes of a module: its own; without any, those of the modules inside it."""
+    """Nodes of a module: its own; without any, those of the modules inside it; without these, the readers of its parameters."""
     own = {place for place, node in enumerate(graph.nodes) if node.scope == scope}
     inner = (place for place, node in enumerate(graph.nodes) if (node.scope or "").startswith(f"{scope}." if scope else ""))
-    return own or {place for place in inner if graph.nodes[place].scope is not None}
+    return own or {place for place in inner if graph.nodes[place].scope is not None} or _readers_of_parameters(scope, graph)
+
+
+def _readers_of_parameters(scope: str, graph: Graph) -> set[int]:
+    """Nodes that read a parameter of the module itself, which is named after its path: `layer1.conv.weight`."""
+    names = ({name.rpartition(".")[0] for name in node.inputs if name not in graph.writer_of} for node in graph.nodes)
+    return {place for place, modules in enumerate(names) if scope and scope in modules}
 
 
 def _add_neighbours(covered: Covered, links: Sequence[Links], kernels: Sequence[Kernel]) -> None:

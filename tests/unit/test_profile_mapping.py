@@ -123,5 +123,18 @@ def test_a_module_without_nodes_has_those_of_the_modules_inside(scope, covered):
     assert nodes_of([Links(scope=scope, call="aten::fast_path")], nodes) == [covered]
 
 
+def test_an_operation_in_place_is_the_same_operation():
+    nodes = (of_module("d", "act", "aten::relu", "relu"), of_module("e", "act", "aten::relu", "relu_1"))
+    assert nodes_of([Links(scope="act", call="aten::relu_")] * 2, nodes) == [("d",), ("e",)]
+
+
+def test_a_module_that_was_folded_into_another_covers_the_node_with_its_weights():
+    folded = node("n", "Conv", "x up.conv.weight up.bias", "y", scope="up.norm", call="aten::batch_norm", origin="norm")
+    nodes = (folded, node("m", "Relu", "y", "up.conv.out"), node("o", "Abs", "up.conv.out", "z"))
+    calls = {"up.conv": "aten::conv2d", "up.norm": "aten::batch_norm", "up": "aten::add", "other": "aten::conv2d"}
+    links = [Links(scope=scope, call=call) for scope, call in calls.items()]
+    assert nodes_of(links, nodes) == [("n",), ("n",), ("n",), ()]
+
+
 def test_no_kernels_are_no_problem():
     assert nodes_of([]) == []

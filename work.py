@@ -9,6 +9,21 @@ Shape = tuple[int, ...]
 COMPUTE, MEMORY, NODES = "compute", "memory", "nodes"
 """Kinds of graphs that measure a machine: a matrix product, a sum of large arrays, a chain of tiny products."""
 
+VIEWS = ("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout", "Shape", "Size", "Constant", "Optional")
+"""Operators that need not touch their data: no bytes are counted."""
+
+MOVES = (
+    *VIEWS,
+    *("Transpose", "Concat", "Split", "Slice", "Gather", "GatherElements", "GatherND", "Scatter", "ScatterElements"),
+    *("ScatterND", "Tile", "Expand", "Pad", "Where", "Cast", "CastLike", "OneHot", "DepthToSpace", "SpaceToDepth", "TopK"),
+    *("Trilu", "ReverseSequence", "EyeLike", "ConstantOfShape", "Compress", "NonZero", "Unique", "MaxUnpool", "MaxRoiPool"),
+    *("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Not", "Xor", "IsNaN", "IsInf"),
+    *("CenterCropPad", "Bernoulli", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "TensorScatter"),
+    *("SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceLength"),
+    *("SplitToSequence", "ConcatFromSequence", "Hardmax", "com.microsoft.QLinearConcat"),
+)
+"""Operators that move, select or compare: no operations."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NodeWork:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from ..work import Shape
+from ..work import MOVES, Shape
 
 
 class Uncounted(Exception):
@@ -261,34 +261,6 @@ OTHERS: Mapping[str, Rule] = {
     "DynamicQuantizeLinear": each_output(4),  # also the least and the greatest value
     **dict.fromkeys(("RotaryEmbedding", "com.microsoft.RotaryEmbedding"), each_output(3)),
 }
-
-VIEWS = ("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout", "Shape", "Size", "Constant", "Optional")
-"""Operators that need not touch their data: no bytes are counted."""
-
-MOVES = (
-    *VIEWS,
-    *("Transpose", "Concat", "Split", "Slice", "Gather", "GatherElements", "GatherND", "Scatter", "ScatterElements"),
-    *("ScatterND", "Tile", "Expand", "Pad", "Where", "Cast", "CastLike", "OneHot", "DepthToSpace", "SpaceToDepth", "TopK"),
-    *("Trilu", "ReverseSequence", "EyeLike", "ConstantOfShape", "Compress", "NonZero", "Unique", "MaxUnpool", "MaxRoiPool"),
-    *(
-        "Equal",
-        "Greater",
-        "GreaterOrEqual",
-        "Less",
-        "LessOrEqual",
-        "And",
-        "Or",
-        "Not",
-        "Xor",
-        "IsNaN",
-        "IsInf",
-        "CenterCropPad",
-    ),
-    *("Bernoulli", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "TensorScatter"),
-    *("SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceLength"),
-    *("SplitToSequence", "ConcatFromSequence", "Hardmax", "com.microsoft.QLinearConcat"),
-)
-"""Operators that move, select or compare: no operations."""
 
 ROWS = ("Gather", "GatherElements", "GatherND", "Slice", "Split", "Compress")
 """Operators that read only those parts of their first input that they return."""

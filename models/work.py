@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from ..work import GraphWork, NodeWork, Shape
+from ..work import VIEWS, GraphWork, NodeWork, Shape
 from . import operations
 from .generators import subgraphs
 from .operations import SizedNode, Uncounted
@@ -130,7 +130,7 @@ def _node(node: onnx.NodeProto, scope: _Scope) -> NodeWork:
 
 def _moved(node: onnx.NodeProto, scope: _Scope, reads: Sequence[int | None], writes: Sequence[int | None]) -> dict[str, Any]:
     """Bytes that all runs of a node move, of each end and together; zeros for a view."""
-    is_view = node.domain in STANDARD and node.op_type in operations.VIEWS
+    is_view = node.domain in STANDARD and node.op_type in VIEWS
     named = [nbytes for name, nbytes in zip(node.input, reads) if name]
     ends = {"reads": named, "writes": writes}
     each = {end: tuple(0 if is_view else _times(nbytes, scope.times) for nbytes in sizes) for end, sizes in ends.items()}
@@ -153,7 +153,7 @@ def _named(node: onnx.NodeProto, scope: _Scope, inputs: Sequence[Value | None] =
 def _reads(operator: str, inputs: Sequence[Value | None], outputs: Sequence[Value]) -> list[int | None]:
     """Bytes that a node reads of each input."""
     sizes = [item.nbytes if item else 0 for item in inputs]
-    if operator in operations.VIEWS and operator not in ("Dropout", "Identity"):
+    if operator in VIEWS and operator not in ("Dropout", "Identity"):
         # A view of a weight is read by the node that uses the view.
         return sizes[:1] + [0] * len(sizes[1:])
     if operator in operations.ROWS and sizes:

@@ -10,12 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...evidence import GraphNode, Kernel, Profiled
+from ...work import MOVES
 from ..store.record import CellRecord, Run
 from ..table.table import names_of
+from .mapping import LAYERS
 
 SHOWN_OPERATORS = 4
 LONGEST_NAME = 36  # characters of a node's name for people
-LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "MatMulInteger", "Attention", "LSTM", "GRU", "RNN", "Einsum")
 COARSE_LAYERS, COARSE_SHARE = 8, 0.25
 """A kernel is coarse if it has so many layers, and this share of all: TensorRT runs most of a transformer as one kernel."""
 
@@ -90,8 +91,13 @@ class Line:
 
     @property
     def operators(self) -> str:
-        """Operators in the order of the graph: `Conv+Relu`, `Add+4 Mul`; of a long line the first ones."""
+        """Operators in the order of the graph: `Conv+Relu`, `Add+4 Mul`.
+
+        Of a long line the first ones, where layers come first, and operators that only move values last.
+        """
         counts = Counter(node.operator for node in self.nodes)
+        if len(counts) > SHOWN_OPERATORS:
+            counts = Counter({name: counts[name] for name in sorted(counts, key=_rank)})
         texts = [name if count == 1 else f"{count} {name}" for name, count in counts.items()]
         return "+".join((*texts[:SHOWN_OPERATORS], *(["…"] if len(texts) > SHOWN_OPERATORS else [])))
 
@@ -120,6 +126,10 @@ class ProfiledCase:
         """Number of nodes of the first side without a kernel on any side: they are folded, or cost nothing."""
         busy = {node.name for line in self.lines for node in line.nodes}
         return sum(node.name not in busy for node in self.sides[0].profiled.nodes) if self.sides else 0
+
+
+def _rank(operator: str) -> int:
+    return 0 if operator in LAYERS else 2 if operator in MOVES else 1
 
 
 def short(name: str) -> str:

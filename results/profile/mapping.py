@@ -7,6 +7,9 @@ The rules, in their order. A later rule adds only what an earlier one left open.
 2. Fusions. A kernel also covers the nodes before its last ones, up to the tensors that other kernels write and the nodes that
    other kernels name. Its last nodes write its tensors, as the runtime's own graph has them by the kernel's name or place, or
    are those that it names.
+   A layer in a layout of the runtime's own writes and reads tensors with other names than those of the graph. Then the nodes
+   that compute between two kernels, such as the addition and the activation of a residual network, belong to the layer before
+   them: runtimes compute them on its results.
 3. Modules of PyTorch. The n-th operation of one kind in a module is the n-th such operation of the module in the traced graph.
    An operation without a counterpart covers the nodes of its module that no other operation of the module covers. A module
    without nodes covers those that read its parameters: an exporter that folds a BatchNorm into a convolution keeps one node,
@@ -21,7 +24,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ...profiles import GraphNode, Kernel, Links
+from ...work import MOVES
 
+LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "MatMulInteger", "Attention", "LSTM", "GRU", "RNN", "Einsum")
 Covered = list[set[int]]
 """Places of the nodes that each kernel covers."""
 
@@ -38,6 +43,7 @@ def mapped(
     linked = [replace(each, reads=node.inputs, writes=node.outputs) if node else each for each, node in zip(links, own)]
     covered = [_by_names(each, graph) for each in linked]
     _add_fused(covered, linked, graph)
+    _add_to_layers(covered, linked, graph, [kernel.layer for kernel in kernels])
     _add_modules(covered, linked, graph)
     _add_neighbours(covered, linked, kernels)
     return tuple(
@@ -107,6 +113,38 @@ def _between(ends: Iterable[int], stops: set[str], named: set[int], graph: Graph
         before = (graph.writer_of.get(name) for name in graph.nodes[place].inputs if name not in stops)
         waiting += [other for other in before if other is not None and other not in inside and other not in named]
     return inside
+
+
+def _add_to_layers(covered: Covered, links: Sequence[Links], graph: Graph, layers: Sequence[bool]) -> None:
+    """Move nodes that compute from a kernel that was found to cover them to the layer that runs before it."""
+    moves = list[tuple[int, int, set[int]]]()
+    for place, (own, each) in enumerate(zip(covered, links)):
+        between = {node for node in _before_layers(own, graph) if graph.nodes[node].operator not in MOVES}
+        between -= _by_names(each, graph)
+        read = {name for node in between for name in graph.nodes[node].inputs} - _written(between, graph)
+        if not between or read & set(each.reads):  # it reads what the first of these nodes reads, so it computes them
+            continue
+        writers = {graph.writer_of[name] for name in read if name in graph.writer_of}
+        makers = [other for other, theirs in enumerate(covered) if other != place and layers[other] and theirs & writers]
+        if makers:
+            moves.append((place, max(makers), between))
+    for place, maker, between in moves:
+        covered[place] -= between
+        covered[maker] |= between
+
+
+def _before_layers(own: set[int], graph: Graph) -> set[int]:
+    """Nodes among `own` that are before its layers; all of them where there is no layer."""
+    layers = {place for place in own if graph.nodes[place].operator in LAYERS}
+    after, ordered = set(layers), sorted(own)
+    for place in ordered:
+        if any(graph.writer_of.get(name) in after for name in graph.nodes[place].inputs):
+            after.add(place)
+    return own - after
+
+
+def _written(places: Iterable[int], graph: Graph) -> set[str]:
+    return {name for place in places for name in graph.nodes[place].outputs}
 
 
 def _add_modules(covered: Covered, links: Sequence[Links], graph: Graph) -> None:

@@ -77,6 +77,19 @@ def test_kernels_without_nodes_are_the_last_line_and_their_share_is_said(case_of
     assert tabulate([case]).rows[-1]["operators"] == "(not mapped)"
 
 
+@pytest.mark.parametrize(
+    ("operators", "text"),
+    [
+        ("Shape Conv Relu", "Shape+Conv+Relu"),
+        ("Shape Mul MatMul Mul Slice Softmax Concat MatMul", "2 MatMul+2 Mul+Softmax+Shape+…"),
+    ],
+)
+def test_a_long_line_shows_its_layers_first_and_moves_last(case_of, operators, text):
+    nodes = tuple(GraphNode(name=f"n{place}", operator=name) for place, name in enumerate(operators.split()))
+    case = case_of(ort_cpu=profiled(kernel(" ".join(node.name for node in nodes), 1), nodes=nodes))
+    assert tabulate([case]).rows[0]["operators"] == text
+
+
 def test_a_side_without_a_kernel_of_a_node_has_no_time_there(case_of):
     case = case_of(a=profiled(kernel("conv", 1), kernel("relu", 1)), b=profiled(kernel("conv", 1)))
     assert lines(case) == [("conv", 1, 1), ("relu", 1, None)]

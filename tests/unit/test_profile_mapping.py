@@ -87,6 +87,39 @@ def test_a_node_that_no_kernel_names_belongs_to_the_kernel_after_it():
     assert nodes_of([Links(covers=("relu",)), Links(covers=("gemm",))]) == [("conv", "relu"), ("pool", "gemm")]
 
 
+RESIDUAL = (
+    node("conv0", "Conv", "x w0", "c0"),
+    node("conv1", "Conv", "c0 w1", "c1"),
+    node("add", "Add", "c1 c0", "s"),
+    node("relu", "Relu", "s", "r"),
+    node("pad", "Pad", "r", "q"),
+    node("conv2", "Conv", "q w2", "c2"),
+    node("down", "Conv", "r w3", "c3"),
+)
+LAYOUT = (  # as ONNX Runtime's own layout: the sum is an input of the second convolution, whose name is that of its first part
+    node("c0_n", "Conv", "x w0", "t0"),
+    node("c1_n", "Conv", "t0 w1 t0", "t1"),
+    node("c2_n", "Conv", "t1 w2", "t2"),
+    node("c3_n", "Conv", "t1 w3", "t3"),
+)
+
+
+@pytest.mark.parametrize(("layers", "first"), [((0, 1, 2, 3), ("conv1", "add", "relu")), ((2, 3), ("conv1",))])
+def test_nodes_between_two_kernels_in_another_layout_belong_to_the_layer_before(layers, first):
+    links = [Links(covers=(f"c{number}_n", f"c{number}")) for number in range(4)]
+    conv0, conv1, conv2, down = nodes_of(links, RESIDUAL, LAYOUT, layers)
+    assert (conv0, conv1) == (("conv0",), first)
+    between = () if 1 in layers else ("add", "relu")
+    assert (conv2, down) == ((*between, "pad", "conv2"), (*between, "down"))
+
+
+def test_a_kernel_that_reads_what_the_first_of_its_nodes_reads_keeps_them():
+    """A fused addition and product: the addition is not part of the layer before it."""
+    runtime = (*LAYOUT[:1], node("c1", "Conv", "c0 w1", "c1"), node("c2_n", "FusedConv", "c1 c0 w2", "t2"))
+    links = [Links(covers=("c0_n", "c0")), Links(covers=("c1",)), Links(covers=("c2_n", "c2"))]
+    assert nodes_of(links, RESIDUAL, runtime, (0, 1, 2))[2] == ("add", "relu", "pad", "conv2")
+
+
 def test_a_kernel_beside_nothing_stays_unmapped():
     assert nodes_of([Links(reads=("a",), writes=("b",)), Links(covers=("gemm",), reads=("z",))]) == [
         (),

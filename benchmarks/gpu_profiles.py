@@ -5,9 +5,8 @@
     python benchmarks/gpu_profiles.py show       prints the profiles in RUN again, and measures nothing
 
 It stops after PIECE_S seconds (default 540), and the same command then goes on with the profiles that are missing. Each model
-has two runs in the folder RUN (default runs/gpu-profiles): `MODEL-eager` has torch-cuda and ort-cuda, with the roofs, and
-`MODEL-tensorrt` has TensorRT, whose engine may take minutes to build. TENSORRT names the Python that has TensorRT, where it is
-not this one, and LEVEL the builder's optimization level, where it is not TensorRT's default. The files are those of
+has a run in the folder RUN (default runs/gpu-profiles), with the roofs. TENSORRT names the Python that has TensorRT, where it
+is not this one, and LEVEL the builder's optimization level, where it is not TensorRT's default. The files are those of
 gpu_models.py, which exports them where they are missing. Weights are random: nothing is downloaded. torchvision and
 transformers must be installed.
 """
@@ -30,37 +29,36 @@ from recommendation import COMMAND
 
 RUN = Path(os.environ.get("RUN", "runs/gpu-profiles")).absolute()
 PRECISION, BATCH = os.environ.get("PRECISION", "fp16"), os.environ.get("BATCH", "8")
-SIDES = {"eager": "torch-cuda,ort-cuda", "tensorrt": "tensorrt"}
+BACKENDS = "torch-cuda,ort-cuda,tensorrt"
 SHOWN = 12  # layers of a difference
 
 
-def run_folder(model: Model, side: str) -> Path:
-    return RUN / f"{model.name}-{side}"
+def run_folder(model: Model) -> Path:
+    return RUN / f"{model.name}-profile"
 
 
-def profile(model: Model, side: str) -> None:
-    """Make one run, unless there is one."""
-    out = run_folder(model, side)
+def profile(model: Model) -> None:
+    """Make the run of a model, unless there is one."""
+    out = run_folder(model)
     if (out / "run.json").exists():
         return
+    folder(model).mkdir(parents=True, exist_ok=True)
     what = ("--artifacts", str(folder(model) / "artifacts"), *model.dims, "--precision", PRECISION, "--batch", BATCH)
-    roof = ("--roof",) if side == "eager" else ()
     try:
-        folder(model).mkdir(parents=True, exist_ok=True)
         export(model)
-        bench("profile", *what, "--backend", SIDES[side], *roof, "--out", str(out))
+        bench("profile", *what, "--backend", BACKENDS, "--roof", "--out", str(out))
     except OutOfTimeError:
         shutil.rmtree(out, ignore_errors=True)  # a part of a profile would pass for all of it
         raise
 
 
 def show(model: Model) -> None:
-    """Print the profiles of all sides as one table, and the layers behind the largest difference of two sides."""
-    folders = [place for side in SIDES if ((place := run_folder(model, side)) / "run.json").exists()]
-    if not folders:
+    """Print the profiles as one table, and the layers behind the largest difference of two runtimes."""
+    out = run_folder(model)
+    if not (out / "run.json").exists():
         return
-    subprocess.run([*COMMAND, "profile", *map(str, folders)], check=False)
-    for case in cases_of([read_run(place) for place in folders]):
+    subprocess.run([*COMMAND, "profile", str(out)], check=False)
+    for case in cases_of([read_run(out)]):
         print(f"\n{model.name} {case.name}", flush=True)
         print_difference(case)
 
@@ -97,9 +95,8 @@ def main(steps: Sequence[str]) -> None:
     named = os.environ.get("MODELS", "resnet50,bert").split(",")
     chosen = [model for model in MODELS if model.name in named]
     try:
-        for side in SIDES if "show" not in steps else ():
-            for model in chosen:
-                profile(model, side)
+        for model in chosen if "show" not in steps else ():
+            profile(model)
     except OutOfTimeError:
         print("the time is over; the same command goes on", flush=True)
     for model in chosen:

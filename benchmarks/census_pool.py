@@ -42,6 +42,13 @@ class LentWorker:
     def begin_ns(self) -> int:
         return self.worker.begin_ns
 
+    @property
+    def can_pause(self) -> bool:
+        return self.worker.can_pause
+
+    def pause(self) -> None:
+        self.worker.pause()
+
     def ask(self, job: Job[Answer], timeout_s: float, on_report: OnReport | None = None) -> Answer:
         self.send(job)
         return self.receive(job, timeout_s, on_report)

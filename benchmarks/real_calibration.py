@@ -44,7 +44,8 @@ PACKAGE = Path(onnxbench.__file__).parent
 MEASURES: Mapping[str, tuple[str, ...]] = {
     "runners/pool/fragments.py": (),
     "runners/pool/holding.py": (),
-    "runners/sweep/group.py": ("_live", "_round", "_reopen", "_warm_job", "_latency"),
+    "runners/pool/process.py": ("pause", "_resume", "send"),
+    "runners/sweep/group.py": ("_live", "_rounds", "_round", "_reopen", "_warm_job", "_latency", "_time"),
     "runners/sweep/opening.py": (),
     "runners/sweep/repeats.py": (),
     "runners/sweep/rounds.py": (),

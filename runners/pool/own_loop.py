@@ -47,6 +47,14 @@ class OwnLoop(abc.ABC):
         self._last: Times | None = None
         self._sent: Job[Any] | None = None
 
+    @property
+    def can_pause(self) -> bool:
+        """False: the loop is in this process, or in a program that the user started."""
+        return False
+
+    def pause(self) -> None:  # noqa: B027 (nothing can be stopped)
+        """Do nothing."""
+
     def check(self, timeout_s: float) -> None:
         """Make the first call. Raises `BadInput` for a loop that gives no latency, before any long work."""
         self._timeout_s = timeout_s

@@ -79,8 +79,13 @@ def last_line(log: Path) -> str:
 
 def end_group(leader: int) -> None:
     """Kill the process group of `leader`. A child that it forked is in the group, unless the child left it."""
+    signal_group(leader, signal.SIGKILL)
+
+
+def signal_group(leader: int, number: signal.Signals) -> None:
+    """Send a signal to the process group of `leader`, if there still is one."""
     with suppress(ProcessLookupError, PermissionError):  # macOS: EPERM for a group of zombies
-        os.killpg(leader, signal.SIGKILL)
+        os.killpg(leader, number)
 
 
 def dies_with_parent() -> Callable[[], None] | None:
@@ -138,6 +143,23 @@ class ProcessWorker:
                 os.close(request_read)
                 os.close(answer_write)
         self._watchdog = Watchdog(pid=self._process.pid, most_mb=most_mb)
+        self._paused = False
+
+    @property
+    def can_pause(self) -> bool:
+        """True where `pause` stops the process. On Linux alone: a stopped process must not outlive its parent."""
+        return sys.platform == "linux"
+
+    def pause(self) -> None:
+        """Stop the process and its children until the next job, however busy their threads are."""
+        self._paused = self.can_pause
+        if self._paused:
+            signal_group(self._process.pid, signal.SIGSTOP)
+
+    def _resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            signal_group(self._process.pid, signal.SIGCONT)
 
     def resident_mb(self) -> float:
         """Resident memory of the process now, in MB."""
@@ -152,6 +174,7 @@ class ProcessWorker:
         """Send `job` without waiting for its answer. Raises `WorkerDied`."""
         name = task_of(type(job)).name
         line = json.dumps({"job": name, "asked": to_wire(job)}).encode() + b"\n"
+        self._resume()
         try:
             while line:
                 line = line[os.write(self._requests, line) :]
@@ -274,6 +297,7 @@ class ProcessWorker:
 
     def close(self) -> None:
         """Close the pipes and wait up to GRACE_S seconds for the process to end. Then kill it and its children."""
+        self._resume()
         for descriptor in (self._requests, self._answers):
             if descriptor >= 0:
                 os.close(descriptor)

@@ -69,6 +69,14 @@ class Replicas:
         """Resident memory of all processes, in MB."""
         return sum(worker.resident_mb() for worker in self._workers.values())
 
+    @property
+    def can_pause(self) -> bool:
+        """False: the processes of GPUs do not spin beside another cell."""
+        return False
+
+    def pause(self) -> None:
+        """Do nothing."""
+
     def ask(self, job: Job[Answer], timeout_s: float, on_report: OnReport | None = None) -> Answer:
         """Send `job` and return the answer of all. Raises like a worker; the message names the GPU."""
         if isinstance(job, WarmUp) and job.concurrency is None:

@@ -10,11 +10,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ...errors import RuntimeFailed, Unsupported, WorkerDied, WorkerTimeout
-from ...evidence import ANSWERS, LOAD, ROUND, Block, Energy, Inspected, Layers, Life, Noise, Opened, Verified
-from ...exporters.derive import other_maker
+from ...evidence import ANSWERS, LOAD, ROUND, Block, Energy, Inspected, Life, Noise, Verified
 from ...results.stats.percentiles import samples_needed
 from ...results.store.noise import disturbed, throttled
-from ...spec import RANDOM, Concurrency, Sweep
+from ...spec import Concurrency, Device, Sweep
 from ..pool.memory import Limits, Room
 from ..pool.pool import Worker
 from ..worker.jobs import (
@@ -25,6 +24,7 @@ from ..worker.jobs import (
     ReadEnergy,
     There,
     TimeLatency,
+    TimePart,
     TimeThroughput,
     Verify,
     WarmUp,
@@ -34,9 +34,8 @@ from .answers import answered, has_answers
 from .capacity import measure_under_load
 from .cells import ActiveCell, RunContext, has_load, of_one_gpu
 from .journal import sample_file
-from .opening import Hire, open_job, start_together
+from .opening import Hire, open_job, start_together, with_file
 from .parity import settle
-from .plan import PlannedCell
 from .profiles import profile_cell
 from .repeats import measure_undisturbed
 
@@ -84,16 +83,25 @@ class Group:
             limit_s = budget.cell_s * len(self._visits)
             while cells := rounds.due_cells(self._visits, self._run.sweep):
                 self._live(cells)
-                self._rate_due = self._rounds_of_life % budget.rate_rounds == 0
-                self._rounds_of_life += 1
-                self._round(rounds.shuffle_sets(cells, self._run.sweep.seed, number), number)
+                number = self._rounds(cells, number)
                 # A life that is cut short has fewer rounds to trim, and one disturbed round could be its whole figure.
                 if self._rounds_of_life >= budget.life_rounds:
                     self._look(cells, self._run.context.clock.since_s(begin) > limit_s)
-                number += 1
             self._attempt_all([active for active in self._visits if active.finished and not active.out], self._load, LOAD)
         finally:
             self.dismiss()
+
+    def _rounds(self, cells: Sequence[ActiveCell], number: int) -> int:
+        """Visit `cells` in all rounds of a life, or in one round without lives. Returns the number of the next round."""
+        budget, seed = self._run.sweep.budget, self._run.sweep.seed
+        count = budget.life_rounds or 1
+        for together in rounds.visited_together(cells, seed, number):
+            for nth in range(count):
+                self._rate_due = (self._rounds_of_life + nth) % budget.rate_rounds == 0
+                left = [active for active in together if not active.out]
+                self._round(rounds.shuffle_sets(left, seed, number + nth), number + nth)
+        self._rounds_of_life += count
+        return number + count
 
     def _live(self, cells: Sequence[ActiveCell]) -> None:
         """Begin a life of `cells` where the last one has all its rounds: fresh processes, which open in another order."""
@@ -212,13 +220,25 @@ class Group:
         self._open_keys -= {other.key for other in self._waiting if other.crew == active.crew}
 
     def _ask(self, active: ActiveCell, job: Job[Answer]) -> Answer:
+        return self._worker_of(active).ask(job, self._run.sweep.timeout_s)
+
+    def _time(self, active: ActiveCell, job: TimePart[Answer]) -> Answer:
+        """Do a part of a visit. A process of the CPU is stopped then: its threads would spin beside the next cell."""
+        worker = self._worker_of(active)
+        stops = worker.can_pause and Device.parse(active.planned.cell.device).kind == "cpu"
+        answer = worker.ask(replace(job, rest=not stops), self._run.sweep.timeout_s)
+        if stops:
+            worker.pause()
+        return answer
+
+    def _worker_of(self, active: ActiveCell) -> Worker:
         if active.crew not in self._workers:
             self._workers[active.crew] = self._hire(active)
-        return self._workers[active.crew].ask(job, self._run.sweep.timeout_s)
+        return self._workers[active.crew]
 
     def _open(self, active: ActiveCell) -> None:
         planned, journal = active.planned, self._run.journal
-        opened = _with_file(self._ask(active, open_job(active)), planned)
+        opened = with_file(self._ask(active, open_job(active)), planned)
         self._open_keys.add(active.key)
         journal.add(active.key, opened)
         if not active.verified and not opened.instrument:
@@ -324,14 +344,14 @@ class Group:
         block_ms, calls = block_size(self._run.sweep)
         size: dict[str, Any] = {"block_ms": block_ms, "calls": calls, "keep": has_answers(active)}
         size |= {"turn": active.calls, "round": number}
-        active.latency = self._ask(active, TimeLatency(key=active.slot, samples=samples, **size))
+        active.latency = self._time(active, TimeLatency(key=active.slot, samples=samples, **size))
         active.dirty, active.throttled = disturbed("latency", active.latency.noise), throttled(active.latency.noise)
 
     def _throughput(self, active: ActiveCell) -> None:
         """Measure the throughput part of a visit."""
         block_ms, concurrency = self._run.sweep.budget.throughput_ms, active.concurrency or Concurrency()
         size: dict[str, Any] = {"block_ms": block_ms, "keep": has_answers(active)}
-        active.throughput = self._ask(active, TimeThroughput(key=active.slot, concurrency=concurrency, **size))
+        active.throughput = self._time(active, TimeThroughput(key=active.slot, concurrency=concurrency, **size))
         active.dirty, active.throttled = disturbed("throughput", active.throughput.noise), throttled(active.throughput.noise)
 
     def _load(self, active: ActiveCell) -> None:
@@ -362,27 +382,6 @@ class Group:
         self._run.journal.add(active.key, block)
         active.rounds, active.last_round, active.dropped = active.rounds + 1, number, 0
         active.calls += latency.calls
-
-
-def _with_file(opened: Opened, planned: PlannedCell) -> Opened:
-    """`opened` with the facts of its file that a row shows; as it is for a program, whose files nobody knows."""
-    if opened.program:
-        return opened
-    artifact, made = planned.artifact, planned.source.derived
-    return replace(
-        opened,
-        artifact_mb=artifact.nbytes / 1e6,
-        file=artifact.path,
-        sha256=artifact.sha256,
-        made_by=other_maker(made),
-        invalid=artifact.invalid,
-        layers=Layers(quantized=artifact.quantized_layers, float=artifact.float_layers),
-        conversion=str(made or "") or None,
-        random_calibration=bool(made and made.option("data") == RANDOM),
-        random_weights=bool(artifact.source and artifact.source.random),
-        lowered=planned.lowered,
-        own_reference=planned.origin is None and artifact.precision != "fp32",
-    )
 
 
 def block_size(sweep: Sweep) -> tuple[float, int]:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ...errors import BenchError, WorkerDied
+from ...evidence import Layers, Opened
+from ...exporters.derive import other_maker
+from ...spec import RANDOM
 from ..pool.pool import Worker
 from ..worker.jobs import EngineChoice, Here, Open, Probe
 from .cells import ActiveCell
+from .plan import PlannedCell
 
 Hire = Callable[[ActiveCell], Worker]
 
@@ -70,3 +75,24 @@ def engine_choice(active: ActiveCell, build: int | None = None) -> EngineChoice:
 def record_file(file: Path) -> Path:
     """File that tells how the engine in `file` was built."""
     return file.with_suffix(".json")
+
+
+def with_file(opened: Opened, planned: PlannedCell) -> Opened:
+    """`opened` with the facts of its file that a row shows; as it is for a program, whose files nobody knows."""
+    if opened.program:
+        return opened
+    artifact, made = planned.artifact, planned.source.derived
+    return replace(
+        opened,
+        artifact_mb=artifact.nbytes / 1e6,
+        file=artifact.path,
+        sha256=artifact.sha256,
+        made_by=other_maker(made),
+        invalid=artifact.invalid,
+        layers=Layers(quantized=artifact.quantized_layers, float=artifact.float_layers),
+        conversion=str(made or "") or None,
+        random_calibration=bool(made and made.option("data") == RANDOM),
+        random_weights=bool(artifact.source and artifact.source.random),
+        lowered=planned.lowered,
+        own_reference=planned.origin is None and artifact.precision != "fp32",
+    )

@@ -33,6 +33,17 @@ def shuffle_sets(cells: Sequence[ActiveCell], seed: int, number: int) -> list[li
     return list(sets.values())
 
 
+def visited_together(cells: Sequence[ActiveCell], seed: int, number: int) -> list[list[ActiveCell]]:
+    """Cells that are visited in the same rounds of the life that begins with round `number`: each set by itself.
+
+    A process then does not change its cell in every round, and need not wait each time until the threads of the last one are
+    idle. With roofs all sets are visited in each round, since a roof counts for several sets.
+    """
+    if any(active.planned.cell.roof for active in cells):
+        return [list(cells)]
+    return shuffle_sets(cells, seed, number)
+
+
 def opening_order(crews: Sequence[Crew], seed: int, life: int) -> list[Crew]:
     """Crews in the order in which they open in a life: an order that depends on `seed`, turned by one every two lives.
 

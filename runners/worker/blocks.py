@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from ...spec import Cell, Device
 from . import lanes, measure, procfs, timed_answers
 from .array_turns import Turns, median
 from .clock import Clock
-from .jobs import Reporter, TimedLatency, TimedThroughput, TimeLatency, TimeThroughput
+from .jobs import Reporter, TimedLatency, TimedThroughput, TimeLatency, TimePart, TimeThroughput
 from .serve import State
 
 APART_SHARE = 4  # blocks of end-to-end calls and of device times last a latency block divided by this
@@ -35,6 +36,7 @@ def latency(state: State, report: Reporter, job: TimeLatency) -> TimedLatency:
     all timed calls.
     """
     open_cell, now = state.open_cells[job.key], state.clock.now_ns
+    rested = rest_before(state, job.key)
     session, least_ns, is_cold = open_cell.session, to_ns(job.block_ms), open_cell.flush is not None
     calls = max(job.calls, COLD_CALLS) if is_cold else job.calls
     apart: dict[str, int] = {"least_ns": least_ns // APART_SHARE, "least_calls": COLD_APART if is_cold else calls}
@@ -57,7 +59,7 @@ def latency(state: State, report: Reporter, job: TimeLatency) -> TimedLatency:
         calls=len(single),
         p50_ns={kind: median(ns) for kind, ns in times.items() if len(ns)},
         noise=counts(),
-        settled=measure.settle(state.clock),
+        settled=_rest_after(state, job) and rested,
         by_array=turns.by_array(single) if turns else None,
     )
 
@@ -72,6 +74,7 @@ def save_times(path: Path, times: Mapping[str, Array]) -> None:
 def throughput(state: State, report: Reporter, job: TimeThroughput) -> TimedThroughput:
     """Measure one block of throughput with all lanes in flight, after a lead, and the noise over both."""
     open_cell, now = state.open_cells[job.key], state.clock.now_ns
+    rested = rest_before(state, job.key)
     sessions = open_cell.lanes(job.concurrency)
     length = lanes.Length(least_ns=to_ns(job.block_ms), lead_ns=int(to_ns(job.block_ms) * LEAD_SHARE))
     with measure.quiet():
@@ -84,7 +87,19 @@ def throughput(state: State, report: Reporter, job: TimeThroughput) -> TimedThro
             lanes.throughput(sessions, now, lanes.Length(least_ns=length.lead_ns))
     if job.keep:
         timed_answers.keep(open_cell, THROUGHPUT, sessions)
-    return TimedThroughput(rate=rate, noise=counts(), settled=measure.settle(state.clock), cpu_ns=cpu_ns)
+    return TimedThroughput(rate=rate, noise=counts(), settled=_rest_after(state, job) and rested, cpu_ns=cpu_ns)
+
+
+def rest_before(state: State, key: str) -> bool:
+    """Wait until the threads of another cell than `key` are idle, where its visit did not; False if they never are."""
+    spinning, state.spinning = state.spinning, ""
+    return measure.settle(state.clock) if spinning not in ("", key) else True
+
+
+def _rest_after(state: State, job: TimePart[Any]) -> bool:
+    """Wait until the threads of the job's cell are idle, if it says so; False if they never are."""
+    state.spinning = "" if job.rest else job.key
+    return measure.settle(state.clock) if job.rest else True
 
 
 def wait_until(begin_ns: int, clock: Clock) -> None:

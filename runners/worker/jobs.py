@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar, get_args, get_origin
+from typing import Generic, TypeVar, get_args
 
 from ...evidence import (
     Built,
@@ -77,7 +77,7 @@ class Job(Generic[Answer]):
     def answer(cls) -> type[Answer]:
         """Type of the answer."""
         answer: type[Answer]
-        (answer,) = (get_args(base)[0] for base in cls.__orig_bases__ if get_origin(base) is Job)  # type: ignore[attr-defined]
+        (answer,) = (get_args(base)[0] for base in cls.__orig_bases__ if get_args(base))  # type: ignore[attr-defined]
         return answer
 
 
@@ -254,6 +254,14 @@ class WarmUp(Job[Warm]):
     engine_file: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class TimePart(Job[Answer]):
+    """Time a part of a visit of the open cell `key`. `rest`: end when its threads are idle; else the parent stops them."""
+
+    key: str
+    rest: bool = True
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimedLatency:
     """Block of single calls: their number, their medians in ns by kind and by array, and the noise over all."""
@@ -266,7 +274,7 @@ class TimedLatency:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TimeLatency(Job[TimedLatency]):
+class TimeLatency(TimePart[TimedLatency]):
     """Make single calls for `block_ms`, at least `calls`; write their times to the file `samples`.
 
     `keep`: fetch the answer of the last call after the clock has stopped, for `CompareTimed`. Of a cell with several arrays:
@@ -274,7 +282,6 @@ class TimeLatency(Job[TimedLatency]):
     chooses.
     """
 
-    key: str
     block_ms: float
     calls: int
     samples: There
@@ -294,14 +301,13 @@ class TimedThroughput:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TimeThroughput(Job[TimedThroughput]):
+class TimeThroughput(TimePart[TimedThroughput]):
     """Keep all lanes of `concurrency` busy for `block_ms`. `keep`: as in TimeLatency, for each lane.
 
     `begin_ns`: monotonic time at which to begin, together with the workers of other GPUs; 0 for now. The lanes stay busy for
     some time after the block then, since the others may still count.
     """
 
-    key: str
     block_ms: float
     concurrency: Concurrency
     keep: bool = False

@@ -21,7 +21,7 @@ from ...backends.recurrence import starter
 from ...evidence import LoadPoint
 from ...results.stats.percentiles import quantiles
 from . import lanes, measure
-from .blocks import count_noise
+from .blocks import count_noise, rest_before
 from .clock import Clock
 from .jobs import ApplyLoad, Reporter
 from .serve import State
@@ -42,6 +42,7 @@ def load(state: State, report: Reporter, job: ApplyLoad) -> LoadPoint:
     """
     open_cell = state.open_cells[job.key]
     sessions = open_cell.lanes(job.concurrency)
+    rest_before(state, job.key)
     with measure.quiet(), count_noise(state, open_cell.cell) as counts:
         lanes.throughput(sessions, state.clock.now_ns, lanes.Length(least_ns=REWARM_NS))
         due = arrivals(job.items, job.rate_per_s, job.seed) + state.clock.now_ns() + AHEAD_NS

@@ -43,7 +43,8 @@ class State:
 
     Its clock, the reader of disturbance counters, NVML, the counters of CPU energy, the open cells and profiles that go on by
     key, and the flush of the host's caches once a cell has needed it. A rank also has its training, and
-    the first rank the rendezvous, a TCPStore of torch. `search`: the file of a search for an INT8 file.
+    the first rank the rendezvous, a TCPStore of torch. `search`: the file of a search for an INT8 file. `spinning`: key of the
+    cell whose threads may not be idle; empty for none.
     """
 
     clock: Clock = field(default_factory=Clock)
@@ -56,6 +57,7 @@ class State:
     rendezvous: Any = None
     rank: RankTraining | None = None
     search: SearchBench | None = None
+    spinning: str = ""
 
 
 def serve(requests: int, answers: int) -> None:

@@ -90,6 +90,13 @@ class Worker:
     def begin_ns(self):
         return self.inner.begin_ns
 
+    @property
+    def can_pause(self):
+        return self.inner.can_pause
+
+    def pause(self):
+        self.inner.pause()
+
     def resident_mb(self):
         return self.inner.resident_mb()
 

@@ -2,11 +2,14 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 from onnxbench.errors import BadInput, WorkerDied, WorkerTimeout
-from onnxbench.runners.pool.process import ProcessWorker
+from onnxbench.runners.pool.process import GRACE_S, ProcessWorker
 from onnxbench.runners.worker.clock import Clock
 from onnxbench.runners.worker.jobs import Probe
 
@@ -97,3 +100,70 @@ def test_it_hears_no_interrupt(worker):
     worker.ask(NULL, 60)
     os.kill(pid_of(worker), signal.SIGINT)
     assert worker.ask(NULL, 60).available
+
+
+def state_of(pid):
+    """State of the process by the kernel: `T` is stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def stopped(worker):
+    worker.ask(NULL, 60)
+    worker.pause()
+    return wait_until(lambda: state_of(pid_of(worker)) == "T")
+
+
+def wait_until(true, limit_s=10):
+    end = time.monotonic() + limit_s
+    while not true() and time.monotonic() < end:
+        time.sleep(0.01)
+    return true()
+
+
+def test_a_stopped_process_goes_on_with_its_next_job(worker):
+    assert stopped(worker)
+    assert worker.ask(NULL, 60).available
+    assert state_of(pid_of(worker)) != "T"
+
+
+def test_a_stopped_process_ends_with_its_pipe_and_needs_no_kill(tmp_path):
+    with ProcessWorker(tmp_path / "worker.log", Clock()) as worker:
+        assert stopped(worker)
+        process, begin = worker._process, time.monotonic()
+    assert (process.returncode, time.monotonic() - begin < GRACE_S) == (0, True)
+
+
+def test_a_stopped_process_can_be_dismissed_and_killed(tmp_path):
+    with ProcessWorker(tmp_path / "worker.log", Clock()) as worker:
+        assert stopped(worker)
+        os.kill(pid_of(worker), signal.SIGKILL)
+        with pytest.raises(WorkerDied, match="SIGKILL"):
+            worker.ask(NULL, 60)
+    other = ProcessWorker(tmp_path / "other.log", Clock())
+    assert stopped(other)
+    other.dismiss()
+    assert gone(pid_of(other))
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from onnxbench.runners.pool.process import ProcessWorker
+from onnxbench.runners.worker.clock import Clock
+from onnxbench.runners.worker.jobs import Probe
+
+worker = ProcessWorker(Path(sys.argv[1]), Clock())
+worker.ask(Probe(backend="null"), 60)
+worker.pause()
+print(worker._process.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_stopped_process_does_not_outlive_its_parent(tmp_path):
+    command = [sys.executable, "-c", PARENT, str(tmp_path / "worker.log")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        pid = int(parent.stdout.readline())
+        assert wait_until(lambda: state_of(pid) == "T")
+        parent.kill()
+    assert wait_until(lambda: gone(pid) or state_of(pid) == "Z")

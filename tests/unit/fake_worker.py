@@ -30,7 +30,7 @@ class InProcess:
     fields of an answer that are replaced, by job; the null backend passes for a target whose answers tell something.
     """
 
-    network, begin_ns = "isolated", 0
+    network, begin_ns, can_pause = "isolated", 0, False
 
     def __init__(self, state, begin, *, answers=None, changed=None, log="", python=""):
         self.state, self.begin, self.log, self.python, self.alive = state, begin, log, python, True
@@ -38,6 +38,9 @@ class InProcess:
 
     def resident_mb(self):
         return RESIDENT_MB
+
+    def pause(self):
+        raise AssertionError("this worker cannot be stopped")
 
     def ask(self, job, timeout_s, on_report=None):
         assert self.alive

@@ -70,6 +70,7 @@ class Works:
         self.clock = Clock(now_ns=self.look, cpu_ns=lambda: 0, sleep_s=self.slept.append)
         self.asked, self.hired, self.names, self.most_alive = [], [], {}, 0
         self.gpu_mb, self.contiguous, self.scattered = None, False, []
+        self.worker = InProcess
         self.stop, self._plot, self._lock = Stop(), plot, threading.Lock()
 
     def look(self):
@@ -83,7 +84,7 @@ class Works:
 
     def hire(self, active):
         state = State(clock=self.clock, counters=self.counters, gpu=Nvml(load=lambda: self.nvml, pid=FakeNvml.PID))
-        self.hired.append(InProcess(state, self.begin))
+        self.hired.append(self.worker(state, self.begin))
         self.most_alive = max(self.most_alive, sum(worker.alive for worker in self.hired))
         return self.hired[-1]
 

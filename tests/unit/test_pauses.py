@@ -44,7 +44,9 @@ def measured(folder, *names, worker=Stoppable, budget=LIVES):
 
 def test_a_process_is_stopped_after_each_part_of_a_visit_and_does_not_rest(tmp_path):
     found = measured(tmp_path, "fp32/1", "bf16/1")
-    for worker in found.works.hired[2:]:  # the first two compare answers and search the concurrency
+    of_lives = found.works.hired[2:]  # the first two compare answers and search the concurrency
+    assert len(of_lives) == 2 * 2
+    for worker in of_lives:
         assert visits(worker) == {("TimeLatency", False, "pause"), ("TimeThroughput", False, "pause")}
         assert worker.seen.count(("pause", None)) == 5 + 1
 
@@ -61,7 +63,9 @@ def test_a_process_of_a_gpu_is_not_stopped(tmp_path, monkeypatch):
     works.worker = Stoppable
     planned = replace(active.planned, cell=replace(active.planned.cell, device="cuda:0"))
     found = measure(tmp_path, [replace(active, planned=planned)], works, budget=LIVES)
-    assert not any(("pause", None) in worker.seen for worker in found.works.hired)
+    seen = [what for worker in found.works.hired for what in worker.seen]
+    assert {rest for name, rest in seen if name.startswith("Time")} == {True}
+    assert ("pause", None) not in seen
 
 
 def test_a_set_has_all_rounds_of_a_life_before_the_next_set(tmp_path):

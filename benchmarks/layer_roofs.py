@@ -1,4 +1,4 @@
-"""Shares of roofs by layer in several profiles of the same model: do they say the same?
+"""Spread of the shares of roofs, layer by layer, over several profiles of one model.
 
     python benchmarks/layer_roofs.py FILE.onnx BACKEND,... [RUNS] [PROFILE OPTION ...]       5 runs of `bench profile --roof`
 

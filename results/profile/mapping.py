@@ -116,7 +116,7 @@ def _between(ends: Iterable[int], stops: set[str], named: set[int], graph: Graph
 
 
 def _add_to_layers(covered: Covered, links: Sequence[Links], graph: Graph, layers: Sequence[bool]) -> None:
-    """Move nodes that compute from a kernel that was found to cover them to the layer that runs before it."""
+    """Move nodes between two kernels from the kernel after them to the layer before them. Nodes that only move values stay."""
     moves = list[tuple[int, int, set[int]]]()
     for place, (own, each) in enumerate(zip(covered, links)):
         between = {node for node in _before_layers(own, graph) if graph.nodes[node].operator not in MOVES}

@@ -43,7 +43,7 @@ TENSORRT = os.environ.get("TENSORRT", "")
 BUDGET = os.environ.get("BUDGET", "normal")
 LEVEL = os.environ.get("LEVEL", "")
 PRECISIONS = os.environ.get("PRECISIONS", "fp32,fp16,int8")
-ROUNDS = 12
+ROUNDS, LOOP_BATCHES = 12, (1, 64)
 GRACE_S = 25.0  # for a sweep to write what it has after an interrupt
 GPU, CPU = "torch-cuda,ort-cuda,tensorrt", "ort-cpu,openvino-cpu"
 PRINTED = "backend,environment,precision,batch,status,p50_ms,device_p50_ms,throughput_per_s,build_s,grade,reason"
@@ -153,7 +153,8 @@ def unpack(model: Model) -> None:
 def sweep(model: Model) -> None:
     """Rows of every backend. A finished sweep takes seconds the second time."""
     chosen = os.environ.get("SWEEPS", "0,1,2").split(",")
-    for number, (backends, precisions, batches) in enumerate(SWEEPS):
+    for number, (backends, asked, batches) in enumerate(SWEEPS):
+        precisions = ",".join(name for name in asked.split(",") if name != "int8" or name in PRECISIONS.split(","))
         done = folder(model) / f"swept-{number}"
         if done.exists() or str(number) not in chosen:
             continue
@@ -165,7 +166,7 @@ def sweep(model: Model) -> None:
 
 
 def loops(model: Model) -> None:
-    """FP16 rows of the GPU, each beside a bare loop of the same runtime in the same process."""
+    """FP16 rows of the GPU in LOOP_BATCHES, each beside a bare loop of the same runtime in the same process."""
     for name, case in _cases(model):
         target = folder(model) / f"loop-{name}.json"
         if target.exists():
@@ -190,7 +191,8 @@ def _cases(model: Model) -> Iterator[tuple[str, dict[str, Any]]]:
     files = {item.artifact.precision: item.artifact for item in manifest.read_manifest(folder(model) / "artifacts")}
     for item in record.read_run(run_folder).cells:
         cell, opened = item.cell, item.opened
-        if cell.precision != "fp16" or cell.device == "cpu" or cell.environment:  # the bare loops have the default options
+        default = cell.precision == "fp16" and not cell.environment  # the bare loops have the default options
+        if not default or cell.device == "cpu" or cell.batch not in LOOP_BATCHES:
             continue
         if opened is None or item.failed or not item.blocks:
             continue

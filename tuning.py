@@ -13,12 +13,14 @@ class Tunable:
     """An option of a backend that is worth searching. `values`: those to try; the first is the value of an unset option.
 
     `always`: searched without `--tune` too. `images`: the option changes only models with an input of four dimensions.
+    `open_dims`: it changes only files with an open dimension.
     """
 
     name: str
     values: tuple[str, ...]
     always: bool = False
     images: bool = False
+    open_dims: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,7 +20,7 @@ from ..tuning import Tunable
 from . import ort_options, ort_profile, snippets
 from .ort_profile import GRAPH, GRAPH_WEIGHTS
 from .profiling import Recorded, SessionProfiler
-from .protocol import PROFILED_CALLS, SCHEMES_OF_7_BITS, Array, Availability, Backend, Session, SessionInfo
+from .protocol import PROFILED_CALLS, SCHEMES_OF_7_BITS, Array, Availability, Backend, Session, SessionInfo, setting
 
 
 class SessionLoader(Protocol):
@@ -328,7 +328,12 @@ def make_session_options(onnxruntime: Any, artifact: Artifact, cell: Cell, concu
 
 
 def resolve_symbols(artifact: Artifact, cell: Cell) -> dict[str, int]:
-    """Map each named dimension to its size in `cell`. A name with two sizes, or without one, stays open."""
+    """Map each named dimension to its size in `cell`. A name with two sizes, or without one, stays open.
+
+    Empty where an option of `cell` leaves all dimensions open.
+    """
+    if setting(cell, ort_options.FREE_DIMENSIONS) == "open":
+        return {}
     sizes: dict[str, set[int]] = {}
     shapes = dict(cell.shapes)
     for spec in artifact.inputs:

@@ -16,7 +16,7 @@ from ..errors import RuntimeFailed, quantity
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency, Device
 from ..tuning import Tunable
-from . import cuda, snippets
+from . import cuda, ort_options, snippets
 from .ort import OrtCpu, SessionLoader, import_onnxruntime, name_outputs, profile_kernels, resolve_symbols, undeclared_outputs
 from .ort_cuda_profile import OrtCudaProfiler, mark_tf32
 from .profiling import SessionProfiler
@@ -26,6 +26,7 @@ MakeLoad = Callable[[cuda.Stream], SessionLoader]
 ReadInfo = Callable[[Any], SessionInfo]
 
 KIND = "cuda"
+SESSION_OPTIONS = ("cuda_graph", ort_options.FREE_DIMENSIONS)  # of a session of this project; the others are the provider's
 
 ORT_CUDA_PROGRAM = (
     "import onnxruntime\n"
@@ -175,15 +176,18 @@ class OrtCuda(OrtCpu):
         "cudnn_conv_algo_search": "search for the algorithm of a convolution: EXHAUSTIVE (default), HEURISTIC or DEFAULT",
         "prefer_nhwc": "1: convolutions with channels last (NHWC); 0: NCHW",
         "arena_extend_strategy": "growth of the memory arena: kNextPowerOfTwo (default) or kSameAsRequested",
+        **ort_options.FREE_OPTION,
     }
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
         **cuda.GRAPH_CHOICES,
         "cudnn_conv_algo_search": ("EXHAUSTIVE", "HEURISTIC", "DEFAULT"),
         "prefer_nhwc": ("0", "1"),
         "arena_extend_strategy": ("kNextPowerOfTwo", "kSameAsRequested"),
+        **ort_options.FREE_CHOICES,
     }
     tunables: ClassVar[tuple[Tunable, ...]] = (
         Tunable(name="prefer_nhwc", values=("0", "1"), images=True),
+        ort_options.FREE_TUNABLE,
         Tunable(name="cudnn_conv_algo_search", values=("EXHAUSTIVE", "HEURISTIC", "DEFAULT")),
         Tunable(name="cuda_graph", values=("auto", "off")),
         Tunable(name="arena_extend_strategy", values=("kNextPowerOfTwo", "kSameAsRequested")),
@@ -215,7 +219,7 @@ class OrtCuda(OrtCpu):
 
     def _provider(self, cell: Cell, index: int) -> dict[str, str]:
         """Options of the provider, without the stream."""
-        options = {name: value for name, value in cell.settings.options if name != "cuda_graph"}
+        options = {name: value for name, value in cell.settings.options if name not in SESSION_OPTIONS}
         return {"device_id": str(index), **self.precisions[cell.precision], **options}
 
     def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:

@@ -1,4 +1,4 @@
-"""Options of ONNX Runtime's sessions on the CPU: applied, read back, and written into programs. Standard library only."""
+"""Options of ONNX Runtime's sessions: applied, read back, and written into programs. Standard library only."""
 
 from __future__ import annotations
 
@@ -10,19 +10,28 @@ from ..tuning import Pairs, Tunable
 from .protocol import setting
 
 LEVEL, ARENA, SPINNING, INTER_OP = "graph_optimization_level", "enable_cpu_mem_arena", "allow_spinning", "inter_op_num_threads"
+FREE_DIMENSIONS = "free_dimensions"
+FREE_OPTION: Mapping[str, str] = {
+    FREE_DIMENSIONS: "fixed (default): open dimensions of the file have the sizes of the row; open: they stay open"
+}
+FREE_CHOICES: Mapping[str, tuple[str, ...]] = {FREE_DIMENSIONS: ("fixed", "open")}
+# Fixed sizes change which nodes are fused: a MatMul and its Add become a Gemm, and a bias is no longer part of a Gelu
+FREE_TUNABLE = Tunable(name=FREE_DIMENSIONS, values=FREE_CHOICES[FREE_DIMENSIONS], open_dims=True)
 OPTIONS: Mapping[str, str] = {
     LEVEL: "all (default): also layouts such as NCHWc; extended: fusions without layouts; basic: neither",
     ARENA: "1 (default): take memory from an arena; 0: from the system in each call",
     SPINNING: "1 (default): threads spin while they wait for work; 0: they sleep",
     INTER_OP: "1 (default): one node at a time; 2: two nodes at a time, with one thread fewer in each node",
+    **FREE_OPTION,
 }
 CHOICES: Mapping[str, tuple[str, ...]] = {
     LEVEL: ("all", "extended", "basic"),
     ARENA: ("1", "0"),
     SPINNING: ("1", "0"),
     INTER_OP: ("1", "2"),
+    **FREE_CHOICES,
 }
-TUNABLES = tuple(Tunable(name=name, values=CHOICES[name]) for name in (SPINNING, INTER_OP, ARENA, LEVEL))
+TUNABLES = (*(Tunable(name=name, values=CHOICES[name]) for name in (SPINNING, INTER_OP, ARENA, LEVEL)), FREE_TUNABLE)
 LEVELS: Mapping[str, str] = {"all": "ORT_ENABLE_ALL", "extended": "ORT_ENABLE_EXTENDED", "basic": "ORT_ENABLE_BASIC"}
 SPINNING_ENTRY = "session.intra_op.allow_spinning"
 
@@ -57,6 +66,7 @@ def read_options(options: Any, cell: Cell) -> Pairs:
         ARENA: str(int(options.enable_cpu_mem_arena)),
         SPINNING: options.get_session_config_entry(SPINNING_ENTRY) if SPINNING in own else "1",
         INTER_OP: str(options.inter_op_num_threads),
+        FREE_DIMENSIONS: own.get(FREE_DIMENSIONS, "fixed"),  # a session does not report it
     }
     return tuple((name, reported[name]) for name in OPTIONS if name in own)
 

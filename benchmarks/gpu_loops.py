@@ -158,6 +158,8 @@ class OrtLoop(GraphLoop):
         import onnxruntime
 
         self.ort, self.file, self.arrays, self.outputs = onnxruntime, case.artifact.path, case.arrays, outputs
+        shapes = dict(case.cell.shapes)  # fixed sizes change which nodes ONNX Runtime fuses: they are those of the row
+        self.sizes = {dim: size for spec in case.artifact.inputs for dim, size in zip(spec.shape, shapes[spec.name])}
         self.provider = {"use_tf32": str(int(case.cell.precision == "tf32"))}
         super().__init__()
         self.own = self.open(enable_cuda_graph="1")
@@ -168,6 +170,9 @@ class OrtLoop(GraphLoop):
         """A session, its binding to places on the device, and these."""
         options = self.ort.SessionOptions()
         options.log_severity_level = 3
+        for name, size in self.sizes.items():
+            if isinstance(name, str):
+                options.add_free_dimension_override_by_name(name, size)
         providers = [("CUDAExecutionProvider", {**self.provider, **more})]
         session = self.ort.InferenceSession(self.file, options, providers=providers)
         binding, value, kept = session.io_binding(), self.ort.OrtValue, []

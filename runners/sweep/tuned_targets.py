@@ -59,4 +59,6 @@ def tunables_of(backend: ProbedBackend, artifact: Artifact, options: Options) ->
     """Options to search for a row of `artifact`: those that can change it, and that the user has not set."""
     user_options = {name for name, _ in options}
     has_images = any(len(spec.shape) == IMAGE_DIMS for spec in artifact.inputs)
-    return tuple(item for item in backend.searched if item.name not in user_options and (has_images or not item.images))
+    has_open = any(not isinstance(dim, int) for spec in artifact.inputs for dim in spec.shape)
+    useful = (item for item in backend.searched if (has_images or not item.images) and (has_open or not item.open_dims))
+    return tuple(item for item in useful if item.name not in user_options)

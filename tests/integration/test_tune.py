@@ -9,7 +9,7 @@ import onnxfiles
 import pytest
 from onnxbench.results.store.record import read_run
 
-FIXED = {"enable_cpu_mem_arena": "1", "inter_op_num_threads": "1", "graph_optimization_level": "all"}
+FIXED = {"enable_cpu_mem_arena": "1", "inter_op_num_threads": "1", "graph_optimization_level": "all", "free_dimensions": "open"}
 ASKED = ("--backend", "ort-cpu", "--precision", "fp32", "--batch", "1", "--threads", "1", *onnxfiles.MINI, "--out", "run")
 
 

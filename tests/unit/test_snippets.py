@@ -181,6 +181,8 @@ def test_one_lane_is_called_where_the_measurement_called_it(make_artifact, make_
         ("torch-cuda", "channels_last", "on", "memory_format=torch.channels_last"),
         ("torch-cuda", "cudnn_benchmark", "on", "torch.backends.cudnn.benchmark = True"),
         ("torch-cuda", "sdpa", "flash", "torch.backends.cuda.enable_math_sdp(False)\n"),
+        ("ort-cpu", "free_dimensions", "open", "for symbol, size in {}.items()"),
+        ("ort-cuda", "free_dimensions", "open", "for symbol, size in {}.items()"),
         ("ort-cuda", "arena_extend_strategy", "kSameAsRequested", "'arena_extend_strategy': 'kSameAsRequested'"),
         ("tensorrt", "max_aux_streams", "4", "    config.max_aux_streams = 4"),
     ],

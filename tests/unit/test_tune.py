@@ -375,6 +375,14 @@ def test_options_about_images_need_an_image():
     assert tunables_of(probed, FP32, (("spin", "on"),)) == ()
 
 
+def test_options_about_open_dimensions_need_one():
+    probed = replace(PROBED, searched=(replace(TUNABLES[0], open_dims=True), TUNABLES[1]), beside="")
+    closed = replace(FP32, inputs=(replace(FP32.inputs[0], shape=(8, 4)),))
+    opened = replace(FP32, inputs=(replace(FP32.inputs[0], shape=("batch", 4)),))
+    assert [item.name for item in tunables_of(probed, closed, ())] == ["spin"]
+    assert [item.name for item in tunables_of(probed, opened, ())] == ["layout", "spin"]
+
+
 def test_environments_have_tuned_rows_of_their_own():
     old = replace(PROBED, environment="old")
     names = [str(item.target) for item in with_tuned([PROBED, old], Sweep(tune=True), Silent())]

@@ -8,6 +8,7 @@ import re
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -45,10 +46,12 @@ def page(models: Sequence[str], packed: Sequence[Path], results: Path, name: str
         name = name or re.sub(r"[^a-z0-9]+", "-", f"{gpus.partition(' (')[0]} models".lower()).strip("-")
         lines = [f"# Models on {gpus}", "", *_facts(runs, date)]
         for model, run in runs.items():
-            found = table.build([run])
+            found = table.build([replace(run, cells=tuple(item for item in run.cells if not item.interrupted))])
             chart = f"{name}-{model.replace('_', '-')}.svg"
             (results / chart).write_text(draw(model, found.rows))
+            missing = len(run.cells) - len(found.rows)
             lines += ["", f"## {model}", "", f"![Latency and throughput of {model}]({chart})", "", _markdown(found).strip()]
+            lines += ["", f"The time on the machine ended before {missing} more rows."] if missing else []
             lines += ["", *_loops(loops[model])]
         (results / f"{name}.md").write_text("\n".join(lines).rstrip() + "\n")
         print(results / f"{name}.md")

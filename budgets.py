@@ -12,6 +12,8 @@ class Budget:
 
     - `looks`: numbers of rounds after which the stop rule computes a cell's interval. The last look ends the cell.
     - `life_rounds`: rounds of one life. After them every process ends, and fresh ones open in another order. 0: one life.
+    - `most_life_rounds`, `life_ms`: a set of cells has more rounds in a life, until its longest latency blocks took `life_ms`
+      together, and at most so many. Looks do not count these. 0: none.
     - `half_width`: half-width, as a share of the metric, at which the interval is narrow enough.
     - `repeats`: most visits that are repeated because something disturbed them, as a share of the rounds.
     - `cell_s`: average time of a cell, in seconds. After that time, a cell ends at the rounds of the first look.
@@ -47,6 +49,8 @@ class Budget:
     rate_ms: float = 0.0
     rate_rounds: int = 1
     life_rounds: int = 0
+    most_life_rounds: int = 0
+    life_ms: float = 0.0
     repeats: float = 0.5
     energy_ms: float = 0.0
     throttle_pause_s: float = 1.0
@@ -108,10 +112,12 @@ BUDGETS: Mapping[str, Budget] = {
             # together in time, and many of them let a life drop the ratios that a change entered (docs/adr/0025).
             looks=(40, 50, 60),
             life_rounds=5,
+            most_life_rounds=12,
+            life_ms=240,
             half_width=0.02,
             block_ms=20,
             rate_ms=150,
-            rate_rounds=5,
+            rate_rounds=12,
             repeats=0.2,
             block_calls=1,
             warmup_ms=200,

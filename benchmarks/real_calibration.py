@@ -45,7 +45,7 @@ MEASURES: Mapping[str, tuple[str, ...]] = {
     "runners/pool/fragments.py": (),
     "runners/pool/holding.py": (),
     "runners/pool/process.py": ("pause", "_resume", "send"),
-    "runners/sweep/group.py": ("_live", "_rounds", "_round", "_reopen", "_warm_job", "_latency", "_time"),
+    "runners/sweep/group.py": ("_live", "_rounds", "_rate_due", "_round", "_reopen", "_warm_job", "_latency", "_time"),
     "runners/sweep/opening.py": (),
     "runners/sweep/repeats.py": (),
     "runners/sweep/rounds.py": (),
@@ -56,8 +56,8 @@ MEASURES: Mapping[str, tuple[str, ...]] = {
 """Functions that decide how a latency is measured, by their file; all of a file without names."""
 
 SCHEDULE = (
-    *("looks", "life_rounds", "half_width", "repeats", "cell_s", "block_ms", "block_calls", "rate_ms", "rate_rounds"),
-    *("warmup_ms", "warmup_limit_ms"),
+    *("looks", "life_rounds", "most_life_rounds", "life_ms", "half_width", "repeats", "cell_s"),
+    *("block_ms", "block_calls", "rate_ms", "rate_rounds", "warmup_ms", "warmup_limit_ms"),
 )
 """Fields of the budget that decide it."""
 

@@ -109,7 +109,8 @@ def time_range_s(rows: Sequence[PlannedCell], sweep: Sweep) -> tuple[float, floa
     life_s = CREW_S * crews + cells * (OPEN_S + budget.warmup_ms / 1e3)
     fixed_s = START_S + FILE_S * files + CREW_S * crews + energy_s + cells * (OPEN_S + warm_s + _fresh_s(sweep))
     fixed_s += (budget.openings - 1) * life_s
-    least, most = (cells * count * _visit_s(budget) for count in (budget.looks[0], budget.looks[-1]))
+    visits = _visits_a_round(budget)
+    least, most = (cells * count * visits * _visit_s(budget) for count in (budget.looks[0], budget.looks[-1]))
     flushed = sum(row.cell.cache == COLD for row in rows)
     least, most = (
         time + flushed * count * COLD_VISIT_S for time, count in ((least, budget.looks[0]), (most, budget.looks[-1]))
@@ -130,6 +131,13 @@ def _timed_builds_s(rows: Sequence[PlannedCell], sweep: Sweep) -> float:
 
 def _visit_s(budget: Budget) -> float:
     return BLOCKS * budget.block_ms / 1e3 + PART_S + (budget.throughput_ms / 1e3 + PART_S) / budget.rate_rounds
+
+
+def _visits_a_round(budget: Budget) -> float:
+    """Visits of a cell for each round that the looks count. A life of short visits has more rounds than these."""
+    if not budget.life_rounds:
+        return 1.0
+    return max(1.0, min(budget.most_life_rounds, budget.life_ms / budget.block_ms) / budget.life_rounds)
 
 
 def _fresh_s(sweep: Sweep) -> float:

@@ -5,6 +5,7 @@ An error in a step ends one cell: its row gives the reason, and the other cells 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -158,7 +159,7 @@ def resume_cell(planned: PlannedCell, stored: CellRecord, sweep: Sweep) -> Activ
         loaded=stored.load is not None,
         # A stored start without times is enough where the sweep needs memory alone.
         cold=sum(event.cold_s is not None or not sweep.cold for event in stored.cold),
-        rounds=len(stored.blocks),
+        rounds=rounds_of_looks(stored, sweep.budget),
         calls=sum(block.calls or 0 for block in stored.blocks.values()),
         last_round=max(stored.blocks, default=-1),
         last_life=max((life.number for life in stored.lives), default=-1),
@@ -184,6 +185,13 @@ def has_load(planned: PlannedCell, sweep: Sweep) -> bool:
     )
 
 
+def rounds_of_looks(stored: CellRecord, budget: Budget) -> int:
+    """Number of rounds as the looks count them: without those that a life has beyond the least."""
+    of_lives = Counter(stored.lives_of_rounds.values())
+    beyond = sum(max(0, count - budget.life_rounds) for count in of_lives.values()) if budget.life_rounds else 0
+    return len(stored.blocks) - beyond
+
+
 def _complete(stored: CellRecord, budget: Budget) -> bool:
     """True if the stored end of the cell is an end in `budget` too.
 
@@ -195,7 +203,7 @@ def _complete(stored: CellRecord, budget: Budget) -> bool:
     if stored.finished.budget == budget.name:
         return True
     width = stored.finished.half_width
-    return len(stored.blocks) >= budget.rounds or (width is not None and width <= budget.half_width)
+    return rounds_of_looks(stored, budget) >= budget.rounds or (width is not None and width <= budget.half_width)
 
 
 @dataclass(kw_only=True)

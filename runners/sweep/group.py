@@ -71,8 +71,7 @@ class Group:
         self._open_keys: set[str] = set()
         self._timed = False
         self._life: int | None = None
-        self._rounds_of_life = 0
-        self._rate_due = True
+        self._round_of_life = 0
         self._accuracy: dict[tuple[Any, ...], Verified] = {}
 
     def run(self, number: int) -> None:
@@ -84,30 +83,27 @@ class Group:
             while cells := rounds.due_cells(self._visits, self._run.sweep):
                 self._live(cells)
                 number = self._rounds(cells, number)
-                # A life that is cut short has fewer rounds to trim, and one disturbed round could be its whole figure.
-                if self._rounds_of_life >= budget.life_rounds:
-                    self._look(cells, self._run.context.clock.since_s(begin) > limit_s)
+                # After a whole life: one that is cut short could have one disturbed round as its whole figure.
+                self._look(cells, self._run.context.clock.since_s(begin) > limit_s)
             self._attempt_all([active for active in self._visits if active.finished and not active.out], self._load, LOAD)
         finally:
             self.dismiss()
 
     def _rounds(self, cells: Sequence[ActiveCell], number: int) -> int:
         """Visit `cells` in all rounds of a life, or in one round without lives. Returns the number of the next round."""
-        budget, seed = self._run.sweep.budget, self._run.sweep.seed
-        count = budget.life_rounds or 1
+        budget, seed, following = self._run.sweep.budget, self._run.sweep.seed, number
         for together in rounds.visited_together(cells, seed, number):
-            for nth in range(count):
-                self._rate_due = (self._rounds_of_life + nth) % budget.rate_rounds == 0
-                left = [active for active in together if not active.out]
+            nth, left = 0, together
+            while rounds.goes_on(left, nth, budget):
+                self._round_of_life = nth
                 self._round(rounds.shuffle_sets(left, seed, number + nth), number + nth)
-        self._rounds_of_life += count
-        return number + count
+                left, nth = [active for active in left if not active.out], nth + 1
+            following = max(following, number + nth)
+        return following
 
     def _live(self, cells: Sequence[ActiveCell]) -> None:
-        """Begin a life of `cells` where the last one has all its rounds: fresh processes, which open in another order."""
-        length = self._run.sweep.budget.life_rounds
-        if length and (self._life is None or self._rounds_of_life == length):
-            self._rounds_of_life = 0
+        """Begin a life of `cells`, in a budget with lives: fresh processes, which open in another order."""
+        if self._run.sweep.budget.life_rounds:
             # The processes that compared the answers and searched the concurrency end too. They did other work than those
             # of the later lives, and what that left behind in a process would be measured.
             self.dismiss()
@@ -123,6 +119,10 @@ class Group:
                     for active in rounds.order_of_batches(members, self._life):
                         self._run.check_stop()
                         self._attempt_all([active], partial(self._reopen, number=self._life, position=position))
+
+    @property
+    def _rate_due(self) -> bool:
+        return self._round_of_life % self._run.sweep.budget.rate_rounds == 0
 
     def open(self) -> None:
         """Open and warm up as many cells as fit, for `visit`."""
@@ -362,7 +362,7 @@ class Group:
 
     def _add(self, active: ActiveCell, number: int) -> None:
         """Write the parts of a visit as one block of the journal. Raises ValueError where a part is missing."""
-        rated = self._rate_due and not active.latency_only
+        budget, rated = self._run.sweep.budget, self._rate_due and not active.latency_only
         latency, throughput = active.latency, active.throughput if rated else None
         if latency is None or (rated and throughput is None):
             raise ValueError("a part of the visit is missing")
@@ -380,7 +380,8 @@ class Group:
             by_array=latency.by_array,
         )
         self._run.journal.add(active.key, block)
-        active.rounds, active.last_round, active.dropped = active.rounds + 1, number, 0
+        active.rounds += not budget.life_rounds or self._round_of_life < budget.life_rounds
+        active.last_round, active.dropped = number, 0
         active.calls += latency.calls
 
 

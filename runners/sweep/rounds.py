@@ -9,11 +9,11 @@ from typing import Any
 
 from ...axes import Scalar, question
 from ...budgets import Budget
-from ...evidence import Finished
+from ...evidence import LATENCY, Finished
 from ...results.store import record
 from ...results.store.series import stopping_interval
 from ...spec import Sweep
-from .cells import ActiveCell
+from .cells import ActiveCell, rounds_of_looks
 
 Crew = tuple[Any, ...]
 
@@ -42,6 +42,23 @@ def visited_together(cells: Sequence[ActiveCell], seed: int, number: int) -> lis
     if any(active.planned.cell.roof for active in cells):
         return [list(cells)]
     return shuffle_sets(cells, seed, number)
+
+
+def goes_on(cells: Sequence[ActiveCell], nth: int, budget: Budget) -> bool:
+    """True if `cells`, which are visited together, have a round `nth` in their life, from 0.
+
+    The rounds beyond the budget's least are for short blocks: a life of slow calls would take too long with them. The cell
+    with the longest block decides by its median call, so that a disturbed machine has as many rounds as a quiet one.
+    """
+    if nth < (budget.life_rounds or 1):
+        return True
+    if not budget.life_rounds or nth >= budget.most_life_rounds:
+        return False
+    # Rounds of a process that lasts for the run belong to no life, and each would count for the looks. The calls of cold
+    # caches are short, and the flush before each is not.
+    blocks = [active.latency for active in cells if active.renewed and not active.latency_only]
+    longest_ns = max((block.calls * (block.p50_ns[LATENCY] or 0) for block in blocks if block), default=0)
+    return 0 < len(blocks) == len(cells) and nth * longest_ns < budget.life_ms * 1e6
 
 
 def opening_order(crews: Sequence[Crew], seed: int, life: int) -> list[Crew]:
@@ -125,7 +142,7 @@ def _end(stored: record.Run, stored_cell: record.CellRecord, sweep: Sweep, last:
     width = interval.half_width if interval else None
     if width is not None and width <= sweep.budget.half_width:
         return Finished(why="interval", of=name, half_width=width, budget=sweep.budget.name)
-    if len(stored_cell.blocks) < last:
+    if rounds_of_looks(stored_cell, sweep.budget) < last:
         return None
     return Finished(why="budget", of=name, half_width=width, budget=sweep.budget.name)
 

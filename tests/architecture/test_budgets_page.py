@@ -25,7 +25,7 @@ def rows_of(title):
 def test_the_page_has_the_rounds_and_times_of_the_budget(budget):
     assert rows_of("| budget | looks after rounds |")[budget.name] == [
         ", ".join(map(str, budget.looks)),
-        str(budget.life_rounds or "all"),
+        " to ".join(map(str, filter(None, (budget.life_rounds, budget.most_life_rounds)))) or "all",
         f"±{100 * budget.half_width:g} %" if len(budget.looks) > 1 else "none: no interval",
         f"{budget.cell_s:g} s",
         f"{budget.block_ms:g}, {budget.throughput_ms:g}",

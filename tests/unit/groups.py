@@ -40,6 +40,7 @@ BUDGET = replace(
     cell_s=1e9,
     energy_ms=0,
     life_rounds=0,
+    most_life_rounds=0,
     rate_rounds=1,
     repeats=0.5,
 )

@@ -70,6 +70,41 @@ def test_throughput_is_measured_in_the_first_round_of_a_life_and_then_now_and_th
     assert len(result.names("latency")) == 8 * len(PAIR)
 
 
+LONG = replace(LIVES, looks=(4,), most_life_rounds=5, rate_rounds=5)
+
+
+def test_a_set_of_short_visits_has_more_rounds_in_each_life_and_the_looks_count_the_least(run):
+    """Every latency block of batch 8 lasts a second, which is the time that its cells have in a life."""
+
+    def plot(job, name, nth):
+        return {"tick": 10**9} if (job, name) == ("latency", "fp32/8") else {}
+
+    result = run(*PAIR, plot=plot, budget=replace(LONG, life_ms=1000))
+    found = {name: [block.life for block in result.cells[name].blocks.values()] for name in PAIR}
+    assert found["fp32/1"] == found["bf16/1"] == [0] * 5 + [1] * 5
+    assert found["fp32/8"] == found["bf16/8"] == [0, 0, 1, 1]
+    assert all([bool(block.throughput) for block in cell.blocks.values()].count(True) == 2 for cell in result.cells.values())
+    assert result.rounds("fp32/8") == [0, 1, 5, 6]
+
+
+def test_a_program_that_is_not_started_again_keeps_its_set_at_the_least_rounds(run):
+    program = active_of("bf16/1")
+    program.planned = replace(program.planned, program=CALL)
+    found = run("fp32/1", program, budget=replace(LONG, life_ms=1e9))
+    assert all(len(cell.blocks) == 4 for cell in found.cells.values())
+
+
+def test_a_resumed_cell_counts_the_least_rounds_of_its_lives(run, tmp_path):
+    budget = replace(LONG, looks=(6,), life_ms=1e9)
+    with pytest.raises(Interrupted):
+        run("fp32/1", plot=only("latency", "fp32/1", 6, stop=True), budget=budget)
+    (stopped,) = read_run(tmp_path / "run").cells
+    active = resume_cell(active_of("fp32/1").planned, stopped, Sweep(budget=budget))
+    assert (active.rounds, active.last_round) == (4, 6)
+    blocks = run(active, budget=budget).cells["fp32/1"].blocks.values()
+    assert [block.life for block in blocks] == [0] * 5 + [1] * 2 + [2] * 5
+
+
 def test_the_first_opening_alone_compares_answers_and_searches(run):
     names = [active_of(name, concurrency=None, reference="yes") for name in PAIR]
     result = run(*names, budget=LIVES)

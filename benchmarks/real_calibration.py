@@ -2,15 +2,15 @@
 
     python benchmarks/calibration.py real BACKEND FILE.onnx [--minutes 10] [--names 3] [--slower 0.1] [--budget normal]
         [--note TEXT]
-    python benchmarks/calibration.py report [FILE.jsonl ...]
+    python benchmarks/calibration.py report [--first N] [FILE.jsonl ...]
 
 Each run measures BACKEND at batch 1 under several names of one interpreter. The baseline is each name in turn, and the other
 names are compared with it. With --slower (ort-cpu alone), one more row has every call made longer by this share.
 
 Each run adds a line to docs/results/calibration-BACKEND.jsonl, so a later call goes on, on this machine or on another. The line
 has a hash of the code that measures latency: `report` puts only those runs together that the same code measured. It computes
-the intervals again, from the ratios of the rounds. All runs of a file have other seeds. Nothing else may run on the machine;
-where something does, --note says so, and such runs are apart.
+the intervals again, from the ratios of the rounds; with --first, of the first N rounds of each life. All runs of a file have
+other seeds. Nothing else may run on the machine; where something does, --note says so, and such runs are apart.
 """
 
 from __future__ import annotations
@@ -175,6 +175,11 @@ def run_all(options: argparse.Namespace) -> None:
         print("\n".join(report(lines_of(path))), flush=True)
 
 
+def shortened(line: Line, first: int | None) -> Line:
+    """`line` with the ratios of the first rounds of each life; all of them for None."""
+    return {**line, "rows": [{**row, "ratios": [life[:first] for life in row["ratios"]]} for row in line["rows"]]}
+
+
 def report(lines: Iterable[Line]) -> Iterator[str]:
     """Rows of a Markdown table, one for each machine, code, budget, and change that was made."""
     yield f"| {' | '.join(TITLES)} |"
@@ -257,11 +262,13 @@ def main(arguments: Sequence[str]) -> None:
     real.add_argument("--slower", type=float, default=0.0)
     real.add_argument("--budget", default="normal")
     real.add_argument("--note", default="")
-    commands.add_parser("report").add_argument("files", nargs="*", type=Path)
+    shown = commands.add_parser("report")
+    shown.add_argument("files", nargs="*", type=Path)
+    shown.add_argument("--first", type=int, default=None)
     options = parser.parse_args(arguments)
     if options.command == "report":
         files = options.files or sorted(RESULTS.glob("calibration-*.jsonl"))
-        print("\n".join(report(line for path in files for line in lines_of(path))))
+        print("\n".join(report(shortened(line, options.first) for path in files for line in lines_of(path))))
     elif options.slower and options.backend != "ort-cpu":
         parser.error("only ort-cpu has calls that are made longer")
     else:

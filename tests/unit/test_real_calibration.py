@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import real_calibration
 from onnxbench.budgets import BUDGETS
-from real_calibration import names_of, report
+from real_calibration import names_of, report, shortened
 
 EVEN = (1, -1) * 4
 
@@ -74,6 +74,13 @@ def test_the_least_change_is_what_all_but_a_few_intervals_would_show():
     lines = [line(row(1), seed=seed) for seed in range(19)]
     least = table_of(*lines[:1])[0]["change that 95 % would find"]
     assert table_of(*lines, line(row(1, spread=0.2), seed=19))[0]["change that 95 % would find"] == least
+
+
+def test_a_report_of_the_first_rounds_of_lives_leaves_the_others_out():
+    late = {"ratios": [[1.0] * 5 + [1.5] * 7] * 8}
+    short, whole = shortened(line(row(1, **late)), 5), shortened(line(row(1, **late)), None)
+    assert short["rows"][0]["ratios"] == [[1.0] * 5] * 8
+    assert list(whole["rows"]) == list(line(row(1, **late))["rows"])
 
 
 def test_the_baseline_is_among_the_names():

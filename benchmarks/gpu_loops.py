@@ -160,6 +160,7 @@ class OrtLoop(GraphLoop):
         self.ort, self.file, self.arrays, self.outputs = onnxruntime, case.artifact.path, case.arrays, outputs
         shapes = dict(case.cell.shapes)  # fixed sizes change which nodes ONNX Runtime fuses: they are those of the row
         self.sizes = {dim: size for spec in case.artifact.inputs for dim, size in zip(spec.shape, shapes[spec.name])}
+        self.is_open = dict(case.cell.settings.options).get("free_dimensions") == "open"
         self.provider = {"use_tf32": str(int(case.cell.precision == "tf32"))}
         super().__init__()
         self.own = self.open(enable_cuda_graph="1")
@@ -171,7 +172,7 @@ class OrtLoop(GraphLoop):
         options = self.ort.SessionOptions()
         options.log_severity_level = 3
         for name, size in self.sizes.items():
-            if isinstance(name, str):
+            if isinstance(name, str) and not self.is_open:
                 options.add_free_dimension_override_by_name(name, size)
         providers = [("CUDAExecutionProvider", {**self.provider, **more})]
         session = self.ort.InferenceSession(self.file, options, providers=providers)

@@ -1,4 +1,4 @@
-"""The schedule of pytest's workers, and tests that need a CPU with VNNI.
+"""The schedule of pytest's workers, their signal stacks, and tests that need a CPU with VNNI.
 
 In the schedule, a fixture that is long to make is made by one of them.
 
@@ -13,7 +13,9 @@ knows the next one.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from contextlib import suppress
 
 import pytest
@@ -44,6 +46,29 @@ def pytest_runtest_setup(item):
     if item.get_closest_marker("vnni") and lacks_vnni():
         refuse = pytest.fail if "vnni" in os.environ.get("BENCH_REQUIRE", "").split(",") else pytest.skip
         refuse("this x86-64 CPU has no VNNI, so OpenVINO gives other answers with weights of 8 bits")
+
+
+class SignalStack(ctypes.Structure):
+    """`stack_t` of Linux: the stack on which handlers of signals run in a thread."""
+
+    _fields_ = (("address", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol():
+    """Give the main thread its signal stack back after each test.
+
+    OpenVINO's CPU plugin sets one of its own in the thread that loads it, and unmaps it in the thread that ends it. If these
+    differ, the next signal that Python handles ends the process by SIGSEGV, and not even faulthandler can tell.
+    """
+    if sys.platform != "linux":
+        return (yield)
+    library, before = ctypes.CDLL(None), SignalStack()
+    library.sigaltstack(None, ctypes.byref(before))
+    try:
+        return (yield)
+    finally:
+        library.sigaltstack(ctypes.byref(before), None)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -211,8 +211,8 @@ class Backend(abc.ABC):
     sums off.
     `opsets`: the highest ONNX opset that the runtime takes, by the version from which this holds; empty for a runtime that
     states no limit. A file of a higher opset is lowered first.
-    `open_shapes_since`: the first version that runs files which fill or gather integers or booleans by open sizes. Earlier ones
-    build for the shapes of a row alone, and get such a file with these shapes. Empty for a runtime that always runs them.
+    `open_shapes_since`: the first version that runs files which fill or gather integers or booleans by open sizes, or take a
+    part of a shape. Earlier ones get such a file with the shapes of a row. Empty for a runtime that always runs them.
     `converter`: program that writes the file which the runtime reads; None for a runtime that reads ONNX files.
     `install`: the command that installs the runtime.
     """

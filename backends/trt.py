@@ -222,7 +222,8 @@ class TensorRt(Backend):
     builds = True
     # docs/operators.md and the release notes of onnx-tensorrt
     opsets: ClassVar[Mapping[str, int]] = {"8.5": 17, "10.0": 20, "10.15": 24, "11.5": 25}
-    open_shapes_since = "10.0"  # the first version with integers of 64 bits; 8.6 crashes in its builder
+    # The first version with integers of 64 bits. 8.6 crashes in its builder, and ignores the start and end of a Shape node.
+    open_shapes_since = "10.0"
     precisions: ClassVar[Mapping[str, Any]] = trt_build.FLAGS
     options: ClassVar[Mapping[str, str]] = {
         **cuda.GRAPH_OPTION,

@@ -37,7 +37,10 @@ MOST_PASSES = 8  # each pass may give shapes from which the next one computes mo
 
 
 def needs_shapes(model: onnx.ModelProto, folder: Path) -> bool:
-    """True if `model` fills or gathers integers or booleans by sizes that are open."""
+    """True if `model` fills or gathers integers or booleans by sizes that are open, or takes a part of a shape.
+
+    TensorRT 8.6 ignores `start` and `end` of a Shape node, and takes the whole shape.
+    """
     from onnx import TensorProto
     from onnx.inliner import inline_local_functions
 
@@ -51,11 +54,18 @@ def needs_shapes(model: onnx.ModelProto, folder: Path) -> bool:
         uses_size = not size_values.isdisjoint(inputs)
         if uses_size and node.op_type in FILLS and scope.type_of(node.output[0]) in (TensorProto.BOOL, TensorProto.INT64):
             return True
+        if node.op_type == "Shape" and _takes_part(node):
+            return True
         if node.op_type in ("Shape", "Size"):
             size_values.update(node.output if folding.of_shape(node, scope.shape(inputs[0])) is None else ())
         elif uses_size and node.op_type in FOLDED and all(name in size_values or name in scope.constants for name in inputs):
             size_values.update(node.output)
     return False
+
+
+def _takes_part(node: onnx.NodeProto) -> bool:
+    """True if a Shape node may leave out dimensions."""
+    return any(attribute.name == "end" or (attribute.name == "start" and attribute.i) for attribute in node.attribute)
 
 
 def fix(model: onnx.ModelProto, shapes: Shapes, folder: Path) -> onnx.ModelProto:

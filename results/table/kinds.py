@@ -118,8 +118,8 @@ KINDS: Mapping[str, Kind] = {
     ),
     "fixed_shapes": Kind(
         severity=INFO,
-        sentence="its file was written for the shapes {shapes}, because this runtime does not compute with the open sizes of"
-        " the file; the written file is {sqnr_db:.0f} dB from its source, both run without graph optimizations",
+        sentence="its file was written for the shapes {shapes}, because this runtime does not compute all sizes in the"
+        " file; the written file is {sqnr_db:.0f} dB from its source, both run without graph optimizations",
     ),
     "random_calibration": Kind(
         severity=CAUTION,

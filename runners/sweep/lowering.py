@@ -41,7 +41,7 @@ def lower_rows(rows: Sequence[PlannedCell], sweep: Sweep, context: Context) -> l
     files: dict[tuple[str, int, Shapes], LoweredFile] = {}
 
     def made(row: PlannedCell) -> PlannedCell:
-        shapes = row.cell.shapes if _is_open(row) and row.artifact.sha256 in fixed else ()
+        shapes = row.cell.shapes if _may_need_shapes(row) and row.artifact.sha256 in fixed else ()
         if not shapes and not is_too_new(row):
             return row
         key = row.artifact.sha256, row.opset, shapes
@@ -52,15 +52,14 @@ def lower_rows(rows: Sequence[PlannedCell], sweep: Sweep, context: Context) -> l
     return [made(row) for row in rows]
 
 
-def _is_open(row: PlannedCell) -> bool:
-    """True if the file of `row` has open dimensions, and the backend cannot compute with all uses of them."""
-    sizes = (size for spec in row.artifact.inputs for size in spec.shape)
-    return row.fixes_shapes and not row.refused and not row.program and any(not isinstance(size, int) for size in sizes)
+def _may_need_shapes(row: PlannedCell) -> bool:
+    """True if the backend of `row` does not compute all sizes that a file may compute."""
+    return row.fixes_shapes and not row.refused and not row.program
 
 
 def _files_to_fix(rows: Sequence[PlannedCell], context: Context) -> set[str]:
     """Hashes of the files that need the shapes of their rows."""
-    files = {row.artifact.sha256: row.artifact for row in rows if _is_open(row)}
+    files = {row.artifact.sha256: row.artifact for row in rows if _may_need_shapes(row)}
     return {sha256 for sha256, file in files.items() if _needs_shapes(file, context)}
 
 

@@ -192,14 +192,14 @@ class WriteSamples(Making, Job[Done]):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SizeUse:
-    """True in `needs_shapes` if the file fills or gathers integers or booleans by open sizes."""
+    """True in `needs_shapes` if the file fills or gathers integers or booleans by open sizes, or takes a part of a shape."""
 
     needs_shapes: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadSizeUse(Job[SizeUse]):
-    """Find the use that the nodes of a file make of its open sizes."""
+    """Find the use that the nodes of a file make of its sizes."""
 
     artifact: Artifact
 

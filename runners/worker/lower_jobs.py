@@ -43,7 +43,7 @@ def lower(state: State, report: Reporter, job: Lower) -> CacheEntry:
 
 
 def read_size_use(state: State, report: Reporter, job: ReadSizeUse) -> SizeUse:
-    """Use that the nodes of a file make of its open sizes."""
+    """Use that the nodes of a file make of its sizes."""
     import onnx
 
     path = Path(job.artifact.path)

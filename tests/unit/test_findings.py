@@ -116,8 +116,8 @@ SAID = {
     ),
     "fixed_shapes": (
         {"shapes": "ids=1x128 mask=1x128", "sqnr_db": 141.2},
-        "its file was written for the shapes ids=1x128 mask=1x128, because this runtime does not compute with the open sizes of"
-        " the file; the written file is 141 dB from its source, both run without graph optimizations",
+        "its file was written for the shapes ids=1x128 mask=1x128, because this runtime does not compute all sizes in the"
+        " file; the written file is 141 dB from its source, both run without graph optimizations",
     ),
     "random_calibration": ({}, "calibrated on random inputs, so its accuracy may be better with real inputs"),
     "program": (

@@ -181,11 +181,18 @@ def test_a_file_that_does_not_need_its_shapes_is_one_for_all_batches(row):
     assert {item.lowered.shapes for item in found} == {""}
 
 
-def test_a_file_of_fixed_shapes_and_a_backend_of_open_ones_need_no_answer(row):
+def test_a_backend_that_computes_all_sizes_needs_no_answer(row):
     context = Worker(needs_shapes=True)
-    closed = replace(OPEN, inputs=(replace(OPEN.inputs[0], shape=(1, 3, 4, 4)),))
-    lower([shapes_row(row, file=closed, opset=0), row(OPEN, opset=0)], context)
+    lower([row(OPEN, opset=0)], context)
     assert context.jobs == []
+
+
+def test_a_file_of_fixed_shapes_may_need_them_too(row):
+    closed = replace(OPEN, inputs=(replace(OPEN.inputs[0], shape=(1, 3, 4, 4)),))
+    context = Worker(needs_shapes=True)
+    one = shapes_row(row, file=closed, opset=0)
+    lower([one], context)
+    assert made_of(context) == [(18, one.cell.shapes)]
 
 
 def test_a_row_whose_shapes_cannot_be_fixed_keeps_its_file(row):

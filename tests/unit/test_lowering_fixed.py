@@ -83,24 +83,47 @@ def test_a_graph_that_gathers_by_its_sizes_needs_them_and_is_not_changed_by_the_
     assert not needs_shapes(fixed(model, 2, tmp_path), tmp_path)
 
 
+IMAGE_CONSTANTS = {"rest": ints(2, 3), "wide": ints(2, 6), "first": ints(0), "t": np.ones((1, 6), "f4")}
+
+
 def image_model(*nodes):
     ends = [helper.make_tensor_value_info("x", Type.FLOAT, ["N", 6])]
     outputs = [helper.make_tensor_value_info("y", Type.FLOAT, None)]
-    tensors = [numpy_helper.from_array(array, name) for name, array in {"rest": ints(2, 3), "t": np.ones((1, 6), "f4")}.items()]
-    return helper.make_model(helper.make_graph(nodes, "g", ends, outputs, tensors), opset_imports=[helper.make_opsetid("", 20)])
+    tensors = [numpy_helper.from_array(array, name) for name, array in IMAGE_CONSTANTS.items()]
+    return helper.make_model(
+        helper.make_graph(nodes, "g", ends, outputs, tensors), opset_imports=[helper.make_opsetid("", 20)], ir_version=10
+    )
 
 
 @pytest.mark.parametrize(
     "nodes",
     [
         [node("Relu", ["x"], ["y"])],
-        [node("Shape", ["x"], ["n"], end=1), node("Concat", ["n", "rest"], ["s"], axis=0), node("Reshape", ["x", "s"], ["y"])],
+        [
+            node("Shape", ["x"], ["all"], start=0),
+            node("Gather", ["all", "first"], ["n"]),
+            node("Concat", ["n", "rest"], ["s"], axis=0),
+            node("Reshape", ["x", "s"], ["y"]),
+        ],
         [node("Shape", ["x"], ["n"]), node("Expand", ["t", "n"], ["y"])],
     ],
     ids=["no shapes", "a view", "floats"],
 )
 def test_other_graphs_do_not_need_their_sizes(tmp_path, nodes):
     assert not needs_shapes(image_model(*nodes), tmp_path)
+
+
+@pytest.mark.parametrize(("part", "rows"), [({"end": 1}, 1), ({"start": -1}, 6), ({"start": 0, "end": -1}, 1)])
+def test_a_part_of_a_shape_needs_its_sizes_and_becomes_a_constant(tmp_path, part, rows):
+    nodes = node("Shape", ["x"], ["n"], **part), node("Concat", ["n", "wide"], ["s"], axis=0), node("Expand", ["t", "s"], ["y"])
+    model = image_model(*nodes)
+    assert needs_shapes(model, tmp_path)
+    made = fix(onnx.ModelProto.FromString(model.SerializeToString()), (("x", (1, 6)),), tmp_path)
+    assert "Shape" not in kinds(made)
+    assert not needs_shapes(made, tmp_path)
+    x = np.zeros((1, 6), "f4")
+    np.testing.assert_array_equal(run(made, {"x": x})[0], run(model, {"x": x})[0])
+    assert run(made, {"x": x})[0].shape == (rows, 2, 6)
 
 
 def test_a_file_is_written_with_its_shapes_in_its_own_opset_or_a_lower_one(tmp_path):

@@ -1,4 +1,4 @@
-"""Real models on a GPU machine, one after the other: rows of each, the same figures of bare loops, and a page.
+"""Real models on a GPU machine, one after the other: rows of each, the same figures of bare loops, and pages.
 
     python benchmarks/gpu_models.py [STEP ...]          steps: unpack export sweep loops pack page; default: all but page
     MODELS=resnet50,bert SWEEPS=0,2 PIECE_S=500 python benchmarks/gpu_models.py
@@ -6,9 +6,9 @@
 SWEEPS are numbers of the sweeps below: 0 is FP16, 1 the other precisions (four engines, a minute or more each), 2 the CPU,
 3 TensorRT's INT8 at batch 1 and 64, which the table of the README has (readme_table.py). Default: 0,1,2.
 It stops after PIECE_S seconds (default 540), or at Ctrl-C, and the same command then goes on where it was: each model has a
-folder of its own below RUN (default runs/gpu-models). `pack` writes RUN/MODEL.tar.gz, and `page` reads such
-files from the folders PACKED (default RUN) and writes docs/results/NAME.md with a chart a model. On another machine of the same
-kind, CONTINUE names a folder of such files to go on with. TENSORRT names the Python that has TensorRT, where it is not this
+folder of its own below RUN (default runs/gpu-models). `pack` writes RUN/MODEL.tar.gz, and `page` reads such files from the
+folders PACKED (default RUN) and writes docs/results/NAME-MODEL.md and a chart for each. On another machine of the same kind,
+CONTINUE names a folder of such files to go on with. TENSORRT names the Python that has TensorRT, where it is not this
 one, and LEVEL the optimization level of its builder, where it is not the default of TensorRT. BUDGET is quick, normal (the
 default) or thorough. PRECISIONS are the files that `export` makes (default fp32,fp16,int8).
 
@@ -31,7 +31,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from gpu_models_page import page
+from gpu_models_page import pages
 from onnxbench.exporters import manifest
 from onnxbench.results.store import record
 from onnxbench.spec import to_wire
@@ -225,7 +225,7 @@ def main() -> None:
     if "page" in steps:
         packed = [Path(text) for text in os.environ.get("PACKED", str(RUN)).split(",")]
         date = datetime.now(timezone.utc).date().isoformat()
-        return page([model.name for model in MODELS], packed, ROOT / "docs/results", os.environ.get("NAME", ""), date)
+        return pages([model.name for model in MODELS], packed, ROOT / "docs/results", os.environ.get("NAME", ""), date)
     try:
         for model in chosen:
             folder(model).mkdir(parents=True, exist_ok=True)

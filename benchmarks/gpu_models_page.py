@@ -1,4 +1,4 @@
-"""The page of benchmarks/gpu_models.py: a table, a chart and the bare loops of each model, from packed runs."""
+"""Pages of benchmarks/gpu_models.py: a table, a chart and the bare loops of one model each, from packed runs."""
 
 from __future__ import annotations
 
@@ -30,31 +30,37 @@ COLOURS = {
 WIDTH, HEIGHT, LEFT, BOTTOM, KEY = 760, 420, 70, 50, 170
 
 
-def page(models: Sequence[str], packed: Sequence[Path], results: Path, name: str, date: str) -> None:
-    """Write the page of the packed runs of `models`."""
+def pages(models: Sequence[str], packed: Sequence[Path], results: Path, name: str, date: str) -> None:
+    """Write a page for each of `models` that has a packed run: pieces of machine time measure some models at a time.
+
+    `name`: of the machine in the names of the files; empty for that of its GPU.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         places = _unpack(models, packed, Path(scratch))
         if not places:
             raise SystemExit(f"no packed run in {', '.join(map(str, packed))}")
-        runs = {model: record.read_run(place) for model, place in places.items()}
-        loops = {
-            model: [json.loads(path.read_text()) for path in sorted(place.glob("loop-*.json"))]
-            for model, place in places.items()
-        }
-        host = next(iter(runs.values())).host
-        gpus = ", ".join(f"{gpu.name} (driver {gpu.driver})" for gpu in host.gpus or ()) or "no GPU"
-        name = name or re.sub(r"[^a-z0-9]+", "-", f"{gpus.partition(' (')[0]} models".lower()).strip("-")
-        lines = [f"# Models on {gpus}", "", *_facts(runs, date)]
-        for model, run in runs.items():
-            found = table.build([replace(run, cells=tuple(item for item in run.cells if not item.interrupted))])
-            chart = f"{name}-{model.replace('_', '-')}.svg"
-            (results / chart).write_text(draw(model, found.rows))
-            missing = len(run.cells) - len(found.rows)
-            lines += ["", f"## {model}", "", f"![Latency and throughput of {model}]({chart})", "", _markdown(found).strip()]
-            lines += ["", f"The time on the machine ended before {missing} more rows."] if missing else []
-            lines += ["", *_loops(loops[model])]
-        (results / f"{name}.md").write_text("\n".join(lines).rstrip() + "\n")
-        print(results / f"{name}.md")
+        for model, place in places.items():
+            _page(model, place, results, name, date)
+
+
+def _page(model: str, place: Path, results: Path, name: str, date: str) -> None:
+    run = record.read_run(place)
+    loops = [json.loads(path.read_text()) for path in sorted(place.glob("loop-*.json"))]
+    gpus = ", ".join(f"{gpu.name} (driver {gpu.driver})" for gpu in run.host.gpus or ()) or "no GPU"
+    stem = f"{name or _slug(gpus.partition(' (')[0])}-{_slug(model)}"
+    found = table.build([replace(run, cells=tuple(item for item in run.cells if not item.interrupted))])
+    (results / f"{stem}.svg").write_text(draw(model, found.rows))
+    missing = len(run.cells) - len(found.rows)
+    lines = [f"# {model} on {gpus}", "", *_facts(run, date), ""]
+    lines += [f"![Latency and throughput of {model}]({stem}.svg)", "", _markdown(found).strip()]
+    lines += ["", f"The time on the machine ended before {missing} more rows."] if missing else []
+    lines += ["", *_loops(loops)]
+    (results / f"{stem}.md").write_text("\n".join(lines).rstrip() + "\n")
+    print(results / f"{stem}.md")
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def _unpack(models: Sequence[str], packed: Sequence[Path], scratch: Path) -> dict[str, Path]:
@@ -68,13 +74,11 @@ def _unpack(models: Sequence[str], packed: Sequence[Path], scratch: Path) -> dic
     return places
 
 
-def _facts(runs: Mapping[str, Any], date: str) -> Iterator[str]:
-    versions = {name: version for run in runs.values() for name, version in run.head.versions.items()}
-    run = next(iter(runs.values()))
+def _facts(run: Any, date: str) -> Iterator[str]:
     threads, budget = run.host.usable_threads, run.sweep.budget.name if run.sweep else "?"
     yield f"Written on {date} by `benchmarks/gpu_models.py`, at `{budget}`, on {run.host.cpu} with {threads} threads."
-    yield "Versions: " + ", ".join(f"{name} {version}" for name, version in versions.items()) + "."
-    yield "All weights are random, so no accuracy is shown. BERT has 128 tokens. Each model has a run of its own."
+    yield "Versions: " + ", ".join(f"{name} {version}" for name, version in run.head.versions.items()) + "."
+    yield "All weights are random, so no accuracy is shown, and INT8 may be far from FP32. BERT has 128 tokens."
 
 
 def _markdown(found: table.Table) -> str:

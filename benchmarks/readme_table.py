@@ -40,15 +40,20 @@ class Figures:
     def line(self) -> str:
         p50 = f"{self.alone['p50_ms']:.3f}" if self.alone else ""
         energy = f"{self.most['energy_mj']:.3g}" if self.most["energy_mj"] else ""
-        cells = (self.most["backend"], self.most["precision"], p50, f"{self.most['throughput_per_s']:,.0f}", self.most["batch"])
+        cells = (name_of(self.most), self.most["precision"], p50, f"{self.most['throughput_per_s']:,.0f}", self.most["batch"])
         return f"| {' | '.join(map(str, cells))} | {energy} |".replace("|  |", "| |")
+
+
+def name_of(row: Row) -> str:
+    """Name of the backend, with that of its settings or environment: a row of other settings is another row."""
+    return "@".join(str(row[part]) for part in ("backend", "environment") if row.get(part))
 
 
 def figures(rows: Iterable[Row], asked: Sequence[Kind] = ()) -> dict[Kind, Figures]:
     """Figures of each backend and precision that is `asked`, in this order; of all without any. Only `ok` rows count."""
     kinds: dict[Kind, list[Row]] = {kind: [] for kind in asked}
     for row in rows:
-        kind = (str(row["backend"]), str(row["precision"]))
+        kind = (name_of(row), str(row["precision"]))
         if row["status"] == "ok" and (not asked or kind in kinds):
             kinds.setdefault(kind, []).append(row)
     missing = [":".join(kind) for kind, found in kinds.items() if not found]

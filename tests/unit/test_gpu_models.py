@@ -48,9 +48,10 @@ def test_a_packed_run_becomes_a_page_with_a_chart(run_of, tmp_path):
     }
     results = tmp_path / "results"
     results.mkdir()
-    gpu_models_page.page(["cnn", "bert", "resnet50"], [tmp_path / "models"], results, "here", "2026-11-29")
-    text = (results / "here.md").read_text()
-    assert [line for line in text.splitlines() if line.startswith("## ")] == ["## bert", "## resnet50"]
+    gpu_models_page.pages(["cnn", "bert", "resnet50"], [tmp_path / "models"], results, "here", "2026-11-29")
+    assert sorted(path.name for path in results.glob("*.md")) == ["here-bert.md", "here-resnet50.md"]
+    text = (results / "here-bert.md").read_text()
+    assert text.startswith("# bert on ")
     assert "| ort-cuda | 8 | host, ms | 1.006 | 1 | 1.005 (" in text
     assert "failed: OSError: no engine" in text
     assert "here-bert.svg" in text

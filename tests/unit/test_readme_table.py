@@ -9,9 +9,10 @@ from onnxbench.results.store.record import read_run
 from readme_table import figures, lines, replaced
 
 
-def row(backend, precision, batch, p50_ms, rate, energy_mj=None, status="ok"):
-    names = ("backend", "precision", "batch", "p50_ms", "throughput_per_s", "energy_mj", "status")
-    return dict(zip(names, (backend, precision, batch, p50_ms, rate, energy_mj, status)))
+def row(name, precision, batch, p50_ms, rate, energy_mj=None, status="ok"):
+    backend, _, environment = name.partition("@")
+    names = ("backend", "environment", "precision", "batch", "p50_ms", "throughput_per_s", "energy_mj", "status")
+    return dict(zip(names, (backend, environment or None, precision, batch, p50_ms, rate, energy_mj, status)))
 
 
 ROWS = [
@@ -29,6 +30,14 @@ def test_a_row_has_the_latency_of_one_item_and_the_best_rate_with_its_batch():
         "| ort-cpu | fp32 | 20.040 | 80 | 8 | |",
         "| tensorrt | fp16 | 0.700 | 13,000 | 64 | 25.1 |",
         "| tensorrt | int8 | | 9,000 | 8 | 30 |",
+    ]
+
+
+def test_rows_of_other_settings_are_not_mixed():
+    rows = [row("torch-cuda", "fp16", 1, 0.9, 1000), row("torch-cuda@tuned", "fp16", 1, 0.8, 3000)]
+    assert [line.split(" | ")[:4] for line in lines(figures(rows).values())[2:]] == [
+        ["| torch-cuda", "fp16", "0.900", "1,000"],
+        ["| torch-cuda@tuned", "fp16", "0.800", "3,000"],
     ]
 
 

@@ -1,6 +1,8 @@
-"""Strong and weak scaling of data parallel and pipeline training: the CNN and torchvision's ResNet-50, repeated, as a page.
+"""Strong and weak scaling of data parallel and pipeline training: the CNN, ResNet-50 and ViT-B/16, repeated, as a page.
 
     python benchmarks/parallel_gpu.py                       two GPUs through NCCL: both models, fp32, tf32, bf16, five times
+    python benchmarks/parallel_gpu.py --processes 2,4 --model resnet50,vit_b16 --precision bf16 \\
+                                      --schedule gpipe,1f1b,interleaved      four GPUs, and two of them
     python benchmarks/parallel_gpu.py --device cpu --model cnn --precision fp32 --images 640 --batch-size 64 --epochs 2
                                                             two cores through gloo
     python benchmarks/parallel_gpu.py --page-only           the page again, of what is stored
@@ -39,9 +41,10 @@ from onnxbench.spec import TensorSpec
 from parallel_page import STORED, TABLE, TABLE_BATCH, TABLE_EPOCHS, TABLE_IMAGES, Row, page, store, unpack
 
 ROOT = Path(__file__).resolve().parents[1]
-SIDES = {"cnn": 48, "resnet50": 224}
-FACTORIES = {"cnn": "onnxbench.models.cnn:cnn", "resnet50": "resnet_layers:resnet50"}
-IMAGES, BATCHES = {"cnn": 16384, "resnet50": 1024}, {"cnn": 1024, "resnet50": 128}
+SIDES = {"cnn": 48, "resnet50": 224, "vit_b16": 224}
+FACTORIES = {"cnn": "onnxbench.models.cnn:cnn", "resnet50": "resnet_layers:resnet50", "vit_b16": "vit_layers:vit_b16"}
+IMAGES = {"cnn": 16384, "resnet50": 1024, "vit_b16": 1024}
+BATCHES = {"cnn": 1024, "resnet50": 128, "vit_b16": 128}
 NO_SETTINGS = ("page_only", "note", "repeats", "model", "rows")
 PEER_S = 60.0  # the first step of a large model on a GPU is slow, because it chooses the kernels
 
@@ -49,7 +52,8 @@ PEER_S = 60.0  # the first step of a large model on a GPU is slow, because it ch
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--processes", default="2")
+    parser.add_argument("--schedule", default="gpipe,1f1b")
     parser.add_argument("--model", default="cnn,resnet50")
     parser.add_argument("--precision", default="fp32,tf32,bf16")
     parser.add_argument("--epochs", type=int, default=3)
@@ -79,10 +83,10 @@ def declare(model: str) -> None:
     cast("dict[str, NamedModel]", MODELS)[model] = made
 
 
-def ways(processes: int) -> Mapping[str, Parallel]:
+def ways(asked: argparse.Namespace) -> Mapping[str, Parallel]:
     """Trainings of one repetition, by their scaling."""
-    counts = (processes,)
-    strong = Parallel(data=counts, pipeline=counts, peer_s=PEER_S)
+    counts = tuple(map(int, asked.processes.split(",")))
+    strong = Parallel(data=counts, pipeline=counts, schedules=tuple(asked.schedule.split(",")), peer_s=PEER_S)
     return {"strong": strong, "weak": Parallel(data=counts, scale_batch=True, peer_s=PEER_S)}
 
 
@@ -149,7 +153,7 @@ def measure(asked: argparse.Namespace, model: str, data: str, repeat: int) -> It
     """Rows of one repetition."""
     with ExitStack() as stack:
         pool = Local() if asked.device == "cpu" else cast("Pool", stack.enter_context(Kept()))
-        for scaling, parallel in ways(asked.processes).items():
+        for scaling, parallel in ways(asked).items():
             training = runner.Training(
                 model=model,
                 dataset=data,
@@ -174,7 +178,7 @@ def one_table(asked: argparse.Namespace, data: str) -> Iterator[Row]:
         epochs=TABLE_EPOCHS,
         batch_size=TABLE_BATCH,
         threads=Local().threads(),
-        parallel=ways(asked.processes)["strong"],
+        parallel=ways(asked)["strong"],
     )
     yield from train(training, Local())
 

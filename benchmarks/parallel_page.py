@@ -16,6 +16,7 @@ STORED, RESULTS = Path("runs/parallel"), Path(__file__).resolve().parents[1] / "
 TABLE = "table"
 TABLE_IMAGES, TABLE_BATCH, TABLE_EPOCHS = 2048, 256, 6  # of the CNN on the CPU, one GPU and all GPUs, in one run
 WAYS = {"": "one process", "data": "data parallel", "gpipe": "pipeline, gpipe", "1f1b": "pipeline, 1f1b"}
+WAYS |= {"interleaved": "pipeline, interleaved"}
 FIGURES = {"train_per_s": 0, "speedup": 2, "efficiency": 0, "communication": 0, "bubble": 0, "bubble_formula": 1}
 FIGURES |= {"peak_memory_mb": 0}  # digits, by column
 BASIS = {

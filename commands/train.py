@@ -63,7 +63,7 @@ parallel_options = (
         is_flag=True,
         help="Give each process of --data-parallel the whole --batch-size, in place of a share.",
     ),
-    _processes_option("--pipeline", "Also train on N processes, each with one stage of the model."),
+    _processes_option("--pipeline", "Also train on N processes, each with one stage of the model (two with interleaved)."),
     click.option(
         "--schedule",
         "schedules",
@@ -71,7 +71,7 @@ parallel_options = (
         metavar="NAME,...",
         default="gpipe,1f1b",
         show_default=True,
-        help="Train the pipeline in these orders of its microbatches: gpipe, 1f1b.",
+        help="Train the pipeline in these orders of its microbatches: gpipe, 1f1b, interleaved.",
     ),
     _count_option("--microbatches", "M", 8, "Divide each batch of the pipeline into M equal parts."),
 )

@@ -57,7 +57,7 @@ MEMORY = "memory is the process's on cpu and the allocator's on cuda"
 PARALLEL_FACTS = (
     "efficiency: images a second over those of as many single processes, each with the threads or the GPU of one rank",
     "communication: share of a step with a transfer in progress, waiting included; bubble: share in which a rank does not"
-    " compute; formula: (N-1)/(M+N-1) for N stages and M microbatches",
+    " compute; formula: (N-1)/(VM+N-1) for N processes of V stages and M microbatches",
 )
 
 
@@ -77,9 +77,9 @@ class RankResult:
 class Result:
     """Result of a training on one device in one precision. A failed training has the epochs before the failure.
 
-    `parallel`: empty for one process, `data`, or the schedule of a pipeline. `threads`: of each process. `batch_size`: of all
-    processes together. `losses`: training loss of the first steps, None where it is not finite. `host`: name of the node of
-    a cluster; None for a training on this machine.
+    `parallel`: empty for one process, `data`, or the schedule of a pipeline. `threads`, `rank_stages`: of each process.
+    `batch_size`: of all processes together. `losses`: training loss of the first steps, None where it is not finite. `host`:
+    name of the node of a cluster; None for a training on this machine.
     """
 
     device: str
@@ -90,6 +90,7 @@ class Result:
     threads: int | None = None
     batch_size: int | None = None
     microbatches: int | None = None
+    rank_stages: int = 1
     reason: str | None = None
     epochs: tuple[Epoch, ...] = ()
     peak_memory_mb: float | None = None
@@ -205,12 +206,12 @@ def _rank_cells(result: Result) -> dict[str, Scalar]:
     """Figures of the processes of a parallel training; None for one process."""
     ranks = result.ranks
     busy = [rank.busy_s for rank in ranks if rank.busy_s is not None]
-    stages, microbatches = result.processes, result.microbatches
+    others, microbatches = result.processes - 1, result.microbatches
     errors = [rank.output_error for rank in ranks if rank.output_error is not None]
     return {
         "communication": 100 * fmean(rank.communication_s / rank.wall_s for rank in ranks) if ranks else None,
         "bubble": 100 * (1 - sum(busy) / sum(rank.wall_s for rank in ranks)) if busy else None,
-        "bubble_formula": 100 * (stages - 1) / (microbatches + stages - 1) if microbatches else None,
+        "bubble_formula": 100 * others / (result.rank_stages * microbatches + others) if microbatches else None,
         "step_ms": 1e3 * fmean(rank.wall_s / rank.steps for rank in ranks) if ranks else None,
         "rank_busy_ms": _by_rank([1e3 * (rank.busy_s or 0) / rank.steps for rank in ranks]) if busy else None,
         "rank_communication_ms": _by_rank([1e3 * rank.communication_s / rank.steps for rank in ranks]),

@@ -16,8 +16,11 @@ from ..worker.file_jobs import TrainingSettings
 from ..worker.jobs import There
 from ..worker.rank_jobs import (
     DATA,
+    GPIPE,
+    INTERLEAVED,
     ONE_F_ONE_B,
     PIPELINE,
+    RANK_STAGES,
     SCHEDULES,
     CountGpus,
     JoinRanks,
@@ -56,7 +59,7 @@ class Parallel:
 
     data: tuple[int, ...] = ()
     pipeline: tuple[int, ...] = ()
-    schedules: tuple[str, ...] = SCHEDULES
+    schedules: tuple[str, ...] = (GPIPE, ONE_F_ONE_B)
     microbatches: int = 8
     scale_batch: bool = False
     peer_s: float = PEER_S
@@ -84,6 +87,11 @@ class Plan:
     def is_pipeline(self) -> bool:
         """True for a pipeline."""
         return self.parallel in SCHEDULES
+
+    @property
+    def rank_stages(self) -> int:
+        """Stages of each process of a pipeline; 1 for another way."""
+        return RANK_STAGES.get(self.parallel, 1)
 
     @property
     def name(self) -> str:
@@ -153,10 +161,21 @@ def _check_pipeline(parallel: Parallel, batch_size: int) -> None:
             f"--batch-size {batch_size} cannot be divided into {microbatches} microbatches",
             f"write --batch-size {max(1, batch_size // microbatches) * microbatches}, or another --microbatches",
         )
-    if ONE_F_ONE_B in parallel.schedules and microbatches < max(parallel.pipeline):
+    for schedule in parallel.schedules:
+        _check_microbatches(schedule, max(parallel.pipeline), microbatches)
+
+
+def _check_microbatches(schedule: str, count: int, microbatches: int) -> None:
+    """Each process needs a microbatch in `1f1b`. In `interleaved` they pass in groups of one for each process."""
+    if schedule == ONE_F_ONE_B and microbatches < count:
         raise BadInput(
-            f"the schedule {ONE_F_ONE_B} needs a microbatch for each of {max(parallel.pipeline)} stages, got {microbatches}",
-            f"write --microbatches {max(parallel.pipeline)} or more",
+            f"the schedule {schedule} needs a microbatch for each of {count} stages, got {microbatches}",
+            f"write --microbatches {count} or more",
+        )
+    if schedule == INTERLEAVED and microbatches % count:
+        raise BadInput(
+            f"the schedule {schedule} needs a multiple of {count} microbatches for {count} processes, got {microbatches}",
+            f"write --microbatches {max(1, microbatches // count) * count}",
         )
 
 
@@ -216,7 +235,7 @@ def check_stages(settings: TrainingSettings, plan: Plan, place: Place) -> None:
 def _cuts(settings: TrainingSettings, plan: Plan, place: Place) -> tuple[int, ...]:
     """Cuts of the model, by the measured time of its layers. Times vary, so all schedules have the cuts of one measurement."""
     microbatch = plan.batch_size // (plan.microbatches or 1)
-    job = MeasureStages(**_fields(settings), stages=plan.processes, microbatch=microbatch)
+    job = MeasureStages(**_fields(settings), stages=plan.processes * plan.rank_stages, microbatch=microbatch)
     if job not in place.cuts:
         network = Device.parse(settings.device).kind != "cpu"
         with place.pool.start(place.log.with_stem(f"{place.log.stem}-stages"), network=network) as worker:

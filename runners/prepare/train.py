@@ -167,6 +167,7 @@ class TrainingRow:
             threads=self.plan.threads,
             batch_size=self.plan.batch_size,
             microbatches=self.plan.microbatches,
+            rank_stages=self.plan.rank_stages,
             status=self.status,
             reason=self.reason,
             epochs=tuple(self.epochs),

@@ -1,4 +1,4 @@
-"""Trainer of a pipeline's rank: one stage of the model, and all images in microbatches. Imports torch inside functions."""
+"""Trainer of a pipeline's rank: some stages of the model, and all images in microbatches. Imports torch inside functions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import Unsupported
 from .process_group import ProcessGroup
-from .rank_jobs import GPIPE, ONE_F_ONE_B, JoinRanks
+from .rank_jobs import GPIPE, INTERLEAVED, ONE_F_ONE_B, RANK_STAGES, JoinRanks
 from .stages import between, layers_of
 from .train_job import EVALUATION_BATCH, Parts, Trainer, arithmetic, score, trainer_parts
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     import torch
 
 COMPUTE = "onnxbench compute"  # annotation of the profiler
-SCHEDULE_CLASSES = {GPIPE: "ScheduleGPipe", ONE_F_ONE_B: "Schedule1F1B"}
+SCHEDULE_CLASSES = {GPIPE: "ScheduleGPipe", ONE_F_ONE_B: "Schedule1F1B", INTERLEAVED: "ScheduleInterleaved1F1B"}
 IGNORED = -100  # label of an image that only fills the last batch; cross_entropy skips it
 
 
 @dataclass(kw_only=True)
 class PipelineTrainer(Trainer):
-    """Trainer of one stage. Activations go to the next rank and gradients to the one before, a microbatch at a time.
+    """Trainer of one rank's stages. Activations go to the next rank and gradients to the one before, a microbatch at a time.
 
-    `shapes`: shape of one image between the stages. `images`: real images of the step. `expected`: outputs of the whole
-    model for the first batch, which the last rank compares with the pipeline's.
+    `network`: a module for each stage of this rank. `shapes`: shape of one image between all stages. `images`: real images of
+    the step. `expected`: outputs of the whole model for the first batch, which the last rank compares with the pipeline's.
     """
 
     group: ProcessGroup
@@ -36,6 +36,11 @@ class PipelineTrainer(Trainer):
     expected: torch.Tensor | None = None
     images: int = 0
     output_error: float | None = None
+
+    @property
+    def stages(self) -> range:
+        """Numbers of the stages of this rank."""
+        return _stages_of(self.group.rank, self.group.ranks, len(self.network))
 
     @property
     def is_first(self) -> bool:
@@ -94,17 +99,18 @@ class PipelineTrainer(Trainer):
         return self.mean_score(loss, right, len(images))
 
     def _pass(self, x: torch.Tensor) -> torch.Tensor:
-        """Output of this stage for a batch of images, which the stages before it compute."""
+        """Output of the last stage of this rank for a batch of images, which the stages before it compute."""
         import torch
         from torch import distributed
 
-        rank = self.group.rank
-        given = x.to(self.device) if self.is_first else torch.empty((len(x), *self.shapes[rank]), device=self.device)
-        if not self.is_first:
-            distributed.recv(given, rank - 1)
-        output: torch.Tensor = self.network(given)
-        if not self.is_last:
-            distributed.send(output.contiguous(), rank + 1)
+        ranks, last = self.group.ranks, len(self.cuts)
+        for module, stage in zip(self.network, self.stages, strict=True):
+            given = x.to(self.device) if stage == 0 else torch.empty((len(x), *self.shapes[stage]), device=self.device)
+            if stage > 0:
+                distributed.recv(given, (stage - 1) % ranks)
+            output: torch.Tensor = module(given)
+            if stage < last:
+                distributed.send(output.contiguous(), (stage + 1) % ranks)
         return output
 
     def mean_score(self, loss: float, right: int, images: int) -> tuple[float, float]:
@@ -120,32 +126,34 @@ class PipelineTrainer(Trainer):
         self.group.sums([0.0])
 
     def whole_network(self) -> Any:
-        """The trained network. Each rank sends the weights of its stage to rank 0."""
+        """The trained network. Each rank sends the weights of its stages to rank 0."""
         import torch
         from torch import distributed
 
-        for stage in range(1, self.group.ranks):
+        others = (stage for stage in range(len(self.cuts) + 1) if stage % self.group.ranks)
+        for stage in others:
             for layer in self.layers[between(self.cuts, stage, len(self.layers))]:
                 for tensor in layer.state_dict().values():
                     moved = tensor.to(self.device)
-                    if self.group.rank == stage:
+                    if stage in self.stages:
                         distributed.send(moved, 0)
                     elif self.is_first:
-                        distributed.recv(moved, stage)
+                        distributed.recv(moved, stage % self.group.ranks)
                         tensor.copy_(moved)
         return torch.nn.Sequential(*self.layers)
 
 
 def make(torch: Any, job: JoinRanks, network: Any, group: ProcessGroup, parts: Parts) -> PipelineTrainer:
-    """Stage of this rank on its device, and the schedule that all ranks follow."""
+    """Stages of this rank on its device, and the schedule that all ranks follow."""
     if job.precision == "fp16":
         raise Unsupported("pipeline training does not support fp16, whose loss scale all stages would have to share")
     layers = layers_of(torch, network, job.model)
     shapes = _shapes(torch, layers, parts["train"][0][:1], job.cuts)
     expected = _expected(torch, job, network, parts["train"][0])
-    module = _module(torch, layers[between(job.cuts, job.rank, len(layers))], job).to(job.device)
+    stages = _stages_of(job.rank, job.ranks, RANK_STAGES[job.schedule])
+    modules = [_module(torch, layers[between(job.cuts, stage, len(layers))], job).to(job.device) for stage in stages]
     trainer = PipelineTrainer(
-        **trainer_parts(torch, job, module),
+        **trainer_parts(torch, job, torch.nn.ModuleList(modules)),
         group=group,
         schedule=None,
         shapes=shapes,
@@ -155,6 +163,11 @@ def make(torch: Any, job: JoinRanks, network: Any, group: ProcessGroup, parts: P
     )
     trainer.schedule = _schedule(torch, job, trainer)
     return trainer
+
+
+def _stages_of(rank: int, ranks: int, count: int) -> range:
+    """Numbers of the `count` stages of a rank."""
+    return range(rank, ranks * count, ranks)
 
 
 def _shapes(torch: Any, layers: list[Any], x: torch.Tensor, cuts: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
@@ -201,16 +214,19 @@ def _schedule(torch: Any, job: JoinRanks, trainer: PipelineTrainer) -> Any:
     """Schedule of torch.distributed.pipelining. The profiler sees each forward and each backward of a microbatch."""
     from torch.distributed import pipelining
 
-    size = job.batch_size // job.microbatches
-    # with both ends given, the stages exchange no pickled description of them; only the images need no gradient
-    ends = [
-        torch.empty((size, *trainer.shapes[number]), device=job.device).requires_grad_(number > 0)
-        for number in (job.rank, job.rank + 1)
-    ]
-    stage = pipelining.PipelineStage(
-        *(trainer.network, job.rank, job.ranks, torch.device(job.device)), input_args=ends[0], output_args=ends[1]
-    )
-    for name in ("forward_one_chunk", "backward_one_chunk"):
-        setattr(stage, name, torch.profiler.record_function(COMPUTE)(getattr(stage, name)))
+    size, stages = job.batch_size // job.microbatches, []
+    for module, number in zip(trainer.network, trainer.stages, strict=True):
+        # with both ends given, the stages exchange no pickled description of them; only the images need no gradient
+        ends = [
+            torch.empty((size, *trainer.shapes[place]), device=job.device).requires_grad_(place > 0)
+            for place in (number, number + 1)
+        ]
+        stage = pipelining.PipelineStage(
+            *(module, number, len(job.cuts) + 1, torch.device(job.device)), input_args=ends[0], output_args=ends[1]
+        )
+        for name in ("forward_one_chunk", "backward_one_chunk"):
+            setattr(stage, name, torch.profiler.record_function(COMPUTE)(getattr(stage, name)))
+        stages.append(stage)
     make_schedule = getattr(pipelining, SCHEDULE_CLASSES[job.schedule])
-    return make_schedule(stage, job.microbatches, loss_fn=trainer.loss, scale_grads=False)
+    given = stages if len(stages) > 1 else stages[0]
+    return make_schedule(given, job.microbatches, loss_fn=trainer.loss, scale_grads=False)

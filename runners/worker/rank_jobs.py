@@ -8,8 +8,10 @@ from .file_jobs import Trained, TrainingSettings
 from .jobs import Done, Job, There
 
 DATA, PIPELINE = "data", "pipeline"
-GPIPE, ONE_F_ONE_B = "gpipe", "1f1b"
-SCHEDULES = (GPIPE, ONE_F_ONE_B)
+GPIPE, ONE_F_ONE_B, INTERLEAVED = "gpipe", "1f1b", "interleaved"
+RANK_STAGES = {GPIPE: 1, ONE_F_ONE_B: 1, INTERLEAVED: 2}
+"""Stages of each rank, by schedule. With several, rank R of N has the stages R, R + N, ..."""
+SCHEDULES = tuple(RANK_STAGES)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +59,7 @@ class MeasureStages(TrainingSettings, Job[Stages]):
 class JoinRanks(TrainingSettings, Job[Done]):
     """Load the data and the model, and join the other ranks at `address`.
 
-    `parallel`: `data` for a copy of the model in each rank, `pipeline` for one stage of it. `peer_s`: longest wait for
+    `parallel`: `data` for a copy of the model in each rank, `pipeline` for some stages of it. `peer_s`: longest wait for
     another rank. `join_s`: longest wait for all ranks to be ready. `batch_size`: images of one step of all ranks.
     """
 

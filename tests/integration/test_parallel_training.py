@@ -18,11 +18,12 @@ from onnxbench.runners.prepare.parallel import PEER_S, Parallel, Place
 from onnxbench.runners.prepare.train import Training, TrainingRow
 from onnxbench.runners.worker.file_jobs import TrainingSettings
 from onnxbench.runners.worker.jobs import Data
+from onnxbench.runners.worker.rank_jobs import SCHEDULES
 from safetensors.numpy import load_file
 
 pytestmark = pytest.mark.long
 
-BOTH = Parallel(data=(2,), pipeline=(2,), microbatches=4)
+BOTH = Parallel(data=(2,), pipeline=(2,), schedules=SCHEDULES, microbatches=4)
 FAULTY = '''
 import os, signal, time
 import torch
@@ -55,7 +56,7 @@ def train_ranks(row, checkpoint, place):
 
 
 def rows_of(training):
-    """Rows of a training on the CPU: one process with one thread, data parallel, gpipe and 1f1b."""
+    """Rows of a training on the CPU: one process with one thread, data parallel, and all schedules."""
     plans = parallel.plans(training.parallel, "cpu", training.threads, training.batch_size)
     return [TrainingRow(training=training, device="cpu", precision="fp32", plan=plan) for plan in plans]
 
@@ -102,7 +103,7 @@ def test_the_digits_are_those_of_scikit_learn(trained_ways):
     assert np.array_equal(found.labels, labels)
 
 
-@pytest.mark.parametrize("way", ["data", "gpipe", "1f1b"])
+@pytest.mark.parametrize("way", ["data", *SCHEDULES])
 def test_several_processes_make_the_parameters_of_one(trained_ways, way):
     expected, parameters = trained_ways["one"][1], trained_ways[way][1]
     assert set(parameters) == set(expected)
@@ -111,7 +112,7 @@ def test_several_processes_make_the_parameters_of_one(trained_ways, way):
         assert np.abs(parameters[name] - array).max() <= 1e-4 * np.abs(array).max()
 
 
-@pytest.mark.parametrize("way", ["gpipe", "1f1b"])
+@pytest.mark.parametrize("way", SCHEDULES)
 def test_a_pipelines_output_and_losses_are_the_whole_models(trained_ways, way):
     trained, _, ranks = trained_ways[way]
     assert [rank.output_error is None for rank in ranks] == [True, False]
@@ -122,7 +123,7 @@ def test_a_pipelines_output_and_losses_are_the_whole_models(trained_ways, way):
 
 
 def test_the_ranks_answer_with_times_that_fit_together(trained_ways):
-    for way in ("data", "gpipe", "1f1b"):
+    for way in ("data", *SCHEDULES):
         for rank in trained_ways[way][2]:
             profile = rank.profile
             assert 0 < profile.communication_s < profile.wall_s
@@ -194,6 +195,7 @@ from onnxbench.runners.prepare import parallel
 from onnxbench.runners.prepare.train import Training, TrainingRow
 from onnxbench.runners.worker.file_jobs import TrainingSettings
 from onnxbench.runners.worker.jobs import Data
+from onnxbench.runners.worker.rank_jobs import SCHEDULES
 training = Training(dataset=sys.argv[1], epochs=9999, batch_size=16, parallel=parallel.Parallel(data=(2,)))
 row = TrainingRow(training=training, device="cpu", precision="fp32", plan=parallel.plans(training.parallel, "cpu", 1, 16)[-1])
 place = parallel.Place(pool=Local(), log=Path("train.log"), timeout_s=120, peer_s=20)

@@ -93,7 +93,9 @@ def test_a_scaled_batch_grows_with_the_processes_of_a_data_parallel_training():
         (Parallel(data=(4,)), 3, ("--batch-size 4",)),
         (Parallel(pipeline=(2,), microbatches=7), 64, ("7 microbatches", "--batch-size 63")),
         (Parallel(pipeline=(4,), microbatches=2), 64, ("1f1b", "4 stages", "--microbatches 4")),
-        (Parallel(pipeline=(2,), schedules=("gpipe", "zigzag")), 64, ("'zigzag'", "1f1b")),
+        (Parallel(pipeline=(2,), schedules=("gpipe", "zigzag")), 64, ("'zigzag'", "1f1b", "interleaved")),
+        (Parallel(pipeline=(4,), schedules=("interleaved",), microbatches=6), 60, ("multiple of 4", "--microbatches 4")),
+        (Parallel(pipeline=(4,), schedules=("interleaved",), microbatches=2), 64, ("multiple of 4", "--microbatches 4")),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_anything_starts(parallel, batch_size, words):
@@ -106,6 +108,7 @@ def test_what_can_be_trained_is_not_refused():
     checked(Parallel(data=(1, 2, 4), pipeline=(2, 4)))
     checked(Parallel(data=(3,), scale_batch=True))
     checked(Parallel(pipeline=(4,), schedules=("gpipe",), microbatches=2))
+    checked(Parallel(pipeline=(2, 4), schedules=("interleaved",), microbatches=8))
 
 
 def test_one_device_alone_starts_nothing_to_look_at_the_machine():
@@ -192,6 +195,6 @@ def test_all_schedules_have_the_stages_of_one_measurement():
 
 def test_another_number_of_stages_is_measured_by_itself():
     place = Place(pool=Machine(), log=Path("x.log"), timeout_s=1, peer_s=1)
-    for plan in plans(Parallel(pipeline=(2, 4), schedules=("gpipe",)), "cuda:0", 4, 64)[1:]:
+    for plan in plans(Parallel(pipeline=(2, 4), schedules=("gpipe", "interleaved")), "cuda:0", 4, 64)[1:]:
         check_stages(SETTINGS, plan, place)
-    assert place.pool.asked == [MeasureStages] * 2
+    assert place.pool.asked == [MeasureStages] * 3  # two processes of two stages have the four stages of four processes

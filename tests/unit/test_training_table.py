@@ -170,6 +170,8 @@ def test_a_bubble_stands_beside_its_formula():
     row = build([of_ranks("gpipe", *ranks, microbatches=4)], HEAD).rows[0]
     assert row["bubble"] == pytest.approx(100 * (1 - 2.6 / 4))
     assert row["bubble_formula"] == pytest.approx(20.0)
+    two = build([of_ranks("interleaved", *ranks, microbatches=4, rank_stages=2)], HEAD).rows[0]
+    assert two["bubble_formula"] == pytest.approx(100 / 9)
     assert (row["rank_busy_ms"], row["output_error"]) == ("150.0 110.0", 2e-7)
 
 

@@ -18,7 +18,7 @@ from ...spec import nearest
 from ..stats.ambiguity import AMBIGUOUS, disagree
 from ..stats.intervals import ALPHA, Estimate, difference, drop_interval, holm, mcnemar, of_runs
 from ..stats.percentiles import CONFIDENCE
-from ..store.clocks import LATENCY, THROUGHPUT, record_mhz
+from ..store.clocks import CPU, LATENCY, THROUGHPUT, record_mhz
 from ..store.record import Run
 from ..table.findings import Finding, sentences
 from ..table.table import names_of
@@ -126,6 +126,8 @@ def _timed(pair: Pair, metric: Metric, sides: Sides) -> Change | None:
 
 def _cycles(pair: Pair, metric: Metric, control: Pair | None, sides: Sides) -> Cycles | None:
     """Change of `metric` in cycles of the GPU; None if a run of either side has no clocks."""
+    if pair.cell.device == CPU:
+        return None
     base, new = (sides.figures(records, metric, cycles=True) for records in (pair.base, pair.new))
     if len(base) < len(pair.base) or len(new) < len(pair.new):
         return None

@@ -35,7 +35,8 @@ def run_figures(record: CellRecord) -> dict[str, RunFigure]:
         return {}
     rounds = len(series.counted(record))
     timed = series.figures(record)
-    in_cycles = {name + CYCLES: clocks.cycles(record, name) for name in clocks.METRICS} if rounds else {}
+    has_clocks = rounds and record.cell.device != clocks.CPU
+    in_cycles = {name + CYCLES: clocks.cycles(record, name) for name in clocks.METRICS} if has_clocks else {}
     return {name: _run_figure(figure, rounds) for name, figure in {**timed, **in_cycles}.items() if figure.values}
 
 

@@ -146,9 +146,10 @@ def values_of_lives(lives: Sequence[Sequence[float]], trim: float = TRIM) -> lis
     ordered = sorted(itertools.chain.from_iterable(logs))
     cut = int(trim * len(ordered))
     middle = ordered[cut : len(ordered) - cut]
-    means = [fmean(min(max(log, middle[0]), middle[-1]) for log in life) for life in logs]
-    centre, weight = fmean(means), len(ordered) / len(middle)
-    return [math.exp(fmean(middle) + weight * (mean - centre)) for mean in means]
+    low, high = middle[0], middle[-1]
+    means = [fmean([low if log < low else high if log > high else log for log in life]) for life in logs]
+    typical, centre, weight = fmean(middle), fmean(means), len(ordered) / len(middle)
+    return [math.exp(typical + weight * (mean - centre)) for mean in means]
 
 
 def of_runs(figures: Sequence[float]) -> Estimate | None:

@@ -190,7 +190,8 @@ def figures(record: CellRecord) -> Mapping[str, Repeated]:
     A median that a round lacks is left out. Empty without rounds.
     """
     rounds = counted(record)
-    medians = {name: [record.p50_ns(number, kind) for number in rounds] for name, kind in MEDIANS.items()}
+    kinds = {name: kind for name, kind in MEDIANS.items() if rounds and record.p50_ns(rounds[0], kind)}
+    medians = {name: [record.p50_ns(number, kind) for number in rounds] for name, kind in kinds.items()}
     timed: dict[str, Values] = {
         name: {number: max(1.0, p50) for number, p50 in zip(rounds, p50s) if p50} for name, p50s in medians.items() if all(p50s)
     }

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from numpy.lib.format import read_array
 from numpy.typing import NDArray
 
 from .errors import BadInput, one_line
@@ -92,15 +93,18 @@ def is_sample_name(name: str, inside: str) -> bool:
     return first == inside and last not in ("", ".", "..") and os.sep not in last and "\0" not in last
 
 
-def load_times(path: Path) -> dict[str, NDArray[np.int64]]:
-    """Read the arrays of an .npz file: times in ns, int64 [N]. `BadInput` for anything else."""
+def load_times(path: Path, kind: str) -> NDArray[np.int64]:
+    """Read the array `kind` of an .npz file: times in ns, int64 [N], empty if it is not there. `BadInput` for anything else."""
+    name = f"{kind}.npy"
     try:
-        check_archive(path, ratio=0)
-        with np.load(path, allow_pickle=False) as arrays:
-            times = dict(arrays)
+        with checked_archive(path, ratio=0) as archive:
+            if name not in archive.namelist():
+                return np.array([], np.int64)
+            with archive.open(name) as file:
+                times: NDArray[np.int64] = read_array(file, allow_pickle=False)
     except Exception as error:  # NumPy's reader raises nearly any exception for a damaged file
         raise BadInput(f"cannot read {path} ({one_line(error)})", "measure again, or remove the file") from error
-    if any(array.dtype != np.int64 or array.ndim != 1 or (array < 0).any() for array in times.values()):
+    if times.dtype != np.int64 or times.ndim != 1 or (times < 0).any():
         raise BadInput(f"{path} contains data that are not times", "measure again, or remove the file")
     return times
 
@@ -111,7 +115,14 @@ def unpacked_most(path: Path, ratio: float = PACKED_RATIO) -> float:
 
 
 def check_archive(path: Path, ratio: float = PACKED_RATIO) -> None:
-    """Refuse a zip bomb: `ValueError` if the archive at `path` unpacks to more than ARRAYS_BYTES and `ratio` times its size.
+    """Refuse a zip bomb. Raises the errors of `checked_archive`."""
+    with checked_archive(path, ratio):
+        pass
+
+
+@contextmanager
+def checked_archive(path: Path, ratio: float) -> Iterator[zipfile.ZipFile]:
+    """Open the archive at `path`. `ValueError` if it unpacks to more than ARRAYS_BYTES and `ratio` times its size.
 
     `OSError` if `path` is not a regular file.
     """
@@ -120,8 +131,10 @@ def check_archive(path: Path, ratio: float = PACKED_RATIO) -> None:
     # The directory of the archive can be trusted here: zipfile reads no more bytes of a member than the directory says.
     with zipfile.ZipFile(path) as archive:
         size = sum(member.file_size for member in archive.infolist())
-    if size > unpacked_most(path, ratio):
-        raise ValueError(f"it would unpack from {path.stat().st_size / 1e6:.1f} MB to {size / 1e6:.0f} MB, beyond the limit")
+        if size > unpacked_most(path, ratio):
+            packed = path.stat().st_size
+            raise ValueError(f"it would unpack from {packed / 1e6:.1f} MB to {size / 1e6:.0f} MB, beyond the limit")
+        yield archive
 
 
 @contextmanager

@@ -89,6 +89,7 @@ class CellRecord:
     the one that was measured. `timed_builds`: figures of each build, where there are several. `tuned`: a search for options.
     `profiled`: times of its kernels.
     `rounds_that_count`, `by_round`, `repeated`: what series.counted, values and repeated found, for several figures of a table.
+    `samples`: what `calls` read, by kind and round. Few figures need it: the journal has the percentiles of a finished cell.
     """
 
     cell: Cell
@@ -124,6 +125,7 @@ class CellRecord:
     rounds_that_count: dict[bool, list[int]] = field(default_factory=dict, init=False, repr=False, compare=False)
     by_round: dict[str, Mapping[int, float]] = field(default_factory=dict, init=False, repr=False, compare=False)
     repeated: dict[str, Repeated] = field(default_factory=dict, init=False, repr=False, compare=False)
+    samples: dict[str, dict[int, NDArray[np.int64]]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def measured(self) -> bool:
@@ -238,7 +240,10 @@ class CellRecord:
 
     def calls(self, number: int, kind: str) -> NDArray[np.int64]:
         """Durations of a round's calls, int64 ns. `kind`: latency, end_to_end or device; empty for a kind without a clock."""
-        return self._samples[number].get(kind, np.array([], np.int64))
+        if kind not in self.samples:
+            files = {nth: self.folder / self.blocks[nth].samples for nth in sorted(self.blocks)}
+            self.samples[kind] = {nth: load_times(path, kind) for nth, path in files.items()}
+        return self.samples[kind][number]
 
     def p50_ns(self, number: int, kind: str) -> float | None:
         """Median of a round's calls in ns, by nearest rank; from the journal if it has the median, else from the samples."""
@@ -247,11 +252,6 @@ class CellRecord:
             return medians.get(kind)
         calls = self.calls(number, kind)
         return nearest_rank(calls, 50) if len(calls) else None
-
-    @cached_property
-    def _samples(self) -> dict[int, dict[str, NDArray[np.int64]]]:
-        # Read once, and only if a figure needs them: the journal has the percentiles of a finished cell.
-        return {number: load_times(self.folder / self.blocks[number].samples) for number in sorted(self.blocks)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -259,7 +259,7 @@ def write_pooled(folder, cell, **changes):
 def without_samples(monkeypatch):
     """From now on nobody opens a file of samples."""
 
-    def refuse(path):
+    def refuse(path, kind):
         raise AssertionError(f"{path} was opened")
 
     monkeypatch.setattr(record, "load_times", refuse)

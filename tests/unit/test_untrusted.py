@@ -38,8 +38,21 @@ def test_samples_are_found_in_their_folder_alone(name):
 def test_samples_are_times(tmp_path, array):
     np.savez(tmp_path / "a.npz", latency=array)
     with pytest.raises(BadInput, match=r"a\.npz") as caught:
-        load_times(tmp_path / "a.npz")
+        load_times(tmp_path / "a.npz", "latency")
     assert caught.value.__cause__ is None  # it was read
+
+
+def test_times_of_one_kind_are_read_alone(tmp_path):
+    np.savez(tmp_path / "a.npz", latency=np.array([3, 1]), device=np.array([], np.int64), x=np.zeros(3))
+    assert load_times(tmp_path / "a.npz", "latency").tolist() == [3, 1]
+    assert [load_times(tmp_path / "a.npz", kind).tolist() for kind in ("device", "end_to_end")] == [[], []]
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"\x93NUMPY", b"no archive"])
+def test_a_damaged_file_of_samples_is_bad_input(tmp_path, content):
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(BadInput, match=r"cannot read .*a\.npz"):
+        load_times(tmp_path / "a.npz", "latency")
 
 
 def test_an_archive_that_expands_without_end_is_refused(tmp_path):

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from .. import devices
 from ..errors import RuntimeFailed, distinct_names, installed, one_line, quantity
 from ..evidence import Kernel
 from ..spec import Artifact, Cell, Concurrency
@@ -252,7 +253,8 @@ class OrtCpu(Backend):
         settings = (("threads", str(options.intra_op_num_threads)), *ort_options.read_options(options, cell))
         executed = self.arithmetic.get(cell.precision, cell.precision)
         placement = count_placement(session, self.provider)
-        remarks = () if options.get_session_config_entry(RIGHT_SUMS) == "1" else (CUTS_OFF,)
+        cuts_off = options.get_session_config_entry(RIGHT_SUMS) != "1" and devices.lacks_vnni()
+        remarks = (CUTS_OFF,) if cuts_off else ()
         return SessionInfo(executed=executed, placement=placement, settings=settings, remarks=remarks)
 
 

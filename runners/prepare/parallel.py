@@ -161,8 +161,9 @@ def _check_pipeline(parallel: Parallel, batch_size: int) -> None:
             f"--batch-size {batch_size} cannot be divided into {microbatches} microbatches",
             f"write --batch-size {max(1, batch_size // microbatches) * microbatches}, or another --microbatches",
         )
-    for schedule in parallel.schedules:
-        _check_microbatches(schedule, max(parallel.pipeline), microbatches)
+    for count in sorted(parallel.pipeline, reverse=True):
+        for schedule in parallel.schedules:
+            _check_microbatches(schedule, count, microbatches)
 
 
 def _check_microbatches(schedule: str, count: int, microbatches: int) -> None:

@@ -96,6 +96,7 @@ def test_a_scaled_batch_grows_with_the_processes_of_a_data_parallel_training():
         (Parallel(pipeline=(2,), schedules=("gpipe", "zigzag")), 64, ("'zigzag'", "1f1b", "interleaved")),
         (Parallel(pipeline=(4,), schedules=("interleaved",), microbatches=6), 60, ("multiple of 4", "--microbatches 4")),
         (Parallel(pipeline=(4,), schedules=("interleaved",), microbatches=2), 64, ("multiple of 4", "--microbatches 4")),
+        (Parallel(pipeline=(3, 4), schedules=("interleaved",), microbatches=4), 64, ("multiple of 3", "--microbatches 3")),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_anything_starts(parallel, batch_size, words):

@@ -10,7 +10,7 @@ from ...errors import Unsupported
 from .process_group import ProcessGroup
 from .rank_jobs import GPIPE, INTERLEAVED, ONE_F_ONE_B, RANK_STAGES, JoinRanks
 from .stages import between, layers_of
-from .train_job import EVALUATION_BATCH, Parts, Trainer, arithmetic, score, trainer_parts
+from .train_job import EVALUATION_BATCH, Parts, Trainer, arithmetic, copied, score, trainer_parts
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +59,7 @@ class PipelineTrainer(Trainer):
         self.images = len(rows)
         self.optimizer.zero_grad()
         losses: list[torch.Tensor] = []
-        x = (images[torch.cat([rows, rows[:1].expand(filling)])].to(self.device),) if self.is_first else ()
+        x = (copied(images, torch.cat([rows, rows[:1].expand(filling)]), self.device),) if self.is_first else ()
         more: dict[str, Any] = {}
         if self.is_last:
             target = torch.nn.functional.pad(labels[rows], (0, filling), value=IGNORED)

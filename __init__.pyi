@@ -185,6 +185,7 @@ class _TrainOptions(TypedDict, total=False):
     lr: float | None
     data_parallel: _Numbers | None
     scale_batch: bool | None
+    batch_norm: _Names | None
     pipeline: _Numbers | None
     schedule: _Names | None
     microbatches: int | None

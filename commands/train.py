@@ -63,6 +63,15 @@ parallel_options = (
         is_flag=True,
         help="Give each process of --data-parallel the whole --batch-size, in place of a share.",
     ),
+    click.option(
+        "--batch-norm",
+        "batch_norms",
+        type=Names(),
+        metavar="NAME,...",
+        default="shared",
+        show_default=True,
+        help="Normalize with the images of all processes of --data-parallel, or of each alone: shared, local.",
+    ),
     _processes_option("--pipeline", "Also train on N processes, each with one stage of the model (two with interleaved)."),
     click.option(
         "--schedule",
@@ -187,5 +196,6 @@ def _parallel(options: dict[str, Any], has_timeout: bool) -> Parallel:
         schedules=options.pop("schedules"),
         microbatches=options.pop("microbatches"),
         scale_batch=options.pop("scale_batch"),
+        batch_norms=options.pop("batch_norms"),
         peer_s=options["timeout_s"] if has_timeout else PEER_S,
     )

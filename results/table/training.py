@@ -52,6 +52,7 @@ PARALLEL_FIELDS = (
     Field(name="rank_communication_ms", title="transfer by rank", unit="ms", number=False, priority=12),
     Field(name="rank_memory_mb", title="memory by rank", unit="MB", number=False, priority=12),
     Field(name="output_error", title="output error", digits=SCIENTIFIC, priority=13),
+    Field(name="batch_norm", title="BatchNorm", number=False, priority=12),
 )
 MEMORY = "memory is the process's on cpu and the allocator's on cuda"
 PARALLEL_FACTS = (
@@ -71,6 +72,7 @@ class RankResult:
     communication_s: float
     busy_s: float | None = None
     output_error: float | None = None
+    batch_norm: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,6 +210,7 @@ def _rank_cells(result: Result) -> dict[str, Scalar]:
     busy = [rank.busy_s for rank in ranks if rank.busy_s is not None]
     others, microbatches = result.processes - 1, result.microbatches
     errors = [rank.output_error for rank in ranks if rank.output_error is not None]
+    norms = {rank.batch_norm for rank in ranks}
     return {
         "communication": 100 * fmean(rank.communication_s / rank.wall_s for rank in ranks) if ranks else None,
         "bubble": 100 * (1 - sum(busy) / sum(rank.wall_s for rank in ranks)) if busy else None,
@@ -217,6 +220,7 @@ def _rank_cells(result: Result) -> dict[str, Scalar]:
         "rank_communication_ms": _by_rank([1e3 * rank.communication_s / rank.steps for rank in ranks]),
         "rank_memory_mb": _by_rank([rank.peak_memory_mb for rank in ranks]),
         "output_error": max(errors, default=None),
+        "batch_norm": norms.pop() if len(norms) == 1 else None,
     }
 
 

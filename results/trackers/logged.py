@@ -20,7 +20,7 @@ from ..table.training import Result
 TAGS = tuple(column.name for column in shown_in(TAG_VIEW))
 """Columns about the outcome of a row: neither a requested setting nor a figure."""
 
-TRAINING_SETTINGS = ("host", "device", "precision", "parallel", "processes", "threads", "batch", "microbatches")
+TRAINING_SETTINGS = ("host", "device", "precision", "parallel", "processes", "threads", "batch", "microbatches", "batch_norm")
 CURVES = ("loss", "accuracy", "seconds")
 NUMBERS = tuple(axis.name for axis in AXES.values() if axis.number)  # numeric axes are parameters and metrics
 Curve = tuple[tuple[int, float], ...]

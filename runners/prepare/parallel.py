@@ -15,6 +15,7 @@ from ..pool.ranks import LATE_S, Ranks
 from ..worker.file_jobs import TrainingSettings
 from ..worker.jobs import There
 from ..worker.rank_jobs import (
+    BATCH_NORMS,
     DATA,
     GPIPE,
     INTERLEAVED,
@@ -22,6 +23,7 @@ from ..worker.rank_jobs import (
     PIPELINE,
     RANK_STAGES,
     SCHEDULES,
+    SHARED,
     CountGpus,
     JoinRanks,
     MeasureStages,
@@ -54,7 +56,7 @@ class Parallel:
     """Requested ways to train over several processes: numbers of processes, by way.
 
     `scale_batch`: every process of a data parallel training has the whole batch size. `peer_s`: longest wait of a rank for
-    another one.
+    another one. `batch_norms`: ways to normalize in a data parallel training, each of which is trained.
     """
 
     data: tuple[int, ...] = ()
@@ -62,6 +64,7 @@ class Parallel:
     schedules: tuple[str, ...] = (GPIPE, ONE_F_ONE_B)
     microbatches: int = 8
     scale_batch: bool = False
+    batch_norms: tuple[str, ...] = (SHARED,)
     peer_s: float = PEER_S
 
     @property
@@ -82,6 +85,7 @@ class Plan:
     threads: int
     batch_size: int
     microbatches: int | None = None
+    batch_norm: str = SHARED
 
     @property
     def is_pipeline(self) -> bool:
@@ -99,7 +103,8 @@ class Plan:
         if not self.parallel:
             return quantity(self.threads, "thread")
         way = "data parallel" if self.parallel == DATA else f"pipeline {self.parallel}"
-        return f"{way} over {processes(self.processes)}"
+        norm = "" if self.batch_norm == SHARED else f" with {self.batch_norm} BatchNorm"
+        return f"{way} over {processes(self.processes)}{norm}"
 
 
 def plans(parallel: Parallel, device: str, threads: int, batch_size: int) -> list[Plan]:
@@ -115,8 +120,10 @@ def plans(parallel: Parallel, device: str, threads: int, batch_size: int) -> lis
             processes=count,
             threads=max(1, threads // count),
             batch_size=batch_size * (count if parallel.scale_batch else 1),
+            batch_norm=norm,
         )
         for count in parallel.data
+        for norm in parallel.batch_norms
     ]
     staged = [
         Plan(
@@ -140,7 +147,10 @@ def check(parallel: Parallel, devices: Sequence[str], batch_size: int, place: Pl
 
 
 def check_batch(parallel: Parallel, batch_size: int) -> None:
-    """Raise `BadInput` for a batch that the processes cannot divide, and for a wrong schedule."""
+    """Raise `BadInput` for a batch that the processes cannot divide, and for a wrong schedule or BatchNorm."""
+    wrong = [name for name in parallel.batch_norms if name not in BATCH_NORMS]
+    if wrong:
+        raise BadInput(f"{wrong[0]!r} is not a BatchNorm of several processes", f"choose from: {', '.join(BATCH_NORMS)}")
     for count in parallel.data:
         if batch_size % count and not parallel.scale_batch:
             raise BadInput(
@@ -215,6 +225,7 @@ def train(settings: TrainingSettings, plan: Plan, checkpoint: Path, place: Place
                 schedule=plan.parallel,
                 microbatches=plan.microbatches or 1,
                 cuts=cuts,
+                batch_norm=plan.batch_norm,
             )
             for rank in range(plan.processes)
         ]

@@ -187,6 +187,7 @@ def _rank_result(rank: RankTrained) -> RankResult:
         communication_s=profile.communication_s,
         busy_s=profile.busy_s,
         output_error=rank.output_error,
+        batch_norm=rank.batch_norm,
     )
 
 

@@ -76,8 +76,9 @@ def train_rank(state: State, report: Reporter, job: TrainRank) -> RankTrained:
         rank.trainer.finish()
         profile = _profile(state, report, rank)
         leave()
-    error = rank.trainer.output_error if isinstance(rank.trainer, PipelineTrainer) else None
-    return RankTrained(trained=trained, profile=profile, output_error=error)
+    if isinstance(rank.trainer, PipelineTrainer):
+        return RankTrained(trained=trained, profile=profile, output_error=rank.trainer.output_error)
+    return RankTrained(trained=trained, profile=profile, batch_norm=rank.trainer.batch_norm)
 
 
 def _profile(state: State, report: Reporter, rank: RankTraining) -> StepProfile:

@@ -13,6 +13,10 @@ RANK_STAGES = {GPIPE: 1, ONE_F_ONE_B: 1, INTERLEAVED: 2}
 """Stages of each rank, by schedule. With several, rank R of N has the stages R, R + N, ..."""
 SCHEDULES = tuple(RANK_STAGES)
 
+SHARED, LOCAL = "shared", "local"
+BATCH_NORMS = (SHARED, LOCAL)
+"""Images whose statistics a BatchNorm of a data parallel training takes: those of all ranks, or those of its own rank."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GpuCount:
@@ -61,6 +65,7 @@ class JoinRanks(TrainingSettings, Job[Done]):
 
     `parallel`: `data` for a copy of the model in each rank, `pipeline` for some stages of it. `peer_s`: longest wait for
     another rank. `join_s`: longest wait for all ranks to be ready. `batch_size`: images of one step of all ranks.
+    `batch_norm`: one of BATCH_NORMS.
     """
 
     parallel: str
@@ -72,6 +77,7 @@ class JoinRanks(TrainingSettings, Job[Done]):
     schedule: str = GPIPE
     microbatches: int = 1
     cuts: tuple[int, ...] = ()
+    batch_norm: str = SHARED
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,11 +97,12 @@ class StepProfile:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RankTrained:
     """Result of one rank. `output_error`: largest difference of the pipeline's first output from the whole model's, over the
-    largest absolute value there; only the last stage has it."""
+    largest absolute value there; only the last stage has it. `batch_norm`: None for a model without BatchNorm."""
 
     trained: Trained
     profile: StepProfile
     output_error: float | None = None
+    batch_norm: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

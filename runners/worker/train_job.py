@@ -107,10 +107,15 @@ class Trainer:
         self.network.eval()
         with torch.inference_mode(), self.arithmetic():
             for x, y in zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH)):
-                batch_loss, batch_right = score(self.network(x.to(self.device)), y.to(self.device))
+                batch_loss, batch_right = score(self.scores(x.to(self.device)), y.to(self.device))
                 loss, right = loss + batch_loss, right + batch_right
                 on_batch()
         return self.mean_score(loss, right, len(images))
+
+    def scores(self, images: torch.Tensor) -> torch.Tensor:
+        """Scores of test images."""
+        scores: torch.Tensor = self.network(images)
+        return scores
 
     def mean_score(self, loss: float, right: int, images: int) -> tuple[float, float]:
         """Mean cross-entropy, and accuracy in per cent, from sums over test images."""

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import psutil
 import pytest
-from onnxbench.errors import BadInput, RuntimeFailed, WorkerDied, WorkerTimeout
+from onnxbench.errors import BadInput, RuntimeFailed, Unsupported, WorkerDied, WorkerTimeout
 from onnxbench.models import MODELS, NamedModel, datasets
 from onnxbench.runners.pool.pool import Local
 from onnxbench.runners.pool.ranks import CAUSE_S, LATE_S
@@ -63,6 +63,15 @@ def rows_of(training):
 
 def place_of(folder, peer_s=PEER_S):
     return Place(pool=Local(), log=folder / "train.log", timeout_s=120, peer_s=peer_s)
+
+
+NORMED = """
+import torch
+
+def net():
+    layers = (torch.nn.Linear(6912, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 10))
+    return torch.nn.Sequential(torch.nn.Flatten(), *layers)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -153,12 +162,45 @@ def test_one_table_has_one_device_and_all_ways(shell, images):
 @pytest.fixture
 def faulty(tmp_path, monkeypatch):
     """A model `faulty`, whose third step ends as the variable FAULT says."""
-    (tmp_path / "faulty_net.py").write_text(FAULTY)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    return add_model("faulty", FAULTY, tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def normed(tmp_path, monkeypatch):
+    """A model `normed`, which has BatchNorm."""
+    return add_model("normed", NORMED, tmp_path, monkeypatch)
+
+
+def add_model(name, code, folder, monkeypatch):
+    """Let workers train the model that `net` of `code` makes, with the images of the CNN. Returns `folder`."""
+    (folder / f"{name}_net.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
     cnn = MODELS["cnn"]
-    model = NamedModel(name="faulty", factory="faulty_net:net", inputs=cnn.inputs, outputs=cnn.outputs, dataset=cnn.dataset)
-    monkeypatch.setitem(MODELS, "faulty", model)
-    return tmp_path
+    model = NamedModel(name=name, factory=f"{name}_net:net", inputs=cnn.inputs, outputs=cnn.outputs, dataset=cnn.dataset)
+    monkeypatch.setitem(MODELS, name, model)
+    return folder
+
+
+def normed_row(norm, data):
+    training = Training(
+        model="normed", dataset=data, epochs=1, batch_size=16, parallel=Parallel(data=(2,), batch_norms=(norm,))
+    )
+    return rows_of(training)[-1]
+
+
+def test_batch_norm_over_cpus_is_refused_with_what_else_to_do(normed, images):
+    with pytest.raises(Unsupported, match="--batch-norm local"):
+        train_ranks(normed_row("shared", images), normed / "none", place_of(normed))
+
+
+def test_a_local_batch_norm_has_the_statistics_of_rank_0_and_any_number_of_test_images(normed):
+    """513 images are for the test: one rank has two batches of them, the other one."""
+    generator, file = np.random.default_rng(0), normed / "odd.npz"
+    np.savez(file, x=generator.integers(0, 255, (2565, 12, 12), np.uint8), y=generator.integers(0, 10, 2565))
+    ranks = train_ranks(normed_row("local", f"npz:{file}"), normed / "made", place_of(normed))
+    assert [rank.batch_norm for rank in ranks] == ["local", "local"]
+    assert ranks[0].trained.epochs[0].loss == ranks[1].trained.epochs[0].loss
+    assert np.ptp(load_file(normed / "made")["2.running_mean"]) > 0
 
 
 FAULTS = {
@@ -237,6 +279,7 @@ def is_running(pid):
         (("--pipeline", "2", "--microbatches", "7"), ("7 microbatches",)),
         (("--pipeline", "2", "--microbatches", "1"), ("--microbatches 2",)),
         (("--pipeline", "2", "--schedule", "zigzag"), ("'zigzag' is not a schedule",)),
+        (("--data-parallel", "2", "--batch-norm", "none"), ("'none' is not", "shared, local")),
     ],
 )
 def test_what_cannot_be_trained_in_parallel_is_one_sentence(shell, arguments, words):

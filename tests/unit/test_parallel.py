@@ -84,6 +84,16 @@ def test_a_scaled_batch_grows_with_the_processes_of_a_data_parallel_training():
     assert [plan.batch_size for plan in made if plan.parallel] == [120, 240, 60]
 
 
+def test_each_batch_norm_is_trained_with_copies_of_the_model():
+    made = plans(Parallel(data=(2,), pipeline=(2,), schedules=("gpipe",), batch_norms=("shared", "local")), "cuda:0", 4, 64)
+    assert [(plan.parallel, plan.batch_norm) for plan in made if plan.parallel] == [
+        ("data", "shared"),
+        ("data", "local"),
+        ("gpipe", "shared"),
+    ]
+    assert len({plan.name for plan in made}) == 4
+
+
 @pytest.mark.parametrize(
     ("parallel", "batch_size", "words"),
     [
@@ -91,6 +101,7 @@ def test_a_scaled_batch_grows_with_the_processes_of_a_data_parallel_training():
         (Parallel(pipeline=(5,), microbatches=8), 64, ("5 cores",)),
         (Parallel(data=(3,)), 64, ("--batch-size 64", "3 processes", "--batch-size 63", "--scale-batch")),
         (Parallel(data=(4,)), 3, ("--batch-size 4",)),
+        (Parallel(data=(2,), batch_norms=("shared", "all")), 64, ("'all'", "shared, local")),
         (Parallel(pipeline=(2,), microbatches=7), 64, ("7 microbatches", "--batch-size 63")),
         (Parallel(pipeline=(4,), microbatches=2), 64, ("1f1b", "4 stages", "--microbatches 4")),
         (Parallel(pipeline=(2,), schedules=("gpipe", "zigzag")), 64, ("'zigzag'", "1f1b", "interleaved")),

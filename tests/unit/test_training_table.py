@@ -10,7 +10,8 @@ from onnxbench.results.table.training import RankResult, Result, build, is_succe
 HEAD = {"model": "cnn", "dataset": "digits", "epochs": 3, "batch_size": 64, "lr": 0.01, "seed": 0, "threads": 2}
 PARALLEL = (
     *("train_per_s_low", "train_per_s_high", "parallel", "threads", "batch", "microbatches", "efficiency", "communication"),
-    *("bubble", "bubble_formula", "step_ms", "rank_busy_ms", "rank_communication_ms", "rank_memory_mb", "output_error", "host"),
+    *("bubble", "bubble_formula", "step_ms", "rank_busy_ms", "rank_communication_ms", "rank_memory_mb", "output_error"),
+    *("batch_norm", "host"),
 )
 """Columns that have no value in a row of one process and few epochs on this machine."""
 
@@ -173,6 +174,11 @@ def test_a_bubble_stands_beside_its_formula():
     two = build([of_ranks("interleaved", *ranks, microbatches=4, rank_stages=2)], HEAD).rows[0]
     assert two["bubble_formula"] == pytest.approx(100 / 9)
     assert (row["rank_busy_ms"], row["output_error"]) == ("150.0 110.0", 2e-7)
+
+
+def test_a_row_says_whose_images_its_batch_norm_has():
+    row = build([of_ranks("data", rank(batch_norm="local"), rank(batch_norm="local"))], HEAD).rows[0]
+    assert row["batch_norm"] == "local"
 
 
 def test_memory_is_the_largest_and_that_of_each_rank():

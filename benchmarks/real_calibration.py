@@ -1,11 +1,12 @@
 """A real runtime against itself: does the tool call two processes of it different? And does it find calls that are made longer?
 
-    python benchmarks/calibration.py real BACKEND FILE.onnx [--minutes 10] [--names 3] [--slower 0.1] [--budget normal]
-        [--note TEXT]
+    python benchmarks/calibration.py real BACKEND FILE.onnx [--minutes 10] [--names 3] [--slower 0.1] [--slowed 1]
+        [--budget normal] [--python PATH] [--option KEY=VALUE] [--note TEXT]
     python benchmarks/calibration.py report [--first N] [FILE.jsonl ...]
 
 Each run measures BACKEND at batch 1 under several names of one interpreter. The baseline is each name in turn, and the other
-names are compared with it. With --slower (ort-cpu alone), one more row has every call made longer by this share.
+names are compared with it. With --slower (ort-cpu alone), as many more rows as --slowed have every call made longer by this
+share. --python has the runtime, where it is not this Python, and --option is given to each of its names.
 
 Each run adds a line to docs/results/calibration-BACKEND.jsonl, so a later call goes on, on this machine or on another. The line
 has a hash of the code that measures latency: `report` puts only those runs together that the same code measured. It computes
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import ast
 import hashlib
+import itertools
 import json
 import math
 import subprocess
@@ -102,10 +104,21 @@ def names_of(backend: str, count: int) -> list[str]:
 def measure(options: argparse.Namespace, seed: int, folder: Path) -> Run:
     """One run of the whole tool, as a user starts it."""
     names = names_of(options.backend, options.names)
-    targets = [*names, *(["ort-slower"] if options.slower else [])]
-    command = [sys.executable, "-m", "onnxbench.cli", "infer", "--model", options.file, "--backend", ",".join(targets)]
-    for name in names[1:]:
-        command += ["--python", f"{name}={sys.executable}"]
+    slowed = names_of("ort-slower", options.slowed) if options.slower else []
+    command = [
+        sys.executable,
+        "-m",
+        "onnxbench.cli",
+        "infer",
+        "--model",
+        options.file,
+        "--backend",
+        ",".join([*names, *slowed]),
+    ]
+    for name in (*names[options.python == sys.executable :], *slowed[1:]):
+        command += ["--python", f"{name}={options.python}"]
+    for name, option in itertools.product(names, options.option):
+        command += ["--option", f"{name}.{option}"]
     command += ["--baseline", names[seed % len(names)], "--precision", "fp32", "--batch", "1", "--seed", str(seed)]
     command += ["--budget", options.budget, "--out", str(folder / "run")]
     environment = {**slowed_ort.installed(folder), "SLOWER": str(options.slower)} if options.slower else None
@@ -125,7 +138,9 @@ def line_of(run: Run, slower: float, note: str = "") -> dict[str, Any]:
     pairs = [pair for pair in zip(run.cells, rows, strict=True) if pair[0] is not base]
     return {
         "began": began,
-        "machine": run.host.cpu,
+        "machine": run.host.cpu
+        if base.cell.device == "cpu"
+        else " and ".join(gpu.name or "GPU" for gpu in run.host.gpus or ()),
         "threads": run.host.usable_threads,
         "note": note,
         "version": run.head.versions[str(base.cell.target)],
@@ -258,8 +273,11 @@ def main(arguments: Sequence[str]) -> None:
     real.add_argument("backend")
     real.add_argument("file")
     real.add_argument("--minutes", type=float, default=10.0)
-    real.add_argument("--names", type=int, default=3, choices=range(2, 2 + len(LETTERS)))
+    real.add_argument("--names", type=int, default=3, choices=range(1, 2 + len(LETTERS)))
     real.add_argument("--slower", type=float, default=0.0)
+    real.add_argument("--slowed", type=int, default=1, choices=range(1, 2 + len(LETTERS)))
+    real.add_argument("--python", default=sys.executable)
+    real.add_argument("--option", action="append", default=[])
     real.add_argument("--budget", default="normal")
     real.add_argument("--note", default="")
     shown = commands.add_parser("report")

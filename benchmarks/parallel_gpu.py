@@ -2,7 +2,8 @@
 
     python benchmarks/parallel_gpu.py                       two GPUs through NCCL: both models, fp32, tf32, bf16, five times
     python benchmarks/parallel_gpu.py --processes 2,4 --model resnet50,vit_b16 --precision bf16 \\
-                                      --schedule gpipe,1f1b,interleaved      four GPUs, and two of them
+                                      --schedule gpipe,1f1b,interleaved --batch-norm shared,local
+                                                            four GPUs, and two of them; without the CNN
     python benchmarks/parallel_gpu.py --device cpu --model cnn --precision fp32 --images 640 --batch-size 64 --epochs 2
                                                             two cores through gloo
     python benchmarks/parallel_gpu.py --page-only           the page again, of what is stored
@@ -13,8 +14,8 @@ depend on them. One repetition of a model is one training of every row. On GPUs 
 and on a CPU every row has processes of its own, because their peak memory cannot be reset. An interval is over the
 repetitions, and a ratio is paired with the single process of the same repetition. Results go to runs/parallel, one file for
 each repetition of a model: the same command goes on with an interrupted run. The page is docs/results/NAME-parallel.md with
-its chart NAME-parallel.svg and its rows NAME-parallel.jsonl, whose first line has the settings. On GPUs the page ends with one
-table of the CPU, one GPU and all of them.
+its chart NAME-parallel.svg and its rows NAME-parallel.jsonl, whose first line has the settings. On GPUs the page of the
+CNN ends with one table of the CPU, one GPU and all of them.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,6 +38,7 @@ from onnxbench.runners.pool.pool import Local, Pool, Worker
 from onnxbench.runners.pool.progress import terminal
 from onnxbench.runners.prepare import train as runner
 from onnxbench.runners.prepare.parallel import Parallel
+from onnxbench.runners.worker.rank_jobs import SHARED
 from onnxbench.spec import TensorSpec
 from parallel_page import STORED, TABLE, TABLE_BATCH, TABLE_EPOCHS, TABLE_IMAGES, Row, page, store, unpack
 
@@ -45,6 +47,7 @@ SIDES = {"cnn": 48, "resnet50": 224, "vit_b16": 224}
 FACTORIES = {"cnn": "onnxbench.models.cnn:cnn", "resnet50": "resnet_layers:resnet50", "vit_b16": "vit_layers:vit_b16"}
 IMAGES = {"cnn": 16384, "resnet50": 1024, "vit_b16": 1024}
 BATCHES = {"cnn": 1024, "resnet50": 128, "vit_b16": 128}
+BATCH_NORM = ("resnet50",)  # models that have it
 NO_SETTINGS = ("page_only", "note", "repeats", "model", "rows")
 PEER_S = 60.0  # the first step of a large model on a GPU is slow, because it chooses the kernels
 
@@ -54,6 +57,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--processes", default="2")
     parser.add_argument("--schedule", default="gpipe,1f1b")
+    parser.add_argument("--batch-norm", default="shared")
     parser.add_argument("--model", default="cnn,resnet50")
     parser.add_argument("--precision", default="fp32,tf32,bf16")
     parser.add_argument("--epochs", type=int, default=3)
@@ -83,11 +87,13 @@ def declare(model: str) -> None:
     cast("dict[str, NamedModel]", MODELS)[model] = made
 
 
-def ways(asked: argparse.Namespace) -> Mapping[str, Parallel]:
-    """Trainings of one repetition, by their scaling."""
+def ways(asked: argparse.Namespace, model: str) -> Mapping[str, Parallel]:
+    """Trainings of one repetition of a model, by their scaling."""
     counts = tuple(map(int, asked.processes.split(",")))
-    strong = Parallel(data=counts, pipeline=counts, schedules=tuple(asked.schedule.split(",")), peer_s=PEER_S)
-    return {"strong": strong, "weak": Parallel(data=counts, scale_batch=True, peer_s=PEER_S)}
+    norms = tuple(asked.batch_norm.split(",")) if model in BATCH_NORM else (SHARED,)
+    data = Parallel(data=counts, batch_norms=norms, peer_s=PEER_S)
+    staged = replace(data, pipeline=counts, schedules=tuple(asked.schedule.split(",")))
+    return {"strong": staged, "weak": replace(data, scale_batch=True)}
 
 
 @dataclass
@@ -153,7 +159,7 @@ def measure(asked: argparse.Namespace, model: str, data: str, repeat: int) -> It
     """Rows of one repetition."""
     with ExitStack() as stack:
         pool = Local() if asked.device == "cpu" else cast("Pool", stack.enter_context(Kept()))
-        for scaling, parallel in ways(asked).items():
+        for scaling, parallel in ways(asked, model).items():
             training = runner.Training(
                 model=model,
                 dataset=data,
@@ -178,7 +184,7 @@ def one_table(asked: argparse.Namespace, data: str) -> Iterator[Row]:
         epochs=TABLE_EPOCHS,
         batch_size=TABLE_BATCH,
         threads=Local().threads(),
-        parallel=ways(asked)["strong"],
+        parallel=ways(asked, "cnn")["strong"],
     )
     yield from train(training, Local())
 
@@ -187,9 +193,7 @@ def remember(asked: argparse.Namespace) -> None:
     """Store what is measured and where; refuse to go on with a run of other settings."""
     host = Local().host()
     gpus = " and ".join(gpu.name or "GPU" for gpu in host.gpus or ())
-    settings = {
-        name: value for name, value in vars(asked).items() if name not in ("page_only", "note", "repeats", "model", "rows")
-    }
+    settings = {name: value for name, value in vars(asked).items() if name not in NO_SETTINGS}
     facts = {"cpu": host.cpu, "threads": host.usable_threads, "gpus": gpus, **settings}
     path = STORED / "facts.json"
     if path.exists() and json.loads(path.read_text()) != facts:
@@ -205,7 +209,7 @@ def run(asked: argparse.Namespace) -> None:
     os.environ.setdefault("NCCL_NVLS_ENABLE", "0")  # multicast over NVLink fails on some shared hosts
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ONNXBENCH_CACHE"] = f"{folder}/cache"
-        if asked.device != "cpu":
+        if asked.device != "cpu" and "cnn" in asked.model.split(","):
             (Path(folder) / TABLE).mkdir()
             store(STORED / f"{TABLE}.jsonl", one_table(asked, dataset("cnn", TABLE_IMAGES, Path(folder) / TABLE)))
         data = {}

@@ -16,7 +16,7 @@ STORED, RESULTS = Path("runs/parallel"), Path(__file__).resolve().parents[1] / "
 TABLE = "table"
 TABLE_IMAGES, TABLE_BATCH, TABLE_EPOCHS = 2048, 256, 6  # of the CNN on the CPU, one GPU and all GPUs, in one run
 WAYS = {"": "one process", "data": "data parallel", "gpipe": "pipeline, gpipe", "1f1b": "pipeline, 1f1b"}
-WAYS |= {"interleaved": "pipeline, interleaved"}
+WAYS |= {"interleaved": "pipeline, interleaved", "local": "data parallel, local BatchNorm"}
 FIGURES = {"train_per_s": 0, "speedup": 2, "efficiency": 0, "communication": 0, "bubble": 0, "bubble_formula": 1}
 FIGURES |= {"peak_memory_mb": 0}  # digits, by column
 BASIS = {
@@ -70,7 +70,7 @@ def groups(rows: Sequence[Row]) -> Mapping[tuple[Any, ...], list[Row]]:
     """Rows of all repetitions, by what they measure."""
     grouped: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
-        way = row["parallel"] or ""
+        way = "local" if row.get("batch_norm") == "local" else row["parallel"] or ""
         # a single process is the same for both scalings
         scaling = row["scaling"] if way else ""
         grouped[row["model"], row["precision"], scaling, way, row["processes"], row["threads"]].append(row)

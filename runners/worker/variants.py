@@ -36,6 +36,9 @@ MOST_WEIGHT_BYTES = 256 * 1024**2  # larger weights are not copied
 HALF_ULP, ULP = 2.0**-24, 2.0**-23  # of FP32, relative
 TF32_SPLIT = 2.0**13 + 1  # Veltkamp's factor: keeps 11 of 24 significant bits, 10 of them stored
 WHOLE_BELOW = 2.0**24  # every larger FP32 number is whole
+SUMMED = ("Conv", "MatMul", "Gemm")
+SUM_BLOCK = 16  # products that a tensor core adds before it rounds a sum in FP16: mma.m16n8k16 of NVIDIA's PTX ISA
+SUM_ERROR = 0.735 * 2.0**-11 / 3**0.5  # of one rounding to FP16, relative, root mean square over numbers of all mantissas
 STEP_SHARE = 0.01  # of the values of a quantized activation
 DYNAMIC = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM")  # quantize their first input, an FP32 one
 DYNAMIC_STEPS = 255.0  # between the least and the largest value of an activation
@@ -177,6 +180,69 @@ def round_outputs(model: onnx.ModelProto, kind: str) -> None:
     _insert(model, change, after=True)
 
 
+def round_sums(model: onnx.ModelProto, seed: int) -> None:
+    """Add to each sum of products the error of a sum in FP16, at random, as some kernels of GPUs accumulate.
+
+    A sum of K products is rounded K/16 times. Partial sums grow as in a random walk to the root of the sum of the squared
+    products, or to the result itself where that is larger. The error is then that size times SUM_ERROR times
+    sqrt((K/16 + 1) / 2), and normally distributed.
+    """
+    names = FreshNames(model.graph)
+    block, one, half, error = (names.scalar(value) for value in (SUM_BLOCK, 1.0, 0.5, SUM_ERROR))
+
+    def change(node: onnx.NodeProto, types: dict[str, int]) -> Nodes:
+        operands = node.input[:2]
+        if node.op_type not in SUMMED or not all(_is_float(name, types) for name in (*operands, node.output[0])):
+            return []
+        output, result = node.output[0], names.new("sum")
+        node.output[0] = result
+        squares = [names.new("square") for _ in operands]
+        length, before = _products(node, names)
+        energy, blocks, roundings, halved, root, spread, squared, largest, size, chance, sized, noise = (
+            names.new("sum") for _ in range(12)
+        )
+        again = _copy(node)
+        again.name = ""  # no two nodes may have one name
+        del again.input[:], again.output[:]
+        again.input.extend(squares)
+        again.output.append(energy)
+        for attribute in again.attribute:
+            if attribute.name == "alpha":
+                attribute.f **= 2
+        return [
+            *(_node("Mul", [name, name], [square]) for name, square in zip(operands, squares)),
+            again,
+            _node("Mul", [result, result], [squared]),
+            _node("Max", [energy, squared], [largest]),
+            _node("Sqrt", [largest], [size]),
+            *before,
+            _node("Div", [length, block], [blocks]),
+            _node("Add", [blocks, one], [roundings]),
+            _node("Mul", [roundings, half], [halved]),
+            _node("Sqrt", [halved], [root]),
+            _node("Mul", [root, error], [spread]),
+            _node("RandomNormalLike", [result], [chance], seed=float(seed + len(names.used))),
+            _node("Mul", [chance, size], [sized]),
+            _node("Mul", [sized, spread], [noise]),
+            _node("Add", [result, noise], [output]),
+        ]
+
+    _insert(model, change, after=True)
+
+
+def _products(node: onnx.NodeProto, names: FreshNames) -> tuple[str, Nodes]:
+    """Name of the number of products in a sum of `node`, a float, and the nodes that compute it."""
+    shape, part, length, number = (names.new("length") for _ in range(4))
+    cast = _node("Cast", [length], [number], to=FLOAT)
+    if node.op_type == "Conv":  # the weights of one output channel
+        size = _node("Size", [node.input[1]], [names.new("length")])
+        channels = [_node("Shape", [node.input[1]], [shape]), _node("Gather", [shape, names.whole(0)], [part])]
+        return number, [size, *channels, _node("Div", [size.output[0], part], [length]), cast]
+    is_turned = any(each.name == "transA" and each.i for each in node.attribute)
+    axis = names.whole(0 if is_turned else -1)
+    return number, [_node("Shape", [node.input[0]], [shape]), _node("Gather", [shape, axis], [length]), cast]
+
+
 def step_activations(model: onnx.ModelProto, seed: int) -> None:
     """Move 1 % of the values of each quantized activation by one step, up or down."""
     names = FreshNames(model.graph)
@@ -239,10 +305,17 @@ class FreshNames:
 
     def scalar(self, value: float) -> str:
         """Add a float32 constant to the graph, and return its name."""
+        return self._constant(np.array(value, np.float32))
+
+    def whole(self, value: int) -> str:
+        """Add an int64 constant to the graph, and return its name."""
+        return self._constant(np.array(value, np.int64))
+
+    def _constant(self, array: Array) -> str:
         from onnx import numpy_helper
 
         name = self.new("constant")
-        self.graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), name))
+        self.graph.initializer.append(numpy_helper.from_array(array, name))
         return name
 
 

@@ -112,6 +112,47 @@ def test_operands_of_layers_are_rounded_to_tf32(tmp_path):
     assert np.abs(found - x.astype(np.float64) @ w).max() > 1e-4
 
 
+def summed_in_fp16(x, w):
+    """x @ w, whose sums are rounded to FP16 after every 16 products."""
+    total = np.zeros((len(x), w.shape[1]), np.float16)
+    for begin in range(0, x.shape[1], 16):
+        part = x[:, begin : begin + 16].astype(np.float64) @ w[begin : begin + 16]
+        total = (total + part).astype(np.float16)
+    return total.astype(np.float32)
+
+
+def sqnr(found, expected):
+    return 10 * np.log10((expected.astype(np.float64) ** 2).mean() / ((found - expected) ** 2).mean())
+
+
+@pytest.mark.parametrize("products", [64, 768, 3072])
+@pytest.mark.parametrize("mean", [0.0, 1.0])
+@pytest.mark.parametrize("operator", ["MatMul", "Gemm", "Conv"])
+def test_a_sum_has_the_error_of_a_sum_in_fp16(tmp_path, products, mean, operator):
+    """Products of both signs, and of one: such partial sums grow as the number of products."""
+    x, w = (mean + RNG.standard_normal(shape) / 4 for shape in ((32, products), (products, 24)))
+    x, w = (array.astype(np.float16).astype(np.float32) for array in (x, w / products**0.5))
+    how = {
+        "MatMul": (node("MatMul", ["x", "w"], ["y"]), x, w),
+        "Gemm": (node("Gemm", ["x", "w"], ["y"], transA=1, transB=1, alpha=2.0), x.T, w.T),
+        "Conv": (node("Conv", ["x", "w"], ["y"]), x.reshape(32, products // 4, 2, 2), w.T.reshape(24, products // 4, 2, 2)),
+    }
+    made, given, weights = how[operator]
+    made.name = "product"
+    artifact = write(tmp_path, [made], [weight("w", weights)], shape=given.shape)
+    found = outputs_of(artifact, np.ascontiguousarray(given), lambda model: variants.round_sums(model, 0), tmp_path)
+    exact = run(artifact, np.ascontiguousarray(given))["y"]
+    expected = sqnr(summed_in_fp16(x, w), (x.astype(np.float64) @ w))
+    assert sqnr(found, exact) == pytest.approx(expected, abs=3)
+
+
+def test_a_long_sum_relaxes_the_floor_of_fp16_alone(tmp_path):
+    x, w = RNG.standard_normal((4, 3072)).astype(np.float32), RNG.standard_normal((3072, 8))
+    artifact = write(tmp_path, [node("MatMul", ["x", "w"], ["y"])], [weight("w", w)], shape=("N", 3072))
+    rounded = outputs_of(artifact, x, lambda model: variants.round_outputs(model, "FLOAT16"), tmp_path)
+    assert floors(case_of(artifact, x), "fp16")["y"] < sqnr(rounded, run(artifact, x)["y"]) - 6
+
+
 def test_the_classes_of_rounding_are_in_order(tmp_path):
     artifact = write(tmp_path, [node("MatMul", ["x", "w"], ["y"])], [weight("w", RNG.standard_normal((64, 8)))])
     found = {precision: floors(case_of(artifact), precision)["y"] for precision in ("fp32", "tf32", "fp16", "bf16")}
@@ -247,7 +288,7 @@ def test_a_floor_is_measured_once(job):
     assert measure_floor(None, reports.append, MeasureFloor(precision="fp32", **job)) == first
     assert len(reports) == 4
     measure_floor(None, reports.append, MeasureFloor(precision="fp16", **job))
-    assert len(reports) == 5
+    assert len(reports) == 6
 
 
 def test_a_damaged_floor_is_measured_again(job, tmp_path):

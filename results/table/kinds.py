@@ -50,8 +50,8 @@ KINDS: Mapping[str, Kind] = {
     "random_outputs": Kind(severity=CAUTION, sentence="not compared, because they depend on a random generator: {outputs}"),
     "relaxed": Kind(
         severity=INFO,
-        sentence="the limit is {limit_db:.1f} dB instead of {class_db:g} dB, because the errors of {precision} itself give {part}"
-        " a floor of {floor_db:.1f} dB",
+        sentence="the limit is {limit_db:.1f} dB instead of {class_db:g} dB, because the errors of {precision} itself give"
+        " {part} a floor of {floor_db:.1f} dB",
     ),
     # other facts of a row
     "built": Kind(severity=INFO, sentence="{remark}"),

@@ -22,7 +22,7 @@ from parallel_page import figure
 from torch import distributed, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
-IMAGES, WARM_STEPS, CLASSES = 512, 3, 1000
+IMAGES, WARM_STEPS = 512, 3
 Step = Callable[[], object]
 
 

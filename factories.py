@@ -28,6 +28,21 @@ def make_module(factory: str, weights: str | None) -> Any:
     return resolve(REBUILD)(factory, weights) if library_of(factory) else resolve(factory)()
 
 
+def set_fp32(torch: Any, tf32: bool) -> None:
+    """Let operations of FP32 run in FP32, or in TF32 on a GPU, whatever the code of a model has set for the process.
+
+    Call it after the model was made. Both interfaces of torch are set, since each fails to be read after the other alone was
+    written (https://pytorch.org/docs/stable/notes/cuda.html), and parts that nobody set follow `torch.backends.fp32_precision`.
+    """
+    backends = torch.backends
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")  # of cuBLAS and of oneDNN
+    backends.cudnn.allow_tf32 = tf32
+    exact = [backends.mkldnn] if tf32 else [backends.mkldnn, backends.cudnn]
+    for operator in (getattr(library, name, None) for library in exact for name in ("conv", "rnn")):
+        if hasattr(operator, "fp32_precision"):  # since torch 2.9
+            operator.fp32_precision = "ieee"
+
+
 def resolve(reference: str) -> Callable[..., Any]:
     """Import the callable `package.module:name`. `BadInput` if the import fails, or if there is no such callable.
 

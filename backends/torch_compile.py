@@ -172,9 +172,9 @@ class TorchCompileCpu(TorchCpu):
     def _compile(self, torch: Any, artifact: Artifact, cell: Cell) -> bytes:
         """Export the module for the shapes of `cell`, compile it, and return the package."""
         set_threads(torch, cell.settings.threads)
-        self._set_arithmetic(torch, cell)
         options = self._torch_options(torch, cell, Concurrency(threads=cell.settings.threads))
         module = _module(torch, artifact, options)
+        self._set_arithmetic(torch, cell)
         with _compiling() as folder, torch.no_grad():
             from torch._inductor import aoti_compile_and_package
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..errors import RuntimeFailed, Unavailable, installed, one_line, quantity
-from ..factories import library_of
+from ..factories import library_of, set_fp32
 from ..spec import Artifact, Cell, Concurrency, TensorSpec
 from ..tuning import Tunable
 from . import snippets, torch_options
@@ -250,9 +250,9 @@ class TorchCpu(Backend):
     def _open(self, artifact: Artifact, cell: Cell, concurrency: Concurrency) -> Session:
         torch = import_torch()
         set_threads(torch, concurrency.threads)
-        self._set_arithmetic(torch, cell)
         options = self._torch_options(torch, cell, concurrency)
         module = load_module(artifact)
+        self._set_arithmetic(torch, cell)
         with part("convert and move"):
             module = module.to(options.device, options.dtype)
             if options.channels_last:
@@ -291,7 +291,7 @@ class TorchCpu(Backend):
 
     def _set_arithmetic(self, torch: Any, cell: Cell) -> None:
         """Set the process-wide flags that decide the precision on this device."""
-        torch.set_float32_matmul_precision("highest")  # "medium" multiplies in BF16
+        set_fp32(torch, tf32=False)
 
     def _types(self, module: Any) -> str:
         """Types of the arithmetic of `module`, as its weights show them; empty for a module without weights."""
@@ -356,12 +356,13 @@ class TorchCuda(TorchCpu):
             "device": cell.device,
             "graph": settings.get("cuda_graph") != "off",
             "tf32": cell.precision == "tf32",
+            "matmul": "high" if cell.precision == "tf32" else "highest",
             "benchmark": settings.get("cudnn_benchmark") == "on",
             "sdpa": snippets.Code(torch_options.sdpa_program(cell)),
         }
 
     def _set_arithmetic(self, torch: Any, cell: Cell) -> None:
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = cell.precision == "tf32"
+        set_fp32(torch, cell.precision == "tf32")
         settings = dict(cell.settings.options)
         torch_options.apply_process_wide(
             torch, settings.get("cudnn_benchmark") == "on", settings.get(torch_options.SDPA, "auto")
@@ -369,7 +370,7 @@ class TorchCuda(TorchCpu):
 
     def _info(self, torch: Any, module: Any, cell: Cell) -> SessionInfo:
         base = super()._info(torch, module, cell)
-        tf32 = torch.backends.cudnn.allow_tf32 and torch.backends.cuda.matmul.allow_tf32
+        tf32 = torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32
         settings = (("tf32", str(tf32).lower()), *torch_options.read_process_wide(torch))
         return SessionInfo(executed="tf32" if tf32 else base.executed, settings=(*base.settings, *settings))
 

@@ -98,7 +98,8 @@ def open_lane():
     return call
 """
 TORCH_CUDA_PROGRAM = """\
-torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = $tf32
+torch.set_float32_matmul_precision($matmul)
+torch.backends.cudnn.allow_tf32 = $tf32
 torch.backends.cudnn.benchmark = $benchmark
 ${sdpa}module = module.eval().to($device, torch.$dtype, memory_format=torch.$memory)
 alive = []

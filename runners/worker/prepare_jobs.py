@@ -21,6 +21,7 @@ from ...errors import BadInput, BenchError, StorageFailed, one_line
 from ...evidence import Distance, Parity
 from ...exporters import entries, torch_onnx
 from ...exporters.manifest import Maker
+from ...factories import set_fp32
 from ...models import datasets, generators, onnx_file
 from ...models import inputs as random_inputs
 from ...models.shapes import show
@@ -137,6 +138,7 @@ def measure_parity(module: Any, artifact: Artifact, data: Data | None) -> Parity
     import torch
     from torch.utils._pytree import tree_leaves
 
+    set_fp32(torch, tf32=False)
     tensors = [torch.from_numpy(evaluation_images(data, PARITY_IMAGES))] if data else torch_onnx.sample_inputs(artifact.inputs)
     with torch.no_grad():
         results = [tensor.numpy() for tensor in tree_leaves(module(*tensors))]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import Unavailable, Unsupported, installed
 from ...evidence import Epoch
-from ...factories import resolve
+from ...factories import resolve, set_fp32
 from ...files import replace_file
 from ...models import MODELS, datasets
 from ...spec import Device, to_wire
@@ -261,12 +261,12 @@ def import_torch(job: TrainingSettings) -> Any:
         )
     torch.set_num_threads(job.threads)
     torch.manual_seed(job.seed)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = job.precision == "tf32"
     return torch
 
 
 def trainer_parts(torch: Any, job: TrainingSettings, network: Any) -> dict[str, Any]:
-    """Fields of a Trainer of `network`."""
+    """Fields of a Trainer of `network`, whose code may have set another arithmetic than the job's."""
+    set_fp32(torch, job.precision == "tf32")
     return {
         "network": network,
         "optimizer": torch.optim.SGD(network.parameters(), lr=job.lr, momentum=MOMENTUM),

@@ -89,9 +89,11 @@ def test_variables_of_the_environment_change_no_option(make_cell):
 
 
 def fake_torch(tf32):
+    """As torch is before 2.9: without the later interface of the precision."""
     matmul, cudnn = SimpleNamespace(allow_tf32=tf32), SimpleNamespace(allow_tf32=tf32, benchmark=False)
     return SimpleNamespace(
-        backends=SimpleNamespace(cuda=SimpleNamespace(matmul=matmul), cudnn=cudnn),
+        backends=SimpleNamespace(cuda=SimpleNamespace(matmul=matmul), cudnn=cudnn, mkldnn=SimpleNamespace()),
+        set_float32_matmul_precision=lambda text: setattr(matmul, "allow_tf32", text != "highest"),
         get_num_threads=lambda: 3,
         get_num_interop_threads=lambda: 1,
         get_float32_matmul_precision=lambda: "highest",

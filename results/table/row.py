@@ -22,6 +22,7 @@ from .builds import of_builds
 from .executed import unlike
 from .findings import Finding
 from .grade import grade
+from .lives import of_lives
 from .parity import of_parity
 from .roof import RoofShares, limits_of
 from .tuning import of_tuning
@@ -176,6 +177,7 @@ def _of_rounds(row: Row) -> Iterator[Finding]:
         yield Finding.of("unfinished")
     if any(not warm.stationary for warm in (record.warm, *record.lives) if warm):
         yield Finding.of("not_warm")
+    yield from of_lives(record)
     # a percentile from few samples would be the maximum, or close to it
     for which in series.NOTED:
         if row.pooled.kinds["latency"].samples < samples_needed(which):

@@ -130,6 +130,10 @@ SAID = {
     ),
     "unfinished": ({}, "not all of its rounds were measured (--resume measures the rest)"),
     "not_warm": ({}, "latency was still changing when the warm-up ended"),
+    "slow_lives": (
+        {"slow": 2, "lives": 8, "ratio": 2.01},
+        "2 of 8 processes took 2.0 times as long in all rounds",
+    ),
     "repetition": (
         {"change": -20.0, "low": -22.0, "high": -18.0},
         "latency depends on repetition: one array again and again takes -20 % against the same array in turn with others"

@@ -22,6 +22,7 @@ import hashlib
 import itertools
 import json
 import math
+import signal
 import subprocess
 import sys
 import tempfile
@@ -156,7 +157,8 @@ def line_of(run: Run, slower: float, note: str = "") -> dict[str, Any]:
 def _compared(base: CellRecord, new: CellRecord, row: Mapping[str, Any], slower: float) -> dict[str, Any]:
     """One row: its speed-up with the interval and the verdict of the table, and by life the ratios of its rounds.
 
-    `later`: by how many places the row's process opened later than the baseline's, in the same lives as `ratios`.
+    `later`: by how many places the row's process opened later than the baseline's, in the same lives as `ratios`. `us`: median
+    of the rounds' p50 of each life, in us, by the kind of time (latency, and device on a GPU).
     """
     ratios = {number: base.p50_ns(number, "latency") / new.p50_ns(number, "latency") for number in series.counted(new, base)}  # type: ignore[operator]
     lives = series.rounds_by_life(ratios, new, base)
@@ -168,7 +170,13 @@ def _compared(base: CellRecord, new: CellRecord, row: Mapping[str, Any], slower:
         **{name: row[name] for name in ("verdict", "rounds", "disturbed", "stopped", "grade", "p50_ms")},
         "later": [place[life] - of_base[life] for life in lives],
         "ratios": [[round(value, 4) for value in values] for values in lives.values()],
+        "us": {kind: _medians_us(new, list(ratios), kind) for kind in ("latency", "device") if new.p50_ns(min(ratios), kind)},
     }
+
+
+def _medians_us(record: CellRecord, rounds: Iterable[int], kind: str) -> list[float]:
+    times = series.rounds_by_life({number: record.p50_ns(number, kind) or 0.0 for number in rounds}, record)
+    return [round(median(values) / 1e3, 2) for values in times.values()]
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
@@ -290,4 +298,5 @@ def main(arguments: Sequence[str]) -> None:
     elif options.slower and options.backend != "ort-cpu":
         parser.error("only ort-cpu has calls that are made longer")
     else:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # subprocess then ends the run too
         run_all(options)

@@ -38,7 +38,8 @@ def set_fp32(torch: Any, tf32: bool) -> None:
     torch.set_float32_matmul_precision("high" if tf32 else "highest")  # of cuBLAS and of oneDNN
     backends.cudnn.allow_tf32 = tf32
     exact = [backends.mkldnn] if tf32 else [backends.mkldnn, backends.cudnn]
-    for operator in (getattr(library, name, None) for library in exact for name in ("conv", "rnn")):
+    operators: list[Any] = [getattr(library, name, None) for library in exact for name in ("conv", "rnn")]
+    for operator in operators:
         if hasattr(operator, "fp32_precision"):  # since torch 2.9
             operator.fp32_precision = "ieee"
 

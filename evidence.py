@@ -199,6 +199,14 @@ class Life:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Reopened:
+    """A later opening of a cell that `reports` other values than the first one, which had the `usual` ones, by their names."""
+
+    reports: Mapping[str, str]
+    usual: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Energy:
     """Energy of an item in mJ and power in W, over some `renewals` of the counter; or the `reason` why both are missing."""
 

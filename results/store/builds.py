@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 
-from ...evidence import TimedBuild
+from ...evidence import Built, TimedBuild
 
 
 def p50_of_builds(timed: Sequence[TimedBuild]) -> dict[int, float]:
@@ -29,6 +29,12 @@ def middle_build(timed: Sequence[TimedBuild]) -> int | None:
     """Number of the build whose p50 is the median; of two, the slower. None without a timed build."""
     p50_ns = p50_of_builds(timed)
     return sorted(p50_ns, key=lambda build: (p50_ns[build], build))[len(p50_ns) // 2] if p50_ns else None
+
+
+def measured_build(built: Sequence[Built], timed: Sequence[TimedBuild]) -> Built | None:
+    """The build that was measured: the middle one, or the last where none was timed. None without a build."""
+    builds, middle = {event.build: event for event in built}, middle_build(timed)
+    return builds[middle] if middle in builds else (built[-1] if built else None)
 
 
 def process_spread(timed: Sequence[TimedBuild]) -> float | None:

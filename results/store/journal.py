@@ -31,6 +31,7 @@ from ...evidence import (
     Opened,
     Pooled,
     Profiled,
+    Reopened,
     StepFailed,
     TimedBuild,
     Tuned,
@@ -51,7 +52,7 @@ END_BYTES = 22  # size of the last record of a zip file without a comment
 Event = (
     Drawn | Built | Cold | Opened | Inspected | Explained | Verified | Warm | Life | Energy | Block | Pooled | Finished | Failed
     | StepFailed | UnderLoad | Imported | Answered | TimedBuild | KeptEngine | Converted | Tuned | Profiled
-    | Workload
+    | Workload | Reopened
 )  # fmt: skip
 
 EVENTS: Mapping[str, type[Any]] = {
@@ -64,6 +65,7 @@ EVENTS: Mapping[str, type[Any]] = {
     "explained": Explained,
     "warm": Warm,
     "life": Life,
+    "reopened": Reopened,
     "energy": Energy,
     "block": Block,
     "pooled": Pooled,

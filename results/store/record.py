@@ -48,6 +48,7 @@ from ...evidence import (
     Opened,
     Pooled,
     Profiled,
+    Reopened,
     StepFailed,
     TimedBuild,
     Tuned,
@@ -61,7 +62,7 @@ from ...work import Workload
 from ..stats.intervals import Repeated
 from ..stats.percentiles import nearest_rank
 from .beside import with_defaults
-from .builds import middle_build
+from .builds import measured_build, middle_build
 from .head import CHECK, Head, Host, read_whole_head
 from .journal import Event, read_journal
 from .noise import COUNTERS, is_disturbed, unseen
@@ -85,9 +86,9 @@ class CellRecord:
     `key`: the cell's key in the run folder. `failed`: the failure of a cell without figures.
     `failed_steps`: failures after the figures were complete. `check`: the run compares answers and measures no time.
     `until`: the run measures rounds until the cell is finished. `imported`: the figures of another tool.
-    `lives`: the openings after the first, each in a fresh process. `builds`: builds of its engine by their numbers; `built` is
-    the one that was measured. `timed_builds`: figures of each build, where there are several. `tuned`: a search for options.
-    `profiled`: times of its kernels.
+    `lives`: the openings after the first, each in a fresh process; `reopened`: those that report other values. `builds`: builds
+    of its engine by their numbers; `built` is the one that was measured. `timed_builds`: figures of each build, where there are
+    several. `tuned`: a search for options. `profiled`: times of its kernels.
     `rounds_that_count`, `by_round`, `repeated`: what series.counted, values and repeated found, for several figures of a table.
     `samples`: what `calls` read, by kind and round. Few figures need it: the journal has the percentiles of a finished cell.
     """
@@ -115,6 +116,7 @@ class CellRecord:
     failed_steps: tuple[StepFailed, ...] = ()
     cold: tuple[Cold, ...] = ()
     lives: tuple[Life, ...] = ()
+    reopened: tuple[Reopened, ...] = ()
     builds: Mapping[int, Built] = field(default_factory=dict)
     timed_builds: tuple[TimedBuild, ...] = ()
     kept_engine: KeptEngine | None = None
@@ -329,7 +331,7 @@ def gather(cell: Cell, key: str, folder: Path, head: Head, events: Iterable[Even
         check=head.kind == CHECK,
         until=not head.kind and head.sweep is not None,
         drawn=_last(Drawn, by_type),
-        built=_measured_build(by_type),
+        built=measured_build(by_type.get(Built, ()), by_type.get(TimedBuild, ())),
         opened=_last(Opened, by_type),
         inspected=_last(Inspected, by_type),
         parity=_last(Verified, by_type),
@@ -346,6 +348,7 @@ def gather(cell: Cell, key: str, folder: Path, head: Head, events: Iterable[Even
         failed_steps=tuple(failed_steps.values()),
         cold=tuple(by_type.get(Cold, ())),
         lives=tuple(by_type.get(Life, ())),
+        reopened=tuple(by_type.get(Reopened, ())),
         builds={event.build: event for event in by_type.get(Built, ())},
         timed_builds=tuple(by_type.get(TimedBuild, ())),
         kept_engine=_last(KeptEngine, by_type),
@@ -381,13 +384,6 @@ def _grouped(events: Iterable[Event]) -> tuple[dict[type[Any], list[Any]], dict[
 def _last(kind: type[E], by_type: Mapping[type[Any], Sequence[Any]]) -> E | None:
     events: Sequence[E] = by_type.get(kind, ())
     return events[-1] if events else None
-
-
-def _measured_build(by_type: Mapping[type[Any], Sequence[Any]]) -> Built | None:
-    """The build that was measured, or the last one where none was timed."""
-    builds: dict[int, Built] = {event.build: event for event in by_type.get(Built, ())}
-    middle = middle_build(by_type.get(TimedBuild, ()))
-    return builds.get(middle) if middle in builds else _last(Built, by_type)
 
 
 def _merged(warm: Sequence[Warm]) -> Warm | None:

@@ -129,6 +129,7 @@ KINDS: Mapping[str, Kind] = {
     "program_parts": Kind(severity=INFO, sentence="of the time of one call: {parts}; in no phase {rest:.0%}"),
     "unfinished": Kind(severity=CAUTION, sentence="not all of its rounds were measured (--resume measures the rest)"),
     "not_warm": Kind(severity=CAUTION, sentence="latency was still changing when the warm-up ended"),
+    "reopened": Kind(severity=CAUTION, sentence="{openings} of its session had {difference}"),
     "slow_lives": Kind(severity=CAUTION, sentence="{slow} of {lives} processes took {ratio:.1f} times as long in all rounds"),
     "repetition": Kind(
         severity=CAUTION,

@@ -1,4 +1,4 @@
-"""Lives of a row that were slower than its others from their first round to their last. Pure.
+"""Lives of a row that report other settings than the row, or were slower than its others in every round. Pure.
 
 On an H200, one process in fifteen took twice as long as the others for one engine of TensorRT, as long as it lived. Means over
 lives cut the values at both ends, so that few such lives leave no trace in the other columns of a row.
@@ -6,9 +6,12 @@ lives cut the values at both ends, so that few such lives leave no trace in the 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from statistics import median, median_low
 
+from ...errors import quantity
+from ...evidence import Reopened
 from ..store.record import CellRecord
 from ..store.series import rounds_by_life, values
 from .findings import Finding
@@ -17,10 +20,16 @@ SLOW = 1.3  # times the p50 of the middle life. Whole lives differ by up to a te
 
 
 def of_lives(record: CellRecord) -> Iterator[Finding]:
-    """Finding on the lives of which every round was slower than SLOW times the middle life."""
+    """Findings on the lives of which every round was slower than SLOW times the middle life, and on openings that differ."""
+    for reports, count in Counter(map(_difference, record.reopened)).items():
+        yield Finding.of("reopened", openings=quantity(count, "later opening"), difference=reports)
     lives = [list(rounds) for rounds in rounds_by_life(values(record, "p50"), record).values()]
     usual = median_low(map(median, lives)) if lives else 0.0
     slow = [rounds for rounds in lives if min(rounds) > SLOW * usual]
     if slow:
         ratio = median(map(median, slow)) / usual
         yield Finding.of("slow_lives", slow=len(slow), lives=len(lives), ratio=ratio)
+
+
+def _difference(event: Reopened) -> str:
+    return ", ".join(f"{name}={value} instead of {event.usual[name] or 'none'}" for name, value in event.reports.items())

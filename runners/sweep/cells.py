@@ -6,14 +6,14 @@ An error in a step ends one cell: its row gives the reason, and the other cells 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from ...budgets import Budget
 from ...errors import BenchError, Interrupted, StorageFailed
-from ...evidence import ROUND, Converted, Failed, StepFailed, TimedBuild, Tuned
+from ...evidence import ROUND, Converted, Failed, Opened, Reopened, StepFailed, TimedBuild, Tuned
 from ...results.store.record import CellRecord
 from ...spec import Cell, Concurrency, Options, Sweep
 from ...tuning import merged
@@ -38,6 +38,7 @@ class ActiveCell:
     engines. `build`: number of the build that is measured. `timed`: builds that were timed, with their turns.
     `engine_file`: file that keeps the engine for the user. `converted`: facts of its file in the runtime's own format.
     `tuned`: result of the search for its options; None before, and without a search.
+    `reported`: what the first session of the cell reported, by the key of the cell as it was opened and the build.
     `calls`: number of timed calls of latency. `cold`: number of fresh processes so far. `complete`: the journal has
     all its figures, and a later error does not change them. `finished`: the cell ended with figures. `out`: the cell
     ended with a reason instead.
@@ -56,6 +57,7 @@ class ActiveCell:
     engine_file: str = ""
     converted: Converted | None = None
     tuned: Tuned | None = None
+    reported: dict[tuple[str, int], Mapping[str, str]] = field(default_factory=dict)
     verified: bool = False
     concurrency: Concurrency | None = None
     energy: bool = False
@@ -244,6 +246,18 @@ class RunContext:
             if on_loss and error.spoils_worker:
                 on_loss(active)
             self.end(active, error, name)
+
+    def note_opening(self, active: ActiveCell, opened: Opened) -> None:
+        """Record an opening whose session reports other settings than the first one of the same cell and build.
+
+        A process that could capture no CUDA graph, for example, would measure something else than the row says.
+        """
+        reports = {"executed": opened.info.executed or "", **(opened.info.settings or {})}
+        usual = active.reported.setdefault((active.cell.key, active.build), reports)
+        changed = [name for name in reports if reports[name] != usual.get(name)]
+        if changed:
+            first = {name: usual.get(name, "") for name in changed}
+            self.journal.add(active.key, Reopened(reports={name: reports[name] for name in changed}, usual=first))
 
     def check_stop(self) -> None:
         """Raise `Interrupted` if the user requested to stop."""

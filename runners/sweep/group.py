@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ...errors import RuntimeFailed, Unsupported, WorkerDied, WorkerTimeout
-from ...evidence import ANSWERS, LOAD, ROUND, Block, Energy, Inspected, Life, Noise, Verified
+from ...evidence import ANSWERS, LOAD, ROUND, Block, Energy, Inspected, Life, Noise, Opened, Verified
 from ...results.stats.percentiles import samples_needed
 from ...results.store.noise import disturbed, throttled
 from ...spec import Concurrency, Device, Sweep
@@ -220,7 +220,10 @@ class Group:
         self._open_keys -= {other.key for other in self._waiting if other.crew == active.crew}
 
     def _ask(self, active: ActiveCell, job: Job[Answer]) -> Answer:
-        return self._worker_of(active).ask(job, self._run.sweep.timeout_s)
+        answer = self._worker_of(active).ask(job, self._run.sweep.timeout_s)
+        if isinstance(answer, Opened):
+            self._run.note_opening(active, answer)
+        return answer
 
     def _time(self, active: ActiveCell, job: TimePart[Answer]) -> Answer:
         """Do a part of a visit. A process of the CPU is stopped then: its threads would spin beside the next cell."""

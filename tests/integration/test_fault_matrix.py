@@ -23,7 +23,7 @@ WAYS = {"crash": ("failed", "SIGSEGV"), "starve": ("failed", "out of memory"), "
 KNOWN = {
     *("built", "cold", "opened", "inspected", "verified", "warm", "energy", "block", "finished", "load", "failed"),
     *("step_failed", "drawn", "pooled", "life", "answered", "timed_build", "kept_engine", "converted", "tuned", "profiled"),
-    "work",
+    *("work", "reopened"),
 }
 
 

@@ -130,6 +130,10 @@ SAID = {
     ),
     "unfinished": ({}, "not all of its rounds were measured (--resume measures the rest)"),
     "not_warm": ({}, "latency was still changing when the warm-up ended"),
+    "reopened": (
+        {"openings": "2 later openings", "difference": "cuda_graph=off instead of on"},
+        "2 later openings of its session had cuda_graph=off instead of on",
+    ),
     "slow_lives": (
         {"slow": 2, "lives": 8, "ratio": 2.01},
         "2 of 8 processes took 2.0 times as long in all rounds",

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnxbench.errors import Interrupted, RuntimeFailed, WorkerDied
+from onnxbench.evidence import Info, Reopened
 from onnxbench.loop import Program
 from onnxbench.results.stats.intervals import LIFE, ROUND
 from onnxbench.results.store import series
@@ -16,8 +17,8 @@ from onnxbench.runners.worker import flush
 from onnxbench.runners.worker.blocks import COLD_CALLS
 from onnxbench.spec import COLD, Sweep
 
-from .fake_worker import only
-from .groups import SHORT, active_of, runner
+from .fake_worker import AS_A_TARGET, InProcess, only
+from .groups import SHORT, Works, active_of, measure, runner
 
 LIVES = replace(SHORT, looks=(6,), life_rounds=2)
 CALL = Program(name="call")
@@ -46,6 +47,22 @@ def test_every_life_has_fresh_processes_and_its_own_rounds(run):
     assert len(result.works.hired) == 2 * (1 + 3)  # one for each crew's first opening, whose rounds would differ
     assert result.works.most_alive == 2
     assert result.names("open").count("bf16/8") == 4
+
+
+@pytest.mark.parametrize("without", [0, 2, 9])
+def test_an_opening_that_reports_other_settings_than_the_first_is_recorded(tmp_path, without):
+    works = Works()
+
+    def hired(state, begin):
+        graph = "off" if len(works.hired) == without else "on"
+        opened = {**AS_A_TARGET["open"], "info": Info(executed="fp32", settings={"threads": "2", "cuda_graph": graph})}
+        return InProcess(state, begin, changed={"open": opened})
+
+    works.worker = hired
+    result = measure(tmp_path / "run", [active_of("fp32/1")], works, budget=LIVES)
+    on, off = {"cuda_graph": "on"}, {"cuda_graph": "off"}
+    expected = {0: [Reopened(reports=on, usual=off)] * 3, 2: [Reopened(reports=off, usual=on)]}
+    assert list(result.cells["fp32/1"].reopened) == expected.get(without, [])
 
 
 def test_all_runtimes_of_a_life_are_loaded_before_its_first_cell_opens(run):

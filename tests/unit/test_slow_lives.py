@@ -1,6 +1,7 @@
 """Processes that are slow for as long as they live are named: means over lives hide them."""
 
 import pytest
+from onnxbench.evidence import Reopened
 from onnxbench.results.table.lives import of_lives
 
 
@@ -36,3 +37,11 @@ def test_one_process_for_the_whole_run_is_compared_with_nothing(make_record):
 
 def test_a_record_without_rounds_has_no_finding(make_record):
     assert found(make_record([])) == []
+
+
+def test_openings_that_reported_the_same_other_settings_are_counted_together(make_record):
+    off = Reopened(reports={"cuda_graph": "off"}, usual={"cuda_graph": "on"})
+    layout = Reopened(reports={"layout": "NHWC"}, usual={"layout": ""})
+    findings = list(of_lives(make_record([1000] * 10, life_rounds=5, reopened=(off, layout, off))))
+    assert [finding.kind for finding in findings] == ["reopened", "reopened"]
+    assert [finding.sentence.split()[0] for finding in findings] == ["2", "1"]

@@ -25,11 +25,11 @@ def of_lives(record: CellRecord) -> Iterator[Finding]:
         yield Finding.of("reopened", openings=quantity(count, "later opening"), difference=reports)
     lives = [list(rounds) for rounds in rounds_by_life(values(record, "p50"), record).values()]
     usual = median_low(map(median, lives)) if lives else 0.0
-    slow = [rounds for rounds in lives if min(rounds) > SLOW * usual]
+    slow = [rounds for rounds in lives if min(rounds) > SLOW * usual > 0]
     if slow:
         ratio = median(map(median, slow)) / usual
         yield Finding.of("slow_lives", slow=len(slow), lives=len(lives), ratio=ratio)
 
 
 def _difference(event: Reopened) -> str:
-    return ", ".join(f"{name}={value} instead of {event.usual[name] or 'none'}" for name, value in event.reports.items())
+    return ", ".join(f"{name}={value} instead of {event.usual.get(name) or 'none'}" for name, value in event.reports.items())

@@ -158,7 +158,8 @@ def _compared(base: CellRecord, new: CellRecord, row: Mapping[str, Any], slower:
     """One row: its speed-up with the interval and the verdict of the table, and by life the ratios of its rounds.
 
     `later`: by how many places the row's process opened later than the baseline's, in the same lives as `ratios`. `us`: median
-    of the rounds' p50 of each life, in us, by the kind of time (latency, and device on a GPU).
+    of the rounds' p50 of each life, in us, by the kind of time (latency, and device on a GPU). `reopened`: what later openings
+    reported that the first one did not.
     """
     ratios = {number: base.p50_ns(number, "latency") / new.p50_ns(number, "latency") for number in series.counted(new, base)}  # type: ignore[operator]
     lives = series.rounds_by_life(ratios, new, base)
@@ -170,6 +171,7 @@ def _compared(base: CellRecord, new: CellRecord, row: Mapping[str, Any], slower:
         **{name: row[name] for name in ("verdict", "rounds", "disturbed", "stopped", "grade", "p50_ms")},
         "later": [place[life] - of_base[life] for life in lives],
         "ratios": [[round(value, 4) for value in values] for values in lives.values()],
+        "reopened": [dict(event.reports) for event in new.reopened],
         "us": {kind: _medians_us(new, list(ratios), kind) for kind in ("latency", "device") if new.p50_ns(min(ratios), kind)},
     }
 

@@ -130,7 +130,7 @@ KINDS: Mapping[str, Kind] = {
     "unfinished": Kind(severity=CAUTION, sentence="not all of its rounds were measured (--resume measures the rest)"),
     "not_warm": Kind(severity=CAUTION, sentence="latency was still changing when the warm-up ended"),
     "reopened": Kind(severity=CAUTION, sentence="{openings} of its session had {difference}"),
-    "slow_lives": Kind(severity=CAUTION, sentence="{slow} of {lives} processes took {ratio:.1f} times as long in all rounds"),
+    "slow_lives": Kind(severity=CAUTION, sentence="p50 of {slow} of {lives} processes was {ratio:.1f} times the usual one"),
     "repetition": Kind(
         severity=CAUTION,
         sentence="latency depends on repetition: one array again and again takes {change:+.3g} % against the same array in"

@@ -1,7 +1,7 @@
 """Lives of a row that report other settings than the row, or were slower than its others in every round. Pure.
 
-On an H200, one process in fifteen took twice as long as the others for one engine of TensorRT, as long as it lived. Means over
-lives cut the values at both ends, so that few such lives leave no trace in the other columns of a row.
+On an H200, one process of TensorRT in fifteen took twice as long as the others, from its first round to its last. The mean over
+lives cuts the values at both ends, so a few such lives do not show in the other columns of a row.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..store.record import CellRecord
 from ..store.series import rounds_by_life, values
 from .findings import Finding
 
-SLOW = 1.3  # times the p50 of the middle life. Whole lives differ by up to a tenth, and a shared machine jumps within them.
+SLOW = 1.3  # times the p50 of the middle life. Processes of one runtime differ by a few percent (docs/evidence.md, Places).
 
 
 def of_lives(record: CellRecord) -> Iterator[Finding]:

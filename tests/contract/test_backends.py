@@ -383,20 +383,20 @@ def loose():
     import torch
 
     places = ((torch.backends.cuda.matmul, "allow_tf32"), (torch.backends.cudnn, "allow_tf32"))
-    both = torch.get_float32_matmul_precision(), getattr(torch.backends, "fp32_precision", None)
+    matmul, general = torch.get_float32_matmul_precision(), getattr(torch.backends, "fp32_precision", None)
     before = [getattr(*place) for place in places]
 
     def loosen():
-        if both[1]:  # since torch 2.9: the precision of each part that nobody set
+        if general:  # since torch 2.9: the precision of each part that nobody set
             torch.backends.fp32_precision = "tf32"
         torch.set_float32_matmul_precision("medium")
         for place in places:
             setattr(*place, True)
 
     yield loosen
-    if both[1]:
-        torch.backends.fp32_precision = both[1]
-    torch.set_float32_matmul_precision(both[0])
+    if general:
+        torch.backends.fp32_precision = general
+    torch.set_float32_matmul_precision(matmul)
     for place, value in zip(places, before):
         setattr(*place, value)
 

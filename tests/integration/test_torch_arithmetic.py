@@ -1,4 +1,4 @@
-"""What a model's own code sets for the process decides nothing: FP32 stays FP32."""
+"""The code of a model may set the precision of the whole process: FP32 stays FP32 all the same."""
 
 import pytest
 import torch

@@ -136,7 +136,7 @@ SAID = {
     ),
     "slow_lives": (
         {"slow": 2, "lives": 8, "ratio": 2.01},
-        "2 of 8 processes took 2.0 times as long in all rounds",
+        "p50 of 2 of 8 processes was 2.0 times the usual one",
     ),
     "repetition": (
         {"change": -20.0, "low": -22.0, "high": -18.0},

@@ -1,4 +1,4 @@
-"""Processes that are slow for as long as they live are named: means over lives hide them."""
+"""A row counts the processes that were slow in every round, which the mean over lives hides."""
 
 import pytest
 from onnxbench.evidence import Reopened
